@@ -1,0 +1,1 @@
+"""Shoal: one trained CNN, answered by several weak, far or unreliable devices."""

@@ -1,0 +1,1 @@
+"""Gateway and worker as state machines without I/O, clock or threads."""

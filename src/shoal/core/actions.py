@@ -1,0 +1,91 @@
+"""What a node shall do: the output of the state machines in this package."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from shoal.core.events import Body, JobKey
+from shoal.core.messages import CoreMessage, StageTrace, Why
+from shoal.plan.plan import Exit, Join, PartInfo
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a message; ``codec`` packs the body when it has to leave the process."""
+
+    to: str
+    message: CoreMessage
+    body: Body = None
+    codec: str = "raw"
+
+
+class Given(msgspec.Struct, frozen=True):
+    """The body of one job: one complete body, or slices by the device that gave them."""
+
+    bodies: dict[str, Body]
+    join: Join | None = None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
+    report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too."""
+
+    jobs: tuple[JobKey, ...]
+    part: str
+    given: tuple[Given, ...]
+    outputs: tuple[str, ...]
+    exit: Exit | None = None
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Fetch ``part`` from a peer if it is not in the store, verify it, make it ready to run, and
+    report ``Loaded``. ``source`` is the node that asked for it and certainly has it."""
+
+    playbook: str
+    part: str
+    info: PartInfo
+    source: str
+
+
+class Unload(msgspec.Struct, frozen=True):
+    """No playbook needs ``part`` any more."""
+
+    part: str
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """Give a client its answer: join ``given`` where it is in slices."""
+
+    number: int
+    given: Given
+    plan: str
+    attempts: int
+    left_early: bool
+    confidence: float | None
+    absent: tuple[str, ...]
+    trace: tuple[StageTrace, ...]
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """Tell a client that its request failed. ``why`` is None when the deadline passed or nobody
+    could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"`` or ``"remote"``."""
+
+    number: int
+    kind: str
+    text: str
+    why: Why | None = None
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Send ``Tick`` at this time (seconds on the clock of ``handle``); replaces the last one."""
+
+    at: float
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """Nothing is left to do after ``Drain``: the worker may stop."""
+
+
+WorkerAction: TypeAlias = Send | Run | Load | Unload | Wake | Drained
+GatewayAction: TypeAlias = Send | Deliver | Reject | Wake

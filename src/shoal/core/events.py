@@ -1,0 +1,97 @@
+"""What happens to a node: the input of the state machines in this package."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from shoal.core.messages import CoreMessage
+
+Body: TypeAlias = Any
+"""Tensors on their way: opaque to the core (arrays or a frame at run time, a token in the
+simulator)."""
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """A message came from ``sender``."""
+
+    sender: str
+    message: CoreMessage
+    body: Body = None
+
+
+class Appeared(msgspec.Struct, frozen=True):
+    """The mesh sees a node: a new one, or a new incarnation under an old name."""
+
+    name: str
+    incarnation: str
+
+
+class Vanished(msgspec.Struct, frozen=True):
+    """The mesh no longer sees this incarnation of a node."""
+
+    name: str
+    incarnation: str
+
+
+class JobKey(msgspec.Struct, frozen=True):
+    """One stage of one attempt at one request, on one worker."""
+
+    gateway: str
+    number: int
+    attempt: int
+    stage: int
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """A run ended well. ``bodies`` are the outputs per job in the order of the ``Run`` action,
+    ``sizes`` their bytes, ``confidences`` those of the stage's exit (None without one)."""
+
+    jobs: tuple[JobKey, ...]
+    bodies: tuple[Body, ...]
+    sizes: tuple[int, ...]
+    run_ms: float
+    confidences: tuple[float | None, ...] = ()
+
+
+class RunFailed(msgspec.Struct, frozen=True):
+    """A run failed; ``damaged`` says that a body could not be decoded."""
+
+    jobs: tuple[JobKey, ...]
+    text: str
+    damaged: bool = False
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """An attempt to load a part ended; ``error`` is None when the part is ready to run."""
+
+    playbook: str
+    part: str
+    error: str | None = None
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A client asks: ``body`` are the network's inputs. ``number`` counts up from 0."""
+
+    number: int
+    body: Body
+    budget_ms: float
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """The client no longer waits for a request."""
+
+    number: int
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Finish what is here, take nothing new."""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """The time asked for with ``Wake`` has come."""
+
+
+WorkerEvent: TypeAlias = Arrived | Appeared | Vanished | Ran | RunFailed | Loaded | Drain | Tick
+GatewayEvent: TypeAlias = Arrived | Appeared | Vanished | Submitted | Cancelled | Tick

@@ -1,0 +1,182 @@
+"""What gateways and workers say to each other about requests. The only definition of it.
+
+A message travels with an optional body (tensors), which the core never looks into.
+A request is named by its gateway and a number that the gateway counts up.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from shoal.plan.plan import Playbook
+
+PROTOCOL = 1
+"""Version of the messages; devices of another version are refused."""
+
+Route: TypeAlias = tuple[tuple[str, ...], ...]
+"""The devices of each stage of a plan; empty where each hop decides for itself."""
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """How busy a worker is: waiting and running jobs, jobs on their way out, mean run time."""
+
+    waiting: int = 0
+    running: int = 0
+    leaving: int = 0
+    run_ms: float = 0.0
+
+
+class StageTrace(msgspec.Struct, frozen=True, array_like=True):
+    """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
+    to start, ``run_ms`` the run itself (of the whole batch)."""
+
+    stage: int
+    device: str
+    wait_ms: float = 0.0
+    run_ms: float = 0.0
+    bytes_in: int = 0
+    batch: int = 1
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Base of all messages."""
+
+
+class RequestMessage(Message, frozen=True):
+    """Base of all messages about one attempt at one request."""
+
+    gateway: str
+    number: int
+    attempt: int
+
+
+class Task(RequestMessage, frozen=True):
+    """Run ``stage`` of ``plan`` on the body; then pass it on. Body: the stage's inputs, or the
+    slice of ``giver`` when the stage before is run by all of its holders.
+
+    ``budget_ms`` is the time left until the deadline. All requests of this gateway numbered below
+    ``settled`` are over. ``absent`` names devices whose slices were missing on the way.
+    """
+
+    playbook: str
+    plan: str
+    stage: int
+    giver: str
+    route: Route
+    budget_ms: float
+    settled: int = 0
+    absent: tuple[str, ...] = ()
+    trace: tuple[StageTrace, ...] = ()
+    load: Load = Load()
+
+
+class Answer(RequestMessage, frozen=True):
+    """The outputs of the last stage, or of an early exit. Body: the outputs, or ``giver``'s slice
+    of them. ``stage`` is the last one that ran."""
+
+    plan: str
+    stage: int
+    giver: str
+    left_early: bool = False
+    confidence: float | None = None
+    absent: tuple[str, ...] = ()
+    trace: tuple[StageTrace, ...] = ()
+    load: Load = Load()
+
+
+class Why(StrEnum):
+    """Why a worker does not go on with a request."""
+
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    UNKNOWN_PLAN = "unknown plan"
+    PART_MISSING = "part missing"
+    RUN_FAILED = "run failed"
+    NOT_KEPT = "tensor not kept"
+    PEER_ABSENT = "next device absent"
+    TOO_FEW_SLICES = "too few slices"
+    BAD_BODY = "damaged body"
+
+
+class Refused(RequestMessage, frozen=True):
+    """A worker does not go on with an attempt; the gateway decides what next."""
+
+    stage: int
+    why: Why
+    text: str = ""
+    load: Load = Load()
+
+
+class Moved(RequestMessage, frozen=True):
+    """A worker passed an attempt with a free route on to ``to`` (who now runs ``stage``)."""
+
+    stage: int
+    to: str
+
+
+class Resume(RequestMessage, frozen=True):
+    """Go on with the output that you kept (or are computing) for an older attempt: it is the
+    input of ``stage`` of ``plan``. Refused with NOT_KEPT when it is not there."""
+
+    playbook: str
+    plan: str
+    stage: int
+    route: Route
+    budget_ms: float
+
+
+class Forget(Message, frozen=True):
+    """These requests of ``gateway`` are over; stop working on them."""
+
+    gateway: str
+    numbers: tuple[int, ...]
+
+
+class Install(Message, frozen=True):
+    """Get the parts that this playbook gives you, load them, and say :class:`Installed`."""
+
+    playbook: Playbook
+
+
+class Installed(Message, frozen=True):
+    """The parts of ``playbook`` that are loaded, and those that are not, with the reason."""
+
+    playbook: str
+    ready: tuple[str, ...]
+    refused: dict[str, str] = {}
+
+
+class Uninstall(Message, frozen=True):
+    """``playbook`` is no longer used by the sender."""
+
+    playbook: str
+
+
+class DeviceInfo(msgspec.Struct, frozen=True):
+    """What a node says of itself. ``memory`` is the limit for loaded parts in bytes (0: none
+    stated), ``parts`` the hashes of the parts it has in its store."""
+
+    name: str
+    incarnation: str
+    protocol: int = PROTOCOL
+    version: str = ""
+    cores: int = 1
+    threads: int = 1
+    memory: int = 0
+    provider: str = "CPUExecutionProvider"
+    draining: bool = False
+    worker: bool = True
+
+
+class Hello(Message, frozen=True):
+    """Said to every peer that appears, and again when something of it changes."""
+
+    info: DeviceInfo
+
+
+CoreMessage: TypeAlias = (
+    Task | Answer | Refused | Moved | Resume | Forget | Install | Installed | Uninstall | Hello
+)

@@ -1,0 +1,98 @@
+"""What a policy is: pure functions on a snapshot, named by a playbook, found in a registry.
+
+Gateway and workers know no strategy otherwise. A policy holds no state of its own: what it wants
+to remember between two decisions it returns as ``memory`` and is given back the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import msgspec
+
+from shoal.core.messages import Load, Route
+from shoal.errors import PlanError
+from shoal.plan.plan import Plan, Playbook
+
+GROUP = "shoal.policies"
+
+
+class DeviceView(msgspec.Struct, frozen=True):
+    """A device as the decider sees it. ``usable``: alive, its parts loaded, not draining.
+
+    ``outstanding`` are requests given to it and not yet answered, ``work_ms`` their forecast run
+    time, ``slowdown`` the observed over the forecast run time (moving average), ``load`` what it
+    last said of itself.
+    """
+
+    usable: bool = True
+    outstanding: int = 0
+    work_ms: float = 0.0
+    slowdown: float = 1.0
+    load: Load = Load()
+
+
+class LinkView(msgspec.Struct, frozen=True):
+    """A link as the decider sees it; 0 where nothing was measured."""
+
+    bytes_per_s: float = 0.0
+    rtt_ms: float = 0.0
+
+
+class View(msgspec.Struct, frozen=True):
+    """A snapshot: the time in seconds, the devices, the links from here by peer, and the
+    requests that wait here."""
+
+    now: float
+    devices: Mapping[str, DeviceView]
+    links: Mapping[str, LinkView] = {}
+    waiting: int = 0
+
+    def usable(self, device: str) -> bool:
+        """Whether work can be given to ``device``."""
+        view = self.devices.get(device)
+        return view is not None and view.usable
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The plan for a request, where it starts in it, and who runs each stage.
+
+    ``start`` is 0 for a new request, or the stage whose inputs are the tensors at hand. An empty
+    route leaves each hop to :meth:`Policy.forward`.
+    """
+
+    plan: str
+    route: Route
+    start: int = 0
+
+
+class Policy(Protocol):
+    """The decisions that a strategy takes at run time."""
+
+    def choose(
+        self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+    ) -> tuple[Choice | None, Any]:
+        """Pick the plan for a request whose tensors ``at`` are at hand (the network's inputs for
+        a new one). None: nothing that is usable can answer it now."""
+
+    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+        """Pick who runs ``stage`` of a plan whose route is free. None: nobody can."""
+
+
+@cache
+def find_policy(name: str) -> Policy:
+    """The policy registered under ``name``.
+
+    Raises PlanError when no installed package registers it.
+    """
+    for entry in entry_points(group=GROUP, name=name):
+        policy: Policy = entry.load()
+        return policy
+    known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP)))
+    raise PlanError(
+        f"no policy is registered as {name!r} (there are: {known}); install the package that "
+        "brings it on the gateway and on every worker"
+    )

@@ -1,0 +1,1 @@
+"""Hosts, slow links and faults on one machine."""

@@ -1,0 +1,1 @@
+"""Link, and its two kinds: Zenoh and in-process."""

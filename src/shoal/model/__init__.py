@@ -1,0 +1,1 @@
+"""Networks: load and normalise ONNX, cuts, parts, the engine that runs a part, profiles."""

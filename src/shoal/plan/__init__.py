@@ -1,0 +1,1 @@
+"""Plans and playbooks, clusters, forecasts and search."""

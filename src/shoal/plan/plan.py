@@ -1,0 +1,181 @@
+"""Plans and playbooks: what may be done with a request. Data only, never code.
+
+A *stage* is one step: a part run by one of its holders, or shard parts run by all of their
+holders together. A *plan* is a short list of stages. A *playbook* is a set of plans whose parts
+are all in place, and the name of the policy that picks one for each request.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from shoal.model.spec import TensorSpec
+
+
+class Spread(StrEnum):
+    """Who runs a stage."""
+
+    ONE = "one"
+    """One of the holders; they all hold the same part."""
+    ALL = "all"
+    """All holders, each its own shard; their slices are joined where they are used."""
+
+
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the output of one shard holder goes in the joined tensor.
+
+    ``channels`` are the indices along the join's axis that this holder computes, in the order in
+    which its output holds them. Empty for a sum.
+    """
+
+    channels: tuple[int, ...] = ()
+
+
+class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the slices of an ALL stage become the input of the next stage (or the answer).
+
+    ``op`` is ``"channels"`` (each slice is written to its channel indices along ``axis``; the
+    first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
+    delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
+    the smallest number of slices that may be joined; fewer fail the attempt.
+    """
+
+    op: str
+    tensor: TensorSpec
+    slices: dict[str, Slice]
+    axis: int = 1
+    fill: tuple[float, ...] = (0.0,)
+    deadline_ms: float = 1000.0
+    least: int = 1
+
+
+class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An early exit after a stage: leave when the confidence of ``tensor`` reaches ``threshold``.
+
+    ``tensor`` names the stage output that holds the logits, shape (batch, classes). ``criterion``
+    is ``"softmax"`` (largest softmax value of ``logits / temperature``), ``"margin"`` (difference
+    of the two largest) or ``"entropy"`` (1 - entropy / log(classes)); each lies in [0, 1]. A batch
+    leaves by its least confident row.
+    """
+
+    tensor: str
+    threshold: float
+    criterion: str = "softmax"
+    temperature: float = 1.0
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step of a plan.
+
+    ``parts`` maps a device to the hash of the part that it runs here. ``inputs`` are the tensors
+    that enter, ``outputs`` those that go on to the next stage (or are the answer); names in both
+    are carried through unchanged. ``codec`` packs the outputs on their way. ``batch`` is the
+    largest number of waiting requests that may be run at once (1: batching does not pay).
+    """
+
+    parts: dict[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    spread: Spread = Spread.ONE
+    join: Join | None = None
+    exit: Exit | None = None
+    codec: str = "raw"
+    batch: int = 1
+
+
+class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a plan is expected to do. Times in ms, sizes in bytes, energy in joules.
+
+    ``latency_ms`` is that of a request that meets no queue. ``images_per_s`` is the rate of the
+    slowest device or link. ``accuracy`` is the guaranteed share of the whole network's accuracy
+    (1.0: equal). ``bytes_per_image`` crosses links; ``memory`` is resident bytes by device.
+    ``stage_ms`` is the time each stage computes.
+    """
+
+    latency_ms: float
+    images_per_s: float
+    accuracy: float = 1.0
+    bytes_per_image: float = 0.0
+    memory: dict[str, int] = {}
+    stage_ms: tuple[float, ...] = ()
+    energy_j: float | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A way to answer a request: stages in order, and what is expected of it.
+
+    ``spare`` marks a plan held ready for the time when a device is gone. ``tolerance`` is the
+    largest difference to the whole network (relative to its largest output) that the proof
+    allowed; ``None`` where the plan is an approximation that ``forecast.accuracy`` describes.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    forecast: Forecast
+    spare: bool = False
+    tolerance: float | None = 1e-4
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All devices that some stage names."""
+        return frozenset(device for stage in self.stages for device in stage.parts)
+
+
+class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be known of a part before it is fetched.
+
+    ``size`` is the bytes of the graph, ``blobs`` the weights it needs (hash to bytes), ``memory``
+    the resident bytes expected while a session of it is loaded.
+    """
+
+    size: int
+    blobs: dict[str, int] = {}
+    memory: int = 0
+
+
+class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The policy of a playbook: its registered name, and its settings (plain data)."""
+
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A set of plans whose parts can all be in place, and the policy that picks among them.
+
+    Plans are in order of preference when everybody is alive. ``inputs`` and ``outputs`` are those
+    of the network. ``id`` names the content (see :func:`playbook_id`).
+    """
+
+    id: str
+    network: str
+    strategy: str
+    policy: PolicySpec
+    plans: tuple[Plan, ...]
+    parts: dict[str, PartInfo]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def plan(self, name: str) -> Plan:
+        """The plan called ``name``; KeyError if there is none."""
+        for plan in self.plans:
+            if plan.name == name:
+                return plan
+        raise KeyError(name)
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All devices that some plan names."""
+        return frozenset().union(*(plan.devices for plan in self.plans))
+
+    def parts_of(self, device: str) -> tuple[str, ...]:
+        """Hashes of the parts that ``device`` must hold, in order of first use."""
+        seen: dict[str, None] = {}
+        for plan in self.plans:
+            for stage in plan.stages:
+                if device in stage.parts:
+                    seen[stage.parts[device]] = None
+        return tuple(seen)

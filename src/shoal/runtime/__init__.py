@@ -1,0 +1,1 @@
+"""The drivers: worker and gateway processes."""

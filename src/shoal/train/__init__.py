@@ -1,0 +1,1 @@
+"""PyTorch: training and data sets. Imported by nobody but cli and bench."""

@@ -1,0 +1,1 @@
+"""The small trained networks and sample images that ship."""
