@@ -8,6 +8,7 @@ ShoalError                      exit code 1
 │   ├── CutError                13  no such cut, or the cuts are not in order
 │   └── ProofError              14  parts do not give the answer of the whole network
 ├── InputError                  20  wrong names, shapes, dtypes or values of inputs
+├── DataError                   25  a data set or checkpoint is missing or damaged
 ├── ClusterError                30  the cluster file is wrong
 ├── PlanError                   40  no plan can do what was asked (memory, devices, strategy)
 ├── MeshError                   50  devices cannot talk
@@ -80,6 +81,12 @@ class InputError(ShoalError):
     """Inputs have wrong names, shapes, dtypes or values."""
 
     exit_code = 20
+
+
+class DataError(ShoalError):
+    """A data set, sample file or checkpoint is missing, damaged or cannot be downloaded."""
+
+    exit_code = 25
 
 
 class ClusterError(ShoalError):
