@@ -55,13 +55,15 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An early exit after a stage: leave when the confidence of ``tensor`` reaches ``threshold``.
 
-    ``tensor`` names the stage output that holds the logits, shape (batch, classes). ``criterion``
+    ``tensor`` names the output of the stage's part that holds the logits, shape (batch, classes);
+    it is answered as the network's output ``output``. ``criterion``
     is ``"softmax"`` (largest softmax value of ``logits / temperature``), ``"margin"`` (difference
     of the two largest) or ``"entropy"`` (1 - entropy / log(classes)); each lies in [0, 1]. A batch
     leaves by its least confident row.
     """
 
     tensor: str
+    output: str
     threshold: float
     criterion: str = "softmax"
     temperature: float = 1.0
@@ -92,7 +94,8 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``latency_ms`` is that of a request that meets no queue. ``images_per_s`` is the rate of the
     slowest device or link. ``accuracy`` is the guaranteed share of the whole network's accuracy
     (1.0: equal). ``bytes_per_image`` crosses links; ``memory`` is resident bytes by device.
-    ``stage_ms`` is the time each stage computes.
+    ``stage_ms`` is the time each stage computes, ``holder_ms`` the same by holder where the
+    holders differ (see :meth:`Plan.run_ms`).
     """
 
     latency_ms: float
@@ -101,6 +104,7 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes_per_image: float = 0.0
     memory: dict[str, int] = {}
     stage_ms: tuple[float, ...] = ()
+    holder_ms: tuple[dict[str, float], ...] = ()
     energy_j: float | None = None
 
 
@@ -122,6 +126,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def devices(self) -> frozenset[str]:
         """All devices that some stage names."""
         return frozenset(device for stage in self.stages for device in stage.parts)
+
+    def run_ms(self, stage: int, device: str) -> float:
+        """How long ``device`` is expected to compute at ``stage``; 0 where nothing is known."""
+        if stage < len(self.forecast.holder_ms) and device in self.forecast.holder_ms[stage]:
+            return self.forecast.holder_ms[stage][device]
+        return self.forecast.stage_ms[stage] if stage < len(self.forecast.stage_ms) else 0.0
 
 
 class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
