@@ -1,0 +1,54 @@
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from rich.console import Console
+
+from shoal.cli.output import bar, human_bytes, human_count, print_json, print_json_line, table
+
+
+class Thing(msgspec.Struct):
+    name: str
+    sizes: dict[str, int]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3.0 TiB")],
+)
+def test_human_bytes(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(7, "7"), (1500, "1.5 k"), (4.1e9, "4.1 G"), (2e12, "2.0 T")]
+)
+def test_human_count(count: float, text: str) -> None:
+    assert human_count(count) == text
+
+
+def test_a_bar_is_as_long_as_its_share_and_never_longer_than_its_width() -> None:
+    assert bar(0, 8) == ""
+    assert bar(0.5, 8) == "████"
+    assert bar(1 / 64, 8) == "▏"
+    assert bar(7, 8) == "████████"
+
+
+def test_json_takes_structs_arrays_and_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"thing": Thing("a", {"x": 1}), "array": np.arange(3), "set": {"b", "a"}})
+    assert json.loads(capsys.readouterr().out) == {
+        "thing": {"name": "a", "sizes": {"x": 1}},
+        "array": [0, 1, 2],
+        "set": ["a", "b"],
+    }
+
+
+def test_a_json_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json_line({"a": [1, 2]})
+    assert capsys.readouterr().out == '{"a":[1,2]}\n'
+
+
+def test_brackets_in_cells_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(table("t", ("name", "n>"), [("[red]x[/red]", 3)]))
+    assert "[red]x[/red]" in capsys.readouterr().out
