@@ -44,15 +44,22 @@ class JobKey(msgspec.Struct, frozen=True):
     stage: int
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What a run made of one job: the stage's outputs, their bytes, and, where the stage has an
+    exit, how sure that is and what it would answer."""
+
+    body: Body
+    size: int
+    confidence: float | None = None
+    exit_body: Body = None
+
+
 class Ran(msgspec.Struct, frozen=True):
-    """A run ended well. ``bodies`` are the outputs per job in the order of the ``Run`` action,
-    ``sizes`` their bytes, ``confidences`` those of the stage's exit (None without one)."""
+    """A run ended well: an outcome per job, in the order of the ``Run`` action."""
 
     jobs: tuple[JobKey, ...]
-    bodies: tuple[Body, ...]
-    sizes: tuple[int, ...]
+    outcomes: tuple[Outcome, ...]
     run_ms: float
-    confidences: tuple[float | None, ...] = ()
 
 
 class RunFailed(msgspec.Struct, frozen=True):

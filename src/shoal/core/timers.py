@@ -1,0 +1,48 @@
+"""Times at which something is due, kept by key."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Timers(Generic[K]):
+    """At most one time per key; setting a key again moves it. Memory is bounded by twice the
+    number of keys that are set."""
+
+    def __init__(self) -> None:
+        self._at: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._count = 0
+
+    def set(self, key: K, at: float) -> None:
+        """Make ``key`` due at ``at`` (seconds)."""
+        self._at[key] = at
+        self._count += 1
+        heapq.heappush(self._heap, (at, self._count, key))
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
+            self._heap = [(t, n, k) for t, n, k in self._heap if self._at.get(k) == t]
+            heapq.heapify(self._heap)
+
+    def clear(self, key: K) -> None:
+        """Forget ``key``."""
+        self._at.pop(key, None)
+
+    def due(self, now: float) -> list[K]:
+        """Take out the keys whose time has come, earliest first."""
+        keys = []
+        while self._heap and self._heap[0][0] <= now:
+            at, _, key = heapq.heappop(self._heap)
+            if self._at.get(key) == at:
+                del self._at[key]
+                keys.append(key)
+        return keys
+
+    def next(self) -> float | None:
+        """The earliest time that is set."""
+        while self._heap and self._at.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
