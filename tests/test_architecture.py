@@ -1,0 +1,237 @@
+"""The arrows of docs/architecture.md, held by reading the imports."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shoal
+from shoal.errors import ShoalError
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "shoal"
+
+# What each package may import of the others. Nothing that is left of an arrow is on its right.
+MAY_IMPORT = {
+    "codec": {"model"},
+    "model": {"codec"},
+    "plan": {"model", "codec"},
+    "strategies": {"core", "plan", "model", "codec"},
+    "core": {"plan", "model"},
+    "mesh": set(),
+    "sim": {"core", "strategies", "plan", "model", "codec"},
+    "runtime": {"core", "mesh", "strategies", "plan", "model", "codec", "sim"},
+    "zoo": {"model", "train"},
+    "train": {"zoo", "model", "plan", "codec"},
+    "lab": {"runtime", "sim", "core", "mesh", "strategies", "plan", "model", "codec", "zoo"},
+}
+EVERYBODY = {"errors", "cache"}
+
+# What decides holds no I/O, no clock and no threads, and needs no framework to be tested.
+PURE_IMPORTS = {
+    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum",
+    "functools", "hashlib", "heapq", "importlib", "itertools", "math", "msgspec", "operator",
+    "random", "re", "shoal", "types", "typing",
+}  # fmt: skip
+
+# Who may know an engine: everybody else goes through these modules.
+ONLY_IN = {
+    "zenoh": ("mesh/",),
+    "onnxruntime": ("model/", "bench/"),
+    "torch": ("train/", "model/", "zoo/", "bench/"),
+    "matplotlib": ("bench/",),
+    "typer": ("cli/",),
+}
+
+
+def modules(under: str = "") -> list[Path]:
+    return sorted(p for p in (SOURCE / under).rglob("*.py"))
+
+
+def imports(path: Path, *, at_import: bool = False) -> Iterator[tuple[str, int]]:
+    """Modules that a file imports, with their lines; ``at_import``: only those that are loaded
+    together with it (not inside functions, not for type checkers)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        )
+        if at_import and lazy:
+            skipped.update(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            yield node.module or "", node.lineno
+            if node.module == "shoal":
+                yield from ((f"shoal.{alias.name}", node.lineno) for alias in node.names)
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_the_packages_are_those_of_the_architecture() -> None:
+    packages = {p.name for p in SOURCE.iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    assert packages == set(MAY_IMPORT) | {"cli", "bench"}
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_arrows_between_packages_go_one_way(package: str) -> None:
+    allowed = MAY_IMPORT[package] | EVERYBODY | {package}
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules(package)
+        for name, line in imports(path)
+        if name.startswith("shoal.") and name.split(".")[1] not in allowed
+    ]
+    assert wrong == []
+
+
+def pure_modules() -> list[Path]:
+    policies = [
+        path
+        for path in modules("strategies")
+        if path.name in ("policy.py", "preferred.py") or path.parent.name == "policy"
+    ]
+    return modules("core") + policies
+
+
+@pytest.mark.parametrize("path", pure_modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_decides_has_no_io_no_clock_and_no_threads(path: Path) -> None:
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for name, line in imports(path)
+        if name.split(".")[0] not in PURE_IMPORTS
+    ]
+    assert wrong == []
+
+
+def test_what_decides_loads_nothing_heavy() -> None:
+    names = [
+        ".".join(("shoal", *path.relative_to(SOURCE).with_suffix("").parts))
+        for path in pure_modules()
+        if path.name != "__init__.py"
+    ]
+    heavy = ("zenoh", "onnx", "onnxruntime", "torch", "numpy", "psutil")
+    assert loaded_by("; ".join(f"import {name}" for name in names), heavy) == "[]"
+
+
+@pytest.mark.parametrize("engine", sorted(ONLY_IN))
+def test_an_engine_is_known_in_one_place(engine: str) -> None:
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules()
+        for name, line in imports(path)
+        if name.split(".")[0] == engine
+        and not path.relative_to(SOURCE).as_posix().startswith(ONLY_IN[engine])
+    ]
+    assert wrong == []
+
+
+def test_one_module_runs_graphs_and_one_opens_zenoh() -> None:
+    def who_imports(engine: str, package: str) -> list[str]:
+        return [
+            path.name
+            for path in modules(package)
+            if any(name.split(".")[0] == engine for name, _ in imports(path))
+        ]
+
+    assert who_imports("onnxruntime", "model") == ["engine.py"]
+    assert who_imports("zenoh", "mesh") == ["zenoh.py"]
+
+
+def test_pytorch_and_training_are_imported_only_when_needed() -> None:
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules()
+        if path.relative_to(SOURCE).parts[0] != "train"
+        for name, line in imports(path, at_import=True)
+        if name.split(".")[0] == "torch" or name.startswith("shoal.train")
+    ]
+    assert wrong == []
+
+
+def test_training_is_imported_by_nobody_but_cli_bench_and_zoo() -> None:
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules()
+        if path.relative_to(SOURCE).parts[0] not in ("train", "cli", "bench", "zoo")
+        for name, line in imports(path)
+        if name.startswith("shoal.train")
+    ]
+    assert wrong == []
+
+
+def loaded_by(code: str, names: tuple[str, ...]) -> str:
+    """Which of ``names`` are loaded after ``code`` ran in a new interpreter."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{code}\nimport sys; print([n for n in {names!r} if n in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_worker_needs_neither_pytorch_nor_onnx() -> None:
+    assert loaded_by("import shoal.runtime.worker", ("torch", "onnx", "onnxscript")) == "[]"
+
+
+def test_importing_shoal_is_cheap() -> None:
+    assert loaded_by("import shoal", ("torch", "onnx", "onnxruntime", "zenoh", "rich")) == "[]"
+
+
+def test_the_public_surface() -> None:
+    assert sorted(shoal.__all__) == sorted(
+        ["Cluster", "Network", "Part", "Playbook", "ShoalError", "deploy", "load",
+         "local_cluster", "plan"]
+    )  # fmt: skip
+    for name in shoal.__all__:
+        assert getattr(shoal, name) is not None
+
+
+def error_classes() -> list[type[ShoalError]]:
+    found: list[type[ShoalError]] = [ShoalError]
+    for known in found:
+        found.extend(known.__subclasses__())
+    return [known for known in found if known.__module__ == "shoal.errors"]
+
+
+def test_exit_codes_are_unique_and_fit_a_shell() -> None:
+    codes = [error.exit_code for error in error_classes()]
+    assert len(set(codes)) == len(codes)
+    assert all(0 < code < 99 for code in codes)
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+def test_each_error_is_documented_with_its_exit_code(error: type[ShoalError]) -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert f"| {error.exit_code} | `{error.__name__}` |" in page
+    assert error.__doc__
+
+
+def test_errors_live_in_one_tree() -> None:
+    wrong = [
+        f"{where(path, node.lineno)} defines {node.name}"
+        for path in modules()
+        if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if ast.unparse(base).split(".")[-1].endswith(("Error", "Exception"))
+    ]
+    assert wrong == []
