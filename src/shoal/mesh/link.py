@@ -1,8 +1,16 @@
 """How nodes talk: one small interface, two kinds (Zenoh between processes, in-process for tests).
 
-A node opens one link under its name. It sends bytes to a peer by name and gets back what arrives,
-in order per sender, each exactly once while both incarnations live. Nothing here knows what the
-bytes mean.
+A node opens one link under its name. It sends bytes to a peer by name and gets back what arrives.
+Nothing here knows what the bytes mean.
+
+What a node can rely on:
+
+- ``PeerUp`` comes before the first message of an incarnation, ``PeerDown`` after the last one,
+  and the ``PeerDown`` of an incarnation before the ``PeerUp`` of the next.
+- Between a ``PeerUp`` and the next ``PeerDown`` messages arrive in order, each exactly once.
+- A ``PeerDown`` is a break for both sides: what had not arrived is dropped, and the other side,
+  if it lives, is told of a break too. Nothing sent before a break arrives after it.
+- A slow peer holds up nobody else.
 """
 
 from __future__ import annotations
@@ -35,20 +43,32 @@ class PeerUp(msgspec.Struct, frozen=True):
 
 
 class PeerDown(msgspec.Struct, frozen=True):
-    """A node is no longer visible: it left, died, froze, or the way to it is cut."""
+    """A node is no longer visible: it left, died, froze, or the way to it is cut. What was sent
+    to it and has not arrived is dropped; its messages need not be settled any more."""
 
     name: str
     incarnation: str
 
 
-LinkEvent: TypeAlias = Received | PeerUp | PeerDown
+class NameLost(msgspec.Struct, frozen=True):
+    """While this node was out of touch (frozen, cut off) another one took its name and is alive.
+    This link is closed: the node should stop."""
+
+    name: str
+    incarnation: str
+
+
+LinkEvent: TypeAlias = Received | PeerUp | PeerDown | NameLost
 Sink: TypeAlias = Callable[[LinkEvent], bool]
-"""Takes an event, never blocks, and says False when there is no room (the link then lets the
-sender send it again)."""
+"""Takes an event and never blocks. For a message, False says that there is no room: it is kept
+(its sender gets no credit) and offered again after the next :meth:`Link.settle`, or a little
+later. For other events the answer does not matter. Called by one thread at a time, never while
+the link holds a lock, so it may call the link."""
 
 
 class LinkStats(msgspec.Struct, frozen=True):
-    """Counts since the link was opened."""
+    """Counts since the link was started. ``dropped`` are frames that were malformed, copies, too
+    large, or from or for another incarnation or session."""
 
     sent: int = 0
     received: int = 0
@@ -63,6 +83,7 @@ class Link(ABC):
 
     name: str
     incarnation: str
+    """Empty until the link is started."""
 
     @abstractmethod
     def start(self, sink: Sink) -> None:
@@ -72,15 +93,17 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def send(self, to: str, head: bytes, body: bytes | memoryview | None = None) -> bool:
-        """Send to a peer; returns at once. False when the peer is not visible or when too much
-        waits for it already (the caller decides what then). The buffer must not change until
-        the link is done with it."""
+    def send(
+        self, to: str, head: bytes, body: bytes | bytearray | memoryview | None = None
+    ) -> bool:
+        """Send to a peer; returns at once, with the body copied (bytes and bytearray once, a
+        memoryview of a part of one twice). False when the peer is not visible or when too much
+        waits for it already (the caller decides what then). FrameError when it is too large."""
 
     @abstractmethod
     def settle(self, sender: str) -> None:
         """Say that the oldest unsettled message of ``sender`` has been dealt with, so that it may
-        send another (credits)."""
+        send another (credits). Ignored when there is none."""
 
     @abstractmethod
     def peers(self) -> dict[str, str]:
@@ -92,7 +115,7 @@ class Link(ABC):
 
     @abstractmethod
     def stats(self) -> LinkStats:
-        """Counts since the link was opened."""
+        """Counts since the link was started."""
 
     @abstractmethod
     def close(self) -> None:

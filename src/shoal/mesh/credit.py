@@ -1,0 +1,194 @@
+"""Flow control between one sender and one receiver, without I/O and without a clock.
+
+The sender numbers its messages and keeps at most ``WINDOW`` of them unsettled; the rest wait, up
+to a bound. The receiver takes them in order, each once, and says two things about them: *received*
+(here, need not be sent again) and *settled* (the node has dealt with it; here is another credit).
+
+Nothing is sent twice on suspicion. When an acknowledgement is overdue the sender *asks*; the
+question travels behind the messages, so an answer that does not know them proves them lost, and
+only then are they sent again. A slow receiver or a slow line thus costs a few bytes, not a second
+copy of every body. Losses, copies, reordering and delay of any frame are all repaired this way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from shoal.mesh.link import LinkEvent
+
+WINDOW = 4
+"""Unsettled messages that a sender may have on their way to one receiver."""
+MAX_WAITING = 1024
+"""Messages that may be queued for one receiver (in flight or not)."""
+MAX_WAITING_BYTES = 256 << 20
+"""Bytes of heads and bodies that may be queued for one receiver; one message may exceed it."""
+ASK_S = 0.3
+"""Seconds without news after which a sender asks."""
+MAX_ASK_S = 5.0
+"""Longest time between two questions; it doubles up to here while there is no news."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A message on its way. ``body`` is whatever the transport wants to be given."""
+
+    seq: int
+    head: bytes
+    body: Any
+    size: int | None
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it occupies while it waits."""
+        return len(self.head) + (self.size or 0)
+
+
+class Sender:
+    """The sending side of one session. Times are seconds on any steady clock."""
+
+    def __init__(
+        self,
+        window: int = WINDOW,
+        max_waiting: int = MAX_WAITING,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+    ) -> None:
+        self.window = window
+        self.max_waiting = max_waiting
+        self.max_waiting_bytes = max_waiting_bytes
+        self.resent = 0
+        self._parcels: deque[Parcel] = deque()  # those after ``_received``, in order
+        self._bytes = 0
+        self._last = 0  # last number given
+        self._sent = 0  # last number that went out
+        self._received = 0
+        self._settled = 0
+        self._asked = 0  # last question
+        self._asked_about = 0  # what had gone out when it was asked; 0 when it is answered
+        self._pause_s = ASK_S
+        self._ask_at: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are not settled."""
+        return self._last - self._settled
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes held for messages that are not known to be received."""
+        return self._bytes
+
+    @property
+    def ask_at(self) -> float | None:
+        """When :meth:`tick` is due; None while everything is settled."""
+        return self._ask_at
+
+    def push(self, head: bytes, body: Any, size: int | None) -> bool:
+        """Queue a message. False when there is no room."""
+        parcel = Parcel(self._last + 1, head, body, size)
+        if self.waiting >= self.max_waiting:
+            return False
+        if self._bytes and self._bytes + parcel.weight > self.max_waiting_bytes:
+            return False
+        self._last += 1
+        self._bytes += parcel.weight
+        self._parcels.append(parcel)
+        return True
+
+    def take(self, now: float) -> list[Parcel]:
+        """The messages that may go out now, in order."""
+        upto = min(self._last, self._settled + self.window)
+        if upto <= self._sent:
+            return []
+        fresh = self._range(self._sent + 1, upto)
+        self._sent = upto
+        if self._ask_at is None:
+            self._ask_at = now + self._pause_s
+        return fresh
+
+    def tick(self, now: float) -> int | None:
+        """The number of the question to send now, if one is due."""
+        if self._ask_at is None or now < self._ask_at:
+            return None
+        self._asked += 1
+        self._asked_about = self._sent
+        self._ask_at = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, MAX_ASK_S)
+        return self._asked
+
+    def on_ack(self, received: int, settled: int, asked: int, now: float) -> list[Parcel]:
+        """Take note of what the receiver says; returns the messages that must be sent again.
+
+        An acknowledgement of what was never sent is ignored whole.
+        """
+        if not settled <= received <= self._sent or asked > self._asked:
+            return []
+        if received > self._received or settled > self._settled:
+            self._received = max(self._received, received)
+            self._settled = max(self._settled, settled)
+            while self._parcels and self._parcels[0].seq <= self._received:
+                self._bytes -= self._parcels.popleft().weight
+            self._pause_s = ASK_S
+            self._ask_at = now + self._pause_s if self._sent > self._settled else None
+        if not self._asked_about or asked != self._asked:
+            return []
+        lost = self._range(self._received + 1, self._asked_about)
+        self._asked_about = 0
+        self.resent += len(lost)
+        return lost
+
+    def _range(self, first: int, last: int) -> list[Parcel]:
+        if not self._parcels or last < first:
+            return []
+        start = self._parcels[0].seq
+        return [self._parcels[at] for at in range(max(first - start, 0), last - start + 1)]
+
+
+class Receiver:
+    """The receiving side of one session: holds messages until the node has room for them."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._held: deque[LinkEvent] = deque()
+        self._received = 0
+        self._settled = 0
+        self._asked = 0
+
+    @property
+    def held(self) -> int:
+        """Messages that are here and that the node has not taken yet."""
+        return len(self._held)
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What an acknowledgement says: received, settled, asked."""
+        return self._received, self._settled, self._asked
+
+    def expects(self, seq: int) -> bool:
+        """Whether message ``seq`` is the next one, and within the window."""
+        return seq == self._received + 1 and self._received - self._settled < self._window
+
+    def put(self, message: LinkEvent) -> None:
+        """Hold the message that was expected."""
+        self._received += 1
+        self._held.append(message)
+
+    def asked(self, number: int) -> None:
+        """The sender asked."""
+        self._asked = max(self._asked, number)
+
+    def peek(self) -> LinkEvent:
+        """The oldest message that is held."""
+        return self._held[0]
+
+    def pop(self) -> None:
+        """The node took the oldest message."""
+        self._held.popleft()
+
+    def settle(self) -> bool:
+        """The node has dealt with the oldest message that it took; False if there is none."""
+        if self._settled >= self._received - len(self._held):
+            return False
+        self._settled += 1
+        return True

@@ -1,0 +1,323 @@
+"""A node's side of the mesh as a state machine: no I/O, no clock, no threads.
+
+Both kinds of link drive this very code. In go sightings (an incarnation is or is no longer
+visible), frames, and what the node wants; out come frames to transmit and events for the node.
+
+*Sessions.* A pair of incarnations counts its breaks. When one side loses sight of the other, what
+was on its way between them is dropped, and the count goes up. A frame with a higher count tells
+the other side that there was a break which it did not see; it then reports ``PeerDown`` and
+``PeerUp`` as well. So both sides agree on where the unbroken stretches lie, and within each of
+them messages arrive in order, each exactly once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from shoal.errors import FrameError
+from shoal.mesh.credit import Parcel, Receiver, Sender
+from shoal.mesh.frames import Ack, Ask, Data, Frame, Pairing, decode, encode
+from shoal.mesh.link import MAX_BODY, LinkEvent, LinkStats, PeerDown, PeerUp, Received
+
+MAX_PEERS = 1024
+"""Names that are kept track of; further ones are not seen."""
+MAX_LIVES = 16
+"""Incarnations under one name that are kept track of."""
+MAX_SESSION = 1 << 62
+
+
+class Transmit(msgspec.Struct, frozen=True):
+    """Transmit a frame, in order with the others for that peer, and without loss where possible.
+    ``body`` is what :meth:`Exchange.send` was given, None without one."""
+
+    to: str
+    attachment: bytes
+    body: Any = None
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Transmit a tiny frame that may be lost or overtake others, and must never wait."""
+
+    to: str
+    attachment: bytes
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """There was a break: frames for ``to`` that have not left yet are worth nothing."""
+
+    to: str
+
+
+Outgoing: TypeAlias = Transmit | Hint | Discard
+
+
+class _Peer:
+    """What is known of a name: its visible lives, and the session with the current one."""
+
+    def __init__(self) -> None:
+        self.lives: set[str] = set()
+        self.incarnation = ""
+        self.up = False
+        self.session = 0
+        self.sender = Sender()
+        self.receiver = Receiver()
+
+    def meet(self, incarnation: str) -> None:
+        """A new incarnation: a history of its own."""
+        self.incarnation = incarnation
+        self.session = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Both directions start anew."""
+        self.sender = Sender()
+        self.receiver = Receiver()
+
+
+class Exchange:
+    """Sessions with all peers of one node. Times are seconds on any steady clock."""
+
+    def __init__(self, name: str, incarnation: str, max_body: int = MAX_BODY) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self._max_body = max_body
+        self._peers: dict[str, _Peer] = {}
+        self._out: list[Outgoing] = []
+        self._notices: deque[LinkEvent] = deque()
+        self._ready: deque[str] = deque()  # names with messages to offer, each once
+        self._refused: set[str] = set()  # names whose message found no room
+        self._sent = self._received = self._bytes_sent = self._bytes_received = 0
+        self._resent = self._dropped = 0
+
+    # -- what the network reports ---------------------------------------------------------------
+
+    def appeared(self, name: str, incarnation: str) -> None:
+        """An incarnation of a name is visible."""
+        peer = self._peers.get(name)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS and not self._forget_one():
+                self._dropped += 1
+                return
+            peer = self._peers[name] = _Peer()
+        if len(peer.lives) >= MAX_LIVES:
+            self._dropped += 1
+            return
+        peer.lives.add(incarnation)
+        self._follow(name, peer)
+
+    def vanished(self, name: str, incarnation: str) -> None:
+        """An incarnation of a name is no longer visible."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            peer.lives.discard(incarnation)
+            self._follow(name, peer)
+
+    def blinded(self) -> None:
+        """Nobody is visible any more (the way to the network was given up)."""
+        for name, peer in self._peers.items():
+            peer.lives.clear()
+            self._follow(name, peer)
+
+    def arrived(
+        self, sender: str, attachment: bytes, size: int, read: Callable[[], bytes], now: float
+    ) -> None:
+        """A frame came with a payload of ``size`` bytes, which ``read`` copies when needed."""
+        try:
+            frame = decode(attachment, size, self._max_body)
+        except FrameError:
+            self._dropped += 1
+            return
+        peer = self._peers.get(sender)
+        pairing = frame.pairing
+        if (
+            peer is None
+            or not peer.up
+            or pairing.source != peer.incarnation
+            or pairing.target != self.incarnation
+            or pairing.session > MAX_SESSION
+        ):
+            self._dropped += 1
+            return
+        if pairing.session < peer.session:
+            self._dropped += 1
+            self._ack(sender, peer)  # it does not know yet that there was a break
+            return
+        if pairing.session > peer.session:
+            self._break(sender, peer, pairing.session)
+        self._take(sender, peer, frame, read, now)
+
+    def tick(self, now: float) -> None:
+        """Time passes: ask where acknowledgements are overdue, offer again what was refused."""
+        for name, peer in self._peers.items():
+            if peer.up and (number := peer.sender.tick(now)) is not None:
+                self._emit(name, Ask(self._pairing(peer), number))
+        self.offer_again()
+
+    # -- what the node wants --------------------------------------------------------------------
+
+    def send(self, to: str, head: bytes, body: Any, size: int | None, now: float) -> bool:
+        """Queue a message. False when the peer is not visible or too much waits for it."""
+        peer = self._peers.get(to)
+        if peer is None or not peer.up or not peer.sender.push(head, body, size):
+            return False
+        self._sent += 1
+        self._bytes_sent += len(head) + (size or 0)
+        self._dispatch(to, peer, now)
+        return True
+
+    def settle(self, sender: str) -> None:
+        """The node has dealt with the oldest message of ``sender``; one too many is ignored."""
+        peer = self._peers.get(sender)
+        if peer is not None and peer.up and peer.receiver.settle():
+            self._ack(sender, peer)
+        self.offer_again()
+
+    def peers(self) -> dict[str, str]:
+        """Visible peers and their incarnations."""
+        return {name: peer.incarnation for name, peer in self._peers.items() if peer.up}
+
+    def waiting(self, to: str) -> int:
+        """Messages to a peer that are not settled."""
+        peer = self._peers.get(to)
+        return peer.sender.waiting if peer is not None and peer.up else 0
+
+    def stats(self) -> LinkStats:
+        """Counts since the start."""
+        resent = self._resent + sum(peer.sender.resent for peer in self._peers.values())
+        return LinkStats(
+            sent=self._sent,
+            received=self._received,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            resent=resent,
+            dropped=self._dropped,
+        )
+
+    def drop(self) -> None:
+        """Count something that was thrown away before it got here."""
+        self._dropped += 1
+
+    # -- what comes out -------------------------------------------------------------------------
+
+    def outgoing(self) -> list[Outgoing]:
+        """What to transmit, in this order; to be asked for after every call above."""
+        out, self._out = self._out, []
+        return out
+
+    def next_event(self) -> LinkEvent | None:
+        """The event to offer to the node now; :meth:`offered` must follow."""
+        if self._notices:
+            return self._notices[0]
+        return self._peers[self._ready[0]].receiver.peek() if self._ready else None
+
+    def offered(self, event: LinkEvent, taken: bool) -> None:
+        """``event`` was offered. A message that was not taken is offered again later; news of
+        peers, and the last words of a peer that is gone, are not."""
+        for at, notice in enumerate(self._notices):
+            if notice is event:
+                del self._notices[at]
+                return
+        name = self._ready.popleft()  # it was no notice, and nobody else takes from this queue
+        if not taken:
+            self._refused.add(name)
+            return
+        receiver = self._peers[name].receiver
+        receiver.pop()
+        if receiver.held:
+            self._ready.append(name)
+
+    def offer_again(self) -> None:
+        """Offer again what was refused."""
+        self._ready.extend(self._refused)
+        self._refused.clear()
+
+    @property
+    def refused(self) -> bool:
+        """Whether some message found no room and is to be offered again soon."""
+        return bool(self._refused)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _follow(self, name: str, peer: _Peer) -> None:
+        """Make the newest visible life of a name the current one."""
+        current = max(peer.lives, default=None)
+        if peer.up and current != peer.incarnation:
+            self._lose(name, peer)
+            peer.up = False
+            peer.session += 1
+        if current is not None and not peer.up:
+            if current != peer.incarnation:
+                peer.meet(current)
+            peer.up = True
+            self._notices.append(PeerUp(name, current))
+
+    def _break(self, name: str, peer: _Peer, session: int) -> None:
+        """The other side saw a break that we did not see."""
+        self._lose(name, peer)
+        peer.session = session
+        self._notices.append(PeerUp(name, peer.incarnation))
+
+    def _lose(self, name: str, peer: _Peer) -> None:
+        """What was on its way is dropped; what had come is offered once, then the bad news."""
+        while peer.receiver.held:
+            self._notices.append(peer.receiver.peek())
+            peer.receiver.pop()
+        self._notices.append(PeerDown(name, peer.incarnation))
+        self._refused.discard(name)
+        if name in self._ready:
+            self._ready.remove(name)
+        self._resent += peer.sender.resent
+        peer.renew()
+        self._out.append(Discard(name))
+
+    def _forget_one(self) -> bool:
+        """Make room for a name by forgetting one that is gone."""
+        for name, peer in self._peers.items():
+            if not peer.lives:
+                self._resent += peer.sender.resent
+                del self._peers[name]
+                return True
+        return False
+
+    def _take(
+        self, name: str, peer: _Peer, frame: Frame, read: Callable[[], bytes], now: float
+    ) -> None:
+        match frame:
+            case Data(seq=seq, head=head, size=size):
+                if not peer.receiver.expects(seq):
+                    self._dropped += 1  # a copy, or the message before it is lost: it will ask
+                    return
+                if not peer.receiver.held:
+                    self._ready.append(name)
+                peer.receiver.put(Received(name, head, None if size is None else read()))
+                self._received += 1
+                self._bytes_received += len(head) + (size or 0)
+            case Ack(received=received, settled=settled, asked=asked):
+                for parcel in peer.sender.on_ack(received, settled, asked, now):
+                    self._transmit(name, peer, parcel)
+                self._dispatch(name, peer, now)
+            case Ask(number=number):
+                peer.receiver.asked(number)
+                self._ack(name, peer)
+
+    def _dispatch(self, name: str, peer: _Peer, now: float) -> None:
+        for parcel in peer.sender.take(now):
+            self._transmit(name, peer, parcel)
+
+    def _transmit(self, name: str, peer: _Peer, parcel: Parcel) -> None:
+        frame = Data(self._pairing(peer), parcel.seq, parcel.head, parcel.size)
+        self._out.append(Transmit(name, encode(frame), parcel.body))
+
+    def _ack(self, name: str, peer: _Peer) -> None:
+        frame = Ack(self._pairing(peer), *peer.receiver.state)
+        self._out.append(Hint(name, encode(frame)))
+
+    def _emit(self, name: str, ask: Ask) -> None:
+        self._out.append(Transmit(name, encode(ask)))
+
+    def _pairing(self, peer: _Peer) -> Pairing:
+        return Pairing(self.incarnation, peer.incarnation, peer.session)

@@ -1,0 +1,260 @@
+"""What both kinds of link share: threads, locks and a sink around an :class:`Exchange`.
+
+A kind of link brings four things: ``_open`` (join the network, learn the incarnation), ``_post``
+(queue a frame, never block), ``_hint`` (transmit a tiny frame now or never) and ``_leave``. It
+calls ``_frame`` with what arrives and ``_tell`` with what it sees.
+
+Two locks. ``_lock`` guards the exchange and is held for microseconds only. ``_turn`` is held by
+the one thread that is offering events to the sink, so they come in order; the sink is never
+called with ``_lock`` held, so it may take the node's own locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import queue
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from shoal.errors import FrameError, UsageError
+from shoal.mesh.exchange import Discard, Exchange, Hint, Transmit
+from shoal.mesh.link import (
+    MAX_BODY,
+    MAX_HEAD,
+    Link,
+    LinkEvent,
+    LinkStats,
+    NameLost,
+    Sink,
+)
+from shoal.mesh.names import check_name
+
+TICK_S = 0.25
+"""Time between two looks at overdue acknowledgements."""
+OFFER_AGAIN_S = 0.02
+"""Time after which a message that found no room is offered again."""
+MAX_NEWS = 4096
+"""Sightings and chores that may wait for the clock thread."""
+
+Chore: TypeAlias = Callable[[float], None]
+"""Something to do on the clock thread, given the time."""
+
+log = logging.getLogger("shoal.mesh")
+
+
+class ExchangeLink(Link):
+    """A link around an :class:`Exchange`; see the module for what a kind of link adds."""
+
+    def __init__(self, name: str, max_body: int = MAX_BODY) -> None:
+        self.name = check_name(name)
+        self.incarnation = ""
+        self._max_body = max_body
+        self._exchange = Exchange(name, "", max_body)
+        self._lock = threading.Lock()
+        self._turn = threading.RLock()
+        self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_NEWS)
+        self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
+        self._sink: Sink | None = None
+        self._closed = False
+        self._offering = 0  # the thread that is offering events
+
+    # -- what a kind of link brings -------------------------------------------------------------
+
+    @abstractmethod
+    def _open(self) -> str:
+        """Join the network under the name and give the incarnation. Frames and sightings may
+        come from now on."""
+
+    @abstractmethod
+    def _post(self, frame: Transmit | Discard) -> None:
+        """Queue a frame behind the others for its peer, or discard those. Must not block."""
+
+    @abstractmethod
+    def _hint(self, frame: Hint) -> None:
+        """Transmit a tiny frame at once, or lose it. Must not block."""
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Leave the network and end all threads of this kind of link."""
+
+    def _pack(self, body: bytes | bytearray | memoryview) -> Any:
+        """A copy of ``body`` as ``_post`` likes it."""
+        return bytes(body)
+
+    def _on_tick(self, now: float) -> None:
+        """Called on the clock thread every :data:`TICK_S`."""
+
+    # -- the interface --------------------------------------------------------------------------
+
+    def start(self, sink: Sink) -> None:
+        if self._sink is not None or self._closed:
+            raise UsageError(f"the link of {self.name!r} was started before; make a new one")
+        self._sink = sink
+        try:
+            self.incarnation = self._open()
+        except BaseException:
+            self._closed = True
+            self._leave()
+            raise
+        self._clock.start()
+
+    def send(
+        self, to: str, head: bytes, body: bytes | bytearray | memoryview | None = None
+    ) -> bool:
+        size = None if body is None else memoryview(body).nbytes
+        if len(head) > MAX_HEAD or (size or 0) > self._max_body:
+            raise FrameError(
+                f"a message of {len(head)} + {size} bytes to {to!r} is over the limits "
+                f"({MAX_HEAD} + {self._max_body}); send it in pieces"
+            )
+        # Copied before the peer is known to take it: copying is long, the lock must be short.
+        packed = None if body is None else self._pack(body)
+        with self._lock:
+            taken = self._exchange.send(to, head, packed, size, time.monotonic())
+            hints = self._flush()
+        self._transmit(hints)
+        return taken
+
+    def settle(self, sender: str) -> None:
+        with self._lock:
+            self._exchange.settle(sender)
+            hints = self._flush()
+            offer = self._exchange.next_event() is not None
+        self._transmit(hints)
+        if offer:
+            self._chore(_look)
+
+    def peers(self) -> dict[str, str]:
+        with self._lock:
+            return self._exchange.peers()
+
+    def waiting(self, to: str) -> int:
+        with self._lock:
+            return self._exchange.waiting(to)
+
+    def stats(self) -> LinkStats:
+        with self._lock:
+            return self._exchange.stats()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._leave()
+        with contextlib.suppress(queue.Full):
+            self._chores.put_nowait(None)
+        self._join(self._clock)
+
+    # -- what a kind of link calls --------------------------------------------------------------
+
+    def _frame(self, sender: str, attachment: bytes, size: int, read: Callable[[], bytes]) -> None:
+        """A frame came (any thread)."""
+        with self._lock:
+            self._exchange.arrived(sender, attachment, size, read, time.monotonic())
+            hints = self._flush()
+        self._transmit(hints)
+        self._offer()
+
+    def _tell(self, change: Callable[[Exchange], None]) -> None:
+        """Something was seen: change the exchange, and tell the node what follows."""
+        with self._lock:
+            change(self._exchange)
+            hints = self._flush()
+        self._transmit(hints)
+        self._offer()
+
+    def _chore(self, chore: Chore) -> bool:
+        """Have the clock thread do something soon; False when too much waits already."""
+        try:
+            self._chores.put_nowait(chore)
+        except queue.Full:
+            return False
+        return True
+
+    def _lose_name(self, incarnation: str) -> None:
+        """Another node has the name now (clock thread)."""
+        self.close()
+        if self._sink is not None:
+            with self._turn:
+                self._show(self._sink, NameLost(self.name, incarnation))
+
+    def _join(self, thread: threading.Thread) -> None:
+        """Wait for a thread to end, unless it is this one or may be waiting for this one."""
+        if thread.ident is None or threading.get_ident() in (thread.ident, self._offering):
+            return
+        thread.join()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _flush(self) -> list[Hint]:
+        """Post what must keep its order while the lock is held; the rest may go out after."""
+        hints = []
+        for frame in self._exchange.outgoing():
+            if isinstance(frame, Hint):
+                hints.append(frame)
+            else:
+                self._post(frame)
+        return hints
+
+    def _transmit(self, hints: list[Hint]) -> None:
+        for hint in hints:
+            self._hint(hint)
+
+    def _offer(self) -> None:
+        """Offer to the sink all that there is to offer."""
+        sink = self._sink
+        if sink is None:
+            return
+        refused = False
+        with self._turn:
+            self._offering = threading.get_ident()
+            while not self._closed:
+                with self._lock:
+                    event = self._exchange.next_event()
+                if event is None:
+                    break
+                taken = self._show(sink, event)
+                refused = refused or not taken
+                with self._lock:
+                    self._exchange.offered(event, taken)
+            self._offering = 0
+        if refused and threading.current_thread() is not self._clock:
+            self._chore(_look)
+
+    def _show(self, sink: Sink, event: LinkEvent) -> bool:
+        try:
+            return sink(event)
+        except Exception:
+            log.exception("the sink of %s failed at %s", self.name, type(event).__name__)
+            return True
+
+    def _keep_time(self) -> None:
+        tick_at = again_at = 0.0
+        while not self._closed:
+            now = time.monotonic()
+            if now >= tick_at:
+                self._tell(functools.partial(Exchange.tick, now=now))
+                self._on_tick(now)
+                tick_at, again_at = now + TICK_S, now + OFFER_AGAIN_S
+            elif self._exchange.refused and now >= again_at:
+                self._tell(Exchange.offer_again)
+                again_at = now + OFFER_AGAIN_S
+            wake_at = again_at if self._exchange.refused else tick_at
+            try:
+                chore = self._chores.get(timeout=max(wake_at - now, 0.0))
+            except queue.Empty:
+                continue
+            if chore is None:
+                return
+            chore(time.monotonic())
+            self._offer()
+
+
+def _look(now: float) -> None:
+    """The chore of looking whether there is something to offer."""
