@@ -1,0 +1,146 @@
+"""One training of a classifier, from a data set to a folder that the zoo could ship."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shoal.errors import StoreError
+from shoal.train import models, seeding
+from shoal.train.augment import usual
+from shoal.train.card import describe_file, versions, write_card, write_samples
+from shoal.train.datasets import DataSet
+from shoal.train.export import export
+from shoal.train.loop import Settings, Task, Watcher, cross_entropy, fit
+from shoal.train.metrics import by_class, predict, top1
+
+VALIDATION_SHARE = 1 / 12
+"""Of the training images, held back to choose the best epoch: 5,000 of 60,000."""
+INPUT, OUTPUT = "image", "logits"
+PIXELS = "float32 from 0 to 1: bytes divided by 255"
+
+
+def train_classifier(
+    data: DataSet,
+    model: str,
+    settings: Settings,
+    folder: Path,
+    *,
+    command: str = "",
+    watcher: Watcher | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Train ``model`` on ``data`` and leave everything in ``folder``; returns the card.
+
+    In the end ``folder`` holds ``model.onnx``, ``card.json``, ``train.jsonl`` (a line an epoch),
+    ``samples.npz`` (test images) and ``checkpoint.pt``. A training that was interrupted is gone
+    on from. The accuracy in the card is that of the ONNX file over all test images, measured
+    once: the epoch was chosen on training images held back.
+    """
+    started = time.perf_counter()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    images, labels = torch.from_numpy(data.train.images.copy()), torch.from_numpy(data.train.labels)
+    order = torch.randperm(len(labels), generator=seeding.generator(settings.seed, "validation"))
+    count = max(1, round(len(order) * VALIDATION_SHARE))
+    held, used = order[:count], order[count:]
+    held_images, held_labels = images[held], labels[held]
+    task = Task(
+        images[used],
+        labels[used],
+        cross_entropy,
+        lambda module: top1(predict(module, held_images), held_labels),
+        usual(data.mirrored),
+    )
+    with seeding.reproducible(settings.seed, "weights"):
+        module = models.build(model, data)
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        say(f"{model}, {parameters:,} parameters, on {len(used):,} images of {data.name}")
+        fitted = fit(
+            module,
+            task,
+            settings,
+            folder=folder,
+            purpose=f"{model} on {data.name} {data.sha256[:16]}",
+            watcher=watcher,
+        )
+    exported = export(
+        module,
+        torch.ones((1, *data.shape)),
+        folder / "model.onnx",
+        input_name=INPUT,
+        output_name=OUTPUT,
+    )
+    test_labels = torch.from_numpy(data.test.labels)
+    logits = torch.from_numpy(answers(exported.path, data.test.images))
+    chosen = write_samples(folder / "samples.npz", data)
+    card = {
+        "title": f"{model} on {data.name}",
+        "network": {
+            "model": model,
+            "parameters": parameters,
+            "input": {"name": INPUT, "shape": [None, *data.shape], "pixels": PIXELS},
+            "output": {"name": OUTPUT, "shape": [None, len(data.classes)]},
+            "difference_from_pytorch": float(f"{exported.difference:.2g}"),
+        },
+        "classes": list(data.classes),
+        "accuracy": {
+            "test_top1": top1(logits, test_labels),
+            "test_images": len(data.test),
+            "validation_top1": fitted.best_score,
+            "validation_images": len(held),
+            "measured": "model.onnx in ONNX Runtime, all test images, after the last choice",
+            "test_top1_by_class": {
+                name: round(share, 4)
+                for name, share in zip(
+                    data.classes, by_class(logits, test_labels, len(data.classes)), strict=True
+                )
+            },
+        },
+        "data": {
+            "name": data.name,
+            "homepage": data.homepage,
+            "licence": data.licence,
+            "sha256": data.sha256,
+            "train_images": len(used),
+            "samples": chosen,
+        },
+        "training": {
+            "command": command,
+            **asdict(settings),
+            "best_epoch": fitted.best_epoch,
+            "stopped_early": fitted.stopped_early,
+            "threads": torch.get_num_threads(),
+            "seconds": round(sum(row["seconds"] for row in fitted.rows), 1),
+            "versions": versions(),
+        },
+        "files": {
+            name: describe_file(folder / name)
+            for name in ("model.onnx", "samples.npz", "train.jsonl")
+        },
+    }
+    write_card(folder / "card.json", card)
+    say(f"wrote {folder} after {time.perf_counter() - started:.0f} s")
+    return card
+
+
+def answers(path: Path, images: np.ndarray[Any, np.dtype[np.uint8]], batch: int = 250) -> Any:
+    """The logits that the ONNX file gives for byte images, one row each."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate(
+        [
+            session.run(None, {name: images[start : start + batch].astype(np.float32) / 255})[0]
+            for start in range(0, len(images), batch)
+        ]
+    )
