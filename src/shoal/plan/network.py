@@ -1,0 +1,87 @@
+"""What planning asks of a network, its parts and its profile (``shoal.model`` answers it).
+
+Planning knows networks only through these, so that it imports no engine and a test can stand in
+for a network with a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.model.spec import TensorSpec
+from shoal.plan.plan import PartInfo
+
+Array: TypeAlias = npt.NDArray[Any]
+Feeds: TypeAlias = dict[str, Array]
+
+
+class Cut(Protocol):
+    """A place where the network may be divided: before node ``at`` of its topological order.
+    The tensors ``names`` cross it, ``bytes`` in all at batch 1."""
+
+    @property
+    def at(self) -> int: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class Part(Protocol):
+    """A runnable piece, named by the hash of its content."""
+
+    @property
+    def hash(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def info(self) -> PartInfo: ...
+    def run(self, feeds: Mapping[str, Array]) -> Feeds: ...
+
+
+class Network(Protocol):
+    """A whole network."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def cuts(self) -> Sequence[Cut]: ...
+    def split(self, cuts: Sequence[Cut]) -> Sequence[Part]: ...
+    def run(self, feeds: Mapping[str, Array]) -> Feeds: ...
+    def probe(self, seed: int = 0, batch: int = 1) -> Feeds: ...
+
+
+class RangeProfile(Protocol):
+    """How long a device computes any range of nodes, and what it holds in memory for it.
+
+    ``range_ms`` is the time of one run at batch 1 (with the fixed cost of a run);
+    ``range_memory`` the resident bytes of a loaded session. ``nodes`` is the number of nodes.
+    """
+
+    @property
+    def nodes(self) -> int: ...
+    def range_ms(self, first: int, last: int) -> float: ...
+    def range_memory(self, first: int, last: int) -> int: ...
+
+
+def tensor_bytes(specs: Sequence[TensorSpec]) -> int:
+    """Bytes of tensors at batch 1 (a free dimension counts as 1)."""
+    total = 0
+    for spec in specs:
+        count = 1
+        for size in spec.shape:
+            count *= size or 1
+        total += count * np.dtype(spec.dtype).itemsize
+    return total

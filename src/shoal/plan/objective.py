@@ -1,0 +1,128 @@
+"""What a user wants of a plan: hard limits, and aims in order of importance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from shoal.errors import PlanError
+from shoal.plan.plan import Forecast
+from shoal.plan.size import Size, readable
+
+
+class Aim(StrEnum):
+    """Something to be made better."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+    ACCURACY = "accuracy"
+    BYTES = "bytes"
+    MEMORY = "memory"
+    ENERGY = "energy"
+
+
+class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits that must hold, and aims, most important first.
+
+    Of the plans that meet the limits, those within ``tolerance`` of the best by the first aim go
+    on to the second, and so on (lexicographic with tolerance). ``max_memory`` is bytes on any one
+    device.
+    """
+
+    aims: tuple[Aim, ...] = (Aim.THROUGHPUT, Aim.LATENCY)
+    tolerance: float = 0.02
+    max_latency_ms: float | None = None
+    min_images_per_s: float | None = None
+    min_accuracy: float | None = None
+    max_bytes_per_image: float | None = None
+    max_memory: Size | None = None
+    max_energy_j: float | None = None
+
+    @classmethod
+    def of(cls, wish: Objective | str | None) -> Objective:
+        """An objective from its short form: the name of the first aim, or several by commas.
+
+        Raises PlanError for a name that is no aim. None is the default: throughput.
+        """
+        if isinstance(wish, Objective):
+            return wish
+        names = [name.strip() for name in wish.split(",")] if wish else [Aim.THROUGHPUT.value]
+        try:
+            aims = [Aim(name) for name in names]
+        except ValueError:
+            known = ", ".join(aim.value for aim in Aim)
+            raise PlanError(f"{wish!r} is no objective; use one or more of: {known}") from None
+        if aims == [Aim.LATENCY]:
+            aims.append(Aim.THROUGHPUT)
+        if aims == [Aim.THROUGHPUT]:
+            aims.append(Aim.LATENCY)
+        return cls(aims=tuple(dict.fromkeys(aims)))
+
+    def broken(self, forecast: Forecast) -> list[str]:
+        """The limits that a forecast does not meet, in words and numbers."""
+        peak = max(forecast.memory.values(), default=0)
+        energy = forecast.energy_j
+        broken = []
+        if self.max_latency_ms is not None and forecast.latency_ms > self.max_latency_ms:
+            broken.append(f"latency {forecast.latency_ms:.1f} ms > {self.max_latency_ms:g} ms")
+        if self.min_images_per_s is not None and forecast.images_per_s < self.min_images_per_s:
+            broken.append(f"{forecast.images_per_s:.1f} images/s < {self.min_images_per_s:g}")
+        if self.min_accuracy is not None and forecast.accuracy < self.min_accuracy:
+            broken.append(f"accuracy {forecast.accuracy:.3f} < {self.min_accuracy:g}")
+        if (
+            self.max_bytes_per_image is not None
+            and forecast.bytes_per_image > self.max_bytes_per_image
+        ):
+            broken.append(
+                f"{readable(forecast.bytes_per_image)} per image > "
+                f"{readable(self.max_bytes_per_image)}"
+            )
+        if self.max_memory is not None and peak > self.max_memory:
+            broken.append(f"{readable(peak)} on one device > {readable(self.max_memory)}")
+        if self.max_energy_j is not None and energy is not None and energy > self.max_energy_j:
+            broken.append(f"{energy:.3g} J per image > {self.max_energy_j:g} J")
+        return broken
+
+    def order(self, forecasts: Sequence[Forecast]) -> list[int]:
+        """Indices of ``forecasts``, best first; those that break limits come last, the fewest
+        broken first. Ties keep their order."""
+        left: dict[int, list[int]] = {}
+        for index, forecast in enumerate(forecasts):
+            left.setdefault(len(self.broken(forecast)), []).append(index)
+        ordered = []
+        for count in sorted(left):
+            indices = left[count]
+            while indices:
+                best = self._best(indices, forecasts)
+                ordered.append(best)
+                indices.remove(best)
+        return ordered
+
+    def _best(self, indices: Sequence[int], forecasts: Sequence[Forecast]) -> int:
+        candidates = list(indices)
+        for aim in self.aims:
+            costs = {index: cost(forecasts[index], aim) for index in candidates}
+            limit = min(costs.values())
+            limit += abs(limit) * self.tolerance
+            candidates = [index for index in candidates if costs[index] <= limit]
+        first = self.aims[0] if self.aims else Aim.LATENCY
+        return min(candidates, key=lambda index: (cost(forecasts[index], first), index))
+
+
+def cost(forecast: Forecast, aim: Aim) -> float:
+    """What ``aim`` makes small: ms, ms per image, lost accuracy, bytes, bytes, joules."""
+    match aim:
+        case Aim.LATENCY:
+            return forecast.latency_ms
+        case Aim.THROUGHPUT:
+            return 1e3 / forecast.images_per_s if forecast.images_per_s > 0 else float("inf")
+        case Aim.ACCURACY:
+            return 1.0 - forecast.accuracy
+        case Aim.BYTES:
+            return forecast.bytes_per_image
+        case Aim.MEMORY:
+            return float(max(forecast.memory.values(), default=0))
+        case Aim.ENERGY:
+            return forecast.energy_j if forecast.energy_j is not None else float("inf")

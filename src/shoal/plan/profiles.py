@@ -1,0 +1,129 @@
+"""How fast the devices and links of a cluster are, for one network: the facts of planning.
+
+Who measures them is not our business; :meth:`Profiles.scaled` makes them from one measured
+profile and what the cluster file states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from shoal.errors import PlanError
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import RangeProfile
+
+MESSAGE_MS = 0.2
+"""CPU time that a message costs at either end, beside its copy (measured with Zenoh on
+loopback: 0.1 to 0.3 ms)."""
+COPY_BYTES_PER_S = 1e9
+"""Rate at which one end deals with the bytes of a message (two copies in Python)."""
+HOP_MS = 0.4
+"""Time from the end of a part to the start of the next on another device, bytes apart."""
+
+
+class LinkProfile(msgspec.Struct, frozen=True):
+    """One direction of a link: round trip, goodput, and the fixed time of a hop beside these."""
+
+    rtt_ms: float
+    bytes_per_s: float
+    hop_ms: float = HOP_MS
+
+    def occupied_ms(self, size: float) -> float:
+        """How long ``size`` bytes keep the link busy."""
+        return size / self.bytes_per_s * 1e3
+
+    def transfer_ms(self, size: float) -> float:
+        """From the end of a part to the start of the next on the other side."""
+        return self.hop_ms + self.rtt_ms / 2 + self.occupied_ms(size)
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """A device: its times for the network, and what a message costs it."""
+
+    network: RangeProfile
+    message_ms: float = MESSAGE_MS
+    copy_bytes_per_s: float = COPY_BYTES_PER_S
+
+    def handling_ms(self, size: float) -> float:
+        """CPU time to send or to receive one message of ``size`` bytes."""
+        return self.message_ms + size / self.copy_bytes_per_s * 1e3
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A profile of a device that is ``speed`` times as fast as the measured one."""
+
+    measured: RangeProfile
+    speed: float
+
+    @property
+    def nodes(self) -> int:
+        return self.measured.nodes
+
+    def range_ms(self, first: int, last: int) -> float:
+        return self.measured.range_ms(first, last) / self.speed
+
+    def range_memory(self, first: int, last: int) -> int:
+        return self.measured.range_memory(first, last)
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The facts of one network on one cluster: ``devices`` by name (the gateway too), ``links``
+    by (giver, taker)."""
+
+    devices: Mapping[str, DeviceProfile]
+    links: Mapping[tuple[str, str], LinkProfile] = field(default_factory=dict)
+
+    @classmethod
+    def scaled(
+        cls,
+        cluster: Cluster,
+        measured: RangeProfile,
+        links: Mapping[tuple[str, str], LinkProfile] | None = None,
+        known: Mapping[str, DeviceProfile] | None = None,
+    ) -> Profiles:
+        """Profiles for every node of ``cluster``: those in ``known`` and ``links`` as measured,
+        the others from one profile (of speed 1.0) and the cluster's stated speeds and rates."""
+        nodes = (*cluster.devices, cluster.gateway)
+        devices = {node.name: DeviceProfile(Scaled(measured, node.speed)) for node in nodes}
+        return cls({**devices, **(known or {})}, _Stated(cluster, links or {}))
+
+    def device(self, name: str) -> DeviceProfile:
+        """The profile of a device; PlanError when there is none."""
+        try:
+            return self.devices[name]
+        except KeyError:
+            raise PlanError(
+                f"nothing is known of the speed of {name!r}; measure it with 'shoal profile' or "
+                "state its 'speed' in the cluster file"
+            ) from None
+
+    def link(self, giver: str, taker: str) -> LinkProfile:
+        """The profile of a link; PlanError when there is none."""
+        try:
+            return self.links[giver, taker]
+        except KeyError:
+            raise PlanError(
+                f"nothing is known of the link from {giver!r} to {taker!r}; state it under "
+                "'links' in the cluster file"
+            ) from None
+
+
+class _Stated(dict[tuple[str, str], LinkProfile]):
+    """Measured links; any other is made from the cluster file when first asked for (a thousand
+    devices have a million pairs)."""
+
+    def __init__(self, cluster: Cluster, measured: Mapping[tuple[str, str], LinkProfile]) -> None:
+        super().__init__(measured)
+        self._cluster = cluster
+
+    def __missing__(self, pair: tuple[str, str]) -> LinkProfile:
+        rate = self._cluster.rate(*pair)
+        link = LinkProfile(rtt_ms=rate.rtt_ms, bytes_per_s=rate.mbit_s * 1e6 / 8)
+        self[pair] = link
+        return link

@@ -1,0 +1,120 @@
+"""What a strategy is, and how one is found and used.
+
+A strategy turns a network, a cluster and an objective into a playbook and the parts that it needs.
+Others add theirs by an entry point in the group ``shoal.strategies``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from shoal.errors import PlanError
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Network, Part
+from shoal.plan.objective import Objective
+from shoal.plan.plan import Playbook
+from shoal.plan.playbook import validate
+from shoal.plan.profiles import Profiles
+from shoal.plan.prove import prove
+
+GROUP = "shoal.strategies"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A playbook, its parts by hash, and what the user should know of it (in sentences)."""
+
+    playbook: Playbook
+    parts: Mapping[str, Part]
+    notes: tuple[str, ...] = ()
+
+
+class Strategy(Protocol):
+    """A way to spread a network."""
+
+    name: str
+
+    @property
+    def build(self) -> Build:
+        """The function that makes the playbook."""
+
+
+class Build(Protocol):
+    """Makes a playbook; its keyword options are the strategy's own.
+
+    Raises PlanError when the cluster or the objective leaves nothing that it can do. Says nothing
+    of the proof: :func:`make` sees to that.
+    """
+
+    def __call__(
+        self,
+        network: Network,
+        cluster: Cluster,
+        profiles: Profiles,
+        objective: Objective,
+        /,
+        **options: Any,
+    ) -> Built: ...
+
+
+class Store(Protocol):
+    """Where parts are kept by hash."""
+
+    def add_part(self, part: Any, /) -> object: ...
+
+
+def strategy_names() -> tuple[str, ...]:
+    """The names of all installed strategies, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy registered under ``name``; PlanError when there is none."""
+    for entry in entry_points(group=GROUP, name=name):
+        strategy: Strategy = entry.load()
+        return strategy
+    raise PlanError(
+        f"no strategy is registered as {name!r} (there are: {', '.join(strategy_names())}); "
+        "choose one of these or install the package that brings it"
+    )
+
+
+def make(
+    strategy: str | Strategy,
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective | str | None = None,
+    *,
+    store: Store | None = None,
+    **options: Any,
+) -> Built:
+    """Build, check and prove a playbook, and put its parts into ``store``.
+
+    Raises PlanError when the strategy cannot do what is asked or does not know an option, and
+    ProofError when a plan does not give the answer of the whole network.
+    """
+    chosen = find_strategy(strategy) if isinstance(strategy, str) else strategy
+    _check_options(chosen, options)
+    built = chosen.build(network, cluster, profiles, Objective.of(objective), **options)
+    validate(built.playbook)
+    prove(built.playbook, built.parts, network)
+    if store is not None:
+        for part in built.parts.values():
+            store.add_part(part)
+    return built
+
+
+def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(strategy.build).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise PlanError(
+                f"the strategy {strategy.name!r} has no option {name!r} "
+                f"(it has: {', '.join(known) or 'none'})"
+            )

@@ -1,0 +1,58 @@
+"""The whole network on every device that can hold it."""
+
+from __future__ import annotations
+
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Network, tensor_bytes
+from shoal.plan.objective import Objective
+from shoal.plan.plan import PolicySpec
+from shoal.plan.playbook import make_playbook
+from shoal.plan.profiles import Profiles
+from shoal.strategies.base import Built
+from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
+
+
+class Replicas:
+    """The strategy ``replicas``."""
+
+    name = "replicas"
+
+    def build(
+        self, network: Network, cluster: Cluster, profiles: Profiles, objective: Objective, /
+    ) -> Built:
+        """One plan of one stage with many holders; it holds as long as one of them is alive."""
+        part = whole_part(network)
+        able, notes = fitting(cluster.computing, part)
+        refuse_unless_any(able, notes, "use the strategy 'pipeline' or raise a memory limit")
+        names = [device.name for device in able]
+        plan = whole_plan("replicas", names, part, network, cluster, profiles)
+        if len(names) == 1:
+            notes.append(f"nothing stands in for {names[0]} when it is gone")
+        playbook = make_playbook(
+            network=network.name,
+            strategy=self.name,
+            policy=PolicySpec(
+                "replicas", {"hop_ms": _hop_ms(names, network, cluster.gateway.name, profiles)}
+            ),
+            plans=[plan],
+            parts={part.hash: part.info},
+            inputs=network.inputs,
+            outputs=network.outputs,
+        )
+        return Built(playbook, {part.hash: part}, tuple(notes))
+
+
+def _hop_ms(
+    names: list[str], network: Network, gateway: str, profiles: Profiles
+) -> dict[str, float]:
+    """The time that a request spends on its way to each device and back."""
+    there, back = tensor_bytes(network.inputs), tensor_bytes(network.outputs)
+    return {
+        name: profiles.link(gateway, name).transfer_ms(there)
+        + profiles.link(name, gateway).transfer_ms(back)
+        for name in names
+        if name != gateway
+    }
+
+
+strategy = Replicas()
