@@ -24,7 +24,12 @@ ShoalError                      exit code 1
 │   └── RemoteError             64  a worker failed while running its part
 ├── StoreError                  70  the part store cannot be read or written (disk full, rights)
 │   └── HashError               71  bytes do not match the hash that names them
-└── MissingExtraError           80  an optional dependency is not installed
+├── MissingExtraError           80  an optional dependency is not installed
+└── LabError                    90  the lab cannot do what was asked
+    ├── LabFileError            91  a lab file, trace or schedule is wrong
+    ├── LabCapacityError        92  the machine cannot hold the lab; its numbers would be wrong
+    ├── LabStateError           93  the lab is already up, or not up
+    └── LabRightsError          94  it needs root, namespaces, cgroups or a tool that is missing
 
 Each message says what is wrong, with what, and what to do next. The command line turns an
 error into its exit code and never shows a traceback for one of these.
@@ -183,3 +188,33 @@ class MissingExtraError(ShoalError):
     """An optional dependency is not installed."""
 
     exit_code = 80
+
+
+class LabError(ShoalError):
+    """The lab cannot do what was asked."""
+
+    exit_code = 90
+
+
+class LabFileError(LabError):
+    """A lab file, trace or fault schedule is wrong."""
+
+    exit_code = 91
+
+
+class LabCapacityError(LabError):
+    """The machine cannot hold the lab; its numbers would be wrong."""
+
+    exit_code = 92
+
+
+class LabStateError(LabError):
+    """The lab is already up, or it is not up."""
+
+    exit_code = 93
+
+
+class LabRightsError(LabError):
+    """The lab needs root, namespaces, cgroups or a tool that is missing."""
+
+    exit_code = 94
