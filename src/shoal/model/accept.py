@@ -1,0 +1,209 @@
+"""From a model as it came to a graph that Shoal can work on, refusing what it cannot.
+
+Refused: control flow, operators of unknown domains, random operators, text, free dimensions other
+than the batch (unless an example fixes them), and graphs that are no graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+
+from shoal.errors import ModelFileError, UnsupportedModelError
+from shoal.model import limits
+from shoal.model.dtypes import ONNX_TO_NUMPY
+from shoal.model.graph import Graph, makes, reads
+from shoal.model.source import read_weights
+from shoal.model.spec import TensorSpec
+
+OLDEST_OPSET = 7
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Domains whose operators ONNX Runtime brings along. What it cannot run it refuses itself."""
+
+_RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+
+
+def accept(model: onnx.ModelProto, folder: Path | None, example: Mapping[str, Any]) -> Graph:
+    """The graph of a model. ``example`` maps inputs to arrays that fix their free dimensions."""
+    opsets = _opsets(model)
+    if model.functions:
+        model = _inline(model)
+        opsets = _opsets(model)
+    proto = model.graph
+    if len(proto.node) > limits.NODES:
+        raise ModelFileError(f"The network has more than {limits.NODES} nodes.")
+    for node in proto.node:
+        _check_node(node)
+    weights = read_weights(model, folder)
+    inputs = tuple(
+        _input(info, example.get(info.name)) for info in proto.input if info.name not in weights
+    )
+    outputs = tuple(info.name for info in proto.output)
+    _check_names([spec.name for spec in inputs], "inputs")
+    _check_names(outputs, "outputs")
+    if not outputs:
+        raise ModelFileError("The network has no outputs.")
+    nodes = _sorted(list(proto.node), [*weights, *(spec.name for spec in inputs)], outputs)
+    return Graph(
+        name=proto.name or "network",
+        ir_version=model.ir_version,
+        opsets=opsets,
+        nodes=nodes,
+        weights=weights,
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _opsets(model: onnx.ModelProto) -> tuple[tuple[str, int], ...]:
+    found: dict[str, int] = {}
+    for entry in model.opset_import:
+        domain = "" if entry.domain == "ai.onnx" else entry.domain
+        found[domain] = max(found.get(domain, 0), entry.version)
+    version = found.setdefault("", 1)
+    if version < OLDEST_OPSET and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
+        raise UnsupportedModelError(
+            f"The network uses opset {version}; the oldest that Shoal runs is {OLDEST_OPSET}. "
+            "Convert it with onnx.version_converter."
+        )
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise UnsupportedModelError(
+            f"The network uses opset {version}; the installed onnx knows up to {newest}. "
+            "Upgrade onnx and onnxruntime, or export with an older opset."
+        )
+    return tuple(sorted(found.items()))
+
+
+def _inline(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"The functions of this model cannot be inlined: {str(error)[:300]}"
+        ) from None
+
+
+def _check_node(node: onnx.NodeProto) -> None:
+    what = f"Node {node.name or '(unnamed)'!r} ({node.domain + ':' if node.domain else ''}"
+    what += f"{node.op_type})"
+    if node.domain not in DOMAINS:
+        raise UnsupportedModelError(
+            f"{what} is a custom operator; Shoal runs the standard ones and those of ONNX Runtime."
+        )
+    if node.domain == "ai.onnx":
+        node.domain = ""
+    for attribute in node.attribute:
+        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) or (
+            attribute.HasField("g") or attribute.graphs
+        ):
+            raise UnsupportedModelError(
+                f"{what} holds a sub-graph. Control flow cannot be cut: export the network "
+                "without it."
+            )
+        if any(
+            tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
+            for tensor in (attribute.t, *attribute.tensors)
+        ):
+            raise UnsupportedModelError(f"{what} keeps an attribute in another file.")
+    if node.domain == "" and node.op_type in _RANDOM:
+        raise UnsupportedModelError(
+            f"{what} is random, so parts cannot be proved equal to the whole. Export the network "
+            "in evaluation mode."
+        )
+
+
+def _input(info: onnx.ValueInfoProto, example: Any) -> TensorSpec:
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
+    tensor = info.type.tensor_type
+    dtype = ONNX_TO_NUMPY.get(tensor.elem_type)
+    if dtype is None:
+        raise UnsupportedModelError(
+            f"Input {info.name!r} has ONNX type {tensor.elem_type}, which NumPy does not have."
+        )
+    given = None if example is None else np.shape(example)
+    if not tensor.HasField("shape"):
+        if given is None:
+            raise UnsupportedModelError(
+                f"Input {info.name!r} has no shape. Give one: "
+                f"shoal.load(..., example={{{info.name!r}: array}})."
+            )
+        return TensorSpec(info.name, dtype, given)
+    dims = tensor.shape.dim
+    if len(dims) > limits.RANK:
+        raise ModelFileError(f"Input {info.name!r} has more than {limits.RANK} dimensions.")
+    shape: list[int | None] = []
+    for axis, dim in enumerate(dims):
+        if dim.HasField("dim_value") and dim.dim_value > 0:
+            shape.append(dim.dim_value)
+        elif dim.HasField("dim_value") and dim.dim_value == 0 and not given:
+            raise UnsupportedModelError(f"Input {info.name!r} has an empty dimension ({axis}).")
+        elif axis == 0:
+            shape.append(None)
+        elif given is not None and len(given) == len(dims):
+            shape.append(int(given[axis]))
+        else:
+            raise UnsupportedModelError(
+                f"Input {info.name!r} has a free dimension {axis} besides the batch. Fix it with "
+                f"an example: shoal.load(..., example={{{info.name!r}: array}})."
+            )
+    if given is not None and (
+        len(given) != len(shape)
+        or any(have not in (want, None) for have, want in zip(shape, given, strict=True))
+    ):
+        raise UnsupportedModelError(
+            f"The example of input {info.name!r} has shape {list(given)}, the network {shape}."
+        )
+    return TensorSpec(info.name, dtype, tuple(shape))
+
+
+def _check_names(names: Iterable[str], what: str) -> None:
+    names = list(names)
+    if "" in names or len(set(names)) != len(names):
+        raise ModelFileError(f"Names of {what} are empty or not unique: the file is damaged.")
+
+
+def _sorted(
+    nodes: list[onnx.NodeProto], given: list[str], outputs: tuple[str, ...]
+) -> list[onnx.NodeProto]:
+    """Nodes in topological order, the file's own where that is one."""
+    known = set(given)
+    made: set[str] = set()
+    for node in nodes:
+        for name in makes(node):
+            if name in made or name in known:
+                raise ModelFileError(f"Tensor {name!r} is made twice: the file is damaged.")
+            made.add(name)
+    for name in [name for node in nodes for name in reads(node)] + list(outputs):
+        if name not in made and name not in known:
+            raise ModelFileError(f"Tensor {name!r} is needed but made nowhere: damaged file.")
+    order: list[onnx.NodeProto] = []
+    waiting = nodes
+    while waiting:
+        late = []
+        for node in waiting:
+            if all(name in known for name in reads(node)):
+                order.append(node)
+                known.update(makes(node))
+            else:
+                late.append(node)
+        if len(late) == len(waiting):
+            raise ModelFileError(f"The graph runs in a circle through {late[0].name!r}.")
+        waiting = late
+    return order

@@ -1,0 +1,152 @@
+"""The engine that runs a part. The only file that knows ONNX Runtime.
+
+A worker needs this file and :mod:`shoal.model.store`, and neither imports ``onnx``. Weights are
+given to sessions where they lie (a memory-mapped file, say), so that parts share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from shoal.errors import InputError, ModelError, ModelFileError, UnsupportedModelError, UsageError
+from shoal.model.dtypes import ONNX_TO_NUMPY
+from shoal.model.wire import External, externals
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes of a weight, wherever they lie."""
+
+CPU = "CPUExecutionProvider"
+
+
+class Session:
+    """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph.
+
+    ``run`` may be called from several threads and lets other threads go on meanwhile.
+    """
+
+    def __init__(self, session: ort.InferenceSession, weights: Sequence[object]) -> None:
+        self._session = session
+        # The engine reads weights that it did not repack where they lie: keep them alive.
+        self._weights = weights
+        self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """The tensors named in ``outputs`` (all outputs if None) for these inputs.
+
+        Raises :class:`InputError` where the engine refuses the inputs, :class:`ModelError` where
+        it fails.
+        """
+        names = self.outputs if outputs is None else tuple(outputs)
+        if not names:
+            return {}
+        try:
+            arrays = self._session.run(names, {name: feeds[name] for name in self.inputs})
+        except KeyError as error:
+            raise InputError(f"Input {error.args[0]!r} is missing.") from None
+        except (_InvalidArgument, ValueError, TypeError) as error:
+            raise InputError(f"The engine refuses these inputs: {_first_line(error)}") from None
+        except Exception as error:
+            raise ModelError(f"The engine failed to run this part: {_first_line(error)}") from None
+        return dict(zip(names, arrays, strict=True))
+
+    def end_profile(self) -> str:
+        """Stop profiling; the path of the file that the engine wrote."""
+        return str(self._session.end_profiling())
+
+
+class Engine:
+    """Makes sessions. ``threads`` per session; ``provider`` is a name of ONNX Runtime's.
+
+    Threads that wait sleep instead of spinning, so an idle worker costs nothing.
+    """
+
+    def __init__(self, threads: int = 1, provider: str = CPU) -> None:
+        if threads < 1:
+            raise UsageError(f"An engine needs at least one thread, not {threads}.")
+        available = ort.get_available_providers()
+        if provider not in available:
+            raise UsageError(
+                f"ONNX Runtime has no provider {provider!r} here; it has {', '.join(available)}."
+            )
+        self.threads = threads
+        self.provider = provider
+
+    def load(
+        self,
+        graph: bytes,
+        blobs: Mapping[str, Buffer],
+        *,
+        optimise: bool = True,
+        profile_to: str | None = None,
+    ) -> Session:
+        """A session of a part. ``blobs`` holds at least the weights that ``graph`` names.
+
+        ``optimise`` False keeps every node as it is. ``profile_to`` is the prefix of the file
+        that gets the times of all nodes. Raises :class:`ModelFileError` for damaged bytes or a
+        missing or wrong blob, :class:`UnsupportedModelError` for what the engine cannot run.
+        """
+        weights = externals(graph)
+        values = [_value(weight, blobs) for weight in weights]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if profile_to is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile_to
+        if weights:
+            options.add_external_initializers([weight.name for weight in weights], values)
+        try:
+            session = ort.InferenceSession(bytes(graph), options, providers=[self.provider])
+        except _DAMAGED as error:
+            raise ModelFileError(
+                f"This is not a graph that can run: {_first_line(error)}"
+            ) from None
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"ONNX Runtime {ort.__version__} cannot run this: {_first_line(error)}"
+            ) from None
+        return Session(session, values)
+
+
+def engine_version() -> str:
+    """Name and version of the engine, for keys of measurements."""
+    return f"onnxruntime-{ort.__version__}"
+
+
+def _value(weight: External, blobs: Mapping[str, Buffer]) -> ort.OrtValue:
+    blob = blobs.get(weight.blob)
+    if blob is None:
+        raise ModelFileError(f"Weight {weight.blob} of this part is missing: get it first.")
+    data = np.frombuffer(blob, dtype=np.uint8)
+    if data.nbytes != weight.nbytes:
+        raise ModelFileError(
+            f"Weight {weight.name!r} needs {weight.nbytes} bytes, its blob has {data.nbytes}."
+        )
+    name = ONNX_TO_NUMPY.get(weight.data_type)
+    if name is not None:
+        return ort.OrtValue.ortvalue_from_numpy(data.view(name).reshape(weight.dims))
+    raise UnsupportedModelError(
+        f"Weight {weight.name!r} has ONNX type {weight.data_type}, which cannot be a blob."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:500] if text else type(error).__name__
+
+
+_state = ort.capi.onnxruntime_pybind11_state
+_InvalidArgument = _state.InvalidArgument
+_DAMAGED = (_state.InvalidProtobuf, _state.InvalidGraph, _state.NoModel)

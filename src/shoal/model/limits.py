@@ -1,0 +1,27 @@
+"""The largest sizes that are accepted from outside. Checked before anything is allocated."""
+
+from __future__ import annotations
+
+FILE_BYTES = 2 * 1024**3 - 1
+"""Of an ONNX file without its external data (protobuf allows no more)."""
+
+WEIGHT_BYTES = 2 * 1024**3
+"""Of one weight, given or folded."""
+
+TOTAL_WEIGHT_BYTES = 8 * 1024**3
+"""Of all weights of a network together."""
+
+TENSOR_BYTES = 1024**3
+"""Of one activation for one image."""
+
+NODES = 50_000
+"""Of a network."""
+
+RANK = 16
+"""Dimensions of a tensor."""
+
+GRAPH_BYTES = 64 * 1024**2
+"""Of the graph of a part, which holds small weights only."""
+
+BLOB_WEIGHT_BYTES = 1024
+"""Weights of at least this size are blobs, kept outside the graph of a part."""

@@ -1,0 +1,297 @@
+"""A trained network: loaded, in normal form, ready to be cut."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+import onnx
+
+from shoal.errors import CutError, InputError, UnsupportedModelError
+from shoal.model import proof
+from shoal.model.accept import accept
+from shoal.model.cuts import Cut, Step, Tensor, crossings, find_cuts
+from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.graph import Graph, makes, reads, serialize, value_info
+from shoal.model.normalise import normalise
+from shoal.model.part import Part
+from shoal.model.shapes import output_specs, probe, resolve
+from shoal.model.source import read
+from shoal.model.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node of a network: its position in ``Network.nodes`` is its number everywhere."""
+
+    name: str
+    op: str
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+
+
+class Network:
+    """A network in normal form. Made by :func:`load`.
+
+    ``inputs`` and ``outputs`` describe its tensors (``None`` in a shape: the batch, free).
+    ``nodes`` are in topological order; ``cuts`` are all valid cuts between them. ``hash`` names
+    the content.
+    """
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.name = name
+        self.inputs: tuple[TensorSpec, ...] = graph.inputs
+        self._graph = graph
+        self._tensors: dict[str, Tensor] = resolve(graph)
+        self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, self._tensors)
+        self._constant, self._order = _split_constant(graph)
+        made = {name for node in self._constant for name in makes(node)} | set(graph.weights)
+        self.nodes: tuple[Node, ...] = tuple(
+            Node(
+                node.name, node.op_type, tuple(n for n in reads(node) if n not in made), makes(node)
+            )
+            for node in self._order
+        )
+        if not self.nodes:
+            raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
+        steps = [Step(node.reads, node.makes) for node in self.nodes]
+        input_names = [spec.name for spec in self.inputs]
+        self._crossings = crossings(steps, input_names, graph.outputs)
+        self.cuts: tuple[Cut, ...] = find_cuts(steps, input_names, graph.outputs, self._tensors)
+        self._cut_at = {cut.at: cut for cut in self.cuts}
+        self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
+        self._parts: weakref.WeakValueDictionary[tuple[int, int], Part]
+        self._parts = weakref.WeakValueDictionary()
+        self._proved: set[tuple[int, ...]] = set()
+        self._expected: tuple[dict[str, Array], dict[str, Array]] | None = None
+        self._whole = self._part(0, len(self.nodes))
+        self.hash: str = self._whole.hash
+
+    def __repr__(self) -> str:
+        return (
+            f"<Network {self.name!r} {self.hash[:12]}: {len(self.nodes)} nodes, "
+            f"{len(self.cuts)} cuts, {self.weight_bytes} bytes of weights>"
+        )
+
+    def split(self, cuts: Sequence[Cut | int], *, prove: bool = True) -> list[Part]:
+        """The parts between ``cuts`` (cuts, or their ``at``), in order; without cuts, the whole.
+
+        Parts are proved to give the whole network's outputs on made-up inputs before they are
+        handed out, once for each list of cuts; :class:`ProofError` if they do not. Raises
+        :class:`CutError` for what is no cut of this network, or out of order.
+        """
+        places = [cut.at if isinstance(cut, Cut) else int(cut) for cut in cuts]
+        for place in places:
+            if place not in self._cut_at:
+                raise CutError(
+                    f"{self.name!r} has no valid cut at {place}; see network.cuts "
+                    f"({len(self.cuts)} cuts, the nearest at {self._nearest(place)})."
+                )
+        if any(a >= b for a, b in itertools.pairwise(places)):
+            raise CutError(f"Cuts must be in order and different, not {places}.")
+        bounds = [0, *places, len(self.nodes)]
+        parts = [self._part(a, b) for a, b in itertools.pairwise(bounds)]
+        if prove and places and tuple(places) not in self._proved:
+            self._prove(parts)
+            self._proved.add(tuple(places))
+        return parts
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for these inputs, in this process. The session is made on the first call
+        and kept. Raises :class:`InputError` for wrong names, dtypes, shapes, and for NaN."""
+        check_feeds(self.inputs, feeds)
+        return self._whole.run(feeds)
+
+    def probe(self, seed: int = 0, batch: int = 1) -> dict[str, Array]:
+        """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
+        return probe(self.inputs, seed, batch)
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference between parts and whole that a proof allows; see :mod:`proof`."""
+        rough = any(tensor.spec.dtype == "float16" for tensor in self._tensors.values())
+        rough = rough or any("Quantize" in node.op or "Integer" in node.op for node in self.nodes)
+        return proof.ROUGH_TOLERANCE if rough else proof.TOLERANCE
+
+    @property
+    def crossing_bytes(self) -> tuple[int, ...]:
+        """Bytes for one image of what crosses at each position, 0 (inputs) to n (outputs)."""
+        return tuple(
+            sum(self._tensors[name].bytes for name in names if name in self._tensors)
+            for names in self._crossings
+        )
+
+    @property
+    def node_weight_bytes(self) -> tuple[int, ...]:
+        """Bytes of the weights of each node; those of several nodes count to the first."""
+        counted: set[str] = set()
+        sizes = []
+        for node in self._order:
+            names = self._constant_needs(reads(node)).difference(counted)
+            counted.update(names)
+            sizes.append(sum(self._graph.weights[name].nbytes for name in names))
+        return tuple(sizes)
+
+    def numbered(self) -> Part:
+        """The whole network with names that are numbers: node i is ``n<i>_`` and makes
+        ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name."""
+        graph = self._graph
+        names = {name: f"x{index}" for index, name in enumerate(self._crossings[0])}
+        for index, made in enumerate(self.nodes):
+            names.update({name: f"t{index}_{k}" for k, name in enumerate(made.makes)})
+        nodes = []
+        for index, node in enumerate(self._order):
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.name = f"n{index}_"
+            copy.input[:] = [names.get(name, name) for name in node.input]
+            copy.output[:] = [names.get(name, name) for name in node.output]
+            nodes.append(copy)
+        data, blobs = serialize(
+            "numbered",
+            graph.ir_version,
+            graph.opsets,
+            [*self._constant, *nodes],
+            [self._info(name, names[name]) for name in self._crossings[0]],
+            [self._info(name, names[name]) for name in graph.outputs],
+            graph.weights,
+        )
+        specs = tuple(self._tensors[name].spec for name in self._crossings[0])
+        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), 0)
+
+    def _constant_needs(self, names: Iterable[str]) -> set[str]:
+        """The weights behind ``names``, directly or through constant nodes."""
+        needed = set(names)
+        for node in reversed(self._constant):
+            if needed.intersection(makes(node)):
+                needed.update(reads(node))
+        return needed.intersection(self._graph.weights)
+
+    def _nearest(self, place: int) -> int | None:
+        return min(self._cut_at, key=lambda at: abs(at - place), default=None)
+
+    def _prove(self, parts: Sequence[Part]) -> None:
+        if self._expected is None:
+            feeds = self.probe()
+            self._expected = feeds, self._whole.run(feeds)
+        feeds, expected = self._expected
+        tensors = dict(feeds)
+        for part in parts:
+            tensors = part.run_on(part.session(), tensors)
+        places = ", ".join(str(part.range[0]) for part in parts[1:])
+        proof.check(expected, tensors, self.tolerance, f"{self.name!r} cut at {places}")
+
+    def _part(self, start: int, end: int) -> Part:
+        part = self._parts.get((start, end))
+        if part is None:
+            part = self._parts[start, end] = self._extract(start, end)
+        return part
+
+    def _extract(self, start: int, end: int) -> Part:
+        graph = self._graph
+        nodes = self._order[start:end]
+        inputs = self._crossings[start]
+        outputs = graph.outputs if end == len(self.nodes) else self._crossings[end]
+        used = {name for node in nodes for name in reads(node)}
+        needed = set(used)
+        constant = []
+        for node in reversed(self._constant):
+            if needed.intersection(makes(node)):
+                needed.update(reads(node))
+                constant.append(node)
+        data, blobs = serialize(
+            "part",
+            graph.ir_version,
+            graph.opsets,
+            [*reversed(constant), *nodes],
+            [self._info(name) for name in inputs if name in used],
+            [self._info(name) for name in outputs if name not in inputs],
+            {name: graph.weights[name] for name in sorted(needed) if name in graph.weights},
+        )
+        return Part(
+            graph=data,
+            blobs=blobs,
+            inputs=tuple(self._tensors[name].spec for name in inputs),
+            outputs=tuple(self._tensors[name].spec for name in outputs),
+            node_range=(start, end),
+            activation_bytes=max(self.crossing_bytes[start : end + 1]),
+        )
+
+    def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
+        spec = self._tensors[name].spec
+        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], spec.shape)
+
+
+def load(
+    source: str | Path | bytes | torch.nn.Module,
+    *,
+    name: str | None = None,
+    example: object = None,
+) -> Network:
+    """The network in an ONNX file, in the bytes of one, or in a PyTorch module.
+
+    ``example`` holds example inputs: needed for a module (an array or tensor, or a sequence of
+    them), and for an ONNX network with free dimensions other than the batch (a mapping from input
+    names to arrays). ``name`` is shown on screen; the file's name if None.
+
+    Raises :class:`ModelFileError` for what is damaged or too large,
+    :class:`UnsupportedModelError` for what cannot be cut, :class:`MissingExtraError` without
+    PyTorch.
+    """
+    model, folder = read(source, example)
+    original = accept(model, folder, example if isinstance(example, Mapping) else {})
+    normalise(original)
+    shown = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
+    return Network(original, shown)
+
+
+def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
+    """Raise :class:`InputError` unless ``feeds`` fits ``specs`` and holds finite numbers."""
+    names = [spec.name for spec in specs]
+    if set(feeds) != set(names):
+        raise InputError(f"Inputs are {sorted(names)}, not {sorted(feeds)}.")
+    batch: int | None = None
+    for spec in specs:
+        array = feeds[spec.name]
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"Input {spec.name!r} is a {type(array).__name__}, not a NumPy array.")
+        if array.dtype != np.dtype(spec.dtype):
+            raise InputError(
+                f"Input {spec.name!r} has dtype {array.dtype}, the network takes {spec.dtype}."
+            )
+        fits = len(array.shape) == len(spec.shape) and all(
+            want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+        )
+        if not fits or 0 in array.shape:
+            wanted = ["batch" if dim is None else dim for dim in spec.shape]
+            raise InputError(
+                f"Input {spec.name!r} has shape {list(array.shape)}, the network takes {wanted}."
+            )
+        if spec.shape and spec.shape[0] is None:
+            if batch is not None and array.shape[0] != batch:
+                raise InputError("Inputs have different batch sizes.")
+            batch = array.shape[0]
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"Input {spec.name!r} holds NaN or infinity.")
+
+
+def _split_constant(graph: Graph) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """Nodes that depend on no input (every part that needs one has its own), and the others."""
+    fed = {spec.name for spec in graph.inputs}
+    constant, others = [], []
+    for node in graph.nodes:
+        if fed.intersection(reads(node)) or set(graph.outputs).intersection(makes(node)):
+            fed.update(makes(node))
+            others.append(node)
+        else:
+            constant.append(node)
+    return constant, others

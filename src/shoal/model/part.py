@@ -1,0 +1,96 @@
+"""Parts: runnable pieces of a network, named by the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from shoal.errors import InputError
+from shoal.model.engine import Buffer, Engine, Session
+from shoal.model.spec import TensorSpec
+from shoal.plan.plan import PartInfo
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+SESSION_BYTES = 4 * 1024 * 1024
+"""What a session takes besides weights and activations."""
+
+WEIGHT_FACTOR = 2.0
+"""Resident bytes per byte of weights: mapped once, and once more as the engine repacks them."""
+
+
+class Part:
+    """Nodes ``range[0]`` up to ``range[1]`` of a network.
+
+    ``graph`` is a serialized ONNX model whose larger weights are ``blobs``, named in it by their
+    SHA-256; ``hash``, the SHA-256 of ``graph``, so covers them. ``inputs`` and ``outputs`` name
+    the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
+    the graph's outputs. ``specs`` describes all of them. ``activation_bytes`` is the largest sum
+    of tensors alive at once for one image.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        blobs: Mapping[str, Buffer],
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        node_range: tuple[int, int],
+        activation_bytes: int,
+    ) -> None:
+        self.graph = graph
+        self.blobs = dict(blobs)
+        self.hash = hashlib.sha256(graph).hexdigest()
+        self.inputs = tuple(spec.name for spec in inputs)
+        self.outputs = tuple(spec.name for spec in outputs)
+        self.carried = tuple(name for name in self.inputs if name in self.outputs)
+        self.specs = {spec.name: spec for spec in (*inputs, *outputs)}
+        self.range = node_range
+        self.activation_bytes = activation_bytes
+        self._session: Session | None = None
+
+    def __repr__(self) -> str:
+        start, end = self.range
+        return (
+            f"<Part {self.hash[:12]} nodes {start}..{end}, {', '.join(self.inputs)} -> "
+            f"{', '.join(self.outputs)}, {self.weight_bytes} bytes of weights>"
+        )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that are blobs."""
+        return sum(memoryview(blob).nbytes for blob in self.blobs.values())
+
+    @property
+    def info(self) -> PartInfo:
+        """What must be known of the part before it is fetched."""
+        sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
+        memory = part_memory(sum(sizes.values()) + len(self.graph), self.activation_bytes)
+        return PartInfo(size=len(self.graph), blobs=sizes, memory=memory)
+
+    def session(self, engine: Engine | None = None) -> Session:
+        """A new session of the part; one thread on the CPU if no engine is given."""
+        return (engine or Engine()).load(self.graph, self.blobs)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The part's outputs for its inputs, in this process. The session is made on the first
+        call and kept. Raises :class:`InputError` for inputs that do not fit."""
+        if self._session is None:
+            self._session = self.session()
+        return self.run_on(self._session, feeds)
+
+    def run_on(self, session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The part's outputs, computed by a session of it."""
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise InputError(f"The part needs {', '.join(map(repr, missing))} as well.")
+        made = session.run(feeds)
+        return {name: made[name] if name in made else feeds[name] for name in self.outputs}
+
+
+def part_memory(weight_bytes: int, activation_bytes: int) -> int:
+    """Resident bytes expected of a loaded part."""
+    return SESSION_BYTES + activation_bytes + int(WEIGHT_FACTOR * weight_bytes)

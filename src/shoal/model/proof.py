@@ -1,0 +1,58 @@
+"""Proof that parts give what the whole network gives, on made-up inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from shoal.errors import ProofError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+TOLERANCE = 1e-4
+"""Largest difference allowed, relative to the largest finite value of the output. The engine
+fuses differently at a cut, so results are not bit-identical: up to 2e-6 was measured."""
+
+ROUGH_TOLERANCE = 2e-2
+"""The same for 16-bit floats and quantised networks, where one rounding step is that large."""
+
+
+def difference(expected: Array, found: Array) -> float:
+    """Largest difference, relative to the largest finite value expected; ``inf`` where shape,
+    dtype, or the places of NaN and infinity differ."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return float("inf")
+    if expected.dtype.kind in "biu":
+        if np.array_equal(expected, found):
+            return 0.0
+        wide_a, wide_b = expected.astype(np.float64), found.astype(np.float64)
+        return float(np.abs(wide_a - wide_b).max() / max(np.abs(wide_a).max(), 1.0))
+    finite = np.isfinite(expected)
+    if not np.array_equal(expected[~finite], found[~finite], equal_nan=True):
+        return float("inf")
+    a, b = expected[finite].astype(np.float64), found[finite].astype(np.float64)
+    if not a.size:
+        return 0.0
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), np.finfo(np.float32).tiny))
+
+
+def check(
+    expected: Mapping[str, Array], found: Mapping[str, Array], tolerance: float, what: str
+) -> None:
+    """Raise :class:`ProofError` if an output is missing or differs by more than ``tolerance``."""
+    for name, array in expected.items():
+        if name not in found:
+            raise ProofError(f"{what}: output {name!r} is missing.")
+        error = difference(array, found[name])
+        if not error <= tolerance:
+            raise ProofError(
+                f"{what}: output {name!r} differs by {error:.2g} of its largest value, "
+                f"{tolerance:.2g} is allowed. Use other cuts, and report this network."
+            )
+
+
+def worst(expected: Mapping[str, Array], found: Mapping[str, Array], names: Iterable[str]) -> float:
+    """The largest difference among the outputs ``names``."""
+    return max((difference(expected[name], found[name]) for name in names), default=0.0)

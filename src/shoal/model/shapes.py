@@ -1,0 +1,190 @@
+"""Types and shapes of all tensors of a graph: inferred where possible, else measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+
+from shoal.errors import ModelFileError, UnsupportedModelError
+from shoal.model import limits
+from shoal.model.cuts import Tensor
+from shoal.model.dtypes import NUMPY_TO_ONNX, ONNX_TO_NUMPY, size_bytes
+from shoal.model.engine import Engine
+from shoal.model.graph import (
+    BATCH,
+    Graph,
+    elements,
+    makes,
+    serialize,
+    value_info,
+    weight_proto,
+)
+from shoal.model.spec import TensorSpec
+
+Array: TypeAlias = np.ndarray[Any, Any]
+UNKNOWN = -1
+
+_SEEN_BYTES = 64 * 1024
+"""Weights up to this size are shown to shape inference, which needs shapes and indices."""
+
+
+def infer(graph: Graph) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
+    """(ONNX type, shape) of each tensor that inference knows. Shapes: ``None`` is the batch,
+    ``UNKNOWN`` is not known; a whole shape of None is unknown rank."""
+    declared = [
+        value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs
+    ]
+    shown = []
+    for name, weight in graph.weights.items():
+        if weight.nbytes <= _SEEN_BYTES:
+            shown.append(weight_proto(name, weight))
+        else:
+            declared.append(value_info(name, weight.data_type, weight.dims))
+    model = onnx.ModelProto(
+        ir_version=max(graph.ir_version, 4),
+        opset_import=[onnx.OperatorSetIdProto(domain=d, version=v) for d, v in graph.opsets],
+        graph=onnx.GraphProto(
+            name=graph.name,
+            node=graph.nodes,
+            input=declared,
+            initializer=shown,
+            output=[onnx.ValueInfoProto(name=name) for name in graph.outputs],
+        ),
+    )
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        raise ModelFileError(f"Shapes do not fit together: {str(error).strip()[:300]}") from None
+    kinds: dict[str, tuple[int, tuple[int | None, ...] | None]] = {}
+    for info in (*inferred.graph.value_info, *inferred.graph.output, *declared):
+        if info.type.WhichOneof("value") != "tensor_type" or not info.type.tensor_type.elem_type:
+            continue
+        tensor = info.type.tensor_type
+        shape = tuple(_dim(dim) for dim in tensor.shape.dim) if tensor.HasField("shape") else None
+        _check_size(info.name, tensor.elem_type, shape)
+        kinds[info.name] = (tensor.elem_type, shape)
+    return kinds
+
+
+def _dim(dim: Any) -> int | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value) if dim.dim_value >= 0 else UNKNOWN
+    return None if dim.dim_param == BATCH else UNKNOWN
+
+
+def _check_size(name: str, data_type: int, shape: tuple[int | None, ...] | None) -> None:
+    if shape is None or data_type not in ONNX_TO_NUMPY:
+        return
+    size = size_bytes(data_type, elements(dim for dim in shape if dim != UNKNOWN))
+    if len(shape) > limits.RANK or size > limits.TENSOR_BYTES:
+        raise UnsupportedModelError(
+            f"Tensor {name!r} has {size} bytes for one image; "
+            f"at most {limits.TENSOR_BYTES} are run."
+        )
+
+
+def resolve(graph: Graph) -> dict[str, Tensor]:
+    """All tensors of a graph, other than weights, that can travel: of a type that NumPy has and
+    with a shape that depends on nothing but the batch."""
+    kinds = infer(graph)
+    tensors: dict[str, Tensor] = {}
+    unresolved = []
+    names = [spec.name for spec in graph.inputs]
+    names += [name for node in graph.nodes for name in makes(node)]
+    for name in names:
+        data_type, shape = kinds.get(name, (0, None))
+        if data_type and data_type not in ONNX_TO_NUMPY:
+            continue
+        if not data_type or shape is None or UNKNOWN in shape:
+            unresolved.append(name)
+            continue
+        spec = TensorSpec(name, ONNX_TO_NUMPY[data_type], shape)
+        tensors[name] = Tensor(spec, size_bytes(data_type, elements(shape)))
+    if unresolved:
+        tensors.update(_measure(graph, unresolved))
+    return tensors
+
+
+def _measure(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of ``names`` that have one shape per batch size, found by running the graph."""
+    data, blobs = serialize(
+        graph.name,
+        graph.ir_version,
+        graph.opsets,
+        graph.nodes,
+        [value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs],
+        [onnx.ValueInfoProto(name=name) for name in names],
+        graph.weights,
+    )
+    session = Engine().load(data, blobs, optimise=False)
+    batches = (2, 3)
+    runs = [
+        session.run(probe(graph.inputs, seed=seed, batch=batch))
+        for seed, batch in enumerate(batches)
+    ]
+    tensors = {}
+    for name in names:
+        arrays = [run[name] for run in runs]
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            continue
+        dtype = arrays[0].dtype.name
+        shape = _free(arrays[0].shape, arrays[1].shape, batches)
+        if shape is None or dtype not in NUMPY_TO_ONNX:
+            continue
+        per_batch = tuple(
+            dim if dim == other else None
+            for dim, other in zip(arrays[0].shape, arrays[1].shape, strict=True)
+        )
+        one = size_bytes(NUMPY_TO_ONNX[dtype], elements(shape))
+        tensors[name] = Tensor(TensorSpec(name, dtype, per_batch), one)
+    return tensors
+
+
+def _free(
+    first: tuple[int, ...], second: tuple[int, ...], batches: tuple[int, int]
+) -> tuple[int, ...] | None:
+    """The shape for one image, given those of two batches; None where it follows neither."""
+    if len(first) != len(second):
+        return None
+    shape = []
+    for a, b in zip(first, second, strict=True):
+        if a == b:
+            shape.append(a)
+        elif a * batches[1] == b * batches[0]:
+            shape.append(a // batches[0])
+        else:
+            return None
+    return tuple(shape)
+
+
+def probe(inputs: Sequence[TensorSpec], seed: int = 0, batch: int = 1) -> dict[str, Array]:
+    """Made-up inputs: the same for the same seed. Numbers that any network should take:
+    normal floats, all of 8-bit integers, 0 and 1 for wider ones (they may be indices)."""
+    random = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for spec in inputs:
+        shape = tuple(batch if dim is None else dim for dim in spec.shape)
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            feeds[spec.name] = random.standard_normal(shape).astype(dtype)
+        elif dtype.itemsize == 1 and dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            feeds[spec.name] = random.integers(info.min, info.max + 1, shape).astype(dtype)
+        else:
+            feeds[spec.name] = random.integers(0, 2, shape).astype(dtype)
+    return feeds
+
+
+def output_specs(outputs: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[TensorSpec, ...]:
+    """The specs of a network's outputs; refused where they have none."""
+    for name in outputs:
+        if name not in tensors:
+            raise UnsupportedModelError(
+                f"Output {name!r} is no tensor of numbers whose shape follows from the inputs' "
+                "shapes; cut it off when exporting the network."
+            )
+    return tuple(tensors[name].spec for name in outputs)

@@ -1,0 +1,205 @@
+"""Parts on disk, each blob under the hash of its content.
+
+Layout: ``<root>/ab/abcdef...`` holds the bytes whose SHA-256 is ``abcdef...``: graphs and weights
+alike. Several processes may use one store: a file appears whole or not at all (written aside,
+flushed, renamed), and is never changed. Reads are memory-mapped, and every file is verified the
+first time this process reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from shoal.errors import HashError, StoreError
+from shoal.model.wire import externals, is_hash
+
+Buffer = bytes | bytearray | memoryview
+
+
+class StoredPart(Protocol):
+    """What the store needs of a part."""
+
+    @property
+    def hash(self) -> str: ...
+    @property
+    def graph(self) -> bytes: ...
+    @property
+    def blobs(self) -> Mapping[str, Buffer]: ...
+
+
+def default_root() -> Path:
+    """``$SHOAL_CACHE``, or ``~/.cache/shoal``."""
+    named = os.environ.get("SHOAL_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "shoal"
+
+
+class PartStore:
+    """A folder of blobs named by their hash.
+
+    ``limit_bytes`` bounds the folder: what was used least recently is dropped when it is
+    exceeded (None: no bound). Methods raise :class:`StoreError` when the disk does not do what is
+    asked, and its child :class:`HashError` when bytes do not match their hash.
+    """
+
+    def __init__(self, root: str | Path | None = None, *, limit_bytes: int | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root() / "parts"
+        self.limit_bytes = limit_bytes
+        self._verified: set[tuple[str, int, int]] = set()
+        with _disk(f"make the folder {self.root}"):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def has(self, hash: str) -> bool:
+        """Whether the bytes of this hash are here."""
+        return self._path(hash).is_file()
+
+    def put(self, data: Buffer, *, hash: str | None = None) -> str:
+        """Store bytes; their hash. If ``hash`` is given the bytes must have it."""
+        found = hashlib.sha256(data).hexdigest()
+        if hash is not None and found != hash:
+            raise HashError(f"Bytes that should have hash {hash} have {found}: get them again.")
+        path = self._path(found)
+        if not path.is_file():
+            self._make_room(memoryview(data).nbytes)
+            write_whole(path, data)
+        return found
+
+    def get(self, hash: str) -> memoryview:
+        """The bytes of this hash, read-only, mapped from disk."""
+        path = self._path(hash)
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                view = _map(file.fileno(), stat.st_size)
+        except FileNotFoundError:
+            raise StoreError(f"The store {self.root} does not hold {hash}.") from None
+        except OSError as error:
+            raise StoreError(f"The store cannot read {path}: {error}.") from None
+        seen = (hash, stat.st_mtime_ns, stat.st_size)
+        if seen not in self._verified:
+            if hashlib.sha256(view).hexdigest() != hash:
+                view.release()
+                self.drop(hash)
+                raise HashError(f"{path} was damaged; it is removed, get it again.")
+            self._verified.add(seen)
+        return view
+
+    def drop(self, hash: str) -> None:
+        """Forget the bytes of this hash, if they are here."""
+        with _disk(f"remove {self._path(hash)}"):
+            self._path(hash).unlink(missing_ok=True)
+
+    def add_part(self, part: StoredPart) -> str:
+        """Store a part, weights first, so that a graph that is here has its weights; its hash."""
+        for hash, blob in part.blobs.items():
+            if not self.has(hash):
+                self.put(blob, hash=hash)
+        return self.put(part.graph, hash=part.hash)
+
+    def missing(self, hash: str) -> tuple[str, ...]:
+        """Hashes still to get before part ``hash`` can be loaded: its graph, then its weights."""
+        if not self.has(hash):
+            return (hash,)
+        needed = dict.fromkeys(weight.blob for weight in externals(self.get(hash)))
+        return tuple(blob for blob in needed if not self.has(blob))
+
+    def load_part(self, hash: str) -> tuple[bytes, dict[str, memoryview]]:
+        """Graph and weights of a part."""
+        graph = bytes(self.get(hash))
+        needed = dict.fromkeys(weight.blob for weight in externals(graph))
+        blobs = {blob: self.get(blob) for blob in needed}
+        for kept in (hash, *needed):
+            self._touch(kept)
+        return graph, blobs
+
+    def hashes(self) -> tuple[str, ...]:
+        """Everything that is here."""
+        return tuple(sorted(path.name for path in self._files()))
+
+    def size_bytes(self) -> int:
+        """Bytes of everything that is here."""
+        return sum(size for _, size, _ in self._used())
+
+    def _path(self, hash: str) -> Path:
+        if not is_hash(hash):
+            raise HashError(f"{hash[:80]!r} is not a hash (64 lower-case hexadecimal digits).")
+        return self.root / hash[:2] / hash
+
+    def _touch(self, hash: str) -> None:
+        """Note a use: the access time, which the file system alone may not keep."""
+        path = self._path(hash)
+        with contextlib.suppress(OSError):
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+    def _make_room(self, needed: int) -> None:
+        if self.limit_bytes is None:
+            return
+        if needed > self.limit_bytes:
+            raise StoreError(
+                f"{needed} bytes do not fit into the store {self.root}, "
+                f"whose limit is {self.limit_bytes} bytes: raise the limit."
+            )
+        used = sorted(self._used())
+        total = sum(size for _, size, _ in used)
+        for _, size, path in used:
+            if total + needed <= self.limit_bytes:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+            total -= size
+
+    def _used(self) -> Iterator[tuple[int, int, Path]]:
+        for path in self._files():
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                yield max(stat.st_atime_ns, stat.st_mtime_ns), stat.st_size, path
+
+    def _files(self) -> Iterator[Path]:
+        with _disk(f"list {self.root}"):
+            for folder in self.root.iterdir():
+                if folder.is_dir():
+                    yield from (path for path in folder.iterdir() if is_hash(path.name))
+
+
+def write_whole(path: Path, data: Buffer) -> None:
+    """Write a file so that it is there whole or not at all, even if the power fails."""
+    with _disk(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).rename(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def _map(descriptor: int, size: int) -> memoryview:
+    if size == 0:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
+
+
+@contextlib.contextmanager
+def _disk(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = {
+            errno.ENOSPC: "The disk is full: make room or set SHOAL_CACHE to another disk.",
+            errno.EDQUOT: "The quota is used up: make room or set SHOAL_CACHE to another disk.",
+            errno.EACCES: "Rights are missing: set SHOAL_CACHE to a folder you may write.",
+            errno.EROFS: "The disk is read-only: set SHOAL_CACHE to a folder you may write.",
+        }.get(error.errno or 0, "Set SHOAL_CACHE to a folder on a working disk.")
+        raise StoreError(f"The store cannot {what}: {error.strerror or error}. {hint}") from None

@@ -1,0 +1,201 @@
+"""What must be known of a part's graph before the engine sees it, read from the raw protobuf.
+
+A worker gets graphs from other machines. It does not load the ``onnx`` package (time, memory), so
+this file walks the bytes itself. It finds the weights that are blobs, and refuses what no part of
+Shoal holds: sub-graphs, functions, data outside the blobs (a path could name any file).
+Field numbers are those of ``onnx.proto``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shoal.errors import ModelFileError
+from shoal.model import limits
+from shoal.model.dtypes import is_sized, size_bytes
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A weight kept outside the graph: its name there, ONNX type, shape and blob hash."""
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    blob: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weight."""
+        elements = 1
+        for dim in self.dims:
+            elements *= dim
+        return size_bytes(self.data_type, elements)
+
+
+def externals(graph: bytes | memoryview) -> list[External]:
+    """The weights of the serialized model ``graph`` that are blobs.
+
+    Raises :class:`ModelFileError` for bytes that are damaged, too long, or hold what a part
+    must not hold.
+    """
+    view = memoryview(graph)
+    if len(view) > limits.GRAPH_BYTES:
+        raise ModelFileError(
+            f"The graph of a part has {len(view)} bytes; at most {limits.GRAPH_BYTES} are allowed."
+        )
+    found: list[External] = []
+    graphs = 0
+    for field, value in _fields(view):
+        if field == 7:
+            graphs += 1
+            found.extend(_graph(_message(value)))
+        elif field in (20, 25):
+            raise ModelFileError("A part holds functions or training data, which no part may.")
+    if graphs != 1:
+        raise ModelFileError("These bytes are not the graph of a part: get the part again.")
+    return found
+
+
+def _graph(view: memoryview) -> Iterator[External]:
+    nodes = 0
+    for field, value in _fields(view):
+        if field == 1:
+            nodes += 1
+            if nodes > limits.NODES:
+                raise ModelFileError(f"A part has more than {limits.NODES} nodes.")
+            _check_node(_message(value))
+        elif field == 5:
+            external = _weight(_message(value))
+            if external is not None:
+                yield external
+        elif field == 15:
+            raise ModelFileError("A part holds a sparse weight, which no part may.")
+
+
+def _check_node(view: memoryview) -> None:
+    for field, value in _fields(view):
+        if field == 5:
+            for key, inner in _fields(_message(value)):
+                if key in (6, 11):
+                    raise ModelFileError("A part holds a sub-graph (If, Loop, Scan); none may.")
+                if key in (22, 23):
+                    raise ModelFileError("A part holds a sparse tensor, which no part may.")
+                if key in (5, 10) and _weight(_message(inner)) is not None:
+                    raise ModelFileError("A part keeps an attribute outside its graph; none may.")
+
+
+def _weight(view: memoryview) -> External | None:
+    name, data_type, is_external = "", 0, False
+    dims: list[int] = []
+    entries: dict[str, str] = {}
+    for field, value in _fields(view):
+        if field == 1:
+            dims.extend([value] if isinstance(value, int) else _varints(value))
+            if len(dims) > limits.RANK:
+                raise ModelFileError(f"A weight has more than {limits.RANK} dimensions.")
+        elif field == 2:
+            data_type = _number(value)
+        elif field == 8:
+            name = _text(value)
+        elif field == 13:
+            key, entry = _entry(_message(value))
+            entries[key] = entry
+        elif field == 14:
+            is_external = _number(value) != 0
+    if not is_external and not entries:
+        return None
+    blob = entries.get("location", "")
+    if set(entries) != {"location"} or not is_hash(blob):
+        raise ModelFileError(
+            f"Weight {name!r} names data at {blob!r}; only the hash of a blob is allowed there."
+        )
+    if not name or not is_sized(data_type) or any(not 0 <= dim < 2**40 for dim in dims):
+        raise ModelFileError(f"Weight {name!r} of a part has no usable name, type or shape.")
+    external = External(name, data_type, tuple(dims), blob)
+    if external.nbytes > limits.WEIGHT_BYTES:
+        raise ModelFileError(f"Weight {name!r} is larger than {limits.WEIGHT_BYTES} bytes.")
+    return external
+
+
+def is_hash(text: str) -> bool:
+    """Whether ``text`` is a SHA-256 in lower-case hexadecimal digits."""
+    return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
+
+
+def _entry(view: memoryview) -> tuple[str, str]:
+    key, entry = "", ""
+    for field, value in _fields(view):
+        if field == 1:
+            key = _text(value)
+        elif field == 2:
+            entry = _text(value)
+    return key, entry
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    at, end = 0, len(view)
+    while at < end:
+        tag, at = _varint(view, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, at = _varint(view, at)
+            yield tag >> 3, value
+            continue
+        if kind == _BYTES:
+            size, at = _varint(view, at)
+        elif kind == _FIXED64:
+            size = 8
+        elif kind == _FIXED32:
+            size = 4
+        else:
+            raise ModelFileError("The graph of a part is damaged: get the part again.")
+        if size > end - at:
+            raise ModelFileError("The graph of a part is truncated: get the part again.")
+        yield tag >> 3, view[at : at + size]
+        at += size
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while True:
+        if at >= len(view) or shift > 63:
+            raise ModelFileError("The graph of a part is damaged: get the part again.")
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _varints(view: memoryview) -> list[int]:
+    values, at = [], 0
+    while at < len(view):
+        value, at = _varint(view, at)
+        values.append(value)
+        if len(values) > limits.RANK:
+            raise ModelFileError(f"A weight has more than {limits.RANK} dimensions.")
+    return values
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ModelFileError("The graph of a part is damaged: get the part again.")
+    return value
+
+
+def _number(value: int | memoryview) -> int:
+    if not isinstance(value, int):
+        raise ModelFileError("The graph of a part is damaged: get the part again.")
+    return value
+
+
+def _text(value: int | memoryview) -> str:
+    try:
+        return bytes(_message(value)).decode()
+    except UnicodeDecodeError:
+        raise ModelFileError("The graph of a part is damaged: get the part again.") from None
