@@ -161,13 +161,18 @@ class Receiver:
         return len(self._held)
 
     @property
+    def unsettled(self) -> int:
+        """Messages that came and are not settled."""
+        return self._received - self._settled
+
+    @property
     def state(self) -> tuple[int, int, int]:
         """What an acknowledgement says: received, settled, asked."""
         return self._received, self._settled, self._asked
 
     def expects(self, seq: int) -> bool:
         """Whether message ``seq`` is the next one, and within the window."""
-        return seq == self._received + 1 and self._received - self._settled < self._window
+        return seq == self._received + 1 and self.unsettled < self._window
 
     def put(self, message: LinkEvent) -> None:
         """Hold the message that was expected."""

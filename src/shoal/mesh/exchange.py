@@ -236,6 +236,13 @@ class Exchange:
         self._refused.clear()
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to or from anybody."""
+        return all(
+            not peer.sender.waiting and not peer.receiver.unsettled for peer in self._peers.values()
+        )
+
+    @property
     def refused(self) -> bool:
         """Whether some message found no room and is to be offered again soon."""
         return bool(self._refused)

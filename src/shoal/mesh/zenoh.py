@@ -1,0 +1,435 @@
+"""The kind of link between processes and machines, on Eclipse Zenoh.
+
+Each node is a Zenoh peer; one that is told the address of any other finds the rest through
+gossip. Keys, all below ``shoal/CLUSTER``:
+
+========================  =====================================================================
+alive/NAME/INCARNATION    liveliness token: this life of this node is here
+to/NAME/SENDER            messages (and questions) for NAME; blocks when the line is slow
+to/NAME/SENDER/ack        acknowledgements; may be lost, never wait
+view/NAME/INCARNATION     whom this node sees, every second (see :mod:`shoal.mesh.watchdog`)
+claim/NAME/INCARNATION    a node that wants the name asks whether its holder is really alive
+taken/NAME/INCARNATION    the holder answers: yes; INCARNATION must give way
+========================  =====================================================================
+
+Nothing is computed on Zenoh's threads: messages go into a ring of Zenoh's own, which the reader
+thread empties; the rest becomes chores of the clock thread. Each destination has a lane (a thread
+and a declared publisher). The body is copied once on its way in and once on its way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import zenoh
+
+from shoal.errors import AddressInUseError, MeshError, NameTakenError
+from shoal.mesh.address import Address, bindable, dial, parse_address
+from shoal.mesh.exchange import MAX_PEERS, Discard, Exchange, Hint, Transmit
+from shoal.mesh.frames import MAX_ATTACHMENT
+from shoal.mesh.lane import Lane
+from shoal.mesh.link import MAX_BODY
+from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
+from shoal.mesh.shell import ExchangeLink
+from shoal.mesh.watchdog import BEAT_S, Watchdog
+
+MAX_FRAMES = 512
+"""Frames that may wait for the reader thread; the oldest is lost when there are more."""
+MAX_VIEW = 1 << 17
+"""Largest view in bytes."""
+OPEN_TRIES = 5
+
+_HASTY: Mapping[str, Any] = {
+    "congestion_control": zenoh.CongestionControl.DROP,
+    "express": True,
+    "priority": zenoh.Priority.INTERACTIVE_HIGH,
+}
+Session: TypeAlias = Any
+"""A ``zenoh.Session``, whose own annotations are incomplete."""
+
+log = logging.getLogger("shoal.mesh")
+
+_decode_view = msgspec.msgpack.Decoder(dict[str, str]).decode
+
+
+def _config(
+    listen: Sequence[Address],
+    connect: Sequence[Address],
+    lease_ms: int,
+    max_body: int,
+    settings: Mapping[str, Any],
+) -> zenoh.Config:
+    """Zenoh's configuration; ``settings`` (paths of Zenoh's own) have the last word."""
+    tx = "transport/link/tx"
+    values: dict[str, Any] = {
+        "mode": "peer",
+        "listen/endpoints": [str(address) for address in listen],
+        "connect/endpoints": [str(address) for address in connect],
+        "connect/retry": {
+            "period_init_ms": 100,
+            "period_max_ms": 1000,
+            "period_increase_factor": 2,
+        },
+        "scouting/multicast/enabled": False,
+        "scouting/gossip/enabled": True,
+        # Of two peers that hear of each other only one calls, or both connections may fail.
+        "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
+        "transport/shared_memory/enabled": False,
+        "transport/link/rx/max_message_size": max_body + MAX_ATTACHMENT + (1 << 16),
+        f"{tx}/lease": lease_ms,
+        f"{tx}/keep_alive": 4,
+        # This bounds the time that *one message* of any size may take to leave before Zenoh
+        # closes the connection; on a slow line a large body takes minutes. Death is noticed by
+        # the lease.
+        f"{tx}/queue/congestion_control/block/wait_before_close": 3_600_000_000,
+        # Acknowledgements are the only frames that may be dropped; they rather wait a little.
+        f"{tx}/queue/congestion_control/drop/wait_before_drop": 20_000,
+        f"{tx}/queue/size/interactive_high": 16,
+        **settings,
+    }
+    config = zenoh.Config()
+    for path, value in values.items():
+        config.insert_json5(path, json.dumps(value))
+    return config
+
+
+class _Way:
+    """How frames get to one peer: the publishers, and the lane once there is something to send."""
+
+    def __init__(self, session: Session, key: str, thread_name: str) -> None:
+        self._data = session.declare_publisher(
+            key, congestion_control=zenoh.CongestionControl.BLOCK, express=True
+        )
+        self._acks = session.declare_publisher(f"{key}/ack", **_HASTY)
+        self.lane = Lane(thread_name, self._put)
+
+    def hint(self, attachment: bytes) -> None:
+        """Transmit at once, or lose it."""
+        with contextlib.suppress(zenoh.ZError):
+            self._acks.put(b"", attachment=attachment)
+
+    def _put(self, frame: Transmit) -> None:
+        with contextlib.suppress(zenoh.ZError):  # the break is noticed elsewhere
+            self._data.put(b"" if frame.body is None else frame.body, attachment=frame.attachment)
+
+
+class ZenohLink(ExchangeLink):
+    """A node's link on a Zenoh mesh.
+
+    ``listen`` are the addresses of this node (port 0: any free one, see :attr:`addresses`),
+    ``connect`` those of nodes to call; one that is up suffices, the others are heard of. Of two
+    nodes only one may list the other. ``lease_ms`` is the time after which a silent peer counts
+    as gone; raise it for links that stall longer. ``settings`` are further settings of Zenoh
+    (certificates, access control, routers), paths to values.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listen: Sequence[str] = ("tcp/0.0.0.0:0",),
+        connect: Sequence[str] = (),
+        cluster: str = "shoal",
+        lease_ms: int = 400,
+        max_body: int = MAX_BODY,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, max_body)
+        self._prefix = f"shoal/{check_name(cluster, 'cluster')}"
+        self._listen = [parse_address(text) for text in listen]
+        self._connect = [parse_address(text) for text in connect]
+        self._bound: list[Address] = []
+        self._lease_s = lease_ms / 1000
+        self._configure = functools.partial(
+            _config, lease_ms=lease_ms, max_body=max_body, settings=settings or {}
+        )
+        self._session: Session | None = None
+        self._ring: Any = None
+        self._ring_changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
+        self._ways: dict[str, _Way] = {}
+        self._ways_lock = threading.Lock()
+        self._twins: set[str] = set()  # other lives under this name that are visible
+        self._overrun = False  # sightings were lost
+        self._beat_at = 0.0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where this node listens, with real ports; empty until the link is started."""
+        return [str(address) for address in self._bound]
+
+    def unreachable(self) -> dict[str, str]:
+        """The addresses to call at which nobody listens, and why; takes up to a second each."""
+        reasons = {str(address): dial(address) for address in self._connect}
+        return {address: reason for address, reason in reasons.items() if reason is not None}
+
+    # -- joining and leaving ----------------------------------------------------------------------
+
+    def _open(self) -> str:
+        session = self._bind()
+        self._session = session
+        incarnation = self._take_name(session)
+        self._exchange.incarnation = incarnation
+        self.incarnation = incarnation
+        self._watchdog = Watchdog(self.name, incarnation, calls=bool(self._connect))
+        self._join_in(session)
+        self._reader.start()
+        return incarnation
+
+    def _bind(self) -> Session:
+        """Open a session that listens, with real ports for port 0."""
+        for _ in range(OPEN_TRIES):
+            bound = [bindable(address) for address in self._listen]
+            try:
+                session = zenoh.open(self._configure(bound, self._connect))
+            except zenoh.ZError as error:
+                failure = error
+                if "os error 98" not in str(error) and "in use" not in str(error):
+                    raise MeshError(f"Zenoh cannot be started: {error}") from error
+                continue  # somebody else was quicker to take the port
+            self._bound = bound
+            return session
+        raise AddressInUseError(
+            f"cannot listen on {', '.join(map(str, self._listen))}: {failure}; "
+            "stop the other process, or choose another port"
+        ) from failure
+
+    def _take_name(self, session: Session) -> str:
+        """A new incarnation, once nobody alive has the name.
+
+        A dead or frozen predecessor may be visible until its lease ends: whoever is really alive
+        answers to the claim.
+        """
+        lives = self._lives(session)
+        mine = new_incarnation(lives)
+        patience_until = time.monotonic() + 1.0 + 2 * self._lease_s
+        refusal: Any = session.declare_subscriber(
+            f"{self._prefix}/taken/{self.name}/{mine}", zenoh.handlers.RingChannel(1)
+        )
+        while lives and time.monotonic() < patience_until:
+            session.put(f"{self._prefix}/claim/{self.name}/{mine}", b"", **_HASTY)
+            time.sleep(0.05)
+            if refusal.try_recv() is not None:
+                raise NameTakenError(
+                    f"a node called {self.name!r} is alive in cluster "
+                    f"{self._prefix.removeprefix('shoal/')!r}; stop it, or choose another name"
+                )
+            lives = self._lives(session)
+        refusal.undeclare()
+        return mine
+
+    def _lives(self, session: Session) -> set[str]:
+        """The visible incarnations under our name."""
+        replies = session.liveliness().get(f"{self._prefix}/alive/{self.name}/*", timeout=1.0)
+        keys = [str(reply.ok.key_expr) for reply in replies if reply.ok is not None]
+        return {life for key in keys if is_incarnation(life := key.rsplit("/", 1)[-1])}
+
+    def _join_in(self, session: Session) -> None:
+        """Listen, look around, and become visible."""
+        me, prefix = f"{self.name}/{self.incarnation}", self._prefix
+
+        def quick(callback: Any) -> Any:
+            # Called on Zenoh's own thread: no thread between, so no queue without a bound.
+            return zenoh.handlers.Callback(callback, indirect=False)
+
+        # Kept by the session: what is declared with a callback lives as long as it does.
+        subscriber = session.declare_subscriber(
+            f"{prefix}/to/{self.name}/**", zenoh.handlers.RingChannel(MAX_FRAMES)
+        )
+        with self._ring_changed:
+            self._ring = subscriber
+            self._ring_changed.notify_all()
+        session.declare_subscriber(f"{prefix}/view/*/*", quick(self._on_view))
+        session.declare_subscriber(f"{prefix}/claim/{self.name}/*", quick(self._on_claim))
+        session.declare_subscriber(f"{prefix}/taken/{me}", quick(self._on_taken))
+        session.liveliness().declare_subscriber(
+            f"{prefix}/alive/*/*", quick(self._on_alive), history=True
+        )
+        self._token = session.liveliness().declare_token(f"{prefix}/alive/{me}")
+
+    def _leave(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        with self._ring_changed:
+            self._ring_changed.notify_all()
+        self._join(self._reader)
+        for way in self._drop_ways():
+            self._join(way.lane.thread)
+
+    def _reopen(self, reason: str, now: float) -> None:
+        """Leave and join again as the same incarnation (clock thread)."""
+        log.warning("%s opens its Zenoh session anew: %s", self.name, reason)
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        self._drop_ways()
+        self._twins.clear()
+        self._overrun = False
+        self._tell(Exchange.blinded)
+        self._watchdog.reopened()
+        try:
+            session = zenoh.open(self._configure(self._bound, self._connect))
+            self._join_in(session)
+        except zenoh.ZError as error:
+            log.warning("%s cannot join the mesh again yet: %s", self.name, error)
+            return
+        with self._lock:
+            if not self._closed:
+                self._session = session
+                return
+        session.close()
+
+    # -- frames out -------------------------------------------------------------------------------
+
+    def _pack(self, body: bytes | bytearray | memoryview) -> Any:
+        if not isinstance(body, memoryview):
+            return zenoh.ZBytes(body)
+        whole = body.obj  # a view of all of it needs no copy of its own
+        if isinstance(whole, (bytes, bytearray)) and len(whole) == body.nbytes:
+            return zenoh.ZBytes(whole)
+        return zenoh.ZBytes(bytes(body))
+
+    def _post(self, frame: Transmit | Discard) -> None:
+        if isinstance(frame, Transmit):
+            if (way := self._way(frame.to)) is not None:
+                way.lane.post(frame)
+        elif (way := self._ways.get(frame.to)) is not None:
+            way.lane.discard()
+
+    def _hint(self, frame: Hint) -> None:
+        if (way := self._way(frame.to)) is not None:
+            way.hint(frame.attachment)
+
+    def _way(self, to: str) -> _Way | None:
+        """The way to a peer; None while there is no session."""
+        way = self._ways.get(to)
+        if way is None:
+            with self._ways_lock:
+                way = self._ways.get(to)
+                session = self._session
+                if way is None and session is not None:
+                    with contextlib.suppress(zenoh.ZError):
+                        key = f"{self._prefix}/to/{to}/{self.name}"
+                        way = self._ways[to] = _Way(session, key, f"{self.name}-to-{to}")
+        return way
+
+    def _drop_ways(self, keep: Mapping[str, str] | None = None) -> list[_Way]:
+        """Give up the ways to all but those to keep."""
+        with self._ways_lock:
+            dropped = {to: way for to, way in self._ways.items() if to not in (keep or {})}
+            for to, way in dropped.items():
+                del self._ways[to]
+                way.lane.close()
+        return list(dropped.values())
+
+    # -- frames in (reader thread) ----------------------------------------------------------------
+
+    def _read(self) -> None:
+        ring = self._ring
+        while not self._closed:
+            try:
+                sample = ring.recv()
+            except zenoh.ZError:  # the session was closed
+                with self._ring_changed:
+                    while self._ring is ring and not self._closed:
+                        self._ring_changed.wait()
+                    ring = self._ring
+                continue
+            attachment, payload = sample.attachment, sample.payload
+            if attachment is None or len(attachment) > MAX_ATTACHMENT:
+                with self._lock:
+                    self._exchange.drop()
+                continue
+            sender = str(sample.key_expr).split("/")[4]
+            self._frame(sender, attachment.to_bytes(), len(payload), payload.to_bytes)
+
+    # -- called on Zenoh's threads: leave a chore and return --------------------------------------
+
+    def _on_alive(self, sample: zenoh.Sample) -> None:
+        _, _, _, name, incarnation = str(sample.key_expr).split("/")
+        visible = sample.kind == zenoh.SampleKind.PUT
+        if not self._chore(functools.partial(self._sight, name, incarnation, visible)):
+            self._overrun = True
+
+    def _on_view(self, sample: zenoh.Sample) -> None:
+        _, _, _, name, incarnation = str(sample.key_expr).split("/")
+        if len(sample.payload) <= MAX_VIEW and name != self.name:
+            self._chore(functools.partial(self._hear, name, incarnation, sample.payload))
+
+    def _on_claim(self, sample: zenoh.Sample) -> None:
+        self._chore(functools.partial(self._defend, str(sample.key_expr).rsplit("/", 1)[-1]))
+
+    def _on_taken(self, sample: zenoh.Sample) -> None:
+        self._chore(self._give_way)
+
+    # -- chores (clock thread) --------------------------------------------------------------------
+
+    def _sight(self, name: str, incarnation: str, visible: bool, now: float) -> None:
+        if not (is_name(name) and is_incarnation(incarnation)):
+            with self._lock:
+                self._exchange.drop()
+        elif name != self.name:
+            change = Exchange.appeared if visible else Exchange.vanished
+            self._tell(functools.partial(change, name=name, incarnation=incarnation))
+        elif not visible:
+            self._twins.discard(incarnation)
+        elif incarnation != self.incarnation and len(self._twins) < MAX_PEERS:
+            self._twins.add(incarnation)
+            self._displace(now)
+
+    def _hear(self, name: str, incarnation: str, payload: zenoh.ZBytes, now: float) -> None:
+        try:
+            sees = _decode_view(payload.to_bytes())
+        except msgspec.DecodeError:
+            with self._lock:
+                self._exchange.drop()
+            return
+        self._watchdog.heard(name, incarnation, sees, now)
+
+    def _defend(self, incarnation: str, now: float) -> None:
+        """Tell another node of our name that it is taken."""
+        if is_incarnation(incarnation) and incarnation != self.incarnation:
+            self._say(f"taken/{self.name}/{incarnation}", self.incarnation.encode())
+
+    def _displace(self, now: float) -> None:
+        """Tell older lives of our name, back from the frost, that their time is over."""
+        for incarnation in self._twins:
+            if incarnation < self.incarnation:
+                self._defend(incarnation, now)
+
+    def _give_way(self, now: float) -> None:
+        self._lose_name(max(self._twins, default=""))
+
+    def _on_tick(self, now: float) -> None:
+        if now < self._beat_at:
+            return
+        self._beat_at = now + BEAT_S
+        peers = self.peers()
+        self._drop_ways(keep=peers)
+        self._displace(now)
+        self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
+        reason = self._watchdog.judge(peers, self._idle(), now)
+        if self._overrun:
+            reason = "too many sightings at once"
+        if self._session is None:
+            reason = "the last attempt failed"
+        if reason is not None and not self._closed:
+            self._reopen(reason, now)
+
+    def _idle(self) -> bool:
+        with self._lock:
+            return self._exchange.idle
+
+    def _say(self, key: str, payload: bytes) -> None:
+        session = self._session
+        if session is not None:
+            with contextlib.suppress(zenoh.ZError):
+                session.put(f"{self._prefix}/{key}", payload, **_HASTY)
