@@ -48,8 +48,16 @@ def print_json_line(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table. A column whose name ends in ``>`` is aligned right (numbers)."""
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """A plain table. A column whose name ends in ``>`` is aligned right (numbers); without any
+    names there is no header."""
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(columns),
+    )
     for column in columns:
         name = column.removesuffix(">")
         made.add_column(name, justify="right" if name != column else "left", overflow="fold")

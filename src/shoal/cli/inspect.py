@@ -1,0 +1,130 @@
+"""``shoal inspect``: what a network is made of, and where it can be cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from shoal.cli.models import Model, load_network
+from shoal.cli.output import Json, bar, human_bytes, print_json, stdout, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from shoal.model.network import Network
+    from shoal.model.spec import TensorSpec
+
+NAMES_SHOWN = 3
+CHART_WIDTH, CHART_HEIGHT = 100, 8
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    cuts: Annotated[bool, typer.Option("--cuts", help="List every cut.")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw the bytes that cross, along the network.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show inputs, outputs, size and cuts of a network."""
+    network = load_network(model)
+    if json:
+        print_json(summary(network))
+        return
+    console = stdout()
+    console.print(facts_table(network))
+    if plot:
+        console.print(chart([cut.bytes for cut in network.cuts]))
+    if cuts:
+        console.print(cuts_table(network))
+
+
+def summary(network: Network) -> dict[str, Any]:
+    """Everything that is shown, as plain data."""
+    return {
+        "name": network.name,
+        "hash": network.hash,
+        "nodes": len(network.nodes),
+        "weight_bytes": network.weight_bytes,
+        "inputs": network.inputs,
+        "outputs": network.outputs,
+        "cuts": network.cuts,
+    }
+
+
+def facts_table(network: Network) -> Table:
+    """The network in a few lines."""
+    cuts = network.cuts
+    single = sum(len(cut.tensors) == 1 for cut in cuts)
+    rows = [
+        ("hash", network.hash[:16]),
+        *(("input", shown(spec)) for spec in network.inputs),
+        *(("output", shown(spec)) for spec in network.outputs),
+        ("nodes", len(network.nodes)),
+        ("weights", human_bytes(network.weight_bytes)),
+        ("cuts", f"{len(cuts)}, {single} of them with a single tensor"),
+    ]
+    if cuts:
+        narrow = min(cuts, key=lambda cut: cut.bytes)
+        wide = max(cuts, key=lambda cut: cut.bytes)
+        rows.append(("narrowest", f"{human_bytes(narrow.bytes)} at {narrow.at}"))
+        rows.append(("widest", f"{human_bytes(wide.bytes)} at {wide.at}"))
+    return table(network.name, ("", ""), rows)
+
+
+def cuts_table(network: Network) -> Table:
+    """All cuts, with a bar each so that narrow places are seen at once."""
+    widest = max((cut.bytes for cut in network.cuts), default=1) or 1
+    narrow = sorted(cut.bytes for cut in network.cuts)[: max(1, len(network.cuts) // 10)]
+    return table(
+        "cuts",
+        ("at>", "after", "tensors", "bytes>", ""),
+        (
+            (
+                cut.at,
+                network.nodes[cut.at - 1].op,
+                _names(cut.names),
+                human_bytes(cut.bytes),
+                Text(bar(cut.bytes / widest), "green" if cut.bytes in narrow else "blue"),
+            )
+            for cut in network.cuts
+        ),
+    )
+
+
+def chart(values: Sequence[float], width: int = CHART_WIDTH, height: int = CHART_HEIGHT) -> str:
+    """Columns over the cuts in order. Where there are more cuts than columns, each column shows
+    the narrowest of its cuts, as that is the one to choose."""
+    if not values:
+        return "no cuts"
+    count = min(width, len(values))
+    edges = [k * len(values) // count for k in range(count + 1)]
+    columns = [min(values[a:b]) for a, b in pairwise(edges)]
+    top = max(columns) or 1
+    levels = [max(round(column / top * height * 8), 1) for column in columns]
+    lines = []
+    for row in reversed(range(height)):
+        cells = (min(max(level - row * 8, 0), 8) for level in levels)
+        mark = human_bytes(top) if row == height - 1 else "0" if row == 0 else ""
+        lines.append(f"{mark:>10} │" + "".join(" ▁▂▃▄▅▆▇█"[cell] for cell in cells))
+    lines.append(f"{'':>10} └" + "─" * count)
+    return "\n".join(lines)
+
+
+def shown(spec: TensorSpec) -> str:
+    """A tensor as people write it: ``input float32 [batch, 3, 224, 224]``."""
+    dims = ", ".join("batch" if dim is None else str(dim) for dim in spec.shape)
+    return f"{spec.name} {spec.dtype} [{dims}]"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
