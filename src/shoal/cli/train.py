@@ -12,6 +12,8 @@ from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, tabl
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
+TRAIN_PACKAGES = ("torch", "onnxscript")
+
 
 @app.callback()
 def train() -> None:
@@ -46,19 +48,16 @@ def classifier(
     from shoal.errors import MissingExtraError
 
     try:
-        import onnxscript  # noqa: F401
-        import torch
+        from shoal.train import datasets
+        from shoal.train.classifier import train_classifier
+        from shoal.train.loop import Settings
+        from shoal.train.progress import Bar
     except ModuleNotFoundError as error:
+        if error.name not in TRAIN_PACKAGES:
+            raise
         raise MissingExtraError(
             f"training needs the package {error.name}: pip install 'shoal[train]'"
         ) from error
-    from shoal.train import datasets
-    from shoal.train.classifier import train_classifier
-    from shoal.train.loop import Settings
-    from shoal.train.progress import Bar
-
-    if threads is not None:
-        torch.set_num_threads(threads)
     console = stderr()
     settings = Settings(epochs=epochs, seed=seed, patience=patience)
     loaded = datasets.load(data, console.print)
@@ -72,6 +71,7 @@ def classifier(
             model,
             settings,
             out,
+            threads=threads,
             command=shlex.join(words),
             watcher=bar,
             say=console.print,

@@ -1,12 +1,7 @@
-"""From PyTorch to ONNX, held against PyTorch."""
+"""From PyTorch to an ONNX file, held against PyTorch."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +10,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from shoal.errors import MissingExtraError, ProofError, StoreError, UnsupportedModelError
+from shoal.errors import InputError, ProofError, StoreError, UnsupportedModelError
+from shoal.model.engine import Engine
+from shoal.model.source import read
 
-OPSET = 18
 CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
-"""Largest difference from PyTorch, relative to the largest output (single precision, another
-order of sums: 1e-6 to 1e-5 is usual)."""
+"""Largest difference from PyTorch, relative to the largest output (single precision and another
+order of sums: 1e-7 to 1e-5 is usual)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,6 @@ class Export:
     """An ONNX file and how well it agrees with the module it came from."""
 
     path: Path
-    bytes: int
     difference: float
     """The largest over the checked inputs, relative to the largest output."""
 
@@ -37,18 +32,20 @@ class Export:
 def export(
     module: nn.Module, example: Tensor, path: Path, *, input_name: str, output_name: str
 ) -> Export:
-    """Write ``module`` as ONNX to ``path``, with the first dimension free.
+    """Write ``module`` (one input, one output) as ONNX to ``path``, with the batch free.
 
-    ``example`` is an input ``(batch, ...)``; random inputs like it, in several batch sizes, are
-    run through ONNX Runtime and PyTorch. The file appears only when both agree.
+    ``example`` is an input ``(batch, ...)``; random inputs of its size and range, in several
+    batch sizes, are run through the file and through PyTorch. It appears only when both agree.
 
-    Raises ``UnsupportedModelError`` if PyTorch cannot export it, ``ProofError`` if the two
-    differ, ``StoreError`` if the file cannot be written.
+    Raises ``UnsupportedModelError`` if it cannot be exported or its batch is not free,
+    ``ProofError`` if the two differ, ``StoreError`` if the file cannot be written.
     """
     module = module.to(memory_format=torch.contiguous_format).eval()
-    model = _to_onnx(module, example, input_name, output_name)
+    model, _ = read(module, example)
+    _forget_origin(model)
+    _rename(model, input_name, output_name)
     content = model.SerializeToString(deterministic=True)
-    difference = _largest_difference(module, example, content, input_name)
+    difference = _largest_difference(module, example, content, input_name, output_name)
     if not difference <= TOLERANCE:
         raise ProofError(
             f"the exported network differs from PyTorch by {difference:.1e} of its largest output "
@@ -60,67 +57,59 @@ def export(
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return Export(path, len(content), difference)
-
-
-def _to_onnx(
-    module: nn.Module, example: Tensor, input_name: str, output_name: str
-) -> onnx.ModelProto:
-    # Two images: a batch of one would be taken for a fixed size.
-    inputs = example[:1].repeat(2, *[1] * (example.ndim - 1))
-    try:
-        with _quietly():
-            program = torch.onnx.export(
-                module,
-                (inputs,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            )
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"exporting needs the package {error.name}: pip install 'shoal[train]'"
-        ) from error
-    except Exception as error:  # the exporter raises whatever its passes raise
-        raise UnsupportedModelError(f"PyTorch cannot export this network: {error}") from error
-    if program is None:
-        raise UnsupportedModelError("PyTorch gave no ONNX program for this network")
-    model: onnx.ModelProto = program.model_proto
-    _forget_origin(model)
-    return model
+    return Export(path, difference)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
     """Remove what the exporter notes about source lines and folders of this machine."""
-    for item in (
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-        model.graph,
-        model,
-        *model.graph.initializer,
-    ):
+    graph = model.graph
+    # The shapes of inner tensors name the batch in the exporter's way; they can be inferred.
+    del graph.value_info[:]
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del item.metadata_props[:]
         item.ClearField("doc_string")
-    model.graph.name = "network"
+    graph.name = "network"
+
+
+def _rename(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
+    """Give the input, the output and the free dimension their names."""
+    graph = model.graph
+    if len(graph.input) != 1 or len(graph.output) != 1:
+        raise UnsupportedModelError(
+            f"the module has {len(graph.input)} inputs and {len(graph.output)} outputs; one of "
+            "each is exported here"
+        )
+    names = {graph.input[0].name: input_name, graph.output[0].name: output_name}
+    inside = {name for node in graph.node for name in node.output}
+    inside |= {weight.name for weight in graph.initializer}
+    if (inside - names.keys()) & set(names.values()):
+        raise UnsupportedModelError(
+            f"a tensor inside is called {input_name!r} or {output_name!r}: choose other names"
+        )
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def _largest_difference(
-    module: nn.Module, example: Tensor, content: bytes, input_name: str
+    module: nn.Module, example: Tensor, content: bytes, input_name: str, output_name: str
 ) -> float:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = Engine().load(content, {})
     chance = torch.Generator().manual_seed(0)
     largest = 0.0
     for batch in CHECKED_BATCHES:
         x = torch.rand((batch, *example.shape[1:]), generator=chance) * example.abs().max()
         with torch.inference_mode():
             expected = module(x).numpy()
-        (got,) = session.run(None, {input_name: x.numpy()})
+        try:
+            got = session.run({input_name: x.numpy()})[output_name]
+        except InputError as error:
+            raise UnsupportedModelError(
+                f"the exported network has a fixed batch: {error}"
+            ) from error
         if got.shape != expected.shape:
             raise ProofError(
                 f"the exported network gives {got.shape} where PyTorch gives {expected.shape}"
@@ -128,17 +117,3 @@ def _largest_difference(
         size = max(float(np.abs(expected).max()), 1e-6)
         largest = max(largest, float(np.abs(got - expected).max()) / size)
     return largest
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """The exporter prints, logs and warns about its own inner life; nobody can act on it."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,0 +1,64 @@
+"""What is in the zoo, and where its files lie."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from shoal.cache import cache_folder
+from shoal.errors import DataError, HashError, UsageError
+from shoal.zoo.card import Card, read_card
+
+SHIPPED = Path(__file__).parent
+MADE = frozenset({"efficientnet-lite0"})
+"""Networks too large to ship: ``shoal zoo get NAME`` makes them in the cache."""
+
+CARD, MODEL = "card.json", "model.onnx"
+
+
+def names() -> tuple[str, ...]:
+    """All networks, sorted: those that ship, and those that can be made."""
+    shipped = {path.parent.name.replace("_", "-") for path in SHIPPED.glob(f"*/{CARD}")}
+    return tuple(sorted(shipped | MADE))
+
+
+def folder(name: str) -> Path:
+    """The folder of ``name``, whether or not it has been made. ``UsageError`` for another name."""
+    if name not in names():
+        raise UsageError(f"there is no network {name!r} in the zoo: use {', '.join(names())}")
+    if name in MADE:
+        return cache_folder() / "zoo" / name
+    return SHIPPED / name.replace("-", "_")
+
+
+def is_ready(name: str) -> bool:
+    """Whether the files of ``name`` are on this machine."""
+    return (folder(name) / CARD).is_file()
+
+
+def card(name: str) -> Card:
+    """The card of ``name``. Raises ``DataError`` if it has yet to be made."""
+    if not is_ready(name):
+        raise DataError(f"{name} has not been made on this machine yet: run shoal zoo get {name}")
+    return read_card(name, folder(name) / CARD)
+
+
+def path(name: str, file: str = MODEL) -> Path:
+    """The path of a file of ``name``, by default of its ONNX, checked against its card.
+
+    Raises ``UsageError`` if there is no such network or file, ``DataError`` if it has yet to be
+    made or is missing, ``HashError`` if the file is not the one that the card describes.
+    """
+    about = card(name)
+    if file not in about.files:
+        raise UsageError(f"{name} has no file {file!r}: it has {', '.join(sorted(about.files))}")
+    found = folder(name) / file
+    again = f"run shoal zoo get {name}" if name in MADE else "install Shoal again"
+    try:
+        with found.open("rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {found}: {error.strerror or error}; {again}") from error
+    if sha256 != about.files[file].sha256:
+        raise HashError(f"{found} is not the file that its card describes: {again}")
+    return found
