@@ -6,6 +6,7 @@ taken from the file's own folder only.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import warnings
 from pathlib import Path
@@ -186,12 +187,17 @@ def _export(module: Any, example: object) -> onnx.ModelProto:
         for value in (example if isinstance(example, list | tuple) else (example,))
     )
     training = module.training
+    # It logs which operators of packages that are not installed it leaves out.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     module.eval()
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _export_free(torch, module, args)
     finally:
+        logger.setLevel(level)
         module.train(training)
 
 
