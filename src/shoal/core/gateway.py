@@ -116,6 +116,25 @@ class GatewayCore:
             missing[name] = "has not loaded its parts yet" if alive else "is not there"
         return missing
 
+    def servable(self, playbook: Playbook) -> bool:
+        """Whether some plan of ``playbook`` has all its parts ready on devices that are there."""
+        ready = {
+            name: self.devices[name].ready.get(playbook.id, frozenset())
+            if self._usable(name)
+            else frozenset()
+            for name in playbook.devices
+        }
+        return bool(restrict(playbook, ready).plans)
+
+    def release(self) -> list[GatewayAction]:
+        """Tell all devices that this gateway leaves."""
+        return [
+            Send(name, Uninstall(book.id))
+            for book in self.books
+            for name in sorted(book.devices)
+            if self.members.alive(name)
+        ]
+
     def _react(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
         match event:
             case Submitted(number, body, budget_ms):

@@ -92,6 +92,10 @@ class WorkerCore:
             actions.append(Drained())
         return actions + self._next_wake()
 
+    def introduce(self, incarnation: str) -> None:
+        """Take the incarnation under which this node is seen, before anything is handled."""
+        self.info = msgspec.structs.replace(self.info, incarnation=incarnation)
+
     @property
     def load(self) -> Load:
         """How busy this worker is."""

@@ -57,6 +57,11 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: RangeError
 
     @property
+    def nodes(self) -> int:
+        """Number of the network's nodes."""
+        return len(self.node_ms)
+
+    @property
     def whole_ms(self) -> float:
         """Time of the whole network."""
         return self.range_ms(0, len(self.node_ms))

@@ -111,7 +111,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     gateway: Gateway = Gateway()
     links: Links = Links()
     hosts: dict[str, Host] = {}
-    lease_ms: float = 400.0
+    lease_ms: int = 400
     wait_s: float = 10.0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,62 @@
+"""Codecs: how one tensor becomes bytes. A stage names the codec of its outputs.
+
+A codec is registered under a name and may take settings after a colon (``"name:settings"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from shoal.errors import FrameError, UsageError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Codec(Protocol):
+    """Turns an array into bytes and a small ``meta``, and back."""
+
+    def encode(self, array: Array) -> tuple[Buffer, bytes]: ...
+    def decode(
+        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> Array: ...
+
+
+class Raw:
+    """The bytes as they lie in memory, little-endian, C order: nothing is copied."""
+
+    def encode(self, array: Array) -> tuple[Buffer, bytes]:
+        """A view of the array's memory (of a contiguous copy where it is not contiguous)."""
+        flat = np.ascontiguousarray(array).reshape(-1)
+        return flat.view(np.uint8).data, b""
+
+    def decode(
+        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> Array:
+        """A view of ``data`` (read-only where that is)."""
+        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if len(data) != wanted:
+            raise FrameError(f"a raw tensor of {wanted} bytes came with {len(data)}")
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+_MAKERS: dict[str, Callable[[str], Codec]] = {"raw": lambda _: Raw()}
+
+
+def register(name: str, make: Callable[[str], Codec]) -> None:
+    """Make a codec known; ``make`` gets what follows the colon."""
+    _MAKERS[name] = make
+
+
+@lru_cache(maxsize=256)
+def find_codec(name: str) -> Codec:
+    """The codec called ``name``; UsageError where there is none."""
+    kind, _, settings = name.partition(":")
+    make = _MAKERS.get(kind)
+    if make is None:
+        raise UsageError(f"no codec is called {kind!r}; there are: {', '.join(sorted(_MAKERS))}")
+    return make(settings)

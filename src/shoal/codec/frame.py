@@ -1,0 +1,114 @@
+"""A frame: named tensors in one contiguous payload, and the head that tells how to read it.
+
+Everything in a head comes from outside: every length is checked before memory is taken, and the
+payload against its digest (xxh3-64, which costs a tenth of sending it), so that damage is an
+error of its own and never a wrong answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+import xxhash
+
+from shoal.codec.codecs import Array, Buffer, find_codec
+from shoal.errors import FrameError, UsageError
+
+MAX_TENSORS = 256
+MAX_DIMS = 16
+MAX_BYTES = 1 << 30
+DTYPES = frozenset(
+    ["bool", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+
+
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """One tensor in a payload: ``size`` bytes that ``codec`` made, with its ``meta``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    codec: str
+    size: int
+    meta: bytes = b""
+
+
+class FrameHead(msgspec.Struct, frozen=True, array_like=True):
+    """The tensors of a payload in order, and the payload's digest."""
+
+    tensors: tuple[Packed, ...]
+    digest: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return sum(tensor.size for tensor in self.tensors)
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A head and its payload."""
+
+    head: FrameHead
+    payload: Buffer
+
+
+def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
+    """Pack tensors with one codec. A single raw tensor is not copied.
+
+    Raises UsageError for a dtype that does not travel or an unknown codec.
+    """
+    packed: list[Packed] = []
+    chunks: list[Buffer] = []
+    coder = find_codec(codec)
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise UsageError(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
+        data, meta = coder.encode(array)
+        packed.append(Packed(name, array.dtype.name, array.shape, codec, len(data), meta))
+        chunks.append(data)
+    payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return Frame(FrameHead(tuple(packed), xxhash.xxh3_64_intdigest(payload)), payload)
+
+
+def unpack(frame: Frame) -> dict[str, Array]:
+    """The tensors of a frame; raw ones are views of its payload.
+
+    Raises FrameError when the head lies or the payload is damaged.
+    """
+    head, payload = frame.head, memoryview(frame.payload).cast("B")
+    if len(head.tensors) > MAX_TENSORS:
+        raise FrameError(f"a frame holds {len(head.tensors)} tensors; {MAX_TENSORS} is the limit")
+    for tensor in head.tensors:
+        _check(tensor)
+    if head.size != len(payload):
+        raise FrameError(f"a frame says {head.size} bytes and brings {len(payload)}")
+    if xxhash.xxh3_64_intdigest(payload) != head.digest:
+        raise FrameError(f"a frame of {len(payload)} bytes was damaged on its way")
+    arrays: dict[str, Array] = {}
+    start = 0
+    for tensor in head.tensors:
+        data = payload[start : start + tensor.size]
+        start += tensor.size
+        try:
+            coder = find_codec(tensor.codec)
+        except UsageError as error:
+            raise FrameError(f"tensor {tensor.name!r}: {error}") from None
+        arrays[tensor.name] = coder.decode(data, tensor.meta, np.dtype(tensor.dtype), tensor.shape)
+    if len(arrays) != len(head.tensors):
+        raise FrameError("a frame names a tensor twice")
+    return arrays
+
+
+def _check(tensor: Packed) -> None:
+    if tensor.dtype not in DTYPES:
+        raise FrameError(f"tensor {tensor.name!r} has unknown dtype {tensor.dtype[:32]!r}")
+    if len(tensor.shape) > MAX_DIMS or any(side < 0 for side in tensor.shape):
+        raise FrameError(f"tensor {tensor.name!r} has an impossible shape")
+    if math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize > MAX_BYTES:
+        raise FrameError(f"tensor {tensor.name!r} is larger than {MAX_BYTES >> 20} MiB")
+    if tensor.size < 0:
+        raise FrameError(f"tensor {tensor.name!r} has a negative size")

@@ -1,0 +1,71 @@
+"""What a client gets: the outputs, and how they came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shoal.codec.codecs import Array
+from shoal.core.actions import Deliver, Reject
+from shoal.core.messages import StageTrace
+from shoal.errors import (
+    DeadlineError,
+    OverloadedError,
+    RemoteError,
+    RequestError,
+    UnservedError,
+)
+from shoal.plan.plan import Plan
+from shoal.runtime.runner import gather
+
+_ERRORS: dict[str, type[RequestError]] = {
+    "deadline": DeadlineError,
+    "overloaded": OverloadedError,
+    "unserved": UnservedError,
+    "remote": RemoteError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outputs by name, and how they came about.
+
+    ``trace`` says for each stage where it ran, how long it waited and ran (ms), and the bytes it
+    gave. ``latency_ms`` is from submission to delivery. ``degraded`` is true when the answer is
+    less than the whole network's: ``why`` says what was missing. ``confidence`` is that of the
+    exit by which the request left, if it left early.
+    """
+
+    outputs: dict[str, Array]
+    plan: str
+    trace: tuple[StageTrace, ...]
+    latency_ms: float
+    attempts: int = 1
+    left_early: bool = False
+    confidence: float | None = None
+    degraded: bool = False
+    why: str = ""
+
+
+def make_answer(deliver: Deliver, plan: Plan, latency_ms: float) -> Answer:
+    """The answer in a Deliver of the core. FrameError when its body came damaged."""
+    reasons = []
+    if deliver.absent:
+        reasons.append(f"without the slices of {', '.join(deliver.absent)}")
+    if plan.forecast.accuracy < 1.0 and not deliver.left_early:
+        reasons.append(f"plan {plan.name} keeps {plan.forecast.accuracy:.1%} of the accuracy")
+    return Answer(
+        outputs=gather(deliver.given),
+        plan=deliver.plan,
+        trace=deliver.trace,
+        latency_ms=latency_ms,
+        attempts=deliver.attempts,
+        left_early=deliver.left_early,
+        confidence=deliver.confidence,
+        degraded=bool(reasons),
+        why="; ".join(reasons),
+    )
+
+
+def make_error(reject: Reject) -> RequestError:
+    """The error that says why a request failed."""
+    return _ERRORS[reject.kind](reject.text)

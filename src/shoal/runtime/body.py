@@ -1,0 +1,43 @@
+"""Tensors on their way through a node: arrays, or the frame that they came or leave in.
+
+Unpacking happens where the arrays are needed (the computing thread) and packing where they leave
+(the sending thread), once each; a tensor that stays on its node is never packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shoal.codec.codecs import Array
+from shoal.codec.frame import Frame, pack, unpack
+
+
+class Body:
+    """Named tensors, in either form."""
+
+    __slots__ = ("_arrays", "_frame")
+
+    def __init__(
+        self, arrays: Mapping[str, Array] | None = None, frame: Frame | None = None
+    ) -> None:
+        self._arrays = dict(arrays) if arrays is not None else None
+        self._frame = frame
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors; FrameError when they came damaged."""
+        if self._arrays is None:
+            self._arrays = unpack(self._frame) if self._frame is not None else {}
+        return self._arrays
+
+    def frame(self, codec: str) -> Frame:
+        """The tensors packed with ``codec``, or the frame that they came in."""
+        if self._frame is None:
+            self._frame = pack(self.arrays(), codec)
+        return self._frame
+
+    @property
+    def size(self) -> int:
+        """Bytes: of the frame where there is one, else of the arrays."""
+        if self._frame is not None:
+            return self._frame.head.size
+        return sum(array.nbytes for array in self.arrays().values())

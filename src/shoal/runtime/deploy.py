@@ -1,0 +1,85 @@
+"""From a playbook and a cluster to a service: open the mesh, install the parts, begin to serve."""
+
+from __future__ import annotations
+
+import logging
+
+from shoal.core.gateway import GatewayCore
+from shoal.errors import ClusterError
+from shoal.mesh.link import Link
+from shoal.model.engine import Engine
+from shoal.model.store import PartStore
+from shoal.plan.cluster import Cluster
+from shoal.plan.plan import Playbook
+from shoal.runtime.node import make_node
+from shoal.runtime.service import DEADLINE_MS, Service
+
+log = logging.getLogger("shoal")
+
+
+def deploy(
+    playbook: Playbook,
+    cluster: Cluster,
+    *,
+    store: PartStore | None = None,
+    link: Link | None = None,
+    wait_s: float | None = None,
+    deadline_ms: float = DEADLINE_MS,
+    hedge_ms: float | None = None,
+) -> Service:
+    """Bring a playbook to the devices of a cluster and serve it; use it in a ``with`` block.
+
+    ``store`` holds the parts (default: the store that :func:`shoal.plan` writes to). Waits at
+    most ``wait_s`` (default: the cluster's) until the devices have their parts, then serves with
+    those that do; what is missing is logged and used when it comes. ``hedge_ms`` asks a second
+    device when the first has not answered by then (off by default). ``link`` replaces the link
+    that the cluster describes (tests: the in-process one).
+
+    Raises ClusterError when the playbook names devices that the cluster does not have,
+    UnreachableError when no plan can be served, MeshError when the mesh cannot be joined.
+    """
+    known = {*cluster.names, cluster.gateway.name}
+    unknown = sorted(playbook.devices - known)
+    if unknown:
+        raise ClusterError(
+            f"the playbook was made for {', '.join(unknown)}, which the cluster {cluster.name!r} "
+            f"does not have; plan again for this cluster"
+        )
+    link = link or open_link(cluster)
+    device = cluster.gateway
+    hedge_s = None if hedge_ms is None else hedge_ms / 1e3
+    gateway = GatewayCore(link.name, hedge_s=hedge_s)
+    results: list[Service] = []
+    node = make_node(
+        link,
+        store or PartStore(),
+        Engine(device.threads, device.provider),
+        memory_limit=int(device.memory),
+        gateway=gateway,
+        on_result=lambda result: results[0].on_result(result),
+    )
+    service = Service(playbook, node, deadline_ms)
+    results.append(service)
+    node.start()
+    try:
+        node.act(lambda now: gateway.adopt(playbook, now))
+        missing = service.wait_ready(cluster.wait_s if wait_s is None else wait_s)
+    except BaseException:
+        service.close()
+        raise
+    for name, why in missing.items():
+        log.warning("serving without %s: it %s", name, why)
+    return service
+
+
+def open_link(cluster: Cluster, name: str | None = None) -> Link:
+    """The gateway's link as the cluster describes it."""
+    from shoal.mesh.zenoh import ZenohLink
+
+    gateway = cluster.gateway
+    return ZenohLink(
+        name or gateway.name,
+        listen=[gateway.address] if gateway.address else [],
+        connect=[device.address for device in cluster.devices if device.address],
+        lease_ms=cluster.lease_ms,
+    )

@@ -1,0 +1,405 @@
+"""A node: the machines of :mod:`shoal.core` driven by the real clock, a link and an engine.
+
+Threads, each with one thing to do, and queues between them:
+
+- *decide* hands every event to the core and its actions on; it never computes nor blocks;
+- *compute* runs parts (the engine lets the GIL go), unpacking what came;
+- *send* packs and sends; *load* fetches parts and makes sessions; *give* serves blobs to peers.
+
+So receiving, computing and sending overlap, and no lock is held while computing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from importlib.metadata import version
+from typing import Any, TypeAlias, TypeVar
+
+import psutil
+
+from shoal.codec.frame import Frame
+from shoal.core.actions import (
+    Deliver,
+    Drained,
+    GatewayAction,
+    Load,
+    Reject,
+    Run,
+    Send,
+    Unload,
+    Wake,
+    WorkerAction,
+)
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Drain,
+    Loaded,
+    Ran,
+    RunFailed,
+    Tick,
+    Vanished,
+)
+from shoal.core.gateway import GatewayCore
+from shoal.core.messages import (
+    Answer,
+    DeviceInfo,
+    Hello,
+    Installed,
+    Moved,
+    Refused,
+)
+from shoal.core.worker import WorkerCore
+from shoal.errors import FrameError, ShoalError, VersionError
+from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
+from shoal.model.engine import Engine
+from shoal.model.store import PartStore
+from shoal.runtime import wire
+from shoal.runtime.body import Body
+from shoal.runtime.outbox import Outbox
+from shoal.runtime.parts import Exchange, Shelf
+from shoal.runtime.probe import Prober
+from shoal.runtime.runner import run
+
+log = logging.getLogger("shoal")
+
+FOR_GATEWAY = (Answer, Refused, Moved, Installed)
+INBOX = 4096
+"""Events that may wait for the core; beyond it the link holds messages back."""
+
+T = TypeVar("T")
+Event: TypeAlias = Any
+_NOTHING = object()
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that parts may take when no limit is stated."""
+
+
+class Node:
+    """One node on the mesh. ``on_result`` gets every Deliver and Reject (gateways only)."""
+
+    def __init__(
+        self,
+        link: Link,
+        info: DeviceInfo,
+        store: PartStore,
+        engine: Engine,
+        *,
+        gateway: GatewayCore | None = None,
+        on_result: Callable[[Deliver | Reject], None] | None = None,
+        inbox: int = 256,
+    ) -> None:
+        self.link = link
+        self.worker = WorkerCore(info, inbox=inbox)
+        self.gateway = gateway
+        self.drained = threading.Event()
+        self.strangers: dict[str, str] = {}
+        self._on_result = on_result
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure] | None] = queue.SimpleQueue()
+        self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
+        self._outbox = Outbox(link)
+        self.exchange = Exchange(store, self._outbox.control, self._peers)
+        self.shelf = Shelf(store, engine, self.exchange)
+        self.prober = Prober(self._outbox.control, self.shelf, store, engine)
+        self._wakes: dict[str, float] = {}
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=target, name=f"shoal-{name}-{info.name}", daemon=True)
+            for name, target in (
+                ("decide", self._decide),
+                ("compute", self._compute),
+                ("send", self._outbox.serve),
+                ("load", self._load),
+                ("give", self._give),
+            )
+        ]
+
+    @property
+    def name(self) -> str:
+        """This node's name on the mesh."""
+        return self.link.name
+
+    def start(self) -> None:
+        """Join the mesh. Raises MeshError when that is not possible."""
+        try:
+            self.link.start(self._sink)
+        except BaseException:
+            self.link.close()
+            raise
+        self.worker.introduce(self.link.incarnation)
+        self._events.put(Appeared(self.name, self.link.incarnation))
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, event: Event) -> None:
+        """Hand an event to the core."""
+        self._events.put(event)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Run ``question`` between two events, where it may look at the cores; its result."""
+        answer: Future[T] = Future()
+        self._events.put((question, answer))
+        return answer.result()
+
+    def act(self, decide: Callable[[float], list[GatewayAction]]) -> None:
+        """Do what ``decide`` (given the time) says, between two events."""
+        self._events.put(decide)
+
+    def drain(self) -> None:
+        """Finish what is here, take nothing new; ``drained`` is set when that is done."""
+        self._events.put(Drain())
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything that was to be sent has been taken by its receiver."""
+        end = time.monotonic() + timeout_s
+        quiet = 0
+        while quiet < 2 and time.monotonic() < end:
+            waits = not self._outbox.idle or any(map(self.link.waiting, self.link.peers()))
+            quiet = 0 if waits else quiet + 1
+            time.sleep(0.005)
+        return quiet == 2
+
+    def close(self) -> None:
+        """Leave the mesh and end all threads. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.link.close()
+        self._events.put(None)
+        self._runs.put(None)
+        self._loads.put(None)
+        self._gifts.put(None)
+        self._outbox.stop()
+        for thread in self._threads:
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join()
+
+    # -- what comes in
+
+    def _sink(self, event: LinkEvent) -> bool:
+        """Called on the link's threads: hand over and return."""
+        if isinstance(event, Received) and self._events.qsize() > INBOX:
+            return False
+        self._events.put(event)
+        return True
+
+    def _decide(self) -> None:
+        while True:
+            event: Event = _NOTHING
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=self._until_wake())
+            if event is None:
+                return
+            now = time.monotonic()
+            try:
+                if event is not _NOTHING:
+                    self._take(event, now)
+                if self._wakes and min(self._wakes.values()) <= now:
+                    self._ring(now)
+            except Exception:
+                log.exception("%s: could not handle %s", self.name, type(event).__name__)
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case Received(sender, head, body):
+                self._received(sender, head, body, now)
+            case PeerUp(name, incarnation):
+                self.strangers.pop(name, None)
+                self._both(Appeared(name, incarnation), now)
+            case PeerDown(name, incarnation):
+                self._outbox.gone(name)
+                self._both(Vanished(name, incarnation), now)
+            case NameLost(name):
+                log.error("another live node is called %s now; stopping", name)
+                self.drained.set()
+            case Appeared():
+                self._both(event, now)
+            case Arrived():
+                self._deal(event, now)
+            case Ran() | RunFailed() | Loaded() | Drain():
+                self._work(self.worker.handle(event, now))
+            case (question, answer):
+                try:
+                    answer.set_result(question())
+                except BaseException as error:
+                    answer.set_exception(error)
+            case _ if callable(event):
+                self._serve(event(now))
+            case _ if self.gateway is not None:
+                self._serve(self.gateway.handle(event, now))
+
+    def _received(
+        self, sender: str, head: bytes, body: bytes | memoryview | None, now: float
+    ) -> None:
+        try:
+            envelope = wire.decode(head)
+        except VersionError as error:
+            if sender not in self.strangers:
+                log.warning("%s %s", sender, error)
+            self.strangers[sender] = str(error)
+            return
+        except FrameError as error:
+            log.warning("from %s: %s", sender, error)
+            return
+        finally:
+            self.link.settle(sender)
+        message = envelope.message
+        match message:
+            case wire.Fetch():
+                self._gifts.put((sender, message))
+            case wire.Chunk():
+                self.exchange.take(sender, message, body)
+            case wire.Ping():
+                self._outbox.control(sender, wire.Pong(message.token))
+            case wire.Pong() | wire.Measured():
+                self.prober.take(sender, message)
+            case wire.Measure():
+                self._loads.put((sender, message))
+            case _:
+                tensors = None
+                if envelope.frame is not None:
+                    tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
+                self._deal(Arrived(sender, message, tensors), now)
+
+    def _deal(self, event: Arrived, now: float) -> None:
+        """A message for the core that it concerns."""
+        if isinstance(event.message, FOR_GATEWAY):
+            if self.gateway is not None:
+                self._serve(self.gateway.handle(event, now))
+        elif isinstance(event.message, Hello):
+            self._both(event, now)
+        else:
+            self._work(self.worker.handle(event, now))
+
+    def _both(self, event: Appeared | Vanished | Arrived, now: float) -> None:
+        self._work(self.worker.handle(event, now))
+        if self.gateway is not None:
+            self._serve(self.gateway.handle(event, now))
+
+    def _until_wake(self) -> float | None:
+        if not self._wakes:
+            return None
+        return max(0.0, min(self._wakes.values()) - time.monotonic())
+
+    def _ring(self, now: float) -> None:
+        for who, at in list(self._wakes.items()):
+            if at <= now:
+                del self._wakes[who]
+                if who == "worker":
+                    self._work(self.worker.handle(Tick(), now))
+                elif self.gateway is not None:
+                    self._serve(self.gateway.handle(Tick(), now))
+
+    # -- what goes out
+
+    def _work(self, actions: list[WorkerAction]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self._send(action)
+                case Run():
+                    self._runs.put(action)
+                case Load(part=part):
+                    self.shelf.want(part)
+                    self._loads.put(action)
+                case Unload(part):
+                    self.shelf.unload(part)
+                case Wake(at):
+                    self._wakes["worker"] = at
+                case Drained():
+                    self.drained.set()
+
+    def _serve(self, actions: list[GatewayAction]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self._send(action)
+                case Deliver() | Reject():
+                    if self._on_result is not None:
+                        self._on_result(action)
+                case Wake(at):
+                    self._wakes["gateway"] = at
+
+    def _send(self, action: Send) -> None:
+        if action.to == self.name:
+            self._events.put(Arrived(self.name, action.message, action.body))
+        else:
+            self._outbox.put(action)
+
+    def _peers(self) -> list[str]:
+        return [name for name in self.link.peers() if name not in self.strangers]
+
+    # -- threads that take their time
+
+    def _compute(self) -> None:
+        while (action := self._runs.get()) is not None:
+            self._events.put(self._run(action))
+
+    def _run(self, action: Run) -> Ran | RunFailed:
+        session = self.shelf.session(action.part)
+        if session is None:
+            return RunFailed(action.jobs, f"the part {action.part[:12]} is not loaded")
+        started = time.perf_counter()
+        try:
+            outcomes = run(action, session)
+        except FrameError as error:
+            return RunFailed(action.jobs, str(error), damaged=True)
+        except ShoalError as error:
+            return RunFailed(action.jobs, str(error))
+        except Exception as error:
+            log.exception("%s: a run failed", self.name)
+            return RunFailed(action.jobs, f"{type(error).__name__}: {error}")
+        return Ran(action.jobs, outcomes, (time.perf_counter() - started) * 1e3)
+
+    def _load(self) -> None:
+        while (task := self._loads.get()) is not None:
+            if isinstance(task, tuple):
+                self.prober.serve(*task)
+                continue
+            error = None
+            try:
+                self.shelf.load(task.part, task.info, task.source)
+            except ShoalError as wrong:
+                error = str(wrong)
+            except Exception as wrong:
+                log.exception("%s: could not load a part", self.name)
+                error = f"{type(wrong).__name__}: {wrong}"
+            self._events.put(Loaded(task.playbook, task.part, error))
+
+    def _give(self) -> None:
+        while (asked := self._gifts.get()) is not None:
+            self.exchange.give(*asked)
+
+
+def make_node(
+    link: Link,
+    store: PartStore,
+    engine: Engine,
+    *,
+    memory_limit: int = 0,
+    inbox: int = 256,
+    gateway: GatewayCore | None = None,
+    on_result: Callable[[Deliver | Reject], None] | None = None,
+) -> Node:
+    """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts (0: four
+    fifths of the machine's memory)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    info = DeviceInfo(
+        name=link.name,
+        incarnation="",
+        version=version("shoal"),
+        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        threads=engine.threads,
+        memory=memory_limit or int(MEMORY_SHARE * psutil.virtual_memory().total),
+        provider=engine.provider,
+        worker=gateway is None,
+    )
+    return Node(link, info, store, engine, gateway=gateway, on_result=on_result, inbox=inbox)

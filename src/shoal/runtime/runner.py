@@ -1,0 +1,83 @@
+"""Runs a part on what was given: joins slices, stacks a batch, computes, judges an exit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from shoal.codec.codecs import Array
+from shoal.codec.join import join
+from shoal.core.actions import Given, Run
+from shoal.core.events import Outcome
+from shoal.errors import InputError
+from shoal.model.engine import Session
+from shoal.runtime.body import Body
+from shoal.runtime.confidence import confidence
+
+
+def gather(given: Given) -> dict[str, Array]:
+    """The tensors of one job: one giver's, or all givers' with their slices joined.
+
+    Raises FrameError when a body is damaged.
+    """
+    arrays = {giver: body.arrays() for giver, body in given.bodies.items()}
+    merged: dict[str, Array] = {}
+    for tensors in arrays.values():
+        for name, array in tensors.items():
+            merged.setdefault(name, array)
+    if given.join is not None:
+        name = given.join.tensor.name
+        slices = {giver: tensors[name] for giver, tensors in arrays.items() if name in tensors}
+        merged[name] = join(slices, given.join)
+    return merged
+
+
+def run(action: Run, session: Session) -> tuple[Outcome, ...]:
+    """Run ``session`` for every job of the action; an outcome per job.
+
+    Raises FrameError for a damaged body, InputError where a tensor is missing, ModelError where
+    the engine fails.
+    """
+    feeds = [gather(given) for given in action.given]
+    if len(feeds) == 1:
+        return (_run_one(action, session, feeds[0]),)
+    counts = [_batch(session, feed) for feed in feeds]
+    stacked = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+    whole = _compute(action, session, stacked)
+    ends = np.cumsum(counts)
+    outcomes = []
+    for end, count in zip(ends, counts, strict=True):
+        part = {name: array[end - count : end] for name, array in whole.items()}
+        outcomes.append(_outcome(action, part))
+    return tuple(outcomes)
+
+
+def _run_one(action: Run, session: Session, feeds: Mapping[str, Array]) -> Outcome:
+    return _outcome(action, _compute(action, session, feeds))
+
+
+def _compute(action: Run, session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors that go on (carried ones as they came) and those of the exit."""
+    wanted = list(action.outputs)
+    if action.exit is not None and action.exit.tensor not in wanted:
+        wanted.append(action.exit.tensor)
+    made = session.run(feeds, [name for name in wanted if name in session.outputs])
+    try:
+        return {name: made[name] if name in made else feeds[name] for name in wanted}
+    except KeyError as error:
+        raise InputError(f"tensor {error.args[0]!r} is neither computed nor given") from None
+
+
+def _outcome(action: Run, arrays: dict[str, Array]) -> Outcome:
+    body = Body({name: arrays[name] for name in action.outputs})
+    if action.exit is None:
+        return Outcome(body, body.size)
+    logits = arrays[action.exit.tensor]
+    return Outcome(
+        body, body.size, confidence(logits, action.exit), Body({action.exit.output: logits})
+    )
+
+
+def _batch(session: Session, feed: Mapping[str, Array]) -> int:
+    return int(feed[session.inputs[0]].shape[0])

@@ -1,0 +1,241 @@
+"""The client's side: a gateway in this process that answers requests by a playbook."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from shoal.codec.codecs import Array
+from shoal.core.actions import Deliver, Reject
+from shoal.core.events import Cancelled, Submitted
+from shoal.core.gateway import GatewayCore
+from shoal.errors import InputError, RequestError, UnreachableError
+from shoal.model.network import check_feeds
+from shoal.plan.plan import Plan, Playbook
+from shoal.runtime.answer import Answer, make_answer, make_error
+from shoal.runtime.body import Body
+from shoal.runtime.node import Node
+from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
+
+log = logging.getLogger("shoal")
+
+Feeds: TypeAlias = Mapping[str, Array] | Array
+DEADLINE_MS = 10_000.0
+
+
+class Service:
+    """Answers requests by a playbook until it is closed. Made by :func:`shoal.deploy`.
+
+    All methods may be called from any thread. ``node`` must have a gateway; the service closes
+    it. ``deadline_ms`` is for requests that state none.
+    """
+
+    def __init__(self, playbook: Playbook, node: Node, deadline_ms: float = DEADLINE_MS) -> None:
+        if node.gateway is None:
+            raise ValueError("a service needs a node with a gateway")
+        self.playbook = playbook
+        self.node = node
+        self.deadline_ms = deadline_ms
+        self._gateway: GatewayCore = node.gateway
+        self._recorder = Recorder()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._futures: dict[int, tuple[Future[Answer], float]] = {}
+        self._plans: dict[str, Plan] = {plan.name: plan for plan in playbook.plans}
+        self._closed = False
+
+    # -- asking
+
+    def submit(self, feeds: Feeds, deadline_ms: float | None = None) -> Future[Answer]:
+        """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
+
+        ``feeds`` maps the network's inputs to arrays (or is the one input's array). InputError
+        when names, dtypes or shapes are wrong or a value is not finite.
+        """
+        arrays = self._arrays(feeds)
+        check_feeds(self.playbook.inputs, arrays)
+        budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
+        future: Future[Answer] = Future()
+        with self._lock:
+            if self._closed:
+                raise RequestError("the service is closed")
+            number = next(self._numbers)
+            self._futures[number] = (future, time.monotonic())
+            self.node.submit(Submitted(number, Body(arrays), budget_ms))
+        future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
+        return future
+
+    def infer(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+        """Ask and wait. Raises RequestError's children when there is no answer, InputError for
+        wrong inputs."""
+        return self.submit(feeds, deadline_ms).result()
+
+    async def infer_async(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+        """As :meth:`infer`, for asyncio; cancelling it cancels the request."""
+        return await asyncio.wrap_future(self.submit(feeds, deadline_ms))
+
+    def infer_many(
+        self,
+        inputs: Iterable[Feeds],
+        window: int | None = None,
+        deadline_ms: float | None = None,
+        progress: bool = False,
+    ) -> Iterator[Answer]:
+        """Answers in the order of ``inputs``, which are taken as they are needed: at most
+        ``window`` requests are under way (default: enough to keep every device busy). The first
+        error ends it. ``progress`` shows a bar on stderr."""
+        if window is not None and window < 1:
+            raise InputError(f"the window must hold at least one request, not {window}")
+        width = window or max(8, 4 * len(self.playbook.devices))
+        answers = self._in_order(inputs, width, deadline_ms)
+        return _with_progress(answers, inputs) if progress else answers
+
+    def _in_order(
+        self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None
+    ) -> Iterator[Answer]:
+        waiting: deque[Future[Answer]] = deque()
+        try:
+            for feeds in inputs:
+                waiting.append(self.submit(feeds, deadline_ms))
+                if len(waiting) >= window:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _arrays(self, feeds: Feeds) -> dict[str, Array]:
+        if not isinstance(feeds, np.ndarray):
+            return dict(feeds)
+        if len(self.playbook.inputs) != 1:
+            names = ", ".join(spec.name for spec in self.playbook.inputs)
+            raise InputError(f"the network has several inputs ({names}): give them by name")
+        return {self.playbook.inputs[0].name: feeds}
+
+    # -- answers
+
+    def on_result(self, result: Deliver | Reject) -> None:
+        """Take an end of a request from the core (called by the node)."""
+        with self._lock:
+            future, asked = self._futures.pop(result.number, (None, 0.0))
+        if future is None or not future.set_running_or_notify_cancel():
+            return
+        try:
+            if isinstance(result, Reject):
+                raise make_error(result)
+            latency_ms = (time.monotonic() - asked) * 1e3
+            answer = make_answer(result, self._plans[result.plan], latency_ms)
+        except BaseException as error:
+            self._recorder.failed()
+            future.set_exception(error)
+            return
+        self._recorder.answered(answer.plan, latency_ms, answer.attempts, answer.degraded)
+        future.set_result(answer)
+
+    def _cancel(self, number: int) -> None:
+        with self._lock:
+            self._futures.pop(number, None)
+        self.node.submit(Cancelled(number))
+
+    # -- state
+
+    def adopt(self, playbook: Playbook) -> None:
+        """Serve new requests by another playbook of the same network from when it is in place;
+        nothing is drained and nothing lost."""
+        self._plans = {**self._plans, **{plan.name: plan for plan in playbook.plans}}
+        self.node.act(lambda now: self._gateway.adopt(playbook, now))
+        self.playbook = playbook
+
+    def wait_ready(self, timeout_s: float) -> dict[str, str]:
+        """Wait until every device of the playbook has its parts; what is missing at the end, by
+        device, with the reason. Raises UnreachableError when no plan can be served by then."""
+        end = time.monotonic() + timeout_s
+        while missing := self.node.ask(lambda: self._gateway.unready(self.playbook)):
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.02)
+        missing |= self.node.strangers
+        if not self.node.ask(lambda: self._gateway.servable(self.playbook)):
+            reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
+            refused = self.node.ask(self._refusals)
+            reasons += "".join(f"; {name}: {text}" for name, text in refused)
+            raise UnreachableError(
+                f"no plan can be served after {timeout_s:.0f} s: {reasons}. Start the missing "
+                "workers with 'shoal worker --name NAME --listen ADDRESS'"
+            )
+        return missing
+
+    def _refusals(self) -> list[tuple[str, str]]:
+        return [
+            (name, text)
+            for name, device in self._gateway.devices.known().items()
+            for text in sorted(set(device.refused.get(self.playbook.id, {}).values()))
+        ]
+
+    def stats(self) -> ServiceStats:
+        """Counts, times and devices up to now."""
+        pending, devices = self.node.ask(self._device_stats)
+        return self._recorder.stats(pending, devices)
+
+    def _device_stats(self) -> tuple[int, dict[str, DeviceStats]]:
+        stats = {}
+        for name in sorted(self.playbook.devices):
+            peer, device = self._gateway.members.get(name), self._gateway.devices[name]
+            state = "expected" if peer is None else str(peer.state)
+            if peer is not None and device.draining:
+                state = "draining"
+            stats[name] = DeviceStats(
+                state=state,
+                ready=self.playbook.id in device.ready,
+                outstanding=device.outstanding,
+                answered=device.answered,
+                slowdown=device.slowdown,
+                refused=tuple(sorted(set(device.refused.get(self.playbook.id, {}).values()))),
+            )
+        return len(self._gateway.requests), stats
+
+    def close(self) -> None:
+        """Leave the mesh; requests that are pending fail. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pending = [future for future, _ in self._futures.values()]
+            self._futures.clear()
+        self.node.act(lambda now: self._gateway.release())
+        self.node.ask(lambda: None)
+        self.node.close()
+        for future in pending:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(RequestError("the service was closed before the answer came"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _with_progress(answers: Iterator[Answer], inputs: Any) -> Iterator[Answer]:
+    from rich.console import Console
+    from rich.progress import track
+
+    total = len(inputs) if hasattr(inputs, "__len__") else None
+    console = Console(stderr=True)
+    yield from track(answers, description="answering", total=total, console=console)

@@ -1,0 +1,90 @@
+"""Counts and times of a service, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+
+import msgspec
+import numpy as np
+
+RECENT = 2048
+"""Answers that percentiles and rates are taken over."""
+
+
+class DeviceStats(msgspec.Struct, frozen=True):
+    """One device as the gateway sees it. ``state`` is alive, suspect or gone; ``ready`` whether
+    its parts are loaded; ``outstanding`` the requests given to it; ``answered`` the stages that
+    it ran; ``slowdown`` the observed over the forecast run time."""
+
+    state: str
+    ready: bool
+    outstanding: int
+    answered: int
+    slowdown: float
+    refused: tuple[str, ...] = ()
+
+
+class ServiceStats(msgspec.Struct, frozen=True):
+    """A service up to now. Times in ms over the last answers; ``images_per_s`` over the time
+    that these took."""
+
+    answered: int
+    failed: int
+    pending: int
+    retried: int
+    degraded: int
+    images_per_s: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    plans: dict[str, int]
+    devices: dict[str, DeviceStats]
+
+
+class Recorder:
+    """Takes in every end of a request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._plans: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._max_ms = 0.0
+
+    def answered(self, plan: str, latency_ms: float, attempts: int, degraded: bool) -> None:
+        """A request was answered."""
+        with self._lock:
+            self._recent.append((time.monotonic(), latency_ms))
+            self._plans[plan] += 1
+            self._counts["answered"] += 1
+            self._counts["retried"] += attempts > 1
+            self._counts["degraded"] += degraded
+            self._max_ms = max(self._max_ms, latency_ms)
+
+    def failed(self) -> None:
+        """A request failed."""
+        with self._lock:
+            self._counts["failed"] += 1
+
+    def stats(self, pending: int, devices: dict[str, DeviceStats]) -> ServiceStats:
+        """Everything up to now."""
+        with self._lock:
+            recent, counts = list(self._recent), dict(self._counts)
+            plans, max_ms = dict(self._plans), self._max_ms
+        times = np.array([ms for _, ms in recent]) if recent else np.zeros(1)
+        span_s = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
+        return ServiceStats(
+            answered=counts.get("answered", 0),
+            failed=counts.get("failed", 0),
+            pending=pending,
+            retried=counts.get("retried", 0),
+            degraded=counts.get("degraded", 0),
+            images_per_s=(len(recent) - 1) / span_s if span_s > 0 else 0.0,
+            p50_ms=float(np.percentile(times, 50)),
+            p99_ms=float(np.percentile(times, 99)),
+            max_ms=max_ms,
+            plans=plans,
+            devices=devices,
+        )

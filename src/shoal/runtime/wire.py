@@ -1,0 +1,99 @@
+"""The head of every message between nodes: protocol version, message, and the frame's head.
+
+``[version byte][MessagePack of Envelope]``. Nothing that arrives is trusted: a head decodes into
+the declared types or is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from shoal.codec.frame import FrameHead
+from shoal.core.messages import PROTOCOL, CoreMessage, Message
+from shoal.errors import FrameError, VersionError
+
+
+class Fetch(Message, frozen=True):
+    """Send bytes ``offset`` to ``offset + length`` of a stored blob; length 0 asks who has it."""
+
+    token: int
+    blob: str
+    offset: int
+    length: int
+
+
+class Chunk(Message, frozen=True):
+    """The bytes asked for (as body), of ``total``; total -1: it is not here."""
+
+    token: int
+    total: int
+
+
+class Ping(Message, frozen=True):
+    """Answer at once; the body only weighs."""
+
+    token: int
+
+
+class Pong(Message, frozen=True):
+    """The answer to a Ping."""
+
+    token: int
+
+
+class Measure(Message, frozen=True):
+    """Run ``part`` (fetch it if need be) ``runs`` times on zeros of the given shapes."""
+
+    token: int
+    part: str
+    size: int
+    blobs: dict[str, int]
+    shapes: dict[str, tuple[str, tuple[int, ...]]]
+    runs: int
+
+
+class Measured(Message, frozen=True):
+    """Times of the runs in ms; or why there are none."""
+
+    token: int
+    run_ms: tuple[float, ...]
+    error: str = ""
+
+
+ControlMessage: TypeAlias = Fetch | Chunk | Ping | Pong | Measure | Measured
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A message and the head of the frame in its body (None: no body, or plain bytes)."""
+
+    message: CoreMessage | ControlMessage
+    frame: FrameHead | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+def encode(message: CoreMessage | ControlMessage, frame: FrameHead | None = None) -> bytes:
+    """The head for a message."""
+    return bytes((PROTOCOL,)) + _encoder.encode(Envelope(message, frame))
+
+
+def decode(head: bytes) -> Envelope:
+    """The message in a head.
+
+    Raises VersionError for another protocol version, FrameError for anything that is no message.
+    """
+    if not head:
+        raise FrameError("an empty message came")
+    if head[0] != PROTOCOL:
+        raise VersionError(
+            f"speaks protocol {head[0]}, this is protocol {PROTOCOL}; install the same version of "
+            "Shoal on both"
+        )
+    try:
+        return _decoder.decode(memoryview(head)[1:])
+    except msgspec.DecodeError as error:
+        raise FrameError(f"a message cannot be read: {error}") from None

@@ -1,0 +1,111 @@
+"""A worker process: joins the mesh, runs what it is given, and drains when told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from shoal.errors import ShoalError, UsageError
+from shoal.mesh.link import Link
+from shoal.mesh.zenoh import ZenohLink
+from shoal.model.engine import CPU, Engine
+from shoal.model.store import PartStore
+from shoal.runtime.node import make_node
+
+log = logging.getLogger("shoal")
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker runs.
+
+    ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
+    other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
+    the machine's). ``store`` is the folder of its parts. ``drain_s`` bounds how long it finishes
+    what it has when told to stop.
+    """
+
+    name: str
+    listen: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
+    threads: int = 1
+    provider: str = CPU
+    memory_limit: int = 0
+    store: str | None = None
+    lease_ms: int = 400
+    inbox: int = 256
+    drain_s: float = 10.0
+
+
+def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None = None) -> None:
+    """Work until SIGTERM or Ctrl-C, then finish what is here. Call it from the main thread.
+
+    ``on_ready`` is called once the worker is on the mesh. A second signal stops at once. Raises
+    MeshError when the mesh cannot be joined, UsageError for impossible options.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("run_worker must be called from the main thread of a process")
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    link = ZenohLink(
+        options.name,
+        listen=list(options.listen),
+        connect=list(options.connect),
+        lease_ms=options.lease_ms,
+    )
+    node = make_node(
+        link,
+        PartStore(Path(options.store)) if options.store else PartStore(),
+        Engine(options.threads, options.provider),
+        memory_limit=options.memory_limit,
+        inbox=options.inbox,
+    )
+    before = {s: signal.signal(s, on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        node.start()
+        try:
+            if on_ready is not None:
+                on_ready(link)
+            while not stop.wait(0.5) and not node.drained.is_set():
+                pass
+            node.drain()
+            if not node.drained.wait(options.drain_s):
+                log.warning("%s: stopped with work left after %g s", options.name, options.drain_s)
+            node.flush(options.drain_s)
+        finally:
+            node.close()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _main(text: str) -> None:
+    """The body of a worker process: options as JSON, a line with its addresses when ready."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    options = msgspec.json.decode(text, type=WorkerOptions)
+
+    def ready(link: Link) -> None:
+        addresses = link.addresses if isinstance(link, ZenohLink) else []
+        print(msgspec.json.encode({"addresses": addresses}).decode(), flush=True)
+
+    try:
+        run_worker(options, ready)
+    except ShoalError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
