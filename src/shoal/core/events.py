@@ -55,11 +55,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A run ended well: an outcome per job, in the order of the ``Run`` action."""
+    """A run ended well: an outcome per job, in the order of the ``Run`` action. ``started_s`` is
+    on the worker's own clock."""
 
     jobs: tuple[JobKey, ...]
     outcomes: tuple[Outcome, ...]
     run_ms: float
+    started_s: float = 0.0
 
 
 class RunFailed(msgspec.Struct, frozen=True):

@@ -31,14 +31,16 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
-    to start, ``run_ms`` the run itself (of the whole batch)."""
+    to start, ``run_ms`` the run itself (of the whole batch). ``started_s`` is on the
+    device's own monotonic clock: nodes of one machine share it, others do not."""
 
     stage: int
     device: str
     wait_ms: float = 0.0
     run_ms: float = 0.0
-    bytes_in: int = 0
+    bytes_out: int = 0
     batch: int = 1
+    started_s: float = 0.0
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -249,7 +249,15 @@ class WorkerCore:
         key, stage, sure = job.key, job.plan.stages[job.key.stage], outcome.confidence
         self._attempts.done(key.gateway, key.number, key.attempt, key.stage)
         wait_ms = (job.started - job.arrived) * 1e3
-        trace = StageTrace(key.stage, self.name, wait_ms, ran.run_ms, outcome.size, len(ran.jobs))
+        trace = StageTrace(
+            stage=key.stage,
+            device=self.name,
+            wait_ms=wait_ms,
+            run_ms=ran.run_ms,
+            bytes_out=outcome.size,
+            batch=len(ran.jobs),
+            started_s=ran.started_s,
+        )
         done = Output(
             attempt=key.attempt,
             names=stage.outputs,

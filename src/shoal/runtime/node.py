@@ -347,7 +347,7 @@ class Node:
         session = self.shelf.session(action.part)
         if session is None:
             return RunFailed(action.jobs, f"the part {action.part[:12]} is not loaded")
-        started = time.perf_counter()
+        started = time.monotonic()
         try:
             outcomes = run(action, session)
         except FrameError as error:
@@ -357,7 +357,7 @@ class Node:
         except Exception as error:
             log.exception("%s: a run failed", self.name)
             return RunFailed(action.jobs, f"{type(error).__name__}: {error}")
-        return Ran(action.jobs, outcomes, (time.perf_counter() - started) * 1e3)
+        return Ran(action.jobs, outcomes, (time.monotonic() - started) * 1e3, started)
 
     def _load(self) -> None:
         while (task := self._loads.get()) is not None:
