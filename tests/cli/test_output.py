@@ -35,12 +35,11 @@ def test_a_bar_is_as_long_as_its_share_and_never_longer_than_its_width() -> None
     assert bar(7, 8) == "████████"
 
 
-def test_json_takes_structs_arrays_and_sets(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"thing": Thing("a", {"x": 1}), "array": np.arange(3), "set": {"b", "a"}})
+def test_json_takes_structs_and_arrays(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"thing": Thing("a", {"x": 1}), "array": np.arange(3)})
     assert json.loads(capsys.readouterr().out) == {
         "thing": {"name": "a", "sizes": {"x": 1}},
         "array": [0, 1, 2],
-        "set": ["a", "b"],
     }
 
 

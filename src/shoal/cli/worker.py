@@ -1,0 +1,134 @@
+"""``shoal worker``: make this machine a device of a cluster."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shoal.cli.output import show_log, stderr
+
+if TYPE_CHECKING:
+    from shoal.mesh.link import Link
+    from shoal.runtime.worker import WorkerOptions
+
+ANYWHERE = "tcp/0.0.0.0:7447"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def worker(
+    name: Annotated[
+        str | None, typer.Option(help="Name on the mesh; without it: this host's name.")
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take the settings of this name from a cluster file."),
+    ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help=f"Where to be found; without it: {ANYWHERE}."),
+    ] = None,
+    connect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="A node to find the others by (behind a NAT)."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the engine; without it: 1.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Execution provider of ONNX Runtime.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Limit for loaded parts, such as 900MiB."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where parts are kept on disk.")
+    ] = None,
+) -> None:
+    """Join the mesh and run the parts that a gateway gives out, until Ctrl-C or SIGTERM.
+
+    Then what is under way is finished and nothing new is taken. A second signal stops at once.
+    """
+    from shoal.runtime.worker import run_worker
+
+    show_log()
+    options = gather(name, cluster, listen or [], connect or [], threads, provider, memory, store)
+    console = stderr()
+
+    def on_ready(link: Link) -> None:
+        where = ", ".join(options.listen) or f"no address, connected to {options.connect[0]}"
+        console.print(
+            f"{link.name} is ready on {where}, {options.threads} thread(s)", soft_wrap=True
+        )
+
+    run_worker(options, on_ready)
+
+
+def gather(
+    name: str | None,
+    cluster: Path | None,
+    listen: list[str],
+    connect: list[str],
+    threads: int | None,
+    provider: str | None,
+    memory: str | None,
+    store: Path | None,
+) -> WorkerOptions:
+    """The settings of a worker: those given, else the cluster file's, else the defaults.
+
+    Raises ClusterError for a wrong file or a name that is not in it, UsageError for a wrong size.
+    """
+    from shoal.errors import UsageError
+    from shoal.plan.cluster import Cluster, Device
+    from shoal.plan.size import Size
+    from shoal.runtime.worker import WorkerOptions
+
+    name = name or socket.gethostname().partition(".")[0]
+    device, lease_ms = Device(name=name), None
+    if cluster is not None:
+        loaded = Cluster.load(cluster)
+        device, lease_ms = loaded.node(name), loaded.lease_ms
+        if not listen and device.address:
+            listen = [to_listen_on(device.address)]
+        if not connect and not device.address and loaded.gateway.address:
+            connect = [loaded.gateway.address]
+    if not listen and not connect:
+        listen = [ANYWHERE]
+    try:
+        limit = device.memory if memory is None else Size.parse(memory)
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}") from None
+    options = WorkerOptions(
+        name=name,
+        listen=tuple(listen),
+        connect=tuple(connect),
+        threads=threads or device.threads,
+        provider=provider or device.provider,
+        memory_limit=int(limit),
+        store=None if store is None else str(store),
+    )
+    if lease_ms is None:
+        return options
+    from msgspec.structs import replace
+
+    return replace(options, lease_ms=lease_ms)
+
+
+def to_listen_on(address: str) -> str:
+    """Where a device listens that others reach at ``address``: there if it is a number, else at
+    its port on all interfaces, as its own name often means the loopback on the device itself."""
+    from shoal.plan.cluster import normal_address
+
+    scheme, _, place = (normal_address(address) or address).partition("/")
+    host, _, port = place.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return f"{scheme}/0.0.0.0:{port}"
+    return f"{scheme}/{place}"

@@ -1,0 +1,122 @@
+"""``shoal zoo``: the networks that ship, and larger ones that are made on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
+from shoal.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+Name: TypeAlias = Annotated[str, typer.Argument(help="A name of 'shoal zoo list'.")]
+
+
+@app.callback()
+def zoo() -> None:
+    """Trained networks to try things with."""
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the networks."""
+    from shoal import zoo
+
+    entries = [_facts(name) for name in zoo.names()]
+    if json:
+        print_json(entries)
+        return
+    stdout().print(
+        table(
+            "zoo",
+            ("name", "network", "top-1>", "size>", "here"),
+            (
+                (
+                    entry["name"],
+                    entry.get("title", ""),
+                    _percent(entry.get("test_top1")),
+                    human_bytes(entry["bytes"]) if "bytes" in entry else "",
+                    "yes" if entry["ready"] else f"shoal zoo get {entry['name']}",
+                )
+                for entry in entries
+            ),
+        )
+    )
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show the card of a network: how to feed it, how good it is, how it was made."""
+    from shoal import zoo
+
+    card = zoo.card(name)
+    if json:
+        print_json(card.facts)
+        return
+    training = card.facts.get("training", {})
+    data = card.facts.get("data", {})
+    shape = ", ".join("batch" if dim is None else str(dim) for dim in card.input_shape)
+    rows = [
+        ("file", zoo.path(name)),
+        ("input", f"{card.input_name} [{shape}]"),
+        ("output", f"{card.output_name}, {len(card.classes)} classes"),
+        ("test top-1", _percent(card.test_top1)),
+        ("data", data.get("name", "")),
+        ("licence", data.get("licence", "")),
+        ("made by", training.get("command", "")),
+        *((f"file {file}", human_bytes(about.bytes)) for file, about in card.files.items()),
+    ]
+    stdout().print(table(card.title, ("", ""), (row for row in rows if row[1])))
+
+
+@app.command()
+def get(name: Name, json: Json = False) -> None:
+    """Make a network that is too large to ship, and say where its file is."""
+    path = make(name)
+    if json:
+        print_json({"name": name, "path": str(path)})
+    else:
+        stdout().print(str(path), soft_wrap=True)
+
+
+def make(name: str) -> Path:
+    """The file of a network, made first where that is needed.
+
+    Raises UsageError for an unknown name, MissingExtraError without what making it takes.
+    """
+    from shoal import zoo
+
+    if zoo.is_ready(name):
+        return zoo.path(name)
+    try:
+        from shoal.train.pretrained import get as build
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"making {name} needs the package {error.name}: pip install 'shoal[efficientnet]'"
+        ) from error
+    return build(name, stderr().print)
+
+
+def _facts(name: str) -> dict[str, Any]:
+    from shoal import zoo
+
+    if not zoo.is_ready(name):
+        return {"name": name, "ready": False}
+    card = zoo.card(name)
+    return {
+        "name": name,
+        "ready": True,
+        "title": card.title,
+        "test_top1": card.test_top1,
+        "bytes": sum(file.bytes for file in card.files.values()),
+        "path": str(zoo.path(name)),
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,40 @@
+import json
+import sys
+
+import pytest
+
+from shoal.cli.entry import run
+
+
+def test_the_list_says_what_is_here_and_how_to_get_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["zoo", "list"]) == 0
+    assert "shoal zoo get efficientnet-lite0" in capsys.readouterr().out
+
+
+def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["zoo", "list", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries["efficientnet-lite0"] == {"name": "efficientnet-lite0", "ready": False}
+
+
+def test_a_network_that_is_not_here_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["zoo", "show", "efficientnet-lite0"]) == 25
+    assert "shoal zoo get efficientnet-lite0" in capsys.readouterr().err
+
+
+def test_an_unknown_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["zoo", "get", "gpt-9"]) == 2
+    assert "efficientnet-lite0" in capsys.readouterr().err
+
+
+def test_without_pytorch_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "shoal.train.pretrained", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["zoo", "get", "efficientnet-lite0"]) == 80
+    assert "pip install 'shoal[efficientnet]'" in capsys.readouterr().err
