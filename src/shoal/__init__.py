@@ -12,8 +12,10 @@ The names below are loaded when they are first used.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version as _version
+import os
 from typing import TYPE_CHECKING, Any
+
+from shoal.version import VERSION
 
 if TYPE_CHECKING:
     from shoal.errors import ShoalError as ShoalError
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     from shoal.runtime.planning import plan as plan
     from shoal.runtime.service import Service as Service
 
-__version__ = _version("shoal")
+# ONNX Runtime (from 1.29 on) sends usage data, names and hashes of models among them, to its maker
+# unless it is told not to before it is loaded. Nobody agreed to that by using Shoal.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__version__ = VERSION
 
 _HOMES = {
     "Answer": "runtime.answer",

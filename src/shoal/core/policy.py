@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import msgspec
@@ -88,6 +87,9 @@ def find_policy(name: str) -> Policy:
 
     Raises PlanError when no installed package registers it.
     """
+    # Costs megabytes, and most workers never ask.
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=GROUP, name=name):
         policy: Policy = entry.load()
         return policy

@@ -19,10 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from importlib.metadata import version
-from typing import Any, TypeAlias, TypeVar
-
-import psutil
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from shoal.codec.frame import Frame
 from shoal.core.actions import (
@@ -47,7 +44,6 @@ from shoal.core.events import (
     Tick,
     Vanished,
 )
-from shoal.core.gateway import GatewayCore
 from shoal.core.messages import (
     Answer,
     DeviceInfo,
@@ -67,6 +63,10 @@ from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
+from shoal.version import VERSION
+
+if TYPE_CHECKING:
+    from shoal.core.gateway import GatewayCore
 
 log = logging.getLogger("shoal")
 
@@ -395,11 +395,19 @@ def make_node(
     info = DeviceInfo(
         name=link.name,
         incarnation="",
-        version=version("shoal"),
+        version=VERSION,
         cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         threads=engine.threads,
-        memory=memory_limit or int(MEMORY_SHARE * psutil.virtual_memory().total),
+        memory=memory_limit or int(MEMORY_SHARE * machine_memory()),
         provider=engine.provider,
         worker=gateway is None,
     )
     return Node(link, info, store, engine, gateway=gateway, on_result=on_result, inbox=inbox)
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine (0 where the system does not say)."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
