@@ -1,6 +1,7 @@
 """The arrows of docs/architecture.md, held by reading the imports."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -195,13 +196,35 @@ def test_importing_shoal_is_cheap() -> None:
     assert loaded_by("import shoal", ("torch", "onnx", "onnxruntime", "zenoh", "rich")) == "[]"
 
 
+def test_the_engine_sends_nothing_to_its_maker(tmp_path: Path) -> None:
+    """ONNX Runtime does so by default; it begins by making a data base in the home folder."""
+    env = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    subprocess.run(
+        [sys.executable, "-c", "from shoal.model.engine import Engine; Engine()"],
+        env={**env, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        timeout=60,
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+SURFACE = [
+    "Answer", "Cluster", "Cut", "Network", "Objective", "Part", "PartStore", "Plan", "Playbook",
+    "Service", "ShoalError", "TensorSpec", "deploy", "load", "local_cluster", "plan",
+]  # fmt: skip
+
+
 def test_the_public_surface() -> None:
-    assert sorted(shoal.__all__) == sorted(
-        ["Cluster", "Network", "Part", "Playbook", "ShoalError", "deploy", "load",
-         "local_cluster", "plan"]
-    )  # fmt: skip
+    assert sorted(shoal.__all__) == SURFACE
     for name in shoal.__all__:
         assert getattr(shoal, name) is not None
+
+
+@pytest.mark.parametrize("before", ["pass", "import shoal.plan.cluster", "shoal.Cluster"])
+def test_plan_is_what_a_user_calls_although_a_package_has_its_name(before: str) -> None:
+    code = f"import shoal; {before}; print(callable(shoal.plan))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 def error_classes() -> list[type[ShoalError]]:
