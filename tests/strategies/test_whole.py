@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.toys.network import ToyNetwork, ToyProfile
 
-from shoal.errors import PlanError, ProofError
+from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
@@ -107,12 +107,3 @@ def test_parts_go_into_the_store():
 
     built = make("local", NETWORK, THREE, facts(THREE), store=Kept())
     assert kept == list(built.playbook.parts)
-
-
-def test_a_part_that_does_not_give_the_networks_answer_never_serves():
-    class Spoilt(ToyNetwork):
-        def split(self, cuts):
-            return [type(part)(self, part.first, part.last, True) for part in super().split(cuts)]
-
-    with pytest.raises(ProofError, match="differs from the whole network"):
-        make("local", Spoilt(), THREE, facts(THREE))

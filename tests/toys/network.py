@@ -49,7 +49,10 @@ class ToyPart:
         memory = self.network.node_memory * (self.last - self.first)
         return PartInfo(size=100, blobs={}, memory=memory)
 
-    def run(self, feeds):
+    def session(self):
+        return self
+
+    def run_on(self, session, feeds):
         at_hand = dict(feeds)
         for k in range(self.first, self.last):
             at_hand[f"t{k + 1}"] = self.network.node(k, at_hand) + 0.1 * self.spoilt
@@ -65,6 +68,7 @@ class ToyNetwork:
     node_memory: int = 1000
     name: str = "toy"
     hash: str = "toyhash"
+    tolerance: float = 1e-4
 
     @property
     def nodes(self):
@@ -92,12 +96,9 @@ class ToyNetwork:
         skipped = {j for k, sources in self.skips.items() if k >= at for j in sources if j < at}
         return tuple(f"t{j}" for j in sorted(skipped | {at}))
 
-    def split(self, cuts):
-        ends = [0, *(cut.at for cut in cuts), self.nodes]
+    def split(self, cuts, *, prove=True):
+        ends = [0, *cuts, self.nodes]
         return [ToyPart(self, a, b) for a, b in itertools.pairwise(ends)]
-
-    def run(self, feeds):
-        return ToyPart(self, 0, self.nodes).run(feeds)
 
     def probe(self, seed=0, batch=1):
         random = np.random.default_rng(seed)
@@ -123,10 +124,6 @@ class ToyProfile:
     @classmethod
     def even(cls, network, ms=10.0, **facts):
         return cls((ms / network.nodes,) * network.nodes, **facts)
-
-    @property
-    def nodes(self):
-        return len(self.node_ms)
 
     def range_ms(self, first, last):
         return self.fixed_ms + sum(self.node_ms[first:last])

@@ -61,14 +61,14 @@ class Scaled:
     speed: float
 
     @property
-    def nodes(self) -> int:
-        return self.measured.nodes
+    def node_ms(self) -> tuple[float, ...]:
+        return tuple(ms / self.speed for ms in self.measured.node_ms)
 
-    def range_ms(self, first: int, last: int) -> float:
-        return self.measured.range_ms(first, last) / self.speed
+    def range_ms(self, start: int, end: int) -> float:
+        return self.measured.range_ms(start, end) / self.speed
 
-    def range_memory(self, first: int, last: int) -> int:
-        return self.measured.range_memory(first, last)
+    def range_memory(self, start: int, end: int) -> int:
+        return self.measured.range_memory(start, end)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from shoal.plan.size import readable
 
 def whole_part(network: Network) -> Part:
     """The network as one part."""
-    (part,) = network.split(())
+    (part,) = network.split((), prove=False)
     return part
 
 
@@ -39,10 +39,12 @@ def whole_plan(
     duties = {}
     for device in stage.parts:
         profile = profiles.device(device).network
-        run_ms = profile.range_ms(0, profile.nodes)
+        run_ms = profile.range_ms(0, len(profile.node_ms))
         duties[device] = Duty(run_ms, tensor_bytes(network.outputs), part.info.memory)
     expected = forecast([StageDuty(duties)], cluster, profiles, tensor_bytes(network.inputs))
-    return Plan(name=name, stages=(stage,), forecast=expected, spare=spare)
+    return Plan(
+        name=name, stages=(stage,), forecast=expected, spare=spare, tolerance=network.tolerance
+    )
 
 
 def fitting(devices: Iterable[Device], part: Part) -> tuple[list[Device], list[str]]:

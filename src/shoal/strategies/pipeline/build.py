@@ -1,0 +1,133 @@
+"""The network cut in depth: the stretches that suit the devices, and the plans for their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shoal.errors import PlanError
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Network
+from shoal.plan.objective import Objective
+from shoal.plan.plan import Forecast, PolicySpec
+from shoal.plan.playbook import make_playbook
+from shoal.plan.profiles import Profiles
+from shoal.plan.search import Chain
+from shoal.plan.size import readable
+from shoal.strategies.base import Built
+from shoal.strategies.pipeline.chains import Ground, gain, limited, name_of
+from shoal.strategies.pipeline.ledger import Ledger
+from shoal.strategies.pipeline.spares import stoppable, with_spares
+
+
+class Pipeline:
+    """The strategy ``pipeline``."""
+
+    name = "pipeline"
+
+    def build(
+        self,
+        network: Network,
+        cluster: Cluster,
+        profiles: Profiles,
+        objective: Objective,
+        /,
+        *,
+        stages: int | None = None,
+    ) -> Built:
+        """The best cuts and devices for the objective (fewer devices where that is better, unless
+        ``stages`` says how many), then spares for the loss of each device, in order of forecast.
+        """
+        ground = Ground(network, cluster, profiles, objective)
+        devices = [device.name for device in cluster.computing]
+        if stages is not None:
+            _check_stages(stages, network, devices)
+        room = limited(objective, cluster)
+        ranked = ground.best(devices, room, count=stages)
+        if not ranked:
+            raise PlanError(_no_room(network, devices, room, ground, stages))
+        main = ranked[0][0]
+        plan, parts = ground.plan(main, name_of(main, ()), spare=False)
+        ledger = Ledger(room)
+        if not ledger.add(plan, main, parts):
+            raise PlanError(_no_room(network, devices, room, ground, stages))
+        ledger = with_spares(ground, ledger, main, devices)
+        notes = _idle(ranked, devices, objective) if stages is None else _forced(ranked, ground)
+        notes += [
+            f"nothing stands in for {name} when it is gone: "
+            + (
+                "the others have not the memory; raise a limit or add a device"
+                if len(devices) > 1
+                else "there is no other device"
+            )
+            for name in stoppable(ground, main)
+            if not ledger.survives(name)
+        ]
+        playbook = make_playbook(
+            network=network.name,
+            strategy=self.name,
+            policy=PolicySpec("preferred"),
+            plans=[ledger.plans[0], *ground.order(ledger.plans[1:])],
+            parts={name: part.info for name, part in ledger.parts.items()},
+            inputs=network.inputs,
+            outputs=network.outputs,
+        )
+        return Built(playbook, ledger.parts, tuple(notes))
+
+
+def _check_stages(stages: int, network: Network, devices: Sequence[str]) -> None:
+    most = min(len(devices), len(network.cuts) + 1)
+    if not 1 <= stages <= most:
+        raise PlanError(
+            f"{stages} stages are not possible: there are {len(devices)} devices and "
+            f"{len(network.cuts)} cuts; ask for 1 to {most}"
+        )
+
+
+def _no_room(
+    network: Network,
+    devices: Sequence[str],
+    room: Mapping[str, float],
+    ground: Ground,
+    stages: int | None,
+) -> str:
+    whole = ground.forecast(ground.whole(devices[0])).memory[devices[0]]
+    limits = ", ".join(
+        f"{name} {readable(room[name]) if name in room else 'any'}" for name in devices
+    )
+    how = "" if stages is None else f" in {stages} stages"
+    return (
+        f"{network.name!r} does not fit on the devices{how}: it needs {readable(whole)} in one "
+        f"piece, the limits are {limits}; raise a memory limit or add a device"
+    )
+
+
+def _idle(
+    ranked: Sequence[tuple[Chain, Forecast]], devices: Sequence[str], objective: Objective
+) -> list[str]:
+    """A sentence on the devices that are left idle, and what using more would cost."""
+    chain, forecast = ranked[0]
+    idle = [name for name in devices if all(leg.device != name for leg in chain)]
+    if not idle:
+        return []
+    larger = [found for other, found in ranked if len(other) > len(chain)]
+    who = f"{', '.join(idle)} {'stays' if len(idle) == 1 else 'stay'} idle"
+    if not larger:
+        return [f"{who}: there are no more cuts, or there is not the memory"]
+    return [f"{who}: more devices would make it worse ({gain(larger[0], forecast, objective)})"]
+
+
+def _forced(ranked: Sequence[tuple[Chain, Forecast]], ground: Ground) -> list[str]:
+    """A sentence where one device alone would do better than the stages asked for."""
+    chain, forecast = ranked[0]
+    alone = [(leg.device, ground.forecast(ground.whole(leg.device))) for leg in chain]
+    best = ground.objective.order([forecast, *(found for _, found in alone)])[0]
+    if best == 0 or len(chain) == 1:
+        return []
+    device, better = alone[best - 1]
+    return [
+        f"{device} alone would be better than {len(chain)} stages "
+        f"({gain(forecast, better, ground.objective)})"
+    ]
+
+
+strategy = Pipeline()

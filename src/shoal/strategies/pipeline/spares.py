@@ -1,0 +1,82 @@
+"""The plans for the time when a device is gone, in the order in which they get what memory is left:
+
+1. for each device of the main plan, the best plan without it: another device takes over just its
+   part where that is as good (nothing else changes, and a request that was stopped half way goes
+   on where it was), else all is dealt anew;
+2. the last resort: the whole network on one device, for each device that can hold it;
+3. for each device whose loss has all dealt anew, a device that takes over its part as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from shoal.plan.search import Chain
+from shoal.strategies.pipeline.chains import Ground, name_of
+from shoal.strategies.pipeline.ledger import Ledger
+
+
+def with_spares(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> Ledger:
+    """The ledger (which holds the main plan) with all spares that there is memory for."""
+    ledger = _without_each(ground, ledger, main, devices)
+    for name in devices:
+        _take_first(ground, ledger, [ground.whole(name)])
+    for lost in stoppable(ground, main):
+        rest = [name for name in devices if name != lost]
+        _take_first(ground, ledger, takeovers(ground, main, lost, rest))
+    return ledger
+
+
+def stoppable(ground: Ground, main: Chain) -> list[str]:
+    """The devices of a chain that can fail (when the gateway does, nobody is left to answer)."""
+    return [leg.device for leg in main if leg.device != ground.cluster.gateway.name]
+
+
+def _without_each(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> Ledger:
+    """The best plan without each device; where memory does not last for all of these, plans
+    that need little of it come first."""
+    lost = stoppable(ground, main)
+    generous = ledger.copy()
+    _take_best(ground, generous, main, devices)
+    if all(generous.survives(name) for name in lost):
+        return generous
+    thrifty = ledger.copy()
+    for name in lost:
+        rest = [other for other in devices if other != name]
+        _take_first(ground, thrifty, ground.smallest(rest, thrifty.room, thrifty.held))
+    _take_best(ground, thrifty, main, devices)
+    return max(generous, thrifty, key=lambda tried: sum(map(tried.survives, lost)))
+
+
+def _take_best(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> None:
+    for name in stoppable(ground, main):
+        rest = [other for other in devices if other != name]
+        chains = [
+            *takeovers(ground, main, name, rest),
+            *(chain for chain, _ in ground.best(rest, ledger.room, ledger.held)),
+        ]
+        forecasts = [ground.forecast(chain) for chain in chains]
+        ranked = (chains[index] for index in ground.objective.order(forecasts))
+        _take_first(ground, ledger, ranked)
+
+
+def takeovers(ground: Ground, main: Chain, lost: str, rest: Sequence[str]) -> list[Chain]:
+    """The chain with each of ``rest`` in the place of ``lost``, best for the objective first."""
+    chains = [
+        tuple(
+            leg if leg.device != lost else msgspec.structs.replace(leg, device=name) for leg in main
+        )
+        for name in rest
+    ]
+    forecasts = [ground.forecast(chain) for chain in chains]
+    return [chains[index] for index in ground.objective.order(forecasts)]
+
+
+def _take_first(ground: Ground, ledger: Ledger, chains: Iterable[Chain]) -> None:
+    """Add the plan of the first chain that there is memory for, if any, as a spare."""
+    for chain in chains:
+        plan, parts = ground.plan(chain, name_of(chain, ledger.names), spare=True)
+        if ledger.add(plan, chain, parts):
+            return
