@@ -58,19 +58,18 @@ class Devices:
 
     def give(self, plan: Plan, route: tuple[tuple[str, ...], ...], sign: int) -> None:
         """Count (``sign`` 1) or discount (-1) the work of a request on its route."""
-        work_ms = plan.forecast.stage_ms
         for index, names in enumerate(route):
             for name in names:
                 device = self[name]
                 device.outstanding += sign
-                device.work_ms += sign * (work_ms[index] if index < len(work_ms) else 0.0)
+                device.work_ms += sign * plan.run_ms(index, name)
 
     def observe(self, plan: Plan, trace: tuple[StageTrace, ...]) -> None:
         """Learn from the times of an answer how slow each device is against its forecast."""
-        expected = plan.forecast.stage_ms
         for step in trace:
             device = self[step.device]
             device.answered += 1
-            if step.stage < len(expected) and expected[step.stage] > 0:
-                ratio = step.run_ms / step.batch / expected[step.stage]
+            expected = plan.run_ms(step.stage, step.device)
+            if expected > 0:
+                ratio = step.run_ms / step.batch / expected
                 device.slowdown += _SMOOTHING * (ratio - device.slowdown)
