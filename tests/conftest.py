@@ -50,7 +50,7 @@ def handles() -> set[str]:
     found: set[str] = set()
     for entry in OWN.glob("fd/*"):
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except OSError:  # the handle of this very look
             continue
         real_file = target.startswith("/") and not target.startswith(OTHERS_FILES)

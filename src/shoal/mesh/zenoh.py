@@ -276,16 +276,16 @@ class ZenohLink(ExchangeLink):
         self._tell(Exchange.blinded)
         self._watchdog.reopened()
         try:
-            session = zenoh.open(self._configure(self._bound, self._connect))
-            self._join_in(session)
+            fresh: Session = zenoh.open(self._configure(self._bound, self._connect))
+            self._join_in(fresh)
         except zenoh.ZError as error:
             log.warning("%s cannot join the mesh again yet: %s", self.name, error)
             return
         with self._lock:
             if not self._closed:
-                self._session = session
+                self._session = fresh
                 return
-        session.close()
+        fresh.close()
 
     # -- frames out -------------------------------------------------------------------------------
 
@@ -293,7 +293,11 @@ class ZenohLink(ExchangeLink):
         if not isinstance(body, memoryview):
             return zenoh.ZBytes(body)
         whole = body.obj  # a view of all of it needs no copy of its own
-        if isinstance(whole, (bytes, bytearray)) and len(whole) == body.nbytes:
+        if (
+            isinstance(whole, (bytes, bytearray))
+            and len(whole) == body.nbytes
+            and body.c_contiguous
+        ):
             return zenoh.ZBytes(whole)
         return zenoh.ZBytes(bytes(body))
 

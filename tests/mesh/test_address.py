@@ -1,0 +1,55 @@
+"""Addresses are read strictly, and ports that cannot be had are explained."""
+
+import socket
+
+import pytest
+
+from shoal.errors import AddressInUseError, UsageError
+from shoal.mesh.address import Address, bindable, dial, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp/127.0.0.1:7447", Address("tcp", "127.0.0.1", 7447)),
+        ("tls/board.local:0", Address("tls", "board.local", 0)),
+        ("tcp/[::1]:80", Address("tcp", "::1", 80)),
+        ("tcp/10.0.0.1:1#iface=eth0", Address("tcp", "10.0.0.1", 1, "#iface=eth0")),
+        ("unixsock-stream/x:1", Address("unixsock-stream", "x", 1)),
+    ],
+)
+def test_addresses_are_read_and_written(text, expected):
+    assert parse_address(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "localhost:7447", "tcp/host", "tcp/host:", "tcp/host:70000", "tcp/::1:80", "x" * 300],
+)
+def test_what_is_no_address_is_refused_with_an_example(text):
+    with pytest.raises(UsageError, match=r"tcp/192\.168\.1\.7:7447"):
+        parse_address(text)
+
+
+def test_port_zero_becomes_a_free_port():
+    address = bindable(Address("tcp", "127.0.0.1", 0))
+    assert address.port > 0
+    assert dial(address) == "the host is there, but nothing listens on that port"
+
+
+def test_a_taken_port_is_said_to_be_taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address("tcp", "127.0.0.1", server.getsockname()[1])
+        assert dial(address) is None
+        with pytest.raises(AddressInUseError, match=f"{address.port}: another process has"):
+            bindable(address)
+
+
+def test_an_address_of_another_host_is_refused():
+    with pytest.raises(AddressInUseError, match="is this an address of ours"):
+        bindable(Address("tcp", "192.0.2.1", 7447))
+
+
+def test_an_unknown_host_is_said_to_be_unknown():
+    assert dial(Address("tcp", "no-such-host.invalid", 7447)) == "the host name is unknown"
