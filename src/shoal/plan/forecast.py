@@ -83,6 +83,7 @@ def forecast(
         stage_ms=tuple(_stage_ms(s, m) for s, m in zip(stages, holder_ms, strict=True)),
         holder_ms=tuple(holder_ms) if any(len(m) > 1 for m in holder_ms) else (),
         energy_j=_energy_j(stages, cluster, profiles, use, latency_ms),
+        slowest=use.slowest[0],
     )
 
 

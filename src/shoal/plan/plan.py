@@ -95,7 +95,8 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slowest device or link. ``accuracy`` is the guaranteed share of the whole network's accuracy
     (1.0: equal). ``bytes_per_image`` crosses links; ``memory`` is resident bytes by device.
     ``stage_ms`` is the time each stage computes, ``holder_ms`` the same by holder where the
-    holders differ (see :meth:`Plan.run_ms`).
+    holders differ (see :meth:`Plan.run_ms`). ``slowest`` names the device, link or host that
+    bounds ``images_per_s``.
     """
 
     latency_ms: float
@@ -106,6 +107,7 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stage_ms: tuple[float, ...] = ()
     holder_ms: tuple[dict[str, float], ...] = ()
     energy_j: float | None = None
+    slowest: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -57,6 +57,22 @@ def playbook_id(playbook: Playbook) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
+def plan_without(playbook: Playbook, device: str) -> Plan | None:
+    """The first plan that can be followed when ``device`` is gone; None if there is none."""
+    for plan in playbook.plans:
+        if all(
+            device not in stage.parts or (stage.spread is Spread.ONE and len(stage.parts) > 1)
+            for stage in plan.stages
+        ):
+            return plan
+    return None
+
+
+def memory_of(playbook: Playbook, device: str) -> int:
+    """Bytes that all the parts of ``device`` need together, those of spares included."""
+    return sum(playbook.parts[part].memory for part in playbook.parts_of(device))
+
+
 def save(playbook: Playbook, path: str | Path) -> None:
     """Write a playbook as JSON; PlanError when the file cannot be written."""
     path = Path(path)

@@ -7,7 +7,7 @@ Others add theirs by an entry point in the group ``shoal.strategies``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from shoal.plan.plan import Playbook
 from shoal.plan.playbook import validate
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove
+from shoal.plan.recommend import Option, Recommendation, option, recommend
 
 GROUP = "shoal.strategies"
 
@@ -107,6 +108,29 @@ def make(
         for part in built.parts.values():
             store.add_part(part)
     return built
+
+
+def compare(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective | str | None = None,
+    strategies: Sequence[str] | None = None,
+) -> Recommendation:
+    """Build the playbooks of all ``strategies`` (all installed ones if None), unproved, and
+    judge them by forecast; PlanError when none of them can do anything."""
+    wish = Objective.of(objective)
+    options = []
+    for name in strategies or strategy_names():
+        try:
+            built = find_strategy(name).build(network, cluster, profiles, wish)
+        except PlanError as error:
+            options.append(Option(name, refused=str(error)))
+        else:
+            options.append(
+                option(name, built.playbook, cluster.gateway.name, wish, notes=built.notes)
+            )
+    return recommend(options, wish)
 
 
 def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:

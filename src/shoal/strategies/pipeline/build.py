@@ -14,7 +14,7 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.search import Chain
 from shoal.plan.size import readable
 from shoal.strategies.base import Built
-from shoal.strategies.pipeline.chains import Ground, gain, limited, name_of
+from shoal.strategies.pipeline.chains import Ground, limited, name_of, versus
 from shoal.strategies.pipeline.ledger import Ledger
 from shoal.strategies.pipeline.spares import stoppable, with_spares
 
@@ -51,7 +51,7 @@ class Pipeline:
         if not ledger.add(plan, main, parts):
             raise PlanError(_no_room(network, devices, room, ground, stages))
         ledger = with_spares(ground, ledger, main, devices)
-        notes = _idle(ranked, devices, objective) if stages is None else _forced(ranked, ground)
+        notes = _idle(ranked, devices) if stages is None else _forced(ranked, ground)
         notes += [
             f"nothing stands in for {name} when it is gone: "
             + (
@@ -101,10 +101,8 @@ def _no_room(
     )
 
 
-def _idle(
-    ranked: Sequence[tuple[Chain, Forecast]], devices: Sequence[str], objective: Objective
-) -> list[str]:
-    """A sentence on the devices that are left idle, and what using more would cost."""
+def _idle(ranked: Sequence[tuple[Chain, Forecast]], devices: Sequence[str]) -> list[str]:
+    """A sentence on the devices that are left idle, and what using more would do."""
     chain, forecast = ranked[0]
     idle = [name for name in devices if all(leg.device != name for leg in chain)]
     if not idle:
@@ -113,7 +111,7 @@ def _idle(
     who = f"{', '.join(idle)} {'stays' if len(idle) == 1 else 'stay'} idle"
     if not larger:
         return [f"{who}: there are no more cuts, or there is not the memory"]
-    return [f"{who}: more devices would make it worse ({gain(larger[0], forecast, objective)})"]
+    return [f"{who}: with more devices the forecast is {versus(larger[0], forecast)}"]
 
 
 def _forced(ranked: Sequence[tuple[Chain, Forecast]], ground: Ground) -> list[str]:
@@ -124,10 +122,7 @@ def _forced(ranked: Sequence[tuple[Chain, Forecast]], ground: Ground) -> list[st
     if best == 0 or len(chain) == 1:
         return []
     device, better = alone[best - 1]
-    return [
-        f"{device} alone would be better than {len(chain)} stages "
-        f"({gain(forecast, better, ground.objective)})"
-    ]
+    return [f"{device} alone would be better than {len(chain)} stages ({versus(better, forecast)})"]
 
 
 strategy = Pipeline()

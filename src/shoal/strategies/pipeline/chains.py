@@ -9,7 +9,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.costs import Range, measure
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import Network, Part, tensor_bytes
-from shoal.plan.objective import Aim, Objective
+from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Stage
 from shoal.plan.profiles import Profiles
 from shoal.plan.search import Chain, Least, Leg, best_chains, candidates, quicker
@@ -126,11 +126,12 @@ def name_of(chain: Chain, taken: Collection[str]) -> str:
     return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
-def gain(worse: Forecast, better: Forecast, objective: Objective) -> str:
-    """What choosing ``better`` saves, in words and numbers, by the first aim."""
-    if objective.aims[:1] == (Aim.LATENCY,):
-        return f"{better.latency_ms:.1f} instead of {worse.latency_ms:.1f} ms per image"
-    return f"{better.images_per_s:.3g} instead of {worse.images_per_s:.3g} images/s"
+def versus(other: Forecast, chosen: Forecast) -> str:
+    """What another forecast says instead of the chosen one, in numbers."""
+    return (
+        f"{other.images_per_s:.4g} instead of {chosen.images_per_s:.4g} images/s and "
+        f"{other.latency_ms:.1f} instead of {chosen.latency_ms:.1f} ms"
+    )
 
 
 def limited(objective: Objective, cluster: Cluster) -> dict[str, float]:
