@@ -1,0 +1,379 @@
+"""A lab: hosts, links and faults on this machine, in a ``with`` block.
+
+    with Lab(Path("lab.yaml")) as lab:
+        lab.host("pi").spawn(["shoal", "worker", ...])
+        lab.play()
+
+Leaving the block (also by an error or Ctrl-C) removes every process, namespace, cgroup and disk.
+If this process is killed before it can, the next lab that comes up on the machine does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from shoal.errors import LabCapacityError, LabError, LabRightsError, LabStateError
+from shoal.lab import command, state, wiring
+from shoal.lab.cable import Cable, Load, needs_delay, shapes
+from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
+from shoal.lab.faults import ClockJump, Fault, Lossy
+from shoal.lab.file import load_lab
+from shoal.lab.host import Host
+from shoal.lab.loopback_host import LoopbackHost
+from shoal.lab.machine import Machine, look
+from shoal.lab.namespace_host import NamespaceHost
+from shoal.lab.network import Network, Wire, check_place, network
+from shoal.lab.player import Happening, Player, traces_of
+from shoal.lab.relaying import Relay
+from shoal.lab.shape import tc_line
+from shoal.lab.spec import LabSpec, check, check_fault
+
+log = logging.getLogger("shoal.lab")
+
+
+class Lab:
+    """A lab that this process owns.
+
+    ``spec`` is a lab file or its content. ``loopback`` runs the hosts as plain processes even
+    where more could be emulated. ``logs`` is a folder for what the hosts' processes print; without
+    it that is thrown away with the lab. ``folder`` is where traces are looked for (default: beside
+    the lab file).
+    """
+
+    def __init__(
+        self,
+        spec: LabSpec | Path,
+        *,
+        loopback: bool = False,
+        logs: Path | None = None,
+        folder: Path | None = None,
+        keeper: bool = False,
+    ) -> None:
+        if isinstance(spec, Path):
+            folder = folder or spec.parent
+            spec = load_lab(spec)
+        self.spec = check(spec)
+        self.network = network(spec)
+        self.warnings: tuple[str, ...] = ()
+        self.up_s = 0.0
+        self._wants_loopback = loopback
+        self._logs = logs
+        self._folder = folder or Path()
+        self._keeper = keeper
+        self._hosts: dict[str, Host] = {}
+        self._cables: dict[int, Cable] = {}
+        self._players: list[Player] = []
+        self._relay: Relay | None = None
+        self._state: state.State | None = None
+        self._began = 0.0
+
+    def __enter__(self) -> Lab:
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Make everything and start what the hosts ``run``.
+
+        LabStateError if a lab of this name is up, LabCapacityError if the machine cannot hold it,
+        LabRightsError if it cannot delay packets and a link asks for it. Where there is no root or
+        no namespaces it runs on loopback and :attr:`warnings` says what is not emulated.
+        """
+        began = time.monotonic()
+        machine = look()
+        loopback = self._wants_loopback or not machine.can_emulate
+        self.warnings = _warnings(self.spec, machine, loopback, self._wants_loopback)
+        for warning in self.warnings:
+            log.warning("%s", warning)
+        if not loopback:
+            check_capacity(self.spec, machine.cores)
+        owner, started = state.this_process()
+        self._state = state.State(
+            spec=self.spec,
+            loopback=loopback,
+            owner=owner,
+            started=started,
+            keeper=self._keeper,
+            folder=str(self._folder.absolute()),
+        )
+        folder = state.claim(self._state)
+        try:
+            if self._logs is not None:
+                self._logs.mkdir(parents=True, exist_ok=True)
+            if loopback:
+                self._make_processes(folder)
+            else:
+                self._make_namespaces(folder, machine)
+            traces = traces_of(self, self._folder)
+            for cable, trace in traces:  # from the first packet on
+                cable.change(Load(sample=trace.at(0)))
+            if traces:
+                self._players.append(Player(self, traces=traces).start())
+            for host in self._hosts.values():
+                for line in host.spec.run:
+                    host.spawn(["/bin/sh", "-c", line])
+            self._save(ready=True)
+        except BaseException:
+            self.down()
+            raise
+        self._began = time.monotonic()
+        self.up_s = self._began - began
+
+    def down(self) -> None:
+        """End and remove everything. May be called twice; an interrupt does not stop it."""
+        try:
+            self._down()
+        except KeyboardInterrupt:
+            self._down()
+            raise
+
+    def host(self, name: str) -> Host:
+        """The host of this name; LabError if there is none or the lab is not up."""
+        try:
+            return self._hosts[name]
+        except KeyError:
+            raise self._no("host", name, self._hosts) from None
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts, in the order of the lab file."""
+        return tuple(self._hosts.values())
+
+    def cable(self, a: str, b: str) -> Cable:
+        """The link between two nodes; LabError if there is none or links are not emulated."""
+        wire = self.network.wire(a, b)
+        try:
+            return self._cables[wire.index]
+        except KeyError:
+            raise LabError(f"link {wire.name} is not emulated: the lab runs on loopback") from None
+
+    @property
+    def cables(self) -> tuple[Cable, ...]:
+        """All links that are emulated."""
+        return tuple(self._cables.values())
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether hosts are only processes."""
+        return self._state is not None and self._state.loopback
+
+    @property
+    def relay(self) -> Relay | None:
+        """The program that delays packets, where the kernel cannot."""
+        return self._relay
+
+    def play(
+        self,
+        faults: Sequence[Fault] | None = None,
+        say: Callable[[Happening], object] | None = None,
+    ) -> Player:
+        """Let faults happen from now on (without an argument: those of the lab file)."""
+        chosen = self.spec.faults if faults is None else tuple(faults)
+        for fault in chosen:
+            check_fault(fault)
+            check_place(fault, self.spec, self.network)
+        player = Player(self, chosen, say=say).start()
+        self._players.append(player)
+        return player
+
+    def energy_j(self) -> dict[str, float]:
+        """Joules that each host with a preset would have used so far. An estimate."""
+        wall_s = time.monotonic() - self._began
+        made = {}
+        for name, host in self._hosts.items():
+            if host.spec.power is not None:
+                rates = [one.link.rates_mbit[0] for one in self.network.wires if name in one.ends]
+                known = [rate for rate in rates if rate is not None]
+                made[name] = host.energy(wall_s, min(known, default=None)).total_j
+        return made
+
+    def _make_processes(self, folder: Path) -> None:
+        addresses = loopback_addresses(self.spec)
+        for name, spec in self.spec.hosts.items():
+            host = LoopbackHost(
+                name, spec, addresses[name], *self._places(folder, name), self._shared(addresses)
+            )
+            host.make()
+            self._hosts[name] = host
+
+    def _make_namespaces(self, folder: Path, machine: Machine) -> None:
+        where = hierarchy()
+        if not isinstance(where, Hierarchy):
+            raise LabRightsError(f"the lab needs {where}")
+        net = self.network
+        jumping = {fault.host for fault in self.spec.faults if isinstance(fault, ClockJump)}
+        for name, spec in self.spec.hosts.items():
+            host = NamespaceHost(
+                name,
+                spec,
+                net.addresses[name],
+                *self._places(folder, name),
+                self._shared(net.addresses),
+                quota=self.spec.quota(name),
+                cgroup=Cgroup(where, self.spec.name, name),
+                prefix=wiring.inside(self.spec.name, name),
+                faketime=machine.faketime if name in jumping else None,
+            )
+            self._hosts[name] = host
+            host.make()
+        ways = {wire.index: _way(wire, self.spec, net, machine) for wire in net.wires}
+        relayed = [wire for wire in net.wires if ways[wire.index] == "relay"]
+        wiring.make(self.spec.name, net, _tc_lines(net, ways), {wire.index for wire in relayed})
+        if relayed:
+            self._relay = Relay.start(
+                [
+                    {
+                        "device": wire.device,
+                        "spaces": [
+                            f"{wiring.FOLDER}/{wiring.space(self.spec.name, end)}"
+                            for end in wire.ends
+                        ],
+                        "delay_ms": wire.link.delay_ms,
+                        "loss": wire.link.loss,
+                        "seed": self.spec.seed * 10_000 + 2 * wire.index,
+                    }
+                    for wire in relayed
+                ],
+                folder / "relay.sock",
+            )
+        for wire in net.wires:
+            way = ways[wire.index]
+            relay = self._relay if way == "relay" else None
+            self._cables[wire.index] = Cable(wire, way, relay, self._tc)
+        self._save(
+            relay_pid=self._relay.pid if self._relay else None,
+            ways={wire.name: ways[wire.index] for wire in net.wires},
+        )
+
+    def _tc(self, node: str, line: str) -> None:
+        command.run([*wiring.inside(self.spec.name, node), "tc", *line.split()])
+
+    def _places(self, folder: Path, host: str) -> tuple[Path, Path]:
+        """Disk and log of a host."""
+        own = folder / host
+        return own / "disk", (self._logs or own) / f"{host}.log"
+
+    def _shared(self, addresses: dict[str, str]) -> dict[str, str]:
+        """What processes of every host find in their environment."""
+        made = {"SHOAL_LAB": self.spec.name}
+        for name in self.spec.hosts:
+            made[f"SHOAL_ADDR_{name.upper().replace('-', '_')}"] = addresses[name]
+        return made
+
+    def _save(self, **change: object) -> None:
+        if self._state is None:
+            raise LabStateError(f"lab {self.spec.name} is not up")
+        self._state = msgspec.structs.replace(self._state, **change)
+        state.write(self._state)
+
+    def _down(self) -> None:
+        for player in self._players:
+            player.stop()
+        if self._state is None:
+            return
+        for host in self._hosts.values():
+            host.close()
+        if self._relay is not None:
+            self._relay.stop()
+        state.release(self._state)
+        self._players, self._hosts, self._cables = [], {}, {}
+        self._relay = self._state = None
+
+    def _no(self, what: str, name: str, known: dict[str, Host]) -> LabError:
+        if self._state is None:
+            return LabStateError(f"lab {self.spec.name} is not up")
+        return LabError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+
+
+def check_capacity(spec: LabSpec, cores: int) -> None:
+    """LabCapacityError if this machine's ``cores`` cannot give every host its share at once,
+    together with the labs that are up already."""
+    asked = {name: spec.quota(name) for name in spec.hosts}
+    others = {
+        other.name: sum(other.spec.quota(name) for name in other.spec.hosts)
+        for other in state.labs()
+        if other.alive and not other.loopback and other.name != spec.name
+    }
+    total = sum(asked.values()) + sum(others.values())
+    if total > cores + 1e-9:
+        words = [f"{name} {share:.2f}" for name, share in {**asked, **others}.items()]
+        raise LabCapacityError(
+            f"the hosts need {total:.2f} cores ({', '.join(words)}) and this machine has {cores}: "
+            "its numbers would be wrong; take smaller shares or fewer hosts"
+        )
+
+
+def loopback_addresses(spec: LabSpec) -> dict[str, str]:
+    """Addresses for hosts that are only processes. All of 127/8 is this machine on Linux."""
+    if sys.platform != "linux":
+        return dict.fromkeys(spec.hosts, "127.0.0.1")
+    return {name: f"127.77.0.{i}" for i, name in enumerate(spec.hosts, 1)}
+
+
+def _way(wire: Wire, spec: LabSpec, net: Network, machine: Machine) -> str:
+    """What makes a wire here; LabRightsError if it has to delay and nothing can."""
+    lossy = any(net.wire(*fault.link) == wire for fault in spec.faults if isinstance(fault, Lossy))
+    if not needs_delay(wire.link, lossy):
+        return "veth"
+    if machine.netem:
+        return "netem"
+    if machine.tun:
+        return "relay"
+    raise LabRightsError(
+        f"link {wire.name} delays or loses packets, and this kernel has neither netem (modprobe "
+        "sch_netem) nor /dev/net/tun (modprobe tun)"
+    )
+
+
+def _tc_lines(net: Network, ways: dict[int, str]) -> dict[str, list[str]]:
+    """The first ``tc`` lines of each node: one for each direction that begins there."""
+    lines: dict[str, list[str]] = {}
+    for wire in net.wires:
+        for node, shape in zip(wire.ends, shapes(wire.link, Load()), strict=True):
+            line = tc_line(wire.device, shape, ways[wire.index] == "netem")
+            lines.setdefault(node, []).append(line)
+    return lines
+
+
+def _warnings(spec: LabSpec, machine: Machine, loopback: bool, wanted: bool) -> tuple[str, ...]:
+    """What the user has to know about this lab on this machine."""
+    if loopback:
+        why = "" if wanted else f" (missing: {'; '.join(machine.lacks)})"
+        return (
+            f"lab {spec.name} runs on loopback{why}: CPU shares, memory and disk limits, rates, "
+            "delays, losses and faults of links are not emulated, so its times say nothing about "
+            "real devices",
+        )
+    made = []
+    total = sum(spec.quota(name) for name in spec.hosts)
+    if total > 0.9 * machine.cores:
+        made.append(
+            f"the hosts take {total:.2f} of {machine.cores} cores: what else runs here (this "
+            "program too) slows them down when all are busy"
+        )
+    several = [name for name, host in spec.hosts.items() if host.cores > 1]
+    if several:
+        made.append(
+            f"{', '.join(several)}: with several cores the quota is that of all of them together, "
+            "so one thread alone may run faster than one core of the device"
+        )
+    jumping = {fault.host for fault in spec.faults if isinstance(fault, ClockJump)}
+    if jumping and machine.faketime is None:
+        made.append(
+            "clocks cannot jump: libfaketime is missing (Debian, Ubuntu: apt install faketime)"
+        )
+    return tuple(made)

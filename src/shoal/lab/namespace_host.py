@@ -1,0 +1,143 @@
+"""A host that is a network namespace, a cgroup and a small disk of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from shoal.errors import LabError
+from shoal.lab import command
+from shoal.lab.cgroup import Cgroup
+from shoal.lab.host import Host, Usage
+from shoal.lab.spec import HostSpec
+
+CLOCK_FILE = "clock"
+
+
+class NamespaceHost(Host):
+    """See :class:`Host`. ``quota`` is its CPU in cores of this machine, ``faketime`` the library
+    that lets its wall clock jump (None: it never does)."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: HostSpec,
+        address: str,
+        folder: Path,
+        log: Path,
+        lab: dict[str, str],
+        *,
+        quota: float,
+        cgroup: Cgroup,
+        prefix: Sequence[str],
+        faketime: str | None,
+    ) -> None:
+        super().__init__(name, spec, address, folder, log, lab)
+        self._quota = quota
+        self._cgroup = cgroup
+        self._prefix = list(prefix)
+        self._faketime = faketime
+        self._clock = folder.parent / CLOCK_FILE
+        self._jumped_s = 0.0
+
+    def make(self) -> None:
+        """Create cgroup and disk. The namespace is made by :mod:`shoal.lab.wiring`."""
+        self._cgroup.make()
+        self._cgroup.set_cpu(self._quota)
+        limit_mb = self.spec.memory_limit_mb
+        if limit_mb is not None:
+            self._cgroup.set_memory(limit_mb << 20)
+        self.folder.mkdir(parents=True)
+        size = f"size={self.spec.disk_mb << 20}"
+        command.run(["mount", "-t", "tmpfs", "-o", size, "shoal-lab", str(self.folder)])
+        if self._faketime:
+            self._set_clock(0.0)
+
+    def remove(self) -> None:
+        """Remove cgroup and disk; everything here has been ended."""
+        self._cgroup.remove()
+        unmount(self.folder)
+
+    def environment(self) -> dict[str, str]:
+        made = super().environment()
+        if self._faketime:
+            # The monotonic clock stays right: only a wall clock is ever set.
+            made |= {
+                "LD_PRELOAD": self._faketime,
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_CACHE_DURATION": "1",
+            }
+        return made
+
+    def _inside(self, argv: Sequence[str]) -> list[str]:
+        # The shell joins last, so that a slow host does not pay for being entered.
+        joins = "".join(f"echo $$ > {file} && " for file in self._cgroup.join_files)
+        return [*self._prefix, "sh", "-c", f'{joins}exec "$@"', "sh", *argv]
+
+    def _end(self) -> None:
+        self._cgroup.kill()
+
+    def freeze(self) -> None:
+        self._cgroup.freeze(True)
+
+    def thaw(self) -> None:
+        self._cgroup.freeze(False)
+
+    def slow(self, factor: float) -> None:
+        self._cgroup.set_cpu(self._quota * factor)
+
+    def fill_disk(self) -> None:
+        # Shrinking the disk to what is on it costs no memory, unlike a file that fills it.
+        disk = os.statvfs(self.folder)
+        used = max((disk.f_blocks - disk.f_bfree) * disk.f_frsize, 4096)
+        command.run(["mount", "-o", f"remount,size={used}", str(self.folder)])
+
+    def free_disk(self) -> None:
+        size = f"remount,size={self.spec.disk_mb << 20}"
+        command.run(["mount", "-o", size, str(self.folder)])
+
+    def jump_clock(self, by_s: float) -> None:
+        if self._faketime is None:
+            raise LabError(
+                f"the clock of host {self.name} cannot jump: name a fault 'clock-jump' for it in "
+                "the lab file, with libfaketime installed (Debian, Ubuntu: apt install faketime)"
+            )
+        self._set_clock(self._jumped_s + by_s)
+
+    def usage(self) -> Usage:
+        cpu_s = self._cgroup.cpu_s()
+        received, sent = _bytes(command.run([*self._prefix, "cat", "/proc/net/dev"]))
+        return Usage(
+            cpu_s=cpu_s,
+            busy_s=cpu_s * self.spec.cores / self._quota,
+            memory_bytes=self._cgroup.memory_bytes(),
+            sent_bytes=sent,
+            received_bytes=received,
+        )
+
+    def pids(self) -> list[int]:
+        """All processes here."""
+        return self._cgroup.pids()
+
+    def _set_clock(self, offset_s: float) -> None:
+        self._jumped_s = offset_s
+        # Renamed into place: a process never reads half a line.
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{offset_s:+.3f}\n", encoding="ascii")
+        new.replace(self._clock)
+
+
+def _bytes(table: str) -> tuple[int, int]:
+    """Bytes received and sent by all wires, from /proc/net/dev."""
+    rows = [line.split(":")[1].split() for line in table.splitlines() if "wire" in line]
+    return sum(int(row[0]) for row in rows), sum(int(row[8]) for row in rows)
+
+
+def unmount(folder: Path) -> None:
+    """Take away a disk, whoever still uses it. Nothing happens if there is none."""
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=False, start_new_session=True)
