@@ -1,0 +1,198 @@
+"""shoal plan and shoal run, on two real workers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import shoal
+from shoal.cli.entry import run
+from shoal.plan.playbook import load
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[shoal.Cluster]:
+    with shoal.local_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(workers: shoal.Cluster, tmp_path: Path) -> Path:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(workers.to_yaml())
+    return path
+
+
+@pytest.fixture
+def playbook(tiny: Path, cluster: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "playbook.json"
+    arguments = ["--cluster", str(cluster), "--strategy", "replicas", "-o", str(path)]
+    assert run(["plan", str(tiny), *arguments]) == 0
+    return path
+
+
+def test_every_strategy_is_forecast_and_one_recommended(
+    tiny: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.json"
+    assert run(["plan", str(tiny), "--cluster", str(cluster), "-o", str(out)]) == 0
+    shown = capsys.readouterr().out
+    for strategy in ("local", "pipeline", "remote", "replicas"):
+        assert strategy in shown
+    # A network of microseconds: any hop costs more than it can gain.
+    assert "recommended: do not distribute" in shown
+    assert load(out).strategy == "local"
+
+
+def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", str(tiny), "--cluster", str(cluster), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recommended"], found["distribute"]) == ("local", False)
+    assert set(found["strategies"]) == {"local", "pipeline", "remote", "replicas"}
+    assert found["strategies"]["replicas"]["stages"] == [["worker-1", "worker-2"]]
+    assert found["strategies"]["remote"]["forecast"]["latency_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--strategy", "teleport"], 40, "pipeline"),
+        (["--objective", "beauty"], 40, "throughput"),
+        (["--cluster", "nowhere.yaml"], 30, "nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_one_line(
+    options: list[str],
+    code: int,
+    words: str,
+    tiny: Path,
+    cluster: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["plan", str(tiny), "--cluster", str(cluster), *options]) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def arrays(path: Path, count: int) -> tuple[Path, Any]:
+    images = np.random.default_rng(0).standard_normal((count, 1, 8, 8), dtype=np.float32)
+    np.save(path / "images.npy", images)
+    return path / "images.npy", images
+
+
+def test_answers_come_in_order_and_can_be_kept(
+    playbook: Path, tiny: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, images = arrays(tmp_path, 30)
+    out = tmp_path / "answers.npz"
+    capsys.readouterr()
+    arguments = ["--cluster", str(cluster), "--input", str(file), "-o", str(out), "--json"]
+    assert run(["run", str(playbook), *arguments]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["number"] for line in lines[:-1]] == list(range(30))
+    assert lines[-1]["summary"]["answered"] == 30
+    assert {line["stages"][0]["device"] for line in lines[:-1]} <= {"worker-1", "worker-2"}
+    right = shoal.load(tiny).run({"image": images})["logits"]
+    with np.load(out) as kept:
+        np.testing.assert_allclose(kept["logits"], right, rtol=1e-4, atol=1e-4)
+    assert [line["class"] for line in lines[:-1]] == right.argmax(1).tolist()
+
+
+def test_the_table_shows_the_first_answers_and_the_service(
+    playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = arrays(tmp_path, 25)
+    assert run(["run", str(playbook), "--cluster", str(cluster), "--input", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "the first 20 of 25" in out
+    assert "images.npy[19]" in out
+    assert "p99" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "--samples"),
+        (["--samples", "x", "--input", "y"], 2, "one of"),
+        (["--input", "nowhere.npy"], 20, "nowhere.npy"),
+        (["--images", "photo.jpg"], 2, "--input"),
+    ],
+)
+def test_what_cannot_be_asked(
+    arguments: list[str],
+    code: int,
+    words: str,
+    playbook: Path,
+    cluster: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    assert run(["run", str(playbook), "--cluster", str(cluster), *arguments]) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01", b"PK\x03\x04zip", b"[1, 2]"])
+def test_a_file_that_is_no_array(
+    content: bytes,
+    playbook: Path,
+    cluster: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.npy").write_bytes(content)
+    arguments = ["--cluster", str(cluster), "--input", str(tmp_path / "bad.npy")]
+    assert run(["run", str(playbook), *arguments]) == 20
+    assert "bad.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((1, 3, 8, 8), np.float32),
+        np.zeros((1, 1, 8, 8), np.float64),
+        np.full((1, 1, 8, 8), np.nan, np.float32),
+        np.zeros((0, 1, 8, 8), np.float32),
+        np.float32(3.0),
+    ],
+    ids=["shape", "dtype", "nan", "empty", "scalar"],
+)
+def test_inputs_that_do_not_fit(
+    array: Any, playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "bad.npy", array)
+    arguments = ["--cluster", str(cluster), "--input", str(tmp_path / "bad.npy")]
+    assert run(["run", str(playbook), *arguments]) == 20
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_playbook_changed_by_hand(playbook: Path, cluster: Path) -> None:
+    playbook.write_text(playbook.read_text().replace("replicas", "replicaz", 1))
+    assert run(["run", str(playbook), "--cluster", str(cluster), "--samples", "x"]) == 40
+
+
+def test_a_playbook_for_other_devices(playbook: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("devices: [{name: someone, address: 'tcp/127.0.0.1:9'}]")
+    file, _ = arrays(tmp_path, 1)
+    assert run(["run", str(playbook), "--cluster", str(other), "--input", str(file)]) == 30
+
+
+def test_nobody_is_there(
+    playbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        "wait_s: 0.5\ndevices: [{name: worker-1, address: 'tcp/127.0.0.1:9'},"
+        " {name: worker-2, address: 'tcp/127.0.0.1:10'}]"
+    )
+    file, _ = arrays(tmp_path, 1)
+    assert run(["run", str(playbook), "--cluster", str(other), "--input", str(file)]) == 52
+    assert "shoal worker" in capsys.readouterr().err
