@@ -38,8 +38,7 @@ class Wire:
 
     def take(self) -> None:
         if self.receiver.held:
-            body = self.receiver.peek()
-            self.receiver.pop()
+            body = self.receiver.pop()
             self.got.append(body)
             self.untouched.append(body)
 

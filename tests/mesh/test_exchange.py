@@ -42,8 +42,6 @@ class Node:
                     if taken:
                         self.got[-1].append(int(head))
             self.exchange.offered(event, taken)
-            if not taken and self.exchange.next_event() is event:
-                raise AssertionError("offered again at once")
 
 
 class Story:
@@ -257,8 +255,6 @@ def test_what_came_before_a_death_is_delivered_before_the_news_of_it():
     while story.flying:
         story.arrive(story.flying.pop())
     story.see("b", False)
-    b = story.nodes["b"].exchange
-    assert isinstance(b.next_event(), Received)
     story.collect()
     assert story.nodes["b"].got == story.nodes["a"].sent
 

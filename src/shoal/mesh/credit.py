@@ -157,7 +157,7 @@ class Receiver:
 
     @property
     def held(self) -> int:
-        """Messages that are here and that the node has not taken yet."""
+        """Messages that are here and were not popped yet."""
         return len(self._held)
 
     @property
@@ -183,13 +183,13 @@ class Receiver:
         """The sender asked."""
         self._asked = max(self._asked, number)
 
-    def peek(self) -> LinkEvent:
-        """The oldest message that is held."""
-        return self._held[0]
+    def pop(self) -> LinkEvent:
+        """The oldest message that is held, to offer it to the node."""
+        return self._held.popleft()
 
-    def pop(self) -> None:
-        """The node took the oldest message."""
-        self._held.popleft()
+    def put_back(self, message: LinkEvent) -> None:
+        """The node had no room for the message that was popped last."""
+        self._held.appendleft(message)
 
     def settle(self) -> bool:
         """The node has dealt with the oldest message that it took; False if there is none."""

@@ -65,15 +65,25 @@ class _Peer:
         self.session = 0
         self.sender = Sender()
         self.receiver = Receiver()
+        self.queued = False  # among those whose messages are to be offered
+        self._sessions: dict[str, int] = {}  # of the last lives, for those that come back
 
     def meet(self, incarnation: str) -> None:
-        """A new incarnation: a history of its own."""
+        """The current life is another one now: a history of its own."""
         self.incarnation = incarnation
-        self.session = 0
-        self.renew()
+        self.session = self._sessions.get(incarnation, 0)
+
+    def part(self) -> None:
+        """The current life is out of sight; when it comes back it is another session."""
+        self.up = False
+        self._sessions.pop(self.incarnation, None)
+        self._sessions[self.incarnation] = self.session + 1
+        if len(self._sessions) > MAX_LIVES:
+            del self._sessions[next(iter(self._sessions))]
 
     def renew(self) -> None:
         """Both directions start anew."""
+        self.queued = False
         self.sender = Sender()
         self.receiver = Receiver()
 
@@ -90,6 +100,7 @@ class Exchange:
         self._notices: deque[LinkEvent] = deque()
         self._ready: deque[str] = deque()  # names with messages to offer, each once
         self._refused: set[str] = set()  # names whose message found no room
+        self._in_hand: tuple[str, Receiver] | None = None  # whose message is being offered
         self._sent = self._received = self._bytes_sent = self._bytes_received = 0
         self._resent = self._dropped = 0
 
@@ -211,24 +222,36 @@ class Exchange:
     def next_event(self) -> LinkEvent | None:
         """The event to offer to the node now; :meth:`offered` must follow."""
         if self._notices:
-            return self._notices[0]
-        return self._peers[self._ready[0]].receiver.peek() if self._ready else None
+            return self._notices.popleft()
+        if not self._ready:
+            return None
+        name = self._ready.popleft()
+        receiver = self._peers[name].receiver
+        self._in_hand = name, receiver
+        return receiver.pop()
+
+    @property
+    def has_event(self) -> bool:
+        """Whether :meth:`next_event` has one."""
+        return bool(self._notices or self._ready)
 
     def offered(self, event: LinkEvent, taken: bool) -> None:
         """``event`` was offered. A message that was not taken is offered again later; news of
         peers, and the last words of a peer that is gone, are not."""
-        for at, notice in enumerate(self._notices):
-            if notice is event:
-                del self._notices[at]
-                return
-        name = self._ready.popleft()  # it was no notice, and nobody else takes from this queue
-        if not taken:
-            self._refused.add(name)
+        in_hand, self._in_hand = self._in_hand, None
+        if in_hand is None:
             return
-        receiver = self._peers[name].receiver
-        receiver.pop()
-        if receiver.held:
+        name, receiver = in_hand
+        peer = self._peers.get(name)
+        if peer is None or peer.receiver is not receiver:
+            return  # there was a break meanwhile
+        if not taken:
+            receiver.put_back(event)
+            self._refused.add(name)
+        elif receiver.held:
             self._ready.append(name)
+        else:
+            peer.queued = False
 
     def offer_again(self) -> None:
         """Offer again what was refused."""
@@ -254,11 +277,9 @@ class Exchange:
         current = max(peer.lives, default=None)
         if peer.up and current != peer.incarnation:
             self._lose(name, peer)
-            peer.up = False
-            peer.session += 1
+            peer.part()
         if current is not None and not peer.up:
-            if current != peer.incarnation:
-                peer.meet(current)
+            peer.meet(current)
             peer.up = True
             self._notices.append(PeerUp(name, current))
 
@@ -271,8 +292,7 @@ class Exchange:
     def _lose(self, name: str, peer: _Peer) -> None:
         """What was on its way is dropped; what had come is offered once, then the bad news."""
         while peer.receiver.held:
-            self._notices.append(peer.receiver.peek())
-            peer.receiver.pop()
+            self._notices.append(peer.receiver.pop())
         self._notices.append(PeerDown(name, peer.incarnation))
         self._refused.discard(name)
         if name in self._ready:
@@ -298,7 +318,8 @@ class Exchange:
                 if not peer.receiver.expects(seq):
                     self._dropped += 1  # a copy, or the message before it is lost: it will ask
                     return
-                if not peer.receiver.held:
+                if not peer.queued:
+                    peer.queued = True
                     self._ready.append(name)
                 peer.receiver.put(Received(name, head, None if size is None else read()))
                 self._received += 1

@@ -124,7 +124,7 @@ class ExchangeLink(Link):
         with self._lock:
             self._exchange.settle(sender)
             hints = self._flush()
-            offer = self._exchange.next_event() is not None
+            offer = self._exchange.has_event
         self._transmit(hints)
         if offer:
             self._chore(_look)
@@ -147,6 +147,11 @@ class ExchangeLink(Link):
                 return
             self._closed = True
         self._leave()
+        with self._lock:  # nobody is there any more, and nothing is kept
+            self._exchange.blinded()
+            self._exchange.outgoing()
+            while self._exchange.next_event() is not None:
+                pass
         with contextlib.suppress(queue.Full):
             self._chores.put_nowait(None)
         self._join(self._clock)

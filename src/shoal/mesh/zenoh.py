@@ -78,6 +78,8 @@ def _config(
             "period_max_ms": 1000,
             "period_increase_factor": 2,
         },
+        # Opening waits until the first peers are known; now and then Zenoh misses that moment.
+        "scouting/delay": 250,
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": True,
         # Of two peers that hear of each other only one calls, or both connections may fail.
