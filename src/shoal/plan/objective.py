@@ -104,8 +104,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         candidates = list(indices)
         for aim in self.aims:
             costs = {index: cost(forecasts[index], aim) for index in candidates}
-            limit = min(costs.values())
-            limit += abs(limit) * self.tolerance
+            limit = min(costs.values()) * (1 + self.tolerance)
             candidates = [index for index in candidates if costs[index] <= limit]
         first = self.aims[0] if self.aims else Aim.LATENCY
         return min(candidates, key=lambda index: (cost(forecasts[index], first), index))

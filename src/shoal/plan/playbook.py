@@ -53,7 +53,9 @@ def make_playbook(
 def playbook_id(playbook: Playbook) -> str:
     """The name of a playbook's content: 32 hex digits, the same whatever its ``id`` field says."""
     blank = msgspec.structs.replace(playbook, id="")
-    data = msgspec.json.encode(blank, order="deterministic")
+    # Through JSON and back, so that 10 and 10.0 are the same number here and in a file.
+    plain = msgspec.json.decode(msgspec.json.encode(blank), type=Playbook)
+    data = msgspec.json.encode(plain, order="deterministic")
     return xxhash.xxh3_128_hexdigest(data)
 
 

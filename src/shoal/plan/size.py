@@ -17,7 +17,7 @@ _UNITS = {
     "tib": 1 << 40,
 }
 MAX = 1 << 50
-_PATTERN = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)\s*", re.IGNORECASE)
+_PATTERN = re.compile(r"\s*(\d{1,16}(?:\.\d{1,6})?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 class Size(int):

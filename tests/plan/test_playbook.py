@@ -1,0 +1,183 @@
+"""Playbooks as documents: ids, files, and what is refused."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.errors import PlanError
+from shoal.model.spec import TensorSpec
+from shoal.plan import playbook as documents
+from shoal.plan.plan import (
+    Exit,
+    Forecast,
+    Join,
+    PartInfo,
+    Plan,
+    Playbook,
+    PolicySpec,
+    Slice,
+    Spread,
+    Stage,
+)
+from shoal.plan.playbook import load, make_playbook, memory_of, plan_without, playbook_id, save
+
+MIDDLE = TensorSpec("middle", "float32", (None, 4))
+JOIN = Join("channels", MIDDLE, {"a": Slice((0, 1)), "b": Slice((2, 3))})
+HEAD = Stage({"a": "p1"}, ("image",), ("middle",))
+TAIL = Stage({"b": "p2", "c": "p2"}, ("middle",), ("logits",))
+SHARDED = Stage({"a": "s1", "b": "s2"}, ("image",), ("middle",), Spread.ALL, JOIN)
+PLAN = Plan("a > b", (HEAD, TAIL), Forecast(10, 100))
+
+
+def make(*plans, **changes):
+    fields = {
+        "network": "toy",
+        "strategy": "pipeline",
+        "policy": PolicySpec("preferred", {"x": 1}),
+        "plans": plans or (PLAN,),
+        "parts": {name: PartInfo(1, {}, 10) for name in ("p1", "p2", "s1", "s2")},
+        "inputs": (TensorSpec("image", "float32", (None, 3)),),
+        "outputs": (TensorSpec("logits", "float32", (None, 4)),),
+        **changes,
+    }
+    return make_playbook(**fields)
+
+
+def test_a_playbook_is_named_by_its_content():
+    assert make().id == make().id
+    assert make().id != make(msgspec.structs.replace(PLAN, spare=True)).id
+    assert playbook_id(msgspec.structs.replace(make(), id="other")) == make().id
+
+
+def test_parts_that_no_plan_uses_are_left_out():
+    assert set(make().parts) == {"p1", "p2"}
+
+
+def test_what_is_saved_is_loaded_the_same(tmp_path):
+    sharded = Plan("sharded", (SHARDED, TAIL), Forecast(1, 2, holder_ms=({"a": 1.0}, {})))
+    early = msgspec.structs.replace(HEAD, exit=Exit("small", "logits", 0.5))
+    playbook = make(PLAN, sharded, Plan("early", (early, TAIL), Forecast(3, 4)))
+    save(playbook, tmp_path / "book.json")
+    assert load(tmp_path / "book.json") == playbook
+
+
+def test_a_file_that_cannot_be_written_is_a_plan_error(tmp_path):
+    with pytest.raises(PlanError, match="cannot be written"):
+        save(make(), tmp_path / "absent" / "book.json")
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    path = tmp_path / "book.json"
+    save(make(), path)
+    path.write_text(path.read_text().replace('"network": "toy"', '"network": "toy2"'))
+    with pytest.raises(PlanError, match="does not match the id"):
+        load(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"id": 3}', b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_playbook_is_refused(tmp_path, data):
+    path = tmp_path / "book.json"
+    path.write_bytes(data)
+    with pytest.raises(PlanError, match=r"book\.json: is not a playbook"):
+        load(path)
+
+
+def test_a_file_that_is_absent_or_too_large_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(PlanError, match="cannot be read"):
+        load(tmp_path / "absent.json")
+    monkeypatch.setattr(documents, "MAX_BYTES", 10)
+    save(make(), tmp_path / "book.json")
+    with pytest.raises(PlanError, match="larger than 10 bytes"):
+        load(tmp_path / "book.json")
+
+
+def plan_of(*stages, name="a plan"):
+    return Plan(name, stages, Forecast(1, 1))
+
+
+def changed(stage, **fields):
+    return msgspec.structs.replace(stage, **fields)
+
+
+def with_join(**fields):
+    return plan_of(changed(SHARDED, join=msgspec.structs.replace(JOIN, **fields)), TAIL)
+
+
+MISTAKES = {
+    "two plans are called 'a > b'": [PLAN, PLAN],
+    "name has 0 characters": [plan_of(HEAD, TAIL, name="")],
+    "has 0 stages": [plan_of()],
+    "takes middle, which nothing before it gives": [plan_of(TAIL)],
+    "does not give the network's output logits": [plan_of(HEAD)],
+    "names no inputs or no outputs": [plan_of(changed(HEAD, outputs=()), TAIL)],
+    "no device runs it": [plan_of(changed(HEAD, parts={}), TAIL)],
+    "runs the part p9, which the playbook does not list": [
+        plan_of(changed(HEAD, parts={"a": "p9"}), TAIL)
+    ],
+    "they hold different parts": [plan_of(changed(HEAD, parts={"a": "p1", "b": "p2"}), TAIL)],
+    "there is nothing to join": [plan_of(changed(HEAD, join=JOIN), TAIL)],
+    "a batch of 0": [plan_of(changed(HEAD, batch=0), TAIL)],
+    "nothing says how to join": [plan_of(changed(SHARDED, join=None), TAIL)],
+    "no join 'product'": [with_join(op="product")],
+    "slices are not those of the stage's holders": [with_join(slices={"a": Slice((0,))})],
+    "joined tensor 'other' is not among its outputs": [
+        with_join(tensor=TensorSpec("other", "float32", (None, 4)))
+    ],
+    "at least 3 of 2 slices": [with_join(least=3)],
+    "axis 7 of 'middle' has no fixed size": [with_join(axis=7)],
+    "axis 0 of 'middle' has no fixed size": [with_join(axis=0)],
+    "the slice of 'a' names a channel twice": [
+        with_join(slices={"a": Slice((1, 1)), "b": Slice((2,))})
+    ],
+    "the slice of 'b' names a channel beyond 3": [
+        with_join(slices={"a": Slice((1,)), "b": Slice((4,))})
+    ],
+    "2 fill values; write one, or one per channel": [with_join(fill=(0.0, 1.0))],
+    "1 to 4096 are possible": [plan_of(HEAD, TAIL, name=str(k)) for k in range(4097)],
+}
+
+
+@pytest.mark.parametrize("complaint", MISTAKES)
+def test_a_playbook_that_cannot_be_followed_is_refused(complaint):
+    with pytest.raises(PlanError, match=complaint.replace("(", r"\(").replace(")", r"\)")):
+        make(*MISTAKES[complaint])
+
+
+def test_a_playbook_without_plans_is_refused():
+    with pytest.raises(PlanError, match="holds 0 plans"):
+        make(plans=())
+
+
+def test_shards_and_carried_tensors_are_fine():
+    both = ("middle", "image")
+    carry = changed(HEAD, outputs=both)
+    use = changed(TAIL, inputs=both)
+    make(plan_of(SHARDED, TAIL, name="1"), plan_of(carry, use, name="2"), with_join(op="sum"))
+
+
+def test_the_plan_for_the_loss_of_a_device_is_found():
+    alone = plan_of(Stage({"c": "p1"}, ("image",), ("logits",)), name="alone")
+    playbook = make(PLAN, alone)
+    assert plan_without(playbook, "a").name == "alone"
+    assert plan_without(playbook, "b").name == "a > b"  # c holds the same part
+    assert plan_without(playbook, "c").name == "a > b"
+    assert plan_without(make(), "a") is None
+    assert memory_of(playbook, "c") == 20
+    assert memory_of(playbook, "nobody") == 0
+
+
+@given(st.binary(max_size=300))
+@settings(deadline=None)
+def test_any_bytes_are_a_playbook_or_a_plan_error(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_bytes(data)
+    with pytest.raises(PlanError):
+        load(path)
+
+
+def test_the_struct_itself_is_strict():
+    data = msgspec.json.encode(make())
+    assert msgspec.json.decode(data, type=Playbook) == make()
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        msgspec.json.decode(data[:-1] + b',"more":1}', type=Playbook)

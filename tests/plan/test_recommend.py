@@ -1,0 +1,70 @@
+"""The advice that users get, with "do not distribute" among the answers."""
+
+import pytest
+
+from shoal.errors import PlanError
+from shoal.plan.objective import Objective
+from shoal.plan.plan import Forecast
+from shoal.plan.recommend import Option, recommend
+
+FAST = Objective.of("throughput")
+
+
+def offer(strategy, latency_ms, images_per_s, slowest="", **facts):
+    return Option(
+        strategy, "a plan", ("a",), Forecast(latency_ms, images_per_s, slowest=slowest, **facts)
+    )
+
+
+def test_the_best_is_recommended_with_the_numbers_of_the_next():
+    found = recommend([offer("local", 60, 16), offer("pipeline", 90, 64, "device pi-1")], FAST)
+    assert (found.strategy, found.distribute) == ("pipeline", True)
+    assert found.reason == (
+        "use pipeline: 64 images/s and 90.0 ms, bounded by device pi-1; "
+        "next best is local with 16 images/s and 60.0 ms"
+    )
+
+
+def test_not_distributing_is_recommended_when_the_links_eat_the_gain():
+    options = [offer("pipeline", 200, 9, "link gateway to pi-1"), offer("local", 60, 16)]
+    found = recommend(options, FAST)
+    assert (found.strategy, found.distribute) == ("local", False)
+    assert found.reason.startswith("do not distribute: 16 images/s and 60.0 ms; next best is")
+    assert "bounded by link gateway to pi-1" in found.reason
+
+
+def test_a_gain_that_is_not_worth_it_is_left():
+    found = recommend([offer("pipeline", 60, 16.5), offer("local", 60, 16)], FAST)
+    assert not found.distribute
+    assert [o.strategy for o in found.options] == ["local", "pipeline"]
+
+
+def test_limits_come_before_aims():
+    options = [offer("local", 60, 16), offer("replicas", 80, 64)]
+    found = recommend(options, Objective(max_latency_ms=70))
+    assert found.strategy == "local"
+    assert "next best is replicas with 64 images/s and 80.0 ms (latency 80.0 ms > 70 ms)" in (
+        found.reason
+    )
+
+
+def test_when_no_strategy_meets_the_limits_that_is_said():
+    found = recommend([offer("local", 60, 16)], Objective(max_latency_ms=7))
+    assert found.reason.startswith("no strategy meets every limit; nearest to it, do not")
+    assert found.reason.endswith("(broken: latency 60.0 ms > 7 ms)")
+
+
+def test_strategies_that_refused_come_last_with_their_reason():
+    refused = Option("remote", refused="no memory")
+    found = recommend([refused, offer("local", 60, 16)], FAST)
+    assert [o.strategy for o in found.options] == ["local", "remote"]
+    with pytest.raises(PlanError, match="remote: no memory"):
+        recommend([refused], FAST)
+
+
+def test_every_aim_has_words():
+    wish = Objective.of("energy,bytes,memory,accuracy,latency")
+    known = offer("local", 60, 16, energy_j=0.5, bytes_per_image=2048, memory={"a": 1 << 20})
+    reason = recommend([known, offer("remote", 70, 16)], wish).reason
+    assert "0.5 J per image and 2 KiB per image and 1 MiB on one device" in reason
+    assert "energy unknown" in reason
