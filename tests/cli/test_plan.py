@@ -45,7 +45,7 @@ def test_every_strategy_is_forecast_and_one_recommended(
     for strategy in ("local", "pipeline", "remote", "replicas"):
         assert strategy in shown
     # A network of microseconds: any hop costs more than it can gain.
-    assert "recommended: do not distribute" in shown
+    assert "do not distribute: " in shown
     assert load(out).strategy == "local"
 
 
@@ -53,9 +53,11 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
     assert run(["plan", str(tiny), "--cluster", str(cluster), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["recommended"], found["distribute"]) == ("local", False)
-    assert set(found["strategies"]) == {"local", "pipeline", "remote", "replicas"}
-    assert found["strategies"]["replicas"]["stages"] == [["worker-1", "worker-2"]]
-    assert found["strategies"]["remote"]["forecast"]["latency_ms"] > 0
+    options = {option["strategy"]: option for option in found["options"]}
+    assert set(options) == {"local", "pipeline", "remote", "replicas"}
+    assert options["replicas"]["devices"] == ["worker-1", "worker-2"]
+    assert options["remote"]["forecast"]["latency_ms"] > 0
+    assert [plan["name"] for plan in found["plans"]] == [options["local"]["plan"]]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,10 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
         (["--strategy", "teleport"], 40, "pipeline"),
         (["--objective", "beauty"], 40, "throughput"),
         (["--cluster", "nowhere.yaml"], 30, "nowhere.yaml"),
+        (["--strategy", "pipeline", "--set", "stages"], 2, "stages=4"),
+        (["--set", "stages=2"], 2, "--strategy"),
+        (["--strategy", "pipeline", "--set", "stages=9"], 40, "stages"),
+        (["--strategy", "pipeline", "--set", "wheels=2"], 40, "stages"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -78,6 +84,13 @@ def test_mistakes_are_one_line(
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_strategy_takes_its_options(tiny: Path, cluster: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    arguments = ["--cluster", str(cluster), "--strategy", "pipeline", "--set", "stages=2"]
+    assert run(["plan", str(tiny), *arguments, "-o", str(out)]) == 0
+    assert len(load(out).plans[0].stages) == 2
 
 
 def arrays(path: Path, count: int) -> tuple[Path, Any]:

@@ -30,7 +30,7 @@ class Runs(Protocol):
 
 class Record(msgspec.Struct, frozen=True):
     """An answered request. ``asked_s`` and ``answered_s`` are on the monotonic clock; ``case``
-    is the index of its inputs."""
+    is the index of its inputs, ``best`` that of the largest value in the first output."""
 
     case: int
     asked_s: float
@@ -38,6 +38,7 @@ class Record(msgspec.Struct, frozen=True):
     plan: str
     devices: tuple[str, ...]
     attempts: int
+    best: int
     wrong: bool
 
     @property
@@ -129,6 +130,7 @@ class Load:
                         plan=answer.plan,
                         devices=tuple(stage.device for stage in answer.trace),
                         attempts=answer.attempts,
+                        best=int(np.argmax(next(iter(answer.outputs.values())))),
                         wrong=not same(answer.outputs, self._expected[case]),
                     )
                 )

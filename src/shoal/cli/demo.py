@@ -1,0 +1,108 @@
+"""``shoal demo``: a network spread over four processes, one of which is killed on the way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shoal.cli.output import Json, print_json, show_log, stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shoal.bench.load import Load
+    from shoal.cli.story import Chapter
+    from shoal.plan.plan import Playbook
+    from shoal.runtime.local import LocalCluster
+    from shoal.runtime.service import Service
+
+NETWORK = "fashion-resnet"
+TICK_S = 0.2
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def demo(
+    workers: Annotated[int, typer.Option(min=2, max=16, help="Processes to spread it over.")] = 4,
+    seconds: Annotated[float, typer.Option(min=3, help="How long to serve.")] = 21.0,
+    json: Json = False,
+) -> None:
+    """Spread a trained network over worker processes, answer real images, kill a worker on the
+    way, and show what became of the requests.
+    """
+    import shoal
+    from shoal import zoo
+    from shoal.bench.load import Load, answers_of
+    from shoal.cli.story import commands, outcome, outcome_text
+
+    show_log()
+    console = stderr() if json else stdout()
+    samples = zoo.samples(NETWORK)
+    network = shoal.load(zoo.path(NETWORK), name=NETWORK)
+    console.print(
+        f"[bold]1[/] Starting {workers} workers, each a process of its own, without PyTorch."
+    )
+    with shoal.local_cluster(workers) as cluster:
+        console.print(
+            f"[bold]2[/] Spreading {NETWORK} ({len(network.nodes)} nodes, {len(network.cuts)} "
+            "places to cut) over them."
+        )
+        playbook = shoal.plan(network, cluster, "pipeline", stages=workers)
+        cases = list(samples.feeds())
+        expected = answers_of(network, cases)
+        victim = _victim(playbook)
+        with (
+            shoal.deploy(playbook, cluster) as service,
+            Load(service, cases, expected, window=2 * workers) as load,
+        ):
+            console.print(
+                f"[bold]3[/] Answering {len(cases)} test images over and over; {victim} will be "
+                "killed without warning, and come back."
+            )
+            chapters = _serve(service, load, playbook, cluster, victim, seconds, console)
+    found = outcome(load, chapters, samples.labels.tolist(), victim)
+    found |= {"network": NETWORK, "workers": workers}
+    found["commands"] = commands(cluster, playbook, NETWORK, victim)
+    if json:
+        print_json(found)
+        return
+    console.print(outcome_text(found))
+
+
+def _victim(playbook: Playbook) -> str:
+    """A worker in the middle of the first plan."""
+    stages = playbook.plans[0].stages
+    return next(iter(stages[len(stages) // 2].parts))
+
+
+def _serve(
+    service: Service,
+    load: Load,
+    playbook: Playbook,
+    cluster: LocalCluster,
+    victim: str,
+    seconds: float,
+    console: Any,
+) -> list[Chapter]:
+    """Serve in three chapters of equal length: all are well, one is gone, it is back."""
+    from shoal.cli.story import Chapter, View
+
+    worker = cluster.processes[victim]
+    plot: list[tuple[str, Callable[[], object]]] = [
+        ("everybody is well", lambda: None),
+        (f"{victim} was killed (SIGKILL)", worker.kill),
+        (f"{victim} is back", worker.restart),
+    ]
+    chapters: list[Chapter] = []
+    with View(console, service, load, playbook, cluster) as view:
+        for title, happen in plot:
+            begin_s = time.monotonic()
+            happen()
+            chapters.append(Chapter(title, begin_s, time.monotonic()))
+            while time.monotonic() < begin_s + seconds / len(plot):
+                time.sleep(TICK_S)
+                view.show(title)
+    return chapters

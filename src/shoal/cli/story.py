@@ -1,0 +1,254 @@
+"""What the demo shows: a live view while it serves, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from shoal.cli.output import bar, table
+
+if TYPE_CHECKING:
+    from shoal.bench.load import Load, Record
+    from shoal.plan.plan import Playbook
+    from shoal.runtime.local import LocalCluster
+    from shoal.runtime.service import Service
+
+RECENT_S = 1.0
+FIRST_PORT = 7501
+
+
+class Chapter(msgspec.Struct, frozen=True):
+    """A part of the story: what happened at ``began_s`` and was over at ``happened_s``."""
+
+    title: str
+    began_s: float
+    happened_s: float
+
+
+class View:
+    """Who does what, live on a terminal; a line each second where there is none."""
+
+    def __init__(
+        self,
+        console: Console,
+        service: Service,
+        load: Load,
+        playbook: Playbook,
+        cluster: LocalCluster,
+    ) -> None:
+        self._console = console
+        self._service = service
+        self._load = load
+        self._playbook = playbook
+        self._cluster = cluster
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._began_s = time.monotonic()
+        self._next_line_s = self._began_s + RECENT_S
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, title: str) -> None:
+        """Show this moment."""
+        now = time.monotonic()
+        recent = _since(self._load.records, now - RECENT_S)
+        if self._live is not None:
+            self._live.update(
+                Group(Text(f"\n{title}", "bold"), self._rates(recent), self._devices(recent)),
+                refresh=True,
+            )
+        elif now >= self._next_line_s:
+            self._next_line_s += RECENT_S
+            line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(_rates(recent))
+            self._console.print(line + f"  lost {len(self._load.lost)}", soft_wrap=True)
+
+    def _rates(self, recent: Sequence[Record]) -> Text:
+        counts = (f"{len(self._load.records)} answered", f"{len(self._load.lost)} lost")
+        return Text("   ".join((*_rates(recent), *counts)))
+
+    def _devices(self, recent: Sequence[Record]) -> Table:
+        stats = self._service.stats()
+        plan = recent[-1].plan if recent else self._playbook.plans[0].name
+        stages = self._playbook.plan(plan).stages
+        rows = []
+        for name, device in stats.devices.items():
+            share = sum(name in record.devices for record in recent) / max(len(recent), 1)
+            number = [str(k + 1) for k, stage in enumerate(stages) if name in stage.parts]
+            process = self._cluster.processes[name]
+            state = device.state if process.running else "dead"
+            rows.append(
+                (
+                    name,
+                    process.pid if process.running else "",
+                    Text(state, "green" if state == "alive" else "bold red"),
+                    f"part {' and '.join(number)} of {len(stages)}" if number else "standing by",
+                    device.outstanding,
+                    Text(bar(share, 20), "blue"),
+                )
+            )
+        columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
+        return table("", columns, rows)
+
+
+def _rates(recent: Sequence[Record]) -> tuple[str, ...]:
+    if not recent:
+        return ("no answers",)
+    times = sorted(record.latency_ms for record in recent)
+    return (
+        f"{len(recent) / RECENT_S:6.0f} images/s",
+        f"p50 {times[len(times) // 2]:6.1f} ms",
+        f"slowest {times[-1]:6.1f} ms",
+    )
+
+
+def _since(records: Sequence[Record], begin_s: float) -> list[Record]:
+    """The last records, from ``begin_s`` on."""
+    at = len(records)
+    while at > 0 and records[at - 1].answered_s >= begin_s:
+        at -= 1
+    return list(records[at:])
+
+
+def outcome(
+    load: Load, chapters: Sequence[Chapter], labels: Sequence[int], victim: str
+) -> dict[str, Any]:
+    """What came of it, in numbers."""
+    calm, killed, back = chapters
+    records = load.records
+    ends = [killed.began_s, back.began_s, records[-1].answered_s]
+    begins = [calm.began_s, killed.began_s, back.happened_s]
+    right = sum(record.best == labels[record.case] for record in records)
+    around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
+    without = [r.answered_s for r in around if victim not in r.devices]
+    pauses = [b.answered_s - a.answered_s for a, b in pairwise(around)]
+    return {
+        "asked": load.asked,
+        "answered": len(records),
+        "lost": len(load.lost),
+        "answered_twice": load.twice,
+        "different_from_whole_network": sum(record.wrong for record in records),
+        "accuracy": right / len(records),
+        "images_per_s": {
+            name: sum(begin <= r.answered_s < end for r in records) / (end - begin)
+            for name, begin, end in zip(("before", "without", "after"), begins, ends, strict=True)
+        },
+        "killed": victim,
+        "retried": sum(record.attempts > 1 for record in records),
+        "usual_slowest_ms": _slowest(records, calm.began_s, killed.began_s),
+        "slowest_after_kill_ms": max(record.latency_ms for record in around),
+        "first_answer_without_ms": (min(without) - killed.began_s) * 1e3,
+        "longest_pause_ms": max(pauses) * 1e3,
+        "used_again": any(victim in r.devices for r in records if r.asked_s >= back.happened_s),
+    }
+
+
+def _slowest(records: Sequence[Record], begin_s: float, end_s: float) -> float:
+    return max(r.latency_ms for r in records if begin_s <= r.asked_s and r.answered_s < end_s)
+
+
+def outcome_text(found: dict[str, Any]) -> Group:
+    """What came of it, in words."""
+    rates = found["images_per_s"]
+    lost = found["lost"] + found["different_from_whole_network"] + found["answered_twice"]
+    lines = [
+        ("asked and answered", f"{found['asked']:,} and {found['answered']:,}"),
+        (
+            "lost, answered twice, wrong",
+            f"{found['lost']}, {found['answered_twice']}, "
+            f"{found['different_from_whole_network']}   (wrong: not as the whole network says)",
+        ),
+        ("right by the labels", f"{100 * found['accuracy']:.1f} %"),
+        (
+            "images/s",
+            f"{rates['before']:.0f} with all, {rates['without']:.0f} without {found['killed']}, "
+            f"{rates['after']:.0f} when it was back",
+        ),
+        (
+            "after the kill",
+            f"first answer without {found['killed']} after "
+            f"{found['first_answer_without_ms']:.0f} ms, longest pause "
+            f"{found['longest_pause_ms']:.0f} ms, {found['retried']} requests done again",
+        ),
+        (
+            "slowest request",
+            f"{found['slowest_after_kill_ms']:.0f} ms around the kill, "
+            f"{found['usual_slowest_ms']:.0f} ms before",
+        ),
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Group(
+        Text(""),
+        Text(
+            "No request was lost." if lost == 0 else "Requests were lost or wrong: please report.",
+            "bold green" if lost == 0 else "bold red",
+        ),
+        table("", ("", ""), lines),
+        Text(
+            f"All workers share the {cores} cores of this machine, so this shows what happens "
+            "to requests, not a gain in speed.\n",
+            "dim",
+        ),
+        Text("The same by hand:", "bold"),
+        *(
+            Text.assemble((f"  # {what}\n", "dim"), *(f"  {line}\n" for line in command))
+            for what, command in found["commands"]
+        ),
+    )
+
+
+def commands(
+    cluster: LocalCluster, playbook: Playbook, network: str, victim: str
+) -> list[tuple[str, list[str]]]:
+    """What to type to do all of this step by step."""
+    names = cluster.names
+    ports = {name: FIRST_PORT + k for k, name in enumerate(names)}
+    listed = [f'  - {{name: {n}, address: "tcp/127.0.0.1:{ports[n]}"}}' for n in names]
+    return [
+        (
+            "cluster.yaml: who takes part, and where to find them",
+            ["cat > cluster.yaml <<'END'", "devices:", *listed, "END"],
+        ),
+        (
+            "a worker for each of them, on each board the same",
+            [f"shoal worker --cluster cluster.yaml --name {name} &" for name in names],
+        ),
+        ("where the network can be cut", [f"shoal inspect {network} --cuts"]),
+        (
+            "measure, forecast, recommend, and write a playbook",
+            [
+                f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
+                f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
+            ],
+        ),
+        (
+            "answer images",
+            [
+                f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000",
+            ],
+        ),
+        (
+            "meanwhile, in another terminal",
+            [f"pkill -KILL -f 'worker.*--name {victim}'"],
+        ),
+    ]
