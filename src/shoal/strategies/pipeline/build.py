@@ -37,12 +37,14 @@ class Pipeline:
         """The best cuts and devices for the objective (fewer devices where that is better, unless
         ``stages`` says how many), then spares for the loss of each device, in order of forecast.
         """
-        ground = Ground(network, cluster, profiles, objective)
+        ground = Ground(network, cluster, profiles, objective, stages)
         devices = [device.name for device in cluster.computing]
         if stages is not None:
             _check_stages(stages, network, devices)
         room = limited(objective, cluster)
-        ranked = ground.best(devices, room, count=stages)
+        ranked = ground.best(devices, room)
+        if stages is not None:
+            ranked = [(chain, found) for chain, found in ranked if len(chain) == stages]
         if not ranked:
             raise PlanError(_no_room(network, devices, room, ground, stages))
         main = ranked[0][0]

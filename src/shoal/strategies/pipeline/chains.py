@@ -19,15 +19,22 @@ _LONGEST_NAME = 100
 
 
 class Ground:
-    """A network on a cluster: makes, forecasts and compares chains."""
+    """A network on a cluster: makes, forecasts and compares chains of ``most`` devices at most
+    (None: any number)."""
 
     def __init__(
-        self, network: Network, cluster: Cluster, profiles: Profiles, objective: Objective
+        self,
+        network: Network,
+        cluster: Cluster,
+        profiles: Profiles,
+        objective: Objective,
+        most: int | None = None,
     ) -> None:
         self.network = network
         self.cluster = cluster
         self.profiles = profiles
         self.objective = objective
+        self.most = most
         self._cuts = {cut.at: cut for cut in network.cuts}
         self._whole: Range = (0, len(profiles.device(cluster.gateway.name).network.node_ms))
 
@@ -36,18 +43,17 @@ class Ground:
         devices: Sequence[str],
         room: Mapping[str, float],
         held: Mapping[str, Collection[Range]] | None = None,
-        count: int | None = None,
     ) -> list[tuple[Chain, Forecast]]:
-        """Chains over (some of) ``devices``, best for the objective first; with ``count``, only
-        those over so many. Empty when there is no memory for any."""
+        """Chains over (some of) ``devices``, best for the objective first. Empty when there is
+        no memory for any."""
         if not devices:
             return []
         costs = measure(self.network, self.cluster, self.profiles, devices, room, held)
         sweep = 0 if self.objective.max_latency_ms is None else _SWEEP
-        found = self._rank(candidates(costs, sweep), count)
+        found = self._rank(candidates(costs, sweep))
         if not found:
             return []
-        return self._rank([*(chain for chain, _ in found), quicker(costs, found[0][0])], count)
+        return self._rank([*(chain for chain, _ in found), quicker(costs, found[0][0])])
 
     def smallest(
         self,
@@ -71,9 +77,7 @@ class Ground:
         stages = []
         for k, leg in enumerate(chain):
             profile = self.profiles.device(leg.device).network
-            memory = (
-                profile.range_memory(leg.first, leg.last) if parts is None else parts[k].info.memory
-            )
+            memory = self.memory(leg) if parts is None else parts[k].info.memory
             duty = Duty(profile.range_ms(leg.first, leg.last), self._bytes_after(leg), memory)
             stages.append(StageDuty({leg.device: duty}))
         return forecast(stages, self.cluster, self.profiles, tensor_bytes(self.network.inputs))
@@ -105,8 +109,12 @@ class Ground:
         """Plans, best for the objective first."""
         return [plans[k] for k in self.objective.order([plan.forecast for plan in plans])]
 
-    def _rank(self, chains: Sequence[Chain], count: int | None) -> list[tuple[Chain, Forecast]]:
-        unique = [c for c in dict.fromkeys(chains) if count is None or len(c) == count]
+    def memory(self, leg: Leg) -> int:
+        """Bytes that the part of a leg is expected to need."""
+        return self.profiles.device(leg.device).network.range_memory(leg.first, leg.last)
+
+    def _rank(self, chains: Sequence[Chain]) -> list[tuple[Chain, Forecast]]:
+        unique = [c for c in dict.fromkeys(chains) if self.most is None or len(c) <= self.most]
         forecasts = [self.forecast(chain) for chain in unique]
         return [(unique[k], forecasts[k]) for k in self.objective.order(forecasts)]
 

@@ -44,8 +44,7 @@ def _without_each(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence
         return generous
     thrifty = ledger.copy()
     for name in lost:
-        rest = [other for other in devices if other != name]
-        _take_first(ground, thrifty, ground.smallest(rest, thrifty.room, thrifty.held))
+        _take_first(ground, thrifty, _smallest(ground, thrifty, main, name, devices))
     _take_best(ground, thrifty, main, devices)
     return max(generous, thrifty, key=lambda tried: sum(map(tried.survives, lost)))
 
@@ -60,6 +59,28 @@ def _take_best(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[st
         forecasts = [ground.forecast(chain) for chain in chains]
         ranked = (chains[index] for index in ground.objective.order(forecasts))
         _take_first(ground, ledger, ranked)
+
+
+def _smallest(
+    ground: Ground, ledger: Ledger, main: Chain, lost: str, devices: Sequence[str]
+) -> list[Chain]:
+    """Chains without ``lost``, those that add the least memory first, and of these those that
+    leave the most on the device where it is shortest."""
+    rest = [name for name in devices if name != lost]
+    chains = [
+        *takeovers(ground, main, lost, rest),
+        *ground.smallest(rest, ledger.room, ledger.held),
+    ]
+
+    def added(chain: Chain) -> tuple[int, float]:
+        new = dict.fromkeys(rest, 0)
+        for leg in chain:
+            if (leg.first, leg.last) not in ledger.held.get(leg.device, ()):
+                new[leg.device] += ground.memory(leg)
+        left = [ledger.room.get(name, float("inf")) - size for name, size in new.items() if size]
+        return sum(new.values()), -min(left, default=0.0)
+
+    return sorted(chains, key=added)
 
 
 def takeovers(ground: Ground, main: Chain, lost: str, rest: Sequence[str]) -> list[Chain]:
