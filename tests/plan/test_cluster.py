@@ -33,7 +33,8 @@ def test_a_cluster_file_is_read():
     assert cluster.name == "kitchen"
     assert cluster.names == ("pi-1", "pi-2", "pi-3")
     assert cluster.node("pi-1").memory == 900 << 20
-    assert cluster.node("laptop").address == "192.168.1.2:7447"
+    assert cluster.node("laptop").address == "tcp/192.168.1.2:7447"
+    assert cluster.node("pi-2").address == "tcp/pi-2.local:7447"
     assert cluster.host_of("pi-3") == "box"
     assert cluster.cores_of("box") == 4
     assert cluster.cores_of("laptop") == 1

@@ -29,6 +29,17 @@ _ADDRESS = re.compile(
 SCHEMES = ("tcp", "tls", "quic")
 
 
+def normal_address(address: str) -> str | None:
+    """``host:port`` or ``tcp/host:port`` as the latter; None when it is neither."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        return None
+    scheme = match["scheme"] or "tcp"
+    if scheme not in SCHEMES:
+        return None
+    return f"{scheme}/{match['host']}:{int(match['port'])}"
+
+
 class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a device draws in watts: waiting, computing, sending."""
 
@@ -40,7 +51,8 @@ class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A node that runs parts.
 
-    ``address`` is where it listens (``tcp/192.168.1.11:7447``; None: it finds the gateway itself).
+    ``address`` is where it listens (``tcp/192.168.1.11:7447``, or without ``tcp/``; None: it finds
+    the gateway itself).
     ``memory`` bounds its loaded parts in bytes (0: none). ``speed`` is how much faster it is than
     the machine that measured the profile (1.0: as fast), used when the device itself cannot be
     measured. Devices of one ``host`` share its cores (None: a host of its own).
@@ -54,6 +66,11 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     speed: float = 1.0
     host: str | None = None
     power: Power | None = None
+
+    def __post_init__(self) -> None:
+        full = normal_address(self.address) if self.address is not None else None
+        if full is not None:
+            msgspec.structs.force_setattr(self, "address", full)
 
 
 class Gateway(Device, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -201,17 +218,6 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         yield self.gateway
 
 
-def normal_address(address: str) -> str | None:
-    """``host:port`` or ``tcp/host:port`` as the latter; None when it is neither."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 1 << 16:
-        return None
-    scheme = match["scheme"] or "tcp"
-    if scheme not in SCHEMES:
-        return None
-    return f"{scheme}/{match['host']}:{int(match['port'])}"
-
-
 def _check(cluster: Cluster) -> None:
     """Everything that types cannot say; ClusterError with the place."""
     if not cluster.devices:
@@ -234,17 +240,17 @@ def _check(cluster: Cluster) -> None:
                 "give every device and the gateway a name of its own"
             )
         names[node.name] = place
-        if node.address is None:
-            continue
-        address = normal_address(node.address)
+        address = node.address
         if address is None:
+            continue
+        if normal_address(address) is None:
             raise ClusterError(
-                f"{place}.address: {node.address!r} is not an address; write it like "
+                f"{place}.address: {address!r} is not an address; write it like "
                 f"tcp/192.168.1.11:7447 or pi-1:7447 (kinds: {', '.join(SCHEMES)})"
             )
         if address in addresses:
             raise ClusterError(
-                f"{place}.address: {node.address} is also the address of {addresses[address]}; "
+                f"{place}.address: {address} is also the address of {addresses[address]}; "
                 "give each device a port of its own"
             )
         addresses[address] = place
