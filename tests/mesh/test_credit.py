@@ -84,11 +84,11 @@ doings = st.lists(
         st.tuples(st.just("pass_time"), st.floats(0, 2)),
     ),
     min_size=40,  # or hypothesis tries hardly more than a handful
-    max_size=200,
+    max_size=150,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(doings, st.integers(1, 5))
 def test_each_message_arrives_once_and_in_order_whatever_the_wire_does(doings, window):
     wire = Wire(window)

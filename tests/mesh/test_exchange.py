@@ -149,11 +149,11 @@ doings = st.lists(
         st.tuples(st.just("tick"), names),
     ),
     min_size=40,
-    max_size=200,
+    max_size=150,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(doings)
 def test_both_sides_agree_on_every_unbroken_stretch(doings):
     story = Story()

@@ -8,8 +8,9 @@ alive/NAME/INCARNATION    liveliness token: this life of this node is here
 to/NAME/SENDER            messages (and questions) for NAME; blocks when the line is slow
 to/NAME/SENDER/ack        acknowledgements; may be lost, never wait
 view/NAME/INCARNATION     whom this node sees, every second (see :mod:`shoal.mesh.watchdog`)
-claim/NAME/INCARNATION    a node that wants the name asks whether its holder is really alive
-taken/NAME/INCARNATION    the holder answers: yes; INCARNATION must give way
+claim/NAME/NUMBER         a node that wants the name asks whether it is free
+answer/NAME/NUMBER        everybody answers (see :mod:`shoal.mesh.claim`)
+taken/NAME/INCARNATION    a life that was out of touch is told that the name is not its own now
 ========================  =====================================================================
 
 Nothing is computed on Zenoh's threads: messages go into a ring of Zenoh's own, which the reader
@@ -33,6 +34,7 @@ import zenoh
 
 from shoal.errors import AddressInUseError, MeshError, NameTakenError
 from shoal.mesh.address import Address, bindable, dial, parse_address
+from shoal.mesh.claim import Answer, Claim
 from shoal.mesh.exchange import MAX_PEERS, Discard, Exchange, Hint, Transmit
 from shoal.mesh.frames import MAX_ATTACHMENT
 from shoal.mesh.lane import Lane
@@ -46,6 +48,8 @@ MAX_FRAMES = 512
 MAX_VIEW = 1 << 17
 """Largest view in bytes."""
 OPEN_TRIES = 5
+FIRST_CONTACT_S = 0.25
+"""How long a node that starts waits for somebody to reply at the addresses that it calls."""
 
 _HASTY: Mapping[str, Any] = {
     "congestion_control": zenoh.CongestionControl.DROP,
@@ -58,6 +62,8 @@ Session: TypeAlias = Any
 log = logging.getLogger("shoal.mesh")
 
 _decode_view = msgspec.msgpack.Decoder(dict[str, str]).decode
+_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+_now = time.monotonic
 
 
 def _config(
@@ -78,8 +84,8 @@ def _config(
             "period_max_ms": 1000,
             "period_increase_factor": 2,
         },
-        # Opening waits until the first peers are known; now and then Zenoh misses that moment.
-        "scouting/delay": 250,
+        # Opening would wait for the first peers, and now and then miss them and wait in vain.
+        "open/return_conditions/connect_scouted": False,
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": True,
         # Of two peers that hear of each other only one calls, or both connections may fail.
@@ -95,6 +101,9 @@ def _config(
         # Acknowledgements are the only frames that may be dropped; they rather wait a little.
         f"{tx}/queue/congestion_control/drop/wait_before_drop": 20_000,
         f"{tx}/queue/size/interactive_high": 16,
+        # A large body is cut up and sent at the same time; room for more pieces makes it a third
+        # faster. Taken when needed, 64 KiB each.
+        f"{tx}/queue/size/data": 16,
         **settings,
     }
     config = zenoh.Config()
@@ -144,7 +153,8 @@ class ZenohLink(ExchangeLink):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name, max_body)
-        self._prefix = f"shoal/{check_name(cluster, 'cluster')}"
+        self._cluster = check_name(cluster, "cluster")
+        self._prefix = f"shoal/{cluster}"
         self._listen = [parse_address(text) for text in listen]
         self._connect = [parse_address(text) for text in connect]
         self._bound: list[Address] = []
@@ -204,34 +214,45 @@ class ZenohLink(ExchangeLink):
         ) from failure
 
     def _take_name(self, session: Session) -> str:
-        """A new incarnation, once nobody alive has the name.
-
-        A dead or frozen predecessor may be visible until its lease ends: whoever is really alive
-        answers to the claim.
-        """
-        lives = self._lives(session)
-        mine = new_incarnation(lives)
-        patience_until = time.monotonic() + 1.0 + 2 * self._lease_s
-        refusal: Any = session.declare_subscriber(
-            f"{self._prefix}/taken/{self.name}/{mine}", zenoh.handlers.RingChannel(1)
+        """A new incarnation, once the name is free (see :mod:`shoal.mesh.claim`)."""
+        number = new_incarnation()  # of this claim
+        claim = Claim(time.monotonic() + 1.0 + 2 * self._lease_s)
+        answers: Any = session.declare_subscriber(
+            f"{self._prefix}/answer/{self.name}/{number}", zenoh.handlers.RingChannel(MAX_PEERS)
         )
-        while lives and time.monotonic() < patience_until:
-            session.put(f"{self._prefix}/claim/{self.name}/{mine}", b"", **_HASTY)
-            time.sleep(0.05)
-            if refusal.try_recv() is not None:
-                raise NameTakenError(
-                    f"a node called {self.name!r} is alive in cluster "
-                    f"{self._prefix.removeprefix('shoal/')!r}; stop it, or choose another name"
-                )
-            lives = self._lives(session)
-        refusal.undeclare()
-        return mine
+        pause = 0.002
+        deaf_until = _now() + FIRST_CONTACT_S if self._connect else 0.0
+        while True:
+            if _now() < deaf_until and not session.info.peers_zid():
+                time.sleep(pause)
+                continue
+            while (sample := answers.try_recv()) is not None:
+                with contextlib.suppress(msgspec.DecodeError):
+                    claim.answered(_decode_answer(sample.payload.to_bytes()))
+            visible = self._visible(session)
+            free = claim.judge(visible.keys() - {self.name}, visible.get(self.name, ()), _now())
+            if free is not None:
+                break
+            session.put(f"{self._prefix}/claim/{self.name}/{number}", b"", **_HASTY)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+        answers.undeclare()
+        if not free:
+            raise NameTakenError(
+                f"a node called {self.name!r} is alive in cluster {self._cluster!r}; stop it, or "
+                "choose another name"
+            )
+        return new_incarnation(claim.lives)
 
-    def _lives(self, session: Session) -> set[str]:
-        """The visible incarnations under our name."""
-        replies = session.liveliness().get(f"{self._prefix}/alive/{self.name}/*", timeout=1.0)
-        keys = [str(reply.ok.key_expr) for reply in replies if reply.ok is not None]
-        return {life for key in keys if is_incarnation(life := key.rsplit("/", 1)[-1])}
+    def _visible(self, session: Session) -> dict[str, set[str]]:
+        """All visible nodes and their lives."""
+        visible: dict[str, set[str]] = {}
+        for reply in session.liveliness().get(f"{self._prefix}/alive/*/*", timeout=1.0):
+            if reply.ok is not None:
+                _, _, _, name, life = str(reply.ok.key_expr).split("/")
+                if is_name(name) and is_incarnation(life):
+                    visible.setdefault(name, set()).add(life)
+        return visible
 
     def _join_in(self, session: Session) -> None:
         """Listen, look around, and become visible."""
@@ -249,7 +270,7 @@ class ZenohLink(ExchangeLink):
             self._ring = subscriber
             self._ring_changed.notify_all()
         session.declare_subscriber(f"{prefix}/view/*/*", quick(self._on_view))
-        session.declare_subscriber(f"{prefix}/claim/{self.name}/*", quick(self._on_claim))
+        session.declare_subscriber(f"{prefix}/claim/*/*", quick(self._on_claim))
         session.declare_subscriber(f"{prefix}/taken/{me}", quick(self._on_taken))
         session.liveliness().declare_subscriber(
             f"{prefix}/alive/*/*", quick(self._on_alive), history=True
@@ -371,7 +392,8 @@ class ZenohLink(ExchangeLink):
             self._chore(functools.partial(self._hear, name, incarnation, sample.payload))
 
     def _on_claim(self, sample: zenoh.Sample) -> None:
-        self._chore(functools.partial(self._defend, str(sample.key_expr).rsplit("/", 1)[-1]))
+        _, _, _, name, number = str(sample.key_expr).split("/")
+        self._chore(functools.partial(self._answer, name, number))
 
     def _on_taken(self, sample: zenoh.Sample) -> None:
         self._chore(self._give_way)
@@ -400,16 +422,20 @@ class ZenohLink(ExchangeLink):
             return
         self._watchdog.heard(name, incarnation, sees, now)
 
-    def _defend(self, incarnation: str, now: float) -> None:
-        """Tell another node of our name that it is taken."""
-        if is_incarnation(incarnation) and incarnation != self.incarnation:
-            self._say(f"taken/{self.name}/{incarnation}", self.incarnation.encode())
+    def _answer(self, name: str, number: str, now: float) -> None:
+        """Say what we know of a name that another node claims."""
+        if not (is_name(name) and is_incarnation(number)):
+            return
+        own = name == self.name
+        life = self.incarnation if own else self.peers().get(name)
+        answer = msgspec.msgpack.encode(Answer(self.name, life, own))
+        self._say(f"answer/{name}/{number}", answer)
 
     def _displace(self, now: float) -> None:
         """Tell older lives of our name, back from the frost, that their time is over."""
         for incarnation in self._twins:
             if incarnation < self.incarnation:
-                self._defend(incarnation, now)
+                self._say(f"taken/{self.name}/{incarnation}", self.incarnation.encode())
 
     def _give_way(self, now: float) -> None:
         self._lose_name(max(self._twins, default=""))

@@ -1,0 +1,51 @@
+"""A node in a process of its own, for the tests beside it: ``mesh_peer.py NAME [ADDRESS ...]``.
+
+It says ``ready ADDRESS`` on its standard output, answers what it is sent, and passes on what
+begins with ``to NAME``. It stops when its standard input ends, or when its name is lost.
+"""
+
+import sys
+import threading
+import time
+
+from shoal.errors import ShoalError
+from shoal.mesh.link import LinkEvent, NameLost, Received
+from shoal.mesh.zenoh import ZenohLink
+
+
+def main(name: str, *seeds: str) -> int:
+    link = ZenohLink(name, ["tcp/127.0.0.1:0"], seeds)
+    ended = threading.Event()
+
+    def sink(event: LinkEvent) -> bool:
+        if isinstance(event, NameLost):
+            print("name lost", flush=True)
+            ended.set()
+        if isinstance(event, Received):
+            link.settle(event.sender)
+            words = event.head.split()
+            if words[:1] == [b"to"]:
+                link.send(words[1].decode(), b"from %s" % name.encode(), event.body)
+            elif words[:1] == [b"peers"]:
+                link.send(event.sender, " ".join(sorted(link.peers())).encode())
+            elif words[:1] != [b"from"]:
+                link.send(event.sender, event.head, event.body)
+            else:
+                print("got", event.head.decode(), flush=True)
+        return True
+
+    try:
+        link.start(sink)
+    except ShoalError as error:
+        print(type(error).__name__, error, flush=True)
+        return error.exit_code
+    print("ready", link.addresses[0], f"{time.process_time():.3f}", flush=True)
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    ended.wait()
+    link.close()
+    print("closed", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
