@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
-from shoal.errors import MissingExtraError
+from shoal.errors import DataError, HashError, MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,10 +89,13 @@ def make(name: str) -> Path:
 
     Raises UsageError for an unknown name, MissingExtraError without what making it takes.
     """
-    from shoal import zoo
+    from shoal.zoo.entries import MADE, path
 
-    if zoo.is_ready(name):
-        return zoo.path(name)
+    try:
+        return path(name)
+    except (DataError, HashError):  # not made yet, or damaged since
+        if name not in MADE:
+            raise
     try:
         from shoal.train.pretrained import get as build
     except ModuleNotFoundError as error:
