@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 import onnx.inliner
 
-from shoal.errors import ModelFileError, UnsupportedModelError
+from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.dtypes import ONNX_TO_NUMPY
 from shoal.model.graph import Graph, makes, reads
-from shoal.model.source import read_weights
 from shoal.model.spec import TensorSpec
+from shoal.model.weights import Weight, read_weight, read_weights
 
 OLDEST_OPSET = 7
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -37,8 +37,14 @@ _RANDOM = frozenset(
 )
 
 
-def accept(model: onnx.ModelProto, folder: Path | None, example: Mapping[str, Any]) -> Graph:
-    """The graph of a model. ``example`` maps inputs to arrays that fix their free dimensions."""
+def accept(
+    model: onnx.ModelProto,
+    folder: Path | None,
+    example: Mapping[str, Any],
+    batch: int | None = None,
+) -> Graph:
+    """The graph of a model. ``example`` maps inputs to arrays that fix their free dimensions
+    other than the batch; ``batch`` fixes that one."""
     opsets = _opsets(model)
     if model.functions:
         model = _inline(model)
@@ -49,15 +55,22 @@ def accept(model: onnx.ModelProto, folder: Path | None, example: Mapping[str, An
     for node in proto.node:
         _check_node(node)
     weights = read_weights(model, folder)
+    # Weights that are inputs as well (all were, before IR version 4) keep their values.
     inputs = tuple(
-        _input(info, example.get(info.name)) for info in proto.input if info.name not in weights
+        _input(info, example.get(info.name), batch)
+        for info in proto.input
+        if info.name not in weights
     )
+    for name in example:
+        if name not in [spec.name for spec in inputs]:
+            raise InputError(f"The example names {name!r}, which is no input of the network.")
     outputs = tuple(info.name for info in proto.output)
     _check_names([spec.name for spec in inputs], "inputs")
     _check_names(outputs, "outputs")
     if not outputs:
         raise ModelFileError("The network has no outputs.")
     nodes = _sorted(list(proto.node), [*weights, *(spec.name for spec in inputs)], outputs)
+    nodes = [node for node in nodes if not _lift(node, weights)]
     return Graph(
         name=proto.name or "network",
         ir_version=model.ir_version,
@@ -108,6 +121,8 @@ def _check_node(node: onnx.NodeProto) -> None:
     if node.domain == "ai.onnx":
         node.domain = ""
     for attribute in node.attribute:
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            raise UnsupportedModelError(f"{what} holds a sparse tensor; save it as a dense one.")
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) or (
             attribute.HasField("g") or attribute.graphs
         ):
@@ -127,7 +142,7 @@ def _check_node(node: onnx.NodeProto) -> None:
         )
 
 
-def _input(info: onnx.ValueInfoProto, example: Any) -> TensorSpec:
+def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> TensorSpec:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
@@ -155,7 +170,7 @@ def _input(info: onnx.ValueInfoProto, example: Any) -> TensorSpec:
         elif dim.HasField("dim_value") and dim.dim_value == 0 and not given:
             raise UnsupportedModelError(f"Input {info.name!r} has an empty dimension ({axis}).")
         elif axis == 0:
-            shape.append(None)
+            shape.append(batch)
         elif given is not None and len(given) == len(dims):
             shape.append(int(given[axis]))
         else:
@@ -207,3 +222,26 @@ def _sorted(
             raise ModelFileError(f"The graph runs in a circle through {late[0].name!r}.")
         waiting = late
     return order
+
+
+def _lift(node: onnx.NodeProto, weights: dict[str, Weight]) -> bool:
+    """Put what a ``Constant`` node holds among the weights; False if it is another node."""
+    if node.op_type != "Constant" or node.domain != "":
+        return False
+    if len(node.attribute) != 1 or len(node.output) != 1:
+        raise ModelFileError(f"Constant {node.name!r} is damaged.")
+    attribute = node.attribute[0]
+    if attribute.name == "value":
+        weight = read_weight(attribute.t)
+    elif attribute.name in ("value_float", "value_floats"):
+        value = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+        weight = Weight.of(np.array(value, dtype=np.float32))
+    elif attribute.name in ("value_int", "value_ints"):
+        whole = attribute.i if attribute.name == "value_int" else list(attribute.ints)
+        weight = Weight.of(np.array(whole, dtype=np.int64))
+    else:
+        raise UnsupportedModelError(
+            f"Constant {node.name!r} holds {attribute.name}; Shoal runs dense numbers only."
+        )
+    weights[node.output[0]] = weight
+    return True

@@ -7,14 +7,16 @@ between, and the layer's weights are constant.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
 from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, Weight, makes, reads
-from shoal.model.shapes import infer
+from shoal.model.graph import Graph, fresh_name, makes, reads
+from shoal.model.shapes import Kind, infer
+from shoal.model.weights import Weight
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,7 +25,7 @@ def fold_affine(graph: Graph) -> bool:
     """Fold all that can be folded; whether anything was."""
     if not any(node.op_type in _LAYERS for node in graph.nodes):
         return False
-    graph.kinds = infer(graph)
+    kinds = infer(graph) if any(n.op_type == "BatchNormalization" for n in graph.nodes) else {}
     uses = Counter(name for node in graph.nodes for name in reads(node))
     uses.update(graph.outputs)
     makers = {name: node for node in graph.nodes for name in makes(node)}
@@ -36,7 +38,7 @@ def fold_affine(graph: Graph) -> bool:
             or source is None
             or uses[source] != 1
             or len(makes(layer)) != 1
-            or not _fold(node, source, layer, graph)
+            or not _fold(node, source, layer, graph, kinds)
         ):
             kept.append(node)
             continue
@@ -47,9 +49,15 @@ def fold_affine(graph: Graph) -> bool:
     return changed
 
 
-def _fold(node: onnx.NodeProto, source: str, layer: onnx.NodeProto, graph: Graph) -> bool:
+def _fold(
+    node: onnx.NodeProto,
+    source: str,
+    layer: onnx.NodeProto,
+    graph: Graph,
+    kinds: Mapping[str, Kind],
+) -> bool:
     """Put ``node`` into ``layer``, whose only reader it is; False if that is not legal."""
-    shape = _layer_shape(layer, graph)
+    shape = _layer_shape(layer, graph, kinds)
     if shape is None:
         return False
     channels, rank = shape
@@ -66,22 +74,22 @@ def _fold(node: onnx.NodeProto, source: str, layer: onnx.NodeProto, graph: Graph
         bias = _array(layer, 2, graph) if len(reads(layer)) > 2 else np.zeros(channels)
         updates = {1: weight * scale.reshape(along), 2: bias.reshape(-1) * scale + shift}
     dtype = ONNX_TO_NUMPY[graph.weights[layer.input[1]].data_type]
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         cast = {index: value.astype(dtype) for index, value in updates.items()}
     if not all(np.isfinite(value).all() for value in cast.values()):
         return False
     while len(layer.input) < 3:
         layer.input.append("")
     for index, value in cast.items():
-        name = f"{node.output[0]}_{'xwb'[index]}"
-        while name in graph.weights:
-            name += "_"
+        name = fresh_name(graph, f"{node.output[0]}_{'weight' if index == 1 else 'bias'}")
         graph.weights[name] = Weight.of(value)
         layer.input[index] = name
     return True
 
 
-def _layer_shape(layer: onnx.NodeProto, graph: Graph) -> tuple[int, int] | None:
+def _layer_shape(
+    layer: onnx.NodeProto, graph: Graph, kinds: Mapping[str, Kind]
+) -> tuple[int, int] | None:
     """(channels, rank) of what a layer makes, if a scale and shift can be folded into it."""
     if layer.domain != "" or layer.op_type not in _LAYERS:
         return None
@@ -105,8 +113,8 @@ def _layer_shape(layer: onnx.NodeProto, graph: Graph) -> tuple[int, int] | None:
         ):
             return None
         return channels, 2
-    rank = (graph.kinds.get(layer.input[0]) or (0, None))[1]
-    return (dims[0], len(rank)) if rank is not None and _is_inference(layer) else None
+    shape = kinds.get(layer.input[0], (0, None))[1]
+    return (dims[0], len(shape)) if shape is not None and _is_inference(layer) else None
 
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "BatchNormalization"})

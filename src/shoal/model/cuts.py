@@ -29,10 +29,14 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """A tensor that can travel: its spec, and its bytes for one image."""
+    """A tensor that can travel: its spec, and its bytes for one image.
+
+    ``stacks`` tells that images are stacked along its first dimension and nowhere else.
+    """
 
     spec: TensorSpec
     bytes: int
+    stacks: bool
 
 
 class Step(msgspec.Struct, frozen=True):

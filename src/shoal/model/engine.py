@@ -6,7 +6,8 @@ given to sessions where they lie (a memory-mapped file, say), so that parts shar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ class Engine:
             raise UnsupportedModelError(
                 f"ONNX Runtime {ort.__version__} cannot run this: {_first_line(error)}"
             ) from None
+        _release(blobs[weight.blob] for weight in weights)
         return Session(session, values)
 
 
@@ -140,6 +142,15 @@ def _value(weight: External, blobs: Mapping[str, Buffer]) -> ort.OrtValue:
     raise UnsupportedModelError(
         f"Weight {weight.name!r} has ONNX type {weight.data_type}, which cannot be a blob."
     )
+
+
+def _release(blobs: Iterable[Buffer]) -> None:
+    """Let go of the memory of mapped files: the engine has its own copy of most weights, and
+    what it still reads comes back by itself."""
+    for blob in blobs:
+        mapped = blob.obj if isinstance(blob, memoryview) else None
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _first_line(error: Exception) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 FILE_BYTES = 2 * 1024**3 - 1
 """Of an ONNX file without its external data (protobuf allows no more)."""
 
-WEIGHT_BYTES = 2 * 1024**3
-"""Of one weight, given or folded."""
+TENSOR_BYTES = 2 * 1024**3
+"""Of one weight, given or folded, and of one activation for one image."""
 
 TOTAL_WEIGHT_BYTES = 8 * 1024**3
 """Of all weights of a network together."""
-
-TENSOR_BYTES = 1024**3
-"""Of one activation for one image."""
 
 NODES = 50_000
 """Of a network."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,14 +13,15 @@ import msgspec
 import numpy as np
 import onnx
 
-from shoal.errors import CutError, InputError, UnsupportedModelError
+from shoal.errors import CutError, InputError, ModelError, UnsupportedModelError
 from shoal.model import proof
 from shoal.model.accept import accept
-from shoal.model.cuts import Cut, Step, Tensor, crossings, find_cuts
+from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.graph import Graph, makes, reads, serialize, value_info
+from shoal.model.engine import Engine
+from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
 from shoal.model.normalise import normalise
-from shoal.model.part import Part
+from shoal.model.part import Part, part_memory
 from shoal.model.shapes import output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
@@ -44,35 +46,39 @@ class Network:
 
     ``inputs`` and ``outputs`` describe its tensors (``None`` in a shape: the batch, free).
     ``nodes`` are in topological order; ``cuts`` are all valid cuts between them. ``hash`` names
-    the content.
+    the content, ``weight_bytes`` are those of all weights.
+
+    By node: ``node_weight_bytes`` (weights that several nodes share count for the first) and
+    ``node_peak_bytes`` (tensors alive while it runs). ``crossing_bytes`` has for each position,
+    0 (inputs) to n (outputs), the bytes that cross it. All for one image.
     """
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.name = name
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self._graph = graph
-        self._tensors: dict[str, Tensor] = resolve(graph)
+        self._tensors = resolve(graph)
         self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, self._tensors)
         self._constant, self._order = _split_constant(graph)
-        made = {name for node in self._constant for name in makes(node)} | set(graph.weights)
-        self.nodes: tuple[Node, ...] = tuple(
-            Node(
-                node.name, node.op_type, tuple(n for n in reads(node) if n not in made), makes(node)
-            )
-            for node in self._order
-        )
+        self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
             raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
         steps = [Step(node.reads, node.makes) for node in self.nodes]
-        input_names = [spec.name for spec in self.inputs]
-        self._crossings = crossings(steps, input_names, graph.outputs)
-        self.cuts: tuple[Cut, ...] = find_cuts(steps, input_names, graph.outputs, self._tensors)
+        names = [spec.name for spec in self.inputs]
+        self._crossings = crossings(steps, names, graph.outputs)
+        self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
+        self.node_weight_bytes: tuple[int, ...] = self._weigh()
+        self.crossing_bytes: tuple[int, ...] = tuple(map(self._bytes, self._crossings))
+        self.node_peak_bytes: tuple[int, ...] = tuple(
+            size + self._bytes(node.makes)
+            for size, node in zip(self.crossing_bytes, self.nodes, strict=False)
+        )
         self._parts: weakref.WeakValueDictionary[tuple[int, int], Part]
         self._parts = weakref.WeakValueDictionary()
         self._proved: set[tuple[int, ...]] = set()
-        self._expected: tuple[dict[str, Array], dict[str, Array]] | None = None
+        self._expected: dict[str, Array] = {}
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
 
@@ -92,9 +98,10 @@ class Network:
         places = [cut.at if isinstance(cut, Cut) else int(cut) for cut in cuts]
         for place in places:
             if place not in self._cut_at:
+                nearest = min(self._cut_at, key=lambda at: abs(at - place), default=None)
                 raise CutError(
-                    f"{self.name!r} has no valid cut at {place}; see network.cuts "
-                    f"({len(self.cuts)} cuts, the nearest at {self._nearest(place)})."
+                    f"{self.name!r} has no valid cut at {place}. It has {len(self.cuts)}, the "
+                    f"nearest at {nearest}; see network.cuts."
                 )
         if any(a >= b for a, b in itertools.pairwise(places)):
             raise CutError(f"Cuts must be in order and different, not {places}.")
@@ -115,37 +122,37 @@ class Network:
         """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
         return probe(self.inputs, seed, batch)
 
-    @property
+    @cached_property
     def tolerance(self) -> float:
-        """Largest difference between parts and whole that a proof allows; see :mod:`proof`."""
+        """Largest difference between parts and whole that a proof allows, relative to the largest
+        value of an output."""
         rough = any(tensor.spec.dtype == "float16" for tensor in self._tensors.values())
         rough = rough or any("Quantize" in node.op or "Integer" in node.op for node in self.nodes)
         return proof.ROUGH_TOLERANCE if rough else proof.TOLERANCE
 
-    @property
-    def crossing_bytes(self) -> tuple[int, ...]:
-        """Bytes for one image of what crosses at each position, 0 (inputs) to n (outputs)."""
-        return tuple(
-            sum(self._tensors[name].bytes for name in names if name in self._tensors)
-            for names in self._crossings
-        )
-
-    @property
-    def node_weight_bytes(self) -> tuple[int, ...]:
-        """Bytes of the weights of each node; those of several nodes count to the first."""
-        counted: set[str] = set()
-        sizes = []
-        for node in self._order:
-            names = self._constant_needs(reads(node)).difference(counted)
-            counted.update(names)
-            sizes.append(sum(self._graph.weights[name].nbytes for name in names))
-        return tuple(sizes)
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether images may be stacked along the first dimension of all inputs and outputs and
+        run at once: the answers for two are compared with those for each alone."""
+        if not self._whole.stacks:
+            return False
+        session = self._whole.session()
+        both = self.probe(seed=1, batch=2)
+        together = self._whole.run_on(session, both)
+        for image in range(2):
+            one = {name: array[[image]] for name, array in both.items()}
+            alone = self._whole.run_on(session, one)
+            for name, array in alone.items():
+                if not proof.difference(array, together[name][[image]]) <= self.tolerance:
+                    return False
+        return True
 
     def numbered(self) -> Part:
         """The whole network with names that are numbers: node i is ``n<i>_`` and makes
         ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name."""
         graph = self._graph
-        names = {name: f"x{index}" for index, name in enumerate(self._crossings[0])}
+        entering = self._crossings[0]
+        names = {name: f"x{index}" for index, name in enumerate(entering)}
         for index, made in enumerate(self.nodes):
             names.update({name: f"t{index}_{k}" for k, name in enumerate(made.makes)})
         nodes = []
@@ -161,34 +168,31 @@ class Network:
             graph.ir_version,
             graph.opsets,
             [*self._constant, *nodes],
-            [self._info(name, names[name]) for name in self._crossings[0]],
-            [self._info(name, names[name]) for name in graph.outputs],
+            [self._info(name, names[name]) for name in entering],
+            [self._info(name, names[name]) for name in graph.outputs if name not in entering],
             graph.weights,
         )
-        specs = tuple(self._tensors[name].spec for name in self._crossings[0])
-        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), 0)
+        specs = tuple(self._tensors[name].spec for name in entering)
+        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
 
-    def _constant_needs(self, names: Iterable[str]) -> set[str]:
-        """The weights behind ``names``, directly or through constant nodes."""
-        needed = set(names)
-        for node in reversed(self._constant):
-            if needed.intersection(makes(node)):
-                needed.update(reads(node))
-        return needed.intersection(self._graph.weights)
-
-    def _nearest(self, place: int) -> int | None:
-        return min(self._cut_at, key=lambda at: abs(at - place), default=None)
+    def prove_against(self, original: Graph) -> None:
+        """Raise :class:`ProofError` unless the network gives what ``original`` gives: for one
+        image, and for two where the batch is free."""
+        (part,) = self.split([])
+        session, reference = part.session(), Engine().load(*whole(original), optimise=False)
+        free = any(None in spec.shape for spec in self.inputs)
+        for batch in (2, 1) if free else (1,):
+            feeds = self.probe(batch=batch)
+            self._expected = part.run_on(session, feeds)
+            what = f"{self.name!r} in normal form"
+            proof.check(reference.run(feeds), self._expected, self.tolerance, what)
 
     def _prove(self, parts: Sequence[Part]) -> None:
-        if self._expected is None:
-            feeds = self.probe()
-            self._expected = feeds, self._whole.run(feeds)
-        feeds, expected = self._expected
-        tensors = dict(feeds)
+        tensors = self.probe()
         for part in parts:
             tensors = part.run_on(part.session(), tensors)
         places = ", ".join(str(part.range[0]) for part in parts[1:])
-        proof.check(expected, tensors, self.tolerance, f"{self.name!r} cut at {places}")
+        proof.check(self._expected, tensors, self.tolerance, f"{self.name!r} cut at {places}")
 
     def _part(self, start: int, end: int) -> Part:
         part = self._parts.get((start, end))
@@ -202,29 +206,52 @@ class Network:
         inputs = self._crossings[start]
         outputs = graph.outputs if end == len(self.nodes) else self._crossings[end]
         used = {name for node in nodes for name in reads(node)}
-        needed = set(used)
-        constant = []
-        for node in reversed(self._constant):
-            if needed.intersection(makes(node)):
-                needed.update(reads(node))
-                constant.append(node)
+        constant, needed = self._constant_needs(used)
         data, blobs = serialize(
             "part",
             graph.ir_version,
             graph.opsets,
-            [*reversed(constant), *nodes],
+            [*constant, *nodes],
             [self._info(name) for name in inputs if name in used],
             [self._info(name) for name in outputs if name not in inputs],
-            {name: graph.weights[name] for name in sorted(needed) if name in graph.weights},
+            {name: graph.weights[name] for name in sorted(needed)},
         )
+        tensors = [self._tensors[name] for name in (*inputs, *outputs)]
         return Part(
             graph=data,
             blobs=blobs,
-            inputs=tuple(self._tensors[name].spec for name in inputs),
-            outputs=tuple(self._tensors[name].spec for name in outputs),
+            inputs=tuple(tensor.spec for tensor in tensors[: len(inputs)]),
+            outputs=tuple(tensor.spec for tensor in tensors[len(inputs) :]),
             node_range=(start, end),
-            activation_bytes=max(self.crossing_bytes[start : end + 1]),
+            stacks=all(tensor.stacks for tensor in tensors),
+            memory=part_memory(
+                sum(graph.weights[name].nbytes for name in needed),
+                max(self.node_peak_bytes[start:end]),
+            ),
         )
+
+    def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The constant nodes and the weights behind ``names``."""
+        needed = set(names)
+        nodes = []
+        for node in reversed(self._constant):
+            if needed.intersection(makes(node)):
+                needed.update(reads(node))
+                nodes.append(node)
+        return nodes[::-1], needed.intersection(self._graph.weights)
+
+    def _weigh(self) -> tuple[int, ...]:
+        counted: set[str] = set()
+        sizes = []
+        for node in self._order:
+            new = self._constant_needs(reads(node))[1] - counted
+            counted |= new
+            sizes.append(sum(self._graph.weights[name].nbytes for name in new))
+        return tuple(sizes)
+
+    def _bytes(self, names: Iterable[str]) -> int:
+        """Bytes of tensors for one image; those of unknown size count nothing."""
+        return sum(self._tensors[name].bytes for name in names if name in self._tensors)
 
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
         spec = self._tensors[name].spec
@@ -243,15 +270,34 @@ def load(
     them), and for an ONNX network with free dimensions other than the batch (a mapping from input
     names to arrays). ``name`` is shown on screen; the file's name if None.
 
-    Raises :class:`ModelFileError` for what is damaged or too large,
-    :class:`UnsupportedModelError` for what cannot be cut, :class:`MissingExtraError` without
-    PyTorch.
+    The normal form is proved to give what the network gave before. A batch dimension that is
+    declared free but that the network cannot vary is fixed to 1. Raises :class:`ModelFileError`
+    for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
+    :class:`MissingExtraError` without PyTorch.
     """
     model, folder = read(source, example)
-    original = accept(model, folder, example if isinstance(example, Mapping) else {})
-    normalise(original)
-    shown = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
-    return Network(original, shown)
+    shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
+    fixed = example if isinstance(example, Mapping) else {}
+    original = accept(model, folder, fixed)
+    try:
+        return _prepared(original, shown or "network")
+    except (ModelError, InputError):
+        if all(spec.shape[:1] != (None,) for spec in original.inputs):
+            raise
+        try:
+            return _prepared(accept(model, folder, fixed, batch=1), shown or "network")
+        except (ModelError, InputError):
+            pass
+        raise
+
+
+def _prepared(original: Graph, name: str) -> Network:
+    """The network of a graph, proved to give what the graph gave."""
+    graph = original.copy()
+    normalise(graph)
+    network = Network(graph, name)
+    network.prove_against(original)
+    return network
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
@@ -287,11 +333,28 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
 def _split_constant(graph: Graph) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
     """Nodes that depend on no input (every part that needs one has its own), and the others."""
     fed = {spec.name for spec in graph.inputs}
+    outputs = set(graph.outputs)
     constant, others = [], []
     for node in graph.nodes:
-        if fed.intersection(reads(node)) or set(graph.outputs).intersection(makes(node)):
+        if fed.isdisjoint(reads(node)) and outputs.isdisjoint(makes(node)):
+            constant.append(node)
+        else:
             fed.update(makes(node))
             others.append(node)
-        else:
-            constant.append(node)
     return constant, others
+
+
+def _describe(
+    constant: Sequence[onnx.NodeProto], order: Sequence[onnx.NodeProto], graph: Graph
+) -> tuple[Node, ...]:
+    """The nodes as the user sees them: without weights."""
+    fixed = set(graph.weights).union(*(makes(node) for node in constant))
+    return tuple(
+        Node(
+            node.name,
+            node.op_type,
+            tuple(dict.fromkeys(name for name in reads(node) if name not in fixed)),
+            makes(node),
+        )
+        for node in order
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -12,8 +12,9 @@ from shoal.model import limits
 from shoal.model.affine import fold_affine
 from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
 from shoal.model.engine import Engine
-from shoal.model.graph import Graph, Weight, elements, makes, reads, serialize
-from shoal.model.shapes import UNKNOWN, infer
+from shoal.model.graph import Graph, elements, fresh_name, makes, reads, whole
+from shoal.model.shapes import UNKNOWN, Kind, infer
+from shoal.model.weights import Weight
 
 _KEPT = frozenset({"DequantizeLinear"})
 """Not folded: the weights of a quantised network stay small, and the engine fuses these."""
@@ -45,7 +46,7 @@ def name_outputs(graph: Graph) -> None:
     """Give each output that is a weight a node of its own, which makes it."""
     for name in graph.outputs:
         if name in graph.weights:
-            kept = _fresh(graph, name)
+            kept = fresh_name(graph, name)
             graph.weights[kept] = graph.weights.pop(name)
             for node in graph.nodes:
                 rename_reads(node, {name: kept})
@@ -116,75 +117,95 @@ def _is_idle(node: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def fold_constants(graph: Graph) -> bool:
-    """Compute all nodes whose inputs are constant, one wave of them after the other."""
+    """Compute the nodes that depend on weights only."""
     changed = False
     while True:
-        wave = [node for node in graph.nodes if _is_constant(node, graph)]
+        wave = _of_known_size(_constant_nodes(graph), graph)
         if not wave:
             return changed
-        _check_wave(wave, graph)
         graph.weights.update(_evaluate(wave, graph))
         done = {id(node) for node in wave}
         graph.nodes = [node for node in graph.nodes if id(node) not in done]
+        drop_dead(graph)
         changed = True
 
 
-def _is_constant(node: onnx.NodeProto, graph: Graph) -> bool:
-    if node.op_type in _KEPT or set(makes(node)).intersection(graph.outputs):
-        return False
-    return all(
-        name in graph.weights and graph.weights[name].data_type in ONNX_TO_NUMPY
-        for name in reads(node)
-    ) and (node.op_type != "Constant" or _constant_type(node) in ONNX_TO_NUMPY)
+def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
+    """The nodes to fold, in order."""
+    constant = {name for name, weight in graph.weights.items() if weight.data_type in ONNX_TO_NUMPY}
+    outputs = set(graph.outputs)
+    found = []
+    for node in graph.nodes:
+        if (
+            node.op_type not in _KEPT
+            and constant.issuperset(reads(node))
+            and outputs.isdisjoint(makes(node))
+        ):
+            constant.update(makes(node))
+            found.append(node)
+    return found
 
 
-def _constant_type(node: onnx.NodeProto) -> int:
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            return int(attribute.t.data_type)
-        if attribute.name.startswith("value_string"):
-            return 8
-    return 1
+def _of_known_size(nodes: Sequence[onnx.NodeProto], graph: Graph) -> list[onnx.NodeProto]:
+    """Those of the constant ``nodes`` whose results' sizes are known before they are computed.
 
-
-def _part_of(wave: Sequence[onnx.NodeProto], graph: Graph) -> Graph:
-    needed = dict.fromkeys(name for node in wave for name in reads(node))
-    outputs = tuple(name for node in wave for name in makes(node))
-    weights = {name: graph.weights[name] for name in needed}
-    return Graph("constants", graph.ir_version, graph.opsets, list(wave), weights, (), outputs)
-
-
-def _check_wave(wave: Sequence[onnx.NodeProto], graph: Graph) -> None:
-    """Refuse constants that are too large before they are computed."""
-    kinds = infer(_part_of(wave, graph))
+    Refuses what would be too large, or whose size cannot be known. Results of types that NumPy
+    does not have stay uncomputed.
+    """
+    kinds = infer(_constants(nodes, graph)) if nodes else {}
     total = sum(weight.nbytes for weight in graph.weights.values())
-    for node in wave:
-        for name in makes(node):
-            data_type, shape = kinds.get(name, (0, None))
-            if shape is not None and UNKNOWN not in shape and data_type in ONNX_TO_NUMPY:
-                size = size_bytes(data_type, elements(shape))
-            elif node.op_type in _BOUNDED or node.op_type == "Constant":
-                size = 16 * sum(graph.weights[read].nbytes for read in reads(node))
-            else:
+    later: set[str] = set()
+    known = []
+    for node in nodes:
+        sizes = [_size(name, node, kinds, graph) for name in makes(node)]
+        exotic = any(kinds.get(name, (1, None))[0] not in ONNX_TO_NUMPY for name in makes(node))
+        if exotic or not later.isdisjoint(reads(node)):
+            later.update(makes(node))
+        elif None in sizes:
+            if all(name in graph.weights for name in reads(node)):
                 raise UnsupportedModelError(
-                    f"The size of constant {name!r} ({node.op_type}) cannot be told beforehand. "
-                    "Save the network with its constants folded."
+                    f"The size of the constant {node.output[0]!r} ({node.op_type}) cannot be told "
+                    "before it is computed. Save the network with its constants folded."
                 )
+            later.update(makes(node))
+        else:
+            size = sum(size or 0 for size in sizes)
             total += size
-            if size > limits.WEIGHT_BYTES or total > limits.TOTAL_WEIGHT_BYTES:
+            if size > limits.TENSOR_BYTES or total > limits.TOTAL_WEIGHT_BYTES:
                 raise UnsupportedModelError(
-                    f"Constant {name!r} ({node.op_type}) would take {size} bytes, all weights "
-                    f"{total}: more than Shoal allows."
+                    f"The constant {node.output[0]!r} ({node.op_type}) would take {size} bytes, "
+                    f"all weights {total}: more than Shoal allows."
                 )
+            known.append(node)
+    return known
 
 
-def _evaluate(wave: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight]:
-    part = _part_of(wave, graph)
-    outputs = [onnx.ValueInfoProto(name=name) for name in part.outputs]
-    data, blobs = serialize(
-        part.name, part.ir_version, part.opsets, part.nodes, [], outputs, part.weights
-    )
-    results = Engine().load(data, blobs, optimise=False).run({})
+def _size(name: str, node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> int | None:
+    """Bytes that a constant result will take at most; None if that cannot be told yet."""
+    data_type, shape = kinds.get(name, (0, None))
+    if shape is not None and UNKNOWN not in shape and data_type in ONNX_TO_NUMPY:
+        return size_bytes(data_type, elements(shape))
+    if node.op_type in _BOUNDED and all(read in graph.weights for read in reads(node)):
+        # At most an index of 8 bytes for each element and dimension.
+        return 8 * limits.RANK * sum(graph.weights[read].nbytes for read in reads(node))
+    return None
+
+
+def _constants(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Graph:
+    """A graph of constant nodes alone."""
+    needed = dict.fromkeys(name for node in nodes for name in reads(node))
+    weights = {name: graph.weights[name] for name in needed if name in graph.weights}
+    outputs = tuple(name for node in nodes for name in makes(node))
+    return Graph("constants", graph.ir_version, graph.opsets, list(nodes), weights, (), outputs)
+
+
+def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight]:
+    """The results of constant nodes that other nodes read."""
+    part = _constants(nodes, graph)
+    done = {id(node) for node in nodes}
+    needed = {name for node in graph.nodes if id(node) not in done for name in reads(node)}
+    outputs = [name for name in part.outputs if name in needed]
+    results = Engine().load(*whole(part, outputs), optimise=False).run({})
     return {name: Weight.of(array) for name, array in results.items()}
 
 
@@ -214,7 +235,7 @@ def fold_shapes(graph: Graph) -> bool:
                 attributes = {attribute.name: attribute.i for attribute in node.attribute}
                 value = value[attributes.get("start", 0) : attributes.get("end", len(shape))]
             name = node.output[0]
-            node.output[0] = _fresh(graph, name)
+            node.output[0] = fresh_name(graph, name)
             graph.weights[name] = Weight.of(value)
             changed = True
         elif node.op_type == "Reshape" and node.input[1] not in graph.weights:
@@ -222,7 +243,7 @@ def fold_shapes(graph: Graph) -> bool:
             if shape is None or UNKNOWN in shape or 0 in shape or shape.count(None) > 1:
                 continue
             target = np.array([-1 if dim is None else dim for dim in shape], dtype=np.int64)
-            name = _fresh(graph, f"{node.output[0]}_shape")
+            name = fresh_name(graph, f"{node.output[0]}_shape")
             graph.weights[name] = Weight.of(target)
             node.input[1] = name
             changed = True
@@ -236,12 +257,3 @@ def rename_reads(node: onnx.NodeProto, names: dict[str, str]) -> None:
             name = names[name]
         if name != node.input[index]:
             node.input[index] = name
-
-
-def _fresh(graph: Graph, name: str) -> str:
-    taken = set(graph.weights) | {made for node in graph.nodes for made in makes(node)}
-    taken.update(spec.name for spec in graph.inputs)
-    number = 0
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"

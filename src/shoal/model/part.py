@@ -14,12 +14,9 @@ from shoal.model.spec import TensorSpec
 from shoal.plan.plan import PartInfo
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-SESSION_BYTES = 4 * 1024 * 1024
-"""What a session takes besides weights and activations."""
-
+SESSION_BYTES = 12_000_000
 WEIGHT_FACTOR = 2.0
-"""Resident bytes per byte of weights: mapped once, and once more as the engine repacks them."""
+TENSOR_FACTOR = 2.5
 
 
 class Part:
@@ -28,8 +25,9 @@ class Part:
     ``graph`` is a serialized ONNX model whose larger weights are ``blobs``, named in it by their
     SHA-256; ``hash``, the SHA-256 of ``graph``, so covers them. ``inputs`` and ``outputs`` name
     the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
-    the graph's outputs. ``specs`` describes all of them. ``activation_bytes`` is the largest sum
-    of tensors alive at once for one image.
+    the graph's outputs. ``specs`` describes all of them. ``stacks`` tells that in all of them
+    images are stacked along the first dimension. ``memory`` is the resident bytes expected of a
+    loaded session.
     """
 
     def __init__(
@@ -39,7 +37,8 @@ class Part:
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         node_range: tuple[int, int],
-        activation_bytes: int,
+        stacks: bool,
+        memory: int,
     ) -> None:
         self.graph = graph
         self.blobs = dict(blobs)
@@ -49,7 +48,8 @@ class Part:
         self.carried = tuple(name for name in self.inputs if name in self.outputs)
         self.specs = {spec.name: spec for spec in (*inputs, *outputs)}
         self.range = node_range
-        self.activation_bytes = activation_bytes
+        self.stacks = stacks
+        self.memory = memory
         self._session: Session | None = None
 
     def __repr__(self) -> str:
@@ -68,8 +68,7 @@ class Part:
     def info(self) -> PartInfo:
         """What must be known of the part before it is fetched."""
         sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
-        memory = part_memory(sum(sizes.values()) + len(self.graph), self.activation_bytes)
-        return PartInfo(size=len(self.graph), blobs=sizes, memory=memory)
+        return PartInfo(size=len(self.graph), blobs=sizes, memory=self.memory)
 
     def session(self, engine: Engine | None = None) -> Session:
         """A new session of the part; one thread on the CPU if no engine is given."""
@@ -91,6 +90,10 @@ class Part:
         return {name: made[name] if name in made else feeds[name] for name in self.outputs}
 
 
-def part_memory(weight_bytes: int, activation_bytes: int) -> int:
-    """Resident bytes expected of a loaded part."""
-    return SESSION_BYTES + activation_bytes + int(WEIGHT_FACTOR * weight_bytes)
+def part_memory(weight_bytes: int, peak_bytes: int) -> int:
+    """Resident bytes expected of a loaded part: of its session, its weights (the engine repacks
+    most of them), and ``peak_bytes`` of tensors alive at once, in blocks that the engine doubles.
+
+    Fitted to parts of seven networks, so that nine in ten need less; see ``docs/networks.md``.
+    """
+    return SESSION_BYTES + int(WEIGHT_FACTOR * weight_bytes + TENSOR_FACTOR * peak_bytes)

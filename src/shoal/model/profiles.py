@@ -7,22 +7,23 @@ checked against real parts: ``NetworkProfile.error`` says how far the sums are o
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import platform
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
-import onnx
 
-from shoal.model.engine import Engine, engine_version
+from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
 from shoal.model.store import default_root, write_whole
@@ -31,19 +32,22 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class RangeError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Relative error of predicted times of ``ranges`` real parts: median and 90th percentile."""
+    """Relative error of predicted times of ``ranges`` real parts: median and 90th percentile.
+    The parts are others than those that the prediction was fitted to."""
 
     median: float
     p90: float
     ranges: int
 
 
-class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """What a network costs on a device. Times in ms for one image, sizes in bytes.
 
     ``network`` is the network's hash; ``device`` names processor, threads, provider and engine.
-    ``node_ms`` has a time for each node, ``overhead_ms`` what each run costs besides.
-    ``weight_bytes`` are by node; ``crossing_bytes`` by position 0..n (what a cut there sends).
+    ``node_ms`` has a time for each node, ``overhead_ms`` what each run costs besides, and
+    ``cut_ms_per_byte`` what a byte costs that enters or leaves a part at a cut (other layout,
+    lost fusions). ``node_weight_bytes``, ``node_peak_bytes`` and ``crossing_bytes`` are those of
+    the network.
     """
 
     network: str
@@ -52,7 +56,9 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provider: str
     node_ms: tuple[float, ...]
     overhead_ms: float
-    weight_bytes: tuple[int, ...]
+    cut_ms_per_byte: float
+    node_weight_bytes: tuple[int, ...]
+    node_peak_bytes: tuple[int, ...]
     crossing_bytes: tuple[int, ...]
     error: RangeError
 
@@ -64,63 +70,94 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def whole_ms(self) -> float:
         """Time of the whole network."""
-        return self.range_ms(0, len(self.node_ms))
+        return self.range_ms(0, self.nodes)
 
     def range_ms(self, start: int, end: int) -> float:
         """Time of the part with nodes ``start`` up to ``end``."""
-        return sum(self.node_ms[start:end]) + self.overhead_ms
+        crossing = self.crossing_bytes[start] if start else 0
+        crossing += self.crossing_bytes[end] if end < self.nodes else 0
+        time_ms = self._time_before[end] - self._time_before[start]
+        return time_ms + self.overhead_ms + self.cut_ms_per_byte * crossing
 
     def range_memory(self, start: int, end: int) -> int:
         """Resident bytes expected of the part with nodes ``start`` up to ``end``."""
-        return part_memory(
-            sum(self.weight_bytes[start:end]), max(self.crossing_bytes[start : end + 1])
-        )
+        weights = self._weights_before[end] - self._weights_before[start]
+        return part_memory(weights, max(self.node_peak_bytes[start:end]))
+
+    @cached_property
+    def _time_before(self) -> list[float]:
+        return [0.0, *itertools.accumulate(self.node_ms)]
+
+    @cached_property
+    def _weights_before(self) -> list[int]:
+        return [0, *itertools.accumulate(self.node_weight_bytes)]
 
 
 def profile(
     network: Network,
     *,
     threads: int = 1,
-    provider: str = "CPUExecutionProvider",
-    runs: int = 15,
-    splits: int = 3,
+    provider: str = CPU,
     cache: Path | None = None,
     refresh: bool = False,
 ) -> NetworkProfile:
     """The profile of ``network`` on this device: from ``cache`` (a folder; ``profiles`` in
-    Shoal's own if None), or measured with ``runs`` runs, checked on the parts of ``splits``
-    splits, and cached. ``refresh`` measures anyway."""
+    Shoal's own if None), or measured and cached. ``refresh`` measures anyway."""
     engine = Engine(threads, provider)
     device = device_key(engine)
     folder = cache if cache is not None else default_root() / "profiles"
-    path = folder / f"{network.hash[:32]}-{_slug(device)}.json"
+    named = hashlib.sha256(device.encode()).hexdigest()[:16]
+    path = folder / f"{network.hash[:32]}-{named}.json"
     if not refresh:
         known = _read(path)
         if known is not None and (known.network, known.device) == (network.hash, device):
             return known
-    measured = measure(network, engine, runs=runs, splits=splits)
+    measured = measure(network, engine)
     write_whole(path, msgspec.json.encode(measured))
     return measured
 
 
-def measure(network: Network, engine: Engine, *, runs: int, splits: int) -> NetworkProfile:
-    """The profile of ``network``, measured now."""
+def measure(
+    network: Network, engine: Engine, *, rounds: int = 15, budget_s: float = 4.0
+) -> NetworkProfile:
+    """The profile of ``network``, measured now: one profiled session for the times of nodes, and
+    four splits into up to four real parts, two to fit what a cut costs, two to check the result.
+    Each is run ``rounds`` times, or as often as ``budget_s`` allows for all (but three times).
+    """
     feeds = network.probe()
-    shares = _node_times(network, engine, feeds, runs)
-    whole_ms, floor_ms = _time_whole(network, engine, feeds, runs)
-    scale = max(whole_ms - floor_ms, 1e-6) / max(sum(shares), 1e-9)
+    (part,) = network.split([])
+    whole = _Run(engine, part.session(engine), feeds)
+    whole.run()
+    runs = rounds + 2 * _SPLITS * rounds
+    rounds = max(3, min(rounds, int(rounds * 1e3 * budget_s / (runs * max(whole.wall_ms)))))
+    shares = _node_shares(network, engine, feeds, rounds)
+    random = np.random.default_rng(0)
+    found = [_measure_parts(network, engine, whole, shares, random, rounds) for _ in range(_SPLITS)]
+    whole_ms = statistics.median(whole.wall_ms)
+    overhead, per_byte = _fit([part for parts in found[::2] for part in parts])
     draft = NetworkProfile(
         network=network.hash,
         device=device_key(engine),
         threads=engine.threads,
         provider=engine.provider,
-        node_ms=tuple(share * scale for share in shares),
-        overhead_ms=floor_ms,
-        weight_bytes=network.node_weight_bytes,
+        node_ms=tuple(share * whole_ms * (1 - overhead) for share in shares),
+        overhead_ms=overhead * whole_ms,
+        cut_ms_per_byte=per_byte * whole_ms,
+        node_weight_bytes=network.node_weight_bytes,
+        node_peak_bytes=network.node_peak_bytes,
         crossing_bytes=network.crossing_bytes,
         error=RangeError(0.0, 0.0, 0),
     )
-    return msgspec.structs.replace(draft, error=_check(network, engine, draft, runs, splits))
+    errors = [
+        abs(draft.range_ms(*part.range) / whole_ms - part.relative) / part.relative
+        for parts in found[1::2]
+        for part in parts
+    ]
+    error = RangeError(float(np.median(errors)), float(np.quantile(errors, 0.9)), len(errors))
+    return msgspec.structs.replace(draft, error=error)
+
+
+_SPLITS = 4
 
 
 def device_key(engine: Engine) -> str:
@@ -137,11 +174,6 @@ def _processor() -> str:
     return f"{platform.machine()} {platform.processor()}".strip()
 
 
-def _slug(device: str) -> str:
-    kept = "".join(char if char.isalnum() else "-" for char in device)
-    return kept[:100]
-
-
 def _read(path: Path) -> NetworkProfile | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=NetworkProfile)
@@ -149,50 +181,120 @@ def _read(path: Path) -> NetworkProfile | None:
         return None
 
 
-def time_ms(run: Callable[[], object], runs: int) -> float:
-    """Median time of ``runs`` runs, after two that do not count."""
-    times = []
-    for index in range(runs + 2):
-        start = time.perf_counter()
-        run()
-        if index >= 2:
-            times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+class _Run:
+    """A session with inputs, to be run and timed. ``wall_ms`` is for people who wait;
+    ``busy_ms``, processor time where the engine runs in the calling thread, is for comparisons:
+    what else this machine does disturbs it less."""
+
+    def __init__(self, engine: Engine, session: Session, feeds: Mapping[str, Array]) -> None:
+        self._session = session
+        self._feeds = feeds
+        alone = engine.threads == 1 and engine.provider == CPU
+        self._clock = time.thread_time if alone else time.perf_counter
+        self.wall_ms: list[float] = []
+        self.busy_ms: list[float] = []
+        session.run(feeds)
+
+    def run(self) -> None:
+        """Run once more."""
+        wall, busy = time.perf_counter(), self._clock()
+        self._session.run(self._feeds)
+        self.busy_ms.append(1e3 * (self._clock() - busy))
+        self.wall_ms.append(1e3 * (time.perf_counter() - wall))
 
 
-def _time_whole(
-    network: Network, engine: Engine, feeds: Mapping[str, Array], runs: int
-) -> tuple[float, float]:
-    """Time of the whole network, and of a network that does nothing."""
-    (whole,) = network.split([])
-    session = whole.session(engine)
-    whole_ms = time_ms(lambda: session.run(feeds), runs)
-    idle = onnx.helper.make_graph(
-        [onnx.helper.make_node("Relu", ["x"], ["y"])],
-        "idle",
-        [onnx.helper.make_tensor_value_info("x", 1, [1])],
-        [onnx.helper.make_tensor_value_info("y", 1, [1])],
-    )
-    model = onnx.helper.make_model(
-        idle, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 13)]
-    )
-    nothing = engine.load(model.SerializeToString(), {})
-    one = {"x": np.zeros(1, np.float32)}
-    return whole_ms, time_ms(lambda: nothing.run(one), 50)
+class _Part(msgspec.Struct, frozen=True):
+    """A measured part: its nodes, its share of the nodes' time, the bytes at its cuts, and its
+    time relative to the whole network's."""
+
+    range: tuple[int, int]
+    share: float
+    cut_bytes: int
+    relative: float
 
 
-def _node_times(
-    network: Network, engine: Engine, feeds: Mapping[str, Array], runs: int
+def _node_shares(
+    network: Network, engine: Engine, feeds: Mapping[str, Array], rounds: int
 ) -> list[float]:
-    """Median time of each node, as the engine reports it, in ms."""
-    whole = network.numbered()
+    """Each node's share of the time of all."""
+    numbered = network.numbered()
     with tempfile.TemporaryDirectory(prefix="shoal-profile-") as folder:
-        session = engine.load(whole.graph, whole.blobs, profile_to=str(Path(folder) / "p"))
-        renamed = {f"x{index}": feeds[name] for index, name in enumerate(whole.inputs)}
-        for _ in range(runs + 2):
+        session = engine.load(numbered.graph, numbered.blobs, profile_to=str(Path(folder) / "p"))
+        renamed = {f"x{index}": feeds[name] for index, name in enumerate(numbered.inputs)}
+        for _ in range(rounds + 1):
             session.run(renamed)
         events = json.loads(Path(session.end_profile()).read_text())
-    return count_events(events, network.nodes, skip=2)
+    spent = count_events(events, network.nodes, skip=1)
+    total = sum(spent)
+    if not total:  # the engine of this provider reports no nodes
+        return [1 / len(spent)] * len(spent)
+    return [node / total for node in spent]
+
+
+def _measure_parts(
+    network: Network,
+    engine: Engine,
+    whole: _Run,
+    shares: Sequence[float],
+    random: np.random.Generator,
+    rounds: int,
+) -> list[_Part]:
+    """Run the parts of a split at random moments of the network, and the whole in between: this
+    machine may become slower and faster meanwhile, so parts are compared with wholes of the same
+    moments."""
+    before = [0.0, *itertools.accumulate(shares)]
+    cuts = {
+        min(network.cuts, key=lambda cut: abs(before[cut.at] - moment)).at
+        for moment in random.random(3)
+        if network.cuts
+    }
+    parts = network.split(sorted(cuts), prove=False)
+    tensors: Mapping[str, Array] = network.probe()
+    runs = []
+    for part in parts:
+        session = part.session(engine)
+        runs.append(_Run(engine, session, {name: tensors[name] for name in part.inputs}))
+        tensors = part.run_on(session, tensors)
+    first = len(whole.busy_ms)
+    for _ in range(rounds):
+        whole.run()
+        for run in runs:
+            run.run()
+    measured = []
+    whole_ms = _mean(whole.busy_ms[first:])
+    for part, run in zip(parts, runs, strict=True):
+        start, end = part.range
+        cut_bytes = network.crossing_bytes[start] if start else 0
+        cut_bytes += network.crossing_bytes[end] if end < len(shares) else 0
+        share = before[end] - before[start]
+        measured.append(_Part(part.range, share, cut_bytes, _mean(run.busy_ms) / whole_ms))
+    return measured
+
+
+def _mean(times: Sequence[float]) -> float:
+    """The mean without the slowest fifth."""
+    kept = sorted(times)[: max(1, len(times) * 4 // 5)]
+    return max(statistics.fmean(kept), 1e-6)
+
+
+def _fit(parts: Sequence[_Part]) -> tuple[float, float]:
+    """Overhead of a run, and cost of a byte at a cut, relative to the whole network's time: those
+    that predict ``parts`` best (least squares of relative errors), and that are not negative."""
+    times = np.array([part.relative for part in parts])
+    shares = np.array([part.share for part in parts])
+    # A part's time: share * (1 - overhead) + overhead + per_byte * cut_bytes.
+    terms = np.array([[1 - part.share, part.cut_bytes] for part in parts])
+    best, least = (0.0, 0.0), float("inf")
+    for used in ([], [0], [1], [0, 1]):
+        values = np.zeros(2)
+        if used:
+            values[used] = np.linalg.lstsq(
+                terms[:, used] / times[:, None], (times - shares) / times, rcond=None
+            )[0]
+        wrong = float((((shares + terms @ values) / times - 1) ** 2).sum())
+        if (values >= 0).all() and values[0] < 1 and wrong < least:
+            best, least = (float(values[0]), float(values[1])), wrong
+    return best
 
 
 def count_events(
@@ -219,7 +321,7 @@ def count_events(
         runs[run][at] += float(event["dur"]) / 1e3
     counted = runs[skip:] or runs
     if not counted:
-        return [1.0] * len(nodes)
+        return [0.0] * len(nodes)
     return [statistics.median(run[index] for run in counted) for index in range(len(nodes))]
 
 
@@ -251,22 +353,3 @@ class _Owners:
                 self._makers[name] for name in self._nodes[number].reads if name in self._makers
             ]
         return last
-
-
-def _check(
-    network: Network, engine: Engine, draft: NetworkProfile, runs: int, splits: int
-) -> RangeError:
-    """How far predictions are from real parts, those of some splits into up to four."""
-    random = np.random.default_rng(0)
-    errors = []
-    for _ in range(splits):
-        count = min(3, len(network.cuts))
-        chosen = sorted(int(i) for i in random.choice(len(network.cuts), count, replace=False))
-        tensors = network.probe()
-        for part in network.split([network.cuts[index] for index in chosen], prove=False):
-            session = part.session(engine)
-            feeds = {name: tensors[name] for name in part.inputs}
-            found = time_ms(partial(session.run, feeds), runs)
-            errors.append(abs(draft.range_ms(*part.range) - found) / found)
-            tensors = part.run_on(session, feeds)
-    return RangeError(float(np.median(errors)), float(np.quantile(errors, 0.9)), len(errors))

@@ -19,22 +19,26 @@ from shoal.model.graph import (
     Graph,
     elements,
     makes,
-    serialize,
     value_info,
-    weight_proto,
+    whole,
 )
 from shoal.model.spec import TensorSpec
+from shoal.model.weights import weight_proto
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Shape: TypeAlias = tuple[int | None, ...]
+Kind: TypeAlias = tuple[int, Shape | None]
+
 UNKNOWN = -1
+"""Stands in inferred shapes for a dimension that is neither a number nor the batch."""
 
 _SEEN_BYTES = 64 * 1024
 """Weights up to this size are shown to shape inference, which needs shapes and indices."""
 
 
-def infer(graph: Graph) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
+def infer(graph: Graph) -> dict[str, Kind]:
     """(ONNX type, shape) of each tensor that inference knows. Shapes: ``None`` is the batch,
-    ``UNKNOWN`` is not known; a whole shape of None is unknown rank."""
+    ``UNKNOWN`` is not known; None as a whole shape is an unknown rank."""
     declared = [
         value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs
     ]
@@ -59,7 +63,7 @@ def infer(graph: Graph) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
         raise ModelFileError(f"Shapes do not fit together: {str(error).strip()[:300]}") from None
-    kinds: dict[str, tuple[int, tuple[int | None, ...] | None]] = {}
+    kinds: dict[str, Kind] = {}
     for info in (*inferred.graph.value_info, *inferred.graph.output, *declared):
         if info.type.WhichOneof("value") != "tensor_type" or not info.type.tensor_type.elem_type:
             continue
@@ -76,7 +80,7 @@ def _dim(dim: Any) -> int | None:
     return None if dim.dim_param == BATCH else UNKNOWN
 
 
-def _check_size(name: str, data_type: int, shape: tuple[int | None, ...] | None) -> None:
+def _check_size(name: str, data_type: int, shape: Shape | None) -> None:
     if shape is None or data_type not in ONNX_TO_NUMPY:
         return
     size = size_bytes(data_type, elements(dim for dim in shape if dim != UNKNOWN))
@@ -103,24 +107,19 @@ def resolve(graph: Graph) -> dict[str, Tensor]:
             unresolved.append(name)
             continue
         spec = TensorSpec(name, ONNX_TO_NUMPY[data_type], shape)
-        tensors[name] = Tensor(spec, size_bytes(data_type, elements(shape)))
+        tensors[name] = Tensor(spec, size_bytes(data_type, elements(shape)), _stacks(shape))
     if unresolved:
         tensors.update(_measure(graph, unresolved))
     return tensors
 
 
+def _stacks(shape: Shape) -> bool:
+    return bool(shape) and shape[0] is None and None not in shape[1:]
+
+
 def _measure(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of ``names`` that have one shape per batch size, found by running the graph."""
-    data, blobs = serialize(
-        graph.name,
-        graph.ir_version,
-        graph.opsets,
-        graph.nodes,
-        [value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs],
-        [onnx.ValueInfoProto(name=name) for name in names],
-        graph.weights,
-    )
-    session = Engine().load(data, blobs, optimise=False)
+    """Those of ``names`` whose shape follows from the batch size, found by running the graph."""
+    session = Engine().load(*whole(graph, names), optimise=False)
     batches = (2, 3)
     runs = [
         session.run(probe(graph.inputs, seed=seed, batch=batch))
@@ -128,23 +127,23 @@ def _measure(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
     ]
     tensors = {}
     for name in names:
-        arrays = [run[name] for run in runs]
-        if not all(isinstance(array, np.ndarray) for array in arrays):
+        found: list[object] = [run[name] for run in runs]  # the engine also has lists and maps
+        first, second = found
+        if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
             continue
-        dtype = arrays[0].dtype.name
-        shape = _free(arrays[0].shape, arrays[1].shape, batches)
-        if shape is None or dtype not in NUMPY_TO_ONNX:
+        dtype = NUMPY_TO_ONNX.get(first.dtype.name)
+        one = _for_one(first.shape, second.shape, batches)
+        if one is None or dtype is None:
             continue
-        per_batch = tuple(
-            dim if dim == other else None
-            for dim, other in zip(arrays[0].shape, arrays[1].shape, strict=True)
+        shape = tuple(a if a == b else None for a, b in zip(first.shape, second.shape, strict=True))
+        spec = TensorSpec(name, first.dtype.name, shape)
+        tensors[name] = Tensor(
+            spec, size_bytes(dtype, elements(one)), _stacks(shape) and one[0] == 1
         )
-        one = size_bytes(NUMPY_TO_ONNX[dtype], elements(shape))
-        tensors[name] = Tensor(TensorSpec(name, dtype, per_batch), one)
     return tensors
 
 
-def _free(
+def _for_one(
     first: tuple[int, ...], second: tuple[int, ...], batches: tuple[int, int]
 ) -> tuple[int, ...] | None:
     """The shape for one image, given those of two batches; None where it follows neither."""

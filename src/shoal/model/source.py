@@ -1,13 +1,11 @@
 """Where a network comes from: an ONNX file, bytes, or a PyTorch module.
 
-What comes from outside is bounded before it is read, and data that a file keeps in other files is
-taken from the file's own folder only.
+What comes from outside is bounded before it is read.
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +14,6 @@ import onnx
 
 from shoal.errors import MissingExtraError, ModelFileError, UnsupportedModelError, UsageError
 from shoal.model import limits
-from shoal.model.dtypes import STRING, is_sized, size_bytes
-from shoal.model.graph import Weight, read_weight
 
 if TYPE_CHECKING:
     import torch
@@ -65,104 +61,6 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
     if not model.HasField("graph") or not model.graph.node:
         raise ModelFileError(f"{what}: no ONNX graph with nodes in it.")
     return model
-
-
-def read_weights(model: onnx.ModelProto, folder: Path | None) -> dict[str, Weight]:
-    """The initializers of a model, external ones mapped from files in ``folder``."""
-    if len(model.graph.sparse_initializer):
-        raise UnsupportedModelError("The network has sparse weights; save them as dense ones.")
-    weights: dict[str, Weight] = {}
-    maps: dict[Path, memoryview] = {}
-    total = 0
-    for proto in model.graph.initializer:
-        _check_sizes(proto)
-        if proto.name in weights:
-            raise ModelFileError(f"Two weights are called {proto.name!r}: the file is damaged.")
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            weight = _read_external(proto, folder, maps)
-        else:
-            try:
-                weight = read_weight(proto)
-            except Exception as error:
-                raise ModelFileError(f"The model is damaged: {error}.") from None
-        total += weight.nbytes
-        if total > limits.TOTAL_WEIGHT_BYTES:
-            raise ModelFileError(f"The weights exceed {limits.TOTAL_WEIGHT_BYTES} bytes.")
-        weights[proto.name] = weight
-    return weights
-
-
-def _check_sizes(proto: onnx.TensorProto) -> None:
-    if proto.data_type == STRING:
-        raise UnsupportedModelError(f"Weight {proto.name!r} holds text; Shoal runs numbers only.")
-    if not is_sized(proto.data_type):
-        raise ModelFileError(f"Weight {proto.name!r} has the unknown type {proto.data_type}.")
-    size = 1
-    for dim in proto.dims:
-        if dim < 0:
-            raise ModelFileError(f"Weight {proto.name!r} has a negative dimension.")
-        size *= dim
-    if len(proto.dims) > limits.RANK or size_bytes(proto.data_type, size) > limits.WEIGHT_BYTES:
-        raise ModelFileError(
-            f"Weight {proto.name!r} of shape {list(proto.dims)[:20]} is larger than "
-            f"{limits.WEIGHT_BYTES} bytes or has more than {limits.RANK} dimensions."
-        )
-
-
-def _read_external(
-    proto: onnx.TensorProto, folder: Path | None, maps: dict[Path, memoryview]
-) -> Weight:
-    entries = {entry.key: entry.value for entry in proto.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise ModelFileError(
-            f"Weight {proto.name!r} lies in another file ({location!r}), which bytes cannot name: "
-            "load the model from its file."
-        )
-    dims = tuple(proto.dims)
-    size = 1
-    for dim in dims:
-        size *= dim
-    needed = size_bytes(proto.data_type, size)
-    try:
-        offset = int(entries.get("offset") or 0)
-        length = int(entries.get("length") or needed)
-    except ValueError:
-        raise ModelFileError(
-            f"Weight {proto.name!r} has a damaged place in {location!r}."
-        ) from None
-    view = _map(folder, location, maps)
-    if length != needed or offset < 0 or offset + length > view.nbytes:
-        raise ModelFileError(
-            f"Weight {proto.name!r} should have {needed} bytes at {offset} of {location!r}, "
-            f"which has {view.nbytes}: the file of weights does not belong to this model."
-        )
-    return Weight(proto.data_type, dims, view[offset : offset + length])
-
-
-def _map(folder: Path, location: str, maps: dict[Path, memoryview]) -> memoryview:
-    root = folder.resolve()
-    try:
-        path = (root / location).resolve()
-    except (OSError, ValueError):
-        path = root
-    if not location or "\0" in location or path == root or root not in path.parents:
-        raise ModelFileError(
-            f"The model keeps weights at {location!r}, outside its own folder: refused. "
-            "Put them next to the model and save it again."
-        )
-    if path not in maps:
-        try:
-            if not path.is_file():
-                raise ModelFileError(f"{path}, which holds weights of the model, is missing.")
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                maps[path] = memoryview(
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-                )
-        except OSError as error:
-            raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return maps[path]
 
 
 def _export(module: Any, example: object) -> onnx.ModelProto:

@@ -116,8 +116,8 @@ def _weight(view: memoryview) -> External | None:
     if not name or not is_sized(data_type) or any(not 0 <= dim < 2**40 for dim in dims):
         raise ModelFileError(f"Weight {name!r} of a part has no usable name, type or shape.")
     external = External(name, data_type, tuple(dims), blob)
-    if external.nbytes > limits.WEIGHT_BYTES:
-        raise ModelFileError(f"Weight {name!r} is larger than {limits.WEIGHT_BYTES} bytes.")
+    if external.nbytes > limits.TENSOR_BYTES:
+        raise ModelFileError(f"Weight {name!r} is larger than {limits.TENSOR_BYTES} bytes.")
     return external
 
 

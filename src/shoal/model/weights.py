@@ -1,0 +1,201 @@
+"""Weights: constant tensors, and where their bytes lie.
+
+Bytes are views of the file that holds them wherever that is possible, so that big networks are
+not copied and no protobuf grows over its limit of 2 GiB. Sizes are checked before anything is
+allocated, and data that a model keeps in other files is taken from its own folder only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from shoal.errors import ModelFileError, UnsupportedModelError
+from shoal.model import limits
+from shoal.model.dtypes import (
+    INT64,
+    NUMPY_TO_ONNX,
+    ONNX_TO_NUMPY,
+    STRING,
+    is_sized,
+    size_bytes,
+)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant tensor. ``data`` holds its elements as ONNX's ``raw_data`` does."""
+
+    data_type: int
+    dims: tuple[int, ...]
+    data: memoryview
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.data.nbytes
+
+    @property
+    def is_blob(self) -> bool:
+        """Whether a part keeps it outside its graph. Shapes (int64) must be seen by the engine."""
+        return (
+            self.nbytes >= limits.BLOB_WEIGHT_BYTES
+            and self.data_type != INT64
+            and self.data_type in ONNX_TO_NUMPY
+        )
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the elements."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """The elements as an array; only for types that NumPy has."""
+        flat = np.frombuffer(self.data, dtype=ONNX_TO_NUMPY[self.data_type])
+        return flat.reshape(self.dims)
+
+    @staticmethod
+    def of(array: np.ndarray[Any, Any]) -> Weight:
+        """The weight that holds a copy of ``array``."""
+        data = memoryview(np.ascontiguousarray(array).tobytes())
+        return Weight(NUMPY_TO_ONNX[array.dtype.name], array.shape, data)
+
+
+def weight_proto(name: str, weight: Weight) -> onnx.TensorProto:
+    """The weight with its elements inside."""
+    proto = onnx.TensorProto(name=name, data_type=weight.data_type, dims=weight.dims)
+    proto.raw_data = bytes(weight.data)
+    return proto
+
+
+def blob_proto(name: str, weight: Weight) -> onnx.TensorProto:
+    """The weight with its elements outside, under their hash."""
+    proto = onnx.TensorProto(name=name, data_type=weight.data_type, dims=weight.dims)
+    proto.data_location = onnx.TensorProto.EXTERNAL
+    proto.external_data.add(key="location", value=weight.hash)
+    return proto
+
+
+def read_weights(model: onnx.ModelProto, folder: Path | None) -> dict[str, Weight]:
+    """The initializers of a model, external ones mapped from files in ``folder`` (None: bytes
+    from nowhere, which cannot have any)."""
+    if len(model.graph.sparse_initializer):
+        raise UnsupportedModelError("The network has sparse weights; save them as dense ones.")
+    weights: dict[str, Weight] = {}
+    maps: dict[Path, memoryview] = {}
+    total = 0
+    for proto in model.graph.initializer:
+        if not proto.name or proto.name in weights:
+            raise ModelFileError(f"Two weights are called {proto.name!r}: the file is damaged.")
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            weight = _read_external(proto, folder, maps)
+        else:
+            weight = read_weight(proto)
+        total += weight.nbytes
+        if total > limits.TOTAL_WEIGHT_BYTES:
+            raise ModelFileError(
+                f"The weights take more than {limits.TOTAL_WEIGHT_BYTES} bytes, the most that "
+                "Shoal loads."
+            )
+        weights[proto.name] = weight
+    return weights
+
+
+def read_weight(proto: onnx.TensorProto) -> Weight:
+    """The weight in a tensor that holds its elements itself."""
+    dims, needed = _checked(proto)
+    try:
+        if proto.HasField("raw_data"):
+            data = memoryview(proto.raw_data)
+        elif proto.data_type in ONNX_TO_NUMPY:
+            array = numpy_helper.to_array(proto)
+            data = memoryview(np.ascontiguousarray(array).tobytes())
+        else:
+            data = memoryview(numpy_helper.from_array(numpy_helper.to_array(proto)).raw_data)
+    except Exception as error:
+        raise ModelFileError(f"Weight {proto.name!r} is damaged: {str(error)[:200]}.") from None
+    if data.nbytes != needed:
+        raise ModelFileError(
+            f"Weight {proto.name!r} has {data.nbytes} bytes, its shape {list(dims)} needs "
+            f"{needed}: the file is damaged."
+        )
+    return Weight(proto.data_type, dims, data)
+
+
+def _checked(proto: onnx.TensorProto) -> tuple[tuple[int, ...], int]:
+    """Shape and bytes of a weight, within the limits."""
+    if proto.data_type == STRING:
+        raise UnsupportedModelError(f"Weight {proto.name!r} holds text; Shoal runs numbers only.")
+    if not is_sized(proto.data_type):
+        raise ModelFileError(f"Weight {proto.name!r} has the unknown type {proto.data_type}.")
+    dims = tuple(proto.dims[: limits.RANK + 1])
+    if any(dim < 0 for dim in dims):
+        raise ModelFileError(f"Weight {proto.name!r} has the shape {list(dims)}: damaged file.")
+    size = size_bytes(proto.data_type, math.prod(dims))
+    if len(dims) > limits.RANK or size > limits.TENSOR_BYTES:
+        raise ModelFileError(
+            f"Weight {proto.name!r} of shape {list(dims)} takes more than {limits.TENSOR_BYTES} "
+            f"bytes or has more than {limits.RANK} dimensions, the most that Shoal loads."
+        )
+    return dims, size
+
+
+def _read_external(
+    proto: onnx.TensorProto, folder: Path | None, maps: dict[Path, memoryview]
+) -> Weight:
+    entries = {entry.key: entry.value for entry in proto.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise ModelFileError(
+            f"Weight {proto.name!r} lies in another file ({location!r}), which bytes cannot name: "
+            "load the model from its file."
+        )
+    dims, needed = _checked(proto)
+    try:
+        offset = int(entries.get("offset") or 0)
+        length = int(entries.get("length") or needed)
+    except ValueError:
+        raise ModelFileError(
+            f"Weight {proto.name!r} has a damaged place in {location!r}."
+        ) from None
+    view = _map(folder, location, maps)
+    if length != needed or offset < 0 or offset + length > view.nbytes:
+        raise ModelFileError(
+            f"Weight {proto.name!r} should have {needed} bytes at {offset} of {location!r}, "
+            f"which has {view.nbytes}: the file of weights does not belong to this model."
+        )
+    return Weight(proto.data_type, dims, view[offset : offset + length])
+
+
+def _map(folder: Path, location: str, maps: dict[Path, memoryview]) -> memoryview:
+    root = folder.resolve()
+    try:
+        path = (root / location).resolve()
+    except (OSError, ValueError):
+        path = root
+    if not location or "\0" in location or path == root or root not in path.parents:
+        raise ModelFileError(
+            f"The model keeps weights at {location!r}, outside its own folder: refused. "
+            "Put them next to the model and save it again."
+        )
+    if path not in maps:
+        try:
+            if not path.is_file():
+                raise ModelFileError(f"{path}, which holds weights of the model, is missing.")
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                maps[path] = memoryview(
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                )
+        except OSError as error:
+            raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return maps[path]
