@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
@@ -156,3 +156,17 @@ def same(found: Arrays, expected: Arrays) -> bool:
         np.abs(found[name] - right).max() <= TOLERANCE * max(float(np.abs(right).max()), 1e-6)
         for name, right in expected.items()
     )
+
+
+def rate_of(service: Service, feeds: Arrays, seconds: float) -> float:
+    """Images per second when as many requests are under way as keep everybody busy."""
+    begin_s = time.monotonic()
+    count = 0
+
+    def inputs() -> Iterator[Arrays]:
+        while time.monotonic() < begin_s + seconds:
+            yield feeds
+
+    for _ in service.infer_many(inputs()):
+        count += 1
+    return count / (time.monotonic() - begin_s)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from shoal.bench.row import Row
 
-SECTIONS = ("parts",)
+SECTIONS = ("parts", "hops", "pipelines", "forecasts", "failover", "memory")
 
 
 def rows(quick: bool) -> Iterator[Row]:

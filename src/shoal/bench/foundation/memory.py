@@ -1,0 +1,56 @@
+"""What an idle worker and a long-serving gateway hold in memory, and how soon a worker is ready."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+
+import shoal
+from shoal.bench.foundation.hops import chain, relay
+from shoal.bench.measure import resident_mib, samples
+from shoal.bench.row import Row, row
+
+STARTS, QUICK_STARTS = 15, 7
+REQUESTS, QUICK_REQUESTS = 100_000, 20_000
+SETTLE_S = 1.0
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Resident memory and start of a worker, then growth of the gateway."""
+    yield from _worker(QUICK_STARTS if quick else STARTS)
+    yield from _gateway(QUICK_REQUESTS if quick else REQUESTS)
+
+
+def _worker(starts: int) -> Iterator[Row]:
+    resident, ready_s = [], []
+    with shoal.local_cluster(1) as cluster:
+        (worker,) = cluster.processes.values()
+        for _ in range(starts):
+            worker.kill()
+            begin_s = time.monotonic()
+            worker.restart()
+            ready_s.append(time.monotonic() - begin_s)
+            time.sleep(SETTLE_S)
+            resident.append(resident_mib(worker.pid))
+    yield row("idle worker: resident memory", samples(resident), "MiB", "<= 75")
+    yield row("worker: from start to ready", samples(ready_s), "s", "<= 1.5")
+
+
+def _gateway(requests: int) -> Iterator[Row]:
+    """Growth from the second fifth of the requests (all caches are full by then) to the last."""
+    network = relay()
+    feeds = network.probe()
+    seen: list[float] = []
+    step = requests // 100
+    with shoal.local_cluster(2) as cluster:
+        playbook = chain(network, 1, cluster.names)
+        with shoal.deploy(playbook, cluster) as service:
+            for number, _ in enumerate(service.infer_many(feeds for _ in range(requests))):
+                if number % step == 0:
+                    seen.append(resident_mib(os.getpid()))
+    fifth = len(seen) // 5
+    growth = statistics.median(seen[-fifth:]) - statistics.median(seen[fifth : 2 * fifth])
+    yield row(f"gateway: growth over {requests:,} requests", growth, "MiB", "<= 1")
+    yield row("gateway: resident memory", statistics.median(seen[-fifth:]), "MiB")

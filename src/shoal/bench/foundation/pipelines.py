@@ -1,0 +1,65 @@
+"""How close two workers in a pipeline come to what their slowest stage allows."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import shoal
+from shoal.bench.foundation.hops import chain
+from shoal.bench.foundation.parts import balanced
+from shoal.bench.load import rate_of
+from shoal.bench.measure import quiet_collector, samples
+from shoal.bench.networks import LITE0, RESNET50, load
+from shoal.bench.row import Row, row
+
+if TYPE_CHECKING:
+    from shoal.bench.load import Arrays
+    from shoal.model.network import Network
+    from shoal.runtime.service import Service
+
+ROUNDS, QUICK_ROUNDS = 9, 4
+ROUND_S = 4.0
+ALONE = 20
+"""Requests per round that meet no queue, to learn how long each stage takes."""
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Throughput over 1 / slowest stage, for both networks."""
+    for name in (LITE0, RESNET50):
+        network = load(name)
+        if network is not None:
+            yield from _rows(name, network, QUICK_ROUNDS if quick else ROUNDS)
+
+
+def _rows(name: str, network: Network, rounds: int) -> Iterator[Row]:
+    from shoal.model.profiles import profile
+
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    (place,) = balanced(network, profile(network, refresh=True), 2)
+    feeds = network.probe()
+    slowest_ms: list[float] = []
+    rates: list[float] = []
+    with shoal.local_cluster(2, pin=[[core] for core in cores]) as cluster:
+        playbook = chain(network, place, cluster.names)
+        with shoal.deploy(playbook, cluster) as service, quiet_collector():
+            rate_of(service, feeds, ROUND_S / 2)
+            for _ in range(rounds):
+                slowest_ms.append(_slowest_ms(service, feeds))
+                rates.append(rate_of(service, feeds, ROUND_S))
+    shares = [rate * ms / 1e3 for rate, ms in zip(rates, slowest_ms, strict=True)]
+    what = f"two workers, one core each, {name}"
+    yield row(f"{what}: rate over 1 / slowest stage", samples(shares), "ratio", ">= 0.90")
+    yield row(f"{what}: rate", samples(rates), "images/s")
+    yield row(f"{what}: slowest stage by itself (baseline)", samples(slowest_ms), "ms")
+
+
+def _slowest_ms(service: Service, feeds: Arrays) -> float:
+    """Median time of the slower stage when nothing else runs."""
+    times: dict[int, list[float]] = {}
+    for _ in range(ALONE):
+        for stage in service.infer(feeds).trace:
+            times.setdefault(stage.stage, []).append(stage.run_ms)
+    return max(statistics.median(stage) for stage in times.values())
