@@ -1,7 +1,7 @@
 """A host's cgroup: CPU quota, memory limit, freezer, and the list of its processes (v1 and v2).
 
 Hosts' cgroups are called ``shoal-lab/LAB/HOST``. The CPU quota has a short period, so that a slow
-device is slow and not stuttering: 5 ms, or as long as a quota of 1 ms (the kernel's least) needs.
+device is slow and not stuttering: 10 ms, or as long as the kernel's least quota of 1 ms needs.
 The kernel notices an exhausted quota at its clock tick (1 to 10 ms), which is the grain of it all.
 """
 
@@ -18,9 +18,11 @@ import msgspec
 from shoal.errors import LabError
 
 TOP = "shoal-lab"
-LEAST_PERIOD_US = 5_000
+LEAST_PERIOD_US = 10_000
 LEAST_QUOTA_US = 1_000
 MOST_PERIOD_US = 1_000_000
+MOST_WEIGHT = {1: "262144", 2: "10000"}
+"""Hosts get their quota first, whatever else runs: all quotas together fit the machine."""
 V1_CONTROLLERS = ("cpu", "cpuacct", "memory", "freezer")
 
 
@@ -82,6 +84,9 @@ class Cgroup:
                 root = self._roots[""]
                 for parent in reversed(self._path.parents):
                     _write(root / parent / "cgroup.subtree_control", "+cpu +memory")
+                _write(root / TOP / "cpu.weight", MOST_WEIGHT[2])
+            else:
+                _write(self._roots["cpu"] / TOP / "cpu.shares", MOST_WEIGHT[1])
         except OSError as error:
             raise LabError(f"cannot make the cgroup {self._path}: {error}") from error
 

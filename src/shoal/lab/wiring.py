@@ -79,9 +79,11 @@ def _script(net: Network, node: str, tc: list[str], relayed: Collection[int]) ->
             continue
         if wire.index in relayed:
             ip.append(f"tuntap add dev {wire.device} mode tun")
-            ip.append(f"link set {wire.device} txqueuelen {TUN_QUEUE_PACKETS} up")
+            ip.append(f"link set {wire.device} txqueuelen {TUN_QUEUE_PACKETS}")
         else:
-            ip.append(f"link set {wire.device} arp off up")
+            ip.append(f"link set {wire.device} arp off")
+        # The kernel would hand over 64 KiB as one packet, which a slow wire's queue cannot hold.
+        ip.append(f"link set {wire.device} gso_max_segs 1 up")
     ip += [
         f"route add {net.addresses[other]}/32 dev {wire.device} src {address}"
         for other, wire in net.routes[node].items()

@@ -1,0 +1,220 @@
+"""Measures a lab by independent means and holds it against what was asked.
+
+Rates by a TCP transfer counted at the receiver, delays by ICMP echo, CPU shares by a fixed piece of
+work timed inside the host and, for comparison, outside of any lab. Nothing here asks the shaper or
+the relay what they did.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from shoal.errors import LabRightsError
+from shoal.lab import command, probe, wiring
+from shoal.lab.cable import Cable, Load
+from shoal.lab.host import Host
+from shoal.lab.lab import Lab
+from shoal.lab.spec import HostSpec, LabSpec, PairSpec
+from shoal.lab.trace import Sample
+
+RATES_MBIT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+DELAYS_MS = (1.0, 5.0, 20.0, 100.0)
+SHARES = (0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
+TOLERANCE = 0.05
+TOLERANCE_MS = 1.0
+PORT = 7461
+TRANSFER_S = 3.0
+PINGS = 20
+PING_GAP_S = 0.02
+PIECE_S = 0.2
+"""CPU seconds of a piece of work on the whole core: as much as inference of a small network."""
+PIECES = 5
+PAUSES_S = 1.0
+PAYLOAD_OF_PACKET = 1448 / 1500
+"""Bytes of payload in a full TCP packet with time stamps, of the bytes that rates count."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured value beside what was asked. ``low`` and ``high`` are the smallest and largest
+    sample; ``within`` is how far it may be off, in ``unit``. ``way`` says what emulates it."""
+
+    what: str
+    way: str
+    asked: float
+    got: float
+    low: float
+    high: float
+    within: float
+    unit: str
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is as near as promised."""
+        return abs(self.got - self.asked) <= self.within
+
+
+def check_machine(quick: bool = False) -> Iterator[Reading]:
+    """A lab of three hosts, measured at rates, delays and shares over the whole range.
+
+    LabRightsError where only loopback is possible: there is nothing to measure.
+    """
+    spec = LabSpec(
+        name="check",
+        hosts={
+            "plain": HostSpec(share=0.01),
+            "middle": HostSpec(share=1.0),
+            "late": HostSpec(share=0.01),
+        },
+        links=(
+            PairSpec(between=("plain", "middle")),
+            PairSpec(between=("middle", "late"), delay_ms=1.0),
+        ),
+    )
+    with Lab(spec) as lab:
+        _refuse_loopback(lab)
+        plain, late = lab.cable("plain", "middle"), lab.cable("middle", "late")
+        for mbit in RATES_MBIT[::3] if quick else RATES_MBIT:
+            plain.change(Load(mbit=mbit))
+            late.change(Load(mbit=mbit))
+            for cable in (plain, late):
+                yield from _rates(lab, cable)
+        for delay_ms in DELAYS_MS[1::2] if quick else DELAYS_MS:
+            late.change(Load(sample=Sample(0.0, 100.0, 100.0, 2 * delay_ms)))
+            yield _delay(lab, late)
+        whole_s, units = calibrate()
+        for share in SHARES[::2] if quick else SHARES:
+            lab.host("middle").slow(share)
+            yield _share(lab.host("middle"), share, whole_s, units)
+
+
+def check_lab(lab: Lab) -> Iterator[Reading]:
+    """Every link and every host of a lab that is up and idle. LabRightsError on loopback."""
+    _refuse_loopback(lab)
+    for cable in lab.cables:
+        yield from _rates(lab, cable)
+        yield _delay(lab, cable)
+    whole_s, units = calibrate()
+    for host in lab.hosts:
+        yield _share(host, min(lab.spec.quota(host.name), 1.0), whole_s, units)
+
+
+def calibrate() -> tuple[float, int]:
+    """Seconds of a piece of work on the whole core of this machine, and its units.
+
+    Outside of any lab, in CPU time, before others, and the least of several: what else runs here
+    must not count.
+    """
+    units = 200_000
+    units = round(units * PIECE_S / min(_probe_here("work", str(units), "5")["cpu_s"]))
+    return min(_probe_here("work", str(units), str(PIECES))["cpu_s"]), units
+
+
+def _rates(lab: Lab, cable: Cable) -> Iterator[Reading]:
+    for shape, (sender, receiver), arrow in zip(
+        cable.shapes, (cable.wire.ends, cable.wire.ends[::-1]), ("->", "<-"), strict=True
+    ):
+        if shape.mbit is None:
+            continue
+        got = _transfer(lab, sender, receiver) / PAYLOAD_OF_PACKET
+        a, b = cable.wire.ends
+        yield Reading(
+            what=f"rate {a} {arrow} {b}",
+            way=cable.way if cable.way == "netem" else "tbf",
+            asked=shape.mbit,
+            got=got,
+            low=got,
+            high=got,
+            within=TOLERANCE * shape.mbit,
+            unit="Mbit/s",
+            note=f"delayed by {cable.way}" if cable.way != "veth" else "",
+        )
+
+
+def _transfer(lab: Lab, sender: str, receiver: str) -> float:
+    """Mbit/s of TCP payload. The probes are not in the hosts' cgroups: a slow host is another
+    matter than a slow link."""
+    sink = subprocess.Popen(
+        [*_inside(lab, receiver), *_program("sink", str(PORT), str(TRANSFER_S))],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with sink:
+        try:
+            if sink.stdout is not None:
+                sink.stdout.readline()
+            address = lab.network.addresses[receiver]
+            words = _program("source", address, str(PORT), str(TRANSFER_S))
+            source = subprocess.Popen(
+                [*_inside(lab, sender), *words], stdout=subprocess.DEVNULL, start_new_session=True
+            )
+            with source:
+                out, _ = sink.communicate(timeout=10 * TRANSFER_S)
+                source.kill()
+        finally:
+            sink.kill()
+    return float(json.loads(out)["mbit"])
+
+
+def _delay(lab: Lab, cable: Cable) -> Reading:
+    a, b = cable.wire.ends
+    words = _program("ping", lab.network.addresses[b], str(PINGS), str(PING_GAP_S))
+    said = json.loads(command.run([*_inside(lab, a), *words]))
+    asked = sum(shape.delay_ms for shape in cable.shapes)
+    times = said["rtt_ms"] or [float("nan")]
+    return Reading(
+        what=f"round trip {a} <-> {b}",
+        way=cable.way,
+        asked=asked,
+        got=statistics.median(times),
+        low=min(times),
+        high=max(times),
+        within=TOLERANCE_MS + TOLERANCE * asked,
+        unit="ms",
+        note=f"{said['lost']} of {PINGS} lost" if said["lost"] else "",
+    )
+
+
+def _share(host: Host, asked: float, whole_s: float, units: int) -> Reading:
+    pieces = PIECES if asked >= 0.1 else 3
+    said = json.loads(host.run(_program("work", str(units), str(pieces)), timeout_s=600))
+    shares = [100 * whole_s / piece_s for piece_s in said["piece_s"]]
+    # All pieces together: the mean of their times, not of their speeds.
+    got = 100 * whole_s * len(shares) / sum(said["piece_s"])
+    paused = json.loads(host.run(_program("pauses", str(PAUSES_S)), timeout_s=600))["pause_ms"]
+    return Reading(
+        what=f"CPU of {host.name} at {100 * asked:g} %",
+        way="cgroup quota",
+        asked=100 * asked,
+        got=got,
+        low=min(shares),
+        high=max(shares),
+        within=TOLERANCE * 100 * asked,
+        unit="% of a core",
+        note=f"longest pause {max(paused, default=0.0):.0f} ms",
+    )
+
+
+def _program(*words: str) -> list[str]:
+    return [sys.executable, "-I", "-S", probe.__file__, *words]
+
+
+def _inside(lab: Lab, node: str) -> list[str]:
+    return wiring.inside(lab.spec.name, node)
+
+
+def _probe_here(*words: str) -> dict[str, list[float]]:
+    made: dict[str, list[float]] = json.loads(command.run(["nice", "-n", "-20", *_program(*words)]))
+    return made
+
+
+def _refuse_loopback(lab: Lab) -> None:
+    if lab.is_loopback:
+        raise LabRightsError(f"there is nothing to measure: {lab.warnings[0]}")

@@ -1,0 +1,140 @@
+"""Measures from inside a host, without the lab's help. A program of its own, stdlib only.
+
+probe.py sink PORT SECONDS          take TCP bytes; prints {"mbit": of payload}
+probe.py source ADDRESS PORT SECONDS
+probe.py ping ADDRESS COUNT GAP_S   ICMP echo; prints {"rtt_ms": [...], "lost": n}
+probe.py work UNITS PIECES          a fixed piece of work; prints {"piece_s": [...]}
+probe.py pauses SECONDS             when it did not run; prints {"pause_ms": [...]}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+
+WARM_UP_S = 1.0
+CONNECT_S = 10.0
+CHUNK_BYTES = 65_536
+ECHO_TIMEOUT_S = 2.0
+LEAST_PAUSE_S = 0.0005
+
+
+def sink(port: int, seconds: float) -> dict[str, float]:
+    """Payload rate at the receiver over ``seconds``, after a warm-up."""
+    with socket.create_server(("", port)) as server:
+        print("listening", flush=True)
+        server.settimeout(CONNECT_S)
+        client, _ = server.accept()
+    with client:
+        client.settimeout(CONNECT_S)
+        began = time.monotonic()
+        while time.monotonic() - began < WARM_UP_S:
+            if not client.recv(CHUNK_BYTES):
+                break
+        count, start, now = 0, time.monotonic(), time.monotonic()
+        while now - start < seconds:
+            data = client.recv(CHUNK_BYTES)
+            now = time.monotonic()
+            count += len(data)
+            if not data:
+                break
+    return {"mbit": count * 8 / (now - start) / 1e6}
+
+
+def source(address: str, port: int, seconds: float) -> dict[str, float]:
+    """Send as fast as the link takes it."""
+    data = bytes(CHUNK_BYTES)
+    with socket.create_connection((address, port), CONNECT_S) as server:
+        until = time.monotonic() + WARM_UP_S + seconds + 1.0
+        with contextlib.suppress(OSError):  # the sink has enough
+            while time.monotonic() < until:
+                server.send(data)
+    return {}
+
+
+def ping(address: str, count: int, gap_s: float) -> dict[str, object]:
+    """Round trips of ICMP echoes, one after the other."""
+    mark = os.getpid() & 0xFFFF
+    times = []
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        for number in range(count):
+            start = time.monotonic()
+            raw.sendto(_echo(mark, number), (address, 0))
+            arrived = _answer(raw, mark, number, start + ECHO_TIMEOUT_S)
+            if arrived is not None:
+                times.append((arrived - start) * 1000)
+            time.sleep(gap_s)
+    return {"rtt_ms": times, "lost": count - len(times)}
+
+
+def _answer(raw: socket.socket, mark: int, number: int, until: float) -> float | None:
+    """When the echo came back; None if it did not in time. Others' packets are passed over."""
+    while (left := until - time.monotonic()) > 0 and select.select([raw], [], [], left)[0]:
+        now = time.monotonic()
+        kind, _, _, its_mark, its_number = struct.unpack("!BBHHH", raw.recv(2048)[20:28])
+        if (kind, its_mark, its_number) == (0, mark, number):
+            return now
+    return None
+
+
+def _echo(mark: int, number: int) -> bytes:
+    body = bytes(56)
+    head = struct.pack("!BBHHH", 8, 0, 0, mark, number)
+    total = sum(struct.unpack(f"!{len(head + body) // 2}H", head + body))
+    total = (total >> 16) + (total & 0xFFFF)
+    check = ~(total + (total >> 16)) & 0xFFFF
+    return struct.pack("!BBHHH", 8, 0, check, mark, number) + body
+
+
+def work(units: int, pieces: int) -> dict[str, list[float]]:
+    """Seconds of each of ``pieces`` equal pieces of integer work, and CPU seconds of each."""
+    times, cpu = [], []
+    for _ in range(pieces):
+        start, cpu_start = time.monotonic(), time.process_time()
+        value = 1
+        for i in range(units):
+            value = (value * 31 + i) & 0xFFFFFFFF
+        times.append(time.monotonic() - start)
+        cpu.append(time.process_time() - cpu_start)
+    return {"piece_s": times, "cpu_s": cpu}
+
+
+def pauses(seconds: float) -> dict[str, list[float]]:
+    """The times in ms when this program, always busy, did not run."""
+    found = []
+    last = time.monotonic()
+    until = last + seconds
+    while last < until:
+        now = time.monotonic()
+        if now - last > LEAST_PAUSE_S:
+            found.append((now - last) * 1000)
+        last = now
+    return {"pause_ms": found}
+
+
+def main(words: list[str]) -> None:
+    """See the module."""
+    match words:
+        case ["sink", port, seconds]:
+            said: object = sink(int(port), float(seconds))
+        case ["source", address, port, seconds]:
+            said = source(address, int(port), float(seconds))
+        case ["ping", address, count, gap_s]:
+            said = ping(address, int(count), float(gap_s))
+        case ["work", units, pieces]:
+            said = work(int(units), int(pieces))
+        case ["pauses", seconds]:
+            said = pauses(float(seconds))
+        case _:
+            sys.exit(__doc__)
+    print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
