@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 NETWORK = "fashion-resnet"
 TICK_S = 0.2
+PATIENCE_S = 10.0
+LAST = 50
+"""Answers that are looked at to see who takes part."""
 
 app = typer.Typer(add_completion=False)
 
@@ -97,12 +101,31 @@ def _serve(
         (f"{victim} is back", worker.restart),
     ]
     chapters: list[Chapter] = []
-    with View(console, service, load, playbook, cluster) as view:
+    with (
+        View(console, service, load, playbook, cluster) as view,
+        ThreadPoolExecutor(1) as stage,
+    ):
         for title, happen in plot:
             begin_s = time.monotonic()
-            happen()
+            happening = stage.submit(happen)
+            while not happening.done():
+                time.sleep(TICK_S / 10)
+                view.show(title)
+            happening.result()
             chapters.append(Chapter(title, begin_s, time.monotonic()))
-            while time.monotonic() < begin_s + seconds / len(plot):
+            end_s = begin_s + seconds / len(plot)
+            while time.monotonic() < end_s or _awaited(load, chapters, victim, end_s):
                 time.sleep(TICK_S)
                 view.show(title)
     return chapters
+
+
+def _awaited(load: Load, chapters: list[Chapter], victim: str, end_s: float) -> bool:
+    """Whether the story has to go on until the worker that came back is in an answer."""
+    if len(chapters) < 3 or time.monotonic() > end_s + PATIENCE_S:
+        return False
+    return not any(
+        victim in record.devices
+        for record in load.records[-LAST:]
+        if record.asked_s >= chapters[-1].happened_s
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shoal.runtime.service import Service
 
 RECENT_S = 1.0
+FRAME_S = 0.2
 FIRST_PORT = 7501
 
 
@@ -54,6 +55,7 @@ class View:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._began_s = time.monotonic()
         self._next_line_s = self._began_s + RECENT_S
+        self._next_live_s = self._began_s
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -73,13 +75,14 @@ class View:
         """Show this moment."""
         now = time.monotonic()
         recent = _since(self._load.records, now - RECENT_S)
-        if self._live is not None:
+        if self._live is not None and now >= self._next_live_s:
+            self._next_live_s = now + FRAME_S
             self._live.update(
                 Group(Text(f"\n{title}", "bold"), self._rates(recent), self._devices(recent)),
                 refresh=True,
             )
-        elif now >= self._next_line_s:
-            self._next_line_s += RECENT_S
+        if self._live is None and now >= self._next_line_s:
+            self._next_line_s = now + RECENT_S
             line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(_rates(recent))
             self._console.print(line + f"  lost {len(self._load.lost)}", soft_wrap=True)
 
@@ -141,6 +144,7 @@ def outcome(
     right = sum(record.best == labels[record.case] for record in records)
     around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
     without = [r.answered_s for r in around if victim not in r.devices]
+    again = [r.answered_s for r in records if victim in r.devices and r.asked_s > back.happened_s]
     pauses = [b.answered_s - a.answered_s for a, b in pairwise(around)]
     return {
         "asked": load.asked,
@@ -159,7 +163,7 @@ def outcome(
         "slowest_after_kill_ms": max(record.latency_ms for record in around),
         "first_answer_without_ms": (min(without) - killed.began_s) * 1e3,
         "longest_pause_ms": max(pauses) * 1e3,
-        "used_again": any(victim in r.devices for r in records if r.asked_s >= back.happened_s),
+        "used_again_ms": (min(again) - back.began_s) * 1e3 if again else None,
     }
 
 
@@ -189,6 +193,12 @@ def outcome_text(found: dict[str, Any]) -> Group:
             f"first answer without {found['killed']} after "
             f"{found['first_answer_without_ms']:.0f} ms, longest pause "
             f"{found['longest_pause_ms']:.0f} ms, {found['retried']} requests done again",
+        ),
+        (
+            "after its return",
+            f"first answer with {found['killed']} after {found['used_again_ms']:.0f} ms"
+            if found["used_again_ms"] is not None
+            else f"{found['killed']} was not used again",
         ),
         (
             "slowest request",

@@ -1,0 +1,71 @@
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shoal.bench.load import Record
+from shoal.cli.entry import run
+from shoal.cli.story import Chapter, _since, outcome
+
+pytestmark = pytest.mark.system
+
+
+def test_the_demo_loses_nothing_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--workers", "3", "--seconds", "6", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["answered"] == found["asked"] > 100
+    assert (found["lost"], found["answered_twice"]) == (0, 0)
+    assert found["different_from_whole_network"] == 0
+    assert found["accuracy"] > 0.9
+    assert all(rate > 0 for rate in found["images_per_s"].values())
+    assert found["killed"] in ("worker-1", "worker-2", "worker-3")
+    assert found["used_again_ms"] > 0
+
+
+def test_without_a_terminal_it_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--workers", "2", "--seconds", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "images/s" in out
+    assert "killed (SIGKILL)" in out
+    assert "No request was lost" in out
+    assert "shoal worker --cluster cluster.yaml --name worker-1" in out
+    assert "\x1b" not in out
+
+
+def test_one_worker_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--workers", "1"]) == 2
+    assert "--workers" in capsys.readouterr().err
+
+
+def record(asked_s: float, answered_s: float, *devices: str, attempts: int = 1) -> Record:
+    return Record(0, asked_s, answered_s, "p", devices, attempts, 0, False)
+
+
+def test_the_numbers_of_the_outcome() -> None:
+    """Killed at 10 s; a pause of half a second; back at 20 s."""
+
+    records = [
+        record(1.0, 1.1, "a", "b"),
+        record(9.9, 10.1, "a", "b"),
+        record(9.95, 10.6, "a", attempts=2),
+        record(12.0, 12.2, "a"),
+        record(21.0, 21.1, "a", "b"),
+    ]
+    load: Any = SimpleNamespace(asked=5, lost=[], twice=0, records=records)
+    chapters = [Chapter("", 0, 0), Chapter("", 10, 10), Chapter("", 20, 20.5)]
+    found = outcome(load, chapters, [0], "b")
+    assert found["first_answer_without_ms"] == pytest.approx(600)
+    assert found["slowest_after_kill_ms"] == pytest.approx(650)
+    assert found["usual_slowest_ms"] == pytest.approx(100)
+    assert found["longest_pause_ms"] == pytest.approx(1600)
+    assert found["used_again_ms"] == pytest.approx(1100)
+    assert (found["retried"], found["accuracy"]) == (1, 1.0)
+    assert found["images_per_s"]["without"] == pytest.approx(0.3)
+
+
+def test_the_last_second_is_the_tail() -> None:
+    records = [record(0, float(k)) for k in range(10)]
+    assert [r.answered_s for r in _since(records, 7.0)] == [7.0, 8.0, 9.0]
+    assert _since(records, 99.0) == []
+    assert len(_since(records, -1.0)) == 10
