@@ -12,20 +12,20 @@ from shoal.zoo.imagenet import preprocess
 Image = pytest.importorskip("PIL.Image", reason="photos need Pillow (extra images)")
 
 
-def test_pixels_are_shifted_and_scaled_per_channel() -> None:
+def test_pixels_are_bytes_per_channel() -> None:
     got = preprocess(Image.new("RGB", (300, 400), (0, 127, 255)))
     assert got.shape == (1, 3, 224, 224)
-    assert got.dtype == np.float32
-    for channel, value in enumerate((-127 / 128, 0, 1)):
-        np.testing.assert_allclose(got[0, channel], value)
+    assert got.dtype == np.uint8
+    for channel, value in enumerate((0, 127, 255)):
+        np.testing.assert_array_equal(got[0, channel], value)
 
 
 def test_the_centre_is_kept_and_the_edges_are_cut() -> None:
     pixels = np.full((256, 512, 3), 255, np.uint8)
     pixels[16:240, 144:368] = 127  # the central square of 224/256 of the short side
-    np.testing.assert_array_equal(preprocess(Image.fromarray(pixels)), 0)
+    np.testing.assert_array_equal(preprocess(Image.fromarray(pixels)), 127)
     pixels[16, 144] = 255
-    assert preprocess(Image.fromarray(pixels))[0, 0, 0, 0] == 1
+    assert preprocess(Image.fromarray(pixels))[0, 0, 0, 0] == 255
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
@@ -39,7 +39,7 @@ def test_the_smallest_image_is_enough() -> None:
 
 def test_files_are_read_and_bad_ones_refused(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (127, 127, 127)).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(preprocess(tmp_path / "a.png"), 0)
+    np.testing.assert_array_equal(preprocess(tmp_path / "a.png"), 127)
     for name, content in (("b.png", b"no image"), ("c.png", b"\x89PNG\r\n\x1a\n"), ("d", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)

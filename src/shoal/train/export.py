@@ -102,6 +102,7 @@ def _largest_difference(
     largest = 0.0
     for batch in CHECKED_BATCHES:
         x = torch.rand((batch, *example.shape[1:]), generator=chance) * example.abs().max()
+        x = x.to(example.dtype)
         with torch.inference_mode():
             expected = module(x).numpy()
         try:

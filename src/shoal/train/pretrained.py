@@ -48,7 +48,7 @@ def build_efficientnet_lite0(folder: Path) -> None:
 
     Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits.
     """
-    module = efficientnet_lite0()
+    module = FromPixels(efficientnet_lite0(), imagenet.MEAN, imagenet.SCALE).eval()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / entries.CARD).unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def build_efficientnet_lite0(folder: Path) -> None:
     shape = (3, imagenet.SIDE, imagenet.SIDE)
     exported = export(
         module,
-        torch.ones((1, *shape)),
+        torch.full((1, *shape), 128, dtype=torch.uint8),
         folder / entries.MODEL,
         input_name=INPUT,
         output_name=OUTPUT,
@@ -86,6 +86,19 @@ def build_efficientnet_lite0(folder: Path) -> None:
         "files": {entries.MODEL: describe_file(folder / entries.MODEL)},
     }
     write_card(folder / entries.CARD, card)
+
+
+class FromPixels(nn.Module):  # type: ignore[misc]
+    """A network that takes pixels as bytes: ``module`` on ``(pixel - mean) / scale``."""
+
+    def __init__(self, module: nn.Module, mean: float, scale: float) -> None:
+        super().__init__()
+        self.module, self.mean, self.scale = module, mean, scale
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What ``module`` makes of ``pixels``, ``uint8`` of shape (batch, 3, height, width)."""
+        made: torch.Tensor = self.module((pixels.float() - self.mean) / self.scale)
+        return made
 
 
 def efficientnet_lite0() -> nn.Module:
