@@ -159,15 +159,15 @@ class Host(ABC):
         given = {"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
         try:
             if "stdout" in given:
-                return subprocess.Popen(self._inside(argv), **given)
+                return subprocess.Popen(self.inside(argv), **given)
             with self.log.open("ab") as log:
                 given = {"stderr": subprocess.STDOUT, **given}
-                return subprocess.Popen(self._inside(argv), stdout=log, **given)
+                return subprocess.Popen(self.inside(argv), stdout=log, **given)
         except OSError as error:
             raise LabError(f"cannot start {argv[0]} on {self.name}: {error}") from error
 
     @abstractmethod
-    def _inside(self, argv: Sequence[str]) -> list[str]:
+    def inside(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs ``argv`` on this host."""
 
     @abstractmethod

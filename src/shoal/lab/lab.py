@@ -11,7 +11,6 @@ If this process is killed before it can, the next lab that comes up on the machi
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,16 +18,16 @@ from types import TracebackType
 
 import msgspec
 
-from shoal.errors import LabCapacityError, LabError, LabRightsError, LabStateError
+from shoal.errors import LabError, LabRightsError, LabStateError
 from shoal.lab import command, state, wiring
+from shoal.lab.assembly import loopback_host, namespace_host
 from shoal.lab.cable import Cable, Load, needs_delay, shapes
-from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
-from shoal.lab.faults import ClockJump, Fault, Lossy
+from shoal.lab.capacity import check_capacity, warnings
+from shoal.lab.cgroup import Hierarchy, hierarchy
+from shoal.lab.faults import Fault, Lossy
 from shoal.lab.file import load_lab
 from shoal.lab.host import Host
-from shoal.lab.loopback_host import LoopbackHost
 from shoal.lab.machine import Machine, look
-from shoal.lab.namespace_host import NamespaceHost
 from shoal.lab.network import Network, Wire, check_place, network
 from shoal.lab.player import Happening, Player, traces_of
 from shoal.lab.relaying import Relay
@@ -96,7 +95,7 @@ class Lab:
         began = time.monotonic()
         machine = look()
         loopback = self._wants_loopback or not machine.can_emulate
-        self.warnings = _warnings(self.spec, machine, loopback, self._wants_loopback)
+        self.warnings = warnings(self.spec, machine, loopback, self._wants_loopback)
         for warning in self.warnings:
             log.warning("%s", warning)
         if not loopback:
@@ -109,6 +108,7 @@ class Lab:
             started=started,
             keeper=self._keeper,
             folder=str(self._folder.absolute()),
+            faketime=machine.faketime,
         )
         folder = state.claim(self._state)
         try:
@@ -202,32 +202,18 @@ class Lab:
         return made
 
     def _make_processes(self, folder: Path) -> None:
-        addresses = loopback_addresses(self.spec)
-        for name, spec in self.spec.hosts.items():
-            host = LoopbackHost(
-                name, spec, addresses[name], *self._places(folder, name), self._shared(addresses)
-            )
-            host.make()
+        for name in self.spec.hosts:
+            host = loopback_host(self.spec, name, folder, self._logs)
             self._hosts[name] = host
+            host.make()
 
     def _make_namespaces(self, folder: Path, machine: Machine) -> None:
         where = hierarchy()
         if not isinstance(where, Hierarchy):
             raise LabRightsError(f"the lab needs {where}")
         net = self.network
-        jumping = {fault.host for fault in self.spec.faults if isinstance(fault, ClockJump)}
-        for name, spec in self.spec.hosts.items():
-            host = NamespaceHost(
-                name,
-                spec,
-                net.addresses[name],
-                *self._places(folder, name),
-                self._shared(net.addresses),
-                quota=self.spec.quota(name),
-                cgroup=Cgroup(where, self.spec.name, name),
-                prefix=wiring.inside(self.spec.name, name),
-                faketime=machine.faketime if name in jumping else None,
-            )
+        for name in self.spec.hosts:
+            host = namespace_host(self.spec, name, where, folder, self._logs, machine.faketime)
             self._hosts[name] = host
             host.make()
         ways = {wire.index: _way(wire, self.spec, net, machine) for wire in net.wires}
@@ -262,18 +248,6 @@ class Lab:
     def _tc(self, node: str, line: str) -> None:
         command.run([*wiring.inside(self.spec.name, node), "tc", *line.split()])
 
-    def _places(self, folder: Path, host: str) -> tuple[Path, Path]:
-        """Disk and log of a host."""
-        own = folder / host
-        return own / "disk", (self._logs or own) / f"{host}.log"
-
-    def _shared(self, addresses: dict[str, str]) -> dict[str, str]:
-        """What processes of every host find in their environment."""
-        made = {"SHOAL_LAB": self.spec.name}
-        for name in self.spec.hosts:
-            made[f"SHOAL_ADDR_{name.upper().replace('-', '_')}"] = addresses[name]
-        return made
-
     def _save(self, **change: object) -> None:
         if self._state is None:
             raise LabStateError(f"lab {self.spec.name} is not up")
@@ -299,31 +273,6 @@ class Lab:
         return LabError(f"there is no {what} {name!r}; there are {', '.join(known)}")
 
 
-def check_capacity(spec: LabSpec, cores: int) -> None:
-    """LabCapacityError if this machine's ``cores`` cannot give every host its share at once,
-    together with the labs that are up already."""
-    asked = {name: spec.quota(name) for name in spec.hosts}
-    others = {
-        other.name: sum(other.spec.quota(name) for name in other.spec.hosts)
-        for other in state.labs()
-        if other.alive and not other.loopback and other.name != spec.name
-    }
-    total = sum(asked.values()) + sum(others.values())
-    if total > cores + 1e-9:
-        words = [f"{name} {share:.2f}" for name, share in {**asked, **others}.items()]
-        raise LabCapacityError(
-            f"the hosts need {total:.2f} cores ({', '.join(words)}) and this machine has {cores}: "
-            "its numbers would be wrong; take smaller shares or fewer hosts"
-        )
-
-
-def loopback_addresses(spec: LabSpec) -> dict[str, str]:
-    """Addresses for hosts that are only processes. All of 127/8 is this machine on Linux."""
-    if sys.platform != "linux":
-        return dict.fromkeys(spec.hosts, "127.0.0.1")
-    return {name: f"127.77.0.{i}" for i, name in enumerate(spec.hosts, 1)}
-
-
 def _way(wire: Wire, spec: LabSpec, net: Network, machine: Machine) -> str:
     """What makes a wire here; LabRightsError if it has to delay and nothing can."""
     lossy = any(net.wire(*fault.link) == wire for fault in spec.faults if isinstance(fault, Lossy))
@@ -347,33 +296,3 @@ def _tc_lines(net: Network, ways: dict[int, str]) -> dict[str, list[str]]:
             line = tc_line(wire.device, shape, ways[wire.index] == "netem")
             lines.setdefault(node, []).append(line)
     return lines
-
-
-def _warnings(spec: LabSpec, machine: Machine, loopback: bool, wanted: bool) -> tuple[str, ...]:
-    """What the user has to know about this lab on this machine."""
-    if loopback:
-        why = "" if wanted else f" (missing: {'; '.join(machine.lacks)})"
-        return (
-            f"lab {spec.name} runs on loopback{why}: CPU shares, memory and disk limits, rates, "
-            "delays, losses and faults of links are not emulated, so its times say nothing about "
-            "real devices",
-        )
-    made = []
-    total = sum(spec.quota(name) for name in spec.hosts)
-    if total > 0.9 * machine.cores:
-        made.append(
-            f"the hosts take {total:.2f} of {machine.cores} cores: what else runs here (this "
-            "program too) slows them down when all are busy"
-        )
-    several = [name for name, host in spec.hosts.items() if host.cores > 1]
-    if several:
-        made.append(
-            f"{', '.join(several)}: with several cores the quota is that of all of them together, "
-            "so one thread alone may run faster than one core of the device"
-        )
-    jumping = {fault.host for fault in spec.faults if isinstance(fault, ClockJump)}
-    if jumping and machine.faketime is None:
-        made.append(
-            "clocks cannot jump: libfaketime is missing (Debian, Ubuntu: apt install faketime)"
-        )
-    return tuple(made)

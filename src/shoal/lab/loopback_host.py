@@ -20,7 +20,7 @@ class LoopbackHost(Host):
         """Create its folder."""
         self.folder.mkdir(parents=True)
 
-    def _inside(self, argv: Sequence[str]) -> list[str]:
+    def inside(self, argv: Sequence[str]) -> list[str]:
         return list(argv)
 
     def _end(self) -> None:

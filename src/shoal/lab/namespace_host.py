@@ -73,7 +73,7 @@ class NamespaceHost(Host):
             }
         return made
 
-    def _inside(self, argv: Sequence[str]) -> list[str]:
+    def inside(self, argv: Sequence[str]) -> list[str]:
         # The shell joins last, so that a slow host does not pay for being entered.
         joins = "".join(f"echo $$ > {file} && " for file in self._cgroup.join_files)
         return [*self._prefix, "sh", "-c", f'{joins}exec "$@"', "sh", *argv]

@@ -46,6 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     keeper: bool
     folder: str
+    faketime: str | None = None
     relay_pid: int | None = None
     ways: dict[str, str] = {}
     ready: bool = False

@@ -1,0 +1,140 @@
+"""Keeps a lab up after ``shoal lab up`` has returned: owns it, plays its faults, takes it down.
+
+Started as ``python -m shoal.lab.keeper`` with :class:`Order` as JSON on stdin. Says one line of
+JSON on stdout when the lab is up or why it is not, and then lives until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from shoal import errors
+from shoal.errors import LabError, LabStateError, ShoalError
+from shoal.lab import state
+from shoal.lab.lab import Lab
+from shoal.lab.spec import LabSpec
+
+UP_TIMEOUT_S = 60.0
+DOWN_TIMEOUT_S = 30.0
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which lab to keep, and where its traces lie."""
+
+    spec: LabSpec
+    folder: str
+    loopback: bool = False
+    logs: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How it went: seconds until it was up and warnings, or the class and message of an error."""
+
+    up_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    message: str = ""
+
+
+def up(order: Order) -> Report:
+    """Bring a lab up in a process of its own that outlives this one.
+
+    Raises what went wrong there.
+    """
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "shoal.lab.keeper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if keeper.stdin is None or keeper.stdout is None:
+        raise LabError("the keeper of the lab has no pipes")
+    try:
+        keeper.stdin.write(msgspec.json.encode(order))
+        keeper.stdin.close()
+        line = keeper.stdout.readline()
+    except BaseException:
+        keeper.terminate()  # it takes down what it has made
+        keeper.wait()
+        raise
+    finally:
+        keeper.stdout.close()
+    if not line:
+        raise LabError(f"the keeper of the lab ended with {keeper.wait()} and said nothing")
+    report = msgspec.json.decode(line, type=Report)
+    if report.error:
+        keeper.wait()
+        raise getattr(errors, report.error, ShoalError)(report.message)
+    keeper.returncode = 0  # it stays: nobody has to wait for it
+    return report
+
+
+def down(name: str) -> None:
+    """Take a lab down that ``shoal lab up`` brought up, or whose owner is gone.
+
+    LabStateError if there is none, or if it belongs to a program that still runs.
+    """
+    found = state.read(name)
+    if not found.alive:
+        state.release(found)
+        return
+    if not found.keeper:
+        raise LabStateError(
+            f"lab {name} belongs to process {found.owner}, which still runs; end that one"
+        )
+    os.kill(found.owner, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_TIMEOUT_S
+    while found.alive:
+        if time.monotonic() > deadline:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(found.owner).kill()
+            break
+        time.sleep(0.01)
+    if state.lab_folder(name).exists():  # it was killed before it had cleaned up
+        state.release(found)
+
+
+def main() -> None:
+    """See the module."""
+    signals = {signal.SIGTERM, signal.SIGINT}
+    # Blocked until the lab is up or has failed: half a lab is never left.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    lab = Lab(
+        order.spec,
+        loopback=order.loopback,
+        logs=Path(order.logs) if order.logs else None,
+        folder=Path(order.folder),
+        keeper=True,
+    )
+    try:
+        lab.up()
+    except ShoalError as error:
+        _say(Report(error=type(error).__name__, message=str(error)))
+        return
+    try:
+        lab.play()
+        _say(Report(up_s=lab.up_s, warnings=lab.warnings))
+        signal.sigwait(signals)
+    finally:
+        lab.down()
+
+
+def _say(report: Report) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.flush()
+    with Path(os.devnull).open("wb") as nowhere:  # whoever started us has heard enough
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()
