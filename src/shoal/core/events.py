@@ -22,7 +22,8 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Appeared(msgspec.Struct, frozen=True):
-    """The mesh sees a node: a new one, or a new incarnation under an old name."""
+    """The mesh sees a node: a new one, a new incarnation under an old name, or one that had
+    vanished. A node sees itself appear first of all."""
 
     name: str
     incarnation: str
@@ -35,10 +36,28 @@ class Vanished(msgspec.Struct, frozen=True):
     incarnation: str
 
 
+class Unsent(msgspec.Struct, frozen=True):
+    """The link did not take a message: ``to`` is not visible, or (``full``) has not taken what was
+    sent before."""
+
+    to: str
+    message: CoreMessage
+    full: bool = False
+
+
+class LinkMeasured(msgspec.Struct, frozen=True):
+    """What the link to a peer carries now, as measured; policies see it."""
+
+    peer: str
+    bytes_per_s: float
+    rtt_ms: float
+
+
 class JobKey(msgspec.Struct, frozen=True):
     """One stage of one attempt at one request, on one worker."""
 
     gateway: str
+    incarnation: str
     number: int
     attempt: int
     stage: int
@@ -81,7 +100,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A client asks: ``body`` are the network's inputs. ``number`` counts up from 0."""
+    """A client asks: ``body`` are the network's inputs. Each ``number`` is higher than the last."""
 
     number: int
     body: Body
@@ -102,5 +121,6 @@ class Tick(msgspec.Struct, frozen=True):
     """The time asked for with ``Wake`` has come."""
 
 
-WorkerEvent: TypeAlias = Arrived | Appeared | Vanished | Ran | RunFailed | Loaded | Drain | Tick
-GatewayEvent: TypeAlias = Arrived | Appeared | Vanished | Submitted | Cancelled | Tick
+PeerEvent: TypeAlias = Arrived | Appeared | Vanished | Unsent | LinkMeasured
+WorkerEvent: TypeAlias = PeerEvent | Ran | RunFailed | Loaded | Drain | Tick
+GatewayEvent: TypeAlias = PeerEvent | Submitted | Cancelled | Tick

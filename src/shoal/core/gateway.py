@@ -4,16 +4,19 @@ A request is admitted or refused at once; a policy picks its plan; its input is 
 over. Whatever is heard to go wrong (a device that is lost, a refusal, a time-out) leads to one
 decision: go on from a tensor that a worker kept, start again on what is alive, or wait for a
 device until the deadline. Work may be done twice; an answer is given once.
+
+This file says what happens when. ``books`` has the playbooks and gets them installed, ``chooser``
+asks the policies, ``flights`` begins attempts, ``recovery`` says what a loss means for one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
-
-import msgspec
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 
 from shoal.core.actions import Deliver, GatewayAction, Given, Reject, Send, Wake
+from shoal.core.books import Books
+from shoal.core.chooser import Chooser
 from shoal.core.devices import Devices
 from shoal.core.events import (
     Appeared,
@@ -21,34 +24,38 @@ from shoal.core.events import (
     Body,
     Cancelled,
     GatewayEvent,
+    LinkMeasured,
     Submitted,
     Tick,
+    Unsent,
     Vanished,
 )
+from shoal.core.flights import Flights
 from shoal.core.membership import Membership
 from shoal.core.messages import (
     Answer,
     DeviceInfo,
     Forget,
     Hello,
-    Install,
     Installed,
     Message,
     Moved,
     Refused,
     Resume,
     Task,
-    Uninstall,
     Why,
 )
-from shoal.core.policy import Choice, View, find_policy
-from shoal.core.request import Request, RoundTrip
+from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.queue import Queue
+from shoal.core.recovery import PROMPT_REFUSALS, blame, doubted, pause_s, source_before, stuck_at
+from shoal.core.request import Request, Try
+from shoal.core.routes import runs
+from shoal.core.settling import Settling
 from shoal.core.timers import Timers
-from shoal.plan.plan import Plan, Playbook, Spread
+from shoal.plan.plan import Playbook, Spread
 
-MAX_ATTEMPTS = 24
-MAX_FAILED_RUNS = 3
-_RETRY_S = 0.02
+MAX_FAILED_ATTEMPTS = 3
+_EXTENSIONS = 2
 
 
 class GatewayCore:
@@ -56,7 +63,8 @@ class GatewayCore:
 
     ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
     usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
-    second attempt when none was answered after that time (None: off).
+    second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
+    least time after which an attempt is doubted although its devices seem alive.
     """
 
     def __init__(
@@ -67,73 +75,60 @@ class GatewayCore:
         window_per_device: int = 3,
         hedge_s: float | None = None,
         timeout_floor_s: float = 0.5,
+        policies: Callable[[str], Policy] = find_policy,
     ) -> None:
         self.name = name
         self.members = Membership()
         self.devices = Devices()
-        self.requests: dict[int, Request] = {}
-        self.books: list[Playbook] = []
+        self.books = Books(self.members, self.devices, policies)
+        self.requests: OrderedDict[int, Request] = OrderedDict()
+        self._chooser = Chooser(self.books, self.devices)
+        self._settling = Settling()
+        self._flights = Flights(
+            name,
+            self.members,
+            self.devices,
+            self.books,
+            self._chooser,
+            self._settling,
+            hedge_s,
+            timeout_floor_s,
+        )
+        self._queue = Queue()
+        self._deadlines: Timers[int] = Timers()
         self._max_pending = max_pending
         self._window_per_device = window_per_device
-        self._hedge_s = hedge_s
-        self._waiting: deque[int] = deque()
-        self._in_flight = 0
-        self._settled = 0
-        self._memory: dict[str, Any] = {}
-        self._servable: dict[str, Playbook] = {}
-        self._round_trip = RoundTrip(timeout_floor_s, 30.0)
-        self._deadlines: Timers[int] = Timers()
-        self._timeouts: Timers[int] = Timers()
-        self._backoffs: Timers[int] = Timers()
+        self._last_number = -1
         self._wake: float | None = None
+
+    # -- what a driver calls
 
     def handle(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
         """Take an event at time ``now`` (seconds, any origin); what shall be done."""
         actions = self._react(event, now)
-        actions += self._dispatch(now)
+        if self._queue:
+            self._dispatch(actions, now)
         return actions + self._next_wake()
 
     def adopt(self, playbook: Playbook, now: float) -> list[GatewayAction]:
-        """Use a playbook for new requests from when it can serve them; older ones stay until
-        nothing needs them."""
-        if any(book.id == playbook.id for book in self.books):
-            return []
-        self.books.append(playbook)
-        actions: list[GatewayAction] = [
-            Send(device, Install(playbook))
-            for device in sorted(playbook.devices)
-            if self.members.alive(device)
-        ]
-        return actions + self._dispatch(now) + self._next_wake()
-
-    def unready(self, playbook: Playbook) -> dict[str, str]:
-        """Devices of a playbook that have not said yet that it is installed, and why."""
-        missing = {}
-        for name in sorted(playbook.devices):
-            if playbook.id in self.devices[name].ready:
-                continue
-            alive = self.members.alive(name)
-            missing[name] = "has not loaded its parts yet" if alive else "is not there"
-        return missing
-
-    def servable(self, playbook: Playbook) -> bool:
-        """Whether some plan of ``playbook`` has all its parts ready on devices that are there."""
-        ready = {
-            name: self.devices[name].ready.get(playbook.id, frozenset())
-            if self._usable(name)
-            else frozenset()
-            for name in playbook.devices
-        }
-        return bool(restrict(playbook, ready).plans)
+        """Use a playbook for new requests from when it is installed; older ones stay until nothing
+        needs them. PlanError when it is for another network than those in use."""
+        actions: list[GatewayAction] = [*self.books.adopt(playbook, now)]
+        self._dispatch(actions, now)
+        return actions + self._next_wake()
 
     def release(self) -> list[GatewayAction]:
         """Tell all devices that this gateway leaves."""
-        return [
-            Send(name, Uninstall(book.id))
-            for book in self.books
-            for name in sorted(book.devices)
-            if self.members.alive(name)
-        ]
+        return [*self.books.release()]
+
+    def unready(self, playbook: Playbook) -> dict[str, str]:
+        """Devices of a playbook that have not said yet that it is installed, and why."""
+        return self.books.unready(playbook)
+
+    def servable(self, playbook: Playbook, now: float = 0.0) -> bool:
+        """Whether a request could be served by ``playbook`` with what is there and ready."""
+        book = self.books.get(playbook.id)
+        return book is not None and self._chooser.servable(book, now)
 
     def _react(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
         match event:
@@ -144,488 +139,409 @@ class GatewayCore:
             case Appeared(name, incarnation):
                 return self._appeared(name, incarnation, now)
             case Vanished(name, incarnation):
-                lost = self.members.vanished(name, incarnation, now)
-                return self._lost(name, now) if lost else []
+                if not self.members.vanished(name, incarnation, now):
+                    return []
+                self.books.vanished(name)
+                return self._lost(name, now)
+            case Unsent(to, message):
+                return self._unsent(to, message, now)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms):
+                self._chooser.links[peer] = LinkView(bytes_per_s, rtt_ms)
+                return []
             case Cancelled(number):
                 request = self.requests.get(number)
-                return self._end(request, answered=False) if request else []
+                return self._end(request, now, answered=False) if request else []
             case Tick():
                 return self._tick(now)
-
-    # -- admission and choice
-
-    def _submit(self, number: int, body: Body, budget_ms: float, now: float) -> list[GatewayAction]:
-        if len(self.requests) >= self._max_pending:
-            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
-            return [Reject(number, "overloaded", text)]
-        request = Request(number, body, now, now + budget_ms / 1e3)
-        self.requests[number] = request
-        self._deadlines.set(number, request.deadline)
-        self._waiting.append(number)
-        return []
-
-    def _dispatch(self, now: float) -> list[GatewayAction]:
-        """Start as many of the waiting requests as the window allows."""
-        actions: list[GatewayAction] = []
-        later: list[int] = []
-        window = self._window() if self._waiting else 0
-        while self._waiting and self._in_flight < window:
-            number = self._waiting.popleft()
-            request = self.requests.get(number)
-            if request is None:
-                continue
-            if request.not_before > now:
-                later.append(number)
-                continue
-            picked = self._choose(request, now)
-            if picked is None:
-                later.append(number)
-                break
-            actions += self._start(request, *picked, now)
-        self._waiting.extendleft(reversed(later))
-        return actions
-
-    def _window(self) -> int:
-        usable = {
-            name
-            for book in self.books
-            for name in book.devices
-            if self._usable(name) and self.devices[name].ready.get(book.id)
-        }
-        return max(4, self._window_per_device * len(usable))
-
-    def _usable(self, name: str) -> bool:
-        return self.members.alive(name) and not self.devices[name].draining
-
-    def _choose(
-        self, request: Request, now: float, at: tuple[str, ...] = ()
-    ) -> tuple[Playbook, Choice] | None:
-        """Ask the policies, newest playbook first, those that are installed everywhere before
-        the others. Devices that the request shall avoid are used when there are no others."""
-        picked = self._choose_without(request.avoid, now, at)
-        if picked is None and request.avoid:
-            picked = self._choose_without(set(), now, at)
-        return picked
-
-    def _choose_without(
-        self, avoid: set[str], now: float, at: tuple[str, ...] = ()
-    ) -> tuple[Playbook, Choice] | None:
-        books = list(reversed(self.books))
-        if len(books) > 1:
-            books.sort(key=lambda book: bool(self.unready(book)))
-        for book in books:
-            names = at or tuple(spec.name for spec in book.inputs)
-            choice, self._memory[book.id] = find_policy(book.policy.name).choose(
-                self._restricted(book),
-                self._view(book, avoid, now),
-                names,
-                self._memory.get(book.id),
-            )
-            if choice is not None:
-                return book, choice
-        return None
-
-    def _view(self, book: Playbook, avoid: set[str], now: float) -> View:
-        usable = {name: self._usable(name) and name not in avoid for name in book.devices}
-        return View(now, self.devices.view(usable), waiting=len(self._waiting))
-
-    def _restricted(self, book: Playbook) -> Playbook:
-        """The playbook without what no device has loaded."""
-        known = self._servable.get(book.id)
-        if known is None:
-            ready = {n: self.devices[n].ready.get(book.id, frozenset()) for n in book.devices}
-            known = self._servable[book.id] = restrict(book, ready)
-        return known
-
-    def _start(
-        self, request: Request, book: Playbook, choice: Choice, now: float
-    ) -> list[GatewayAction]:
-        """Begin an attempt from the input."""
-        self._begin(request, book, choice, now)
-        plan, index = book.plan(choice.plan), choice.start
-        targets: tuple[str, ...]
-        if choice.route:
-            targets = choice.route[index]
-        elif plan.stages[index].spread is Spread.ALL:
-            targets = tuple(t for t in plan.stages[index].parts if self._usable(t))
-        else:
-            view = self._view(book, request.avoid, now)
-            first = find_policy(book.policy.name).forward(book, plan, index, view)
-            targets = (first,) if first is not None else ()
-        request.holder = targets[0] if targets else ""
-        request.touched.update(targets)
-        task = Task(
-            gateway=self.name,
-            number=request.number,
-            attempt=request.attempt,
-            playbook=book.id,
-            plan=plan.name,
-            stage=index,
-            giver=self.name,
-            route=choice.route,
-            budget_ms=(request.deadline - now) * 1e3,
-            settled=self._settled,
-        )
-        return [Send(target, task, request.body) for target in targets]
-
-    def _begin(self, request: Request, book: Playbook, choice: Choice, now: float) -> None:
-        self._leave(request)
-        plan = book.plan(choice.plan)
-        request.attempt += 1
-        request.playbook, request.plan = book.id, plan
-        request.route, request.start, request.sent = choice.route, choice.start, now
-        request.slices.clear()
-        request.absent.clear()
-        request.traces.clear()
-        request.touched.update(name for names in choice.route for name in names)
-        self._in_flight += 1
-        self.devices.give(plan, choice.route, 1)
-        self._timeouts.set(request.number, now + self._patience(request, plan))
-
-    def _patience(self, request: Request, plan: Plan) -> float:
-        if self._hedge_s is not None and request.attempt == 1:
-            return self._hedge_s
-        base = self._round_trip.timeout(plan.forecast.latency_ms / 1e3)
-        return float(base * 2 ** min(6, request.attempt - 1 + request.extensions))
-
-    def _leave(self, request: Request) -> None:
-        """The attempt under way no longer counts."""
-        if request.plan is not None:
-            self.devices.give(request.plan, request.route, -1)
-            self._in_flight -= 1
-            request.plan = None
-            self._timeouts.clear(request.number)
-
-    # -- messages
 
     def _arrived(
         self, sender: str, message: Message, body: Body, now: float
     ) -> list[GatewayAction]:
         match message:
-            case Answer():
-                return self._answer(message, body, now)
-            case Refused():
-                return self._refused(sender, message, now)
-            case Moved():
-                request = self.requests.get(message.number)
-                if request is not None and request.attempt == message.attempt:
-                    request.holder = message.to
-                    request.touched.add(message.to)
-                    if request.in_flight and not self._usable(message.to):
-                        return self._recover(request, message.to, now)
-                return []
+            case Answer() | Refused() | Moved():
+                return self._heard(sender, message, body, now)
             case Installed():
-                return self._installed(sender, message)
+                self.books.installed(sender, message, now)
+                return [*self.books.retire()]
             case Hello(info):
-                return self._hello(info)
+                return self._hello(info, now)
             case _:
                 return []
 
-    def _answer(self, answer: Answer, body: Body, now: float) -> list[GatewayAction]:
-        self.devices[answer.giver].load = answer.load
-        request = self.requests.get(answer.number)
-        if request is None or answer.gateway != self.name:
-            return []
-        plan = self._plan_of(answer.plan, request)
-        stage = plan.stages[answer.stage] if plan and answer.stage < len(plan.stages) else None
-        if plan is None or stage is None:
-            return []
-        if stage.spread is Spread.ONE or answer.left_early:
-            given = Given({answer.giver: body})
-            return self._deliver(request, plan, given, answer, now)
-        if answer.attempt != request.attempt:
-            return []
-        request.slices.setdefault(answer.giver, body)
-        request.absent.update(answer.absent)
-        request.traces.update(dict.fromkeys(answer.trace))
-        if stage.join is not None and len(request.slices) == 1:
-            self._timeouts.set(request.number, now + stage.join.deadline_ms / 1e3)
-        return self._gathered(request, now)
+    def _tick(self, now: float) -> list[GatewayAction]:
+        self._wake = None
+        actions: list[GatewayAction] = []
+        for number in self._deadlines.due(now):
+            request = self.requests[number]
+            actions += [self._too_late(request), *self._end(request, now, answered=False)]
+        for number in self._flights.doubts.due(now):
+            if number in self.requests:
+                actions += self._doubt(self.requests[number], now)
+        self._queue.due(now)
+        actions += self.books.due(now)
+        settled = self._settling.settled
+        for name in self._settling.due(now, self.members.alive):
+            actions.append(Send(name, self._forget(settled=settled)))
+        for name in self.members.expire(now):
+            self._settling.forget(name)
+            self._chooser.links.pop(name, None)
+            if not any(name in book.devices for book in self.books.all()):
+                self.devices.forget(name)
+        return actions
 
-    def _plan_of(self, name: str, request: Request) -> Plan | None:
-        if request.plan is not None and request.plan.name == name:
-            return request.plan
-        for book in self.books:
-            if book.id == request.playbook or len(self.books) == 1:
-                for plan in book.plans:
-                    if plan.name == name:
-                        return plan
-        return None
+    def _next_wake(self) -> list[GatewayAction]:
+        """Ask for a tick if one is needed before the one that was asked for; one that comes too
+        early does no harm."""
+        wake: float | None = None
+        for at in (
+            self._deadlines.next(),
+            self._flights.doubts.next(),
+            self._queue.next(),
+            self.books.next(),
+            self._settling.next(),
+            self.members.next_expiry(),
+        ):
+            if at is not None and (wake is None or at < wake):
+                wake = at
+        if wake is None or (self._wake is not None and self._wake <= wake):
+            return []
+        self._wake = wake
+        return [Wake(wake)]
 
-    def _gathered(
-        self, request: Request, now: float, without: frozenset[str] = frozenset()
+    # -- requests begin
+
+    def _submit(self, number: int, body: Body, budget_ms: float, now: float) -> list[GatewayAction]:
+        if number <= self._last_number:
+            raise ValueError(f"request {number} came after {self._last_number}; numbers count up")
+        self._last_number = number
+        if len(self.requests) >= self._max_pending:
+            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
+            return [Reject(number, "overloaded", text)]
+        deadline = now + (budget_ms / 1e3 if budget_ms > 0 else 0.0)
+        self.requests[number] = Request(number, body, now, deadline)
+        self._deadlines.set(number, deadline)
+        self._queue.put(number)
+        return []
+
+    def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
+        """Begin as many of the waiting requests as the window allows."""
+        window = max(4, self._window_per_device * self.books.usable_devices())
+        self._chooser.waiting = len(self._queue)
+        while self._flights.count < window:
+            number = self._queue.first()
+            if number is None:
+                return
+            request = self.requests[number]
+            picked = self._chooser.pick(request, now)
+            begun = self._flights.begin(request, picked, now) if picked else None
+            if begun is None:
+                self._queue.stuck(now)
+                return
+            self._queue.drop(number)
+            actions += begun
+
+    # -- what is heard of attempts
+
+    def _heard(
+        self, sender: str, message: Answer | Refused | Moved, body: Body, now: float
     ) -> list[GatewayAction]:
+        """A worker says something about an attempt."""
+        if message.gateway != self.name or message.incarnation != self._flights.incarnation:
+            return []
+        device = self.devices.get(sender)
+        if device is not None and not isinstance(message, Moved):
+            device.load = message.load
+        actions = self._believe(sender, message, now) if isinstance(message, Refused) else []
+        request = self.requests.get(message.number)
+        if request is None:
+            self._settling.note((sender,), min(message.number, self._last_number), now)
+            return actions
+        request.touched.add(sender)
+        if isinstance(message, Answer):
+            return actions + self._answered(request, message, body, now)
+        if request.plan is None or message.attempt != request.attempt:
+            return actions
+        if isinstance(message, Moved):
+            return actions + self._moved(request, message, now)
+        return actions + self._refused(request, sender, message, now)
+
+    def _answered(
+        self, request: Request, answer: Answer, body: Body, now: float
+    ) -> list[GatewayAction]:
+        tried = request.tries.get(answer.attempt)
+        if tried is None or tried.plan.name != answer.plan:
+            return []
+        plan = tried.plan
+        if not 0 <= answer.stage < len(plan.stages):
+            return []
+        stage = plan.stages[answer.stage]
+        if answer.left_early:
+            done = stage.exit is not None
+        else:
+            done = answer.stage == len(plan.stages) - 1 and stage.spread is Spread.ONE
+        if done:
+            given = Given({answer.giver: body})
+            return self._deliver(request, tried, given, answer, now)
+        gather = request.gather if answer.attempt == request.attempt else None
+        if gather is None or request.plan is None or answer.stage != len(plan.stages) - 1:
+            return []
+        first = not gather.bodies
+        gather.give(answer.giver, body, answer.absent, answer.trace)
+        if first and gather.join is not None:
+            self._flights.doubts.set(request.number, now + gather.join.deadline_ms / 1e3)
+        return self._gathered(request, answer, now)
+
+    def _gathered(self, request: Request, last: Answer | None, now: float) -> list[GatewayAction]:
         """Deliver when every slice of the last stage is there that can still come."""
-        plan = request.plan
-        if plan is None or not request.slices:
+        gather, plan = request.gather, request.plan
+        if gather is None or plan is None or not gather.complete:
             return []
-        last = plan.stages[-1]
-        givers = set(request.route[-1] if request.route else last.parts)
-        missing = {g for g in givers - set(request.slices) if g not in without and self._usable(g)}
-        if missing:
-            return []
-        absent = givers - set(request.slices)
-        if last.join is not None and len(request.slices) < last.join.least:
-            request.fault(f"only {len(request.slices)} slices of the answer came")
-            return self._again(request, now)
-        request.absent |= absent
+        absent = gather.missing(plan.stages[-1].parts)
+        if not gather.enough:
+            request.fault(f"only {len(gather.bodies)} slices of the answer came")
+            return self._retry(request, len(plan.stages) - 1, now, shun=absent, refused=True)
         answer = Answer(
             gateway=self.name,
+            incarnation=self._flights.incarnation,
             number=request.number,
             attempt=request.attempt,
             plan=plan.name,
             stage=len(plan.stages) - 1,
             giver="",
-            absent=tuple(request.absent),
-            trace=tuple(request.traces),
+            absent=absent,
+            trace=tuple(gather.traces),
         )
-        return self._deliver(request, plan, Given(dict(request.slices), last.join), answer, now)
+        return self._deliver(request, request.tries[request.attempt], gather.given(), answer, now)
 
     def _deliver(
-        self, request: Request, plan: Plan, given: Given, answer: Answer, now: float
+        self, request: Request, tried: Try, given: Given, answer: Answer, now: float
     ) -> list[GatewayAction]:
-        if request.in_flight and answer.attempt == request.attempt:
-            self._round_trip.observe(now - request.sent)
-        self.devices.observe(plan, answer.trace)
+        self._flights.answered(tried.playbook, tried.plan.name, now - tried.began)
+        self.devices.observe(tried.plan, answer.trace)
         deliver = Deliver(
             number=request.number,
             given=given,
-            plan=plan.name,
+            plan=tried.plan.name,
             attempts=request.attempt,
             left_early=answer.left_early,
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
         )
-        return [deliver, *self._end(request, answered=True)]
+        return [deliver, *self._end(request, now, answered=not answer.absent)]
 
-    def _refused(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
-        self.devices[sender].load = refused.load
-        request = self.requests.get(refused.number)
-        if request is None or refused.attempt != request.attempt or request.plan is None:
+    def _moved(self, request: Request, moved: Moved, now: float) -> list[GatewayAction]:
+        """A hop of a free route decided who comes next."""
+        plan = request.plan
+        if plan is None or not request.reached <= moved.stage < len(plan.stages):
             return []
+        known = [runs(request.route, stage) for stage in range(len(plan.stages))]
+        told = [runs(moved.route, stage) for stage in range(len(plan.stages))]
+        request.route = tuple(old or new for old, new in zip(known, told, strict=True))
+        request.reached = moved.stage
+        for stage in range(moved.stage, len(plan.stages)):
+            if not known[stage] and told[stage]:
+                self.devices.give(request.given, plan, request.route, range(stage, stage + 1))
+                request.touched.update(told[stage])
+                away = [name for name in told[stage] if not self.members.alive(name)]
+                request.out.update(away)
+        return self._reconsider(request, now)
+
+    def _believe(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
+        """What a refusal says of the device, whatever becomes of the request."""
+        if refused.why is Why.DRAINING:
+            self.devices[sender].draining = True
+            self.books.changed()
+        if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
+            request = self.requests.get(refused.number)
+            tried = request.tries.get(refused.attempt) if request else None
+            if tried is not None:
+                return [*self.books.reinstall(sender, tried.playbook, now)]
+        return []
+
+    def _refused(
+        self, request: Request, sender: str, refused: Refused, now: float
+    ) -> list[GatewayAction]:
         text = f"{sender}: {refused.why}" + (f" ({refused.text})" if refused.text else "")
         request.fault(text)
-        actions: list[GatewayAction] = []
-        match refused.why:
-            case Why.OVERLOADED:
-                request.not_before = now + _RETRY_S * 2 ** min(6, request.attempt)
-                self._backoffs.set(request.number, request.not_before)
-            case Why.DRAINING:
-                self.devices[sender].draining = True
-            case Why.UNKNOWN_PLAN | Why.PART_MISSING:
-                actions += self._reinstall(sender, request.playbook)
-            case Why.RUN_FAILED | Why.BAD_BODY:
+        if refused.why in (Why.RUN_FAILED, Why.BAD_BODY):
+            request.avoid[sender] = None
+            if not request.failed:
+                request.failed = True
                 request.failures += 1
-                request.avoid.add(sender)
-                if request.failures >= MAX_FAILED_RUNS:
-                    return [
-                        Reject(request.number, "remote", text),
-                        *self._end(request, answered=False),
-                    ]
-            case Why.NOT_KEPT | Why.PEER_ABSENT | Why.TOO_FEW_SLICES:
-                pass
-        if self._one_of_many(request, refused.stage, sender):
-            return actions
-        return actions + self._again(request, now)
+            if request.failures >= MAX_FAILED_ATTEMPTS:
+                reject = Reject(request.number, "remote", text, refused.why)
+                return [reject, *self._end(request, now, answered=False)]
+        fault = blame(request, sender, refused)
+        request.out.update(fault.out)
+        if refused.why is Why.NOT_KEPT:
+            request.source = None
+        if fault.over:
+            return self._retry(request, refused.stage, now, shun=fault.shun, refused=True)
+        return self._reconsider(request, now, shun=fault.shun, refused=True)
 
-    def _one_of_many(self, request: Request, stage: int, sender: str) -> bool:
-        """Whether the others who run this stage can go on without ``sender``."""
-        plan = request.plan
-        if plan is None or stage >= len(plan.stages) or not request.route:
-            return False
-        return plan.stages[stage].spread is Spread.ALL and len(request.route[stage]) > 1
-
-    def _reinstall(self, device: str, playbook: str) -> list[GatewayAction]:
-        self.devices[device].ready.pop(playbook, None)
-        self._servable.pop(playbook, None)
-        return [Send(device, Install(book)) for book in self.books if book.id == playbook]
+    def _unsent(self, to: str, message: Message, now: float) -> list[GatewayAction]:
+        """The link did not take a message."""
+        if not isinstance(message, Task | Resume):
+            return []
+        refused = Refused(
+            gateway=message.gateway,
+            incarnation=message.incarnation,
+            number=message.number,
+            attempt=message.attempt,
+            stage=message.stage,
+            why=Why.OVERLOADED,
+            text="the link took no message for it",
+        )
+        return self._heard(to, refused, None, now)
 
     # -- recovery
 
-    def _recover(self, request: Request, device: str, now: float) -> list[GatewayAction]:
-        """``device`` is lost to the attempt under way: go on from the tensor before it if its
-        holder is there and some plan can, else begin again."""
-        request.fault(f"{device} was lost")
-        plan, route = request.plan, request.route
-        if plan is None:
-            return []
-        if route:
-            lost = next(
-                i for i, names in enumerate(route) if i >= request.start and device in names
-            )
-            before = lost - 1
-            if before >= request.start and plan.stages[before].spread is Spread.ONE:
-                holder, names = route[before][0], plan.stages[before].outputs
-                picked = self._choose(request, now, names) if self._usable(holder) else None
-                if picked is not None:
-                    return self._resume(request, holder, *picked, now)
-        return self._again(request, now)
-
-    def _resume(
-        self, request: Request, holder: str, book: Playbook, choice: Choice, now: float
-    ) -> list[GatewayAction]:
-        self._begin(request, book, choice, now)
-        resume = Resume(
-            gateway=self.name,
-            number=request.number,
-            attempt=request.attempt,
-            playbook=book.id,
-            plan=choice.plan,
-            stage=choice.start,
-            route=choice.route,
-            budget_ms=(request.deadline - now) * 1e3,
-        )
-        request.holder = holder
-        return [Send(holder, resume)]
-
-    def _again(self, request: Request, now: float) -> list[GatewayAction]:
-        """Begin again from the input: at once when something can serve it, else when it can."""
-        self._leave(request)
-        if request.attempt >= MAX_ATTEMPTS:
-            text = f"gave up after {request.attempt} attempts: {'; '.join(request.faults)}"
-            return [Reject(request.number, "remote", text), *self._end(request, answered=False)]
-        if request.not_before <= now:
-            picked = self._choose(request, now)
-            if picked is not None:
-                return self._start(request, *picked, now)
-        self._waiting.appendleft(request.number)
-        return []
-
-    def _timed_out(self, request: Request, now: float) -> list[GatewayAction]:
-        """No answer in time, though nobody is known to be lost."""
-        plan = request.plan
-        if plan is None:
-            return []
-        if request.slices and plan.stages[-1].spread is Spread.ALL:
-            missing = frozenset(request.route[-1] if request.route else plan.stages[-1].parts)
-            return self._gathered(request, now, without=missing)
-        doubted = {names[0] for names in request.route if len(names) == 1} or {request.holder}
-        picked = self._choose_without(request.avoid | doubted, now)
-        if picked is None and request.extensions % 3 < 2:
-            request.extensions += 1
-            self._timeouts.set(request.number, now + self._patience(request, plan))
-            return []
-        request.extensions += 1
-        request.fault(f"no answer from {', '.join(sorted(doubted))} in time")
-        if picked is not None:
-            return self._start(request, *picked, now)
-        return self._again(request, now)
-
     def _lost(self, name: str, now: float) -> list[GatewayAction]:
+        """A device is gone, silent, or has restarted."""
         actions: list[GatewayAction] = []
         for request in list(self.requests.values()):
-            if request.relies_on(name):
-                actions += self._recover(request, name, now)
-            elif request.slices:
-                actions += self._gathered(request, now)
+            self.devices.take_back(request.given, name)
+            if request.in_flight and (name in request.touched):
+                request.fault(f"{name} was lost")
+                request.out.add(name)
+                actions += self._reconsider(request, now)
         return actions
 
-    def _tick(self, now: float) -> list[GatewayAction]:
-        self._wake = None
-        actions: list[GatewayAction] = []
-        for number in self._deadlines.due(now):
-            request = self.requests.get(number)
-            if request is not None:
-                actions += [self._too_late(request), *self._end(request, answered=False)]
-        for number in self._timeouts.due(now):
-            request = self.requests.get(number)
-            if request is not None:
-                actions += self._timed_out(request, now)
-        self._backoffs.due(now)
-        self.members.expire(now)
-        return actions
+    def _reconsider(
+        self, request: Request, now: float, shun: Collection[str] = (), refused: bool = False
+    ) -> list[GatewayAction]:
+        """Go on with the attempt under way if that is possible without the devices that are out
+        of it, else otherwise."""
+        stage = stuck_at(request)
+        if stage is not None:
+            return self._retry(request, stage, now, shun, refused)
+        if request.gather is not None:
+            request.gather.awaited -= request.out
+            if request.gather.bodies:
+                return self._gathered(request, None, now)
+        return []
+
+    def _retry(
+        self,
+        request: Request,
+        stage: int,
+        now: float,
+        shun: Collection[str] = (),
+        refused: bool = False,
+    ) -> list[GatewayAction]:
+        """The attempt under way came no further than ``stage``: begin another, from the nearest
+        tensors that were kept. At once, but for refusals that come too often or leave no choice:
+        to try again what was just refused would only keep everybody busy."""
+        request.source = source_before(request, stage, lambda n: n not in request.out)
+        self._flights.leave(request)
+        self.devices.take_back_all(request.given)
+        request.refusals += refused
+        picked = self._chooser.pick(request, now, shun)
+        if refused and (picked is None or picked.grudging or request.refusals > PROMPT_REFUSALS):
+            self._queue.pause(request.number, now + pause_s(request.refusals))
+            return []
+        begun = self._flights.begin(request, picked, now) if picked else None
+        if begun is None:
+            self._queue.put_first(request.number)
+            return []
+        return [*begun]
+
+    def _doubt(self, request: Request, now: float) -> list[GatewayAction]:
+        """No answer in time, though nobody is known to be lost.
+
+        Whoever else can do it is asked. If nobody can, more patience is had: when all are merely
+        busy, to ask them again would make it worse. Since a message may have been lost, they are
+        asked again in the end, in another combination where there is one; what a worker did for
+        the attempt before, it does not do again.
+        """
+        if request.plan is None:
+            return []
+        if request.gather is not None and request.gather.bodies:
+            request.gather.awaited.clear()
+            return self._gathered(request, None, now)
+        suspects = doubted(request)
+        picked = self._chooser.pick_without({*suspects, *request.avoid}, request, now)
+        if picked is None and request.extensions % (_EXTENSIONS + 1) < _EXTENSIONS:
+            self._flights.extend(request, now)
+            return []
+        request.fault(f"no answer from {', '.join(suspects)} in time")
+        for k in range(len(suspects)):
+            if picked is None:
+                other = suspects[(k + request.extensions // (_EXTENSIONS + 1)) % len(suspects)]
+                picked = self._chooser.pick_without({other, *request.avoid}, request, now)
+        picked = picked or self._chooser.pick(request, now)
+        begun = self._flights.begin(request, picked, now) if picked else None
+        if begun is None:
+            self._flights.extend(request, now)
+            return []
+        request.extensions += 1
+        return [*begun]
+
+    # -- requests end
 
     def _too_late(self, request: Request) -> Reject:
         waited_ms = (request.deadline - request.admitted) * 1e3
         heard = f" ({'; '.join(request.faults)})" if request.faults else ""
         if request.in_flight:
             return Reject(request.number, "deadline", f"no answer within {waited_ms:.0f} ms{heard}")
-        away = sorted({n for b in self.books for n in b.devices if not self._usable(n)})
-        who = f"; not there: {', '.join(away)}" if away else ""
-        text = f"nothing alive could serve it within {waited_ms:.0f} ms{who}{heard}"
-        return Reject(request.number, "unserved" if away else "deadline", text)
+        lacking = [
+            f"{name} {why}"
+            for book in self.books.all()[-1:]
+            for name, why in self.books.unusable(book).items()
+        ]
+        if lacking or not self.books:
+            who = ", ".join(lacking) if lacking else "no playbook is in use"
+            text = f"nothing alive could serve it within {waited_ms:.0f} ms: {who}{heard}"
+            return Reject(request.number, "unserved", text)
+        text = f"it got no turn within {waited_ms:.0f} ms{heard}"
+        return Reject(request.number, "deadline", text)
 
-    # -- ends
-
-    def _end(self, request: Request, answered: bool) -> list[GatewayAction]:
+    def _end(self, request: Request, now: float, answered: bool) -> list[GatewayAction]:
         """Forget a request; tell those who may still work on it."""
-        busy = request.touched if request.attempt > 1 or not answered else set()
-        self._leave(request)
+        self._flights.leave(request)
+        self.books.follow(request.playbook, "")
+        self.devices.take_back_all(request.given)
         del self.requests[request.number]
         self._deadlines.clear(request.number)
-        self._timeouts.clear(request.number)
-        self._backoffs.clear(request.number)
-        self._settled = next(iter(self.requests), request.number + 1)
-        forget = Forget(self.name, (request.number,))
-        actions: list[GatewayAction] = [
-            Send(name, forget) for name in sorted(busy) if self.members.alive(name)
-        ]
-        return actions + self._retire()
-
-    def _retire(self) -> list[GatewayAction]:
-        """Let go of playbooks that a newer one has replaced."""
+        self._queue.drop(request.number)
+        self._settling.settled = next(iter(self.requests), self._last_number + 1)
+        self._settling.note(request.touched, request.number, now)
         actions: list[GatewayAction] = []
-        while len(self.books) > 1:
-            old, new = self.books[0], self.books[-1]
-            if self.unready(new) or any(r.playbook == old.id for r in self.requests.values()):
-                break
-            self.books.pop(0)
-            self._memory.pop(old.id, None)
-            self._servable.pop(old.id, None)
-            actions += [
-                Send(n, Uninstall(old.id)) for n in sorted(old.devices) if self.members.alive(n)
-            ]
-        return actions
+        if request.attempt > 1 or not answered:
+            forget = self._forget(request.number)
+            alive = sorted(filter(self.members.alive, request.touched))
+            actions += [Send(name, forget) for name in alive]
+        return [*actions, *self.books.retire()]
+
+    def _forget(self, *numbers: int, settled: int = 0) -> Forget:
+        return Forget(self.name, self._flights.incarnation, numbers, settled)
 
     # -- devices
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[GatewayAction]:
-        known = self.members.get(name)
-        restarted = known is not None and known.incarnation != incarnation
-        self.members.appeared(name, incarnation, now)
-        self.devices.restarted(name, incarnation)
-        self._servable.clear()
-        return self._lost(name, now) if restarted else []
+        if name == self.name:
+            self._flights.incarnation = incarnation
+        known = self.members.alive(name)
+        actions: list[GatewayAction] = []
+        if self.members.appeared(name, incarnation, now):
+            self.devices.restarted(name)
+            self._settling.forget(name)
+            self.books.changed()
+            actions += self._lost(name, now)
+        elif known:
+            return []
+        else:
+            self.books.doubt(name)
+        peer = self.members.get(name)
+        if peer is not None and peer.info is not None:
+            return actions + self._hello(peer.info, now)
+        self.books.install_soon(name, now)
+        return actions
 
-    def _hello(self, info: DeviceInfo) -> list[GatewayAction]:
+    def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
         if not self.members.hello(info):
             return []
-        device = self.devices[info.name]
-        device.draining = info.draining
-        return [
-            Send(info.name, Install(book))
-            for book in self.books
-            if info.name in book.devices and book.id not in device.ready
-        ]
-
-    def _installed(self, sender: str, message: Installed) -> list[GatewayAction]:
-        device = self.devices[sender]
-        device.ready[message.playbook] = frozenset(message.ready)
-        device.refused[message.playbook] = message.refused
-        self._servable.pop(message.playbook, None)
-        return self._retire()
-
-    def _next_wake(self) -> list[GatewayAction]:
-        clocks = (self._deadlines, self._timeouts, self._backoffs)
-        soonest = [clock.next() for clock in clocks] + [self.members.next_expiry()]
-        wake = min((t for t in soonest if t is not None), default=None)
-        if wake is None or wake == self._wake:
-            return []
-        self._wake = wake
-        return [Wake(wake)]
-
-
-def restrict(book: Playbook, ready: dict[str, frozenset[str]]) -> Playbook:
-    """The plans of ``book`` that can be run with the parts that are ``ready``, each stage with
-    the holders that have its part."""
-    plans = []
-    for plan in book.plans:
-        stages = []
-        for stage in plan.stages:
-            parts = {d: p for d, p in stage.parts.items() if p in ready.get(d, frozenset())}
-            if parts:
-                stages.append(msgspec.structs.replace(stage, parts=parts))
-        if len(stages) == len(plan.stages):
-            plans.append(msgspec.structs.replace(plan, stages=tuple(stages)))
-    return msgspec.structs.replace(book, plans=tuple(plans))
+        self.devices[info.name].draining = info.draining
+        self.books.changed()
+        return [] if info.draining else [*self.books.install(info.name, now)]

@@ -2,58 +2,60 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass
 
-from shoal.core.actions import Given
-from shoal.core.events import Body, JobKey
-from shoal.core.messages import Resume, StageTrace, Task
-from shoal.plan.plan import Join, Plan
+from shoal.core.attempts import RequestKey, request_of
+from shoal.core.events import JobKey
+from shoal.core.gather import Gather
+from shoal.core.messages import Resume, Task
+from shoal.plan.plan import Plan, Stage
 
 
 @dataclass(slots=True)
 class Job:
-    """What has come for a stage so far.
+    """What has come for a stage so far. ``key`` names it for good; ``task`` is that of the attempt
+    that it works for, which a newer one may take over.
 
-    ``awaited`` are the givers whose slices have not come (empty: ready to run). ``redirect`` is
-    set when the gateway changed its mind about what follows while the job waits or runs.
+    ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
+    runs. ``alone`` jobs are not run together with others. Times in seconds.
     """
 
     key: JobKey
     task: Task
     plan: Plan
+    gather: Gather
     arrived: float
     expires: float
-    awaited: set[str]
-    join: Join | None
-    bodies: dict[str, Body] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
-    traces: dict[StageTrace, None] = field(default_factory=dict)
     started: float = 0.0
+    alone: bool = False
     redirect: Resume | None = None
 
     @property
-    def attempt(self) -> int:
-        """The attempt that this job now works for."""
-        return self.redirect.attempt if self.redirect else self.key.attempt
+    def follow(self) -> Task | Resume:
+        """What says how to go on after this job."""
+        return self.redirect or self.task
 
-    def give(self, task: Task, body: Body) -> None:
-        """Add what one giver sent; the first from each giver counts."""
-        if task.giver not in self.bodies:
-            self.bodies[task.giver] = body
-            self.absent.update(task.absent)
-            self.traces.update(dict.fromkeys(task.trace))
-        self.awaited.discard(task.giver)
+    @property
+    def stage(self) -> Stage:
+        """The stage that it runs."""
+        return self.plan.stages[self.key.stage]
 
-    def given(self) -> Given:
-        """The bodies for the run."""
-        return Given(self.bodies, self.join)
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Devices whose slices are missing in its inputs."""
+        before = self.plan.stages[self.key.stage - 1].parts if self.key.stage else ()
+        return self.gather.missing(before)
 
     def batches_with(self, other: Job) -> bool:
         """Whether both can be run as one: the same step on whole bodies."""
-        a, b = self.task, other.task
-        same = a.playbook == b.playbook and a.plan == b.plan and a.stage == b.stage
-        return same and self.join is None and other.join is None
+        whole = self.gather.join is None and other.gather.join is None
+        return whole and not self.alone and not other.alone and same_step(self.task, other.task)
+
+
+def same_step(a: Task, b: Task) -> bool:
+    """Whether two tasks ask for the same stage of the same plan."""
+    return a.stage == b.stage and a.plan == b.plan and a.playbook == b.playbook
 
 
 class Inbox:
@@ -63,41 +65,47 @@ class Inbox:
         self.limit = limit
         self.jobs: dict[JobKey, Job] = {}
         self.running: set[JobKey] = set()
-        self._ready: deque[JobKey] = deque()
-
-    @property
-    def full(self) -> bool:
-        """Whether another job must be refused."""
-        return len(self.jobs) >= self.limit
+        self._ready: OrderedDict[JobKey, None] = OrderedDict()
+        self._of: dict[RequestKey, list[Job]] = {}
 
     @property
     def waiting(self) -> int:
         """Jobs that are not running."""
         return len(self.jobs) - len(self.running)
 
+    def has_room(self, now: float) -> bool:
+        """Whether another job may come in, after those that expired have made room."""
+        if len(self.jobs) >= self.limit:
+            for job in list(self.jobs.values()):
+                if job.expires <= now and job.key not in self.running:
+                    self.drop(job.key)
+        return len(self.jobs) < self.limit
+
     def add(self, job: Job) -> None:
         """Take a new job in."""
         self.jobs[job.key] = job
+        self._of.setdefault(request_of(job.key), []).append(job)
 
-    def make_ready(self, key: JobKey) -> None:
-        """Queue a job to be run."""
-        self._ready.append(key)
+    def make_ready(self, key: JobKey, first: bool = False) -> None:
+        """Queue a job to be run, at the end or as the ``first``."""
+        self.running.discard(key)
+        self._ready[key] = None
+        if first:
+            self._ready.move_to_end(key, last=False)
 
     def next_batch(self, now: float) -> list[Job]:
         """Take the jobs to be run next out of the queue, as many at once as their stage allows;
         those that have expired are dropped."""
-        head = self._next_alive(now)
-        if head is None:
-            return []
-        batch = [head]
-        size = head.plan.stages[head.key.stage].batch
-        while len(batch) < size and self._ready:
-            other = self.jobs.get(self._ready[0])
-            if other is not None and not other.batches_with(head):
+        batch: list[Job] = []
+        while self._ready:
+            job = self.jobs[next(iter(self._ready))]
+            if job.expires <= now:
+                self.drop(job.key)
+                continue
+            if batch and (len(batch) >= batch[0].stage.batch or not job.batches_with(batch[0])):
                 break
-            self._ready.popleft()
-            if other is not None:
-                batch.append(other)
+            del self._ready[job.key]
+            batch.append(job)
         for job in batch:
             job.started = now
             self.running.add(job.key)
@@ -105,24 +113,23 @@ class Inbox:
 
     def finish(self, key: JobKey) -> Job | None:
         """Take a job out after its run; None when it was dropped meanwhile."""
-        self.running.discard(key)
-        return self.jobs.pop(key, None)
+        job = self.jobs.get(key)
+        self.drop(key)
+        return job
 
     def drop(self, key: JobKey) -> None:
         """Forget a job; if it runs, its outcome will be ignored."""
+        job = self.jobs.pop(key, None)
+        if job is None:
+            return
         self.running.discard(key)
-        self.jobs.pop(key, None)
+        self._ready.pop(key, None)
+        request = request_of(key)
+        jobs = self._of[request]
+        jobs.remove(job)
+        if not jobs:
+            del self._of[request]
 
-    def of_request(self, gateway: str, number: int) -> list[Job]:
-        """The jobs of a request, all attempts and stages."""
-        return [j for k, j in self.jobs.items() if k.gateway == gateway and k.number == number]
-
-    def _next_alive(self, now: float) -> Job | None:
-        while self._ready:
-            job = self.jobs.get(self._ready.popleft())
-            if job is None:
-                continue
-            if job.expires > now:
-                return job
-            self.drop(job.key)
-        return None
+    def of_request(self, request: RequestKey) -> list[Job]:
+        """The jobs of a request, all attempts and stages (a copy)."""
+        return list(self._of.get(request, ()))

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from shoal.core.attempts import RequestKey
 from shoal.core.events import Body
 from shoal.core.messages import StageTrace
+
+MAX_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one stage made of one request: tensors ``names`` in ``body``, ``size`` bytes."""
+    """What ``stage`` of ``plan`` made of one request: tensors ``names`` in ``body``, ``size``
+    bytes. ``attempt`` is the one that it was last passed on for, to the devices ``to``, as input
+    of the stage ``onward``; nobody needs it after ``expires`` (seconds)."""
 
+    playbook: str
+    plan: str
+    stage: int
     attempt: int
     names: tuple[str, ...]
     body: Body
@@ -20,6 +28,9 @@ class Output:
     codec: str
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
+    expires: float
+    to: tuple[str, ...] = ()
+    onward: int = 0
 
 
 class Kept:
@@ -28,34 +39,42 @@ class Kept:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._outputs: OrderedDict[tuple[str, int], Output] = OrderedDict()
+        self._outputs: OrderedDict[RequestKey, Output] = OrderedDict()
 
-    def put(self, gateway: str, number: int, output: Output) -> None:
+    def put(self, request: RequestKey, output: Output) -> None:
         """Keep an output if it fits, in the place of an older one of the same request."""
-        self.drop(gateway, number)
+        self.drop(request)
         if output.size > self._limit_bytes:
             return
-        self._outputs[gateway, number] = output
+        self._outputs[request] = output
         self._bytes += output.size
-        while self._bytes > self._limit_bytes or len(self._outputs) > 4096:
+        while self._bytes > self._limit_bytes or len(self._outputs) > MAX_KEPT:
             _, old = self._outputs.popitem(last=False)
             self._bytes -= old.size
 
-    def get(self, gateway: str, number: int) -> Output | None:
+    def get(self, request: RequestKey) -> Output | None:
         """The output kept for a request."""
-        return self._outputs.get((gateway, number))
+        return self._outputs.get(request)
 
-    def drop(self, gateway: str, number: int) -> None:
+    def passed_to(self, device: str) -> list[tuple[RequestKey, Output]]:
+        """The outputs that were passed on to ``device``."""
+        return [(key, output) for key, output in self._outputs.items() if device in output.to]
+
+    def drop(self, request: RequestKey) -> None:
         """Forget a request."""
-        output = self._outputs.pop((gateway, number), None)
+        output = self._outputs.pop(request, None)
         if output is not None:
             self._bytes -= output.size
 
-    def drop_if(self, gateway: str, below: int | None = None) -> None:
-        """Forget the requests of a gateway (those numbered below ``below``, or all)."""
-        for owner, number in list(self._outputs):
-            if owner == gateway and (below is None or number < below):
-                self.drop(owner, number)
+    def drop_owner(self, gateway: str, but: str | None = None) -> None:
+        """Forget the requests of a gateway, except for those of its incarnation ``but``."""
+        for request in [r for r in self._outputs if r[0] == gateway and r[1] != but]:
+            self.drop(request)
 
     def __len__(self) -> int:
         return len(self._outputs)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all that is kept."""
+        return self._bytes

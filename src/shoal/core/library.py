@@ -6,24 +6,29 @@ from dataclasses import dataclass, field
 
 from shoal.core.actions import Load, Send, Unload, WorkerAction
 from shoal.core.messages import Install, Installed
-from shoal.plan.plan import Playbook
+from shoal.plan.plan import Plan, Playbook
 
 MAX_PLAYBOOKS = 32
 
 
 @dataclass(slots=True)
 class Shelf:
-    """A playbook, the nodes that asked for it, and the parts of it that were refused."""
+    """A playbook, the nodes that asked for it, its plans by name, and the parts of it that are
+    being loaded or were refused, with the reason."""
 
     playbook: Playbook
     owners: set[str]
-    waiting: set[str]
+    plans: dict[str, Plan]
+    waiting: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
 
 
 class Library:
     """Playbooks and parts of one worker. ``memory_limit`` (bytes, 0: none) bounds the memory that
-    all loaded parts together are expected to take."""
+    all loaded parts together are expected to take.
+
+    A part is loaded once, whatever number of playbooks needs it, and unloaded when none does.
+    """
 
     def __init__(self, name: str, memory_limit: int = 0) -> None:
         self._name = name
@@ -37,55 +42,48 @@ class Library:
         shelf = self._shelves.get(playbook)
         return shelf.playbook if shelf else None
 
+    def plan(self, playbook: str, plan: str) -> Plan | None:
+        """A plan of an installed playbook."""
+        shelf = self._shelves.get(playbook)
+        return shelf.plans.get(plan) if shelf else None
+
     def ready(self, part: str) -> bool:
         """Whether ``part`` can be run."""
         return part in self._ready
 
     def install(self, sender: str, message: Install) -> list[WorkerAction]:
-        """Take a playbook: load what fits into memory, refuse the rest with the reason."""
+        """Take a playbook: load what fits into memory, refuse the rest with the reason. Asked
+        again, try again what was refused."""
         book = message.playbook
         shelf = self._shelves.get(book.id)
-        if shelf is not None:
-            shelf.owners.add(sender)
-            return self._report(shelf)
         parts = book.parts_of(self._name)
-        if len(self._shelves) >= MAX_PLAYBOOKS:
-            text = f"{self._name} serves {MAX_PLAYBOOKS} playbooks already; stop one of them"
-            reply = Installed(book.id, (), dict.fromkeys(parts, text))
-            return [Send(sender, reply)]
-        shelf = Shelf(book, {sender}, set())
-        self._shelves[book.id] = shelf
-        actions: list[WorkerAction] = []
-        for part in parts:
-            if part in self._ready:
-                continue
-            if part not in self._memory:
-                refusal = self._too_large(book.parts[part].memory)
-                if refusal:
-                    shelf.refused[part] = refusal
-                    continue
-                self._memory[part] = book.parts[part].memory
-            shelf.waiting.add(part)
-            actions.append(Load(book.id, part, book.parts[part], sender))
-        return actions + self._report(shelf)
+        if shelf is None:
+            if len(self._shelves) >= MAX_PLAYBOOKS:
+                text = f"{self._name} serves {MAX_PLAYBOOKS} playbooks already; stop one of them"
+                return [Send(sender, Installed(book.id, (), dict.fromkeys(parts, text)))]
+            shelf = Shelf(book, set(), {plan.name: plan for plan in book.plans})
+            self._shelves[book.id] = shelf
+        shelf.owners.add(sender)
+        shelf.refused.clear()
+        loads = [load for part in parts if (load := self._want(shelf, part, sender))]
+        return [*loads, *self._report(shelf, (sender,))]
 
-    def loaded(self, playbook: str, part: str, error: str | None) -> list[WorkerAction]:
+    def loaded(self, part: str, error: str | None) -> list[WorkerAction]:
         """Note how loading a part ended."""
-        shelf = self._shelves.get(playbook)
-        if shelf is None or part not in shelf.waiting:
-            return []
-        shelf.waiting.discard(part)
+        if part not in self._memory:
+            return [Unload(part)] if error is None else []
         if error is None:
             self._ready.add(part)
-            self._memory[part] = shelf.playbook.parts[part].memory
-        else:
-            shelf.refused[part] = error
-            self._memory.pop(part, None)
-        return self._report(shelf)
-
-    def lost(self, part: str) -> None:
-        """Note that a part turned out not to be runnable after all."""
-        self._ready.discard(part)
+        elif part not in self._ready:
+            del self._memory[part]
+        actions: list[WorkerAction] = []
+        for shelf in self._shelves.values():
+            if part in shelf.waiting:
+                shelf.waiting.discard(part)
+                if error is not None:
+                    shelf.refused[part] = error
+                actions += self._report(shelf, sorted(shelf.owners))
+        return actions
 
     def uninstall(self, sender: str, playbook: str | None = None) -> list[WorkerAction]:
         """Let go of a playbook (or of all) that ``sender`` asked for."""
@@ -94,19 +92,32 @@ class Library:
                 shelf.owners.discard(sender)
                 if not shelf.owners:
                     del self._shelves[name]
-        return self._unload_unused()
-
-    def owners(self) -> set[str]:
-        """The nodes that have a playbook here."""
-        return {owner for shelf in self._shelves.values() for owner in shelf.owners}
-
-    def _unload_unused(self) -> list[WorkerAction]:
         used = {p for s in self._shelves.values() for p in s.playbook.parts_of(self._name)}
         unused = [part for part in self._memory if part not in used]
         for part in unused:
             del self._memory[part]
-            self._ready.discard(part)
-        return [Unload(part) for part in unused]
+        unload: list[WorkerAction] = [Unload(part) for part in unused if part in self._ready]
+        self._ready.difference_update(unused)
+        return unload
+
+    def _want(self, shelf: Shelf, part: str, source: str) -> Load | None:
+        """Have a part loaded, if it is not there or on its way."""
+        if part in self._ready or part in shelf.waiting:
+            return None
+        info = shelf.playbook.parts.get(part)
+        if info is None:
+            shelf.refused[part] = "the playbook does not describe this part"
+            return None
+        shelf.waiting.add(part)
+        if part in self._memory:
+            return None
+        refusal = self._too_large(info.memory)
+        if refusal:
+            shelf.waiting.discard(part)
+            shelf.refused[part] = refusal
+            return None
+        self._memory[part] = info.memory
+        return Load(shelf.playbook.id, part, info, source)
 
     def _too_large(self, memory: int) -> str | None:
         used = sum(self._memory.values())
@@ -118,10 +129,10 @@ class Library:
             f"{used / mib:.0f} of {self._memory_limit / mib:.0f} MiB are taken"
         )
 
-    def _report(self, shelf: Shelf) -> list[WorkerAction]:
+    def _report(self, shelf: Shelf, owners: tuple[str, ...] | list[str]) -> list[WorkerAction]:
         if shelf.waiting:
             return []
         parts = shelf.playbook.parts_of(self._name)
         ready = tuple(part for part in parts if part in self._ready)
         reply = Installed(shelf.playbook.id, ready, dict(shelf.refused))
-        return [Send(owner, reply) for owner in sorted(shelf.owners)]
+        return [Send(owner, reply) for owner in owners]

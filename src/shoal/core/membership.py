@@ -8,10 +8,14 @@ frozen or cut off) or under a new one (it restarted and knows nothing).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
 from shoal.core.messages import DeviceInfo
+
+MAX_STRANGERS = 256
+"""How many peers are remembered that are gone, or have said hello and are not seen yet."""
 
 
 class State(StrEnum):
@@ -38,14 +42,24 @@ class Membership:
     def __init__(self, grace_s: float = 5.0) -> None:
         self._grace_s = grace_s
         self._peers: dict[str, Peer] = {}
+        self._suspects: OrderedDict[str, float] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._early: OrderedDict[str, DeviceInfo] = OrderedDict()
 
-    def appeared(self, name: str, incarnation: str, now: float) -> None:
-        """Note that the mesh sees ``name``."""
+    def appeared(self, name: str, incarnation: str, now: float) -> bool:
+        """Note that the mesh sees ``name``; True when it is under a new incarnation."""
         peer = self._peers.get(name)
-        if peer is None or peer.incarnation != incarnation:
-            self._peers[name] = Peer(incarnation, State.ALIVE, now)
+        new = peer is None or peer.incarnation != incarnation
+        if peer is None or new:
+            peer = self._peers[name] = Peer(incarnation, State.ALIVE, now)
         elif peer.state is not State.ALIVE:
             peer.state, peer.since = State.ALIVE, now
+        self._suspects.pop(name, None)
+        self._gone.pop(name, None)
+        early = self._early.pop(name, None)
+        if early is not None and early.incarnation == incarnation:
+            peer.info = early
+        return new
 
     def vanished(self, name: str, incarnation: str, now: float) -> bool:
         """Note that the mesh lost ``name``; False when that incarnation is old news."""
@@ -53,12 +67,17 @@ class Membership:
         if peer is None or peer.incarnation != incarnation or peer.state is not State.ALIVE:
             return False
         peer.state, peer.since = State.SUSPECT, now
+        self._suspects[name] = now
         return True
 
     def hello(self, info: DeviceInfo) -> bool:
-        """Take what a peer says of itself; False when it is not the incarnation that is seen."""
+        """Take what a peer says of itself; False when it is not the incarnation that is seen
+        (it is remembered until that one appears: a hello may outrun the news of its sender)."""
         peer = self._peers.get(info.name)
         if peer is None or peer.incarnation != info.incarnation:
+            self._early[info.name] = info
+            if len(self._early) > MAX_STRANGERS:
+                self._early.popitem(last=False)
             return False
         peer.info = info
         return True
@@ -66,26 +85,39 @@ class Membership:
     def expire(self, now: float) -> list[str]:
         """Turn suspects whose grace has passed into gone ones; their names."""
         names = []
-        for name, peer in self._peers.items():
-            if peer.state is State.SUSPECT and now >= peer.since + self._grace_s:
-                peer.state, peer.since = State.GONE, now
-                names.append(name)
+        while self._suspects:
+            name, since = next(iter(self._suspects.items()))
+            if now < since + self._grace_s:
+                break
+            del self._suspects[name]
+            peer = self._peers[name]
+            peer.state, peer.since = State.GONE, now
+            names.append(name)
+            self._gone[name] = None
+            if len(self._gone) > MAX_STRANGERS:
+                del self._peers[self._gone.popitem(last=False)[0]]
         return names
 
     def next_expiry(self) -> float | None:
         """When :meth:`expire` has work to do next, in seconds."""
-        suspects = [p.since for p in self._peers.values() if p.state is State.SUSPECT]
-        return min(suspects) + self._grace_s if suspects else None
+        if not self._suspects:
+            return None
+        return next(iter(self._suspects.values())) + self._grace_s
 
     def alive(self, name: str) -> bool:
         """Whether ``name`` is seen now."""
         peer = self._peers.get(name)
         return peer is not None and peer.state is State.ALIVE
 
+    def draining(self, name: str) -> bool:
+        """Whether ``name`` said that it takes nothing new."""
+        peer = self._peers.get(name)
+        return peer is not None and peer.info is not None and peer.info.draining
+
     def get(self, name: str) -> Peer | None:
         """What is known of ``name``."""
         return self._peers.get(name)
 
     def items(self) -> list[tuple[str, Peer]]:
-        """All peers ever seen, by name."""
+        """All peers that are known, by name."""
         return list(self._peers.items())

@@ -1,7 +1,7 @@
 """What gateways and workers say to each other about requests. The only definition of it.
 
 A message travels with an optional body (tensors), which the core never looks into.
-A request is named by its gateway and a number that the gateway counts up.
+A request is named by its gateway, the gateway's incarnation, and a number that it counts up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ PROTOCOL = 1
 """Version of the messages; devices of another version are refused."""
 
 Route: TypeAlias = tuple[tuple[str, ...], ...]
-"""The devices of each stage of a plan; empty where each hop decides for itself."""
+"""The devices of each stage of a plan; an empty entry is decided by the hop before it. An empty
+route leaves all of them to the hops."""
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
@@ -48,16 +49,23 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class RequestMessage(Message, frozen=True):
-    """Base of all messages about one attempt at one request."""
+    """Base of all messages about one attempt at one request.
+
+    A gateway that restarts counts its requests from 0 again, so ``incarnation`` (that of the
+    gateway) belongs to the request's name: what was meant for an earlier life is never taken for
+    an answer of this one.
+    """
 
     gateway: str
+    incarnation: str
     number: int
     attempt: int
 
 
 class Task(RequestMessage, frozen=True):
-    """Run ``stage`` of ``plan`` on the body; then pass it on. Body: the stage's inputs, or the
-    slice of ``giver`` when the stage before is run by all of its holders.
+    """Run ``stage`` of ``plan`` on the body; then pass it on. Body: the stage's inputs, or, when
+    ``sliced``, the slice of ``giver``, to be joined with those of the others who run the stage
+    before (their names are in ``route``).
 
     ``budget_ms`` is the time left until the deadline. All requests of this gateway numbered below
     ``settled`` are over. ``absent`` names devices whose slices were missing on the way.
@@ -69,6 +77,7 @@ class Task(RequestMessage, frozen=True):
     giver: str
     route: Route
     budget_ms: float
+    sliced: bool = False
     settled: int = 0
     absent: tuple[str, ...] = ()
     trace: tuple[StageTrace, ...] = ()
@@ -104,19 +113,22 @@ class Why(StrEnum):
 
 
 class Refused(RequestMessage, frozen=True):
-    """A worker does not go on with an attempt; the gateway decides what next."""
+    """A worker does not go on with an attempt at ``stage``; the gateway decides what next.
+    ``absent`` are the devices that it lacks, where that is the reason."""
 
     stage: int
     why: Why
     text: str = ""
+    absent: tuple[str, ...] = ()
     load: Load = Load()
 
 
 class Moved(RequestMessage, frozen=True):
-    """A worker passed an attempt with a free route on to ``to`` (who now runs ``stage``)."""
+    """A worker decided who runs ``stage`` of an attempt whose route was free, and passed it on.
+    ``route`` is the route as it is now."""
 
     stage: int
-    to: str
+    route: Route
 
 
 class Resume(RequestMessage, frozen=True):
@@ -131,10 +143,13 @@ class Resume(RequestMessage, frozen=True):
 
 
 class Forget(Message, frozen=True):
-    """These requests of ``gateway`` are over; stop working on them."""
+    """The requests ``numbers`` of ``gateway``, and all numbered below ``settled``, are over: stop
+    working on them and free what is kept for them."""
 
     gateway: str
-    numbers: tuple[int, ...]
+    incarnation: str
+    numbers: tuple[int, ...] = ()
+    settled: int = 0
 
 
 class Install(Message, frozen=True):

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from shoal.core.devices import Given
 from shoal.core.events import Body
-from shoal.core.messages import Route, StageTrace
+from shoal.core.gather import Gather
+from shoal.core.messages import Route
 from shoal.plan.plan import Plan
+
+MAX_TRIES = 16
+MAX_FAULTS = 4
+MAX_FAULT = 200
+
+
+class Source(NamedTuple):
+    """Where tensors are kept that a request can go on from: the device, and their names."""
+
+    holder: str
+    names: tuple[str, ...]
+
+
+class Try(NamedTuple):
+    """An attempt: the plan that it follows, of which playbook, and when it began (seconds)."""
+
+    playbook: str
+    plan: Plan
+    began: float
 
 
 @dataclass(slots=True)
 class Request:
     """One request. Times in seconds on the gateway's clock.
 
-    ``touched`` are all devices that were given it, ``avoid`` those that failed it; ``faults`` is
-    what was heard of that, ``failures`` how many runs failed. ``slices`` gather when the last
-    stage is run by all of its holders.
+    An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
+    whose inputs come from ``source`` (None: from here). It is known to have reached the stage
+    ``reached``. ``out`` are devices that will not do their part in it. ``gather`` takes the slices
+    when the last stage is run by all of its holders.
+
+    Over all attempts: ``tries`` are the latest by number (an answer to any of them counts),
+    ``touched`` the devices that were given something, ``given`` what of it is outstanding,
+    ``avoid`` those that failed to run it, ``failures`` in how many attempts; ``refusals`` and
+    ``extensions`` how often it was refused and more patience was had; ``faults`` what was heard.
     """
 
     number: int
@@ -27,17 +56,19 @@ class Request:
     plan: Plan | None = None
     route: Route = ()
     start: int = 0
-    sent: float = 0.0
-    extensions: int = 0
-    failures: int = 0
-    not_before: float = 0.0
-    holder: str = ""
+    reached: int = 0
+    source: Source | None = None
+    out: set[str] = field(default_factory=set)
+    gather: Gather | None = None
+    failed: bool = False
+    tries: OrderedDict[int, Try] = field(default_factory=OrderedDict)
     touched: set[str] = field(default_factory=set)
-    avoid: set[str] = field(default_factory=set)
+    given: Given = field(default_factory=dict)
+    avoid: dict[str, None] = field(default_factory=dict)
+    failures: int = 0
+    refusals: int = 0
+    extensions: int = 0
     faults: list[str] = field(default_factory=list)
-    slices: dict[str, Body] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
-    traces: dict[StageTrace, None] = field(default_factory=dict)
 
     @property
     def in_flight(self) -> bool:
@@ -46,23 +77,26 @@ class Request:
 
     def fault(self, text: str) -> None:
         """Remember what went wrong; the last few are told when the request fails."""
+        text = text[:MAX_FAULT]
         if text not in self.faults:
-            self.faults = [*self.faults[-3:], text]
+            self.faults = [*self.faults[1 - MAX_FAULTS :], text]
 
-    def relies_on(self, device: str) -> bool:
-        """Whether the attempt under way cannot be answered without ``device``."""
-        if not self.in_flight:
-            return False
-        if not self.route:
-            return self.holder == device
-        return any(names == (device,) for names in self.route[self.start :])
+    def begin(self, playbook: str, plan: Plan, now: float) -> None:
+        """Begin the next attempt."""
+        self.attempt += 1
+        self.playbook, self.plan = playbook, plan
+        self.tries[self.attempt] = Try(playbook, plan, now)
+        if len(self.tries) > MAX_TRIES:
+            self.tries.popitem(last=False)
+        self.out.clear()
+        self.gather, self.failed = None, False
 
 
 class RoundTrip:
     """A bound on how long an attempt takes, learned from those that were answered: the smoothed
     time plus four mean deviations (Jacobson 1988; RFC 6298), within limits, in seconds."""
 
-    def __init__(self, floor_s: float, ceiling_s: float) -> None:
+    def __init__(self, floor_s: float, ceiling_s: float = 30.0) -> None:
         self._floor_s, self._ceiling_s = floor_s, ceiling_s
         self._mean: float | None = None
         self._deviation = 0.0

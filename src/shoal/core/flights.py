@@ -1,0 +1,154 @@
+"""Attempts under way: how they begin, how long they may take, how they are given up."""
+
+from __future__ import annotations
+
+from shoal.core.actions import Send
+from shoal.core.books import Books
+from shoal.core.chooser import Chooser, Pick
+from shoal.core.devices import Devices
+from shoal.core.gather import Gather
+from shoal.core.membership import Membership
+from shoal.core.messages import Resume, Route, Task
+from shoal.core.request import Request, RoundTrip
+from shoal.core.routes import Hop, next_hop, runs
+from shoal.core.settling import Settling
+from shoal.core.timers import Timers
+from shoal.plan.plan import Plan, Spread
+
+_MOST_PATIENCE = 6
+
+
+class Flights:
+    """The attempts under way of one gateway. ``doubts`` rings for those that take too long."""
+
+    def __init__(
+        self,
+        gateway: str,
+        members: Membership,
+        devices: Devices,
+        books: Books,
+        chooser: Chooser,
+        settling: Settling,
+        hedge_s: float | None,
+        timeout_floor_s: float,
+    ) -> None:
+        self.gateway = gateway
+        self.incarnation = ""
+        self.count = 0
+        self.doubts: Timers[int] = Timers()
+        self._members = members
+        self._devices = devices
+        self._books = books
+        self._chooser = chooser
+        self._settling = settling
+        self._hedge_s = hedge_s
+        self._timeout_floor_s = timeout_floor_s
+
+    def begin(self, request: Request, pick: Pick, now: float) -> list[Send] | None:
+        """Begin an attempt; None when nobody can take its first step."""
+        book, choice, source, _ = pick
+        plan = book.plans.get(choice.plan)
+        if plan is None or not 0 <= choice.start < len(plan.stages):
+            return None
+        if source is None:
+            hop = self._first_hop(request, pick, plan, now)
+            if hop is None:
+                return None
+            route, targets = hop.route, hop.targets
+        else:
+            route, targets = choice.route, (source.holder,)
+        self.leave(request)
+        self._books.follow(request.playbook, book.id)
+        request.begin(book.id, plan, now)
+        request.route, request.start, request.reached = route, choice.start, choice.start
+        request.source, request.gather = source, self._gather(plan, route)
+        stages = range(choice.start, len(plan.stages))
+        for stage in stages:
+            request.touched.update(runs(route, stage))
+        request.touched.update(targets)
+        self._devices.give(request.given, plan, route, stages)
+        self.count += 1
+        self.doubts.set(request.number, now + self.patience_s(request))
+        budget_ms = (request.deadline - now) * 1e3
+        if source is not None:
+            return [Send(source.holder, self._resume(request, plan, budget_ms))]
+        task = self._task(request, plan, budget_ms)
+        return [Send(target, task, request.body) for target in targets]
+
+    def leave(self, request: Request) -> None:
+        """The attempt under way of a request, if any, is given up or over."""
+        if request.plan is not None:
+            request.plan = None
+            self.count -= 1
+            self.doubts.clear(request.number)
+
+    def extend(self, request: Request, now: float) -> None:
+        """Wait longer for the attempt under way."""
+        request.extensions += 1
+        self.doubts.set(request.number, now + self.patience_s(request))
+
+    def patience_s(self, request: Request) -> float:
+        """How long to wait before the attempt under way is doubted; longer each time that this
+        was wrong for this request, so that a crowd is not made worse by what it delays."""
+        plan = request.plan
+        if plan is None:
+            return 0.0
+        trip = self._trip(request.playbook, plan.name)
+        bound_s = trip.timeout(plan.forecast.latency_ms / 1e3)
+        if self._hedge_s is not None and request.attempt == 1 and not request.extensions:
+            return min(self._hedge_s, bound_s)
+        doublings = min(_MOST_PATIENCE, request.extensions)
+        return float(bound_s * 2**doublings)
+
+    def answered(self, playbook: str, plan: str, seconds: float) -> None:
+        """Take in the time of an attempt that was answered."""
+        if self._books.get(playbook) is not None:
+            self._trip(playbook, plan).observe(seconds)
+
+    def _trip(self, playbook: str, plan: str) -> RoundTrip:
+        book = self._books.get(playbook)
+        trips = book.trips if book is not None else {}
+        return trips.setdefault(plan, RoundTrip(self._timeout_floor_s))
+
+    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
+        book, choice = pick.book, pick.choice
+        view = self._chooser.view(book, request.avoid, now)
+        playbook = self._books.current(book)
+        able = next((p for p in playbook.plans if p.name == plan.name), plan)
+        alive = self._members.alive
+        return next_hop(book.policy, playbook, able, choice.start, choice.route, view, alive)
+
+    def _gather(self, plan: Plan, route: Route) -> Gather | None:
+        last = plan.stages[-1]
+        if last.spread is Spread.ONE:
+            return None
+        givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
+        return Gather(set(filter(self._members.alive, givers)), last.join)
+
+    def _task(self, request: Request, plan: Plan, budget_ms: float) -> Task:
+        return Task(
+            gateway=self.gateway,
+            incarnation=self.incarnation,
+            number=request.number,
+            attempt=request.attempt,
+            playbook=request.playbook,
+            plan=plan.name,
+            stage=request.start,
+            giver=self.gateway,
+            route=request.route,
+            budget_ms=budget_ms,
+            settled=self._settling.settled,
+        )
+
+    def _resume(self, request: Request, plan: Plan, budget_ms: float) -> Resume:
+        return Resume(
+            gateway=self.gateway,
+            incarnation=self.incarnation,
+            number=request.number,
+            attempt=request.attempt,
+            playbook=request.playbook,
+            plan=plan.name,
+            stage=request.start,
+            route=request.route,
+            budget_ms=budget_ms,
+        )

@@ -1,0 +1,55 @@
+"""Bodies as they come in from those who give them: one whole body, or the slices of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from shoal.core.actions import Given
+from shoal.core.events import Body
+from shoal.core.messages import StageTrace
+from shoal.plan.plan import Join
+
+
+@dataclass(slots=True)
+class Gather:
+    """What has come, and from whom more is awaited (nobody: it is complete). ``join`` is None for
+    a whole body. ``absent`` are devices whose slices were missing on the way here."""
+
+    awaited: set[str]
+    join: Join | None = None
+    bodies: dict[str, Body] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    traces: dict[StageTrace, None] = field(default_factory=dict)
+
+    def give(
+        self, giver: str, body: Body, absent: Iterable[str], trace: Iterable[StageTrace]
+    ) -> None:
+        """Add what one giver sent; its first counts. Who was absent on its way is awaited no
+        more: a device that missed one deadline would make each later stage wait for the next."""
+        if giver not in self.bodies:
+            self.bodies[giver] = body
+            self.absent.update(absent)
+            self.traces.update(dict.fromkeys(trace))
+        self.awaited.discard(giver)
+        self.awaited.difference_update(absent)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all came that are awaited."""
+        return not self.awaited
+
+    @property
+    def enough(self) -> bool:
+        """Whether what came may be joined."""
+        return len(self.bodies) >= (self.join.least if self.join else 1)
+
+    def given(self) -> Given:
+        """The bodies for a run or an answer."""
+        return Given(dict(self.bodies), self.join)
+
+    def missing(self, holders: Iterable[str]) -> tuple[str, ...]:
+        """Devices absent on the way, and those of ``holders`` whose slices are not here."""
+        if self.join is None:
+            return tuple(sorted(self.absent))
+        return tuple(sorted(self.absent | (set(holders) - self.bodies.keys())))

@@ -1,0 +1,124 @@
+"""How a request leaves a worker: passed on to the next stage, answered, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shoal.core.actions import Send, WorkerAction
+from shoal.core.attempts import request_of
+from shoal.core.events import Outcome
+from shoal.core.job import Job
+from shoal.core.kept import Output
+from shoal.core.messages import (
+    Answer,
+    Moved,
+    Refused,
+    RequestMessage,
+    Resume,
+    StageTrace,
+    Task,
+    Why,
+)
+from shoal.core.policy import Policy, View
+from shoal.core.routes import next_hop, runs
+from shoal.plan.plan import Plan, Spread
+
+if TYPE_CHECKING:
+    from shoal.core.worker import WorkerCore
+
+
+class Onward:
+    """The messages in which the requests of one worker leave it."""
+
+    def __init__(self, worker: WorkerCore, policies: Callable[[str], Policy]) -> None:
+        self._worker = worker
+        self._policies = policies
+
+    def pass_on(
+        self, follow: Task | Resume, plan: Plan, output: Output, expires: float, now: float
+    ) -> list[WorkerAction]:
+        """Send an output to whoever runs what follows, and keep it (the slices of an ALL stage
+        are not kept: no single device could go on from them)."""
+        if expires <= now:
+            return []
+        worker = self._worker
+        stage, sliced = follow.stage, False
+        if isinstance(follow, Task):
+            sliced = plan.stages[follow.stage].spread is Spread.ALL
+            stage += 1
+        book = worker.library.playbook(follow.playbook)
+        if book is None:
+            return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
+        load = worker.neighbours.own = worker.load
+        view = View(now, worker.neighbours, worker.neighbours.links, worker.inbox.waiting)
+        policy = self._policies(book.policy.name)
+        hop = next_hop(policy, book, plan, stage, follow.route, view, worker.reachable)
+        if not sliced:
+            to = hop.targets if hop else ()
+            kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)
+            worker.kept.put(request_of(follow), kept)
+        if hop is None:
+            absent = [name for name in runs(follow.route, stage) if not worker.reachable(name)]
+            return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]
+        task = Task(
+            gateway=follow.gateway,
+            incarnation=follow.incarnation,
+            number=follow.number,
+            attempt=follow.attempt,
+            playbook=follow.playbook,
+            plan=plan.name,
+            stage=stage,
+            giver=worker.name,
+            route=hop.route,
+            budget_ms=(expires - now) * 1e3,
+            sliced=sliced,
+            settled=worker.attempts.settled((follow.gateway, follow.incarnation)),
+            absent=output.absent,
+            trace=output.trace,
+            load=load,
+        )
+        actions: list[WorkerAction] = []
+        for target in hop.targets:
+            worker.neighbours.gave(target)
+            actions.append(Send(target, task, output.body, output.codec))
+        if hop.decided:
+            moved = Moved(*request_of(follow), follow.attempt, stage, hop.route)
+            actions.append(Send(follow.gateway, moved))
+        return actions
+
+    def answer(
+        self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]
+    ) -> Send:
+        """The answer of a request that is done, or leaves early."""
+        task = job.task
+        answer = Answer(
+            gateway=task.gateway,
+            incarnation=task.incarnation,
+            number=task.number,
+            attempt=task.attempt,
+            plan=task.plan,
+            stage=job.key.stage,
+            giver=self._worker.name,
+            left_early=leaves,
+            confidence=outcome.confidence,
+            absent=job.absent,
+            trace=trace,
+            load=self._worker.load,
+        )
+        body = outcome.exit_body if leaves else outcome.body
+        return Send(task.gateway, answer, body, job.stage.codec)
+
+    def refuse(
+        self,
+        about: RequestMessage,
+        stage: int,
+        why: Why,
+        text: str = "",
+        absent: Iterable[str] = (),
+    ) -> Send:
+        """Tell the gateway that the attempt does not go on from ``stage``, and why."""
+        request, load = request_of(about), self._worker.load
+        refused = Refused(*request, about.attempt, stage, why, text, tuple(absent), load)
+        return Send(about.gateway, refused)

@@ -1,0 +1,66 @@
+"""Where a request goes next: along a route that is fixed, or as the hop before decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from shoal.core.messages import Route
+from shoal.core.policy import Policy, View
+from shoal.plan.plan import Plan, Playbook, Spread
+
+
+class Hop(NamedTuple):
+    """Who gets a stage, the route as it is then, and whether this hop decided some of it."""
+
+    targets: tuple[str, ...]
+    route: Route
+    decided: bool
+
+
+def runs(route: Route, stage: int) -> tuple[str, ...]:
+    """Who runs a stage; nobody yet where that is free."""
+    return route[stage] if stage < len(route) else ()
+
+
+def next_hop(
+    policy: Policy,
+    playbook: Playbook,
+    plan: Plan,
+    stage: int,
+    route: Route,
+    view: View,
+    reachable: Callable[[str], bool],
+) -> Hop | None:
+    """Who runs ``stage``; None when too few of those who could are reachable.
+
+    The holders of an ALL stage all give to the same taker, so whoever passes a request on to one
+    decides for them as well, up to the first stage after it that is run by one device.
+    """
+    steps = [runs(route, index) for index in range(len(plan.stages))]
+    decided = False
+    for index in range(stage, len(plan.stages)):
+        here = plan.stages[index]
+        if not steps[index]:
+            decided = True
+            if here.spread is Spread.ALL:
+                steps[index] = tuple(name for name in here.parts if view.usable(name))
+            else:
+                chosen = policy.forward(playbook, plan, index, view)
+                steps[index] = () if chosen is None else (chosen,)
+            if not steps[index]:
+                return None
+        if here.spread is Spread.ONE:
+            break
+    targets = tuple(name for name in steps[stage] if reachable(name))
+    if len(targets) < least(plan, stage):
+        return None
+    if plan.stages[stage].spread is Spread.ONE:
+        targets = targets[:1]
+    return Hop(targets, tuple(steps) if decided else route, decided)
+
+
+def least(plan: Plan, stage: int) -> int:
+    """How many devices must run a stage."""
+    join = plan.stages[stage].join
+    return max(1, join.least) if join is not None else 1

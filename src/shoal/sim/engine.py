@@ -1,0 +1,98 @@
+"""What parts make of tensors in virtual time, and how long that takes.
+
+Bodies are tokens that tell how they were made, so a run can be checked for right answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from shoal.core.actions import Given, Load, Run
+from shoal.core.events import Body, Outcome, RunFailed
+
+
+class Engine(Protocol):
+    """Stands for what runs parts."""
+
+    def size(self, body: Body) -> int:
+        """Bytes of a body on the wire."""
+
+    def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
+        """The outcome of each job, or how the run fails."""
+
+    def run_s(self, device: str, run: Run) -> float:
+        """How long a run takes on a device as fast as its profile says, in seconds."""
+
+    def load(self, device: str, load: Load) -> tuple[float, str | None]:
+        """How long loading a part takes in seconds, and the error in which it ends, if any."""
+
+
+class Token(NamedTuple):
+    """A body. ``made`` is the provenance: ``("input", name)``, ``("part", hash, made)`` or
+    ``("join", frozenset of (giver, made))``."""
+
+    made: tuple[Any, ...]
+    size: int = 0
+
+
+def joined(given: Given) -> tuple[Any, ...]:
+    """How the inputs of a job were made: whole, or joined from slices."""
+    if given.join is None:
+        (body,) = given.bodies.values()
+        made: tuple[Any, ...] = body.made
+        return made
+    return ("join", frozenset((giver, body.made) for giver, body in given.bodies.items()))
+
+
+class Symbols:
+    """An engine that computes provenance.
+
+    ``run_ms`` gives the time of a part on a device for a batch, ``out_bytes`` the size of what a
+    part makes, ``confidence`` how sure the exit of a part is of what it was given (only asked
+    where a stage has one), ``fails`` the error in which a part's run on its inputs ends (None: it
+    goes well). ``load_ms`` is the time to load a part, ``unloadable`` the error in which that ends.
+    """
+
+    def __init__(
+        self,
+        run_ms: Callable[[str, str, int], float] = lambda device, part, batch: 10.0 * batch,
+        out_bytes: Callable[[str], int] = lambda part: 10_000,
+        confidence: Callable[[str, tuple[Any, ...]], float] = lambda part, made: 0.0,
+        fails: Callable[[str, str, tuple[Any, ...]], str | None] = lambda device, part, made: None,
+        load_ms: Callable[[str, str], float] = lambda device, part: 20.0,
+        unloadable: Callable[[str, str], str | None] = lambda device, part: None,
+    ) -> None:
+        self.run_ms = run_ms
+        self.out_bytes = out_bytes
+        self.confidence = confidence
+        self.fails = fails
+        self.load_ms = load_ms
+        self.unloadable = unloadable
+
+    def size(self, body: Body) -> int:
+        size: int = body.size
+        return size
+
+    def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
+        outcomes = []
+        size = self.out_bytes(run.part)
+        for given in run.given:
+            inputs = joined(given)
+            error = self.fails(device, run.part, inputs)
+            if error is not None:
+                return RunFailed(run.jobs, error)
+            body = Token(("part", run.part, inputs), size)
+            if run.exit is None:
+                outcomes.append(Outcome(body, size))
+                continue
+            early = Token(("exit", run.part, inputs), 40)
+            sure = self.confidence(run.part, inputs)
+            outcomes.append(Outcome(body, size, sure, early))
+        return tuple(outcomes)
+
+    def run_s(self, device: str, run: Run) -> float:
+        return self.run_ms(device, run.part, len(run.jobs)) / 1e3
+
+    def load(self, device: str, load: Load) -> tuple[float, str | None]:
+        return self.load_ms(device, load.part) / 1e3, self.unloadable(device, load.part)

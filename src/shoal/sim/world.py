@@ -1,0 +1,341 @@
+"""A world of nodes in virtual time, in which any fault can be made to happen at any moment.
+
+The links keep the contract of :mod:`shoal.mesh.link`: messages of a sender arrive in order, each
+once, while both incarnations live. ``World.tamper`` breaks it on purpose. Everything is
+deterministic: the same calls give the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from shoal.core.actions import Deliver, GatewayAction, Reject, Send, WorkerAction
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Body,
+    Cancelled,
+    Drain,
+    GatewayEvent,
+    Submitted,
+    Unsent,
+    Vanished,
+    WorkerEvent,
+)
+from shoal.core.gateway import GatewayCore
+from shoal.core.messages import (
+    Answer,
+    CoreMessage,
+    DeviceInfo,
+    Hello,
+    Installed,
+    Moved,
+    Refused,
+)
+from shoal.core.policy import Policy, find_policy
+from shoal.core.worker import WorkerCore
+from shoal.plan.plan import Playbook
+from shoal.sim.clock import Clock
+from shoal.sim.engine import Engine, Symbols
+from shoal.sim.node import Core, Node
+from shoal.sim.wires import Wire, Wires
+
+_FOR_GATEWAY = (Answer, Refused, Moved, Installed)
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A request: its number is unique in one life of a gateway."""
+
+    gateway: str
+    life: int
+    number: int
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An end of a request, and when it came, in seconds."""
+
+    at: float
+    what: Deliver | Reject
+
+
+class World:
+    """Nodes, links and a clock.
+
+    ``engine`` says what parts make and how long that takes, ``wires`` what each link carries.
+    A peer that is killed vanishes after ``notice_s``, one that is frozen or cut off after
+    ``lease_s``; one that (re)appears is seen after ``discover_s``. ``neighbours`` says who can
+    see whom (default: everybody).
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        wires: Callable[[str, str], Wire] = lambda giver, taker: Wire(),
+        *,
+        policies: Callable[[str], Policy] = find_policy,
+        notice_s: float = 0.003,
+        lease_s: float = 0.4,
+        discover_s: float = 0.002,
+        neighbours: Callable[[str, str], bool] = lambda a, b: True,
+    ) -> None:
+        self.clock = Clock()
+        self.engine: Engine = engine or Symbols()
+        self.wires = Wires(wires)
+        self.nodes: dict[str, Node] = {}
+        self.replies: dict[Ticket, list[Reply]] = {}
+        self.posted = 0
+        self.tamper: Callable[[str, str, CoreMessage], Sequence[float]] | None = None
+        """Extra delays in s of the copies of a message that arrive: ``()`` loses it, ``(0, 0)``
+        doubles it."""
+        self.watch: (
+            Callable[
+                [
+                    Node,
+                    Core,
+                    WorkerEvent | GatewayEvent | None,
+                    Sequence[WorkerAction | GatewayAction],
+                ],
+                None,
+            ]
+            | None
+        ) = None
+        """Sees every step of every machine: the event that it took and the actions it gave."""
+        self._policies = policies
+        self._notice_s, self._lease_s, self._discover_s = notice_s, lease_s, discover_s
+        self._neighbours = neighbours
+        self._cuts: dict[tuple[str, str], float] = {}
+        self._held: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
+
+    @property
+    def now(self) -> float:
+        """The time in seconds."""
+        return self.clock.now
+
+    # -- nodes
+
+    def add(
+        self,
+        name: str,
+        *,
+        info: Mapping[str, Any] | None = None,
+        worker: Mapping[str, Any] | None = None,
+        gateway: Mapping[str, Any] | None = None,
+    ) -> Node:
+        """Start a node. ``info`` are settings of its DeviceInfo, ``worker`` of its WorkerCore,
+        ``gateway`` of its GatewayCore (None: it has none)."""
+
+        def make_worker(name: str) -> WorkerCore:
+            facts = DeviceInfo(name=name, incarnation="", **(info or {}))
+            return WorkerCore(facts, policies=self._policies, **(worker or {}))
+
+        def make_gateway() -> GatewayCore:
+            return GatewayCore(name, policies=self._policies, **(gateway or {}))
+
+        make = make_gateway if gateway is not None else None
+        node = self.nodes[name] = Node(self, name, make_worker, make)
+        self._start(node)
+        return node
+
+    def gateway(self, name: str) -> GatewayCore:
+        """The gateway on a node; KeyError when it has none."""
+        core = self.nodes[name].gateway
+        if core is None:
+            raise KeyError(name)
+        return core
+
+    def _start(self, node: Node) -> None:
+        node.start()
+        for other in self.nodes.values():
+            if other is not node:
+                self._look(other, node)
+                self._look(node, other)
+
+    def _look(self, seer: Node, seen: Node) -> None:
+        """Let ``seer`` see ``seen`` soon, if it can."""
+        self.clock.after(self._discover_s, self._found, seer, seer.life, seen, seen.life)
+
+    def _found(self, seer: Node, seer_life: int, seen: Node, seen_life: int) -> None:
+        if seer.life != seer_life or seen.life != seen_life or not seer.alive:
+            return
+        if self._silent_since(seen, seer) is not None or not self._neighbours(seer.name, seen.name):
+            return
+        known = seer.sees.get(seen.name)
+        if known == seen.incarnation:
+            return
+        seer.sees[seen.name] = seen.incarnation
+        if known is not None:
+            seer.handle(Core.BOTH, Vanished(seen.name, known), seer.life)
+        seer.handle(Core.BOTH, Appeared(seen.name, seen.incarnation), seer.life)
+
+    def _silent_since(self, giver: Node, taker: Node) -> float | None:
+        """Since when nothing comes from one node to another; None when something can."""
+        times = [giver.silent_since] if giver.silent else []
+        cut = self._cuts.get((giver.name, taker.name))
+        if cut is not None:
+            times.append(cut)
+        return min(times, default=None)
+
+    def _suspect(self, giver: Node, taker: Node, after_s: float) -> None:
+        """Let ``taker`` find out that nothing comes from ``giver``, if that goes on so long."""
+        self.clock.after(after_s, self._missed, giver, giver.incarnation, taker, taker.life)
+
+    def _missed(self, giver: Node, incarnation: str, taker: Node, life: int) -> None:
+        if taker.life != life or not taker.alive or taker.sees.get(giver.name) != incarnation:
+            return
+        if giver.incarnation == incarnation:
+            since = self._silent_since(giver, taker)
+            wait_s = self._lease_s if giver.alive else self._notice_s
+            if since is None or self.now - since < wait_s - 1e-9:
+                return
+        del taker.sees[giver.name]
+        taker.handle(Core.BOTH, Vanished(giver.name, incarnation), life)
+
+    # -- faults
+
+    def kill(self, name: str) -> None:
+        """The node is gone at once; what it had sent still arrives."""
+        node = self.nodes[name]
+        node.kill()
+        for other in self.nodes.values():
+            self._suspect(node, other, self._notice_s)
+
+    def restart(self, name: str) -> None:
+        """Start a killed node again, under its name, with nothing."""
+        node = self.nodes[name]
+        if node.alive:
+            self.kill(name)
+        self._start(node)
+
+    def freeze(self, name: str) -> None:
+        """The node does nothing until it is thawed."""
+        node = self.nodes[name]
+        if node.silent:
+            return
+        node.freeze()
+        for other in self.nodes.values():
+            if other is not node:
+                self._suspect(node, other, self._lease_s)
+
+    def thaw(self, name: str) -> None:
+        """A frozen node goes on. Whoever had lost it sees it again, and it them."""
+        node = self.nodes[name]
+        if not node.alive or not node.frozen:
+            return
+        for other in self.nodes.values():
+            if other is not node and node.name not in other.sees and node.sees.pop(other.name, ""):
+                node.handle(Core.BOTH, Vanished(other.name, other.incarnation), node.life)
+        node.thaw()
+        self._meet(node, self.nodes.values())
+
+    def _meet(self, node: Node, others: Any) -> None:
+        for other in others:
+            if other is not node:
+                self._look(other, node)
+                self._look(node, other)
+
+    def cut(self, giver: str, taker: str, both: bool = True) -> None:
+        """Nothing gets from one node to another (nor back, if ``both``) until :meth:`heal`. What
+        is on its way then arrives after it, unless one of them sees the other vanish."""
+        for a, b in ((giver, taker), (taker, giver))[: 2 if both else 1]:
+            if (a, b) not in self._cuts:
+                self._cuts[a, b] = self.now
+                self._suspect(self.nodes[a], self.nodes[b], self._lease_s)
+
+    def heal(self, giver: str, taker: str) -> None:
+        """End a cut, in both directions."""
+        for a, b in ((giver, taker), (taker, giver)):
+            self._cuts.pop((a, b), None)
+            for arrival in self._held.pop((a, b), ()):
+                self._arrive(*arrival)
+        self._meet(self.nodes[giver], [self.nodes[taker]])
+
+    def slow(self, name: str, factor: float) -> None:
+        """Runs that begin from now on take ``factor`` times as long on this node."""
+        self.nodes[name].slow = factor
+
+    # -- messages
+
+    def post(self, node: Node, sender: Core, send: Send) -> None:
+        """Put a message on its way (the ``Send`` of one of a node's machines)."""
+        self.posted += 1
+        message, to = send.message, send.to
+        if isinstance(message, _FOR_GATEWAY):
+            core = Core.GATEWAY
+        else:
+            core = Core.BOTH if isinstance(message, Hello) else Core.WORKER
+        event = Arrived(node.name, message, send.body)
+        if to == node.name:
+            self.clock.at(self.now, node.handle, core, event, node.life)
+            return
+        incarnation = node.sees.get(to)
+        if incarnation is None:
+            self.clock.at(self.now, node.handle, sender, Unsent(to, message), node.life)
+            return
+        size = 0 if send.body is None else self.engine.size(send.body)
+        at = self.wires.arrival(node.name, to, size, self.now)
+        taker = self.nodes[to]
+        for extra_s in (0.0,) if self.tamper is None else self.tamper(node.name, to, message):
+            self.clock.at(at + extra_s, self._arrive, node.name, taker, incarnation, core, event)
+
+    def _arrive(
+        self, giver: str, taker: Node, incarnation: str, core: Core, event: Arrived
+    ) -> None:
+        if taker.incarnation != incarnation:
+            return
+        if (giver, taker.name) in self._cuts:
+            self._held.setdefault((giver, taker.name), []).append(
+                (giver, taker, incarnation, core, event)
+            )
+            return
+        taker.handle(core, event, taker.life)
+
+    # -- requests
+
+    def submit(self, gateway: str, body: Body, budget_ms: float = 10_000.0) -> Ticket:
+        """Ask a gateway; the ticket finds the replies."""
+        node = self.nodes[gateway]
+        number = self._numbers.get((gateway, node.life), 0)
+        self._numbers[gateway, node.life] = number + 1
+        ticket = Ticket(gateway, node.life, number)
+        self.replies[ticket] = []
+        node.handle(Core.GATEWAY, Submitted(number, body, budget_ms), node.life)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """The client no longer waits."""
+        self.nodes[ticket.gateway].handle(Core.GATEWAY, Cancelled(ticket.number), ticket.life)
+
+    def reply(self, node: Node, what: Deliver | Reject) -> None:
+        """Note an end of a request (the machines' ``Deliver`` and ``Reject``)."""
+        self.replies[Ticket(node.name, node.life, what.number)].append(Reply(self.now, what))
+
+    def adopt(self, gateway: str, playbook: Playbook) -> None:
+        """Let a gateway use a playbook."""
+        node = self.nodes[gateway]
+        node.perform(Core.GATEWAY, None, self.gateway(gateway).adopt(playbook, self.now))
+
+    def drain(self, name: str) -> None:
+        """Ask a node to finish its work and stop."""
+        node = self.nodes[name]
+        node.handle(Core.WORKER, Drain(), node.life)
+
+    # -- time
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.clock.run(self.now + seconds)
+
+    def run_until(self, done: Callable[[], bool], limit_s: float = 60.0) -> bool:
+        """Let time pass, step by step, until ``done``; False when ``limit_s`` pass before."""
+        end = self.now + limit_s
+        while not done():
+            at = self.clock.next()
+            if at is None or at > end:
+                self.clock.run(end)
+                return done()
+            self.clock.run(at)
+        return True
