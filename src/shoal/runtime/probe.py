@@ -21,6 +21,7 @@ from shoal.runtime.parts import Mail, Shelf
 from shoal.runtime.wire import Measure, Measured, Ping, Pong
 
 MAX_RUNS = 1000
+MAX_SECONDS = 10.0
 PING_BYTES = 1 << 20
 
 
@@ -67,13 +68,14 @@ class Prober:
         info: PartInfo,
         shapes: dict[str, tuple[str, tuple[int, ...]]],
         runs: int = 10,
+        seconds: float = 1.0,
         timeout_s: float = 120.0,
     ) -> tuple[float, ...]:
         """Have a peer run a part; the times in ms. UnreachableError when it does not answer,
         ShoalError when it cannot."""
         token, waiting = self._open()
         try:
-            self._mail(peer, Measure(token, part, info.size, info.blobs, shapes, runs))
+            self._mail(peer, Measure(token, part, info.size, info.blobs, shapes, runs, seconds))
             reply = waiting.get(timeout=timeout_s)
         except queue.Empty:
             raise UnreachableError(
@@ -103,12 +105,16 @@ class Prober:
         self._shelf.fetch(message.part, message.size, message.blobs, sender)
         session = self._engine.load(*self._store.load_part(message.part))
         feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
-        times = []
-        for _ in range(min(max(1, message.runs), MAX_RUNS) + 1):
+        session.run(feeds)
+        times: list[float] = []
+        end = time.perf_counter() + min(message.seconds, MAX_SECONDS)
+        while len(times) < min(message.runs, MAX_RUNS) or (
+            time.perf_counter() < end and len(times) < MAX_RUNS
+        ):
             started = time.perf_counter()
             session.run(feeds)
             times.append((time.perf_counter() - started) * 1e3)
-        return tuple(times[1:])
+        return tuple(times)
 
     def _ping(self, peer: str, body: bytes, timeout_s: float) -> float:
         token, waiting = self._open()

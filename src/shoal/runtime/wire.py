@@ -44,7 +44,8 @@ class Pong(Message, frozen=True):
 
 
 class Measure(Message, frozen=True):
-    """Run ``part`` (fetch it if need be) ``runs`` times on zeros of the given shapes."""
+    """Run ``part`` (fetch it if need be) on zeros of the given shapes, ``runs`` times at least
+    and for ``seconds`` at least, so that a moment's disturbance does not decide."""
 
     token: int
     part: str
@@ -52,6 +53,7 @@ class Measure(Message, frozen=True):
     blobs: dict[str, int]
     shapes: dict[str, tuple[str, tuple[int, ...]]]
     runs: int
+    seconds: float
 
 
 class Measured(Message, frozen=True):
