@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shoal.bench.load import Load
-    from shoal.cli.story import Chapter
+    from shoal.cli.story import Chapter, View
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
-    from shoal.runtime.service import Service
 
 NETWORK = "fashion-resnet"
 TICK_S = 0.2
@@ -40,7 +39,7 @@ def demo(
     import shoal
     from shoal import zoo
     from shoal.bench.load import Load, answers_of
-    from shoal.cli.story import commands, outcome, outcome_text
+    from shoal.cli.story import View, commands, outcome, outcome_text
 
     show_log()
     console = stderr() if json else stdout()
@@ -66,8 +65,10 @@ def demo(
                 f"[bold]3[/] Answering {len(cases)} test images over and over; {victim} will be "
                 "killed without warning, and come back."
             )
-            chapters = _serve(service, load, playbook, cluster, victim, seconds, console)
-    found = outcome(load, chapters, samples.labels.tolist(), victim)
+            labels = samples.labels.tolist()
+            view = View(console, service, load, playbook, cluster, labels)
+            chapters = _serve(load, cluster, victim, seconds, view)
+    found = outcome(load, chapters, labels, victim)
     found |= {"network": NETWORK, "workers": workers}
     found["commands"] = commands(cluster, playbook, NETWORK, victim)
     if json:
@@ -83,16 +84,10 @@ def _victim(playbook: Playbook) -> str:
 
 
 def _serve(
-    service: Service,
-    load: Load,
-    playbook: Playbook,
-    cluster: LocalCluster,
-    victim: str,
-    seconds: float,
-    console: Any,
+    load: Load, cluster: LocalCluster, victim: str, seconds: float, view: View
 ) -> list[Chapter]:
     """Serve in three chapters of equal length: all are well, one is gone, it is back."""
-    from shoal.cli.story import Chapter, View
+    from shoal.cli.story import Chapter
 
     worker = cluster.processes[victim]
     plot: list[tuple[str, Callable[[], object]]] = [
@@ -101,10 +96,7 @@ def _serve(
         (f"{victim} is back", worker.restart),
     ]
     chapters: list[Chapter] = []
-    with (
-        View(console, service, load, playbook, cluster) as view,
-        ThreadPoolExecutor(1) as stage,
-    ):
+    with view, ThreadPoolExecutor(1) as stage:
         for title, happen in plot:
             begin_s = time.monotonic()
             happening = stage.submit(happen)

@@ -46,8 +46,10 @@ class View:
         load: Load,
         playbook: Playbook,
         cluster: LocalCluster,
+        labels: Sequence[int],
     ) -> None:
         self._console = console
+        self._labels = labels
         self._service = service
         self._load = load
         self._playbook = playbook
@@ -78,17 +80,31 @@ class View:
         if self._live is not None and now >= self._next_live_s:
             self._next_live_s = now + FRAME_S
             self._live.update(
-                Group(Text(f"\n{title}", "bold"), self._rates(recent), self._devices(recent)),
+                Group(
+                    Text(f"\n{title}", "bold"),
+                    Text("   ".join(self._rates(recent))),
+                    self._devices(recent),
+                ),
                 refresh=True,
             )
         if self._live is None and now >= self._next_line_s:
             self._next_line_s = now + RECENT_S
-            line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(_rates(recent))
-            self._console.print(line + f"  lost {len(self._load.lost)}", soft_wrap=True)
+            line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(self._rates(recent))
+            self._console.print(line, soft_wrap=True)
 
-    def _rates(self, recent: Sequence[Record]) -> Text:
-        counts = (f"{len(self._load.records)} answered", f"{len(self._load.lost)} lost")
-        return Text("   ".join((*_rates(recent), *counts)))
+    def _rates(self, recent: Sequence[Record]) -> tuple[str, ...]:
+        lost = f"lost {len(self._load.lost)}"
+        if not recent:
+            return ("no answers", lost)
+        times = sorted(record.latency_ms for record in recent)
+        right = sum(record.best == self._labels[record.case] for record in recent)
+        return (
+            f"{len(recent) / RECENT_S:5.0f} images/s",
+            f"p50 {times[len(times) // 2]:5.1f} ms",
+            f"slowest {times[-1]:5.1f} ms",
+            f"right {100 * right / len(recent):5.1f} %",
+            lost,
+        )
 
     def _devices(self, recent: Sequence[Record]) -> Table:
         stats = self._service.stats()
@@ -112,17 +128,6 @@ class View:
             )
         columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
         return table("", columns, rows)
-
-
-def _rates(recent: Sequence[Record]) -> tuple[str, ...]:
-    if not recent:
-        return ("no answers",)
-    times = sorted(record.latency_ms for record in recent)
-    return (
-        f"{len(recent) / RECENT_S:6.0f} images/s",
-        f"p50 {times[len(times) // 2]:6.1f} ms",
-        f"slowest {times[-1]:6.1f} ms",
-    )
 
 
 def _since(records: Sequence[Record], begin_s: float) -> list[Record]:

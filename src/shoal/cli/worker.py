@@ -123,7 +123,7 @@ def gather(
 def to_listen_on(address: str) -> str:
     """Where a device listens that others reach at ``address``: there if it is a number, else at
     its port on all interfaces, as its own name often means the loopback on the device itself."""
-    from shoal.plan.cluster import normal_address
+    from shoal.plan.cluster_check import normal_address
 
     scheme, _, place = (normal_address(address) or address).partition("/")
     host, _, port = place.rpartition(":")
