@@ -312,3 +312,18 @@ def test_garbage_is_counted_and_nothing_is_read():
     exchange.arrived("b", encode(Ack(pairing, 99, 99, 99)), 0, never, 0.0)
     assert exchange.stats().dropped == 8
     assert exchange.stats().received == 0
+
+
+def test_what_was_said_before_the_other_side_could_see_is_sent_again_without_waiting():
+    a, b = Node("a", 1), Node("b", 2)
+    a.exchange.appeared("b", b.life)
+    a.exchange.send("b", b"1", None, None, 0.0)
+    for frame in a.exchange.outgoing():
+        b.exchange.arrived("a", frame.attachment, 0, bytes, 0.0)  # it sees nobody yet: dropped
+    b.exchange.appeared("a", a.life)
+    for _ in range(3):  # what it knows, a question, an answer, the message
+        for node, other in ((b, a), (a, b)):
+            for frame in node.exchange.outgoing():
+                other.exchange.arrived(node.name, frame.attachment, 0, bytes, 0.0)
+    b.look()
+    assert b.got == [[1]]

@@ -120,10 +120,13 @@ class Sender:
     def on_ack(self, received: int, settled: int, asked: int, now: float) -> list[Parcel]:
         """Take note of what the receiver says; returns the messages that must be sent again.
 
-        An acknowledgement of what was never sent is ignored whole.
+        An acknowledgement of what was never sent is ignored whole. One that knows nothing at all
+        comes from a receiver that sees this sender only now: it is asked at once.
         """
         if not settled <= received <= self._sent or asked > self._asked:
             return []
+        if self._sent and not (received or asked or self._received or self._asked):
+            self._ask_at = now
         if received > self._received or settled > self._settled:
             self._received = max(self._received, received)
             self._settled = max(self._settled, settled)

@@ -164,8 +164,8 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Time passes: ask where acknowledgements are overdue, offer again what was refused."""
         for name, peer in self._peers.items():
-            if peer.up and (number := peer.sender.tick(now)) is not None:
-                self._emit(name, Ask(self._pairing(peer), number))
+            if peer.up:
+                self._ask(name, peer, now)
         self.offer_again()
 
     # -- what the node wants --------------------------------------------------------------------
@@ -282,6 +282,7 @@ class Exchange:
             peer.meet(current)
             peer.up = True
             self._notices.append(PeerUp(name, current))
+            self._ack(name, peer)  # it may have spoken before it was seen: that was dropped
 
     def _break(self, name: str, peer: _Peer, session: int) -> None:
         """The other side saw a break that we did not see."""
@@ -328,6 +329,7 @@ class Exchange:
                 for parcel in peer.sender.on_ack(received, settled, asked, now):
                     self._transmit(name, peer, parcel)
                 self._dispatch(name, peer, now)
+                self._ask(name, peer, now)
             case Ask(number=number):
                 peer.receiver.asked(number)
                 self._ack(name, peer)
@@ -344,8 +346,9 @@ class Exchange:
         frame = Ack(self._pairing(peer), *peer.receiver.state)
         self._out.append(Hint(name, encode(frame)))
 
-    def _emit(self, name: str, ask: Ask) -> None:
-        self._out.append(Transmit(name, encode(ask)))
+    def _ask(self, name: str, peer: _Peer, now: float) -> None:
+        if (number := peer.sender.tick(now)) is not None:
+            self._out.append(Transmit(name, encode(Ask(self._pairing(peer), number))))
 
     def _pairing(self, peer: _Peer) -> Pairing:
         return Pairing(self.incarnation, peer.incarnation, peer.session)
