@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from shoal.errors import NameTakenError
-from shoal.mesh.exchange import Discard, Exchange, Hint, Transmit
+from shoal.mesh.exchange import Discard, Hint, Transmit
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.names import new_incarnation
 from shoal.mesh.shell import ExchangeLink
@@ -172,19 +172,7 @@ class InprocLink(ExchangeLink):
 
     def sight(self, name: str, incarnation: str, visible: bool) -> None:
         """An incarnation of a name can, or can no longer, be seen."""
-
-        def tell(exchange: Exchange) -> None:
-            change = exchange.appeared if visible else exchange.vanished
-            change(name, incarnation)
-
-        def chore(now: float) -> None:
-            self._wait_out_the_frost()
-            if name != self.name:
-                self._tell(tell)
-            elif visible and incarnation > self.incarnation:
-                self._lose_name(incarnation)
-
-        self._chore(chore)
+        self._sighted(name, incarnation, visible)
 
     def _open(self) -> str:
         incarnation = self._mesh.add(self)
@@ -207,6 +195,15 @@ class InprocLink(ExchangeLink):
 
     def _on_tick(self, now: float) -> None:
         self._wait_out_the_frost()
+
+    def _on_twin(self) -> None:
+        newest = max(self._twin_lives(), default="")
+        if newest > self.incarnation:
+            self._lose_name(newest)
+
+    def _see(self) -> None:
+        if not self.frozen.is_set():
+            super()._see()
 
     def _wait_out_the_frost(self) -> None:
         while self.frozen.is_set() and not self._closed:

@@ -2,7 +2,9 @@
 
 A kind of link brings four things: ``_open`` (join the network, learn the incarnation), ``_post``
 (queue a frame, never block), ``_hint`` (transmit a tiny frame now or never) and ``_leave``. It
-calls ``_frame`` with what arrives and ``_tell`` with what it sees.
+calls ``_frame`` with what arrives and ``_sighted`` with what it sees. Sightings may come from a
+thread that must not wait, so they are queued; a frame is looked at after all sightings that came
+before it, or the first message of a new peer would be one of a stranger.
 
 Two locks. ``_lock`` guards the exchange and is held for microseconds only. ``_turn`` is held by
 the one thread that is offering events to the sink, so they come in order; the sink is never
@@ -18,11 +20,12 @@ import queue
 import threading
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from shoal.errors import FrameError, UsageError
-from shoal.mesh.exchange import Discard, Exchange, Hint, Transmit
+from shoal.mesh.exchange import MAX_LIVES, Discard, Exchange, Hint, Transmit
 from shoal.mesh.link import (
     MAX_BODY,
     MAX_HEAD,
@@ -32,14 +35,14 @@ from shoal.mesh.link import (
     NameLost,
     Sink,
 )
-from shoal.mesh.names import check_name
+from shoal.mesh.names import check_name, is_incarnation, is_name
 
 TICK_S = 0.25
 """Time between two looks at overdue acknowledgements."""
 OFFER_AGAIN_S = 0.02
 """Time after which a message that found no room is offered again."""
 MAX_NEWS = 4096
-"""Sightings and chores that may wait for the clock thread."""
+"""Sightings, and chores of the clock thread, that may wait."""
 
 Chore: TypeAlias = Callable[[float], None]
 """Something to do on the clock thread, given the time."""
@@ -57,6 +60,9 @@ class ExchangeLink(Link):
         self._exchange = Exchange(name, "", max_body)
         self._lock = threading.Lock()
         self._turn = threading.RLock()
+        self._sightings: deque[tuple[str, str, bool]] = deque()
+        self._overrun = False  # sightings were lost
+        self._twins: set[str] = set()  # other lives under our name that are visible
         self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_NEWS)
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._sink: Sink | None = None
@@ -88,6 +94,10 @@ class ExchangeLink(Link):
 
     def _on_tick(self, now: float) -> None:
         """Called on the clock thread every :data:`TICK_S`."""
+
+    @abstractmethod
+    def _on_twin(self) -> None:
+        """Other lives under our name came or went (clock thread)."""
 
     # -- the interface --------------------------------------------------------------------------
 
@@ -161,14 +171,25 @@ class ExchangeLink(Link):
     def _frame(self, sender: str, attachment: bytes, size: int, read: Callable[[], bytes]) -> None:
         """A frame came (any thread)."""
         with self._lock:
+            self._see()
             self._exchange.arrived(sender, attachment, size, read, time.monotonic())
             hints = self._flush()
         self._transmit(hints)
         self._offer()
 
+    def _sighted(self, name: str, incarnation: str, visible: bool) -> None:
+        """A life of a node is, or is no longer, visible (any thread; never waits)."""
+        if len(self._sightings) >= MAX_NEWS:
+            self._overrun = True
+            return
+        self._sightings.append((name, incarnation, visible))
+        if len(self._sightings) == 1:
+            self._chore(_look)
+
     def _tell(self, change: Callable[[Exchange], None]) -> None:
-        """Something was seen: change the exchange, and tell the node what follows."""
+        """Change the exchange, and tell the node what follows."""
         with self._lock:
+            self._see()
             change(self._exchange)
             hints = self._flush()
         self._transmit(hints)
@@ -189,6 +210,11 @@ class ExchangeLink(Link):
             with self._turn:
                 self._show(self._sink, NameLost(self.name, incarnation))
 
+    def _twin_lives(self) -> set[str]:
+        """Other lives under our name that are visible."""
+        with self._lock:
+            return set(self._twins)
+
     def _join(self, thread: threading.Thread) -> None:
         """Wait for a thread to end, unless it is this one or may be waiting for this one."""
         if thread.ident is None or threading.get_ident() in (thread.ident, self._offering):
@@ -196,6 +222,20 @@ class ExchangeLink(Link):
         thread.join()
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _see(self) -> None:
+        """Take note of all sightings, in order; with the lock held."""
+        while self._sightings:
+            name, incarnation, visible = self._sightings.popleft()
+            if not (is_name(name) and is_incarnation(incarnation)):
+                self._exchange.drop()
+            elif name != self.name:
+                change = self._exchange.appeared if visible else self._exchange.vanished
+                change(name, incarnation)
+            elif not visible:
+                self._twins.discard(incarnation)
+            elif incarnation != self.incarnation and len(self._twins) < MAX_LIVES:
+                self._twins.add(incarnation)
 
     def _flush(self) -> list[Hint]:
         """Post what must keep its order while the lock is held; the rest may go out after."""
@@ -241,6 +281,7 @@ class ExchangeLink(Link):
 
     def _keep_time(self) -> None:
         tick_at = again_at = 0.0
+        twins: set[str] = set()
         while not self._closed:
             now = time.monotonic()
             if now >= tick_at:
@@ -258,8 +299,15 @@ class ExchangeLink(Link):
             if chore is None:
                 return
             chore(time.monotonic())
-            self._offer()
+            self._tell(_nothing)
+            if (now_seen := self._twin_lives()) != twins:
+                twins = now_seen
+                self._on_twin()
 
 
 def _look(now: float) -> None:
-    """The chore of looking whether there is something to offer."""
+    """The chore of looking whether there is news, which the clock does after every chore."""
+
+
+def _nothing(exchange: Exchange) -> None:
+    """Changes nothing."""

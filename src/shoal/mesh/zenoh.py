@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import zenoh
@@ -40,6 +39,7 @@ from shoal.mesh.frames import MAX_ATTACHMENT
 from shoal.mesh.lane import Lane
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
+from shoal.mesh.session import Session, configuration
 from shoal.mesh.shell import ExchangeLink
 from shoal.mesh.watchdog import BEAT_S, Watchdog
 
@@ -56,60 +56,11 @@ _HASTY: Mapping[str, Any] = {
     "express": True,
     "priority": zenoh.Priority.INTERACTIVE_HIGH,
 }
-Session: TypeAlias = Any
-"""A ``zenoh.Session``, whose own annotations are incomplete."""
-
 log = logging.getLogger("shoal.mesh")
 
 _decode_view = msgspec.msgpack.Decoder(dict[str, str]).decode
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _now = time.monotonic
-
-
-def _config(
-    listen: Sequence[Address],
-    connect: Sequence[Address],
-    lease_ms: int,
-    max_body: int,
-    settings: Mapping[str, Any],
-) -> zenoh.Config:
-    """Zenoh's configuration; ``settings`` (paths of Zenoh's own) have the last word."""
-    tx = "transport/link/tx"
-    values: dict[str, Any] = {
-        "mode": "peer",
-        "listen/endpoints": [str(address) for address in listen],
-        "connect/endpoints": [str(address) for address in connect],
-        "connect/retry": {
-            "period_init_ms": 100,
-            "period_max_ms": 1000,
-            "period_increase_factor": 2,
-        },
-        # Opening would wait for the first peers, and now and then miss them and wait in vain.
-        "open/return_conditions/connect_scouted": False,
-        "scouting/multicast/enabled": False,
-        "scouting/gossip/enabled": True,
-        # Of two peers that hear of each other only one calls, or both connections may fail.
-        "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
-        "transport/shared_memory/enabled": False,
-        "transport/link/rx/max_message_size": max_body + MAX_ATTACHMENT + (1 << 16),
-        f"{tx}/lease": lease_ms,
-        f"{tx}/keep_alive": 4,
-        # This bounds the time that *one message* of any size may take to leave before Zenoh
-        # closes the connection; on a slow line a large body takes minutes. Death is noticed by
-        # the lease.
-        f"{tx}/queue/congestion_control/block/wait_before_close": 3_600_000_000,
-        # Acknowledgements are the only frames that may be dropped; they rather wait a little.
-        f"{tx}/queue/congestion_control/drop/wait_before_drop": 20_000,
-        f"{tx}/queue/size/interactive_high": 16,
-        # A large body is cut up and sent at the same time; room for more pieces makes it a third
-        # faster. Taken when needed, 64 KiB each.
-        f"{tx}/queue/size/data": 16,
-        **settings,
-    }
-    config = zenoh.Config()
-    for path, value in values.items():
-        config.insert_json5(path, json.dumps(value))
-    return config
 
 
 class _Way:
@@ -160,16 +111,15 @@ class ZenohLink(ExchangeLink):
         self._bound: list[Address] = []
         self._lease_s = lease_ms / 1000
         self._configure = functools.partial(
-            _config, lease_ms=lease_ms, max_body=max_body, settings=settings or {}
+            configuration, lease_ms=lease_ms, max_body=max_body, settings=settings or {}
         )
+        self._configure(self._listen, self._connect)  # what is wrong with it is said at once
         self._session: Session | None = None
         self._ring: Any = None
         self._ring_changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
         self._ways: dict[str, _Way] = {}
         self._ways_lock = threading.Lock()
-        self._twins: set[str] = set()  # other lives under this name that are visible
-        self._overrun = False  # sightings were lost
         self._beat_at = 0.0
 
     @property
@@ -294,8 +244,10 @@ class ZenohLink(ExchangeLink):
         if session is not None:
             session.close()
         self._drop_ways()
-        self._twins.clear()
-        self._overrun = False
+        with self._lock:
+            self._sightings.clear()
+            self._twins.clear()
+            self._overrun = False
         self._tell(Exchange.blinded)
         self._watchdog.reopened()
         try:
@@ -382,9 +334,7 @@ class ZenohLink(ExchangeLink):
 
     def _on_alive(self, sample: zenoh.Sample) -> None:
         _, _, _, name, incarnation = str(sample.key_expr).split("/")
-        visible = sample.kind == zenoh.SampleKind.PUT
-        if not self._chore(functools.partial(self._sight, name, incarnation, visible)):
-            self._overrun = True
+        self._sighted(name, incarnation, sample.kind == zenoh.SampleKind.PUT)
 
     def _on_view(self, sample: zenoh.Sample) -> None:
         _, _, _, name, incarnation = str(sample.key_expr).split("/")
@@ -399,19 +349,6 @@ class ZenohLink(ExchangeLink):
         self._chore(self._give_way)
 
     # -- chores (clock thread) --------------------------------------------------------------------
-
-    def _sight(self, name: str, incarnation: str, visible: bool, now: float) -> None:
-        if not (is_name(name) and is_incarnation(incarnation)):
-            with self._lock:
-                self._exchange.drop()
-        elif name != self.name:
-            change = Exchange.appeared if visible else Exchange.vanished
-            self._tell(functools.partial(change, name=name, incarnation=incarnation))
-        elif not visible:
-            self._twins.discard(incarnation)
-        elif incarnation != self.incarnation and len(self._twins) < MAX_PEERS:
-            self._twins.add(incarnation)
-            self._displace(now)
 
     def _hear(self, name: str, incarnation: str, payload: zenoh.ZBytes, now: float) -> None:
         try:
@@ -431,14 +368,14 @@ class ZenohLink(ExchangeLink):
         answer = msgspec.msgpack.encode(Answer(self.name, life, own))
         self._say(f"answer/{name}/{number}", answer)
 
-    def _displace(self, now: float) -> None:
+    def _on_twin(self) -> None:
         """Tell older lives of our name, back from the frost, that their time is over."""
-        for incarnation in self._twins:
+        for incarnation in self._twin_lives():
             if incarnation < self.incarnation:
                 self._say(f"taken/{self.name}/{incarnation}", self.incarnation.encode())
 
     def _give_way(self, now: float) -> None:
-        self._lose_name(max(self._twins, default=""))
+        self._lose_name(max(self._twin_lives(), default=""))
 
     def _on_tick(self, now: float) -> None:
         if now < self._beat_at:
@@ -446,7 +383,7 @@ class ZenohLink(ExchangeLink):
         self._beat_at = now + BEAT_S
         peers = self.peers()
         self._drop_ways(keep=peers)
-        self._displace(now)
+        self._on_twin()
         self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
         reason = self._watchdog.judge(peers, self._idle(), now)
         if self._overrun:
