@@ -1,0 +1,43 @@
+"""The examples run as they stand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoal.plan.cluster import Cluster
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SAYS = {
+    "cut.py": "parts and whole agree",
+    "answer.py": "of 100 right",
+    "survive.py": "0 lost",
+    "many.py": "50 answers",
+}
+
+
+def test_none_is_forgotten() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{path.name}`" in listed for path in EXAMPLES.glob("*[!d]"))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", SAYS)
+def test_it_runs(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert SAYS[name] in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_cluster_file_can_be_read() -> None:
+    assert len(Cluster.load(EXAMPLES / "cluster.yaml").names) == 4
