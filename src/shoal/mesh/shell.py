@@ -291,6 +291,11 @@ class ExchangeLink(Link):
             elif self._exchange.refused and now >= again_at:
                 self._tell(Exchange.offer_again)
                 again_at = now + OFFER_AGAIN_S
+            else:
+                self._tell(_nothing)  # but look at the sightings
+            if (seen := self._twin_lives()) != twins:
+                twins = seen
+                self._on_twin()
             wake_at = again_at if self._exchange.refused else tick_at
             try:
                 chore = self._chores.get(timeout=max(wake_at - now, 0.0))
@@ -299,10 +304,6 @@ class ExchangeLink(Link):
             if chore is None:
                 return
             chore(time.monotonic())
-            self._tell(_nothing)
-            if (now_seen := self._twin_lives()) != twins:
-                twins = now_seen
-                self._on_twin()
 
 
 def _look(now: float) -> None:
