@@ -1,7 +1,13 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from shoal.bench.load import Record
@@ -31,6 +37,26 @@ def test_without_a_terminal_it_prints_lines(capsys: pytest.CaptureFixture[str]) 
     assert "No request was lost" in out
     assert "shoal worker --cluster cluster.yaml --name worker-1" in out
     assert "\x1b" not in out
+
+
+def test_ctrl_c_ends_it_quietly_with_all_its_workers(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "shoal", "demo", "--seconds", "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("3 "):
+            pass
+        workers = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert len(workers) == 4
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert list(tmp_path.glob("shoal-*")) == []
 
 
 def test_one_worker_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:

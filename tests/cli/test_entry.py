@@ -63,6 +63,14 @@ def test_help_ends_within_400_ms() -> None:
     assert min(once() for _ in range(7)) < 0.4
 
 
+@pytest.mark.parametrize("command", app_module.COMMANDS)
+def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.run([command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "Usage: shoal" in out
+    assert err == ""
+
+
 def test_version() -> None:
     assert shoal("--version").stdout.startswith("shoal 0.")
 
