@@ -5,6 +5,7 @@ A codec is registered under a name and may take settings after a colon (``"name:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
@@ -18,7 +19,11 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Codec(Protocol):
-    """Turns an array into bytes and a small ``meta``, and back."""
+    """Turns an array into bytes and a small ``meta``, and back.
+
+    ``decode`` gets what came from outside: ``data`` and ``meta`` may be anything, ``dtype`` and
+    ``shape`` have been checked. It raises FrameError (or ValueError) where they do not fit.
+    """
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]: ...
     def decode(
@@ -31,17 +36,20 @@ class Raw:
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]:
         """A view of the array's memory (of a contiguous copy where it is not contiguous)."""
-        flat = np.ascontiguousarray(array).reshape(-1)
+        little = array.dtype.newbyteorder("<")
+        flat = np.ascontiguousarray(array, dtype=little).reshape(-1)
         return flat.view(np.uint8).data, b""
 
     def decode(
         self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> Array:
         """A view of ``data`` (read-only where that is)."""
-        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        wanted = math.prod(shape) * dtype.itemsize
         if len(data) != wanted:
             raise FrameError(f"a raw tensor of {wanted} bytes came with {len(data)}")
-        return np.frombuffer(data, dtype=dtype).reshape(shape)
+        if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+            raise FrameError("a tensor of truth values holds others")
+        return np.frombuffer(data, dtype=dtype.newbyteorder("<")).reshape(shape)
 
 
 _MAKERS: dict[str, Callable[[str], Codec]] = {"raw": lambda _: Raw()}
@@ -58,5 +66,7 @@ def find_codec(name: str) -> Codec:
     kind, _, settings = name.partition(":")
     make = _MAKERS.get(kind)
     if make is None:
-        raise UsageError(f"no codec is called {kind!r}; there are: {', '.join(sorted(_MAKERS))}")
+        raise UsageError(
+            f"no codec is called {kind[:64]!r}; there are: {', '.join(sorted(_MAKERS))}"
+        )
     return make(settings)

@@ -59,8 +59,10 @@ class Frame(msgspec.Struct, frozen=True):
 def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
     """Pack tensors with one codec. A single raw tensor is not copied.
 
-    Raises UsageError for a dtype that does not travel or an unknown codec.
+    Raises UsageError for a dtype that does not travel, too many tensors or an unknown codec.
     """
+    if len(arrays) > MAX_TENSORS:
+        raise UsageError(f"{len(arrays)} tensors cannot be sent at once; {MAX_TENSORS} can")
     packed: list[Packed] = []
     chunks: list[Buffer] = []
     coder = find_codec(codec)
@@ -68,7 +70,8 @@ def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
         if array.dtype.name not in DTYPES:
             raise UsageError(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
         data, meta = coder.encode(array)
-        packed.append(Packed(name, array.dtype.name, array.shape, codec, len(data), meta))
+        size = memoryview(data).nbytes
+        packed.append(Packed(name, array.dtype.name, array.shape, codec, size, meta))
         chunks.append(data)
     payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     return Frame(FrameHead(tuple(packed), xxhash.xxh3_64_intdigest(payload)), payload)
@@ -79,11 +82,8 @@ def unpack(frame: Frame) -> dict[str, Array]:
 
     Raises FrameError when the head lies or the payload is damaged.
     """
-    head, payload = frame.head, memoryview(frame.payload).cast("B")
-    if len(head.tensors) > MAX_TENSORS:
-        raise FrameError(f"a frame holds {len(head.tensors)} tensors; {MAX_TENSORS} is the limit")
-    for tensor in head.tensors:
-        _check(tensor)
+    head, payload = frame.head, _bytes_of(frame.payload)
+    _check(head)
     if head.size != len(payload):
         raise FrameError(f"a frame says {head.size} bytes and brings {len(payload)}")
     if xxhash.xxh3_64_intdigest(payload) != head.digest:
@@ -93,22 +93,39 @@ def unpack(frame: Frame) -> dict[str, Array]:
     for tensor in head.tensors:
         data = payload[start : start + tensor.size]
         start += tensor.size
-        try:
-            coder = find_codec(tensor.codec)
-        except UsageError as error:
-            raise FrameError(f"tensor {tensor.name!r}: {error}") from None
-        arrays[tensor.name] = coder.decode(data, tensor.meta, np.dtype(tensor.dtype), tensor.shape)
-    if len(arrays) != len(head.tensors):
-        raise FrameError("a frame names a tensor twice")
+        arrays[tensor.name] = _decode(tensor, data)
     return arrays
 
 
-def _check(tensor: Packed) -> None:
-    if tensor.dtype not in DTYPES:
-        raise FrameError(f"tensor {tensor.name!r} has unknown dtype {tensor.dtype[:32]!r}")
-    if len(tensor.shape) > MAX_DIMS or any(side < 0 for side in tensor.shape):
-        raise FrameError(f"tensor {tensor.name!r} has an impossible shape")
-    if math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize > MAX_BYTES:
-        raise FrameError(f"tensor {tensor.name!r} is larger than {MAX_BYTES >> 20} MiB")
-    if tensor.size < 0:
-        raise FrameError(f"tensor {tensor.name!r} has a negative size")
+def _decode(tensor: Packed, data: memoryview) -> Array:
+    try:
+        coder = find_codec(tensor.codec)
+        return coder.decode(data, tensor.meta, np.dtype(tensor.dtype), tensor.shape)
+    except (UsageError, ValueError, OverflowError) as error:
+        raise FrameError(f"tensor {tensor.name[:64]!r} cannot be read: {error}") from None
+
+
+def _bytes_of(payload: Buffer) -> memoryview:
+    view = memoryview(payload)
+    return view.cast("B") if view.nbytes else memoryview(b"")  # what is empty cannot be cast
+
+
+def _check(head: FrameHead) -> None:
+    """Refuse what cannot be true, before anything is decoded."""
+    if len(head.tensors) > MAX_TENSORS:
+        raise FrameError(f"a frame holds {len(head.tensors)} tensors; {MAX_TENSORS} is the limit")
+    if len({tensor.name for tensor in head.tensors}) != len(head.tensors):
+        raise FrameError("a frame names a tensor twice")
+    size = 0
+    for tensor in head.tensors:
+        name = tensor.name[:64]
+        if tensor.dtype not in DTYPES:
+            raise FrameError(f"tensor {name!r} has unknown dtype {tensor.dtype[:32]!r}")
+        sides = tensor.shape
+        if len(sides) > MAX_DIMS or any(not 0 <= side <= MAX_BYTES for side in sides):
+            raise FrameError(f"tensor {name!r} has an impossible shape")
+        if tensor.size < 0:
+            raise FrameError(f"tensor {name!r} has a negative size")
+        size += math.prod(sides) * np.dtype(tensor.dtype).itemsize
+    if size > MAX_BYTES:
+        raise FrameError(f"a frame unfolds to {size} bytes; {MAX_BYTES} is the limit")
