@@ -1,13 +1,15 @@
 """The engine that runs a part. The only file that knows ONNX Runtime.
 
-A worker needs this file and :mod:`shoal.model.store`, and neither imports ``onnx``. Weights are
-given to sessions where they lie (a memory-mapped file, say), so that parts share them.
+A worker needs this file and :mod:`shoal.model.store`, and neither imports ``onnx``. The engine
+takes weights from where they lie (a mapped file, say) and keeps a copy of its own, mostly in
+another order.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import onnxruntime as ort
 
 from shoal.errors import InputError, ModelError, ModelFileError, UnsupportedModelError, UsageError
 from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.wire import External, externals
+from shoal.model.wire import External, adding_model, externals
 
 Buffer = bytes | bytearray | memoryview
 """Bytes of a weight, wherever they lie."""
@@ -26,12 +28,12 @@ CPU = "CPUExecutionProvider"
 class Session:
     """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph.
 
-    ``run`` may be called from several threads and lets other threads go on meanwhile.
+    ``run`` may be called from several threads and lets other threads go on meanwhile. ``weights``
+    are kept alive as long as the session.
     """
 
-    def __init__(self, session: ort.InferenceSession, weights: Sequence[object]) -> None:
+    def __init__(self, session: ort.InferenceSession, weights: Sequence[object] = ()) -> None:
         self._session = session
-        # The engine reads weights that it did not repack where they lie: keep them alive.
         self._weights = weights
         self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
@@ -95,6 +97,25 @@ class Engine:
         """
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
+        options = self._options(optimise, profile_to)
+        try:
+            if weights:
+                options.add_external_initializers([weight.name for weight in weights], values)
+            session = ort.InferenceSession(bytes(graph), options, providers=[self.provider])
+        except _DAMAGED as error:
+            raise ModelFileError(
+                f"This is not a graph that can run: {_first_line(error)}"
+            ) from None
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"ONNX Runtime {ort.__version__} cannot run this: {_first_line(error)}"
+            ) from None
+        if not weights or _copies_weights():
+            return Session(session)
+        _release(blobs[weight.blob] for weight in weights)
+        return Session(session, values)
+
+    def _options(self, optimise: bool, profile_to: str | None) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -106,20 +127,7 @@ class Engine:
         if profile_to is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile_to
-        if weights:
-            options.add_external_initializers([weight.name for weight in weights], values)
-        try:
-            session = ort.InferenceSession(bytes(graph), options, providers=[self.provider])
-        except _DAMAGED as error:
-            raise ModelFileError(
-                f"This is not a graph that can run: {_first_line(error)}"
-            ) from None
-        except Exception as error:
-            raise UnsupportedModelError(
-                f"ONNX Runtime {ort.__version__} cannot run this: {_first_line(error)}"
-            ) from None
-        _release(blobs[weight.blob] for weight in weights)
-        return Session(session, values)
+        return options
 
 
 def engine_version() -> str:
@@ -144,9 +152,25 @@ def _value(weight: External, blobs: Mapping[str, Buffer]) -> ort.OrtValue:
     )
 
 
+@cache
+def _copies_weights() -> bool:
+    """Whether the engine has its own copy of all weights once a session is made (every version
+    so far has), so that ours may go. Found out by changing a weight afterwards."""
+    elements = 16 * 1024
+    weight = np.ones(elements, np.float32)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.add_external_initializers(["w"], [ort.OrtValue.ortvalue_from_numpy(weight)])
+    graph = adding_model(elements)
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    weight[:] = 0.0
+    (found,) = session.run(None, {"x": np.zeros(elements, np.float32)})
+    return bool((found == 1.0).all())
+
+
 def _release(blobs: Iterable[Buffer]) -> None:
-    """Let go of the memory of mapped files: the engine has its own copy of most weights, and
-    what it still reads comes back by itself."""
+    """Let go of the memory of mapped files: what the engine still reads comes back by itself."""
     for blob in blobs:
         mapped = blob.obj if isinstance(blob, memoryview) else None
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -18,7 +18,7 @@ from shoal.model import proof
 from shoal.model.accept import accept
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, part_memory
@@ -175,11 +175,11 @@ class Network:
         specs = tuple(self._tensors[name].spec for name in entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
 
-    def prove_against(self, original: Graph) -> None:
-        """Raise :class:`ProofError` unless the network gives what ``original`` gives: for one
-        image, and for two where the batch is free."""
+    def prove_against(self, reference: Session) -> None:
+        """Raise :class:`ProofError` unless the network gives what ``reference``, the network as it
+        came, gives: for one image, and for two where the batch is free."""
         (part,) = self.split([])
-        session, reference = part.session(), Engine().load(*whole(original), optimise=False)
+        session = part.session()
         free = any(None in spec.shape for spec in self.inputs)
         for batch in (2, 1) if free else (1,):
             feeds = self.probe(batch=batch)
@@ -293,10 +293,12 @@ def load(
 
 def _prepared(original: Graph, name: str) -> Network:
     """The network of a graph, proved to give what the graph gave."""
+    # The engine checks what it loads, so what comes after may rely on well-formed nodes.
+    reference = Engine().load(*whole(original), optimise=False)
     graph = original.copy()
     normalise(graph)
     network = Network(graph, name)
-    network.prove_against(original)
+    network.prove_against(reference)
     return network
 
 

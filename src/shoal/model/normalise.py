@@ -13,7 +13,7 @@ from shoal.model.affine import fold_affine
 from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, elements, fresh_name, makes, reads, whole
-from shoal.model.shapes import UNKNOWN, Kind, infer
+from shoal.model.shapes import UNKNOWN, Kind, Shape, infer
 from shoal.model.weights import Weight
 
 _KEPT = frozenset({"DequantizeLinear"})
@@ -211,43 +211,85 @@ def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight
 
 def fold_shapes(graph: Graph) -> bool:
     """Replace what is computed from shapes that are known: ``Shape`` and ``Size`` of tensors
-    without a free dimension, and the target of ``Reshape`` where one dimension is free."""
+    without a free dimension, and the target of ``Reshape`` where no more than the batch is free.
+    """
     if not any(node.op_type in ("Shape", "Size", "Reshape") for node in graph.nodes):
         return False
     kinds = infer(graph)
     changed = False
     for node in graph.nodes:
-        if node.domain != "":
-            continue
-        if node.op_type in ("Shape", "Size"):
-            shape = kinds.get(node.input[0], (0, None))[1]
-            if (
-                shape is None
-                or None in shape
-                or UNKNOWN in shape
-                or node.output[0] in graph.outputs
-            ):
-                continue
-            value = np.array(shape, dtype=np.int64)
-            if node.op_type == "Size":
-                value = np.array(value.prod(), dtype=np.int64)
-            else:
-                attributes = {attribute.name: attribute.i for attribute in node.attribute}
-                value = value[attributes.get("start", 0) : attributes.get("end", len(shape))]
-            name = node.output[0]
-            node.output[0] = fresh_name(graph, name)
-            graph.weights[name] = Weight.of(value)
-            changed = True
-        elif node.op_type == "Reshape" and node.input[1] not in graph.weights:
-            shape = kinds.get(node.output[0], (0, None))[1]
-            if shape is None or UNKNOWN in shape or 0 in shape or shape.count(None) > 1:
-                continue
-            target = np.array([-1 if dim is None else dim for dim in shape], dtype=np.int64)
-            name = fresh_name(graph, f"{node.output[0]}_shape")
-            graph.weights[name] = Weight.of(target)
-            node.input[1] = name
-            changed = True
+        if node.domain == "" and node.op_type in ("Shape", "Size"):
+            changed |= _fold_shape(node, kinds, graph)
+        elif node.domain == "" and node.op_type == "Reshape":
+            changed |= _fold_reshape(node, kinds, graph)
     return changed
+
+
+def _fold_shape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
+    made = node.output[0]
+    shape = kinds.get(node.input[0], (0, None))[1]
+    if shape is None or None in shape or UNKNOWN in shape or made in graph.outputs:
+        return False
+    if node.op_type == "Size":
+        value = np.array(elements(shape), dtype=np.int64)
+    else:
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
+        value = np.array(shape, dtype=np.int64)[ends]
+    node.output[0] = fresh_name(graph, made)
+    graph.weights[made] = Weight.of(value)
+    return True
+
+
+def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
+    before = kinds.get(node.input[0], (0, None))[1]
+    copies_zeros = not any(a.name == "allowzero" and a.i for a in node.attribute)
+    given = graph.weights.get(node.input[1])
+    if given is None:
+        after = kinds.get(node.output[0], (0, None))[1]
+    else:
+        after = tuple(
+            before[axis] if dim == 0 and before is not None and axis < len(before) else dim
+            for axis, dim in enumerate(given.array().tolist())
+        )
+    after = reshaped(before, after)
+    if before is None or after is None or after.count(None) > 1:
+        return False
+    target = np.array(
+        [
+            dim
+            if dim is not None
+            else (0 if copies_zeros and before[axis : axis + 1] == (None,) else -1)
+            for axis, dim in enumerate(after)
+        ],
+        dtype=np.int64,
+    )
+    if given is not None and np.array_equal(given.array(), target):
+        return False
+    name = fresh_name(graph, f"{node.output[0]}_shape")
+    graph.weights[name] = Weight.of(target)
+    node.input[1] = name
+    return True
+
+
+def reshaped(before: Shape | None, after: Shape | None) -> Shape | None:
+    """``after`` with its one unknown dimension, if it has one, found from ``before``, which has
+    as many elements; None where that is not possible."""
+    if before is None or after is None or UNKNOWN in before or 0 in (*before, *after):
+        return None
+    if UNKNOWN not in after:
+        return after
+    if after.count(UNKNOWN) > 1:
+        return None
+    rest = [dim for dim in after if dim != UNKNOWN]
+    free = before.count(None) - rest.count(None)
+    if free == 0 and elements(before) % elements(rest) == 0:
+        found: int | None = elements(before) // elements(rest)
+    elif free == 1 and elements(before) == elements(rest):
+        found = None
+    else:
+        return None
+    return tuple(found if dim == UNKNOWN else dim for dim in after)
 
 
 def rename_reads(node: onnx.NodeProto, names: dict[str, str]) -> None:

@@ -118,43 +118,42 @@ def _stacks(shape: Shape) -> bool:
 
 
 def _measure(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
-    """Those of ``names`` whose shape follows from the batch size, found by running the graph."""
+    """Those of ``names`` whose shape follows from the batch size, found by running the graph:
+    twice with two images, twice with three, and with two black ones, as what depends on values
+    differs then."""
     session = Engine().load(*whole(graph, names), optimise=False)
-    batches = (2, 3)
-    runs = [
-        session.run(probe(graph.inputs, seed=seed, batch=batch))
-        for seed, batch in enumerate(batches)
-    ]
+    feeds = [probe(graph.inputs, seed, batch) for seed, batch in enumerate((2, 2, 3, 3))]
+    feeds.append({name: np.zeros_like(array) for name, array in feeds[0].items()})
+    runs: list[dict[str, object]] = [dict(session.run(feed)) for feed in feeds]
     tensors = {}
     for name in names:
-        found: list[object] = [run[name] for run in runs]  # the engine also has lists and maps
-        first, second = found
-        if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+        found = [run[name] for run in runs]  # arrays; the engine also has lists and maps
+        arrays = [array for array in found if isinstance(array, np.ndarray)]
+        if len(arrays) < len(found) or arrays[0].dtype.name not in NUMPY_TO_ONNX:
             continue
-        dtype = NUMPY_TO_ONNX.get(first.dtype.name)
-        one = _for_one(first.shape, second.shape, batches)
-        if one is None or dtype is None:
+        two, three = arrays[0].shape, arrays[2].shape
+        one = shape_for_one(two, three)
+        if one is None or [array.shape for array in arrays] != [two, two, three, three, two]:
             continue
-        shape = tuple(a if a == b else None for a, b in zip(first.shape, second.shape, strict=True))
-        spec = TensorSpec(name, first.dtype.name, shape)
-        tensors[name] = Tensor(
-            spec, size_bytes(dtype, elements(one)), _stacks(shape) and one[0] == 1
-        )
+        dtype = arrays[0].dtype.name
+        shape = tuple(a if a == b else None for a, b in zip(two, three, strict=True))
+        size = size_bytes(NUMPY_TO_ONNX[dtype], elements(one))
+        stacks = _stacks(shape) and one[0] == 1
+        tensors[name] = Tensor(TensorSpec(name, dtype, shape), size, stacks)
     return tensors
 
 
-def _for_one(
-    first: tuple[int, ...], second: tuple[int, ...], batches: tuple[int, int]
-) -> tuple[int, ...] | None:
-    """The shape for one image, given those of two batches; None where it follows neither."""
-    if len(first) != len(second):
+def shape_for_one(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape for one image, given those for two and for three; None where it does not follow
+    from the number of images."""
+    if len(two) != len(three):
         return None
     shape = []
-    for a, b in zip(first, second, strict=True):
+    for a, b in zip(two, three, strict=True):
         if a == b:
             shape.append(a)
-        elif a * batches[1] == b * batches[0]:
-            shape.append(a // batches[0])
+        elif 3 * a == 2 * b:
+            shape.append(a // 2)
         else:
             return None
     return tuple(shape)

@@ -2,8 +2,7 @@
 
 Layout: ``<root>/ab/abcdef...`` holds the bytes whose SHA-256 is ``abcdef...``: graphs and weights
 alike. Several processes may use one store: a file appears whole or not at all (written aside,
-flushed, renamed), and is never changed. Reads are memory-mapped, and every file is verified the
-first time this process reads it.
+flushed, renamed), and is never changed. Every file is verified when this process first reads it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,9 @@ from shoal.errors import HashError, StoreError
 from shoal.model.wire import externals, is_hash
 
 Buffer = bytes | bytearray | memoryview
+
+_MAPPED_BYTES = 64 * 1024
+"""Files of at least this size are mapped, smaller ones read: each mapping holds a file open."""
 
 
 class StoredPart(Protocol):
@@ -73,12 +75,15 @@ class PartStore:
         return found
 
     def get(self, hash: str) -> memoryview:
-        """The bytes of this hash, read-only, mapped from disk."""
+        """The bytes of this hash, read-only; large ones are mapped from disk."""
         path = self._path(hash)
         try:
             with path.open("rb") as file:
                 stat = os.fstat(file.fileno())
-                view = _map(file.fileno(), stat.st_size)
+                if stat.st_size < _MAPPED_BYTES:
+                    view = memoryview(file.read())
+                else:
+                    view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except FileNotFoundError:
             raise StoreError(f"The store {self.root} does not hold {hash}.") from None
         except OSError as error:
@@ -183,12 +188,6 @@ def write_whole(path: Path, data: Buffer) -> None:
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
-
-
-def _map(descriptor: int, size: int) -> memoryview:
-    if size == 0:
-        return memoryview(b"")
-    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
 
 
 @contextlib.contextmanager

@@ -55,6 +55,8 @@ def externals(graph: bytes | memoryview) -> list[External]:
             found.extend(_graph(_message(value)))
         elif field in (20, 25):
             raise ModelFileError("A part holds functions or training data, which no part may.")
+    if sum(external.nbytes for external in found) > limits.TOTAL_WEIGHT_BYTES:
+        raise ModelFileError(f"A part has more than {limits.TOTAL_WEIGHT_BYTES} bytes of weights.")
     if graphs != 1:
         raise ModelFileError("These bytes are not the graph of a part: get the part again.")
     return found
@@ -199,3 +201,33 @@ def _text(value: int | memoryview) -> str:
         return bytes(_message(value)).decode()
     except UnicodeDecodeError:
         raise ModelFileError("The graph of a part is damaged: get the part again.") from None
+
+
+def adding_model(elements: int) -> bytes:
+    """A serialized model that adds the blob ``w`` to the input ``x``, both float32 vectors."""
+
+    def text(field: int, value: str) -> bytes:
+        return _field(field, value.encode())
+
+    node = text(1, "x") + text(1, "w") + text(2, "y") + text(4, "Add")
+    place = text(1, "location") + text(2, "0" * 64)
+    weight = _field(1, elements) + _field(2, 1) + text(8, "w") + _field(13, place) + _field(14, 1)
+    shape = _field(1, _field(1, elements))
+    kind = _field(2, _field(1, _field(1, 1) + _field(2, shape)))
+    ends = _field(11, text(1, "x") + kind) + _field(12, text(1, "y") + kind)
+    graph = _field(1, node) + text(2, "add") + _field(5, weight) + ends
+    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 13))
+
+
+def _field(number: int, value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        return _packed(number << 3 | _VARINT) + _packed(value)
+    return _packed(number << 3 | _BYTES) + _packed(len(value)) + value
+
+
+def _packed(value: int) -> bytes:
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])

@@ -1,0 +1,80 @@
+"""Where a network can be cut: pure functions on names of tensors."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.model.cuts import Step, Tensor, crossings, find_cuts
+from shoal.model.spec import TensorSpec
+
+
+def travelling(names, size=4):
+    return {name: Tensor(TensorSpec(name, "float32", (None, 1)), size, True) for name in names}
+
+
+def test_a_chain_is_cut_between_any_two_nodes():
+    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("b",), ("y",))]
+    cuts = find_cuts(steps, ["x"], ["y"], travelling("xaby"))
+    assert [(cut.at, cut.names, cut.bytes) for cut in cuts] == [(1, ("a",), 4), (2, ("b",), 4)]
+
+
+def test_a_residual_crosses_until_it_is_added():
+    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("a", "b"), ("y",))]
+    assert crossings(steps, ["x"], ["y"]) == [("x",), ("a",), ("a", "b"), ("y",)]
+
+
+def test_an_input_that_is_needed_late_crosses_all_the_way():
+    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("b", "late"), ("y",))]
+    assert crossings(steps, ["x", "late"], ["y"])[1:3] == [("late", "a"), ("late", "b")]
+
+
+def test_an_output_that_is_made_early_crosses_to_the_end():
+    steps = [Step(("x",), ("early",)), Step(("early",), ("a",)), Step(("a",), ("y",))]
+    assert crossings(steps, ["x"], ["y", "early"])[2] == ("early", "a")
+
+
+def test_an_input_that_nobody_reads_crosses_nowhere():
+    steps = [Step(("x",), ("a",)), Step(("a",), ("y",))]
+    assert crossings(steps, ["x", "unused"], ["y"]) == [("x",), ("a",), ("y",)]
+
+
+def test_where_a_tensor_cannot_travel_there_is_no_cut():
+    steps = [Step(("x",), ("list",)), Step(("list",), ("a",)), Step(("a",), ("y",))]
+    assert [cut.at for cut in find_cuts(steps, ["x"], ["y"], travelling("xay"))] == [2]
+
+
+@st.composite
+def graphs(draw):
+    """Steps over numbered tensors, each reading some that exist; inputs; outputs."""
+    inputs = [f"i{k}" for k in range(draw(st.integers(1, 3)))]
+    known, steps = list(inputs), []
+    for index in range(draw(st.integers(1, 8))):
+        read = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
+        made = [f"t{index}_{k}" for k in range(draw(st.integers(1, 2)))]
+        steps.append(Step(tuple(read), tuple(made)))
+        known += made
+    outputs = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
+    return steps, inputs, outputs
+
+
+@given(graphs())
+def test_what_crosses_is_what_exists_before_and_is_needed_after(graph):
+    steps, inputs, outputs = graph
+    found = crossings(steps, inputs, outputs)
+    assert len(found) == len(steps) + 1
+    for at, names in enumerate(found):
+        before = set(inputs).union(*(step.makes for step in steps[:at]))
+        after = set(outputs).union(*(step.reads for step in steps[at:]))
+        assert len(set(names)) == len(names)
+        assert set(names) == before & after
+
+
+@given(graphs(), st.data())
+def test_every_valid_cut_is_found_and_no_other(graph, data):
+    steps, inputs, outputs = graph
+    known = [*inputs, *(name for step in steps for name in step.makes)]
+    able = data.draw(st.sets(st.sampled_from(known)))
+    cuts = find_cuts(steps, inputs, outputs, travelling(able, size=3))
+    every = crossings(steps, inputs, outputs)
+    valid = [at for at in range(1, len(steps)) if set(every[at]) <= able]
+    assert [cut.at for cut in cuts] == valid
+    assert all(cut.names == every[cut.at] and cut.bytes == 3 * len(cut.names) for cut in cuts)

@@ -1,0 +1,242 @@
+"""Damaged and hostile files are refused with an error of Shoal's, and nothing else happens."""
+
+import contextlib
+import struct
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper
+from tests.model import nets
+from tests.model.nets import node, random, tensor
+
+import shoal.model as model
+from shoal.errors import ModelError, ModelFileError, ShoalError, UnsupportedModelError
+from shoal.model import limits
+
+GOOD = nets.residual()
+CHECKS = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=150)
+
+
+def load_or_refuse(data: bytes) -> None:
+    with contextlib.suppress(ShoalError):
+        network = model.load(data)
+        network.run(network.probe())
+        network.split([network.cuts[0]] if network.cuts else [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"not a model at all", b"\x08\x08", GOOD[: len(GOOD) // 2], GOOD[:-1], GOOD[1:]],
+    ids=["empty", "zero", "text", "no graph", "half", "one byte short", "first byte gone"],
+)
+def test_damaged_bytes_are_refused(data):
+    with pytest.raises(ModelFileError):
+        model.load(data)
+
+
+@CHECKS
+@given(st.binary(max_size=400))
+def test_random_bytes_are_refused(data):
+    with pytest.raises(ModelError):
+        model.load(data)
+
+
+@CHECKS
+@given(st.integers(0, len(GOOD) - 1))
+def test_truncated_files_are_refused(length):
+    load_or_refuse(GOOD[:length])
+
+
+@CHECKS
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=8))
+def test_files_with_flipped_bytes_load_or_are_refused(changes):
+    data = bytearray(GOOD)
+    for place, value in changes:
+        data[place] = value
+    load_or_refuse(bytes(data))
+
+
+# The bytes outside the weights, where damage matters most.
+STRUCTURE = [place for place in range(len(GOOD)) if place < 60 or len(GOOD) - place < 150]
+
+
+@CHECKS
+@given(st.lists(st.tuples(st.sampled_from(STRUCTURE), st.integers(0, 255)), min_size=1, max_size=4))
+def test_files_with_a_damaged_structure_load_or_are_refused(changes):
+    data = bytearray(GOOD)
+    for place, value in changes:
+        data[place] = value
+    load_or_refuse(bytes(data))
+
+
+OPERATORS = ["Add", "Reshape", "Conv", "BatchNormalization", "Shape", "Dropout", "Identity",
+             "ConstantOfShape", "Gemm", "Concat", "Expand", "NoSuchOperator", "Split"]  # fmt: skip
+NAMES = ["x", "a", "b", "c", "w", "s", ""]
+
+
+@st.composite
+def odd_nodes(draw):
+    return helper.make_node(
+        draw(st.sampled_from(OPERATORS)),
+        draw(st.lists(st.sampled_from(NAMES), max_size=5)),
+        draw(st.lists(st.sampled_from(["a", "b", "c", "y", ""]), max_size=3)),
+        **draw(st.dictionaries(st.sampled_from(["axis", "group", "start"]), st.integers(-3, 3))),
+    )
+
+
+@CHECKS
+@given(st.lists(odd_nodes(), min_size=1, max_size=4), st.integers(1, 30))
+def test_graphs_that_make_no_sense_load_or_are_refused(nodes, opset):
+    nodes = [*nodes, node("Relu", "a", "y2")]
+    data = nets.model(
+        nodes,
+        [tensor("x", [1, 4])],
+        ["y2"],
+        {"w": random(4, 4), "s": np.array([2, 2])},
+        opset=opset,
+    )
+    load_or_refuse(data)
+
+
+def refused(data, reason, error=UnsupportedModelError):
+    with pytest.raises(error, match=reason) as raised:
+        model.load(data)
+    assert len(str(raised.value)) < 1000
+
+
+X = tensor("x", [1, 4])
+
+
+def test_control_flow_is_refused():
+    branch = helper.make_graph([node("Relu", "x", "r")], "b", [], [tensor("r", [1, 4])])
+    choose = node("If", "c", "y", then_branch=branch, else_branch=branch)
+    refused(nets.model([choose], [X, tensor("c", [], "bool")], ["y"]), "sub-graph")
+
+
+def test_custom_operators_are_refused():
+    data = nets.model([node("Magic", "x", "y", domain="mine")], [X], ["y"], domains={"mine": 1})
+    refused(data, "custom operator")
+
+
+def test_operators_that_do_not_exist_are_refused():
+    refused(nets.model([node("Magic", "x", "y")], [X], ["y"]), "Magic", ModelError)
+
+
+def test_random_operators_and_training_mode_are_refused():
+    refused(nets.model([node("RandomNormalLike", "x", "y")], [X], ["y"]), "random")
+    drop = node("Dropout", "x ratio mode", "y")
+    weights = {"ratio": np.float32(0.5), "mode": np.True_}
+    refused(nets.model([drop], [X], ["y"], weights), "training mode")
+
+
+def test_text_is_refused():
+    refused(nets.model([node("Identity", "x", "y")], [tensor("x", [1], "object")], ["y"]), "NumPy")
+
+
+def test_free_dimensions_besides_the_batch_are_refused_unless_an_example_fixes_them():
+    data = nets.model([node("Relu", "x", "y")], [tensor("x", ["n", 3, "h", "w"])], ["y"])
+    refused(data, "free dimension 2 besides the batch")
+    network = model.load(data, example={"x": random(1, 3, 6, 5)})
+    assert network.inputs[0].shape == (None, 3, 6, 5)
+    refused_shape = nets.model([node("Relu", "x", "y")], [tensor("x", None)], ["y"])
+    refused(refused_shape, "no shape")
+    assert model.load(refused_shape, example={"x": random(2, 3)}).inputs[0].shape == (2, 3)
+
+
+def test_an_example_that_does_not_fit_is_refused():
+    data = nets.model([node("Relu", "x", "y")], [tensor("x", ["n", 3])], ["y"])
+    with pytest.raises(UnsupportedModelError, match="example"):
+        model.load(data, example={"x": random(1, 4)})
+    with pytest.raises(ShoalError, match="no input"):
+        model.load(data, example={"z": random(1, 3)})
+
+
+def test_outputs_whose_shape_depends_on_values_are_refused():
+    data = nets.model([node("Relu", "x", "a"), node("NonZero", "a", "y")], [X], ["y"])
+    refused(data, "Output 'y'")
+
+
+def test_old_and_future_opsets_are_refused():
+    refused(nets.model([node("Relu", "x", "y")], [X], ["y"], opset=6), "oldest that Shoal runs")
+    refused(nets.model([node("Relu", "x", "y")], [X], ["y"], opset=999), "Upgrade onnx")
+
+
+def test_the_oldest_opset_is_run():
+    network = model.load(nets.model([node("Relu", "x", "y")], [X], ["y"], opset=7, ir=3))
+    assert network.run(network.probe())["y"].shape == (1, 4)
+
+
+def test_a_circle_is_refused():
+    data = nets.model([node("Add", "x b", "a"), node("Relu", "a", "b")], [X], ["b"])
+    refused(data, "circle", ModelFileError)
+
+
+def test_a_tensor_that_nobody_makes_is_refused():
+    refused(nets.model([node("Relu", "z", "y")], [X], ["y"]), "'z'", ModelFileError)
+
+
+def test_a_tensor_that_is_made_twice_is_refused():
+    data = nets.model([node("Relu", "x", "y"), node("Neg", "x", "y")], [X], ["y"])
+    refused(data, "twice", ModelFileError)
+
+
+def test_shapes_that_do_not_fit_together_are_refused():
+    data = nets.model([node("MatMul", "x w", "y")], [X], ["y"], {"w": random(5, 2)})
+    refused(data, ".", ModelError)
+
+
+@pytest.mark.parametrize("count", [2**33, 2**62])
+def test_constants_that_would_fill_the_memory_are_never_made(count):
+    nodes = [
+        node("ConstantOfShape", "s", "big"),
+        node("ReduceSum", "big", "sum", keepdims=0),
+        node("Add", "x sum", "y"),
+    ]
+    refused(nets.model(nodes, [X], ["y"], {"s": np.array([count])}), ".", ModelError)
+
+
+def test_many_constants_that_would_fill_the_memory_together_are_never_made():
+    nodes, weights = [], {"s": np.array([limits.TENSOR_BYTES // 4])}
+    names = []
+    for index in range(8):
+        nodes += [
+            node("ConstantOfShape", "s", f"big{index}"),
+            node("ReduceSum", f"big{index}", f"sum{index}", keepdims=0),
+        ]
+        names.append(f"sum{index}")
+    nodes.append(node("Sum", "x " + " ".join(names), "y"))
+    refused(nets.model(nodes, [X], ["y"], weights), "more than Shoal allows")
+
+
+def test_activations_that_would_fill_the_memory_are_never_made():
+    nodes = [node("Expand", "x s", "big"), node("ReduceMax", "big", "y", keepdims=0)]
+    refused(nets.model(nodes, [X], ["y"], {"s": np.array([2**20, 2**20, 1, 4])}), "bytes")
+
+
+def test_a_weight_whose_shape_lies_about_its_size_is_refused():
+    proto = onnx.ModelProto.FromString(GOOD)
+    proto.graph.initializer[0].dims[0] = 2**40
+    refused(proto.SerializeToString(), "bytes", ModelFileError)
+    proto.graph.initializer[0].dims[0] = 17
+    refused(proto.SerializeToString(), "damaged", ModelFileError)
+    proto.graph.initializer[0].dims[0] = -1
+    refused(proto.SerializeToString(), "damaged", ModelFileError)
+
+
+def test_a_weight_of_an_unknown_type_is_refused():
+    proto = onnx.ModelProto.FromString(GOOD)
+    proto.graph.initializer[0].data_type = 77
+    refused(proto.SerializeToString(), "unknown type", ModelFileError)
+
+
+def test_lying_lengths_are_refused():
+    varint = struct.pack("B", 0x3A) + b"\xff\xff\xff\xff\x0f"
+    refused(varint + GOOD[5:], ".", ModelFileError)
+
+
+def test_very_many_nodes_are_refused():
+    nodes = [node("Relu", "x" if i == 0 else f"t{i - 1}", f"t{i}") for i in range(60_000)]
+    refused(nets.model(nodes, [X], ["t59999"]), "nodes", ModelFileError)
