@@ -68,9 +68,10 @@ def plan(
     network = load_network(model)
     store = PartStore()
     with stderr().status("looking at the cluster ...") as status:
-        profiles = survey(
+        seen = survey(
             network, loaded, store=store, progress=lambda text: status.update(f"{text} ...")
         )
+        profiles, loaded = seen.profiles, seen.cluster
         if chosen == AUTO:
             status.update("comparing strategies ...")
             found = compare(network, loaded, profiles, wish)

@@ -61,7 +61,7 @@ class WorkerProcess:
                 [sys.executable, "-m", "shoal.runtime.worker", json.dumps(_plain(self.options))],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 start_new_session=True,
             )
         if self._cores and hasattr(os, "sched_setaffinity"):
@@ -122,8 +122,9 @@ class WorkerProcess:
     def _reap(self) -> None:
         if self._process is not None:
             self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
 
 
 class LocalCluster(Cluster, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ from shoal.core.events import (
     Ran,
     RunFailed,
     Tick,
+    Unsent,
     Vanished,
 )
 from shoal.core.messages import (
@@ -51,9 +52,12 @@ from shoal.core.messages import (
     Installed,
     Moved,
     Refused,
+    RequestMessage,
+    Task,
+    Why,
 )
 from shoal.core.worker import WorkerCore
-from shoal.errors import FrameError, ShoalError, VersionError
+from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
@@ -73,6 +77,10 @@ log = logging.getLogger("shoal")
 FOR_GATEWAY = (Answer, Refused, Moved, Installed)
 INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
+MAX_ASKED = 1024
+"""Blobs and measurements that peers may have asked for and not got; more are not answered."""
+MAX_PAUSE_S = 60.0
+"""Longest sleep of the deciding thread, whatever time the core asks to be woken at."""
 
 T = TypeVar("T")
 Event: TypeAlias = Any
@@ -82,7 +90,8 @@ MEMORY_SHARE = 0.8
 
 
 class Node:
-    """One node on the mesh. ``on_result`` gets every Deliver and Reject (gateways only)."""
+    """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
+    wrong for good or cannot be laid to one request (gateways only)."""
 
     def __init__(
         self,
@@ -93,6 +102,7 @@ class Node:
         *,
         gateway: GatewayCore | None = None,
         on_result: Callable[[Deliver | Reject], None] | None = None,
+        on_fault: Callable[[ShoalError], None] | None = None,
         inbox: int = 256,
     ) -> None:
         self.link = link
@@ -100,17 +110,22 @@ class Node:
         self.gateway = gateway
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
+        self.name_lost: NameTakenError | None = None
         self._on_result = on_result
+        self._on_fault = on_fault
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure] | None] = queue.SimpleQueue()
+        self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure | wire.MeasureWay] | None] = (
+            queue.SimpleQueue()
+        )
         self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
-        self._outbox = Outbox(link)
-        self.exchange = Exchange(store, self._outbox.control, self._peers)
+        self._outbox = Outbox(link, self._events.put, self._unpackable)
+        self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
         self.prober = Prober(self._outbox.control, self.shelf, store, engine)
         self._wakes: dict[str, float] = {}
         self._stopping = False
+        self._closing = threading.Lock()
         self._threads = [
             threading.Thread(target=target, name=f"shoal-{name}-{info.name}", daemon=True)
             for name, target in (
@@ -135,7 +150,6 @@ class Node:
             self.link.close()
             raise
         self.worker.introduce(self.link.incarnation)
-        self._events.put(Appeared(self.name, self.link.incarnation))
         for thread in self._threads:
             thread.start()
 
@@ -144,9 +158,16 @@ class Node:
         self._events.put(event)
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Run ``question`` between two events, where it may look at the cores; its result."""
+        """Run ``question`` between two events, where it may look at the cores; its result.
+
+        RequestError when the node is closed.
+        """
+        if threading.current_thread() is self._threads[0]:
+            return question()
         answer: Future[T] = Future()
         self._events.put((question, answer))
+        if self._stopping and not self._threads[0].is_alive():
+            self._refuse_questions()
         return answer.result()
 
     def act(self, decide: Callable[[float], list[GatewayAction]]) -> None:
@@ -169,10 +190,12 @@ class Node:
 
     def close(self) -> None:
         """Leave the mesh and end all threads. Idempotent."""
-        if self._stopping:
-            return
-        self._stopping = True
+        with self._closing:
+            if self._stopping:
+                return
+            self._stopping = True
         self.link.close()
+        self.exchange.close()
         self._events.put(None)
         self._runs.put(None)
         self._loads.put(None)
@@ -181,6 +204,15 @@ class Node:
         for thread in self._threads:
             if thread.ident is not None and thread is not threading.current_thread():
                 thread.join()
+        self._refuse_questions()
+
+    def _refuse_questions(self) -> None:
+        """Nobody will answer what was asked after the end."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                match self._events.get_nowait():
+                    case (_, Future() as answer):
+                        answer.set_exception(RequestError(f"the node {self.name} is closed"))
 
     # -- what comes in
 
@@ -192,20 +224,21 @@ class Node:
         return True
 
     def _decide(self) -> None:
-        while True:
-            event: Event = _NOTHING
-            with contextlib.suppress(queue.Empty):
-                event = self._events.get(timeout=self._until_wake())
-            if event is None:
-                return
+        event: Event = Appeared(self.name, self.link.incarnation)  # a core sees itself first
+        while event is not None:
             now = time.monotonic()
             try:
                 if event is not _NOTHING:
                     self._take(event, now)
-                if self._wakes and min(self._wakes.values()) <= now:
-                    self._ring(now)
-            except Exception:
+                self._ring(now)
+            except Exception as error:
                 log.exception("%s: could not handle %s", self.name, type(event).__name__)
+                if self._on_fault is not None:
+                    text = f"the gateway failed: {type(error).__name__}: {error}"
+                    self._on_fault(RequestError(text))
+            event = _NOTHING
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=self._until_wake())
 
     def _take(self, event: Event, now: float) -> None:
         match event:
@@ -216,14 +249,28 @@ class Node:
                 self._both(Appeared(name, incarnation), now)
             case PeerDown(name, incarnation):
                 self._outbox.gone(name)
+                self.exchange.gone(name)
                 self._both(Vanished(name, incarnation), now)
             case NameLost(name):
-                log.error("another live node is called %s now; stopping", name)
+                self.name_lost = NameTakenError(
+                    f"while {name!r} was out of touch another node took its name and is alive; "
+                    "give one of them another name"
+                )
+                log.error("%s", self.name_lost)
                 self.drained.set()
+                if self._on_fault is not None:
+                    self._on_fault(self.name_lost)
             case Appeared():
                 self._both(event, now)
             case Arrived():
                 self._deal(event, now)
+            case Unsent(_, message) if isinstance(message, RequestMessage):
+                if self.gateway is not None and message.gateway == self.name:
+                    self._serve(self.gateway.handle(event, now))
+                else:
+                    self._work(self.worker.handle(event, now))
+            case Unsent():
+                pass
             case Ran() | RunFailed() | Loaded() | Drain():
                 self._work(self.worker.handle(event, now))
             case (question, answer):
@@ -254,15 +301,17 @@ class Node:
         message = envelope.message
         match message:
             case wire.Fetch():
-                self._gifts.put((sender, message))
+                if self._gifts.qsize() < MAX_ASKED:
+                    self._gifts.put((sender, message))
             case wire.Chunk():
                 self.exchange.take(sender, message, body)
             case wire.Ping():
                 self._outbox.control(sender, wire.Pong(message.token))
-            case wire.Pong() | wire.Measured():
+            case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
-            case wire.Measure():
-                self._loads.put((sender, message))
+            case wire.Measure() | wire.MeasureWay():
+                if self._loads.qsize() < MAX_ASKED:
+                    self._loads.put((sender, message))
             case _:
                 tensors = None
                 if envelope.frame is not None:
@@ -287,7 +336,7 @@ class Node:
     def _until_wake(self) -> float | None:
         if not self._wakes:
             return None
-        return max(0.0, min(self._wakes.values()) - time.monotonic())
+        return min(max(0.0, min(self._wakes.values()) - time.monotonic()), MAX_PAUSE_S)
 
     def _ring(self, now: float) -> None:
         for who, at in list(self._wakes.items()):
@@ -334,6 +383,26 @@ class Node:
         else:
             self._outbox.put(action)
 
+    def _unpackable(self, send: Send, text: str) -> None:
+        """What was to be sent cannot be: to the core that owns the request it is a failed run
+        (called on the sending thread)."""
+        message = send.message
+        if not isinstance(message, Task | Answer):
+            return
+        refused = Refused(
+            gateway=message.gateway,
+            incarnation=message.incarnation,
+            number=message.number,
+            attempt=message.attempt,
+            stage=message.stage,
+            why=Why.RUN_FAILED,
+            text=text,
+        )
+        if message.gateway == self.name:
+            self._events.put(Arrived(send.to, refused))
+        else:
+            self._outbox.put(Send(message.gateway, refused))
+
     def _peers(self) -> list[str]:
         return [name for name in self.link.peers() if name not in self.strangers]
 
@@ -361,22 +430,34 @@ class Node:
 
     def _load(self) -> None:
         while (task := self._loads.get()) is not None:
+            if self._stopping:
+                continue
             if isinstance(task, tuple):
-                self.prober.serve(*task)
+                self._safely(self.prober.serve, *task)
                 continue
             error = None
             try:
-                self.shelf.load(task.part, task.info, task.source)
+                wanted = self.shelf.load(task.part, task.info, task.source)
             except ShoalError as wrong:
-                error = str(wrong)
+                wanted, error = True, str(wrong)
             except Exception as wrong:
                 log.exception("%s: could not load a part", self.name)
-                error = f"{type(wrong).__name__}: {wrong}"
-            self._events.put(Loaded(task.playbook, task.part, error))
+                wanted, error = True, f"{type(wrong).__name__}: {wrong}"
+            if error is not None:
+                log.warning("%s: the part %s is not loaded: %s", self.name, task.part[:12], error)
+            if wanted:
+                self._events.put(Loaded(task.playbook, task.part, error))
 
     def _give(self) -> None:
         while (asked := self._gifts.get()) is not None:
-            self.exchange.give(*asked)
+            self._safely(self.exchange.give, *asked)
+
+    def _safely(self, do: Callable[..., None], *what: Any) -> None:
+        """A thread outlives what it was asked to do."""
+        try:
+            do(*what)
+        except Exception:
+            log.exception("%s: could not answer %s", self.name, type(what[-1]).__name__)
 
 
 def make_node(
@@ -388,6 +469,7 @@ def make_node(
     inbox: int = 256,
     gateway: GatewayCore | None = None,
     on_result: Callable[[Deliver | Reject], None] | None = None,
+    on_fault: Callable[[ShoalError], None] | None = None,
 ) -> Node:
     """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts (0: four
     fifths of the machine's memory)."""
@@ -402,7 +484,16 @@ def make_node(
         provider=engine.provider,
         worker=gateway is None,
     )
-    return Node(link, info, store, engine, gateway=gateway, on_result=on_result, inbox=inbox)
+    return Node(
+        link,
+        info,
+        store,
+        engine,
+        gateway=gateway,
+        on_result=on_result,
+        on_fault=on_fault,
+        inbox=inbox,
+    )
 
 
 def machine_memory() -> int:

@@ -37,7 +37,9 @@ def plan(
     give the answer of the whole network.
     """
     store = store or PartStore()
-    facts = profiles or survey(network, cluster, store=store, progress=progress)
+    if profiles is None:
+        found = survey(network, cluster, store=store, progress=progress)
+        profiles, cluster = found.profiles, found.cluster
     progress(f"building the playbook ({strategy})")
-    built = make(strategy, network, cluster, facts, objective, store=store, **options)
+    built = make(strategy, network, cluster, profiles, objective, store=store, **options)
     return built.playbook

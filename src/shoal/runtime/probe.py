@@ -8,6 +8,7 @@ import queue
 import statistics
 import threading
 import time
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,11 +19,15 @@ from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.plan.plan import PartInfo
 from shoal.runtime.parts import Mail, Shelf
-from shoal.runtime.wire import Measure, Measured, Ping, Pong
+from shoal.runtime.wire import Measure, Measured, MeasuredWay, MeasureWay, Ping, Pong
 
 MAX_RUNS = 1000
 MAX_SECONDS = 10.0
-PING_BYTES = 1 << 20
+PING_BYTES = (1 << 16, 1 << 20)
+"""Bodies that weigh a link: the larger where the smaller takes less than ``SLOW_S``."""
+SLOW_S = 0.05
+
+Reply: TypeAlias = Pong | Measured | MeasuredWay
 
 
 class LinkTimes(msgspec.Struct, frozen=True):
@@ -42,9 +47,9 @@ class Prober:
         self._engine = engine
         self._tokens = itertools.count()
         self._lock = threading.Lock()
-        self._asked: dict[int, queue.SimpleQueue[Pong | Measured]] = {}
+        self._asked: dict[int, queue.SimpleQueue[Reply]] = {}
 
-    def take(self, sender: str, message: Pong | Measured) -> None:
+    def take(self, sender: str, message: Reply) -> None:
         """Hand an answer to whoever waits for it."""
         with self._lock:
             waiting = self._asked.get(message.token)
@@ -54,12 +59,30 @@ class Prober:
     def link(self, peer: str, rounds: int = 10, timeout_s: float = 10.0) -> LinkTimes:
         """Measure the way to a peer: the least of several round trips, and the time that a large
         body takes beyond that. UnreachableError when it does not answer."""
-        small = min(self._ping(peer, b"", timeout_s) for _ in range(rounds))
-        body = bytes(PING_BYTES)
-        large = statistics.median(
-            self._ping(peer, body, timeout_s) for _ in range(max(3, rounds // 2))
-        )
-        return LinkTimes(small * 1e3, PING_BYTES / max(large - small, 1e-6))
+        small_s = min(self._ping(peer, b"", timeout_s) for _ in range(rounds))
+        for size in PING_BYTES:
+            body = bytes(size)
+            large_s = statistics.median(self._ping(peer, body, timeout_s) for _ in range(5))
+            if large_s > SLOW_S:
+                break
+        return LinkTimes(small_s * 1e3, size / max(large_s - small_s, 1e-6))
+
+    def way(self, giver: str, taker: str, timeout_s: float = 30.0) -> LinkTimes:
+        """Have one peer measure its way to another. Raises as :meth:`device` does."""
+        token, waiting = self._open()
+        try:
+            self._mail(giver, MeasureWay(token, taker))
+            reply = waiting.get(timeout=timeout_s)
+        except queue.Empty:
+            raise UnreachableError(
+                f"{giver} did not measure its way to {taker} within {timeout_s:.0f} s"
+            ) from None
+        finally:
+            self._close(token)
+        if not isinstance(reply, MeasuredWay) or reply.error:
+            text = reply.error if isinstance(reply, MeasuredWay) else "a wrong answer"
+            raise ShoalError(f"{giver} could not measure its way to {taker}: {text}")
+        return LinkTimes(reply.rtt_ms, reply.bytes_per_s)
 
     def device(
         self,
@@ -88,8 +111,16 @@ class Prober:
             raise ShoalError(f"{peer} could not measure the network: {text}")
         return reply.run_ms
 
-    def serve(self, sender: str, message: Measure) -> None:
+    def serve(self, sender: str, message: Measure | MeasureWay) -> None:
         """Measure for a peer."""
+        if isinstance(message, MeasureWay):
+            try:
+                times = self.link(message.peer)
+                way = MeasuredWay(message.token, times.rtt_ms, times.bytes_per_s)
+            except ShoalError as error:
+                way = MeasuredWay(message.token, 0.0, 0.0, str(error))
+            self._mail(sender, way)
+            return
         try:
             reply = Measured(message.token, self._measure(sender, message))
         except ShoalError as error:
@@ -129,8 +160,8 @@ class Prober:
             self._close(token)
         return time.perf_counter() - started
 
-    def _open(self) -> tuple[int, queue.SimpleQueue[Pong | Measured]]:
-        token, waiting = next(self._tokens), queue.SimpleQueue[Pong | Measured]()
+    def _open(self) -> tuple[int, queue.SimpleQueue[Reply]]:
+        token, waiting = next(self._tokens), queue.SimpleQueue[Reply]()
         with self._lock:
             self._asked[token] = waiting
         return token, waiting

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
 
 from shoal.core.messages import DeviceInfo
 from shoal.errors import MeshError, ShoalError
@@ -16,12 +20,25 @@ from shoal.model.profiles import NetworkProfile, profile
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
+from shoal.plan.size import Size
 from shoal.runtime.deploy import open_link
 from shoal.runtime.node import Node, make_node
+from shoal.runtime.probe import LinkTimes
 
 log = logging.getLogger("shoal")
 
 APPEAR_S = 2.0
+MAX_MESH = 8
+"""Devices whose links with each other are all measured."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found: the facts for planning, and the cluster with the memory limits that its
+    devices state where the file states none."""
+
+    profiles: Profiles
+    cluster: Cluster
 
 
 def survey(
@@ -32,17 +49,18 @@ def survey(
     link: Link | None = None,
     appear_s: float = APPEAR_S,
     progress: Callable[[str], None] = lambda text: None,
-) -> Profiles:
+) -> Survey:
     """Profiles of every device and link of ``cluster`` for ``network``.
 
     This machine's profile tells how the time is spread over the network; every device that can be
-    reached within ``appear_s`` runs the whole network a few times, which scales it, and its link
-    is measured. For devices that cannot be reached, what the cluster file states is used.
+    reached within ``appear_s`` runs the whole network for a second, which scales it, and its
+    links are measured (those between devices while there are at most ``MAX_MESH`` of them). For
+    what cannot be measured, what the cluster file states is used.
     """
     progress("profiling the network on this machine")
     measured = profile(network, threads=cluster.gateway.threads, provider=cluster.gateway.provider)
     if not any(device.address for device in cluster.devices):
-        return Profiles.scaled(cluster, measured)
+        return Survey(Profiles.scaled(cluster, measured), cluster)
     store = store or PartStore()
     (whole,) = network.split(())
     store.add_part(whole)
@@ -52,26 +70,59 @@ def survey(
     try:
         present = _appear(node, cluster, appear_s)
         known: dict[str, DeviceProfile] = {}
-        links: dict[tuple[str, str], LinkProfile] = {}
-        for name in cluster.names:
-            if name not in present:
-                log.warning("%s is not there: its stated speed and link are used", name)
-                continue
+        for name in present:
             progress(f"measuring {name}")
-            try:
+            with _or_stated():
                 known[name] = _device(node, name, network, measured)
-                times = node.prober.link(name)
-            except ShoalError as error:
-                log.warning("%s; its stated speed and link are used", error)
-                continue
-            way = LinkProfile(times.rtt_ms, times.bytes_per_s)
-            links[cluster.gateway.name, name] = links[name, cluster.gateway.name] = way
+        progress("measuring links")
+        links = _links(node, cluster.gateway.name, present)
+        found = _with_memory(node, cluster)
     finally:
         node.close()
-    return Profiles.scaled(cluster, measured, links, known)
+    return Survey(Profiles.scaled(found, measured, links, known), found)
 
 
-def _appear(node: Node, cluster: Cluster, appear_s: float) -> set[str]:
+def _links(node: Node, gateway: str, present: Sequence[str]) -> dict[tuple[str, str], LinkProfile]:
+    """The links from and to the gateway, and those between the devices if they are not many."""
+    links: dict[tuple[str, str], LinkProfile] = {}
+    takers = (gateway, *present) if len(present) <= MAX_MESH else (gateway,)
+    for name in present:
+        with _or_stated():
+            links[gateway, name] = _profile(node.prober.link(name))
+        for taker in takers:
+            if taker != name:
+                with _or_stated():
+                    real = node.name if taker == gateway else taker
+                    links[name, taker] = _profile(node.prober.way(name, real))
+    return links
+
+
+def _profile(times: LinkTimes) -> LinkProfile:
+    return LinkProfile(times.rtt_ms, times.bytes_per_s)
+
+
+@contextmanager
+def _or_stated() -> Iterator[None]:
+    """Go on with what the cluster file states when something cannot be measured."""
+    try:
+        yield
+    except ShoalError as error:
+        log.warning("%s; what the cluster file states is used", error)
+
+
+def _with_memory(node: Node, cluster: Cluster) -> Cluster:
+    """The cluster with the devices' own memory limits where it states none."""
+    devices = []
+    for device in cluster.devices:
+        info = device_info(node, device.name)
+        if not device.memory and info is not None and info.memory:
+            device = msgspec.structs.replace(device, memory=Size(info.memory))
+        devices.append(device)
+    fields = {name: getattr(cluster, name) for name in Cluster.__struct_fields__}
+    return Cluster(**{**fields, "devices": tuple(devices)})
+
+
+def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
     """The devices that show up in time."""
     end = time.monotonic() + appear_s
     wanted = set(cluster.names)
@@ -79,7 +130,10 @@ def _appear(node: Node, cluster: Cluster, appear_s: float) -> set[str]:
         time.sleep(0.02)
     for name, why in node.strangers.items():
         raise MeshError(f"{name} {why}")
-    return wanted & set(node.link.peers())
+    present = set(node.link.peers())
+    for name in sorted(wanted - present):
+        log.warning("%s is not there: its stated speed and link are used", name)
+    return tuple(name for name in cluster.names if name in present)
 
 
 def _device(node: Node, name: str, network: Network, measured: NetworkProfile) -> DeviceProfile:

@@ -6,13 +6,15 @@ the declared types or is refused.
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import msgspec
 
 from shoal.codec.frame import FrameHead
-from shoal.core.messages import PROTOCOL, CoreMessage, Message
-from shoal.errors import FrameError, VersionError
+from shoal.core.messages import PROTOCOL, CoreMessage, Install, Message, Resume, Task
+from shoal.errors import FrameError, PlanError, VersionError
+from shoal.plan.playbook import playbook_id, validate
 
 
 class Fetch(Message, frozen=True):
@@ -56,6 +58,22 @@ class Measure(Message, frozen=True):
     seconds: float
 
 
+class MeasureWay(Message, frozen=True):
+    """Measure the way from you to ``peer``."""
+
+    token: int
+    peer: str
+
+
+class MeasuredWay(Message, frozen=True):
+    """Time there and back, and the rate of large bodies; or why there are none."""
+
+    token: int
+    rtt_ms: float
+    bytes_per_s: float
+    error: str = ""
+
+
 class Measured(Message, frozen=True):
     """Times of the runs in ms; or why there are none."""
 
@@ -64,7 +82,9 @@ class Measured(Message, frozen=True):
     error: str = ""
 
 
-ControlMessage: TypeAlias = Fetch | Chunk | Ping | Pong | Measure | Measured
+ControlMessage: TypeAlias = (
+    Fetch | Chunk | Ping | Pong | Measure | Measured | MeasureWay | MeasuredWay
+)
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -96,6 +116,23 @@ def decode(head: bytes) -> Envelope:
             "Shoal on both"
         )
     try:
-        return _decoder.decode(memoryview(head)[1:])
-    except msgspec.DecodeError as error:
+        envelope: Envelope = _decoder.decode(memoryview(head)[1:])
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
         raise FrameError(f"a message cannot be read: {error}") from None
+    _check(envelope.message)
+    return envelope
+
+
+def _check(message: CoreMessage | ControlMessage) -> None:
+    """What types cannot say, and what the state machines rely on."""
+    match message:
+        case Task(budget_ms=budget_ms) | Resume(budget_ms=budget_ms):
+            if not math.isfinite(budget_ms):
+                raise FrameError(f"a message gives {budget_ms} ms; that is no time")
+        case Install(playbook):
+            try:
+                validate(playbook)
+            except PlanError as error:
+                raise FrameError(f"a playbook cannot be followed: {error}") from None
+            if playbook.id != playbook_id(playbook):
+                raise FrameError(f"a playbook is not what its id {playbook.id[:64]!r} names")

@@ -92,7 +92,8 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
 
 
 def _main(text: str) -> None:
-    """The body of a worker process: options as JSON, a line with its addresses when ready."""
+    """The body of a worker process: options as JSON, a line with its addresses when ready. It
+    ends with the process that started it, which holds the other end of its standard input."""
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
 
@@ -100,11 +101,18 @@ def _main(text: str) -> None:
         addresses = link.addresses if isinstance(link, ZenohLink) else []
         print(msgspec.json.encode({"addresses": addresses}).decode(), flush=True)
 
+    threading.Thread(target=_outlive_nobody, name="shoal-parent", daemon=True).start()
     try:
         run_worker(options, ready)
     except ShoalError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _outlive_nobody() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _rows(name: str, network: Network, quick: bool) -> Iterator[Row]:
 
     profile(network, refresh=True)
     with shoal.local_cluster(WORKERS) as cluster:
-        profiles = survey(network, cluster)
+        profiles = survey(network, cluster).profiles
         for strategy, options in CASES:
             yield from _case(name, network, cluster, profiles, strategy, options, quick)
 
