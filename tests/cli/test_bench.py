@@ -8,6 +8,7 @@ import pytest
 from shoal.bench import registry
 from shoal.bench.row import Row, row
 from shoal.cli.entry import run
+from shoal.errors import UnreachableError
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -45,6 +46,20 @@ def test_a_missed_goal_is_said_and_the_exit_code_is_still_0(
     lost = next(line for line in out.splitlines() if "requests lost" in line)
     assert lost.split()[-1] == "no"
     assert "baseline [one process]" in out
+
+
+def test_what_was_measured_before_a_failure_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(quick: bool) -> Iterator[Row]:
+        yield row("first", 1.0, "ms")
+        raise UnreachableError("nobody is there")
+
+    monkeypatch.setattr(registry, "find", lambda name: SimpleNamespace(rows=failing))
+    assert run(["bench", "toy", "--json"]) == 52
+    out, err = capsys.readouterr()
+    assert [entry["name"] for entry in json.loads(out)] == ["first"]
+    assert "nobody is there" in err
 
 
 @pytest.mark.usefixtures("toy")

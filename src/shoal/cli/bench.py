@@ -48,14 +48,17 @@ def bench(
     progress = stderr()
     progress.print(where, style="dim", soft_wrap=True)
     rows: list[Row] = []
-    with progress.status(f"measuring {name} ..."):
-        for row in found.rows(quick):
-            rows.append(row)
-            progress.print(f"  {row.name}: {number(row.value)} {row.unit}", style="dim")
-    if json:
-        print_json(rows)
-    else:
-        stdout().print(rows_table(name, rows))
+    try:
+        with progress.status(f"measuring {name} ..."):
+            for row in found.rows(quick):
+                rows.append(row)
+                progress.print(f"  {row.name}: {number(row.value)} {row.unit}", style="dim")
+    finally:
+        # What was measured before a failure or Ctrl-C took its time and is worth seeing.
+        if json:
+            print_json(rows)
+        elif rows:
+            stdout().print(rows_table(name, rows))
     if plot is not None:
         from shoal.bench.plot import plot as draw
 
