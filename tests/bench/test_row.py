@@ -4,7 +4,7 @@ import pytest
 
 from shoal.bench.environment import environment
 from shoal.bench.measure import Samples
-from shoal.bench.row import row
+from shoal.bench.row import number, row
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,12 @@ def test_the_environment_is_one_line_with_what_a_reader_needs() -> None:
     assert "\n" not in line
     for word in ("cores", "Python", "onnxruntime", "UTC", "commit"):
         assert word in line
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (31564, "31,564"), (1.0384, "1.038"), (0.051234, "0.05123"), (12345.6, "12,346"),
+     (math.nan, "nan")],
+)  # fmt: skip
+def test_numbers_are_short_and_plain(value: float, text: str) -> None:
+    assert number(value) == text

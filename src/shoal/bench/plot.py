@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.bench.row import Row
+from shoal.bench.row import Row, number
 from shoal.errors import MissingExtraError, UsageError
 
 MET, MISSED, PLAIN = "#2a9d8f", "#e76f51", "#8d99ae"
@@ -52,7 +52,7 @@ def _panel(axis: Any, unit: str, rows: Sequence[Row]) -> None:
         if row.goal is not None:
             axis.plot(float(row.goal.split()[1]), place, "|", color="black", markersize=14)
         axis.annotate(
-            f" {row.value:.4g}", (max(row.value, *(row.spread or (0.0,))), place), va="center"
+            f" {number(row.value)}", (max(row.value, *(row.spread or (0.0,))), place), va="center"
         )
     axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
     axis.invert_yaxis()

@@ -46,3 +46,10 @@ def meets(value: float, goal: str) -> bool:
     """Whether ``value`` fulfils ``goal``; a value that is not a number meets no goal."""
     sign, _, bound = goal.partition(" ")
     return not math.isnan(value) and bool(GOALS[sign](value, float(bound)))
+
+
+def number(value: float) -> str:
+    """A value for people: four significant digits, and no exponent where one would be hard to read."""
+    if float(value).is_integer() and abs(value) < 1e7:
+        return f"{int(value):,}"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"

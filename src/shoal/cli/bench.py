@@ -34,6 +34,7 @@ def bench(
     Exits with 0 whether goals are met or not: the table says which.
     """
     from shoal.bench.registry import BENCHES, find
+    from shoal.bench.row import number
 
     if name is None:
         if json:
@@ -67,6 +68,8 @@ def bench(
 
 def rows_table(name: str, rows: list[Row]) -> Table:
     """The rows for people."""
+    from shoal.bench.row import number
+
     return table(
         f"shoal bench {name}",
         ("name", "value>", "unit", "p10 to p90", "goal", "met"),
@@ -91,10 +94,3 @@ def verdict(met: bool | None) -> Text:
     if met is None:
         return Text("")
     return Text("yes", "green") if met else Text("no", "bold red")
-
-
-def number(value: float) -> str:
-    """Four significant digits, and no exponent where one would be hard to read."""
-    if value == int(value) and abs(value) < 1e7:
-        return f"{int(value):,}"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
