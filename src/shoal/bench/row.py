@@ -49,7 +49,7 @@ def meets(value: float, goal: str) -> bool:
 
 
 def number(value: float) -> str:
-    """A value for people: four significant digits, and no exponent where one would be hard to read."""
+    """A value for people: four significant digits, thousands marked, no exponent."""
     if float(value).is_integer() and abs(value) < 1e7:
         return f"{int(value):,}"
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
