@@ -327,6 +327,7 @@ class GatewayCore:
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
+            accuracy=tried.plan.forecast.accuracy,
         )
         return [deliver, *self._end(request, now, answered=not answer.absent)]
 

@@ -14,7 +14,6 @@ from shoal.errors import (
     RequestError,
     UnservedError,
 )
-from shoal.plan.plan import Plan
 from shoal.runtime.runner import gather
 
 _ERRORS: dict[str, type[RequestError]] = {
@@ -46,13 +45,13 @@ class Answer:
     why: str = ""
 
 
-def make_answer(deliver: Deliver, plan: Plan, latency_ms: float) -> Answer:
+def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
     reasons = []
     if deliver.absent:
         reasons.append(f"without the slices of {', '.join(deliver.absent)}")
-    if plan.forecast.accuracy < 1.0 and not deliver.left_early:
-        reasons.append(f"plan {plan.name} keeps {plan.forecast.accuracy:.1%} of the accuracy")
+    if deliver.accuracy < 1.0 and not deliver.left_early:
+        reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy")
     return Answer(
         outputs=gather(deliver.given),
         plan=deliver.plan,

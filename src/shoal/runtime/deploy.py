@@ -57,12 +57,13 @@ def deploy(
         memory_limit=int(device.memory),
         gateway=gateway,
         on_result=lambda result: results[0].on_result(result),
+        on_fault=lambda error: results[0].on_fault(error),
     )
     service = Service(playbook, node, deadline_ms)
     results.append(service)
     node.start()
     try:
-        node.act(lambda now: gateway.adopt(playbook, now))
+        service.adopt(playbook)
         missing = service.wait_ready(cluster.wait_s if wait_s is None else wait_s)
     except BaseException:
         service.close()

@@ -340,7 +340,7 @@ class Node:
 
     def _ring(self, now: float) -> None:
         for who, at in list(self._wakes.items()):
-            if at <= now:
+            if not at > now:  # rather too early than never, should it be no number
                 del self._wakes[who]
                 if who == "worker":
                     self._work(self.worker.handle(Tick(), now))

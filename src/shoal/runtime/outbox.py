@@ -1,26 +1,33 @@
 """What leaves a node: packed and sent by one thread, in order for each peer.
 
-A peer whose link has no room waits in a queue of its own and holds nobody else up. How much can
-wait is bounded by the cores: a worker holds a bounded number of jobs, a gateway of requests.
+A peer whose link has no room waits in a queue of its own and holds nobody else up. Work for it is
+not queued: the core is told at once, so that somebody else can have it.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
+import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 
 from shoal.core.actions import Send
+from shoal.core.events import Unsent
+from shoal.core.messages import Resume, Task
 from shoal.errors import ShoalError
 from shoal.mesh.link import Link
 from shoal.runtime import wire
 
 log = logging.getLogger("shoal")
 
-RETRY_S = 0.001
+RETRY_S = 0.005
+MAX_HELD = 4096
+"""Messages that are held for one peer whose link is full; more are lost, as on a broken link."""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -35,25 +42,47 @@ class _Gone(msgspec.Struct, frozen=True):
     name: str
 
 
+class _Held:
+    """What waits for a peer, and how much its link held when it took no more."""
+
+    def __init__(self, waiting: int) -> None:
+        self.items: deque[Item] = deque()
+        self.waiting = waiting
+
+
 Item: TypeAlias = Send | Control
 
 
 class Outbox:
-    """Sends what is put into it. ``serve`` is the body of the sending thread."""
+    """Sends what is put into it. ``serve`` is the body of the sending thread.
 
-    def __init__(self, link: Link) -> None:
+    ``unsent`` is told of work that the link did not take, ``failed`` of messages that cannot be
+    sent to anybody (a tensor that no codec packs, a body over the limits), with the reason.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        unsent: Callable[[Unsent], None],
+        failed: Callable[[Send, str], None],
+    ) -> None:
         self._link = link
+        self._unsent = unsent
+        self._failed = failed
         self._queue: queue.SimpleQueue[Item | _Gone | None] = queue.SimpleQueue()
-        self._held: dict[str, deque[Item]] = {}
-        self._sending = False
+        self._held: dict[str, _Held] = {}
+        self._flush_at = 0.0
+        self._lock = threading.Lock()
+        self._open = 0
 
     @property
     def idle(self) -> bool:
         """Whether the link has everything."""
-        return self._queue.empty() and not self._sending and not self._held
+        return not self._open
 
     def put(self, item: Item) -> None:
         """Send a message soon."""
+        self._count(1)
         self._queue.put(item)
 
     def control(
@@ -62,7 +91,7 @@ class Outbox:
         """Send a control message soon; False when the peer is not there."""
         if to not in self._link.peers():
             return False
-        self._queue.put(Control(to, message, body))
+        self.put(Control(to, message, body))
         return True
 
     def gone(self, name: str) -> None:
@@ -76,29 +105,59 @@ class Outbox:
     def serve(self) -> None:
         """Send until stopped."""
         while True:
-            self._sending = False
             try:
                 item = self._queue.get(timeout=RETRY_S if self._held else None)
             except queue.Empty:
                 self._flush()
                 continue
-            self._sending = True
             if item is None:
                 return
             if isinstance(item, _Gone):
-                self._held.pop(item.name, None)
-            elif item.to in self._held:
-                self._held[item.to].append(item)
+                held = self._held.pop(item.name, None)
+                self._count(-len(held.items) if held else 0)
+            else:
+                self._post(item)
+            if self._held and time.monotonic() >= self._flush_at:
                 self._flush()
-            elif not self._send(item):
-                self._held[item.to] = deque([item])
+
+    def _post(self, item: Item) -> None:
+        held = self._held.get(item.to)
+        if held is None:
+            if self._send(item):
+                self._count(-1)
+                return
+            if not self._declined(item):
+                held = self._held[item.to] = _Held(self._link.waiting(item.to))
+                held.items.append(item)
+            return
+        if self._declined(item):
+            return
+        if len(held.items) >= MAX_HELD:
+            log.error("to %s: %d messages wait already, one is lost", item.to, MAX_HELD)
+            self._count(-1)
+            return
+        held.items.append(item)
+
+    def _declined(self, item: Item) -> bool:
+        """Tell the core of work that the link does not take; False for other messages."""
+        if not isinstance(item, Send) or not isinstance(item.message, Task | Resume):
+            return False
+        self._count(-1)
+        self._unsent(Unsent(item.to, item.message, full=True))
+        return True
 
     def _flush(self) -> None:
-        for name, waiting in list(self._held.items()):
-            while waiting and self._send(waiting[0]):
-                waiting.popleft()
-            if not waiting:
+        """Try again where the link has got rid of something."""
+        for name, held in list(self._held.items()):
+            if name in self._link.peers() and self._link.waiting(name) >= held.waiting:
+                continue
+            while held.items and self._send(held.items[0]):
+                held.items.popleft()
+                self._count(-1)
+            held.waiting = self._link.waiting(name)
+            if not held.items:
                 del self._held[name]
+        self._flush_at = time.monotonic() + RETRY_S
 
     def _send(self, item: Item) -> bool:
         """Send one message; False when there is no room for it now."""
@@ -111,9 +170,27 @@ class Outbox:
             else:
                 frame = item.body.frame(item.codec)
                 head, body = wire.encode(item.message, frame.head), frame.payload
+            view = memoryview(body) if body is not None else None
+            if self._link.send(item.to, head, view):
+                return True
         except ShoalError as error:
-            log.error("to %s: %s", item.to, error)
+            self._give_up(item, str(error))
             return True
-        if self._link.send(item.to, head, memoryview(body) if body is not None else None):
+        except Exception as error:
+            log.exception("a message to %s cannot be sent", item.to)
+            self._give_up(item, f"{type(error).__name__}: {error}")
             return True
-        return item.to not in self._link.peers()
+        if item.to in self._link.peers():
+            return False
+        if isinstance(item, Send):
+            self._unsent(Unsent(item.to, item.message))
+        return True
+
+    def _give_up(self, item: Item, text: str) -> None:
+        log.error("to %s: %s", item.to, text)
+        if isinstance(item, Send):
+            self._failed(item, text)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._open += change

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
-from shoal.errors import ShoalError, StoreError, UnreachableError
+from shoal.errors import HashError, ShoalError, StoreError, UnreachableError
 from shoal.model.engine import Engine, Session
 from shoal.model.store import PartStore
 from shoal.plan.plan import PartInfo
 from shoal.runtime.wire import Chunk, ControlMessage, Fetch
 
-CHUNK_BYTES = 1 << 20
-WINDOW = 4
-PATIENCE_S = 5.0
+log = logging.getLogger("shoal")
+
+CHUNK_BYTES = 1 << 18
+WINDOW = 8
+"""Chunks under way at a time."""
+PATIENCE_S = 30.0
+"""Longest wait for the next chunk from a giver that is there; slow links take that long."""
 ASK_S = 0.5
+"""How long the peers have to say that they have a blob."""
+RETURN_S = 2.0
+"""How long a giver that was lost has to come back when nobody else has the blob."""
+MAX_TRIES = 3
+"""How often a giver that is lost on the way is asked again."""
 
 
 class Mail(Protocol):
@@ -31,22 +42,39 @@ class Mail(Protocol):
 
 
 class _Reply(msgspec.Struct, frozen=True):
+    """``total`` is None when ``sender`` is gone and will not answer."""
+
     sender: str
     offset: int
-    total: int
-    data: bytes | memoryview
+    total: int | None
+    data: bytes | memoryview = b""
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    peer: str
+    offset: int
+    replies: queue.SimpleQueue[_Reply]
 
 
 class Exchange:
-    """Both ends of the exchange of blobs: gives what the store has, gets what it lacks."""
+    """Both ends of the exchange of blobs: gives what the store has, gets what it lacks.
 
-    def __init__(self, store: PartStore, mail: Mail, peers: Callable[[], list[str]]) -> None:
+    ``limit_bytes`` bounds a blob (0: no bound): what is larger is refused before memory is taken.
+    """
+
+    def __init__(
+        self, store: PartStore, mail: Mail, peers: Callable[[], list[str]], limit_bytes: int = 0
+    ) -> None:
         self._store = store
         self._mail = mail
         self._peers = peers
+        self._limit_bytes = limit_bytes
         self._tokens = itertools.count()
         self._lock = threading.Lock()
-        self._asked: dict[int, tuple[str, int, queue.SimpleQueue[_Reply]]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._closed = threading.Event()
+
+    # -- giving
 
     def give(self, sender: str, message: Fetch) -> None:
         """Answer a Fetch."""
@@ -61,50 +89,95 @@ class Exchange:
             pass
         self._mail(sender, Chunk(message.token, total), data or None)
 
+    # -- news for whoever waits
+
     def take(self, sender: str, message: Chunk, body: bytes | memoryview | None) -> None:
-        """Hand an answer to whoever waits for it."""
+        """Hand an answer to whoever waits for it; each question has one."""
         with self._lock:
             asked = self._asked.get(message.token)
-        if asked is not None and asked[0] == sender:
-            asked[2].put(_Reply(sender, asked[1], message.total, body or b""))
+            if asked is None or asked.peer != sender:
+                return
+            del self._asked[message.token]
+        asked.replies.put(_Reply(sender, asked.offset, message.total, body or b""))
+
+    def gone(self, peer: str) -> None:
+        """What was asked of a peer that is gone, or was for a moment, is not answered."""
+        with self._lock:
+            lost = {token: asked for token, asked in self._asked.items() if asked.peer == peer}
+            for token in lost:
+                del self._asked[token]
+        for asked in lost.values():
+            asked.replies.put(_Reply(peer, asked.offset, None))
+
+    def close(self) -> None:
+        """Whoever waits for a blob gives up."""
+        self._closed.set()
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        for each in asked.values():
+            each.replies.put(_Reply(each.peer, each.offset, None))
+
+    # -- getting
 
     def get(self, blob: str, size: int, source: str) -> None:
         """Bring a blob of ``size`` bytes into the store; ``source`` certainly has it, whoever
-        answers first that it has it gives it.
+        answers first that it has it gives it. A giver that is lost is asked again when it is back,
+        one that gives wrong bytes is not.
 
         Raises UnreachableError when nobody gives it, HashError when the bytes are wrong,
         StoreError when they cannot be stored.
         """
         if self._store.has(blob):
             return
-        missing = UnreachableError(f"nobody gives the blob {blob[:12]} ({size} bytes)")
-        for giver in self._holders(blob, size, source):
-            data = self._download(giver, blob, size)
-            if data is not None:
-                self._store.put(data, hash=blob)
+        if size < 0 or (self._limit_bytes and size > self._limit_bytes):
+            raise StoreError(
+                f"the blob {blob[:12]} is said to have {size} bytes, the limit of this device is "
+                f"{self._limit_bytes}; cut the network into smaller parts or raise the limit"
+            )
+        failure: ShoalError | None = None
+        tries: dict[str, int] = {}
+        while (giver := self._find(blob, size, source, tries)) is not None:
+            tries[giver] = tries.get(giver, 0) + 1
+            try:
+                self._store.put(self._download(giver, blob, size), hash=blob)
+            except UnreachableError as error:
+                failure = failure or error
+            except HashError as error:
+                log.warning("%s gave wrong bytes for the blob %s", giver, blob[:12])
+                failure, tries[giver] = error, MAX_TRIES
+            else:
                 return
-        raise missing
+        raise failure or UnreachableError(
+            f"nobody gives the blob {blob[:12]} ({size} bytes); is {source} still there?"
+        )
 
-    def _holders(self, blob: str, size: int, source: str) -> list[str]:
-        """Who has it: those that say so at once, then the source."""
+    def _find(self, blob: str, size: int, source: str, tries: Mapping[str, int]) -> str | None:
+        """Who gives it: whoever says first that it has it, else the source, if it is there or
+        comes back soon. None: nobody."""
+        able = {*self._peers(), source} - {name for name, n in tries.items() if n >= MAX_TRIES}
         replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
-        tokens = [self._ask(peer, blob, 0, 0, replies) for peer in sorted({*self._peers(), source})]
-        holders: list[str] = []
+        tokens = [self._ask(peer, blob, 0, 0, replies) for peer in sorted(able)]
+        end = time.monotonic() + ASK_S
         try:
-            while not holders:
-                reply = replies.get(timeout=ASK_S)
+            for _ in tokens:
+                reply = replies.get(timeout=max(0.0, end - time.monotonic()))
                 if reply.total == size:
-                    holders.append(reply.sender)
+                    return reply.sender
         except queue.Empty:
             pass
         finally:
             self._forget(tokens)
-        return [*holders, *([source] if source not in holders else [])]
+        end = time.monotonic() + RETURN_S
+        while source in able and source not in self._peers() and time.monotonic() < end:
+            if self._closed.wait(0.02):
+                return None
+        return source if source in able and source in self._peers() else None
 
-    def _download(self, giver: str, blob: str, size: int) -> bytearray | None:
-        """The bytes, a few chunks under way at a time; None when the giver does not give them."""
+    def _download(self, giver: str, blob: str, size: int) -> bytearray:
+        """The bytes, a few chunks under way at a time; UnreachableError when the giver does not
+        give them."""
         replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
-        data = bytearray(size)
+        data = bytearray()
         offsets = iter(range(0, size, CHUNK_BYTES))
         tokens = [
             self._ask(giver, blob, offset, CHUNK_BYTES, replies)
@@ -115,15 +188,23 @@ class Exchange:
             while left > 0:
                 reply = replies.get(timeout=PATIENCE_S)
                 expected = min(CHUNK_BYTES, size - reply.offset)
+                if reply.total is None:
+                    raise UnreachableError(f"{giver} was lost while it gave the blob {blob[:12]}")
                 if reply.total != size or len(reply.data) != expected:
-                    return None
+                    raise UnreachableError(
+                        f"{giver} does not give the blob {blob[:12]} of {size} bytes"
+                    )
+                if not data:
+                    data = bytearray(size)
                 data[reply.offset : reply.offset + expected] = reply.data
                 left -= expected
                 offset = next(offsets, None)
                 if offset is not None:
                     tokens.append(self._ask(giver, blob, offset, CHUNK_BYTES, replies))
         except queue.Empty:
-            return None
+            raise UnreachableError(
+                f"{giver} gave nothing of the blob {blob[:12]} for {PATIENCE_S:.0f} s"
+            ) from None
         finally:
             self._forget(tokens)
         return data
@@ -133,8 +214,9 @@ class Exchange:
     ) -> int:
         token = next(self._tokens)
         with self._lock:
-            self._asked[token] = (peer, offset, to)
-        self._mail(peer, Fetch(token, blob, offset, length))
+            self._asked[token] = _Asked(peer, offset, to)
+        if self._closed.is_set() or not self._mail(peer, Fetch(token, blob, offset, length)):
+            self.gone(peer)
         return token
 
     def _forget(self, tokens: list[int]) -> None:
@@ -159,16 +241,18 @@ class Shelf:
         with self._lock:
             self._wanted.add(part)
 
-    def load(self, part: str, info: PartInfo, source: str) -> None:
-        """Fetch a part if need be and make its session; ShoalError says why that failed."""
+    def load(self, part: str, info: PartInfo, source: str) -> bool:
+        """Fetch a part if need be and make its session; ShoalError says why that failed. False
+        when it was no longer wanted."""
         with self._lock:
             if part in self._sessions or part not in self._wanted:
-                return
+                return part in self._sessions
         self.fetch(part, info.size, info.blobs, source)
         session = self._engine.load(*self._store.load_part(part))
         with self._lock:
             if part in self._wanted:
                 self._sessions[part] = session
+            return part in self._sessions
 
     def fetch(self, part: str, size: int, blobs: Mapping[str, int], source: str) -> None:
         """Bring a part and its weights into the store."""

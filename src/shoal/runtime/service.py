@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -16,12 +17,12 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from shoal.codec.codecs import Array
-from shoal.core.actions import Deliver, Reject
+from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
-from shoal.errors import InputError, RequestError, UnreachableError
+from shoal.errors import InputError, PlanError, RequestError, ShoalError, UnreachableError
 from shoal.model.network import check_feeds
-from shoal.plan.plan import Plan, Playbook
+from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
@@ -31,6 +32,8 @@ log = logging.getLogger("shoal")
 
 Feeds: TypeAlias = Mapping[str, Array] | Array
 DEADLINE_MS = 10_000.0
+FAREWELL_S = 0.5
+"""How long closing waits for the devices to take the news."""
 
 
 class Service:
@@ -51,24 +54,32 @@ class Service:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._futures: dict[int, tuple[Future[Answer], float]] = {}
-        self._plans: dict[str, Plan] = {plan.name: plan for plan in playbook.plans}
         self._closed = False
+        self._broken: ShoalError | None = None
 
     # -- asking
 
     def submit(self, feeds: Feeds, deadline_ms: float | None = None) -> Future[Answer]:
         """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
 
-        ``feeds`` maps the network's inputs to arrays (or is the one input's array). InputError
-        when names, dtypes or shapes are wrong or a value is not finite.
+        ``feeds`` maps the network's inputs to arrays (or is the one input's array); they are
+        copied, so the caller may use them again at once. Callbacks of the future run on the
+        thread that decides for all requests: keep them short, and do not wait in them.
+
+        InputError when names, dtypes or shapes are wrong or a value is not finite.
         """
         arrays = self._arrays(feeds)
         check_feeds(self.playbook.inputs, arrays)
+        arrays = {name: array.copy() for name, array in arrays.items()}
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
+        if not 0 < budget_ms < math.inf:
+            raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
         future: Future[Answer] = Future()
         with self._lock:
             if self._closed:
                 raise RequestError("the service is closed")
+            if self._broken is not None:
+                raise self._broken
             number = next(self._numbers)
             self._futures[number] = (future, time.monotonic())
             self.node.submit(Submitted(number, Body(arrays), budget_ms))
@@ -106,7 +117,7 @@ class Service:
         waiting: deque[Future[Answer]] = deque()
         try:
             for feeds in inputs:
-                waiting.append(self.submit(feeds, deadline_ms))
+                waiting.append(self._submit_safely(feeds, deadline_ms))
                 if len(waiting) >= window:
                     yield waiting.popleft().result()
             while waiting:
@@ -114,6 +125,15 @@ class Service:
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _submit_safely(self, feeds: Feeds, deadline_ms: float | None) -> Future[Answer]:
+        """As :meth:`submit`; an error waits for its turn, behind the answers before it."""
+        try:
+            return self.submit(feeds, deadline_ms)
+        except ShoalError as error:
+            failed: Future[Answer] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
         if not isinstance(feeds, np.ndarray):
@@ -135,13 +155,29 @@ class Service:
             if isinstance(result, Reject):
                 raise make_error(result)
             latency_ms = (time.monotonic() - asked) * 1e3
-            answer = make_answer(result, self._plans[result.plan], latency_ms)
+            answer = make_answer(result, latency_ms)
         except BaseException as error:
             self._recorder.failed()
             future.set_exception(error)
             return
         self._recorder.answered(answer.plan, latency_ms, answer.attempts, answer.degraded)
         future.set_result(answer)
+
+    def on_fault(self, error: ShoalError) -> None:
+        """Something went wrong that no single request is to blame for: nobody waits in vain
+        (called by the node). Where it is for good, nothing more is taken."""
+        with self._lock:
+            if not isinstance(error, RequestError):
+                self._broken = error
+            pending, self._futures = self._futures, {}
+        for number, (future, _) in pending.items():
+            self.node.submit(Cancelled(number))
+            self._fail(future, error)
+
+    def _fail(self, future: Future[Answer], error: ShoalError) -> None:
+        if future.set_running_or_notify_cancel():
+            self._recorder.failed()
+            future.set_exception(error)
 
     def _cancel(self, number: int) -> None:
         with self._lock:
@@ -152,9 +188,30 @@ class Service:
 
     def adopt(self, playbook: Playbook) -> None:
         """Serve new requests by another playbook of the same network from when it is in place;
-        nothing is drained and nothing lost."""
-        self._plans = {**self._plans, **{plan.name: plan for plan in playbook.plans}}
-        self.node.act(lambda now: self._gateway.adopt(playbook, now))
+        nothing is drained and nothing lost.
+
+        PlanError when it is for another network or needs a policy that is not installed here,
+        RequestError when the service is closed.
+        """
+        if (playbook.inputs, playbook.outputs) != (self.playbook.inputs, self.playbook.outputs):
+            raise PlanError(
+                f"the playbook is for {playbook.network!r}, whose inputs or outputs are not those "
+                f"of {self.playbook.network!r}; deploy it as a service of its own"
+            )
+        adopted: Future[None] = Future()
+
+        def adopt(now: float) -> list[GatewayAction]:
+            try:
+                actions = self._gateway.adopt(playbook, now)
+            except BaseException as error:
+                adopted.set_exception(error)
+                return []
+            adopted.set_result(None)
+            return actions
+
+        self.node.act(adopt)
+        self.node.ask(lambda: None)
+        adopted.result()
         self.playbook = playbook
 
     def wait_ready(self, timeout_s: float) -> dict[str, str]:
@@ -162,10 +219,11 @@ class Service:
         device, with the reason. Raises UnreachableError when no plan can be served by then."""
         end = time.monotonic() + timeout_s
         while missing := self.node.ask(lambda: self._gateway.unready(self.playbook)):
-            if time.monotonic() >= end:
+            strangers = self.node.strangers
+            if time.monotonic() >= end or strangers.keys() >= missing.keys():
                 break
             time.sleep(0.02)
-        missing |= self.node.strangers
+        missing |= {name: why for name, why in self.node.strangers.items() if name in missing}
         if not self.node.ask(lambda: self._gateway.servable(self.playbook)):
             reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
             refused = self.node.ask(self._refusals)
@@ -213,12 +271,12 @@ class Service:
             self._closed = True
             pending = [future for future, _ in self._futures.values()]
             self._futures.clear()
+        for future in pending:
+            self._fail(future, RequestError("the service was closed before the answer came"))
         self.node.act(lambda now: self._gateway.release())
         self.node.ask(lambda: None)
+        self.node.flush(FAREWELL_S)
         self.node.close()
-        for future in pending:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(RequestError("the service was closed before the answer came"))
 
     def __enter__(self) -> Self:
         return self
