@@ -59,7 +59,8 @@ def deploy(
         on_result=lambda result: results[0].on_result(result),
         on_fault=lambda error: results[0].on_fault(error),
     )
-    service = Service(playbook, node, deadline_ms)
+    addresses = {device.name: device.address for device in cluster.devices if device.address}
+    service = Service(playbook, node, deadline_ms, addresses)
     results.append(service)
     node.start()
     try:
@@ -69,7 +70,7 @@ def deploy(
         service.close()
         raise
     for name, why in missing.items():
-        log.warning("serving without %s: it %s", name, why)
+        log.warning("serving without %s, at least for now: it %s", name, why)
     return service
 
 

@@ -110,8 +110,7 @@ class WorkerProcess:
 
     def restart(self) -> None:
         """Start it again under the same name and address, and wait until it is back."""
-        if self.running:
-            self.kill()
+        self.kill()
         self.start()
         self.wait_ready()
 

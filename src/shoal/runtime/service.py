@@ -21,6 +21,7 @@ from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
 from shoal.errors import InputError, PlanError, RequestError, ShoalError, UnreachableError
+from shoal.mesh.address import dial, parse_address
 from shoal.model.network import check_feeds
 from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer, make_answer, make_error
@@ -40,15 +41,23 @@ class Service:
     """Answers requests by a playbook until it is closed. Made by :func:`shoal.deploy`.
 
     All methods may be called from any thread. ``node`` must have a gateway; the service closes
-    it. ``deadline_ms`` is for requests that state none.
+    it. ``deadline_ms`` is for requests that state none. ``addresses`` of devices help to say why
+    one is not there.
     """
 
-    def __init__(self, playbook: Playbook, node: Node, deadline_ms: float = DEADLINE_MS) -> None:
+    def __init__(
+        self,
+        playbook: Playbook,
+        node: Node,
+        deadline_ms: float = DEADLINE_MS,
+        addresses: Mapping[str, str] | None = None,
+    ) -> None:
         if node.gateway is None:
             raise ValueError("a service needs a node with a gateway")
         self.playbook = playbook
         self.node = node
         self.deadline_ms = deadline_ms
+        self._addresses = dict(addresses or {})
         self._gateway: GatewayCore = node.gateway
         self._recorder = Recorder()
         self._lock = threading.Lock()
@@ -215,31 +224,46 @@ class Service:
         self.playbook = playbook
 
     def wait_ready(self, timeout_s: float) -> dict[str, str]:
-        """Wait until every device of the playbook has its parts; what is missing at the end, by
-        device, with the reason. Raises UnreachableError when no plan can be served by then."""
+        """Wait until every device of the playbook has its parts; what is missing or refused at
+        the end, by device, with the reason.
+
+        Raises UnreachableError when no plan can be served by then.
+        """
         end = time.monotonic() + timeout_s
         while missing := self.node.ask(lambda: self._gateway.unready(self.playbook)):
             strangers = self.node.strangers
             if time.monotonic() >= end or strangers.keys() >= missing.keys():
                 break
             time.sleep(0.02)
-        missing |= {name: why for name, why in self.node.strangers.items() if name in missing}
-        if not self.node.ask(lambda: self._gateway.servable(self.playbook)):
-            reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
-            refused = self.node.ask(self._refusals)
-            reasons += "".join(f"; {name}: {text}" for name, text in refused)
+        lacking = self.node.ask(self._lacking)
+        if not self.node.ask(lambda: self._gateway.servable(self.playbook, time.monotonic())):
+            reasons = "; ".join(f"{name} {why}{self._call(name)}" for name, why in lacking.items())
+            advice = ""
+            if any(name not in self.node.link.peers() for name in lacking):
+                advice = (
+                    ". Start the missing workers with 'shoal worker --name NAME --listen ADDRESS'"
+                )
             raise UnreachableError(
-                f"no plan can be served after {timeout_s:.0f} s: {reasons}. Start the missing "
-                "workers with 'shoal worker --name NAME --listen ADDRESS'"
+                f"no plan can be served after {timeout_s:.0f} s: {reasons}{advice}"
             )
-        return missing
+        return lacking
 
-    def _refusals(self) -> list[tuple[str, str]]:
-        return [
-            (name, text)
-            for name, device in self._gateway.devices.known().items()
-            for text in sorted(set(device.refused.get(self.playbook.id, {}).values()))
-        ]
+    def _lacking(self) -> dict[str, str]:
+        """Devices that cannot do all that the playbook asks of them, and why."""
+        book = self._gateway.books.get(self.playbook.id)
+        if book is None:
+            return {}
+        lacking = self._gateway.books.unusable(book)
+        strangers = self.node.strangers
+        return {name: strangers.get(name, why) for name, why in lacking.items()}
+
+    def _call(self, name: str) -> str:
+        """Why a device does not answer at its address; nothing where it does, or is there."""
+        address = self._addresses.get(name)
+        if address is None or name in self.node.link.peers():
+            return ""
+        why = dial(parse_address(address))
+        return f" ({address}: {why})" if why else ""
 
     def stats(self) -> ServiceStats:
         """Counts, times and devices up to now."""

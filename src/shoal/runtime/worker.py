@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -48,16 +50,20 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
     """Work until SIGTERM or Ctrl-C, then finish what is here. Call it from the main thread.
 
     ``on_ready`` is called once the worker is on the mesh. A second signal stops at once. Raises
-    MeshError when the mesh cannot be joined, UsageError for impossible options.
+    MeshError when the mesh cannot be joined, NameTakenError (also later, when another node took
+    the name while this one was frozen or cut off), UsageError for impossible options.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("run_worker must be called from the main thread of a process")
-    stop = threading.Event()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # an Event may not be set in a handler
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stopping:
             os._exit(128 + number)
-        stop.set()
+        stopping.append(number)
+        signals.put(number)
+
+    stopping: list[int] = []
 
     link = ZenohLink(
         options.name,
@@ -78,14 +84,17 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
         try:
             if on_ready is not None:
                 on_ready(link)
-            while not stop.wait(0.5) and not node.drained.is_set():
-                pass
+            while not stopping and not node.drained.is_set():
+                with contextlib.suppress(queue.Empty):
+                    signals.get(timeout=0.5)
             node.drain()
             if not node.drained.wait(options.drain_s):
                 log.warning("%s: stopped with work left after %g s", options.name, options.drain_s)
             node.flush(options.drain_s)
         finally:
             node.close()
+        if node.name_lost is not None:
+            raise node.name_lost
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
