@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shoal.mesh.credit import MAX_ASK_S
 from shoal.mesh.exchange import MAX_LIVES, MAX_PEERS, Discard, Exchange
-from shoal.mesh.frames import Ack, Data, Pairing, encode
+from shoal.mesh.frames import Ack, Data, Pairing, decode, encode
 from shoal.mesh.link import PeerDown, PeerUp, Received
 
 
@@ -276,6 +276,24 @@ def test_a_node_without_room_holds_up_no_other():
     assert exchange.refused
     exchange.offer_again()
     assert exchange.next_event().head == b"full"
+
+
+def test_a_message_that_never_gets_through_ends_the_session_on_both_sides():
+    story = quiet(Story())
+    story.send("a")
+    for _ in range(100):
+        story.collect()
+        while story.flying:
+            frame = story.flying.pop(0)
+            if not isinstance(decode(frame[2], len(frame[3])), Data):
+                story.arrive(frame)
+                story.collect()
+        story.now += MAX_ASK_S
+        story.nodes["a"].exchange.tick(story.now)
+    assert len(story.nodes["a"].got) == 2
+    story.send("a")
+    story.finish()
+    assert story.nodes["b"].got == [[], story.nodes["a"].sent[1]]
 
 
 def test_names_and_lives_without_end_are_not_kept():

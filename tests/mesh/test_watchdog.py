@@ -59,11 +59,14 @@ def test_the_greater_name_waits_longer():
     assert Story().verdict(60, {"a": "A"}, {"a": ("A", {})}) == ("a does not see this node", 10)
 
 
-def test_a_third_node_that_only_others_see_is_looked_for_when_idle():
+def test_a_third_node_that_only_others_see_is_looked_for_when_idle_or_after_a_long_time():
     heard = {"c": ("C", {"b": "B", "d": "D"})}
+    reason = "d is visible to others only"
+    assert Story().verdict(100, {"c": "C"}, heard) == (reason, 10)
+    assert Story().verdict(100, {"c": "C"}, heard, idle=False) == (reason, 60)
     story = Story()
-    assert story.verdict(60, {"c": "C"}, heard, idle=False) is None
-    assert story.verdict(60, {"c": "C"}, heard) == ("d is visible to others only", 0)
+    assert story.verdict(30, {"c": "C"}, heard, idle=False) is None
+    assert story.verdict(30, {"c": "C"}, heard) == (reason, 0)
 
 
 def test_a_node_that_calls_in_vain_starts_anew_and_one_that_waits_to_be_called_does_not():

@@ -29,6 +29,8 @@ ASK_S = 0.3
 """Seconds without news after which a sender asks."""
 MAX_ASK_S = 5.0
 """Longest time between two questions; it doubles up to here while there is no news."""
+MAX_FUTILE = 5
+"""How often the same messages are sent again before the session is given up as stuck."""
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -68,6 +70,13 @@ class Sender:
         self._asked_about = 0  # what had gone out when it was asked; 0 when it is answered
         self._pause_s = ASK_S
         self._ask_at: float | None = None
+        self._futile = 0  # times that messages were sent again since the last progress
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the receiver answers, but does not get what is sent again and again (it may be
+        larger than it takes)."""
+        return self._futile >= MAX_FUTILE
 
     @property
     def waiting(self) -> int:
@@ -133,12 +142,14 @@ class Sender:
             while self._parcels and self._parcels[0].seq <= self._received:
                 self._bytes -= self._parcels.popleft().weight
             self._pause_s = ASK_S
+            self._futile = 0
             self._ask_at = now + self._pause_s if self._sent > self._settled else None
         if not self._asked_about or asked != self._asked:
             return []
         lost = self._range(self._received + 1, self._asked_about)
         self._asked_about = 0
         self.resent += len(lost)
+        self._futile += bool(lost)
         return lost
 
     def _range(self, first: int, last: int) -> list[Parcel]:

@@ -285,7 +285,7 @@ class Exchange:
             self._ack(name, peer)  # it may have spoken before it was seen: that was dropped
 
     def _break(self, name: str, peer: _Peer, session: int) -> None:
-        """The other side saw a break that we did not see."""
+        """The other side saw a break that we did not see, or is to be told of one."""
         self._lose(name, peer)
         peer.session = session
         self._notices.append(PeerUp(name, peer.incarnation))
@@ -326,7 +326,11 @@ class Exchange:
                 self._received += 1
                 self._bytes_received += len(head) + (size or 0)
             case Ack(received=received, settled=settled, asked=asked):
-                for parcel in peer.sender.on_ack(received, settled, asked, now):
+                lost = peer.sender.on_ack(received, settled, asked, now)
+                if peer.sender.stuck:
+                    self._break(name, peer, peer.session + 1)
+                    return
+                for parcel in lost:
                     self._transmit(name, peer, parcel)
                 self._dispatch(name, peer, now)
                 self._ask(name, peer, now)

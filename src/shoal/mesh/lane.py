@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from shoal.mesh.exchange import Transmit
+from shoal.mesh.exchange import Hint, Transmit
 
 
 class Lane:
@@ -17,13 +17,14 @@ class Lane:
     raises is its own affair, it must not raise here.
     """
 
-    def __init__(self, name: str, put: Callable[[Transmit], None]) -> None:
+    def __init__(self, name: str, put: Callable[[Transmit | Hint], None]) -> None:
         self._put = put
-        self._frames: queue.SimpleQueue[Transmit | None] = queue.SimpleQueue()
+        self._frames: queue.SimpleQueue[Transmit | Hint | None] = queue.SimpleQueue()
+        self._closed = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
-    def post(self, frame: Transmit) -> None:
+    def post(self, frame: Transmit | Hint) -> None:
         """Queue a frame; returns at once."""
         self._frames.put(frame)
 
@@ -32,11 +33,13 @@ class Lane:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._frames.get_nowait()
+        if self._closed:
+            self._frames.put(None)
 
     def close(self) -> None:
         """Let the thread end, when the frame at hand is out."""
+        self._closed = True
         self.discard()
-        self._frames.put(None)
 
     def _run(self) -> None:
         while (frame := self._frames.get()) is not None:

@@ -7,8 +7,8 @@ with the greater incarnation started later.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterable
 
@@ -43,6 +43,6 @@ def check_name(text: str, what: str = "node") -> str:
 def new_incarnation(seen: Iterable[str] = ()) -> str:
     """An incarnation later than all of ``seen``, also when the clock went back in between."""
     # Microseconds leave 12 bits for chance, so that two starts in one microsecond differ.
-    stamp = (time.time_ns() // 1000 << 12) | secrets.randbits(12)
+    stamp = (time.time_ns() // 1000 << 12) | (int.from_bytes(os.urandom(2)) & 0xFFF)
     latest = max((int(one, 16) for one in seen), default=0)
     return f"{min(max(stamp, latest + 1), _LARGEST):016x}"

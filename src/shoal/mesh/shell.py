@@ -41,8 +41,10 @@ TICK_S = 0.25
 """Time between two looks at overdue acknowledgements."""
 OFFER_AGAIN_S = 0.02
 """Time after which a message that found no room is offered again."""
-MAX_NEWS = 4096
-"""Sightings, and chores of the clock thread, that may wait."""
+MAX_SIGHTINGS = 4096
+"""Sightings that may wait; when there are more, the view is no longer to be trusted."""
+MAX_CHORES = 256
+"""Chores that may wait for the clock thread; more are not done."""
 
 Chore: TypeAlias = Callable[[float], None]
 """Something to do on the clock thread, given the time."""
@@ -63,7 +65,7 @@ class ExchangeLink(Link):
         self._sightings: deque[tuple[str, str, bool]] = deque()
         self._overrun = False  # sightings were lost
         self._twins: set[str] = set()  # other lives under our name that are visible
-        self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_NEWS)
+        self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_CHORES)
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._sink: Sink | None = None
         self._closed = False
@@ -170,16 +172,12 @@ class ExchangeLink(Link):
 
     def _frame(self, sender: str, attachment: bytes, size: int, read: Callable[[], bytes]) -> None:
         """A frame came (any thread)."""
-        with self._lock:
-            self._see()
-            self._exchange.arrived(sender, attachment, size, read, time.monotonic())
-            hints = self._flush()
-        self._transmit(hints)
-        self._offer()
+        now = time.monotonic()
+        self._tell(lambda exchange: exchange.arrived(sender, attachment, size, read, now))
 
     def _sighted(self, name: str, incarnation: str, visible: bool) -> None:
         """A life of a node is, or is no longer, visible (any thread; never waits)."""
-        if len(self._sightings) >= MAX_NEWS:
+        if len(self._sightings) >= MAX_SIGHTINGS:
             self._overrun = True
             return
         self._sightings.append((name, incarnation, visible))
@@ -195,13 +193,10 @@ class ExchangeLink(Link):
         self._transmit(hints)
         self._offer()
 
-    def _chore(self, chore: Chore) -> bool:
-        """Have the clock thread do something soon; False when too much waits already."""
-        try:
+    def _chore(self, chore: Chore) -> None:
+        """Have the clock thread do something soon, unless too much waits already."""
+        with contextlib.suppress(queue.Full):
             self._chores.put_nowait(chore)
-        except queue.Full:
-            return False
-        return True
 
     def _lose_name(self, incarnation: str) -> None:
         """Another node has the name now (clock thread)."""
@@ -303,7 +298,10 @@ class ExchangeLink(Link):
                 continue
             if chore is None:
                 return
-            chore(time.monotonic())
+            try:
+                chore(time.monotonic())
+            except Exception:  # a fault of ours, but the link must live on
+                log.exception("%s failed at a chore", self.name)
 
 
 def _look(now: float) -> None:

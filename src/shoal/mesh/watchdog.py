@@ -22,6 +22,9 @@ BEAT_S = 1.0
 PATIENCE_S = 5.0
 """How long a difference must last; the node with the greater name waits twice as long, so that
 the two do not both open anew."""
+BUSY_FACTOR = 6
+"""How much longer a node with work under way puts up with missing a third node only: opening
+anew disturbs that work."""
 MAX_PATIENCE_S = 300.0
 """Patience doubles up to here with each attempt that did not help."""
 MAX_HEARD = 1024
@@ -54,8 +57,8 @@ class Watchdog:
     def judge(self, up: Mapping[str, str], idle: bool, now: float) -> str | None:
         """Why the session must be opened anew now; None when it need not be.
 
-        ``up`` are the visible peers and their incarnations. A missing connection to a third node
-        is no reason while there is work under way (not ``idle``): opening anew disturbs it.
+        ``up`` are the visible peers and their incarnations; ``idle`` says that no work is under
+        way.
         """
         self._heard = {
             name: entry for name, entry in self._heard.items() if now - entry[2] < 4 * BEAT_S
@@ -68,14 +71,14 @@ class Watchdog:
             self._calm_since = now
         elif now - self._calm_since > 12 * PATIENCE_S:
             self._factor = 1.0
-        for what, (patience_s, wants_idle) in differences.items():
-            long = now - self._since[what] >= patience_s * self._factor
-            if long and (idle or not wants_idle):
+        for what, (patience_s, prefers_idle) in differences.items():
+            factor = self._factor * (BUSY_FACTOR if prefers_idle and not idle else 1)
+            if now - self._since[what] >= patience_s * factor:
                 return what
         return None
 
     def _differences(self, up: Mapping[str, str]) -> dict[str, tuple[float, bool]]:
-        """What differs, with the patience it is met with, and whether only when idle."""
+        """What differs, the patience it is met with, whether an idle moment is preferred."""
         found: dict[str, tuple[float, bool]] = {}
         if self._calls and not up:
             found["nobody is visible"] = (3 * PATIENCE_S, False)

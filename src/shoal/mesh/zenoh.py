@@ -25,7 +25,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -64,23 +64,36 @@ _now = time.monotonic
 
 
 class _Way:
-    """How frames get to one peer: the publishers, and the lane once there is something to send."""
+    """How frames get to one peer: a lane, and two publishers which its thread declares, because
+    declaring may wait for some other peer."""
 
     def __init__(self, session: Session, key: str, thread_name: str) -> None:
-        self._data = session.declare_publisher(
-            key, congestion_control=zenoh.CongestionControl.BLOCK, express=True
-        )
-        self._acks = session.declare_publisher(f"{key}/ack", **_HASTY)
+        self._session = session
+        self._key = key
+        self._data: Any = None
+        self._acks: Any = None
         self.lane = Lane(thread_name, self._put)
 
-    def hint(self, attachment: bytes) -> None:
+    def hint(self, frame: Hint) -> None:
         """Transmit at once, or lose it."""
+        if self._acks is None:
+            self.lane.post(frame)
+            return
         with contextlib.suppress(zenoh.ZError):
-            self._acks.put(b"", attachment=attachment)
+            self._acks.put(b"", attachment=frame.attachment)
 
-    def _put(self, frame: Transmit) -> None:
+    def _put(self, frame: Transmit | Hint) -> None:
         with contextlib.suppress(zenoh.ZError):  # the break is noticed elsewhere
-            self._data.put(b"" if frame.body is None else frame.body, attachment=frame.attachment)
+            if self._acks is None:
+                self._data = self._session.declare_publisher(
+                    self._key, congestion_control=zenoh.CongestionControl.BLOCK, express=True
+                )
+                self._acks = self._session.declare_publisher(f"{self._key}/ack", **_HASTY)
+            if isinstance(frame, Hint):
+                self._acks.put(b"", attachment=frame.attachment)
+            else:
+                body = b"" if frame.body is None else frame.body
+                self._data.put(body, attachment=frame.attachment)
 
 
 class ZenohLink(ExchangeLink):
@@ -120,6 +133,7 @@ class ZenohLink(ExchangeLink):
         self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
         self._ways: dict[str, _Way] = {}
         self._ways_lock = threading.Lock()
+        self._wanted: set[str] = set()  # whom we saw at the last beat
         self._beat_at = 0.0
 
     @property
@@ -171,17 +185,14 @@ class ZenohLink(ExchangeLink):
             f"{self._prefix}/answer/{self.name}/{number}", zenoh.handlers.RingChannel(MAX_PEERS)
         )
         pause = 0.002
-        deaf_until = _now() + FIRST_CONTACT_S if self._connect else 0.0
+        alone_until = _now() + FIRST_CONTACT_S if self._connect else 0.0
         while True:
-            if _now() < deaf_until and not session.info.peers_zid():
-                time.sleep(pause)
-                continue
             while (sample := answers.try_recv()) is not None:
                 with contextlib.suppress(msgspec.DecodeError):
                     claim.answered(_decode_answer(sample.payload.to_bytes()))
             visible = self._visible(session)
             free = claim.judge(visible.keys() - {self.name}, visible.get(self.name, ()), _now())
-            if free is not None:
+            if free is not None and (visible or _now() >= alone_until):
                 break
             session.put(f"{self._prefix}/claim/{self.name}/{number}", b"", **_HASTY)
             time.sleep(pause)
@@ -285,7 +296,7 @@ class ZenohLink(ExchangeLink):
 
     def _hint(self, frame: Hint) -> None:
         if (way := self._way(frame.to)) is not None:
-            way.hint(frame.attachment)
+            way.hint(frame)
 
     def _way(self, to: str) -> _Way | None:
         """The way to a peer; None while there is no session."""
@@ -295,15 +306,14 @@ class ZenohLink(ExchangeLink):
                 way = self._ways.get(to)
                 session = self._session
                 if way is None and session is not None:
-                    with contextlib.suppress(zenoh.ZError):
-                        key = f"{self._prefix}/to/{to}/{self.name}"
-                        way = self._ways[to] = _Way(session, key, f"{self.name}-to-{to}")
+                    key = f"{self._prefix}/to/{to}/{self.name}"
+                    way = self._ways[to] = _Way(session, key, f"{self.name}-to-{to}")
         return way
 
-    def _drop_ways(self, keep: Mapping[str, str] | None = None) -> list[_Way]:
+    def _drop_ways(self, keep: Collection[str] = ()) -> list[_Way]:
         """Give up the ways to all but those to keep."""
         with self._ways_lock:
-            dropped = {to: way for to, way in self._ways.items() if to not in (keep or {})}
+            dropped = {to: way for to, way in self._ways.items() if to not in keep}
             for to, way in dropped.items():
                 del self._ways[to]
                 way.lane.close()
@@ -322,13 +332,19 @@ class ZenohLink(ExchangeLink):
                         self._ring_changed.wait()
                     ring = self._ring
                 continue
-            attachment, payload = sample.attachment, sample.payload
-            if attachment is None or len(attachment) > MAX_ATTACHMENT:
-                with self._lock:
-                    self._exchange.drop()
-                continue
-            sender = str(sample.key_expr).split("/")[4]
-            self._frame(sender, attachment.to_bytes(), len(payload), payload.to_bytes)
+            try:
+                self._on_frame(sample)
+            except Exception:  # a fault of ours, but the link must live on
+                log.exception("%s failed at a frame", self.name)
+
+    def _on_frame(self, sample: zenoh.Sample) -> None:
+        attachment, payload = sample.attachment, sample.payload
+        _, _, _, _, *path = str(sample.key_expr).split("/")
+        if not path or attachment is None or len(attachment) > MAX_ATTACHMENT:
+            with self._lock:
+                self._exchange.drop()
+            return
+        self._frame(path[0], attachment.to_bytes(), len(payload), payload.to_bytes)
 
     # -- called on Zenoh's threads: leave a chore and return --------------------------------------
 
@@ -382,7 +398,8 @@ class ZenohLink(ExchangeLink):
             return
         self._beat_at = now + BEAT_S
         peers = self.peers()
-        self._drop_ways(keep=peers)
+        self._drop_ways(keep=self._wanted | peers.keys())
+        self._wanted = set(peers)
         self._on_twin()
         self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
         reason = self._watchdog.judge(peers, self._idle(), now)
