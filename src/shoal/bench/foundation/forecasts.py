@@ -23,7 +23,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("replicas", {}),
     ("pipeline", {"stages": 2}),
 )
-SECONDS, QUICK_SECONDS = 10.0, 4.0
+SECONDS, QUICK_SECONDS = 10.0, 3.0
 REQUESTS, QUICK_REQUESTS = 60, 25
 
 

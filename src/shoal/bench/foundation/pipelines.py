@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shoal.model.network import Network
     from shoal.runtime.service import Service
 
-ROUNDS, QUICK_ROUNDS = 9, 4
+ROUNDS, QUICK_ROUNDS = 9, 3
 ROUND_S = 4.0
 ALONE = 20
 """Requests per round that meet no queue, to learn how long each stage takes."""
