@@ -42,15 +42,32 @@ def run(action: Run, session: Session) -> tuple[Outcome, ...]:
     feeds = [gather(given) for given in action.given]
     if len(feeds) == 1:
         return (_run_one(action, session, feeds[0]),)
-    counts = [_batch(session, feed) for feed in feeds]
-    stacked = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+    counts, stacked = _stack(session, feeds)
     whole = _compute(action, session, stacked)
     ends = np.cumsum(counts)
     outcomes = []
     for end, count in zip(ends, counts, strict=True):
-        part = {name: array[end - count : end] for name, array in whole.items()}
-        outcomes.append(_outcome(action, part))
+        rows = {name: _rows(name, array, end - count, end) for name, array in whole.items()}
+        outcomes.append(_outcome(action, rows))
     return tuple(outcomes)
+
+
+def _stack(session: Session, feeds: list[dict[str, Array]]) -> tuple[list[int], dict[str, Array]]:
+    """The rows of each job, and all of them together by tensor."""
+    try:
+        counts = [feed[session.inputs[0]].shape[0] for feed in feeds]
+        return counts, {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+    except KeyError as error:
+        raise InputError(f"tensor {error.args[0]!r} is missing in one of {len(feeds)}") from None
+    except (ValueError, IndexError) as error:
+        raise InputError(f"tensors cannot be stacked: {error}") from None
+
+
+def _rows(name: str, array: Array, start: int, end: int) -> Array:
+    """A copy: outputs are kept, and one of them must not keep all of the batch in memory."""
+    if array.ndim == 0 or array.shape[0] < end:
+        raise InputError(f"tensor {name!r} has no row for each image; run this stage unbatched")
+    return array[start:end].copy()
 
 
 def _run_one(action: Run, session: Session, feeds: Mapping[str, Array]) -> Outcome:
@@ -77,7 +94,3 @@ def _outcome(action: Run, arrays: dict[str, Array]) -> Outcome:
     return Outcome(
         body, body.size, confidence(logits, action.exit), Body({action.exit.output: logits})
     )
-
-
-def _batch(session: Session, feed: Mapping[str, Array]) -> int:
-    return int(feed[session.inputs[0]].shape[0])

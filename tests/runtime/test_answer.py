@@ -1,0 +1,66 @@
+"""What a client is told."""
+
+import numpy as np
+import pytest
+
+from shoal.core.actions import Deliver, Given, Reject
+from shoal.errors import DeadlineError, OverloadedError, RemoteError, UnservedError
+from shoal.runtime.answer import make_answer, make_error
+from shoal.runtime.body import Body
+
+
+def deliver(**changes):
+    facts = {
+        "number": 1,
+        "given": Given({"a": Body({"y": np.ones(3)})}),
+        "plan": "both",
+        "attempts": 1,
+        "left_early": False,
+        "confidence": None,
+        "absent": (),
+        "trace": (),
+    }
+    return Deliver(**{**facts, **changes})
+
+
+def test_a_whole_answer_is_not_degraded():
+    answer = make_answer(deliver(), 12.0)
+    assert (answer.degraded, answer.why, answer.latency_ms) == (False, "", 12.0)
+    np.testing.assert_array_equal(answer.outputs["y"], np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"absent": ("b", "c")}, "without the slices of b, c"),
+        ({"accuracy": 0.985}, "plan both keeps 98.5% of the accuracy"),
+        (
+            {"absent": ("b",), "accuracy": 0.9},
+            "without the slices of b; plan both keeps 90.0% of the accuracy",
+        ),
+    ],
+)
+def test_a_lesser_answer_says_why(changes, why):
+    answer = make_answer(deliver(**changes), 1.0)
+    assert answer.degraded
+    assert answer.why == why
+
+
+def test_leaving_early_is_no_degradation_but_is_told():
+    answer = make_answer(deliver(left_early=True, confidence=0.9, accuracy=0.99), 1.0)
+    assert not answer.degraded
+    assert (answer.left_early, answer.confidence) == (True, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("deadline", DeadlineError),
+        ("unserved", UnservedError),
+        ("overloaded", OverloadedError),
+        ("remote", RemoteError),
+    ],
+)
+def test_each_kind_of_failure_is_an_error_of_its_own(kind, error):
+    with pytest.raises(error, match="why not"):
+        raise make_error(Reject(1, kind, "why not"))
