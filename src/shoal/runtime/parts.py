@@ -138,10 +138,13 @@ class Exchange:
         tries: dict[str, int] = {}
         while (giver := self._find(blob, size, source, tries)) is not None:
             tries[giver] = tries.get(giver, 0) + 1
+            began = time.monotonic()
             try:
                 self._store.put(self._download(giver, blob, size), hash=blob)
             except UnreachableError as error:
                 failure = failure or error
+                if time.monotonic() - began >= PATIENCE_S:
+                    tries[giver] = MAX_TRIES
             except HashError as error:
                 log.warning("%s gave wrong bytes for the blob %s", giver, blob[:12])
                 failure, tries[giver] = error, MAX_TRIES
