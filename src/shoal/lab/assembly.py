@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shoal.lab import wiring
 from shoal.lab.cgroup import Cgroup, Hierarchy
+from shoal.lab.clock import LIBRARY, Clock
 from shoal.lab.faults import ClockJump
 from shoal.lab.loopback_host import LoopbackHost
 from shoal.lab.namespace_host import NamespaceHost
@@ -15,17 +16,14 @@ from shoal.lab.spec import LabSpec
 
 
 def namespace_host(
-    spec: LabSpec,
-    name: str,
-    where: Hierarchy,
-    folder: Path,
-    logs: Path | None,
-    faketime: str | None,
+    spec: LabSpec, name: str, where: Hierarchy, folder: Path, logs: Path | None
 ) -> NamespaceHost:
     """The host ``name`` as a namespace. ``folder`` is the lab's, ``logs`` where it prints (None:
-    into its own folder), ``faketime`` is used if a fault of the lab lets its clock jump."""
+    into its own folder). Its clock can jump if a fault of the lab says so and the library for it
+    is in the lab's folder."""
     addresses = network(spec).addresses
-    jumps = any(isinstance(fault, ClockJump) and fault.host == name for fault in spec.faults)
+    library = folder / LIBRARY
+    jumps = name in jumping(spec) and library.exists()
     return NamespaceHost(
         name,
         spec.hosts[name],
@@ -36,8 +34,13 @@ def namespace_host(
         quota=spec.quota(name),
         cgroup=Cgroup(where, spec.name, name),
         prefix=wiring.inside(spec.name, name),
-        faketime=faketime if jumps else None,
+        wall=Clock(library, folder / name / "clock") if jumps else None,
     )
+
+
+def jumping(spec: LabSpec) -> set[str]:
+    """The hosts whose clocks jump."""
+    return {fault.host for fault in spec.faults if isinstance(fault, ClockJump)}
 
 
 def loopback_host(spec: LabSpec, name: str, folder: Path, logs: Path | None) -> LoopbackHost:

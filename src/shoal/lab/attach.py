@@ -37,7 +37,7 @@ def enter(lab: str, host: str, argv: Sequence[str]) -> Entry:
     if found.loopback:
         made = loopback_host(found.spec, host, folder, None)
     elif isinstance(where, Hierarchy):
-        made = namespace_host(found.spec, host, where, folder, None, found.faketime)
+        made = namespace_host(found.spec, host, where, folder, None)
     else:
         raise LabRightsError(f"the lab needs {where}")
     return Entry(made.inside(argv), {**os.environ, **made.environment()})

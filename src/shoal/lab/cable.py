@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -60,10 +62,17 @@ class Cable:
         self._relay = relay
         self._tc = tc
         self._shapes = shapes(wire.link, self.load)
+        self._lock = threading.Lock()
 
-    def change(self, load: Load) -> None:
-        """Put ``load`` on the wire instead of what was there. LabError if it was made without a
-        way to delay or lose packets and would have to."""
+    def change(self, **what: Any) -> None:
+        """Change what lies on the wire: fields of :class:`Load`; those not named stay.
+
+        LabError if it was made without a way to delay or lose packets and would have to.
+        """
+        with self._lock:  # a trace and a fault may come at the same time
+            self._put(msgspec.structs.replace(self.load, **what))
+
+    def _put(self, load: Load) -> None:
         new = shapes(self.wire.link, load)
         if new[0].delays_or_loses and self.way == "veth":
             raise LabError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shoal.errors import LabCapacityError
 from shoal.lab import state
-from shoal.lab.faults import ClockJump
+from shoal.lab.assembly import jumping
 from shoal.lab.machine import Machine
 from shoal.lab.spec import LabSpec
 
@@ -49,9 +49,8 @@ def warnings(spec: LabSpec, machine: Machine, loopback: bool, wanted: bool) -> t
             f"{', '.join(several)}: with several cores the quota is that of all of them together, "
             "so one thread alone may run faster than one core of the device"
         )
-    jumping = {fault.host for fault in spec.faults if isinstance(fault, ClockJump)}
-    if jumping and machine.faketime is None:
+    if jumping(spec) and machine.compiler is None:
         made.append(
-            "clocks cannot jump: libfaketime is missing (Debian, Ubuntu: apt install faketime)"
+            "clocks cannot jump: there is no C compiler (Debian, Ubuntu: apt install gcc libc6-dev)"
         )
     return tuple(made)

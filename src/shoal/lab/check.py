@@ -17,7 +17,7 @@ import msgspec
 
 from shoal.errors import LabRightsError
 from shoal.lab import command, probe, wiring
-from shoal.lab.cable import Cable, Load
+from shoal.lab.cable import Cable
 from shoal.lab.host import Host
 from shoal.lab.lab import Lab
 from shoal.lab.spec import HostSpec, LabSpec, PairSpec
@@ -81,28 +81,28 @@ def check_machine(quick: bool = False) -> Iterator[Reading]:
         _refuse_loopback(lab)
         plain, late = lab.cable("plain", "middle"), lab.cable("middle", "late")
         for mbit in RATES_MBIT[::3] if quick else RATES_MBIT:
-            plain.change(Load(mbit=mbit))
-            late.change(Load(mbit=mbit))
+            plain.change(mbit=mbit)
+            late.change(mbit=mbit)
             for cable in (plain, late):
-                yield from _rates(lab, cable)
+                yield from rates(lab, cable)
         for delay_ms in DELAYS_MS[1::2] if quick else DELAYS_MS:
-            late.change(Load(sample=Sample(0.0, 100.0, 100.0, 2 * delay_ms)))
-            yield _delay(lab, late)
+            late.change(sample=Sample(0.0, 100.0, 100.0, 2 * delay_ms))
+            yield delay(lab, late)
         whole_s, units = calibrate()
-        for share in SHARES[::2] if quick else SHARES:
-            lab.host("middle").slow(share)
-            yield _share(lab.host("middle"), share, whole_s, units)
+        for part in SHARES[::2] if quick else SHARES:
+            lab.host("middle").slow(part)
+            yield share(lab.host("middle"), part, whole_s, units)
 
 
 def check_lab(lab: Lab) -> Iterator[Reading]:
     """Every link and every host of a lab that is up and idle. LabRightsError on loopback."""
     _refuse_loopback(lab)
     for cable in lab.cables:
-        yield from _rates(lab, cable)
-        yield _delay(lab, cable)
+        yield from rates(lab, cable)
+        yield delay(lab, cable)
     whole_s, units = calibrate()
     for host in lab.hosts:
-        yield _share(host, min(lab.spec.quota(host.name), 1.0), whole_s, units)
+        yield share(host, min(lab.spec.quota(host.name), 1.0), whole_s, units)
 
 
 def calibrate() -> tuple[float, int]:
@@ -116,7 +116,8 @@ def calibrate() -> tuple[float, int]:
     return min(_probe_here("work", str(units), str(PIECES))["cpu_s"]), units
 
 
-def _rates(lab: Lab, cable: Cable) -> Iterator[Reading]:
+def rates(lab: Lab, cable: Cable) -> Iterator[Reading]:
+    """The rate of each direction that is limited, by TCP."""
     for shape, (sender, receiver), arrow in zip(
         cable.shapes, (cable.wire.ends, cable.wire.ends[::-1]), ("->", "<-"), strict=True
     ):
@@ -163,7 +164,8 @@ def _transfer(lab: Lab, sender: str, receiver: str) -> float:
     return float(json.loads(out)["mbit"])
 
 
-def _delay(lab: Lab, cable: Cable) -> Reading:
+def delay(lab: Lab, cable: Cable) -> Reading:
+    """The round trip over a link, by ICMP echo."""
     a, b = cable.wire.ends
     words = _program("ping", lab.network.addresses[b], str(PINGS), str(PING_GAP_S))
     said = json.loads(command.run([*_inside(lab, a), *words]))
@@ -182,7 +184,8 @@ def _delay(lab: Lab, cable: Cable) -> Reading:
     )
 
 
-def _share(host: Host, asked: float, whole_s: float, units: int) -> Reading:
+def share(host: Host, asked: float, whole_s: float, units: int) -> Reading:
+    """The CPU share of a host, by pieces of ``units`` that take ``whole_s`` on a whole core."""
     pieces = PIECES if asked >= 0.1 else 3
     said = json.loads(host.run(_program("work", str(units), str(pieces)), timeout_s=600))
     shares = [100 * whole_s / piece_s for piece_s in said["piece_s"]]

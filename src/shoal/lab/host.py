@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Host(ABC):
         self._lab = lab
         self._services: list[Service] = []
         self._dead = False
+        self._lock = threading.RLock()  # a fault and the lab's user may come at the same time
 
     def spawn(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
@@ -63,11 +65,12 @@ class Host(ABC):
         them it reads nothing and prints to :attr:`log`. A ``restart`` starts it again. LabError if
         the host was killed or the program cannot be started.
         """
-        if self._dead:
-            raise LabError(f"host {self.name} was killed; restart it before you start a program")
         options["env"] = {**os.environ, **self.environment(), **(env or {})}
-        service = Service(tuple(argv), options, self._start(argv, options))
-        self._services.append(service)
+        with self._lock:
+            if self._dead:
+                raise LabError(f"host {self.name} was killed; restart it before you start programs")
+            service = Service(tuple(argv), options, self._start(argv, options))
+            self._services.append(service)
         return service.process
 
     def run(self, argv: Sequence[str], timeout_s: float = 60.0) -> str:
@@ -114,26 +117,30 @@ class Host(ABC):
     def kill(self) -> None:
         """End every process at once, also those that started by themselves. Nothing is started
         here until :meth:`restart`."""
-        self._dead = True
-        self._end()
-        for service in self._services:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                service.process.wait(END_TIMEOUT_S)
+        with self._lock:
+            self._dead = True
+            for service in self._services:
+                service.process.kill()  # it may not have joined its cgroup yet
+            self._end()
+            for service in self._services:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    service.process.wait(END_TIMEOUT_S)
 
     def restart(self) -> None:
         """End every process and start what :meth:`spawn` had started (what ran when the host was
         killed, or runs now; not what had ended by itself)."""
-        again = [
-            service
-            for service in self._services
-            if service.process.poll() is None or service.process.returncode < 0
-        ]
-        self.kill()
-        self._dead = False
-        self._services = []
-        for service in again:
-            process = self._start(service.argv, service.options)
-            self._services.append(Service(service.argv, service.options, process))
+        with self._lock:
+            again = [
+                service
+                for service in self._services
+                if service.process.poll() is None or service.process.returncode < 0
+            ]
+            self.kill()
+            self._dead = False
+            self._services = []
+            for service in again:
+                process = self._start(service.argv, service.options)
+                self._services.append(Service(service.argv, service.options, process))
 
     def energy(self, wall_s: float, mbit: float | None) -> Energy:
         """What the device would have used in ``wall_s`` seconds, by :meth:`usage` since it is up;

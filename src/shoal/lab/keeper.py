@@ -23,7 +23,6 @@ from shoal.lab import state
 from shoal.lab.lab import Lab
 from shoal.lab.spec import LabSpec
 
-UP_TIMEOUT_S = 60.0
 DOWN_TIMEOUT_S = 30.0
 
 
@@ -50,31 +49,23 @@ def up(order: Order) -> Report:
 
     Raises what went wrong there.
     """
-    keeper = subprocess.Popen(
+    starter = subprocess.Popen(
         [sys.executable, "-m", "shoal.lab.keeper"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
-    if keeper.stdin is None or keeper.stdout is None:
-        raise LabError("the keeper of the lab has no pipes")
-    try:
-        keeper.stdin.write(msgspec.json.encode(order))
-        keeper.stdin.close()
-        line = keeper.stdout.readline()
-    except BaseException:
-        keeper.terminate()  # it takes down what it has made
-        keeper.wait()
-        raise
-    finally:
-        keeper.stdout.close()
+    with starter:  # it ends at once and leaves the keeper behind
+        if starter.stdin is None or starter.stdout is None:
+            raise LabError("the keeper of the lab has no pipes")
+        starter.stdin.write(msgspec.json.encode(order))
+        starter.stdin.close()
+        line = starter.stdout.readline()
     if not line:
-        raise LabError(f"the keeper of the lab ended with {keeper.wait()} and said nothing")
+        raise LabError("the keeper of the lab ended and said nothing")
     report = msgspec.json.decode(line, type=Report)
     if report.error:
-        keeper.wait()
         raise getattr(errors, report.error, ShoalError)(report.message)
-    keeper.returncode = 0  # it stays: nobody has to wait for it
     return report
 
 
@@ -105,6 +96,8 @@ def down(name: str) -> None:
 
 def main() -> None:
     """See the module."""
+    if os.fork() > 0:
+        os._exit(0)  # whoever started us shall not have to wait for the keeper one day
     signals = {signal.SIGTERM, signal.SIGINT}
     # Blocked until the lab is up or has failed: half a lab is never left.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -125,6 +118,8 @@ def main() -> None:
         lab.play()
         _say(Report(up_s=lab.up_s, warnings=lab.warnings))
         signal.sigwait(signals)
+    except BrokenPipeError:
+        pass  # whoever asked for the lab has been interrupted
     finally:
         lab.down()
 

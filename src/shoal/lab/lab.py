@@ -19,14 +19,15 @@ from types import TracebackType
 import msgspec
 
 from shoal.errors import LabError, LabRightsError, LabStateError
-from shoal.lab import command, state, wiring
-from shoal.lab.assembly import loopback_host, namespace_host
+from shoal.lab import clock, command, state, wiring
+from shoal.lab.assembly import jumping, loopback_host, namespace_host
 from shoal.lab.cable import Cable, Load, needs_delay, shapes
 from shoal.lab.capacity import check_capacity, warnings
 from shoal.lab.cgroup import Hierarchy, hierarchy
 from shoal.lab.faults import Fault, Lossy
-from shoal.lab.file import load_lab
+from shoal.lab.file import check_traces, load_lab
 from shoal.lab.host import Host
+from shoal.lab.interrupt import held_back
 from shoal.lab.machine import Machine, look
 from shoal.lab.network import Network, Wire, check_place, network
 from shoal.lab.player import Happening, Player, traces_of
@@ -92,54 +93,19 @@ class Lab:
         LabRightsError if it cannot delay packets and a link asks for it. Where there is no root or
         no namespaces it runs on loopback and :attr:`warnings` says what is not emulated.
         """
-        began = time.monotonic()
-        machine = look()
-        loopback = self._wants_loopback or not machine.can_emulate
-        self.warnings = warnings(self.spec, machine, loopback, self._wants_loopback)
-        for warning in self.warnings:
-            log.warning("%s", warning)
-        if not loopback:
-            check_capacity(self.spec, machine.cores)
-        owner, started = state.this_process()
-        self._state = state.State(
-            spec=self.spec,
-            loopback=loopback,
-            owner=owner,
-            started=started,
-            keeper=self._keeper,
-            folder=str(self._folder.absolute()),
-            faketime=machine.faketime,
-        )
-        folder = state.claim(self._state)
+        if self._state is not None:
+            raise LabStateError(f"lab {self.spec.name} is up already, by this very object")
         try:
-            if self._logs is not None:
-                self._logs.mkdir(parents=True, exist_ok=True)
-            if loopback:
-                self._make_processes(folder)
-            else:
-                self._make_namespaces(folder, machine)
-            traces = traces_of(self, self._folder)
-            for cable, trace in traces:  # from the first packet on
-                cable.change(Load(sample=trace.at(0)))
-            if traces:
-                self._players.append(Player(self, traces=traces).start())
-            for host in self._hosts.values():
-                for line in host.spec.run:
-                    host.spawn(["/bin/sh", "-c", line])
-            self._save(ready=True)
+            with held_back():
+                self._up()
         except BaseException:
             self.down()
             raise
-        self._began = time.monotonic()
-        self.up_s = self._began - began
 
     def down(self) -> None:
-        """End and remove everything. May be called twice; an interrupt does not stop it."""
-        try:
+        """End and remove everything. May be called twice. An interrupt waits until it is done."""
+        with held_back():
             self._down()
-        except KeyboardInterrupt:
-            self._down()
-            raise
 
     def host(self, name: str) -> Host:
         """The host of this name; LabError if there is none or the lab is not up."""
@@ -201,6 +167,45 @@ class Lab:
                 made[name] = host.energy(wall_s, min(known, default=None)).total_j
         return made
 
+    def _up(self) -> None:
+        began = time.monotonic()
+        check_traces(self.spec, self._folder)
+        machine = look()
+        loopback = self._wants_loopback or not machine.can_emulate
+        self.warnings = warnings(self.spec, machine, loopback, self._wants_loopback)
+        for warning in self.warnings:
+            log.warning("%s", warning)
+        if not loopback:
+            check_capacity(self.spec, machine.cores)
+        owner, started = state.this_process()
+        mine = state.State(
+            spec=self.spec,
+            loopback=loopback,
+            owner=owner,
+            started=started,
+            keeper=self._keeper,
+            folder=str(self._folder.absolute()),
+        )
+        folder = state.claim(mine)
+        self._state = mine  # only now: what another lab has made is not ours to remove
+        if self._logs is not None:
+            self._logs.mkdir(parents=True, exist_ok=True)
+        if loopback:
+            self._make_processes(folder)
+        else:
+            self._make_namespaces(folder, machine)
+        traces = traces_of(self, self._folder)
+        for cable, trace in traces:  # from the first packet on
+            cable.change(sample=trace.at(0))
+        if traces:
+            self._players.append(Player(self, traces=traces).start())
+        for host in self._hosts.values():
+            for line in host.spec.run:
+                host.spawn(["/bin/sh", "-c", line])
+        self._save(ready=True)
+        self._began = time.monotonic()
+        self.up_s = self._began - began
+
     def _make_processes(self, folder: Path) -> None:
         for name in self.spec.hosts:
             host = loopback_host(self.spec, name, folder, self._logs)
@@ -212,8 +217,10 @@ class Lab:
         if not isinstance(where, Hierarchy):
             raise LabRightsError(f"the lab needs {where}")
         net = self.network
+        if jumping(self.spec) and machine.compiler is not None:
+            clock.build(machine.compiler, folder)
         for name in self.spec.hosts:
-            host = namespace_host(self.spec, name, where, folder, self._logs, machine.faketime)
+            host = namespace_host(self.spec, name, where, folder, self._logs)
             self._hosts[name] = host
             host.make()
         ways = {wire.index: _way(wire, self.spec, net, machine) for wire in net.wires}

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from shoal.lab.cgroup import Hierarchy, hierarchy
+from shoal.lab.clock import COMPILERS
 
 TUN = Path("/dev/net/tun")
 PROBE_TIMEOUT_S = 20.0
@@ -18,14 +19,15 @@ PROBE_TIMEOUT_S = 20.0
 
 class Machine(msgspec.Struct, frozen=True):
     """What is there. ``lacks`` says what namespaces, rates or CPU shares lack, in words for the
-    user; with any of them a lab runs on loopback. ``netem`` and ``tun`` are the two ways to delay.
+    user; with any of them a lab runs on loopback. ``netem`` and ``tun`` are the two ways to delay;
+    a C ``compiler`` is what clocks need to jump.
     """
 
     cores: int
     lacks: tuple[str, ...] = ()
     netem: bool = False
     tun: bool = False
-    faketime: str | None = None
+    compiler: str | None = None
 
     @property
     def can_emulate(self) -> bool:
@@ -54,7 +56,7 @@ def look() -> Machine:
         lacks=() if tbf is None else (f"the queueing discipline tbf of the kernel ({tbf})",),
         netem=netem is None,
         tun=TUN.exists(),
-        faketime=_faketime(),
+        compiler=next(filter(None, map(shutil.which, COMPILERS)), None),
     )
 
 
@@ -85,11 +87,3 @@ def _try(*command: str) -> str | None:
     if done.returncode == 0:
         return None
     return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]
-
-
-def _faketime() -> str | None:
-    """Path of libfaketime's library for programs with threads, if it is installed."""
-    for folder in ("/usr/lib", "/usr/lib64", "/usr/local/lib"):
-        for found in sorted(Path(folder).glob("**/faketime/libfaketimeMT.so.1")):
-            return str(found)
-    return None

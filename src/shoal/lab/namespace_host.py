@@ -10,15 +10,14 @@ from pathlib import Path
 from shoal.errors import LabError
 from shoal.lab import command
 from shoal.lab.cgroup import Cgroup
+from shoal.lab.clock import Clock
 from shoal.lab.host import Host, Usage
 from shoal.lab.spec import HostSpec
 
-CLOCK_FILE = "clock"
-
 
 class NamespaceHost(Host):
-    """See :class:`Host`. ``quota`` is its CPU in cores of this machine, ``faketime`` the library
-    that lets its wall clock jump (None: it never does)."""
+    """See :class:`Host`. ``quota`` is its CPU in cores of this machine, ``wall`` its
+    wall clock, if that may jump."""
 
     def __init__(
         self,
@@ -32,15 +31,13 @@ class NamespaceHost(Host):
         quota: float,
         cgroup: Cgroup,
         prefix: Sequence[str],
-        faketime: str | None,
+        wall: Clock | None,
     ) -> None:
         super().__init__(name, spec, address, folder, log, lab)
         self._quota = quota
         self._cgroup = cgroup
         self._prefix = list(prefix)
-        self._faketime = faketime
-        self._clock = folder.parent / CLOCK_FILE
-        self._jumped_s = 0.0
+        self._wall = wall
 
     def make(self) -> None:
         """Create cgroup and disk. The namespace is made by :mod:`shoal.lab.wiring`."""
@@ -52,8 +49,8 @@ class NamespaceHost(Host):
         self.folder.mkdir(parents=True)
         size = f"size={self.spec.disk_mb << 20}"
         command.run(["mount", "-t", "tmpfs", "-o", size, "shoal-lab", str(self.folder)])
-        if self._faketime:
-            self._set_clock(0.0)
+        if self._wall is not None:
+            self._wall.make()
 
     def remove(self) -> None:
         """Remove cgroup and disk; everything here has been ended."""
@@ -61,17 +58,7 @@ class NamespaceHost(Host):
         unmount(self.folder)
 
     def environment(self) -> dict[str, str]:
-        made = super().environment()
-        if self._faketime:
-            # The monotonic clock stays right: only a wall clock is ever set.
-            made |= {
-                "LD_PRELOAD": self._faketime,
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "DONT_FAKE_MONOTONIC": "1",
-                "FAKETIME_CACHE_DURATION": "1",
-            }
-        return made
+        return {**super().environment(), **(self._wall.environment if self._wall else {})}
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         # The shell joins last, so that a slow host does not pay for being entered.
@@ -101,12 +88,12 @@ class NamespaceHost(Host):
         command.run(["mount", "-o", size, str(self.folder)])
 
     def jump_clock(self, by_s: float) -> None:
-        if self._faketime is None:
+        if self._wall is None:
             raise LabError(
                 f"the clock of host {self.name} cannot jump: name a fault 'clock-jump' for it in "
-                "the lab file, with libfaketime installed (Debian, Ubuntu: apt install faketime)"
+                "the lab file, and have a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)"
             )
-        self._set_clock(self._jumped_s + by_s)
+        self._wall.jump(by_s)
 
     def usage(self) -> Usage:
         cpu_s = self._cgroup.cpu_s()
@@ -122,13 +109,6 @@ class NamespaceHost(Host):
     def pids(self) -> list[int]:
         """All processes here."""
         return self._cgroup.pids()
-
-    def _set_clock(self, offset_s: float) -> None:
-        self._jumped_s = offset_s
-        # Renamed into place: a process never reads half a line.
-        new = self._clock.with_suffix(".new")
-        new.write_text(f"{offset_s:+.3f}\n", encoding="ascii")
-        new.replace(self._clock)
 
 
 def _bytes(table: str) -> tuple[int, int]:

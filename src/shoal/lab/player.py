@@ -20,6 +20,7 @@ from shoal.lab.faults import (
     Fault,
     Freeze,
     Kill,
+    LinkFault,
     Lossy,
     Narrow,
     Restart,
@@ -58,13 +59,13 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
             done.append(Step(fault.at_s + for_s, f"end of {what}", end))
         return done
 
-    def load(begin: dict[str, object], end: dict[str, object], what: str) -> list[Step]:
-        cable = lab.cable(*fault.link)  # type: ignore[union-attr]
-
-        def put(change: dict[str, object]) -> None:
-            cable.change(msgspec.structs.replace(cable.load, **change))
-
-        return between(lambda: put(begin), lambda: put(end), f"{what.format(cable.wire.name)}")
+    def load(fault: LinkFault, field: str, value: object, usual: object, what: str) -> list[Step]:
+        a, b = fault.link
+        return between(
+            lambda: lab.cable(a, b).change(**{field: value}),
+            lambda: lab.cable(a, b).change(**{field: usual}),
+            what.format(lab.network.wire(a, b).name),
+        )
 
     match fault:
         case Kill(host=name):
@@ -92,11 +93,11 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
                 Step(fault.at_s, f"clock of {name} by {by_s:+g} s", lambda: host.jump_clock(by_s))
             ]
         case Cut():
-            return load({"cut": True}, {"cut": False}, "cut {}")
+            return load(fault, "cut", True, False, "cut {}")
         case Narrow(mbit=mbit):
-            return load({"mbit": mbit}, {"mbit": None}, f"narrow {{}} to {mbit:g} Mbit/s")
+            return load(fault, "mbit", mbit, None, f"narrow {{}} to {mbit:g} Mbit/s")
         case Lossy(loss=loss):
-            return load({"loss": loss}, {"loss": None}, f"lossy {{}} at {100 * loss:g} %")
+            return load(fault, "loss", loss, None, f"lossy {{}} at {100 * loss:g} %")
 
 
 class Player:
@@ -173,7 +174,7 @@ class Player:
             sample = trace.at(at_s)
             self._put(self._follow(cable, trace, at_s + trace.step_s))
             if sample != cable.load.sample:
-                cable.change(msgspec.structs.replace(cable.load, sample=sample))
+                cable.change(sample=sample)
 
         return Step(at_s, "", do)
 

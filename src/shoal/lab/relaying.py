@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from shoal.errors import LabError
 from shoal.lab import relay
 from shoal.lab.relay import WireLine
 
-START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 10.0
 
 
@@ -24,6 +24,7 @@ class Relay:
 
     def __init__(self, process: subprocess.Popen[bytes], where: Path) -> None:
         self._process = process
+        self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._socket.connect(str(where))
@@ -39,19 +40,22 @@ class Relay:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended early; its stderr says why
-            process.stdin.write(json.dumps(list(wires)).encode() + b"\n")
-            process.stdin.flush()
-        said = process.stdout.readline()
-        if not said.startswith(b"ready"):
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise LabError("the relay for delays has no pipes")
+            with contextlib.suppress(BrokenPipeError):  # it ended early; its stderr says why
+                process.stdin.write(json.dumps(list(wires)).encode() + b"\n")
+                process.stdin.flush()
+            if process.stdout.readline().startswith(b"ready"):
+                return cls(process, where)
+        except BaseException:
             process.kill()
-            _, errors = process.communicate()
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
-            raise LabError(f"the relay for delays did not start: {''.join(last) or 'no reason'}")
-        return cls(process, where)
+            process.communicate()
+            raise
+        process.kill()
+        _, errors = process.communicate()
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
+        raise LabError(f"the relay for delays did not start: {''.join(last) or 'no reason'}")
 
     @property
     def pid(self) -> int:
@@ -74,8 +78,9 @@ class Relay:
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
-            self._socket.send(json.dumps(message).encode())
-            answer = self._socket.recv(relay.MESSAGE_BYTES)
+            with self._lock:
+                self._socket.send(json.dumps(message).encode())
+                answer = self._socket.recv(relay.MESSAGE_BYTES)
         except OSError as error:
             raise LabError(f"the relay for delays does not answer: {error}") from error
         if not answer:

@@ -46,7 +46,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     keeper: bool
     folder: str
-    faketime: str | None = None
     relay_pid: int | None = None
     ways: dict[str, str] = {}
     ready: bool = False
@@ -92,7 +91,11 @@ def claim(state: State) -> Path:
         # What is there without a readable state file is of no use to anybody.
         _remove_folder(folder)
         folder.mkdir(mode=0o700)
-        write(state)
+        try:
+            write(state)
+        except BaseException:
+            _remove_folder(folder)
+            raise
     return folder
 
 
@@ -202,10 +205,12 @@ def _end_strays(spaces: set[str]) -> None:
 
 
 def _end_marked(name: str) -> None:
-    """End processes of a loopback lab: those with its name in their environment."""
+    """End processes of a loopback lab: those with its name in their environment, but not us."""
+    us = psutil.Process()
+    spared = {us.pid, *(parent.pid for parent in us.parents())}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("SHOAL_LAB") == name:
+            if process.pid not in spared and process.environ().get("SHOAL_LAB") == name:
                 process.kill()
 
 

@@ -1,0 +1,345 @@
+"""Labs of network namespaces and cgroups: what is asked is what is there, and then it is gone."""
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import LabCapacityError, LabError, LabStateError
+from shoal.lab import check, command, probe, state, wiring
+from shoal.lab.check import calibrate, rates
+from shoal.lab.faults import Cut, Freeze, Kill, Restart
+from shoal.lab.host import Host
+from shoal.lab.lab import Lab
+from shoal.lab.machine import look
+from shoal.lab.spec import LabSpec
+
+pytestmark = [pytest.mark.root, pytest.mark.system]
+
+LabOf = Callable[[str], LabSpec]
+TWO = "{hosts: {pi: {share: 0.05}, gate: {share: 0.05}}, topology: {kind: mesh, link: %s}}"
+PROBE = [sys.executable, "-I", "-S", probe.__file__]
+
+
+def two(link: str = "{}") -> str:
+    return TWO % link
+
+
+def ping(host: Host, address: str, count: int = 10) -> tuple[list[float], int]:
+    """Round trips in ms, and how many were lost. Not by the host's small share."""
+    lab = host.environment()["SHOAL_LAB"]
+    words = [*PROBE, "ping", address, str(count), "0.005"]
+    said = json.loads(command.run([*wiring.inside(lab, host.name), *words]))
+    return said["rtt_ms"], said["lost"]
+
+
+def until(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_five_hosts_are_up_within_three_seconds_and_down_within_one(lab_of: LabOf) -> None:
+    hosts = ", ".join(f"h{i}: {{share: 0.05}}" for i in range(5))
+    lab = Lab(lab_of(f"{{hosts: {{{hosts}}}, topology: {{kind: star, link: {{mbit: 20}}}}}}"))
+    with lab:
+        assert lab.up_s <= 3
+        for host in lab.hosts:
+            host.spawn(["sleep", "100"])
+        began = time.monotonic()
+    assert time.monotonic() - began <= 1
+
+
+def test_sixteen_hosts_reach_each_other_and_nobody_else(lab_of: LabOf) -> None:
+    hosts = ", ".join(f"h{i}: {{share: 0.02}}" for i in range(16))
+    with Lab(lab_of(f"{{hosts: {{{hosts}}}, topology: ring}}")) as lab:
+        for other in lab.hosts[1:]:
+            times, lost = ping(lab.hosts[0], other.address, 1)
+            assert (len(times), lost) == (1, 0)
+        said = lab.hosts[3].run(["sh", "-c", "ip -o addr; ip route get 8.8.8.8 2>&1 || true"])
+        assert "unreachable" in said
+        assert lab.hosts[3].address in said
+
+
+def test_a_delay_is_there_for_any_protocol_and_in_both_directions(lab_of: LabOf) -> None:
+    with Lab(lab_of(two("{mbit: 50, delay_ms: 10}"))) as lab:
+        assert lab.cables[0].way in ("netem", "relay")
+        for one, other in (lab.hosts, lab.hosts[::-1]):
+            times, lost = ping(one, other.address)
+            assert lost == 0
+            assert statistics.median(times) == pytest.approx(20, abs=2)
+
+
+def test_a_rate_is_that_of_each_direction(lab_of: LabOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "TRANSFER_S", 1.0)
+    spec = lab_of(two("{up_mbit: 40, down_mbit: 5}"))
+    with Lab(spec) as lab:
+        up, down = rates(lab, lab.cables[0])
+    assert (up.asked, down.asked) == (40, 5)
+    assert up.got == pytest.approx(40, rel=0.1)
+    assert down.got == pytest.approx(5, rel=0.1)
+
+
+def test_a_share_is_what_a_fixed_piece_of_work_gets(lab_of: LabOf) -> None:
+    with Lab(lab_of("{hosts: {pi: {share: 0.2}}}")) as lab:
+        whole_s, units = calibrate()
+        said = json.loads(lab.host("pi").run([*PROBE, "work", str(units), "2"]))
+        assert sum(said["piece_s"]) / 2 == pytest.approx(whole_s / 0.2, rel=0.2)
+        usage = lab.host("pi").usage()
+        assert usage.busy_s == pytest.approx(5 * usage.cpu_s)
+        lab.host("pi").slow(0.5)
+        said = json.loads(lab.host("pi").run([*PROBE, "work", str(units), "2"]))
+        assert sum(said["piece_s"]) / 2 == pytest.approx(whole_s / 0.1, rel=0.2)
+
+
+def test_a_lossy_link_loses_as_many_as_asked(lab_of: LabOf) -> None:
+    with Lab(lab_of(two("{mbit: 100, loss: 0.3}"))) as lab:
+        wire = lab.network.wires[0]
+        inside = wiring.inside(lab.spec.name, "pi")
+        code = (
+            "import socket\n"
+            "with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+            f"    for i in range(1000): s.sendto(b'x' * 100, ('{lab.host('gate').address}', 9))\n"
+        )
+        subprocess.run([*inside, sys.executable, "-I", "-S", "-c", code], check=True)
+
+        def received() -> int:
+            return lab.host("gate").usage().received_bytes // 128
+
+        assert until(lambda: received() > 500)
+        time.sleep(0.2)
+        assert 620 < received() < 780, "128 bytes on the wire each, 70 % of 1000"
+        assert wire.name == "pi:gate"
+
+
+def test_a_cut_link_is_silent_and_then_as_before(lab_of: LabOf) -> None:
+    with Lab(lab_of(two("{mbit: 20, delay_ms: 2}"))) as lab:
+        pi, gate = lab.hosts
+        gate.spawn([*PROBE, "sink", "7000", "3"], stdout=subprocess.PIPE)
+        cable = lab.cable("gate", "pi")
+        assert ping(pi, gate.address, 2)[1] == 0
+        cable.change(cut=True)
+        with pytest.raises(LabError, match=r"timed out|unreachable|No buffer"):
+            pi.run([sys.executable, "-I", "-S", "-c", connect(gate.address)])
+        cable.change(cut=False)
+        assert ping(pi, gate.address, 2)[1] == 0
+        pi.run([sys.executable, "-I", "-S", "-c", connect(gate.address)])
+
+
+def connect(address: str) -> str:
+    return f"import socket; socket.create_connection(('{address}', 7000), 1).close()"
+
+
+def test_a_trace_moves_the_link(lab_of: LabOf, tmp_path: Path) -> None:
+    rows = "0,50,50,4\n0.5,50,50,40\n1.0,50,50,40\n1.5,50,50,40\n2.0,50,50,40\n2.5,50,50,40\n"
+    (tmp_path / "jump.csv").write_text(f"time_s,down_mbit,up_mbit,rtt_ms\n{rows}")
+    spec = lab_of(two("{trace: jump.csv}"))
+    with Lab(spec, folder=tmp_path) as lab:
+        times, _ = ping(lab.hosts[0], lab.hosts[1].address, 1)
+        assert times[0] < 20
+        time.sleep(0.6)
+        times, _ = ping(lab.hosts[0], lab.hosts[1].address, 3)
+        assert statistics.median(times) == pytest.approx(40, abs=4)
+
+
+def test_killing_takes_what_programs_started_too_and_restarting_brings_them_back(
+    lab_of: LabOf, tmp_path: Path
+) -> None:
+    with Lab(lab_of(two())) as lab:
+        pi = lab.host("pi")
+        pi.spawn(["sh", "-c", f"setsid sleep 100 & echo x >> {tmp_path}/starts; sleep 100"])
+        assert until(lambda: (tmp_path / "starts").exists())
+        player = lab.play([Restart(at_s=0.1, host="pi", for_s=0.3)])
+        assert until(lambda: len(player.happenings) == 1)
+        assert not pi.processes
+        assert player.wait(5)
+        assert until(lambda: (tmp_path / "starts").read_text() == "x\nx\n")
+        lab.play([Kill(at_s=0, host="pi")]).wait(5)
+        seen = subprocess.run(["ps", "axe"], capture_output=True, text=True, check=True).stdout
+        assert f"SHOAL_LAB={lab.spec.name} " not in seen
+
+
+def test_a_frozen_host_does_nothing_and_can_still_be_killed(lab_of: LabOf) -> None:
+    with Lab(lab_of(two())) as lab:
+        pi, gate = lab.hosts
+        counting = "import time\nwhile 1: print(time.monotonic(), flush=True); time.sleep(0.01)"
+        process = pi.spawn(
+            [sys.executable, "-I", "-S", "-c", counting], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        lab.play([Freeze(at_s=0.1, host="pi", for_s=0.6)]).wait(5)
+        times = [float(process.stdout.readline()) for _ in range(40)]
+        assert 0.5 < max(b - a for a, b in pairwise(times)) < 1.0
+        pi.freeze()
+        pi.kill()
+        assert process.returncode == -signal.SIGKILL
+        assert gate.run(["echo", "ok"]) == "ok\n"
+        process.stdout.close()
+
+
+def test_a_full_disk_is_full_for_this_host_only(lab_of: LabOf) -> None:
+    with Lab(lab_of("{hosts: {pi: {share: 0.05, disk_mb: 8}, gate: {}}, topology: star}")) as lab:
+        pi = lab.host("pi")
+        write = ["sh", "-c", "head -c 100000 /dev/zero > $SHOAL_CACHE/file"]
+        pi.run(write)
+        pi.fill_disk()
+        with pytest.raises(LabError, match="No space"):
+            pi.run(["sh", "-c", "head -c 200000 /dev/zero > $SHOAL_CACHE/more"])
+        lab.host("gate").run(write)
+        pi.free_disk()
+        pi.run(["sh", "-c", "head -c 200000 /dev/zero > $SHOAL_CACHE/more"])
+
+
+def test_memory_beyond_the_limit_ends_the_program_and_only_it(lab_of: LabOf) -> None:
+    with Lab(lab_of("{hosts: {pi: {share: 0.3, memory_mb: 32}}}")) as lab:
+        grab = "x = bytearray(100 << 20); print(len(x))"
+        with pytest.raises(LabError, match="failed with -9"):
+            lab.host("pi").run([sys.executable, "-I", "-S", "-c", grab])
+        assert lab.host("pi").run(["echo", "alive"]) == "alive\n"
+
+
+CLOCK = "{hosts: {pi: {share: 0.2}}, faults: [{kind: clock-jump, at_s: 0.2, host: pi, by_s: 600}]}"
+
+
+def test_a_clock_jumps_while_a_program_runs_and_its_monotonic_clock_does_not(
+    lab_of: LabOf,
+) -> None:
+    if look().compiler is None:
+        pytest.skip("no C compiler for the library that lets clocks jump")
+    with Lab(lab_of(CLOCK)) as lab:
+        counting = (
+            "import time\n"
+            "while 1: print(time.time(), time.monotonic(), flush=True); time.sleep(0.05)"
+        )
+        process = lab.host("pi").spawn(
+            [sys.executable, "-I", "-S", "-c", counting], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        wall, monotonic = map(float, process.stdout.readline().split())
+        assert abs(wall - time.time()) < 5
+        lab.play()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            now, now_monotonic = map(float, process.stdout.readline().split())
+            if now - wall > 500:
+                break
+        assert 590 < now - wall < 615
+        assert now_monotonic - monotonic < 11
+        lab.host("pi").kill()
+        process.stdout.close()
+
+
+def test_a_clock_that_nobody_said_would_jump_cannot(lab_of: LabOf) -> None:
+    with (
+        Lab(lab_of("{hosts: {pi: {share: 0.05}}}")) as lab,
+        pytest.raises(LabError, match="clock-jump"),
+    ):
+        lab.host("pi").jump_clock(5)
+
+
+def test_shares_that_the_machine_does_not_have_are_refused(lab_of: LabOf) -> None:
+    cores = look().cores
+    hosts = ", ".join(f"h{i}: {{share: 1.0}}" for i in range(cores + 1))
+    with pytest.raises(LabCapacityError, match=f"this machine has {cores}"):
+        Lab(lab_of(f"{{hosts: {{{hosts}}}, topology: star}}")).up()
+
+
+CRASH = """
+import sys
+from shoal.lab import Lab, parse_lab
+lab = Lab(parse_lab(sys.argv[1], name=sys.argv[2]))
+lab.up()
+lab.host("pi").spawn(["sh", "-c", "setsid sleep 100 & sleep 100"])
+print("up", flush=True)
+sys.stdin.read()
+lab.down()
+"""
+
+
+def left(name: str) -> list[Path]:
+    return list(Path(wiring.FOLDER).glob(f"shoal-{name}-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_killed_program_left_the_next_lab_removes(
+    lab_of: LabOf, name: str, number: signal.Signals
+) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", CRASH, two("{delay_ms: 1}"), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"up\n"
+        program.send_signal(number)
+    assert len(left(name)) == 2
+    other = lab_of("{hosts: {nano: {share: 0.05}}}")
+    with Lab(other) as lab:
+        assert [path.name for path in left(name)] == [f"shoal-{name}-nano"]
+        assert lab.host("nano").run(["echo", "ok"]) == "ok\n"
+
+
+def test_an_interrupt_while_it_comes_up_leaves_nothing(lab_of: LabOf, name: str) -> None:
+    """At many moments, so that some of them are bad ones."""
+    main = threading.main_thread().ident
+    assert main is not None
+    for wait_s in (0.02, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4):
+        lab = Lab(lab_of(two("{delay_ms: 1}")))
+        timer = threading.Timer(wait_s, lambda: signal.pthread_kill(main, signal.SIGINT))
+        timer.start()
+        try:
+            lab.up()
+            time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            timer.join()
+            lab.down()
+        assert left(name) == []
+        with pytest.raises(LabStateError):
+            state.read(name)
+
+
+def test_labs_of_two_names_do_not_meet(lab_of: LabOf, name: str) -> None:
+    spec = lab_of(two())
+    second = lab_of("{hosts: {pi: {share: 0.05}}}")
+    with Lab(spec) as one, Lab(LabSpec(name=f"{name}-b", hosts=second.hosts)) as other:
+        assert one.host("pi").address == other.host("pi").address
+        assert ping(one.host("gate"), one.host("pi").address, 1)[1] == 0
+        other.host("pi").kill()
+        assert one.host("pi").run(["echo", "ok"]) == "ok\n"
+    assert left(f"{name}-b") == []
+
+
+def test_faults_on_links_and_traces_may_come_together(lab_of: LabOf) -> None:
+    spec = lab_of(two("{trace: square, loss: 0.0}"))
+    with Lab(spec) as lab:
+        link = ("pi", "gate")
+        player = lab.play(
+            [Cut(at_s=0.0, link=link, for_s=0.2), Cut(at_s=0.1, link=link, for_s=0.3)]
+        )
+        assert player.wait(5)
+        assert [happening.error for happening in player.happenings] == [None] * 4
+        assert ping(*[lab.host("pi"), lab.host("gate").address, 2])[1] == 0
+
+
+def test_energy_is_estimated_from_what_was_used(lab_of: LabOf) -> None:
+    with Lab(
+        lab_of("{hosts: {pi: {preset: raspberry-pi-4}, x: {share: 0.1}}, topology: star}")
+    ) as lab:
+        time.sleep(0.2)
+        assert set(lab.energy_j()) == {"pi"}
+        assert 0.3 < lab.energy_j()["pi"] < 5
