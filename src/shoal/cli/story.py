@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -211,7 +214,6 @@ def outcome_text(found: dict[str, Any]) -> Group:
             f"{found['usual_slowest_ms']:.0f} ms before",
         ),
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Group(
         Text(""),
         Text(
@@ -220,7 +222,7 @@ def outcome_text(found: dict[str, Any]) -> Group:
         ),
         table("", ("", ""), lines),
         Text(
-            f"All workers share the {cores} cores of this machine, so this shows what happens "
+            f"All workers share the {_cores()} cores of this machine, so this shows what happens "
             "to requests, not a gain in speed.\n",
             "dim",
         ),
@@ -238,8 +240,17 @@ def commands(
     """What to type to do all of this step by step."""
     names = cluster.names
     ports = {name: FIRST_PORT + k for k, name in enumerate(names)}
-    listed = [f'  - {{name: {n}, address: "tcp/127.0.0.1:{ports[n]}"}}' for n in names]
+    listed = [
+        f'  - {{name: {name}, address: "tcp/127.0.0.1:{port}", host: here}}'
+        for name, port in ports.items()
+    ]
+    listed += ["gateway: {host: here}", f"hosts: {{here: {{cores: {_cores()}}}}}"]
+    reach: list[tuple[str, list[str]]] = []
+    if shutil.which("shoal") is None:
+        folder = Path(sys.executable).parent
+        reach = [("where the command is", [f'export PATH="{folder}:$PATH"'])]
     return [
+        *reach,
         (
             "cluster.yaml: who takes part, and where to find them",
             ["cat > cluster.yaml <<'END'", "devices:", *listed, "END"],
@@ -267,3 +278,7 @@ def commands(
             [f"pkill -KILL -f 'worker.*--name {victim}'"],
         ),
     ]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
