@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,8 +19,8 @@ from shoal.model.network import Network
 from shoal.model.part import Part
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
-from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
-from shoal.plan.playbook import make_playbook
+from shoal.plan.plan import Forecast, PartInfo, Plan, Playbook, PolicySpec, Stage
+from shoal.plan.playbook import make_playbook, playbook_id
 from shoal.runtime.deploy import deploy
 from shoal.runtime.node import Node, make_node
 from shoal.runtime.service import Service
@@ -88,6 +89,12 @@ def book(net: Network, parts: Sequence[Part], *plans: Plan, policy: str = "prefe
         inputs=net.inputs,
         outputs=net.outputs,
     )
+
+
+def with_parts(playbook: Playbook, parts: Mapping[str, PartInfo]) -> Playbook:
+    """The same plans with other words about the parts."""
+    changed = msgspec.structs.replace(playbook, parts=dict(parts))
+    return msgspec.structs.replace(changed, id=playbook_id(changed))
 
 
 def pipeline(net: Network, first: str = "a", second: str = "b") -> Playbook:

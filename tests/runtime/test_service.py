@@ -1,0 +1,646 @@
+"""What a client sees: real workers and a real engine, on a mesh within this process."""
+
+import asyncio
+import itertools
+import math
+import threading
+import time
+from collections import deque
+
+import msgspec
+import numpy as np
+import pytest
+from tests.runtime import tiny
+from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
+
+from shoal.errors import (
+    ClusterError,
+    DeadlineError,
+    InputError,
+    NameTakenError,
+    OverloadedError,
+    PlanError,
+    RemoteError,
+    RequestError,
+    UnreachableError,
+    UnservedError,
+)
+from shoal.plan.cluster import Cluster, Device
+from shoal.plan.plan import Exit
+from shoal.runtime.deploy import deploy
+
+
+def right(net, answer, image):
+    np.testing.assert_allclose(answer.outputs["y"], expected(net, image), rtol=1e-5, atol=1e-6)
+    return True
+
+
+# -- asking
+
+
+def test_an_answer_says_how_it_came_about(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    (image,) = images(1)
+    answer = service.infer(image)
+    right(net, answer, image)
+    assert (answer.plan, answer.attempts, answer.degraded) == ("both", 1, False)
+    assert [(step.stage, step.device) for step in answer.trace] == [(0, "a"), (1, "b")]
+    assert 0 < sum(step.run_ms for step in answer.trace) < answer.latency_ms
+
+
+def test_inputs_may_be_given_by_name(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    (image,) = images(1)
+    assert right(net, service.infer({"x": image}), image)
+
+
+def test_a_batch_is_answered_as_a_batch(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    batch = np.concatenate(images(5))
+    assert right(net, service.infer(batch), batch)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "why"),
+    [
+        ({"x": np.full((1, 8), np.nan, np.float32)}, "NaN"),
+        ({"x": np.full((1, 8), np.inf, np.float32)}, "infinity"),
+        ({"x": np.zeros((1, 8))}, "dtype float64"),
+        ({"x": np.zeros((1, 9), np.float32)}, "shape"),
+        ({"x": np.zeros(8, np.float32)}, "shape"),
+        ({"x": np.zeros((0, 8), np.float32)}, "shape"),
+        ({"x": [[0.0] * 8]}, "not a NumPy array"),
+        ({"z": np.zeros((1, 8), np.float32)}, "Inputs are"),
+        ({}, "Inputs are"),
+        ({"x": np.zeros((1, 8), ">f4")}, "dtype"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_where_they_are_given(crowd, net, feeds, why):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    with pytest.raises(InputError, match=why):
+        service.infer(feeds)
+    assert service.stats().pending == 0
+
+
+@pytest.mark.parametrize("deadline_ms", [0, -1, math.nan, math.inf])
+def test_a_deadline_that_makes_no_sense_is_refused(crowd, net, deadline_ms):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    with pytest.raises(InputError, match="deadline"):
+        service.infer(images(1)[0], deadline_ms=deadline_ms)
+    assert right(net, service.infer(images(1)[0], deadline_ms=1e13), images(1)[0])
+
+
+def test_the_array_may_be_used_again_as_soon_as_it_was_submitted(crowd, net):
+    """As a camera does that writes every frame into the same buffer."""
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+    buffer, inputs, futures = np.zeros((1, 8), np.float32), images(6), []
+    for image in inputs:
+        buffer[:] = image
+        futures.append(service.submit(buffer))
+    buffer[:] = 0
+    engine.gate.set()
+    for future, image in zip(futures, inputs, strict=True):
+        right(net, future.result(5), image)
+
+
+# -- many
+
+
+def test_many_are_answered_in_order(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(anywhere(net, "a", "b"))
+    inputs = images(200)
+    for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
+        right(net, answer, image)
+    assert {step.state for step in service.stats().devices.values()} == {"alive"}
+    assert all(device.answered > 20 for device in service.stats().devices.values())
+
+
+def test_inputs_are_taken_as_they_are_needed(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    taken = []
+    endless = (taken.append(k) or images(1)[0] for k in itertools.count())
+    answers = service.infer_many(endless, window=4)
+    assert taken == []
+    for given in range(1, 6):
+        next(answers)
+        assert len(taken) == given + 3
+    answers.close()
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_an_end_of_inputs_that_is_an_error_reaches_the_caller(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+
+    def broken_camera():
+        yield from images(3)
+        raise OSError("the camera is unplugged")
+
+    with pytest.raises(OSError, match="unplugged"):
+        list(service.infer_many(broken_camera()))
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_a_wrong_input_in_the_middle_is_an_error_in_its_turn(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(10)
+    inputs[5] = np.full((1, 8), np.nan, np.float32)
+    answers = service.infer_many(inputs, window=8)
+    for image in inputs[:5]:
+        right(net, next(answers), image)
+    with pytest.raises(InputError, match="NaN"):
+        next(answers)
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_a_window_that_holds_nothing_is_refused(crowd, net, window):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    with pytest.raises(InputError, match="at least one request"):
+        service.infer_many(images(1), window=window)
+
+
+def test_progress_is_shown_on_stderr_only(crowd, net, capsys):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    assert len(list(service.infer_many(images(5), progress=True))) == 5
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "answering" in shown.err
+
+
+def test_several_threads_may_ask_at_once(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    errors = []
+
+    def client(seed):
+        try:
+            inputs = images(40, seed)
+            for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
+                right(net, answer, image)
+        except BaseException as error:
+            errors.append(error)
+
+    clients = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    assert errors == []
+    assert service.stats().answered == 160
+
+
+# -- asyncio
+
+
+def test_asyncio(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    inputs = images(20)
+
+    async def ask():
+        return await asyncio.gather(*(service.infer_async(image) for image in inputs))
+
+    for answer, image in zip(asyncio.run(ask()), inputs, strict=True):
+        right(net, answer, image)
+
+
+def test_cancelling_a_task_cancels_its_request(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+
+    async def ask():
+        task = asyncio.create_task(service.infer_async(images(1)[0]))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(ask())
+    soon(lambda: service.stats().pending == 0)
+    engine.gate.set()
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+    assert service.stats().answered == 1
+
+
+def test_a_timeout_of_asyncio_works(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+
+    async def ask():
+        async with asyncio.timeout(0.05):
+            await service.infer_async(images(1)[0])
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(ask())
+    engine.gate.set()
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_futures_cancelled_while_they_are_answered_disturb_nobody(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(anywhere(net, "a", "b"))
+    inputs = images(300)
+    futures = []
+    for k, image in enumerate(inputs):
+        futures.append(service.submit(image))
+        if k % 3 == 0:
+            futures[max(0, k - 4)].cancel()
+    for future, image in zip(futures, inputs, strict=True):
+        if not future.cancelled():
+            right(net, future.result(5), image)
+    soon(lambda: service.stats().pending == 0)
+    stats = service.stats()
+    assert stats.answered == sum(not future.cancelled() for future in futures)
+    assert stats.failed == 0
+
+
+# -- failures
+
+
+def test_a_deadline_passes(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+    started = time.monotonic()
+    with pytest.raises(DeadlineError, match="no answer within 100 ms"):
+        service.infer(images(1)[0], deadline_ms=100)
+    assert 0.09 < time.monotonic() - started < 0.5
+    engine.gate.set()
+    assert service.stats().failed == 1
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
+def test_nobody_is_left(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    crowd.kill("a")
+    with pytest.raises(UnservedError, match="a is not there"):
+        service.infer(images(1)[0], deadline_ms=100)
+
+
+def test_too_many_requests_are_refused_at_once(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+    futures = [service.submit(image) for image in images(1100)]
+    refused = [f for f in futures if f.done() and isinstance(f.exception(), OverloadedError)]
+    soon(lambda: sum(f.done() for f in futures) == 1100 - 1024)
+    refused = [f for f in futures if f.done()]
+    with pytest.raises(OverloadedError, match="wait for answers"):
+        refused[0].result()
+    engine.gate.set()
+    assert all(future.result(10) for future in futures if future not in refused)
+
+
+def test_a_run_that_fails_everywhere_is_told_with_the_reason(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", "b", engine=engine)
+    service = crowd.serve(anywhere(net, "a", "b"))
+
+    def spoil(feeds):
+        raise ValueError("the engine is out of order")
+
+    engine.spoil = spoil
+    with pytest.raises(RemoteError, match="ValueError: the engine is out of order"):
+        service.infer(images(1)[0])
+
+
+def test_a_run_that_fails_on_one_device_goes_to_another(crowd, net):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    crowd.start("b")
+    service = crowd.serve(anywhere(net, "a", "b"))
+
+    def spoil(feeds):
+        raise ValueError("the engine is out of order")
+
+    engine.spoil = spoil
+    inputs = images(30)
+    for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
+        right(net, answer, image)
+        assert answer.trace[-1].device == "b"
+    assert service.stats().retried > 0
+
+
+# -- the end
+
+
+def test_closing_fails_what_is_pending_and_leaves_no_thread(crowd, net):
+    before = set(threading.enumerate())
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    engine.gate.clear()
+    futures = [service.submit(image) for image in images(10)]
+    started = time.monotonic()
+    service.close()
+    assert time.monotonic() - started < 1.0
+    for future in futures:
+        with pytest.raises(RequestError, match="closed before the answer came"):
+            future.result(0)
+    engine.gate.set()
+    crowd.close()
+    soon(lambda: set(threading.enumerate()) == before)
+
+
+def test_a_closed_service_says_so(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    service.close()
+    service.close()
+    for ask in (
+        lambda: service.infer(images(1)[0]),
+        lambda: list(service.infer_many(images(2))),
+        lambda: asyncio.run(service.infer_async(images(1)[0])),
+        service.stats,
+        lambda: service.adopt(pipeline(net)),
+        lambda: service.wait_ready(1.0),
+    ):
+        with pytest.raises(RequestError, match="closed"):
+            ask()
+
+
+def test_closing_in_the_middle_of_many(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    answers = service.infer_many(itertools.cycle(images(3)))
+    next(answers)
+    threading.Timer(0.05, service.close).start()
+    with pytest.raises(RequestError, match="closed"):
+        deque(answers, maxlen=0)
+    service.close()
+
+
+def test_questions_that_meet_the_end_are_answered(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    ends = []
+
+    def ask():
+        try:
+            while True:
+                service.stats()
+        except RequestError as error:
+            ends.append(str(error))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    time.sleep(0.02)
+    service.close()
+    for asker in askers:
+        asker.join(5)
+    assert len(ends) == 3
+
+
+def test_a_callback_may_look_at_the_service(crowd, net):
+    """It runs on the deciding thread, which cannot wait for itself."""
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    seen = []
+    future = service.submit(images(1)[0])
+    future.add_done_callback(lambda f: seen.append(service.stats().answered))
+    soon(lambda: seen)
+
+
+def test_devices_learn_of_the_end(crowd, net):
+    crowd.start("a")
+    with crowd.serve(anywhere(net, "a")) as service:
+        book = service.playbook
+        worker = crowd.nodes["a"]
+        assert worker.ask(lambda: worker.worker.library.playbook(book.id)) == book
+    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None, 1.0)
+    soon(lambda: worker.shelf.session(next(iter(book.parts))) is None)
+
+
+# -- what is going on
+
+
+def test_stats(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    for image in images(20):
+        service.infer(image)
+    stats = service.stats()
+    assert (stats.answered, stats.failed, stats.pending, stats.degraded) == (20, 0, 0, 0)
+    assert stats.plans == {"both": 20}
+    assert 0 < stats.p50_ms <= stats.p99_ms <= stats.max_ms
+    assert stats.images_per_s > 0
+    assert stats.devices.keys() == {"a", "b"}
+    for device in stats.devices.values():
+        assert (device.state, device.ready, device.outstanding) == ("alive", True, 0)
+        assert device.answered == 20
+    crowd.kill("b")
+    soon(lambda: service.stats().devices["b"].state == "suspect")
+
+
+# -- playbooks
+
+
+def test_a_second_playbook_is_adopted_under_load_and_nothing_is_lost(crowd, net):
+    crowd.start("a", "b")
+    first, second = anywhere(net, "a"), pipeline(net)
+    service = crowd.serve(first)
+    plans, inputs = [], images(10)
+    for k, answer in enumerate(service.infer_many(itertools.cycle(inputs))):
+        right(net, answer, inputs[k % 10])
+        plans.append(answer.plan)
+        if k == 100:
+            service.adopt(second)
+        if plans.count("both") == 100 or k == 20_000:
+            break
+    assert plans[:100] == ["whole"] * 100
+    assert plans[-80:] == ["both"] * 80
+    worker = crowd.nodes["a"]
+    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(first.id)) is None)
+    assert service.stats().failed == 0
+
+
+def test_an_answer_is_judged_by_the_playbook_that_it_followed(crowd, net):
+    """Plans of two playbooks may have one name and promise different things."""
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    (whole,) = net.split([])
+    rough = tiny.book(net, [whole], tiny.plan("whole", tiny.stage(whole, "a"), accuracy=0.9))
+    service = crowd.serve(rough)
+    engine.gate.clear()
+    old = service.submit(images(1)[0])
+    soon(lambda: engine.runs)
+    service.adopt(anywhere(net, "a"))
+    engine.gate.set()
+    assert old.result(5).degraded
+    soon(lambda: not service.infer(images(1)[0]).degraded)
+
+
+def test_a_playbook_of_another_network_is_not_adopted(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    wider = tiny.network(width=16)
+    with pytest.raises(PlanError, match="inputs or outputs"):
+        service.adopt(anywhere(wider, "a"))
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
+def test_a_policy_that_is_not_installed_is_told_at_once(crowd, net):
+    crowd.start("a")
+    book = tiny.book(net, net.split([]), *anywhere(net, "a").plans, policy="of somebody else")
+    started = time.monotonic()
+    with pytest.raises(PlanError, match="no policy is registered as 'of somebody else'"):
+        crowd.serve(book)
+    assert time.monotonic() - started < 1.0
+
+
+def test_a_playbook_for_devices_that_the_cluster_lacks(crowd, net):
+    cluster = Cluster(devices=(Device(name="z"),))
+    with pytest.raises(ClusterError, match="made for a, which the cluster"):
+        deploy(anywhere(net, "a"), cluster, store=crowd.store, link=crowd.mesh("gateway"))
+
+
+def test_a_device_that_is_not_there_is_done_without(crowd, net, caplog):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a", "b"), wait_s=0.1)
+    assert "serving without b" in caplog.text
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+    assert service.stats().devices["b"].state == "expected"
+    crowd.start("b")
+    soon(lambda: service.stats().devices["b"].ready)
+    list(service.infer_many(images(50)))
+    assert service.stats().devices["b"].answered > 0
+
+
+def test_nobody_is_there(crowd, net):
+    with pytest.raises(UnreachableError) as caught:
+        crowd.serve(anywhere(net, "a", "b"), wait_s=0.1)
+    assert "a is not there; b is not there" in str(caught.value)
+    assert "Start the missing workers with 'shoal worker --name" in str(caught.value)
+
+
+def test_memory_that_does_not_suffice_is_refused_and_the_rest_is_used(crowd, net, caplog):
+    """The plan that needs the whole network on ``a`` cannot be had; the pipeline can."""
+    halves, (whole,) = tiny.halves(net), net.split([])
+    book = tiny.book(
+        net,
+        [*halves, whole],
+        tiny.plan("only a", tiny.stage(whole, "a")),
+        tiny.plan("both", tiny.stage(halves[0], "a"), tiny.stage(halves[1], "b")),
+    )
+    info = msgspec.structs.replace(whole.info, memory=whole.info.memory * 100)
+    book = tiny.with_parts(book, {**book.parts, whole.hash: info})
+    crowd.start("a", memory=halves[0].info.memory)
+    crowd.start("b")
+    service = crowd.serve(book)
+    answer = service.infer(images(1)[0])
+    assert answer.plan == "both"
+    assert "too little memory" in service.stats().devices["a"].refused[0]
+    assert "serving without a, at least for now: it refused" in caplog.text
+
+
+def test_memory_that_suffices_for_nothing_is_told(crowd, net):
+    crowd.start("a", memory=1000)
+    with pytest.raises(UnreachableError, match="a refused: a has too little memory: the part"):
+        crowd.serve(anywhere(net, "a"))
+
+
+def test_parts_of_the_playbook_before_do_not_count(crowd, net):
+    """Each needs most of the memory; they are deployed one after the other."""
+    part = net.split([])[0]
+    crowd.start("a", memory=int(part.info.memory * 1.5))
+    other = tiny.network(seed=7)
+    tiny.fill(crowd.store, other)
+    for network, name in ((net, "gateway"), (other, "another")):
+        with crowd.serve(anywhere(network, "a"), name=name) as service:
+            right(network, service.infer(images(1)[0]), images(1)[0])
+
+
+# -- several gateways
+
+
+def test_two_services_use_the_same_workers(crowd, net):
+    crowd.start("a", "b")
+    other = tiny.network(layers=6, seed=3)
+    tiny.fill(crowd.store, other)
+    one = crowd.serve(pipeline(net), name="one")
+    two = crowd.serve(pipeline(other), name="two")
+    inputs = images(50)
+    both = zip(one.infer_many(inputs), two.infer_many(inputs), inputs, strict=True)
+    for first, second, image in both:
+        right(net, first, image)
+        right(other, second, image)
+    one.close()
+    assert right(other, two.infer(inputs[0]), inputs[0])
+
+
+def test_two_services_with_the_same_playbook(crowd, net):
+    crowd.start("a", "b")
+    one = crowd.serve(pipeline(net), name="one")
+    two = crowd.serve(pipeline(net), name="two")
+    one.close()
+    assert right(net, two.infer(images(1)[0]), images(1)[0])
+
+
+def test_two_gateways_of_one_name(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    with pytest.raises(NameTakenError):
+        crowd.serve(anywhere(net, "a"))
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
+def test_a_gateway_may_compute_itself(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(pipeline(net, "a", "gateway"))
+    answer = service.infer(images(1)[0])
+    right(net, answer, images(1)[0])
+    assert [step.device for step in answer.trace] == ["a", "gateway"]
+    crowd.kill("a")
+    answer = service.infer(images(1)[0])
+    assert [step.device for step in answer.trace] == ["gateway"]
+
+
+def test_a_gateway_alone(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "gateway"))
+    inputs = images(20)
+    for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
+        right(net, answer, image)
+
+
+# -- early exits
+
+
+def test_a_sure_answer_leaves_early(crowd, net):
+    halves = tiny.halves(net)
+    (between,) = halves[0].outputs
+    crowd.start("a", "b")
+    for threshold, leaves in ((0.0, True), (1.0, False)):
+        exit = Exit(between, "y", threshold)
+        book = tiny.book(
+            net,
+            halves,
+            tiny.plan("exits", tiny.stage(halves[0], "a", exit=exit), tiny.stage(halves[1], "b")),
+        )
+        with crowd.serve(book) as service:
+            answer = service.infer(images(1)[0])
+        assert answer.left_early == leaves
+        assert [step.device for step in answer.trace] == (["a"] if leaves else ["a", "b"])
+        assert answer.confidence is None or answer.confidence > 0
+        assert answer.outputs.keys() == {"y"}
