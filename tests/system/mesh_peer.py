@@ -1,7 +1,8 @@
-"""A node in a process of its own, for the tests beside it: ``mesh_peer.py NAME [ADDRESS ...]``.
+"""A node in a process of its own, for the tests: ``mesh_peer.py NAME HOST [ADDRESS ...]``.
 
-It says ``ready ADDRESS`` on its standard output, answers what it is sent, and passes on what
-begins with ``to NAME``. It stops when its standard input ends, or when its name is lost.
+It listens on HOST, says ``ready ADDRESS`` on its standard output, answers what it is sent, and
+passes on what begins with ``to NAME``; whom it sees it says on its standard error. It stops when
+its standard input ends, or when its name is lost.
 """
 
 import sys
@@ -9,15 +10,17 @@ import threading
 import time
 
 from shoal.errors import ShoalError
-from shoal.mesh.link import LinkEvent, NameLost, Received
+from shoal.mesh.link import LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.mesh.zenoh import ZenohLink
 
 
-def main(name: str, *seeds: str) -> int:
-    link = ZenohLink(name, ["tcp/127.0.0.1:0"], seeds)
+def main(name: str, host: str, *seeds: str) -> int:
+    link = ZenohLink(name, [f"tcp/{host}:0"], seeds)
     ended = threading.Event()
 
     def sink(event: LinkEvent) -> bool:
+        if isinstance(event, (PeerUp, PeerDown)):
+            print(type(event).__name__, event.name, file=sys.stderr, flush=True)
         if isinstance(event, NameLost):
             print("name lost", flush=True)
             ended.set()
@@ -40,7 +43,13 @@ def main(name: str, *seeds: str) -> int:
         print(type(error).__name__, error, flush=True)
         return error.exit_code
     print("ready", link.addresses[0], f"{time.process_time():.3f}", flush=True)
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def obey() -> None:
+        for line in sys.stdin:  # "say NAME": send it something
+            link.send(line.split()[1], b"from %s" % name.encode())
+        ended.set()
+
+    threading.Thread(target=obey, daemon=True).start()
     ended.wait()
     link.close()
     print("closed", flush=True)

@@ -57,9 +57,10 @@ class Gateway:
     def spawn(self, name: str) -> subprocess.Popen[str]:
         """Start a node that knows the address of this one only."""
         process = subprocess.Popen(
-            [sys.executable, str(PEER), name, *self.link.addresses],
+            [sys.executable, str(PEER), name, "127.0.0.1", *self.link.addresses],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
         self.processes.append(process)
