@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy, period_and_quota_us
@@ -44,6 +44,7 @@ def test_where_there_is_none_it_is_said_in_words(tmp_path: Path) -> None:
     assert "control groups" in str(hierarchy(tmp_path / "none"))
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 64))
 def test_period_and_quota_give_the_share_and_fit_the_kernel(cores: float) -> None:
     period, quota = period_and_quota_us(cores)

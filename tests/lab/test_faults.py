@@ -1,7 +1,7 @@
 """Random fault schedules: the same for the same seed, and survivable."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.lab.faults import KINDS, Kill, Pace, Restart, random_faults
@@ -17,6 +17,7 @@ def test_a_seed_always_gives_the_same_schedule() -> None:
     assert {type(fault) for fault in one} == set(KINDS.values()), "five minutes have everything"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(1, 200), st.sets(st.sampled_from(sorted(KINDS))))
 def test_faults_do_not_overlap_and_end_in_time(seed: int, seconds: float, kinds: set[str]) -> None:
     faults = random_faults(HOSTS, LINKS, seconds, seed, kinds)
@@ -30,6 +31,7 @@ def test_faults_do_not_overlap_and_end_in_time(seed: int, seconds: float, kinds:
         assert getattr(fault, "link", LINKS[0]) in LINKS
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_who_was_killed_comes_back(seed: int) -> None:
     faults = random_faults(HOSTS, (), 120, seed, ["kill"])

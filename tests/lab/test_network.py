@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabFileError
@@ -85,6 +85,7 @@ def test_a_link_that_is_not_there_is_named_with_those_that_are() -> None:
         net("ring", "{a: {}, b: {}}").wire("a", "x")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_way_back_is_the_way_there_and_none_is_longer_than_needed(
     data: st.DataObject,
@@ -119,6 +120,7 @@ def distances(of: Network, source: str) -> dict[str, int]:
     return found
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64), st.sampled_from(("star", "ring", "mesh")))
 def test_addresses_are_unique_and_everybody_is_reached(count: int, kind: str) -> None:
     hosts = "{" + ", ".join(f"h{i}: {{share: 0.01}}" for i in range(count)) + "}"

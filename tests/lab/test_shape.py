@@ -5,7 +5,7 @@ import subprocess
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabError
@@ -41,6 +41,7 @@ def test_a_cut_wire_has_no_room_for_any_packet() -> None:
     assert tc_line("w", Shape(mbit=5, delay_ms=3, cut=True), netem=True).endswith("pfifo limit 0")
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.01, 10_000) | st.none(),
     st.floats(0, 30_000),

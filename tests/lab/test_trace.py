@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabFileError
@@ -33,6 +33,7 @@ def test_a_sample_holds_until_the_next_and_the_trace_begins_again() -> None:
     assert trace.at(0.5) == trace.at(1.99) == Sample(0.5, 3, 4, 20)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0.1, 5), st.integers(0, 300))
 def test_every_step_of_every_round_is_found(rows: int, step_s: float, at: int) -> None:
     text = HEAD + "".join(f"{i * step_s!r},{i + 1},1,0\n" for i in range(rows))

@@ -35,6 +35,10 @@ INSIDE = {"allow_extra_args": False, "ignore_unknown_options": True}
 @app.callback()
 def lab() -> None:
     """Unequal devices, slow links and faults on this one machine."""
+    import logging
+
+    # Commands print a lab's warnings themselves.
+    logging.getLogger("shoal.lab").addHandler(logging.NullHandler())
 
 
 @app.command()

@@ -11,7 +11,7 @@ from shoal.lab.clock import LIBRARY, Clock
 from shoal.lab.faults import ClockJump
 from shoal.lab.loopback_host import LoopbackHost
 from shoal.lab.namespace_host import NamespaceHost
-from shoal.lab.network import network
+from shoal.lab.network import host_addresses
 from shoal.lab.spec import LabSpec
 
 
@@ -21,7 +21,7 @@ def namespace_host(
     """The host ``name`` as a namespace. ``folder`` is the lab's, ``logs`` where it prints (None:
     into its own folder). Its clock can jump if a fault of the lab says so and the library for it
     is in the lab's folder."""
-    addresses = network(spec).addresses
+    addresses = host_addresses(spec)
     library = folder / LIBRARY
     jumps = name in jumping(spec) and library.exists()
     return NamespaceHost(

@@ -7,6 +7,7 @@ JSON on stdout when the lab is up or why it is not, and then lives until SIGTERM
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -98,6 +99,7 @@ def main() -> None:
     """See the module."""
     if os.fork() > 0:
         os._exit(0)  # whoever started us shall not have to wait for the keeper one day
+    logging.getLogger("shoal.lab").addHandler(logging.NullHandler())  # the report has it all
     signals = {signal.SIGTERM, signal.SIGINT}
     # Blocked until the lab is up or has failed: half a lab is never left.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

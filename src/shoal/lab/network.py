@@ -87,14 +87,25 @@ def network(spec: LabSpec) -> Network:
             raise LabFileError(
                 f"host {lonely[0]!r} has no link; add one under 'links', or a 'topology'"
             )
+    at: dict[str, list[Wire]] = {node: [] for node in nodes}
+    for wire in wires:
+        for end in wire.ends:
+            at[end].append(wire)
     made = Network(
-        addresses={node: f"10.77.0.{i}" for i, node in enumerate(nodes, 1)},
-        wires=wires,
-        routes={node: _routes(node, wires) for node in nodes},
+        addresses=_addresses(nodes), wires=wires, routes={node: _routes(node, at) for node in nodes}
     )
     for fault in spec.faults:
         check_place(fault, spec, made)
     return made
+
+
+def host_addresses(spec: LabSpec) -> dict[str, str]:
+    """The address of each host."""
+    return _addresses(list(spec.hosts))
+
+
+def _addresses(nodes: list[str]) -> dict[str, str]:
+    return {node: f"10.77.0.{i}" for i, node in enumerate(nodes, 1)}
 
 
 def check_place(fault: Fault, spec: LabSpec, net: Network) -> None:
@@ -131,7 +142,7 @@ def _topology_links(spec: LabSpec) -> dict[tuple[str, str], LinkSpec]:
             return {**lan, (SWITCH, cloud): wan}
 
 
-def _routes(source: str, wires: tuple[Wire, ...]) -> dict[str, Wire]:
+def _routes(source: str, at: dict[str, list[Wire]]) -> dict[str, Wire]:
     """By which wire ``source`` reaches each node: Dijkstra by (wires, delay, set of wires).
 
     The last term names the set of wires as a sum of powers of two, so no two paths are equal and
@@ -147,8 +158,8 @@ def _routes(source: str, wires: tuple[Wire, ...]) -> dict[str, Wire]:
         if node in best:
             continue
         best[node] = (cost, first)
-        for wire in wires:
-            if node in wire.ends and wire.other(node) not in best:
+        for wire in at[node]:
+            if wire.other(node) not in best:
                 pushed += 1
                 further = (cost[0] + 1, cost[1] + wire.link.delay_ms, cost[2] + (1 << wire.index))
                 heapq.heappush(waiting, (further, pushed, wire.other(node), first or wire))
