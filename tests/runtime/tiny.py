@@ -13,6 +13,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 import shoal
+from shoal.core.messages import DeviceInfo
 from shoal.mesh.inproc import InprocMesh
 from shoal.model.engine import Engine
 from shoal.model.network import Network
@@ -121,6 +122,10 @@ def fill(store: PartStore, net: Network) -> PartStore:
     for part in (*halves(net), *net.split([])):
         store.add_part(part)
     return store
+
+
+def device_info() -> DeviceInfo:
+    return DeviceInfo("peer", "1")
 
 
 class SlowEngine(Engine):

@@ -229,10 +229,10 @@ class Service:
 
         Raises UnreachableError when no plan can be served by then.
         """
-        end = time.monotonic() + timeout_s
+        began = time.monotonic()
         while missing := self.node.ask(lambda: self._gateway.unready(self.playbook)):
             strangers = self.node.strangers
-            if time.monotonic() >= end or strangers.keys() >= missing.keys():
+            if time.monotonic() >= began + timeout_s or strangers.keys() >= missing.keys():
                 break
             time.sleep(0.02)
         lacking = self.node.ask(self._lacking)
@@ -244,7 +244,7 @@ class Service:
                     ". Start the missing workers with 'shoal worker --name NAME --listen ADDRESS'"
                 )
             raise UnreachableError(
-                f"no plan can be served after {timeout_s:.0f} s: {reasons}{advice}"
+                f"no plan can be served after {time.monotonic() - began:.1f} s: {reasons}{advice}"
             )
         return lacking
 

@@ -1,0 +1,369 @@
+"""A node holds out: against its peers, its own faults, and the end."""
+
+import threading
+import time
+
+import msgspec
+import numpy as np
+import pytest
+from tests.runtime import tiny
+from tests.runtime.test_service import right
+from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
+
+from shoal.core.messages import PROTOCOL, Forget, Hello, Install, Task
+from shoal.core.policy import Choice
+from shoal.errors import NameTakenError, RequestError, StoreError, UnreachableError
+from shoal.mesh.link import NameLost, PeerUp
+from shoal.model.store import PartStore
+from shoal.runtime import node as module
+from shoal.runtime import wire
+
+
+class Peer:
+    """Something on the mesh that sends what it likes."""
+
+    def __init__(self, crowd, name="peer"):
+        self.link = crowd.mesh(name)
+        self.heard = []
+        self.link.start(self._sink)
+
+    def _sink(self, event):
+        self.heard.append(event)
+        sender = getattr(event, "sender", None)
+        if sender is not None:
+            threading.Thread(target=self.link.settle, args=(sender,)).start()
+        return True
+
+    def say(self, to, head, body=None):
+        soon(lambda: to in self.link.peers())
+        assert self.link.send(to, head, body)
+        soon(lambda: self.link.waiting(to) == 0)
+
+    def messages(self):
+        heads = [event.head for event in self.heard if hasattr(event, "head")]
+        return [wire.decode(head).message for head in heads]
+
+
+@pytest.fixture
+def peer(crowd):
+    peers = []
+
+    def make(name="peer"):
+        peers.append(Peer(crowd, name))
+        return peers[-1]
+
+    yield make
+    for each in peers:
+        each.link.close()
+
+
+# -- peers that are not as they should be
+
+
+def garbage(net):
+    book = anywhere(net, "a")
+    task = Task("peer", "1", 1, 1, book.id, "whole", 0, "peer", (("a",),), 1e3)
+    no_part = msgspec.structs.replace(book, id="0" * 32, parts={})
+    replace = msgspec.structs.replace
+    return {
+        "nothing": (b"", None),
+        "noise": (bytes((PROTOCOL,)) + b"\xc1" * 50, b"noise"),
+        "a playbook that lies": (wire.encode(Install(no_part)), None),
+        "a task of an unknown plan": (wire.encode(task), b""),
+        "a task of a stage that is none": (wire.encode(replace(task, stage=-7)), b"abc"),
+        "a task with garbage for a body": (wire.encode(task, None), b"garbage"),
+        "a question for a blob that is none": (
+            wire.encode(wire.Fetch(1, "../x", -1, 1 << 62)),
+            None,
+        ),
+        "a chunk that nobody asked for": (wire.encode(wire.Chunk(99, 5)), b"hello"),
+        "a measurement nobody asked for": (wire.encode(wire.Measured(99, (1.0,))), None),
+        "a hello of somebody else": (
+            wire.encode(Hello(replace(tiny.device_info(), name="gateway", draining=True))),
+            None,
+        ),
+    }
+
+
+def test_garbage_of_any_kind_harms_nobody(crowd, net, peer):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    other = peer()
+    for head, body in garbage(net).values():
+        other.say("a", head, body)
+        other.say("gateway", head, body)
+    for image in images(20):
+        right(net, service.infer(image), image)
+    assert service.stats().failed == 0
+
+
+def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, peer):
+    crowd.start("a")
+    other = peer()
+    (whole,) = net.split([])
+    crowd.nodes["a"].exchange._store.add_part(whole)
+    for shapes in (
+        {"x": ("float32", (1 << 40,))},
+        {"x": ("float32", (-1, 8))},
+        {"x": ("object", (1, 8))},
+        {"x": ("V99999999999", (1, 8))},
+        {"x": ("float32", (1 << 62, 1 << 62))},
+        {"z": ("float32", (1, 8))},
+        {},
+    ):
+        measure = wire.Measure(1, whole.hash, whole.info.size, whole.info.blobs, shapes, 1, 0.0)
+        other.say("a", wire.encode(measure))
+    good = {"x": ("float32", (1, 8))}
+    other.say(
+        "a",
+        wire.encode(wire.Measure(2, whole.hash, whole.info.size, whole.info.blobs, good, 3, 0.0)),
+    )
+    soon(lambda: any(getattr(m, "token", 0) == 2 for m in other.messages()))
+    replies = [message for message in other.messages() if isinstance(message, wire.Measured)]
+    assert [bool(reply.error) for reply in replies] == [True] * 7 + [False]
+    assert len(replies[-1].run_ms) >= 3
+
+
+def test_questions_without_end_are_not_all_kept(crowd, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ASKED", 5)
+    node = crowd.start("a")
+    node.ask(lambda: None)
+    for k in range(50):
+        node._received("peer", wire.encode(wire.Fetch(k, "0" * 64, 0, 0)), None, 0.0)
+        assert node._gifts.qsize() <= 5
+
+
+def speaks_another_version(head):
+    return bytes((PROTOCOL + 1,)) + head[1:]
+
+
+def test_a_peer_of_another_version_is_named_with_what_to_do(crowd, net, peer):
+    stranger = peer("a")
+
+    def hello():
+        soon(lambda: "gateway" in stranger.link.peers())
+        head = wire.encode(Hello(tiny.device_info()))
+        stranger.link.send("gateway", speaks_another_version(head))
+
+    teller = threading.Thread(target=hello)
+    teller.start()
+    started = time.monotonic()
+    with pytest.raises(UnreachableError) as caught:
+        crowd.serve(anywhere(net, "a"), wait_s=5.0)
+    teller.join()
+    assert time.monotonic() - started < 2.0  # there is nothing to wait for
+    assert f"a speaks protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}" in str(caught.value)
+    assert "install the same version of Shoal on both" in str(caught.value)
+    assert "Start the missing" not in str(caught.value)
+
+
+def test_a_stranger_among_the_devices_is_done_without(crowd, net, peer, caplog):
+    crowd.start("a")
+    stranger = peer("b")
+
+    def hello():
+        soon(lambda: "gateway" in stranger.link.peers())
+        head = wire.encode(Hello(tiny.device_info()))
+        stranger.link.send("gateway", speaks_another_version(head))
+
+    teller = threading.Thread(target=hello)
+    teller.start()
+    service = crowd.serve(anywhere(net, "a", "b"), wait_s=5.0)
+    teller.join()
+    assert "serving without b, at least for now: it speaks protocol" in caplog.text
+    for image in images(10):
+        right(net, service.infer(image), image)
+
+
+def test_a_damaged_tensor_is_sent_again_and_never_answered(crowd, net, monkeypatch):
+    """One byte of one body is changed on its way from ``a`` to ``b``."""
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    node = crowd.nodes["b"]
+    really, damaged = node._received, []
+
+    def receive(sender, head, body, now):
+        if sender == "a" and body and len(damaged) < 3:
+            damaged.append(head)
+            body = bytes([body[0] ^ 1]) + bytes(body[1:])
+        really(sender, head, body, now)
+
+    monkeypatch.setattr(node, "_received", receive)
+    inputs = images(30)
+    for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
+        right(net, answer, image)
+    assert len(damaged) == 3
+    assert service.stats().retried >= 1
+
+
+# -- faults of its own
+
+
+class Stubborn:
+    """A policy that breaks as long as it is told to."""
+
+    broken = True
+
+    def choose(self, playbook, view, at, memory):
+        if self.broken:
+            raise RuntimeError("the policy is broken")
+        return Choice("whole", (("a",),)), None
+
+
+def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    policy = Stubborn()
+    service.node.ask(lambda: setattr(service._gateway.books.all()[0], "policy", policy))
+    futures = [service.submit(image) for image in images(3)]
+    for future in futures:
+        with pytest.raises(RequestError, match="the policy is broken"):
+            future.result(2)
+    policy.broken = False
+    soon(lambda: service.stats().pending == 0)
+    for image in images(3):
+        right(net, service.infer(image), image)
+
+
+def test_an_event_that_cannot_be_handled_does_not_end_the_node(crowd, net, caplog):
+    node = crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    node.act(lambda now: 1 / 0)
+    right(net, service.infer(images(1)[0]), images(1)[0])
+    assert "could not handle" in caplog.text
+
+
+def test_a_question_that_fails_fails_only_for_who_asked(crowd):
+    node = crowd.start("a")
+    with pytest.raises(ZeroDivisionError):
+        node.ask(lambda: 1 / 0)
+    assert node.ask(lambda: 5) == 5
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), 1e300, -1e300])
+def test_no_time_to_wake_at_stops_or_spins_the_node(crowd, at):
+    node = crowd.start("a")
+    node.ask(lambda: node._wakes.update(worker=at))
+    before = time.process_time()
+    time.sleep(0.1)
+    assert time.process_time() - before < 0.05
+    assert node.ask(lambda: 5) == 5
+
+
+def test_a_part_store_that_fails_refuses_the_part_and_the_rest_serves(crowd, net):
+    class Broken(PartStore):
+        def put(self, data, *, hash=None):
+            raise StoreError("The disk is full: make room.")
+
+    crowd.start("a", store=Broken(crowd.folder / "a"))
+    crowd.start("b")
+    service = crowd.serve(anywhere(net, "a", "b"))
+    right(net, service.infer(images(1)[0]), images(1)[0])
+    assert service.stats().devices["a"].refused == ("The disk is full: make room.",)
+
+
+def test_a_part_that_nobody_can_load_is_told(crowd, net):
+    """Bytes that have the right hash and are no network."""
+    nonsense = crowd.store.put(b"this is no network")
+    book = anywhere(net, "a")
+    (old,) = book.parts
+    info = msgspec.structs.replace(book.parts[old], size=18, blobs={})
+    stage = msgspec.structs.replace(book.plans[0].stages[0], parts={"a": nonsense})
+    plan = msgspec.structs.replace(book.plans[0], stages=(stage,))
+    book = tiny.with_parts(msgspec.structs.replace(book, plans=(plan,)), {nonsense: info})
+    crowd.start("a")
+    with pytest.raises(UnreachableError, match="a refused: The graph of a part is damaged"):
+        crowd.serve(book)
+
+
+# -- the name
+
+
+def test_a_name_that_was_lost_ends_a_service_at_once(crowd, net):
+    crowd.start("a")
+    engine = SlowEngine()
+    crowd.start("b", engine=engine)
+    service = crowd.serve(anywhere(net, "b"))
+    engine.gate.clear()
+    future = service.submit(images(1)[0])
+    service.node.submit(NameLost("gateway", "2"))
+    with pytest.raises(NameTakenError, match="another node took its name"):
+        future.result(2)
+    with pytest.raises(NameTakenError):
+        service.infer(images(1)[0])
+    engine.gate.set()
+
+
+def test_a_worker_that_lost_its_name_wants_to_stop(crowd):
+    node = crowd.start("a")
+    node.submit(NameLost("a", "2"))
+    assert node.drained.wait(2)
+    assert "give one of them another name" in str(node.name_lost)
+
+
+# -- the end
+
+
+def test_closing_twice_or_from_two_threads(crowd):
+    node = crowd.start("a")
+    closers = [threading.Thread(target=node.close) for _ in range(3)]
+    for closer in closers:
+        closer.start()
+    for closer in closers:
+        closer.join(5)
+    node.close()
+    with pytest.raises(RequestError, match="the node a is closed"):
+        node.ask(lambda: 5)
+
+
+def test_closing_does_not_wait_for_a_part_that_does_not_come(crowd, net, peer):
+    """A gateway asks for a part to be loaded and never gives it."""
+    node = crowd.start("a")
+    mean = peer("mean")
+    mean.say("a", wire.encode(Install(anywhere(net, "a"))))
+    soon(lambda: any(isinstance(message, wire.Fetch) for message in mean.messages()))
+    started = time.monotonic()
+    node.close()
+    assert time.monotonic() - started < 1.0
+
+
+def test_a_node_sees_itself_before_anybody_else(crowd):
+    crowd.start("a")
+    node = crowd.start("b")
+    order = node.ask(lambda: list(node.worker.members._peers))
+    assert order[0] == "b"
+
+
+def test_what_is_sent_last_arrives(crowd, net):
+    """flush() ends when the receivers have everything."""
+    node = crowd.start("a")
+    other = crowd.start("b")
+    soon(lambda: "b" in node.link.peers())
+    for k in range(200):
+        node._outbox.put(module.Send("b", Forget("a", "1", (k,))))
+    assert node.flush(5.0)
+    assert node.link.waiting("b") == 0
+    assert not node._outbox._open
+    assert other.link.stats().received >= 200
+
+
+def test_peers_are_told_of_draining(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(anywhere(net, "a", "b"))
+    crowd.nodes["a"].drain()
+    assert crowd.nodes["a"].drained.wait(2)
+    soon(lambda: service.stats().devices["a"].state == "draining")
+    for image in images(10):
+        answer = service.infer(image)
+        np.testing.assert_allclose(answer.outputs["y"], expected(net, image), rtol=1e-5)
+        assert answer.trace[-1].device == "b"
+
+
+def test_a_peer_that_comes_up_again_is_no_stranger_any_more(crowd):
+    node = crowd.start("a")
+    node.submit(PeerUp("old", "1"))
+    node.ask(lambda: node._received("old", b"\x09", None, 0.0))
+    assert "speaks protocol 9" in node.strangers["old"]
+    node.submit(PeerUp("old", "2"))
+    node.ask(lambda: None)
+    assert node.strangers == {}
