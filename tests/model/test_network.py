@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from tests.model import nets
 from tests.model.nets import node, random, tensor
 
@@ -400,6 +401,28 @@ def test_operators_of_the_engine_itself_are_run():
     )
     assert network.outputs[0].shape == (None, 4)
     assert_equal_everywhere(network)
+
+
+class Calibration(CalibrationDataReader):
+    def __init__(self, network):
+        self.feeds = iter([network.probe(seed) for seed in range(3)])
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+@pytest.mark.parametrize("form", list(QuantFormat), ids=lambda form: form.name)
+def test_quantised_networks_are_cut_and_send_bytes(tmp_path, form, residual):
+    path, quantised = tmp_path / "float.onnx", tmp_path / "quantised.onnx"
+    path.write_bytes(nets.residual(batch=1))
+    network = model.load(path)
+    quantize_static(path, quantised, Calibration(network), quant_format=form, per_channel=True)
+    cut = model.load(quantised)
+    assert_equal_everywhere(cut)
+    assert cut.weight_bytes < network.weight_bytes / 3
+    assert {"int8"} <= {tensor.dtype for cut in cut.cuts for tensor in cut.tensors}
+    feeds = cut.probe()
+    assert proof.difference(network.run(feeds)["y"], cut.run(feeds)["y"]) < 0.2
 
 
 def test_functions_of_the_model_are_inlined():

@@ -49,10 +49,11 @@ class Session:
         names = self.outputs if outputs is None else tuple(outputs)
         if not names:
             return {}
+        for name in self.inputs:
+            if not isinstance(feeds.get(name), np.ndarray):
+                raise InputError(f"Input {name!r} is missing, or no array.")
         try:
             arrays = self._session.run(names, {name: feeds[name] for name in self.inputs})
-        except KeyError as error:
-            raise InputError(f"Input {error.args[0]!r} is missing.") from None
         except (_InvalidArgument, ValueError, TypeError) as error:
             raise InputError(f"The engine refuses these inputs: {_first_line(error)}") from None
         except Exception as error:
@@ -122,6 +123,9 @@ class Engine:
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # Else it computes with 8-bit activations where only the weights have 8 bits, in some
+        # parts and not in others.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile_to is not None:

@@ -46,7 +46,8 @@ class Network:
 
     ``inputs`` and ``outputs`` describe its tensors (``None`` in a shape: the batch, free).
     ``nodes`` are in topological order; ``cuts`` are all valid cuts between them. ``hash`` names
-    the content, ``weight_bytes`` are those of all weights.
+    the content, ``weight_bytes`` are those of all weights. ``tolerance`` is the largest difference
+    between parts and whole that a proof allows, relative to the largest value of an output.
 
     By node: ``node_weight_bytes`` (weights that several nodes share count for the first) and
     ``node_peak_bytes`` (tensors alive while it runs). ``crossing_bytes`` has for each position,
@@ -79,6 +80,7 @@ class Network:
         self._parts = weakref.WeakValueDictionary()
         self._proved: set[tuple[int, ...]] = set()
         self._expected: dict[str, Array] = {}
+        self.tolerance: float = proof.TOLERANCE
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
 
@@ -121,14 +123,6 @@ class Network:
     def probe(self, seed: int = 0, batch: int = 1) -> dict[str, Array]:
         """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
         return probe(self.inputs, seed, batch)
-
-    @cached_property
-    def tolerance(self) -> float:
-        """Largest difference between parts and whole that a proof allows, relative to the largest
-        value of an output."""
-        rough = any(tensor.spec.dtype == "float16" for tensor in self._tensors.values())
-        rough = rough or any("Quantize" in node.op or "Integer" in node.op for node in self.nodes)
-        return proof.ROUGH_TOLERANCE if rough else proof.TOLERANCE
 
     @cached_property
     def stacks(self) -> bool:
@@ -177,15 +171,27 @@ class Network:
 
     def prove_against(self, reference: Session) -> None:
         """Raise :class:`ProofError` unless the network gives what ``reference``, the network as it
-        came, gives: for one image, and for two where the batch is free."""
+        came, gives: for one image, and for two where the batch is free. Sets ``tolerance``."""
         (part,) = self.split([])
-        session = part.session()
+        session, plain = part.session(), Engine().load(part.graph, part.blobs, optimise=False)
         free = any(None in spec.shape for spec in self.inputs)
         for batch in (2, 1) if free else (1,):
             feeds = self.probe(batch=batch)
             self._expected = part.run_on(session, feeds)
+            unfused = part.run_on(plain, feeds)
+            self.tolerance = proof.tolerance(
+                proof.worst(unfused, self._expected, self._expected), rough=self._is_rough
+            )
             what = f"{self.name!r} in normal form"
             proof.check(reference.run(feeds), self._expected, self.tolerance, what)
+
+    @property
+    def _is_rough(self) -> bool:
+        """Whether it computes with few bits."""
+        return any(tensor.spec.dtype == "float16" for tensor in self._tensors.values()) or any(
+            "Quantize" in node.op or "Integer" in node.op or node.op.startswith("QLinear")
+            for node in self.nodes
+        )
 
     def _prove(self, parts: Sequence[Part]) -> None:
         tensors = self.probe()

@@ -69,12 +69,13 @@ def drop_idle(graph: Graph) -> bool:
     """Remove nodes that hand their input on unchanged: identity, and dropout in evaluation."""
     given = {spec.name for spec in graph.inputs}
     outputs = set(graph.outputs)
+    used = outputs.union(*(reads(node) for node in graph.nodes))
     kept: list[onnx.NodeProto] = []
     aliases: dict[str, str] = {}
     makers: dict[str, onnx.NodeProto] = {}
     for node in graph.nodes:
         rename_reads(node, aliases)
-        if not _is_idle(node, graph):
+        if not _is_idle(node, graph) or not used.isdisjoint(makes(node)[1:]):
             kept.append(node)
             makers.update(dict.fromkeys(makes(node), node))
             continue
@@ -103,7 +104,7 @@ def _is_idle(node: onnx.NodeProto, graph: Graph) -> bool:
         return False
     if node.op_type == "Identity":
         return True
-    if node.op_type != "Dropout" or len(makes(node)) > 1:
+    if node.op_type != "Dropout":
         return False
     mode = node.input[2] if len(node.input) > 2 else ""
     if not mode:

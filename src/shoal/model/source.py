@@ -64,17 +64,17 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
 
 
 def _export(module: Any, example: object) -> onnx.ModelProto:
+    if not any(kind.__module__.startswith("torch.nn") for kind in type(module).__mro__):
+        raise UsageError(
+            "A network is loaded from a path, bytes or a torch.nn.Module, "
+            f"not from {type(module).__name__}."
+        )
     try:
         import torch
     except ImportError:
         raise MissingExtraError(
             "Loading a PyTorch module needs PyTorch: pip install 'shoal[train]'."
         ) from None
-    if not isinstance(module, torch.nn.Module):
-        raise UsageError(
-            "A network is loaded from a path, bytes or a torch.nn.Module, "
-            f"not from {type(module).__name__}."
-        )
     if example is None:
         raise UsageError(
             "A PyTorch module needs an example of its inputs: "
@@ -84,7 +84,7 @@ def _export(module: Any, example: object) -> onnx.ModelProto:
         torch.as_tensor(value)
         for value in (example if isinstance(example, list | tuple) else (example,))
     )
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     # It logs which operators of packages that are not installed it leaves out.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -96,7 +96,8 @@ def _export(module: Any, example: object) -> onnx.ModelProto:
             return _export_free(torch, module, args)
     finally:
         logger.setLevel(level)
-        module.train(training)
+        for part, training in modes.items():
+            part.training = training
 
 
 def _export_free(torch: Any, module: Any, args: tuple[Any, ...]) -> onnx.ModelProto:

@@ -27,6 +27,10 @@ _MAPPED_BYTES = 64 * 1024
 """Files of at least this size are mapped, smaller ones read: each mapping holds a file open."""
 
 
+_ABANDONED_S = 3600.0
+"""No writer takes as long for one file."""
+
+
 class StoredPart(Protocol):
     """What the store needs of a part."""
 
@@ -58,6 +62,7 @@ class PartStore:
         self._verified: set[tuple[str, int, int]] = set()
         with _disk(f"make the folder {self.root}"):
             self.root.mkdir(parents=True, exist_ok=True)
+        self._clear()
 
     def has(self, hash: str) -> bool:
         """Whether the bytes of this hash are here."""
@@ -104,6 +109,8 @@ class PartStore:
 
     def add_part(self, part: StoredPart) -> str:
         """Store a part, weights first, so that a graph that is here has its weights; its hash."""
+        sizes = [memoryview(blob).nbytes for blob in part.blobs.values()]
+        self._check_limit(sum(sizes) + len(part.graph))
         for hash, blob in part.blobs.items():
             if not self.has(hash):
                 self.put(blob, hash=hash)
@@ -147,11 +154,7 @@ class PartStore:
     def _make_room(self, needed: int) -> None:
         if self.limit_bytes is None:
             return
-        if needed > self.limit_bytes:
-            raise StoreError(
-                f"{needed} bytes do not fit into the store {self.root}, "
-                f"whose limit is {self.limit_bytes} bytes: raise the limit."
-            )
+        self._check_limit(needed)
         used = sorted(self._used())
         total = sum(size for _, size, _ in used)
         for _, size, path in used:
@@ -160,6 +163,20 @@ class PartStore:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size
+
+    def _check_limit(self, needed: int) -> None:
+        if self.limit_bytes is not None and needed > self.limit_bytes:
+            raise StoreError(
+                f"{needed} bytes do not fit into the store {self.root}, "
+                f"whose limit is {self.limit_bytes} bytes: raise the limit."
+            )
+
+    def _clear(self) -> None:
+        """Remove what writers that were killed left half-written."""
+        for path in self.root.glob("*/.new-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def _used(self) -> Iterator[tuple[int, int, Path]]:
         for path in self._files():

@@ -1,0 +1,156 @@
+"""Profiles: what ranges cost, from the engine's own report and a few real parts."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.model import nets
+
+import shoal.model as model
+from shoal.model import profiles
+from shoal.model.engine import Engine
+from shoal.model.network import Node
+from shoal.model.profiles import NetworkProfile, RangeError, count_events, measure
+
+
+@pytest.fixture(scope="module")
+def network():
+    return model.load(nets.residual(batch=1))
+
+
+def event(name, ms, op=""):
+    return {"cat": "Node", "name": f"{name}_kernel_time", "dur": 1000 * ms, "args": {"op_name": op}}
+
+
+NODES = [
+    Node("c", "Conv", ("x",), ("a",)),
+    Node("r", "Relu", ("a",), ("b",)),
+    Node("d", "Conv", ("b",), ("e",)),
+    Node("s", "Add", ("b", "e"), ("f",)),
+    Node("p", "MaxPool", ("f",), ("y",)),
+]
+
+
+def test_nodes_that_the_engine_keeps_count_for_themselves():
+    events = [event(f"n{k}_", k + 1) for k in range(5)]
+    assert count_events(events, NODES, skip=0) == [1, 2, 3, 4, 5]
+
+
+def test_fused_nodes_count_for_the_layer_that_does_the_work():
+    """The engine calls a fused chain by the tensor at its end."""
+    events = [event("t1_0_nchwc", 5, "Conv"), event("t3_0_nchwc", 7, "Conv"), event("n4_", 1)]
+    assert count_events(events, NODES, skip=0) == [5, 0, 7, 0, 1]
+
+
+def test_changes_of_layout_count_to_the_node_before():
+    events = [event("n0_", 5), event("ReorderOutput_token_3", 2), event("n4_", 1)]
+    assert count_events(events, NODES, skip=0) == [7, 0, 0, 0, 1]
+
+
+def test_runs_are_told_apart_and_the_first_is_left_out():
+    events = [event("n0_", ms) for ms in (100, 1, 2, 9)]
+    assert count_events(events, NODES, skip=1)[0] == 2
+
+
+@given(st.lists(st.text(max_size=12)))
+def test_names_of_any_kind_are_counted_somewhere(names):
+    events = [event(name, 1) for name in names]
+    counted = count_events(events, NODES, skip=0)
+    assert len(counted) == 5
+    assert all(ms >= 0 for ms in counted)
+
+
+def made(node_ms, overhead=1.0, per_byte=0.0, crossing=None):
+    count = len(node_ms)
+    return NetworkProfile(
+        network="n",
+        device="d",
+        threads=1,
+        provider="p",
+        node_ms=tuple(node_ms),
+        overhead_ms=overhead,
+        cut_ms_per_byte=per_byte,
+        node_weight_bytes=(10,) * count,
+        node_peak_bytes=tuple(range(count)),
+        crossing_bytes=tuple(crossing or (0,) * (count + 1)),
+        error=RangeError(0.0, 0.0, 0),
+    )
+
+
+def test_a_range_takes_its_nodes_a_run_and_what_crosses_at_its_cuts():
+    profile = made([1.0, 2.0, 4.0], per_byte=0.5, crossing=(100, 2, 4, 100))
+    assert profile.whole_ms == profile.range_ms(0, 3) == 8.0
+    assert profile.range_ms(0, 1) == 1.0 + 1.0 + 0.5 * 2
+    assert profile.range_ms(1, 2) == 2.0 + 1.0 + 0.5 * (2 + 4)
+    assert profile.nodes == 3
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.data())
+def test_ranges_add_up(node_ms, data):
+    profile = made(node_ms)
+    at = data.draw(st.integers(0, len(node_ms)))
+    both = profile.range_ms(0, at) + profile.range_ms(at, len(node_ms))
+    assert both == pytest.approx(profile.whole_ms + 1.0)
+
+
+def test_more_nodes_need_more_memory():
+    profile = made([1.0] * 6)
+    sizes = [profile.range_memory(0, end) for end in range(1, 7)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_overhead_and_cost_of_cuts_are_found_from_parts():
+    random = np.random.default_rng(0)
+    parts = []
+    for _ in range(8):
+        share, size = random.random(), int(random.integers(0, 10**6))
+        relative = share * (1 - 0.02) + 0.02 + 3e-8 * size
+        parts.append(profiles._Part((0, 1), share, size, relative))
+    assert profiles._fit(parts) == pytest.approx((0.02, 3e-8), rel=1e-6)
+
+
+def test_costs_are_never_negative():
+    parts = [profiles._Part((0, 1), 0.5, 1000, 0.4), profiles._Part((0, 1), 0.2, 10, 0.1)]
+    assert min(profiles._fit(parts)) >= 0
+
+
+def test_a_network_is_measured(network):
+    found = measure(network, Engine(), rounds=3, budget_s=1.0)
+    assert found.network == network.hash
+    assert found.nodes == len(network.nodes)
+    assert all(ms >= 0 for ms in found.node_ms)
+    assert found.whole_ms > 0
+    assert found.error.ranges >= 4
+    assert found.crossing_bytes == network.crossing_bytes
+
+
+def test_a_network_of_one_node_is_measured():
+    one = model.load(nets.model([nets.node("Relu", "x", "y")], [nets.tensor("x", [1, 9])], ["y"]))
+    assert one.cuts == ()
+    assert measure(one, Engine(), rounds=3).whole_ms > 0
+
+
+def test_a_profile_is_kept_by_content_and_device(network, tmp_path, monkeypatch):
+    first = profiles.profile(network, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    monkeypatch.setattr(profiles, "measure", lambda *_: pytest.fail("measured again"))
+    assert profiles.profile(network, cache=tmp_path) == first
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        profiles.profile(network, cache=tmp_path, refresh=True)
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        profiles.profile(network, cache=tmp_path, threads=2)
+    other = msgspec.structs.replace(first, network="0" * 64)
+    path.write_bytes(msgspec.json.encode(other))
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        profiles.profile(network, cache=tmp_path)
+    path.write_bytes(b"{damaged")
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        profiles.profile(network, cache=tmp_path)
+
+
+def test_the_device_is_named_by_what_matters():
+    key = profiles.device_key(Engine(threads=2))
+    assert "x2 CPUExecutionProvider onnxruntime-" in key
+    assert key != profiles.device_key(Engine())
