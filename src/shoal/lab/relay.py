@@ -38,8 +38,11 @@ BATCH = 64
 """Packets read from one end before the others have their turn."""
 MOST_WAITING = 20_000
 """Packets on their way in one direction; more are dropped, as a real link would."""
-GATHER_S = 0.0002
-"""While packets come fast, wait so long and take them together: a quarter of the CPU time."""
+BEAT_S = 0.0004
+"""While packets come fast they are taken and delivered together, once in a beat: a third of the CPU
+time. A packet is then up to half a beat early or late at each end, and right on average."""
+CALM_BEATS = 5
+"""After so many beats without a packet each one is again handled at its own moment."""
 MESSAGE_BYTES = 65_536
 PRIORITY = 10
 
@@ -95,6 +98,7 @@ class Relay:
     def __init__(self, wires: list[WireLine], control: socket.socket) -> None:
         self.directions: dict[int, Direction] = {}
         self.by_device: dict[str, list[Direction]] = {}
+        self.busy: set[Direction] = set()
         self.control = control
         self.clients: dict[int, socket.socket] = {}
         self.poll = select.epoll()
@@ -117,38 +121,47 @@ class Relay:
     def run(self) -> None:
         """Until stdin ends."""
         ready = [self.poll.fileno()]
-        busy_until = 0.0
+        calm = CALM_BEATS
         while True:
-            due = min(
-                (d.waiting[0][0] for d in self.directions.values() if d.waiting), default=None
-            )
-            now = time.monotonic()
-            if due is None or due > now:
+            early = 0.0
+            if calm < CALM_BEATS:
+                time.sleep(BEAT_S)
+                early = BEAT_S / 2
+            else:
                 # epoll itself counts in whole milliseconds; select does not.
-                select.select(ready, [], [], None if due is None else due - now)
-                now = time.monotonic()
-            if now < busy_until and (due is None or due > now):
-                time.sleep(GATHER_S if due is None else min(GATHER_S, due - now))
+                select.select(ready, [], [], self._until_due())
+            calm += 1
             for fd, _ in self.poll.poll(0):
                 if fd in self.directions:
-                    if self._read(fd):
-                        busy_until = time.monotonic() + 10 * GATHER_S
+                    calm = 0 if self._read(fd, early) else calm
                 elif not self._serve(fd):
                     return
-            now = time.monotonic()
-            for direction in self.directions.values():
-                if direction.waiting:
-                    direction.deliver(now)
+            self._deliver(time.monotonic() + early)
 
-    def _read(self, fd: int) -> bool:
-        """Take what has come at one end; whether there was anything."""
+    def _until_due(self) -> float | None:
+        """Seconds until a packet is due, None if there is none."""
+        if not self.busy:
+            return None
+        due = min(direction.waiting[0][0] for direction in self.busy)
+        return max(due - time.monotonic(), 0.0)
+
+    def _deliver(self, now: float) -> None:
+        for direction in [*self.busy]:
+            direction.deliver(now)
+            if not direction.waiting:
+                self.busy.discard(direction)
+
+    def _read(self, fd: int, early: float) -> bool:
+        """Take what has come at one end, ``early`` seconds ago; whether there was anything."""
         direction = self.directions[fd]
-        now = time.monotonic()
+        came = time.monotonic() - early
         count = 0
         with contextlib.suppress(OSError):  # nothing left, or the end is gone
             while count < BATCH:
-                direction.take(os.read(fd, MTU_BYTES), now)
+                direction.take(os.read(fd, MTU_BYTES), came)
                 count += 1
+        if direction.waiting:
+            self.busy.add(direction)
         return count > 0
 
     def _serve(self, fd: int) -> bool:
