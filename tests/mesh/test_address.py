@@ -15,7 +15,6 @@ from shoal.mesh.address import Address, bindable, dial, parse_address
         ("tls/board.local:0", Address("tls", "board.local", 0)),
         ("tcp/[::1]:80", Address("tcp", "::1", 80)),
         ("tcp/10.0.0.1:1#iface=eth0", Address("tcp", "10.0.0.1", 1, "#iface=eth0")),
-        ("unixsock-stream/x:1", Address("unixsock-stream", "x", 1)),
     ],
 )
 def test_addresses_are_read_and_written(text, expected):

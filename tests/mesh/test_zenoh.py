@@ -166,6 +166,8 @@ def test_garbage_is_counted_and_the_link_goes_on(node, stranger, zenoh_fleet, ca
         stranger.say(key, payload, attachment)
     stranger.say(to, b"", encode(Ack(pairing, 9, 9, 9)))
     stranger.say("alive/nonsense")
+    for key in ("**", "view/**", "view/*/**", "claim/**", "taken/**", "to/**"):
+        stranger.say(key, b"to everybody")
     for key in ("view/stranger/x", "claim/x/y", "claim/node/z", "answer/node/z"):
         stranger.say(key, b"\xff\xff")
     stranger.say(f"view/stranger/{stranger.life}", bytes(1 << 20))
@@ -233,6 +235,8 @@ def test_an_older_life_that_comes_back_is_told_to_give_way(node, stranger):
 def test_a_node_whose_name_was_taken_says_so_and_leaves(node, stranger):
     stranger.life = "f" * 16
     stranger.appear("node")
+    for nonsense in (b"", b"x" * 16, b"\xff" * 16, b"0" * 16, b"f" * 1000):
+        stranger.say(f"taken/node/{node.link.incarnation}", nonsense)
     stranger.say(f"taken/node/{node.link.incarnation}", stranger.life.encode())
     node.wait(lambda: node.events[-1:] == [NameLost("node", "f" * 16)])
     assert not node.link.send("stranger", b"")

@@ -211,6 +211,24 @@ def test_nodes_notice_that_the_gateway_is_gone_and_stay_a_mesh(gateway):
         assert process.wait(SOON_S) == 0
 
 
+def test_a_process_that_forgets_to_close_its_link_ends_well(gateway):
+    script = (
+        "import sys, time\n"
+        "from shoal.mesh.zenoh import ZenohLink\n"
+        "link = ZenohLink('w1', ['tcp/127.0.0.1:0'], sys.argv[1:])\n"
+        "link.start(lambda event: True)\n"
+        "while not link.send('gateway', b'', bytes(1_000_000)): time.sleep(0.01)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, *gateway.link.addresses],
+        capture_output=True,
+        timeout=SOON_S,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, b"")
+    gateway.wait(PeerDown, "w1")
+
+
 def test_an_idle_node_costs_little(gateway):
     process = psutil.Process(gateway.start("w1").pid)
     before = sum(process.cpu_times()[:2])

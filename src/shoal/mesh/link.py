@@ -119,7 +119,8 @@ class Link(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Leave: peers see it at once. Idempotent; no threads remain."""
+        """Leave: peers see it at once, and what still waits is dropped (see :meth:`waiting`).
+        Idempotent; no threads remain."""
 
 
 class LinkFactory(Protocol):

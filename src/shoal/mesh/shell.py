@@ -13,6 +13,7 @@ called with ``_lock`` held, so it may take the node's own locks.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -114,6 +115,8 @@ class ExchangeLink(Link):
             self._leave()
             raise
         self._clock.start()
+        # Threads that are inside the engine when the interpreter ends would abort the process.
+        atexit.register(self.close)
 
     def send(
         self, to: str, head: bytes, body: bytes | bytearray | memoryview | None = None
@@ -158,6 +161,7 @@ class ExchangeLink(Link):
             if self._closed:
                 return
             self._closed = True
+        atexit.unregister(self.close)
         self._leave()
         with self._lock:  # nobody is there any more, and nothing is kept
             self._exchange.blinded()

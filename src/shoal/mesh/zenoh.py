@@ -26,7 +26,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import zenoh
@@ -61,6 +61,12 @@ log = logging.getLogger("shoal.mesh")
 _decode_view = msgspec.msgpack.Decoder(dict[str, str]).decode
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _now = time.monotonic
+
+
+def _ends(sample: zenoh.Sample) -> tuple[str, str] | None:
+    """The two last parts of the key, after PREFIX/KIND; None when it has not that form."""
+    parts = str(sample.key_expr).split("/")
+    return (parts[3], parts[4]) if len(parts) == 5 else None
 
 
 class _Way:
@@ -210,7 +216,7 @@ class ZenohLink(ExchangeLink):
         visible: dict[str, set[str]] = {}
         for reply in session.liveliness().get(f"{self._prefix}/alive/*/*", timeout=1.0):
             if reply.ok is not None:
-                _, _, _, name, life = str(reply.ok.key_expr).split("/")
+                name, life = _ends(reply.ok) or ("", "")
                 if is_name(name) and is_incarnation(life):
                     visible.setdefault(name, set()).add(life)
         return visible
@@ -223,13 +229,13 @@ class ZenohLink(ExchangeLink):
             # Called on Zenoh's own thread: no thread between, so no queue without a bound.
             return zenoh.handlers.Callback(callback, indirect=False)
 
-        # Kept by the session: what is declared with a callback lives as long as it does.
         subscriber = session.declare_subscriber(
             f"{prefix}/to/{self.name}/**", zenoh.handlers.RingChannel(MAX_FRAMES)
         )
         with self._ring_changed:
             self._ring = subscriber
             self._ring_changed.notify_all()
+        # What is declared with a callback lives as long as the session, also without a reference.
         session.declare_subscriber(f"{prefix}/view/*/*", quick(self._on_view))
         session.declare_subscriber(f"{prefix}/claim/*/*", quick(self._on_claim))
         session.declare_subscriber(f"{prefix}/taken/{me}", quick(self._on_taken))
@@ -262,16 +268,18 @@ class ZenohLink(ExchangeLink):
         self._tell(Exchange.blinded)
         self._watchdog.reopened()
         try:
-            fresh: Session = zenoh.open(self._configure(self._bound, self._connect))
-            self._join_in(fresh)
-        except zenoh.ZError as error:
-            log.warning("%s cannot join the mesh again yet: %s", self.name, error)
+            session = cast(Session, zenoh.open(self._configure(self._bound, self._connect)))
+        except zenoh.ZError as error:  # tried again at the next beat
+            log.warning("%s cannot open its Zenoh session yet: %s", self.name, error)
             return
         with self._lock:
             if not self._closed:
-                self._session = fresh
-                return
-        fresh.close()
+                self._session = session
+        if self._session is session:
+            with contextlib.suppress(zenoh.ZError):  # closed by another thread meanwhile
+                self._join_in(session)
+        else:
+            session.close()
 
     # -- frames out -------------------------------------------------------------------------------
 
@@ -339,30 +347,32 @@ class ZenohLink(ExchangeLink):
 
     def _on_frame(self, sample: zenoh.Sample) -> None:
         attachment, payload = sample.attachment, sample.payload
-        _, _, _, _, *path = str(sample.key_expr).split("/")
-        if not path or attachment is None or len(attachment) > MAX_ATTACHMENT:
+        # Somebody may publish on a pattern of keys; only the key itself is ours.
+        _, _, me, sender, *_ = (*str(sample.key_expr).split("/")[1:], "", "", "", "")
+        if me != self.name or attachment is None or len(attachment) > MAX_ATTACHMENT:
             with self._lock:
                 self._exchange.drop()
             return
-        self._frame(path[0], attachment.to_bytes(), len(payload), payload.to_bytes)
+        self._frame(sender, attachment.to_bytes(), len(payload), payload.to_bytes)
 
     # -- called on Zenoh's threads: leave a chore and return --------------------------------------
 
     def _on_alive(self, sample: zenoh.Sample) -> None:
-        _, _, _, name, incarnation = str(sample.key_expr).split("/")
-        self._sighted(name, incarnation, sample.kind == zenoh.SampleKind.PUT)
+        if (who := _ends(sample)) is not None:
+            self._sighted(*who, sample.kind == zenoh.SampleKind.PUT)
 
     def _on_view(self, sample: zenoh.Sample) -> None:
-        _, _, _, name, incarnation = str(sample.key_expr).split("/")
-        if len(sample.payload) <= MAX_VIEW and name != self.name:
-            self._chore(functools.partial(self._hear, name, incarnation, sample.payload))
+        who = _ends(sample)
+        if who is not None and who[0] != self.name and len(sample.payload) <= MAX_VIEW:
+            self._chore(functools.partial(self._hear, *who, sample.payload))
 
     def _on_claim(self, sample: zenoh.Sample) -> None:
-        _, _, _, name, number = str(sample.key_expr).split("/")
-        self._chore(functools.partial(self._answer, name, number))
+        if (what := _ends(sample)) is not None:
+            self._chore(functools.partial(self._answer, *what))
 
     def _on_taken(self, sample: zenoh.Sample) -> None:
-        self._chore(self._give_way)
+        if _ends(sample) == (self.name, self.incarnation) and len(sample.payload) == 16:
+            self._chore(functools.partial(self._give_way, sample.payload.to_bytes()))
 
     # -- chores (clock thread) --------------------------------------------------------------------
 
@@ -390,8 +400,10 @@ class ZenohLink(ExchangeLink):
             if incarnation < self.incarnation:
                 self._say(f"taken/{self.name}/{incarnation}", self.incarnation.encode())
 
-    def _give_way(self, now: float) -> None:
-        self._lose_name(max(self._twin_lives(), default=""))
+    def _give_way(self, successor: bytes, now: float) -> None:
+        life = successor.decode("ascii", "replace")
+        if is_incarnation(life) and life > self.incarnation:
+            self._lose_name(life)
 
     def _on_tick(self, now: float) -> None:
         if now < self._beat_at:

@@ -1,0 +1,183 @@
+"""A worker as a process: how it starts, what it costs, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.runtime import tiny
+from tests.runtime.test_recovery import Load
+from tests.runtime.tiny import anywhere, images, soon
+
+import shoal
+from shoal.errors import MeshError
+from shoal.model.store import PartStore
+from shoal.runtime.local import WorkerProcess
+from shoal.runtime.worker import WorkerOptions
+
+pytestmark = pytest.mark.system
+
+MIB = 1 << 20
+TIMES = float(os.environ.get("SHOAL_TEST_PATIENCE", "4"))
+"""Machines that run tests are slow and busy: bounds of time are this many times the goal."""
+
+
+@pytest.fixture
+def net():
+    return tiny.network(layers=8, width=128)
+
+
+@pytest.fixture
+def store(tmp_path, net):
+    return tiny.fill(PartStore(tmp_path / "gateway"), net)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    started = []
+
+    def make(name="w", **options):
+        options = {"listen": ("tcp/127.0.0.1:0",), **options}
+        options = WorkerOptions(name=name, store=str(tmp_path / name), **options)
+        started.append(WorkerProcess(options, tmp_path / f"{name}-{len(started)}.log"))
+        started[-1].start()
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.thaw()
+        process.kill()
+
+
+def test_start_to_ready_and_idle_memory(worker, record_property):
+    """Goals: 1.5 s and 75 MB."""
+    began = time.monotonic()
+    process = worker()
+    process.wait_ready()
+    seconds = time.monotonic() - began
+    resident = psutil.Process(process.pid).memory_info().rss
+    print(f"\nidle worker: ready after {seconds:.2f} s, {resident / MIB:.1f} MiB resident")
+    record_property("ready_s", round(seconds, 3))
+    record_property("resident_mib", round(resident / MIB, 1))
+    assert seconds < 1.5 * TIMES
+    assert resident < 75e6 * 1.2
+
+
+def test_an_idle_worker_costs_no_cpu(worker):
+    process = worker()
+    process.wait_ready()
+    time.sleep(0.3)
+    before = psutil.Process(process.pid).cpu_times()
+    time.sleep(1.5)
+    after = psutil.Process(process.pid).cpu_times()
+    share = (after.user + after.system - before.user - before.system) / 1.5
+    print(f"\nidle worker: {share:.1%} of a core")
+    assert share < 0.05
+
+
+def test_neither_pytorch_nor_onnx_is_loaded_by_working(net, store):
+    with (
+        shoal.local_cluster(1) as cluster,
+        shoal.deploy(anywhere(net, "worker-1"), cluster, store=store) as service,
+    ):
+        service.infer(images(1, width=128)[0])
+        maps = Path(f"/proc/{cluster.processes['worker-1'].pid}/maps")
+        if not maps.exists():
+            pytest.skip("needs /proc")
+        loaded = maps.read_text()
+    assert "/onnxruntime/" in loaded
+    assert "/torch/" not in loaded
+    assert "onnx_cpp2py" not in loaded
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_told_to_stop_finishes_what_it_has(net, store, number):
+    with shoal.local_cluster(2) as cluster:
+        book = anywhere(net, "worker-1", "worker-2")
+        with shoal.deploy(book, cluster, store=store) as service:
+            load = Load(net, service, 1500)
+            load.after(300)
+            leaving = cluster.processes["worker-2"]
+            os.kill(leaving.pid, number)
+            assert leaving._process.wait(10) == 0
+            stats = load.check()
+            assert stats.answered == 1500
+            assert load.answers[-1].trace[-1].device == "worker-1"
+        assert leaving.log.read_text() == ""
+
+
+def test_a_worker_without_work_stops_at_once(worker):
+    process = worker()
+    process.wait_ready()
+    began = time.monotonic()
+    process.stop()
+    assert time.monotonic() - began < 0.5 * TIMES
+    assert process._process.returncode == 0
+
+
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path):
+    """Also when that is killed and cannot clean up."""
+    script = (
+        "import shoal, time\n"
+        "cluster = shoal.local_cluster(2)\n"
+        "print(*(p.pid for p in cluster.processes.values()), cluster.folder, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+        *pids, folder = parent.stdout.readline().decode().split()
+        parent.kill()
+    try:
+        soon(lambda: not any(alive(int(pid)) for pid in pids), 10)
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_worker_that_is_started_again_is_used_again(net, store):
+    with shoal.local_cluster(2) as cluster:
+        book = anywhere(net, "worker-1", "worker-2")
+        with shoal.deploy(book, cluster, store=store) as service:
+            process = cluster.processes["worker-2"]
+            for end in (process.kill, process.stop):
+                end()
+                soon(lambda: service.stats().devices["worker-2"].state != "alive")
+                process.restart()
+                soon(lambda: service.stats().devices["worker-2"].ready)
+                list(service.infer_many(images(50, width=128)))
+            assert service.stats().devices["worker-2"].answered > 0
+
+
+def test_a_worker_that_died_by_itself_can_be_started_again(worker):
+    process = worker()
+    process.wait_ready()
+    os.kill(process.pid, signal.SIGKILL)
+    soon(lambda: not process.running)
+    process.restart()
+    assert process.running
+
+
+def test_impossible_options_are_told(worker, tmp_path):
+    with pytest.raises(MeshError, match="did not start: ONNX Runtime has no provider 'Abacus'"):
+        worker("a", provider="Abacus").wait_ready()
+    with pytest.raises(MeshError, match=r"did not start: .*is no address"):
+        worker("b", listen=("nowhere",)).wait_ready()
+    with pytest.raises(MeshError, match=r"did not start: .*cannot name a node"):
+        worker("no name").wait_ready()
+
+
+def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(MeshError, match="worker-1 did not start"):
+        shoal.local_cluster(2, provider="Abacus")
+    assert list(tmp_path.iterdir()) == []
