@@ -15,7 +15,7 @@ class Load:
 
     def __init__(self, net, service, count=COUNT, seed=5):
         self.net, self.service = net, service
-        self.inputs = images(count, seed)
+        self.inputs = images(count, seed, net.inputs[0].shape[1])
         self.answers = []
         self.error = None
         self.thread = threading.Thread(target=self._run)

@@ -279,7 +279,7 @@ class Service:
                 state = "draining"
             stats[name] = DeviceStats(
                 state=state,
-                ready=self.playbook.id in device.ready,
+                ready=self.playbook.id in device.ready and self._gateway.members.alive(name),
                 outstanding=device.outstanding,
                 answered=device.answered,
                 slowdown=device.slowdown,

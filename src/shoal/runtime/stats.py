@@ -14,9 +14,10 @@ RECENT = 2048
 
 
 class DeviceStats(msgspec.Struct, frozen=True):
-    """One device as the gateway sees it. ``state`` is alive, suspect or gone; ``ready`` whether
-    its parts are loaded; ``outstanding`` the requests given to it; ``answered`` the stages that
-    it ran; ``slowdown`` the observed over the forecast run time."""
+    """One device as the gateway sees it. ``state`` is alive, suspect, gone, draining or expected
+    (not seen yet); ``ready`` whether it is there with its parts loaded; ``outstanding`` the
+    requests given to it; ``answered`` the stages that it ran; ``slowdown`` the observed over the
+    forecast run time; ``refused`` why parts of it are not loaded."""
 
     state: str
     ready: bool
