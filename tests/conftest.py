@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("shoal", deadline=None)
+settings.load_profile("shoal")
 
 PATIENCE_S = 3.0
 """How long things may take to go after the test; nothing waits when all are gone."""

@@ -88,7 +88,7 @@ doings = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(doings, st.integers(1, 5))
 def test_each_message_arrives_once_and_in_order_whatever_the_wire_does(doings, window):
     wire = Wire(window)
@@ -117,7 +117,6 @@ def test_each_message_arrives_once_and_in_order_whatever_the_wire_does(doings, w
     assert wire.sender.ask_at is None
 
 
-@settings(deadline=None)
 @given(doings, st.integers(1, 20), st.integers(1, 200))
 def test_no_more_waits_than_was_allowed(doings, most, most_bytes):
     wire = Wire(max_waiting=most, max_waiting_bytes=most_bytes)

@@ -153,7 +153,7 @@ doings = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(doings)
 def test_both_sides_agree_on_every_unbroken_stretch(doings):
     story = Story()

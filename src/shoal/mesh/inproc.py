@@ -196,7 +196,7 @@ class InprocLink(ExchangeLink):
     def _on_tick(self, now: float) -> None:
         self._wait_out_the_frost()
 
-    def _on_twin(self) -> None:
+    def _on_twin(self, now: float) -> None:
         newest = max(self._twin_lives(), default="")
         if newest > self.incarnation:
             self._lose_name(newest)

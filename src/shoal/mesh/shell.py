@@ -34,6 +34,7 @@ from shoal.mesh.link import (
     LinkEvent,
     LinkStats,
     NameLost,
+    Received,
     Sink,
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
@@ -99,7 +100,7 @@ class ExchangeLink(Link):
         """Called on the clock thread every :data:`TICK_S`."""
 
     @abstractmethod
-    def _on_twin(self) -> None:
+    def _on_twin(self, now: float) -> None:
         """Other lives under our name came or went (clock thread)."""
 
     # -- the interface --------------------------------------------------------------------------
@@ -276,7 +277,16 @@ class ExchangeLink(Link):
             return sink(event)
         except Exception:
             log.exception("the sink of %s failed at %s", self.name, type(event).__name__)
+            if isinstance(event, Received):
+                self.settle(event.sender)  # nobody else will, and its sender must not starve
             return True
+
+    def _safely(self, chore: Chore) -> None:
+        """Do a chore; a fault of ours must not end the clock thread."""
+        try:
+            chore(time.monotonic())
+        except Exception:
+            log.exception("%s failed at a chore", self.name)
 
     def _keep_time(self) -> None:
         tick_at = again_at = 0.0
@@ -285,7 +295,7 @@ class ExchangeLink(Link):
             now = time.monotonic()
             if now >= tick_at:
                 self._tell(functools.partial(Exchange.tick, now=now))
-                self._on_tick(now)
+                self._safely(self._on_tick)
                 tick_at, again_at = now + TICK_S, now + OFFER_AGAIN_S
             elif self._exchange.refused and now >= again_at:
                 self._tell(Exchange.offer_again)
@@ -294,7 +304,7 @@ class ExchangeLink(Link):
                 self._tell(_nothing)  # but look at the sightings
             if (seen := self._twin_lives()) != twins:
                 twins = seen
-                self._on_twin()
+                self._safely(self._on_twin)
             wake_at = again_at if self._exchange.refused else tick_at
             try:
                 chore = self._chores.get(timeout=max(wake_at - now, 0.0))
@@ -302,10 +312,7 @@ class ExchangeLink(Link):
                 continue
             if chore is None:
                 return
-            try:
-                chore(time.monotonic())
-            except Exception:  # a fault of ours, but the link must live on
-                log.exception("%s failed at a chore", self.name)
+            self._safely(chore)
 
 
 def _look(now: float) -> None:

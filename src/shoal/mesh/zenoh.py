@@ -394,7 +394,7 @@ class ZenohLink(ExchangeLink):
         answer = msgspec.msgpack.encode(Answer(self.name, life, own))
         self._say(f"answer/{name}/{number}", answer)
 
-    def _on_twin(self) -> None:
+    def _on_twin(self, now: float) -> None:
         """Tell older lives of our name, back from the frost, that their time is over."""
         for incarnation in self._twin_lives():
             if incarnation < self.incarnation:
@@ -412,7 +412,7 @@ class ZenohLink(ExchangeLink):
         peers = self.peers()
         self._drop_ways(keep=self._wanted | peers.keys())
         self._wanted = set(peers)
-        self._on_twin()
+        self._on_twin(now)
         self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
         reason = self._watchdog.judge(peers, self._idle(), now)
         if self._overrun:
