@@ -11,6 +11,7 @@ from shoal.errors import UsageError
 
 BENCHES = {
     "foundation": "cuts, hops, pipelines, forecasts, failover, memory",
+    "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
 }
 """Name of the module in this package, and what it measures."""
 
