@@ -110,6 +110,7 @@ def stranger(process, name="stranger"):
 
     def sink(event):
         heard.append(event)
+        link.settle(getattr(event, "sender", ""))
         return True
 
     link.start(sink)
