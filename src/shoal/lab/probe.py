@@ -1,6 +1,6 @@
 """Measures from inside a host, without the lab's help. A program of its own, stdlib only.
 
-probe.py sink PORT SECONDS          take TCP bytes; prints {"mbit": of payload}
+probe.py sink PORT SECONDS          take TCP bytes; prints {"mbit": payload, "slices": [...]}
 probe.py source ADDRESS PORT SECONDS
 probe.py ping ADDRESS COUNT GAP_S   ICMP echo; prints {"rtt_ms": [...], "lost": n}
 probe.py work UNITS PIECES          a fixed piece of work; prints {"piece_s": [...]}
@@ -19,32 +19,42 @@ import sys
 import time
 
 WARM_UP_S = 1.0
+SLICES = 6
 CONNECT_S = 10.0
 CHUNK_BYTES = 65_536
 ECHO_TIMEOUT_S = 2.0
 LEAST_PAUSE_S = 0.0005
 
 
-def sink(port: int, seconds: float) -> dict[str, float]:
-    """Payload rate at the receiver over ``seconds``, after a warm-up."""
+def sink(port: int, seconds: float) -> dict[str, object]:
+    """Payload rate at the receiver over ``seconds``, after a warm-up, and of slices of it."""
     with socket.create_server(("", port)) as server:
         print("listening", flush=True)
         server.settimeout(CONNECT_S)
         client, _ = server.accept()
     with client:
         client.settimeout(CONNECT_S)
-        began = time.monotonic()
-        while time.monotonic() - began < WARM_UP_S:
-            if not client.recv(CHUNK_BYTES):
-                break
-        count, start, now = 0, time.monotonic(), time.monotonic()
-        while now - start < seconds:
-            data = client.recv(CHUNK_BYTES)
-            now = time.monotonic()
-            count += len(data)
-            if not data:
-                break
-    return {"mbit": count * 8 / (now - start) / 1e6}
+        _take(client, WARM_UP_S)
+        slices = [_take(client, seconds / SLICES) for _ in range(SLICES)]
+    count, took = (sum(values) for values in zip(*slices, strict=True))
+    return {"mbit": _mbit(count, took), "slices": [_mbit(*one) for one in slices]}
+
+
+def _take(client: socket.socket, seconds: float) -> tuple[float, float]:
+    """Bytes that came within about ``seconds``, and in how many seconds exactly."""
+    count, start = 0, time.monotonic()
+    now = start
+    while now - start < seconds:
+        data = client.recv(CHUNK_BYTES)
+        now = time.monotonic()
+        count += len(data)
+        if not data:
+            sys.exit("the sender ended before the measurement did")
+    return count, now - start
+
+
+def _mbit(count: float, seconds: float) -> float:
+    return count * 8 / seconds / 1e6
 
 
 def source(address: str, port: int, seconds: float) -> dict[str, float]:
