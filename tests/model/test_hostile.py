@@ -183,6 +183,17 @@ def test_a_tensor_that_is_made_twice_is_refused():
     refused(data, "twice", ModelFileError)
 
 
+def test_names_that_are_no_text_are_refused():
+    damaged = GOOD.replace(b"Conv", b"C\xffnv")
+    refused(damaged, "no text", ModelFileError)
+
+
+def test_what_does_not_run_on_made_up_inputs_is_refused():
+    inputs = [X, tensor("shape", [2], "int64")]
+    data = nets.model([node("Reshape", "x shape", "y")], inputs, ["y"])
+    refused(data, "does not run on made-up inputs")
+
+
 def test_shapes_that_do_not_fit_together_are_refused():
     data = nets.model([node("MatMul", "x w", "y")], [X], ["y"], {"w": random(5, 2)})
     refused(data, ".", ModelError)

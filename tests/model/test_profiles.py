@@ -71,7 +71,7 @@ def made(node_ms, overhead=1.0, per_byte=0.0, crossing=None):
         node_ms=tuple(node_ms),
         overhead_ms=overhead,
         cut_ms_per_byte=per_byte,
-        node_weight_bytes=(10,) * count,
+        node_memory_bytes=(10,) * count,
         node_peak_bytes=tuple(range(count)),
         crossing_bytes=tuple(crossing or (0,) * (count + 1)),
         error=RangeError(0.0, 0.0, 0),

@@ -54,6 +54,9 @@ def accept(
         raise ModelFileError(f"The network has more than {limits.NODES} nodes.")
     for node in proto.node:
         _check_node(node)
+        # What people or exporters note about a node is no part of it.
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
     weights = read_weights(model, folder)
     # Weights that are inputs as well (all were, before IR version 4) keep their values.
     inputs = tuple(

@@ -8,6 +8,7 @@ another order.
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -55,9 +56,9 @@ class Session:
         try:
             arrays = self._session.run(names, {name: feeds[name] for name in self.inputs})
         except (_InvalidArgument, ValueError, TypeError) as error:
-            raise InputError(f"The engine refuses these inputs: {_first_line(error)}") from None
+            raise InputError(f"The engine refuses these inputs: {_reason(error)}") from None
         except Exception as error:
-            raise ModelError(f"The engine failed to run this part: {_first_line(error)}") from None
+            raise ModelError(f"The engine failed to run this part: {_reason(error)}") from None
         return dict(zip(names, arrays, strict=True))
 
     def end_profile(self) -> str:
@@ -102,14 +103,14 @@ class Engine:
         try:
             if weights:
                 options.add_external_initializers([weight.name for weight in weights], values)
-            session = ort.InferenceSession(bytes(graph), options, providers=[self.provider])
+            session = ort.InferenceSession(
+                bytes(graph), options, providers=[self.provider], enable_fallback=0
+            )
         except _DAMAGED as error:
-            raise ModelFileError(
-                f"This is not a graph that can run: {_first_line(error)}"
-            ) from None
+            raise ModelFileError(f"This is not a graph that can run: {_reason(error)}") from None
         except Exception as error:
             raise UnsupportedModelError(
-                f"ONNX Runtime {ort.__version__} cannot run this: {_first_line(error)}"
+                f"ONNX Runtime {ort.__version__} cannot run this: {_reason(error)}"
             ) from None
         if not weights or _copies_weights():
             return Session(session)
@@ -181,10 +182,16 @@ def _release(blobs: Iterable[Buffer]) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:500] if text else type(error).__name__
+def _reason(error: Exception) -> str:
+    """What the engine says in its first line, without where in its sources it says so."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _SOURCES.sub("", line)[:400]
 
+
+_SOURCES = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/onnxruntime_src/[^()]*\([^()]*\)(?: const)?(?: \[with [^]]*\])? "
+)
 
 _state = ort.capi.onnxruntime_pybind11_state
 _InvalidArgument = _state.InvalidArgument

@@ -21,7 +21,7 @@ from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
 from shoal.model.normalise import normalise
-from shoal.model.part import Part, part_memory
+from shoal.model.part import Part, node_memory, part_memory
 from shoal.model.shapes import output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
@@ -49,8 +49,8 @@ class Network:
     the content, ``weight_bytes`` are those of all weights. ``tolerance`` is the largest difference
     between parts and whole that a proof allows, relative to the largest value of an output.
 
-    By node: ``node_weight_bytes`` (weights that several nodes share count for the first) and
-    ``node_peak_bytes`` (tensors alive while it runs). ``crossing_bytes`` has for each position,
+    By node: ``node_memory_bytes`` (resident in a session) and ``node_peak_bytes`` (tensors alive
+    while it runs). ``crossing_bytes`` has for each position,
     0 (inputs) to n (outputs), the bytes that cross it. All for one image.
     """
 
@@ -70,7 +70,7 @@ class Network:
         self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
-        self.node_weight_bytes: tuple[int, ...] = self._weigh()
+        self.node_memory_bytes: tuple[int, ...] = self._weigh()
         self.crossing_bytes: tuple[int, ...] = tuple(map(self._bytes, self._crossings))
         self.node_peak_bytes: tuple[int, ...] = tuple(
             size + self._bytes(node.makes)
@@ -231,8 +231,7 @@ class Network:
             node_range=(start, end),
             stacks=all(tensor.stacks for tensor in tensors),
             memory=part_memory(
-                sum(graph.weights[name].nbytes for name in needed),
-                max(self.node_peak_bytes[start:end]),
+                sum(self.node_memory_bytes[start:end]), max(self.node_peak_bytes[start:end])
             ),
         )
 
@@ -247,12 +246,14 @@ class Network:
         return nodes[::-1], needed.intersection(self._graph.weights)
 
     def _weigh(self) -> tuple[int, ...]:
+        """Weights that several nodes share count for the first."""
         counted: set[str] = set()
         sizes = []
         for node in self._order:
             new = self._constant_needs(reads(node))[1] - counted
             counted |= new
-            sizes.append(sum(self._graph.weights[name].nbytes for name in new))
+            size = sum(self._graph.weights[name].nbytes for name in new)
+            sizes.append(node_memory(node.op_type, size))
         return tuple(sizes)
 
     def _bytes(self, names: Iterable[str]) -> int:
@@ -287,12 +288,12 @@ def load(
     original = accept(model, folder, fixed)
     try:
         return _prepared(original, shown or "network")
-    except (ModelError, InputError):
+    except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
             return _prepared(accept(model, folder, fixed, batch=1), shown or "network")
-        except (ModelError, InputError):
+        except ModelError:
             pass
         raise
 
@@ -302,9 +303,16 @@ def _prepared(original: Graph, name: str) -> Network:
     # The engine checks what it loads, so what comes after may rely on well-formed nodes.
     reference = Engine().load(*whole(original), optimise=False)
     graph = original.copy()
-    normalise(graph)
-    network = Network(graph, name)
-    network.prove_against(reference)
+    try:
+        normalise(graph)
+        network = Network(graph, name)
+        network.prove_against(reference)
+    except (InputError, ModelError) as error:
+        if type(error) not in (InputError, ModelError):
+            raise
+        raise UnsupportedModelError(
+            f"{name!r} does not run on made-up inputs, so its parts cannot be proved: {error}"
+        ) from None
     return network
 
 

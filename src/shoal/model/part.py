@@ -14,9 +14,6 @@ from shoal.model.spec import TensorSpec
 from shoal.plan.plan import PartInfo
 
 Array: TypeAlias = np.ndarray[Any, Any]
-SESSION_BYTES = 12_000_000
-WEIGHT_FACTOR = 2.0
-TENSOR_FACTOR = 2.5
 
 
 class Part:
@@ -90,10 +87,22 @@ class Part:
         return {name: made[name] if name in made else feeds[name] for name in self.outputs}
 
 
-def part_memory(weight_bytes: int, peak_bytes: int) -> int:
-    """Resident bytes expected of a loaded part: of its session, its weights (the engine repacks
-    most of them), and ``peak_bytes`` of tensors alive at once, in blocks that the engine doubles.
+# Fitted to 63 parts of nine networks so that nine in ten need no more; see docs/networks.md.
+_SESSION_BYTES = 5_000_000
+_NODE_BYTES = 35_000
+_WEIGHT_FACTOR = 1.05
+_CONV_WEIGHT_FACTOR = 2.1
+_TENSOR_FACTOR = 2.0
 
-    Fitted to parts of seven networks, so that nine in ten need less; see ``docs/networks.md``.
-    """
-    return SESSION_BYTES + int(WEIGHT_FACTOR * weight_bytes + TENSOR_FACTOR * peak_bytes)
+
+def node_memory(op: str, weight_bytes: int) -> int:
+    """Resident bytes of a loaded node and its weights: those of convolutions are there twice, as
+    the engine keeps them and as it needs them."""
+    factor = _CONV_WEIGHT_FACTOR if "Conv" in op else _WEIGHT_FACTOR
+    return _NODE_BYTES + int(factor * weight_bytes)
+
+
+def part_memory(nodes_bytes: int, peak_bytes: int) -> int:
+    """Resident bytes of a loaded part, from those of its nodes (:func:`node_memory`) and the
+    largest sum of tensors alive at once."""
+    return _SESSION_BYTES + nodes_bytes + int(_TENSOR_FACTOR * peak_bytes)

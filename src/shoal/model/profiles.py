@@ -46,7 +46,7 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     ``network`` is the network's hash; ``device`` names processor, threads, provider and engine.
     ``node_ms`` has a time for each node, ``overhead_ms`` what each run costs besides, and
     ``cut_ms_per_byte`` what a byte costs that enters or leaves a part at a cut (other layout,
-    lost fusions). ``node_weight_bytes``, ``node_peak_bytes`` and ``crossing_bytes`` are those of
+    lost fusions). ``node_memory_bytes``, ``node_peak_bytes`` and ``crossing_bytes`` are those of
     the network.
     """
 
@@ -57,7 +57,7 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     node_ms: tuple[float, ...]
     overhead_ms: float
     cut_ms_per_byte: float
-    node_weight_bytes: tuple[int, ...]
+    node_memory_bytes: tuple[int, ...]
     node_peak_bytes: tuple[int, ...]
     crossing_bytes: tuple[int, ...]
     error: RangeError
@@ -81,16 +81,16 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
 
     def range_memory(self, start: int, end: int) -> int:
         """Resident bytes expected of the part with nodes ``start`` up to ``end``."""
-        weights = self._weights_before[end] - self._weights_before[start]
-        return part_memory(weights, max(self.node_peak_bytes[start:end]))
+        nodes = self._memory_before[end] - self._memory_before[start]
+        return part_memory(nodes, max(self.node_peak_bytes[start:end]))
 
     @cached_property
     def _time_before(self) -> list[float]:
         return [0.0, *itertools.accumulate(self.node_ms)]
 
     @cached_property
-    def _weights_before(self) -> list[int]:
-        return [0, *itertools.accumulate(self.node_weight_bytes)]
+    def _memory_before(self) -> list[int]:
+        return [0, *itertools.accumulate(self.node_memory_bytes)]
 
 
 def profile(
@@ -143,7 +143,7 @@ def measure(
         node_ms=tuple(share * whole_ms * (1 - overhead) for share in shares),
         overhead_ms=overhead * whole_ms,
         cut_ms_per_byte=per_byte * whole_ms,
-        node_weight_bytes=network.node_weight_bytes,
+        node_memory_bytes=network.node_memory_bytes,
         node_peak_bytes=network.node_peak_bytes,
         crossing_bytes=network.crossing_bytes,
         error=RangeError(0.0, 0.0, 0),

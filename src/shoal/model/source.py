@@ -60,7 +60,22 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
         ) from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelFileError(f"{what}: no ONNX graph with nodes in it.")
+    if not _is_text(model):
+        raise ModelFileError(f"{what}: names in it are no text, so the file is damaged.")
     return model
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all strings in a protobuf message are text; the parser does not check."""
+    if isinstance(value, str | bytes):
+        return isinstance(value, str)
+    if not hasattr(value, "ListFields"):
+        return all(map(_is_text, value))
+    return all(
+        _is_text(inner)
+        for field, inner in value.ListFields()
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE)
+    )
 
 
 def _export(module: Any, example: object) -> onnx.ModelProto:
@@ -70,10 +85,11 @@ def _export(module: Any, example: object) -> onnx.ModelProto:
             f"not from {type(module).__name__}."
         )
     try:
+        import onnxscript  # noqa: F401  (what torch.onnx.export stands on)
         import torch
-    except ImportError:
+    except ImportError as error:
         raise MissingExtraError(
-            "Loading a PyTorch module needs PyTorch: pip install 'shoal[train]'."
+            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[train]'."
         ) from None
     if example is None:
         raise UsageError(
@@ -116,10 +132,6 @@ def _export_free(torch: Any, module: Any, args: tuple[Any, ...]) -> onnx.ModelPr
                     module, given, dynamo=True, dynamic_shapes=free, verbose=False
                 )
             return program.model_proto
-        except ImportError as error:
-            raise MissingExtraError(
-                f"Loading a PyTorch module needs {error.name}: pip install 'shoal[train]'."
-            ) from None
         except Exception as error:
             failure = error
     raise UnsupportedModelError(
