@@ -111,12 +111,12 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
         {"z": ("float32", (1, 8))},
         {},
     ):
-        measure = wire.Measure(1, whole.hash, whole.info.size, whole.info.blobs, shapes, 1, 0.0)
+        measure = wire.Measure(1, whole.hash, whole.info, shapes, 1, 0.0)
         other.say("a", wire.encode(measure))
     good = {"x": ("float32", (1, 8))}
     other.say(
         "a",
-        wire.encode(wire.Measure(2, whole.hash, whole.info.size, whole.info.blobs, good, 3, 0.0)),
+        wire.encode(wire.Measure(2, whole.hash, whole.info, good, 3, 0.0)),
     )
     soon(lambda: any(getattr(m, "token", 0) == 2 for m in other.messages()))
     replies = [message for message in other.messages() if isinstance(message, wire.Measured)]

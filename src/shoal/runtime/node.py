@@ -122,7 +122,7 @@ class Node:
         self._outbox = Outbox(link, self._events.put, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
-        self.prober = Prober(self._outbox.control, self.shelf, store, engine)
+        self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
         self._wakes: dict[str, float] = {}
         self._stopping = False
         self._closing = threading.Lock()
@@ -196,6 +196,7 @@ class Node:
             self._stopping = True
         self.link.close()
         self.exchange.close()
+        self.prober.close()
         self._events.put(None)
         self._runs.put(None)
         self._loads.put(None)
@@ -250,6 +251,7 @@ class Node:
             case PeerDown(name, incarnation):
                 self._outbox.gone(name)
                 self.exchange.gone(name)
+                self.prober.gone(name)
                 self._both(Vanished(name, incarnation), now)
             case NameLost(name):
                 self.name_lost = NameTakenError(

@@ -250,18 +250,18 @@ class Shelf:
         with self._lock:
             if part in self._sessions or part not in self._wanted:
                 return part in self._sessions
-        self.fetch(part, info.size, info.blobs, source)
+        self.fetch(part, info, source)
         session = self._engine.load(*self._store.load_part(part))
         with self._lock:
             if part in self._wanted:
                 self._sessions[part] = session
             return part in self._sessions
 
-    def fetch(self, part: str, size: int, blobs: Mapping[str, int], source: str) -> None:
+    def fetch(self, part: str, info: PartInfo, source: str) -> None:
         """Bring a part and its weights into the store."""
-        self._exchange.get(part, size, source)
-        for blob, blob_size in blobs.items():
-            self._exchange.get(blob, blob_size, source)
+        self._exchange.get(part, info.size, source)
+        for blob, size in info.blobs.items():
+            self._exchange.get(blob, size, source)
         missing = self._store.missing(part)
         if missing:
             raise StoreError(

@@ -8,18 +8,27 @@ import queue
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
 from shoal.codec.frame import MAX_BYTES
-from shoal.errors import InputError, ShoalError, UnreachableError
+from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.plan.plan import PartInfo
 from shoal.runtime.parts import Mail, Shelf
-from shoal.runtime.wire import Measure, Measured, MeasuredWay, MeasureWay, Ping, Pong
+from shoal.runtime.wire import (
+    ControlMessage,
+    Measure,
+    Measured,
+    MeasuredWay,
+    MeasureWay,
+    Ping,
+    Pong,
+)
 
 MAX_RUNS = 1000
 MAX_SECONDS = 10.0
@@ -37,24 +46,49 @@ class LinkTimes(msgspec.Struct, frozen=True):
     bytes_per_s: float
 
 
-class Prober:
-    """Asks peers to measure, and measures when asked."""
+class _Asked(msgspec.Struct, frozen=True):
+    peer: str
+    replies: queue.SimpleQueue[Reply | None]
 
-    def __init__(self, mail: Mail, shelf: Shelf, store: PartStore, engine: Engine) -> None:
+
+class Prober:
+    """Asks peers to measure, and measures when asked. ``memory_limit`` bounds what is measured
+    here (bytes, 0: no bound)."""
+
+    def __init__(
+        self, mail: Mail, shelf: Shelf, store: PartStore, engine: Engine, memory_limit: int = 0
+    ) -> None:
         self._mail = mail
         self._shelf = shelf
         self._store = store
         self._engine = engine
+        self._memory_limit = memory_limit
         self._tokens = itertools.count()
         self._lock = threading.Lock()
-        self._asked: dict[int, queue.SimpleQueue[Reply]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._closed = False
 
     def take(self, sender: str, message: Reply) -> None:
         """Hand an answer to whoever waits for it."""
         with self._lock:
-            waiting = self._asked.get(message.token)
-        if waiting is not None:
-            waiting.put(message)
+            asked = self._asked.get(message.token)
+        if asked is not None and asked.peer == sender:
+            asked.replies.put(message)
+
+    def gone(self, peer: str) -> None:
+        """What was asked of a peer that is gone, or was for a moment, is not answered."""
+        with self._lock:
+            lost = [asked for asked in self._asked.values() if asked.peer == peer]
+        for asked in lost:
+            asked.replies.put(None)
+
+    def close(self) -> None:
+        """Whoever waits for an answer, or measures, gives up."""
+        with self._lock:
+            self._closed = True
+            lost = list(self._asked.values())
+        for asked in lost:
+            asked.replies.put(None)
 
     def link(self, peer: str, rounds: int = 10, timeout_s: float = 10.0) -> LinkTimes:
         """Measure the way to a peer: the least of several round trips, and the time that a large
@@ -69,16 +103,7 @@ class Prober:
 
     def way(self, giver: str, taker: str, timeout_s: float = 30.0) -> LinkTimes:
         """Have one peer measure its way to another. Raises as :meth:`device` does."""
-        token, waiting = self._open()
-        try:
-            self._mail(giver, MeasureWay(token, taker))
-            reply = waiting.get(timeout=timeout_s)
-        except queue.Empty:
-            raise UnreachableError(
-                f"{giver} did not measure its way to {taker} within {timeout_s:.0f} s"
-            ) from None
-        finally:
-            self._close(token)
+        reply = self._ask(giver, lambda token: MeasureWay(token, taker), b"", timeout_s)
         if not isinstance(reply, MeasuredWay) or reply.error:
             text = reply.error if isinstance(reply, MeasuredWay) else "a wrong answer"
             raise ShoalError(f"{giver} could not measure its way to {taker}: {text}")
@@ -96,17 +121,10 @@ class Prober:
     ) -> tuple[float, ...]:
         """Have a peer run a part; the times in ms. UnreachableError when it does not answer,
         ShoalError when it cannot."""
-        token, waiting = self._open()
-        try:
-            self._mail(peer, Measure(token, part, info.size, info.blobs, shapes, runs, seconds))
-            reply = waiting.get(timeout=timeout_s)
-        except queue.Empty:
-            raise UnreachableError(
-                f"{peer} did not measure the network within {timeout_s:.0f} s; see its log"
-            ) from None
-        finally:
-            self._close(token)
-        if not isinstance(reply, Measured) or reply.error:
+        reply = self._ask(
+            peer, lambda token: Measure(token, part, info, shapes, runs, seconds), b"", timeout_s
+        )
+        if not isinstance(reply, Measured) or reply.error or not reply.run_ms:
             text = reply.error if isinstance(reply, Measured) else "a wrong answer"
             raise ShoalError(f"{peer} could not measure the network: {text}")
         return reply.run_ms
@@ -125,7 +143,7 @@ class Prober:
             reply = Measured(message.token, self._measure(sender, message))
         except ShoalError as error:
             reply = Measured(message.token, (), str(error))
-        except (ValueError, TypeError, MemoryError) as error:
+        except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
         self._mail(sender, reply)
 
@@ -133,39 +151,53 @@ class Prober:
         for name, (dtype, shape) in message.shapes.items():
             if math.prod(shape) * np.dtype(dtype).itemsize > MAX_BYTES:
                 raise InputError(f"the input {name!r} is larger than {MAX_BYTES >> 20} MiB")
-        self._shelf.fetch(message.part, message.size, message.blobs, sender)
+        memory = message.info.memory
+        if self._memory_limit and memory > self._memory_limit:
+            raise PlanError(
+                f"it needs {memory >> 20} MiB in one piece, the limit here is "
+                f"{self._memory_limit >> 20}"
+            )
+        self._shelf.fetch(message.part, message.info, sender)
         session = self._engine.load(*self._store.load_part(message.part))
         feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
         session.run(feeds)
         times: list[float] = []
-        end = time.perf_counter() + min(message.seconds, MAX_SECONDS)
-        while len(times) < min(message.runs, MAX_RUNS) or (
-            time.perf_counter() < end and len(times) < MAX_RUNS
+        spent_s = 0.0
+        while not times or (
+            (len(times) < message.runs or spent_s < message.seconds)
+            and len(times) < MAX_RUNS
+            and spent_s < MAX_SECONDS
+            and not self._closed
         ):
             started = time.perf_counter()
             session.run(feeds)
             times.append((time.perf_counter() - started) * 1e3)
+            spent_s += times[-1] / 1e3
         return tuple(times)
 
     def _ping(self, peer: str, body: bytes, timeout_s: float) -> float:
-        token, waiting = self._open()
         started = time.perf_counter()
-        try:
-            if not self._mail(peer, Ping(token), body or None):
-                raise UnreachableError(f"{peer} is not there")
-            waiting.get(timeout=timeout_s)
-        except queue.Empty:
-            raise UnreachableError(f"{peer} did not answer within {timeout_s:.0f} s") from None
-        finally:
-            self._close(token)
+        self._ask(peer, Ping, body, timeout_s)
         return time.perf_counter() - started
 
-    def _open(self) -> tuple[int, queue.SimpleQueue[Reply]]:
-        token, waiting = next(self._tokens), queue.SimpleQueue[Reply]()
+    def _ask(
+        self, peer: str, question: Callable[[int], ControlMessage], body: bytes, timeout_s: float
+    ) -> Reply:
+        """The answer of a peer; UnreachableError when there is none."""
+        token, replies = next(self._tokens), queue.SimpleQueue[Reply | None]()
         with self._lock:
-            self._asked[token] = waiting
-        return token, waiting
-
-    def _close(self, token: int) -> None:
-        with self._lock:
-            self._asked.pop(token, None)
+            self._asked[token] = _Asked(peer, replies)
+        try:
+            if self._closed or not self._mail(peer, question(token), body or None):
+                raise UnreachableError(f"{peer} is not there")
+            reply = replies.get(timeout=timeout_s)
+        except queue.Empty:
+            raise UnreachableError(
+                f"{peer} did not answer within {timeout_s:.0f} s; see its log"
+            ) from None
+        finally:
+            with self._lock:
+                del self._asked[token]
+        if reply is None:
+            raise UnreachableError(f"{peer} was lost before it answered")
+        return reply

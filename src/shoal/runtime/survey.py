@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shoal.core.messages import DeviceInfo
-from shoal.errors import MeshError, ShoalError
+from shoal.errors import ShoalError, VersionError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.network import Network
@@ -123,13 +123,16 @@ def _with_memory(node: Node, cluster: Cluster) -> Cluster:
 
 
 def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
-    """The devices that show up in time."""
+    """The devices that show up in time, and say who they are.
+
+    Raises VersionError when one of them speaks another version.
+    """
     end = time.monotonic() + appear_s
     wanted = set(cluster.names)
-    while wanted - set(node.link.peers()) and time.monotonic() < end:
+    while time.monotonic() < end and any(device_info(node, name) is None for name in wanted):
+        for name in sorted(wanted & node.strangers.keys()):
+            raise VersionError(f"{name} {node.strangers[name]}")
         time.sleep(0.02)
-    for name, why in node.strangers.items():
-        raise MeshError(f"{name} {why}")
     present = set(node.link.peers())
     for name in sorted(wanted - present):
         log.warning("%s is not there: its stated speed and link are used", name)

@@ -14,6 +14,7 @@ import msgspec
 from shoal.codec.frame import FrameHead
 from shoal.core.messages import PROTOCOL, CoreMessage, Install, Message, Resume, Task
 from shoal.errors import FrameError, PlanError, VersionError
+from shoal.plan.plan import PartInfo
 from shoal.plan.playbook import playbook_id, validate
 
 
@@ -51,8 +52,7 @@ class Measure(Message, frozen=True):
 
     token: int
     part: str
-    size: int
-    blobs: dict[str, int]
+    info: PartInfo
     shapes: dict[str, tuple[str, tuple[int, ...]]]
     runs: int
     seconds: float
