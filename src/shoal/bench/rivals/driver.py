@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -48,20 +48,23 @@ class Reply(msgspec.Struct, frozen=True):
 def main(name: str, path: str) -> None:
     """Serve the bench until it has what it wants."""
     job = load(path)
+    # What libraries print must not come between the replies.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     with np.load(Path(job.folder) / CASES) as cases:
         images, expected = list(cases["images"]), list(cases["expected"])
     orders = _Orders()
     client = first_answer(name, job, images[0], expected[0])
     asking = Asking(client, images, expected, job.window, job.deadline_s)
-    _say(Reply(at_s=time.monotonic()))
+    _say(replies, Reply(at_s=time.monotonic()))
     for order in orders:
         if order.do == "load":
             asking.start()
-            _say(Reply())
+            _say(replies, Reply())
         elif order.do == "first":
-            _say(Reply(at_s=asking.first_good_s(order.after_s)))
+            _say(replies, Reply(at_s=asking.first_good_s(order.after_s)))
         else:
-            _say(Reply(records=tuple(asking.finish())))
+            _say(replies, Reply(records=tuple(asking.finish())))
             orders.done = True
             client.close()
             return
@@ -101,16 +104,19 @@ class _Orders:
         return msgspec.json.decode(self._lines.get(), type=Order)
 
     def _read(self) -> None:
-        for line in sys.stdin.buffer:
-            self._lines.put(line)
+        held = b""
+        while data := os.read(0, 65536):  # no buffer, whose lock this thread would hold at the end
+            *lines, held = (held + data).split(b"\n")
+            for line in lines:
+                self._lines.put(line)
         if not self.done:
             family.end(os.environ.get(family.MARK, ""))
             os._exit(1)
 
 
-def _say(reply: Reply) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
-    sys.stdout.buffer.flush()
+def _say(replies: IO[bytes], reply: Reply) -> None:
+    replies.write(msgspec.json.encode(reply) + b"\n")
+    replies.flush()
 
 
 if __name__ == "__main__":

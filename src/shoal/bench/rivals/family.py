@@ -1,7 +1,6 @@
 """All processes of a run, found by a mark in their environment: what they use, and their end.
 
-Rivals start processes that start processes (Ray: half a dozen), some of them in sessions of their
-own, so neither parents nor groups tell whose they are.
+Rivals start processes that start processes (Ray: half a dozen) and outlive their parents.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 
 import msgspec
 import psutil
@@ -27,12 +25,25 @@ class Usage(msgspec.Struct, frozen=True):
     memory_bytes: int
 
 
-def members(run: str) -> Iterator[psutil.Process]:
-    """The processes of a run, without this one."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == run:
-                yield process
+def members(run: str) -> list[psutil.Process]:
+    """The processes of a run, without this one.
+
+    Some (Ray's) write their title over their environment, so those count as well that descend
+    from a marked one or are in its session.
+    """
+    everybody = list(psutil.process_iter())
+    marked = [process for process in everybody if _is_marked(process, run)]
+    sessions = {session for process in marked if (session := _session(process)) is not None}
+    sessions.discard(os.getsid(0))
+    found = {process.pid: process for process in marked}
+    for process in marked:
+        with contextlib.suppress(psutil.Error):
+            found.update((child.pid, child) for child in process.children(recursive=True))
+    for process in everybody:
+        if _session(process) in sessions:
+            found[process.pid] = process
+    found.pop(os.getpid(), None)
+    return list(found.values())
 
 
 def usage(run: str) -> Usage:
@@ -57,6 +68,18 @@ def end(run: str) -> None:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(found, timeout=0.5)
+
+
+def _is_marked(process: psutil.Process, run: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return bool(process.environ().get(MARK) == run)
+    return False
+
+
+def _session(process: psutil.Process) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.getsid(process.pid)
+    return None
 
 
 def _resident(process: psutil.Process) -> int:

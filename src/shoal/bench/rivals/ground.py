@@ -18,6 +18,7 @@ from typing import Any, Self
 from shoal.bench.rivals import family
 from shoal.bench.rivals.family import MARK, Usage
 from shoal.bench.rivals.job import Seat
+from shoal.bench.rivals.traffic import sent_bytes
 
 RESTART_S = 0.1
 """Between the end of a kept process and its next start: systemd's ``RestartSec`` by default."""
@@ -91,10 +92,10 @@ class Ground(ABC):
         self._over.set()
         with self._lock:
             processes = list(self._processes)
-        for process in processes:
+        family.end(self.run)
+        for process in processes:  # it may not have had its mark yet
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-        family.end(self.run)
         for keeper in self._keepers:
             keeper.join()
         for process in self._processes:
@@ -180,11 +181,8 @@ class Loopback(Ground):
         return self._client
 
     def wire_bytes(self) -> int:
-        """Of the whole machine: nothing else may talk on loopback meanwhile."""
-        import psutil
-
-        counters = psutil.net_io_counters(pernic=True)
-        return sum(int(counters[name].bytes_sent) for name in ("lo", "lo0") if name in counters)
+        """By the run's TCP connections, without headers."""
+        return sent_bytes({process.pid for process in family.members(self.run)})
 
     def _popen(self, seat: Seat, argv: Sequence[str], options: dict[str, Any]) -> Any:
         options["env"] = {**os.environ, **options["env"]}

@@ -108,7 +108,10 @@ class _Driver:
             raise MeshError(f"no answer within {timeout_s:g} s: {self._last_words()}") from None
         if not line:
             raise MeshError(f"the client's process has ended: {self._last_words()}")
-        return msgspec.json.decode(line, type=Reply)
+        try:
+            return msgspec.json.decode(line, type=Reply)
+        except msgspec.DecodeError as error:
+            raise MeshError(f"the client's process said {line[:80]!r}: {error}") from None
 
     def _last_words(self) -> str:
         return self._ground.log(self._seat) or "it said nothing"
