@@ -269,6 +269,8 @@ class Lab:
         for host in self._hosts.values():
             host.close()
         if self._relay is not None:
+            if not self._relay.alive:
+                log.error("the relay for delays had ended before lab %s did", self.spec.name)
             self._relay.stop()
         state.release(self._state)
         self._players, self._hosts, self._cables = [], {}, {}

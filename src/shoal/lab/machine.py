@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from shoal.lab.cgroup import Hierarchy, hierarchy
+from shoal.errors import LabError
+from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
 from shoal.lab.clock import COMPILERS
 
 TUN = Path("/dev/net/tun")
@@ -73,6 +74,13 @@ def _lacks() -> list[str]:
     found = hierarchy()
     if not isinstance(found, Hierarchy):
         lacks.append(found)
+    elif not lacks:
+        probe = Cgroup(found, f"probe-{os.getpid()}", "probe")
+        try:
+            probe.make()
+            probe.remove()
+        except LabError as error:
+            lacks.append(f"control groups of our own ({error})")
     return lacks
 
 

@@ -62,6 +62,11 @@ class Relay:
         """Its process."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; if not, all its wires are dead."""
+        return self._process.poll() is None
+
     def set(self, device: str, delay_ms: float, loss: float) -> None:
         """Change a wire, both directions; packets on their way keep their time."""
         self._ask({"device": device, "delay_ms": delay_ms, "loss": loss})

@@ -87,9 +87,9 @@ def claim(state: State) -> Path:
                     f"lab {state.name} is up already (process {other.owner}); take it down first "
                     f"(shoal lab down {state.name}) or choose another name"
                 )
+        # What is there under our names without a readable state file is of no use to anybody.
+        clean(state)
         folder = lab_folder(state.name)
-        # What is there without a readable state file is of no use to anybody.
-        _remove_folder(folder)
         folder.mkdir(mode=0o700)
         try:
             write(state)
@@ -198,7 +198,7 @@ def _end_strays(spaces: set[str]) -> None:
     for name in spaces:
         with contextlib.suppress(OSError):
             inodes.add((Path(wiring.FOLDER) / name).stat().st_ino)
-    for pid in psutil.pids():
+    for pid in psutil.pids() if inodes else ():
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/ns/net").stat().st_ino in inodes:
                 os.kill(pid, signal.SIGKILL)
