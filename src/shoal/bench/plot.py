@@ -21,7 +21,7 @@ def plot(name: str, rows: Sequence[Row], folder: Path, caption: str) -> Path:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib: pip install 'shoal[bench]'") from error
+        raise MissingExtraError("--plot needs matplotlib: pip install 'shoal[plot]'") from error
     units = list(dict.fromkeys(row.unit for row in rows))
     counts = [sum(row.unit == unit for row in rows) for unit in units]
     figure = Figure(figsize=(9, 1.2 + sum(0.32 * count + 0.7 for count in counts)))

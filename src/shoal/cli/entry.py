@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from shoal.errors import ShoalError
+from shoal.runtime.process import own_process
 
 BUG = 99
 """Exit code of an error that nobody foresaw."""
@@ -20,6 +21,7 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
+    own_process()
     sys.exit(run(sys.argv[1:]))
 
 

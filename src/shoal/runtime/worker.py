@@ -21,6 +21,7 @@ from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
 from shoal.runtime.node import make_node
+from shoal.runtime.process import own_process
 
 log = logging.getLogger("shoal")
 
@@ -103,6 +104,7 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
 def _main(text: str) -> None:
     """The body of a worker process: options as JSON, a line with its addresses when ready. It
     ends with the process that started it, which holds the other end of its standard input."""
+    own_process()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
 
