@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from shoal.errors import ShoalError
-from shoal.runtime.process import own_process
+from shoal.process import own_process
 
 BUG = 99
 """Exit code of an error that nobody foresaw."""

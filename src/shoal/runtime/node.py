@@ -79,6 +79,8 @@ INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
 MAX_ASKED = 1024
 """Blobs and measurements that peers may have asked for and not got; more are not answered."""
+COMPLAIN_S = 1.0
+"""Time between two entries in the log about messages that cannot be read."""
 MAX_PAUSE_S = 60.0
 """Longest sleep of the deciding thread, whatever time the core asks to be woken at."""
 
@@ -124,6 +126,7 @@ class Node:
         self.shelf = Shelf(store, engine, self.exchange)
         self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
         self._wakes: dict[str, float] = {}
+        self._complain_at = 0.0
         self._stopping = False
         self._closing = threading.Lock()
         self._threads = [
@@ -244,7 +247,10 @@ class Node:
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Received(sender, head, body):
-                self._received(sender, head, body, now)
+                try:
+                    self._received(sender, head, body, now)
+                finally:  # afterwards, as what follows from a message is more urgent than credit
+                    self.link.settle(sender)
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
                 self._both(Appeared(name, incarnation), now)
@@ -296,10 +302,10 @@ class Node:
             self.strangers[sender] = str(error)
             return
         except FrameError as error:
-            log.warning("from %s: %s", sender, error)
+            if now >= self._complain_at:
+                log.warning("from %s: %s", sender, error)
+                self._complain_at = now + COMPLAIN_S
             return
-        finally:
-            self.link.settle(sender)
         message = envelope.message
         match message:
             case wire.Fetch():

@@ -20,8 +20,8 @@ from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
+from shoal.process import own_process
 from shoal.runtime.node import make_node
-from shoal.runtime.process import own_process
 
 log = logging.getLogger("shoal")
 
