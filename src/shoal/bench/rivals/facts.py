@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -21,7 +23,8 @@ class Sight(msgspec.Struct, frozen=True):
 
 class Facts(msgspec.Struct, frozen=True):
     """A run of a rival. ``back_s`` is the time from the kill to the first right answer to a
-    request asked after it (None: never). ``lost`` are requests without a right answer, of
+    request asked after it (None: never), ``pause_s`` the longest time without any right answer
+    from the last one before the kill on. ``lost`` are requests without a right answer, of
     ``asked`` in all; ``why`` says what became of the first of them."""
 
     start_s: float
@@ -34,6 +37,7 @@ class Facts(msgspec.Struct, frozen=True):
     asked: int
     lost: int
     back_s: float | None
+    pause_s: float
     why: str = ""
 
 
@@ -66,5 +70,15 @@ def facts_of(
         asked=len(records),
         lost=len(bad),
         back_s=min(back_s, default=None),
+        pause_s=pause_s(good, killed_s),
         why=bad[0].why if bad else "",
     )
+
+
+def pause_s(good: Sequence[Record], killed_s: float) -> float:
+    """The longest time between two right answers from the last before the kill on; infinite when
+    none came after it."""
+    ends = sorted(record.ended_s for record in good)
+    last = max((end for end in ends if end <= killed_s), default=killed_s)
+    later = [end for end in ends if end > killed_s]
+    return max((b - a for a, b in itertools.pairwise([last, *later])), default=math.inf)

@@ -14,12 +14,16 @@ from shoal.lab.spec import Star
 
 PORTS = (7711, 7712)
 CLIENT = "client"
+PART = 0.9
+"""Of the cores: the rest is for the bench and the machine itself."""
 
 
-def spec_of(stages: int, mbit: float, cores: float, name: str = "rivals") -> LabSpec:
+def spec_of(
+    stages: int, mbit: float, cores: float, part: float = PART, name: str = "rivals"
+) -> LabSpec:
     """A star of ``stages`` equal devices and a client that is twice as fast, on ``mbit`` links,
-    which together use nine tenths of ``cores`` (no more than a core each)."""
-    share = min(0.5, 0.9 * cores / (stages + 2))
+    which together use ``part`` of ``cores`` (no more than a core each)."""
+    share = min(0.5, part * cores / (stages + 2))
     hosts = {CLIENT: HostSpec(share=2 * share)}
     hosts |= {f"worker-{k + 1}": HostSpec(share=share) for k in range(stages)}
     return LabSpec(name=name, hosts=hosts, topology=Star(link=LinkSpec(mbit=mbit)))

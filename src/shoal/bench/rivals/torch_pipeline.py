@@ -19,12 +19,13 @@ from shoal.errors import FrameError
 
 if TYPE_CHECKING:
     from shoal.bench.rivals.ground import Ground
-    from shoal.bench.rivals.job import Job
+    from shoal.bench.rivals.job import Job, Seat
 
 BACKEND = "seated_gloo"
 GATHER_S = 0.02
 """How long a batch that is not full waits for the next image before it is filled up."""
 REDIAL_S = 0.05
+DIAL_S = 15.0
 
 Asked: TypeAlias = tuple[np.ndarray[Any, Any], Future[np.ndarray[Any, Any]]]
 
@@ -78,16 +79,25 @@ class TorchClient:
     def _keep(self) -> None:
         first, last = self._job.seats[0], self._job.seats[-1]
         while not self._over.is_set():
-            into = None
-            try:
-                into = dial(first.address, first.ports[0])
-                out = into if first == last else dial(last.address, last.ports[0])
-            except OSError:
-                if into is not None:
-                    into.close()
-                time.sleep(REDIAL_S)
+            into = self._dial(first, DIAL_S)
+            if into is None:
+                continue
+            out = into if first == last else self._dial(last, DIAL_S)
+            if out is None:
+                into.close()
                 continue
             _Group(into, out, self._job, self._asked, self._over).serve()
+
+    def _dial(self, seat: Seat, patience_s: float) -> socket.socket | None:
+        """Try until it works: hanging up on one rank because the other is not there yet would
+        bring both down."""
+        end_s = time.monotonic() + patience_s
+        while not self._over.is_set() and time.monotonic() < end_s:
+            try:
+                return dial(seat.address, seat.ports[0])
+            except OSError:
+                time.sleep(REDIAL_S)
+        return None
 
 
 class _Group:

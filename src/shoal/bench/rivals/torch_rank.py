@@ -11,6 +11,7 @@ between them. When the client or a neighbour is gone the rank ends, and the grou
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,8 @@ from shoal.bench.rivals.torch_pipeline import BACKEND, batch_of
 
 PATIENCE = timedelta(seconds=60)
 """How long a rank waits for the others to appear. A restarted group must outlast slow imports."""
+ACCEPT_S = 20.0
+"""How long a rank of a formed group waits for the client before it begins anew."""
 
 
 def main(path: str, number: str) -> None:
@@ -36,19 +39,23 @@ def main(path: str, number: str) -> None:
     seat, first = job.seats[rank], job.seats[0]
     count = len(job.pieces)
     module = TorchPiece(job.pieces[rank]).eval()
+    server = None
+    if rank in (0, count - 1):  # before the group forms, so that the client finds both ends
+        server = process.listen(seat.address, seat.ports[0])
     with torch.inference_mode():
         _join(seat.address, f"tcp://{first.address}:{first.ports[1]}", rank, count)
         schedule = ScheduleGPipe(_stage(job, module, rank), batch_of(job))
         job.put_pid(rank, os.getpid())
-        if rank in (0, count - 1):
-            _serve(job, rank, schedule)
+        if server is not None:
+            _serve(server, job, rank, schedule)
         while True:
             schedule.eval()
 
 
-def _serve(job: Job, rank: int, schedule: ScheduleGPipe) -> None:
-    seat, last = job.seats[rank], rank == len(job.pieces) - 1
-    with process.listen(seat.address, seat.ports[0]) as server:
+def _serve(server: socket.socket, job: Job, rank: int, schedule: ScheduleGPipe) -> None:
+    last = rank == len(job.pieces) - 1
+    server.settimeout(ACCEPT_S)
+    with server:
         sock, _ = server.accept()
     process.quick(sock)
     while True:
