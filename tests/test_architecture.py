@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "train": {"zoo", "model", "plan", "codec"},
     "lab": {"runtime", "sim", "core", "mesh", "strategies", "plan", "model", "codec", "zoo"},
 }
-EVERYBODY = {"errors", "cache", "version"}
+EVERYBODY = {"errors", "cache", "process", "version"}
 WORDS = {"shoal.plan.plan", "shoal.model.spec", "shoal.codec.slices"}
 """Only data, so everybody may speak of it."""
 

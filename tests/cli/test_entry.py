@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -51,15 +50,17 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_help_ends_within_400_ms() -> None:
+def test_help_takes_at_most_400_ms() -> None:
     shoal("--help")  # the first one may have to write byte code
 
     def once() -> float:
-        start = time.perf_counter()
+        before = os.times()
         shoal("--help")
-        return time.perf_counter() - start
+        after = os.times()
+        used = after.children_user - before.children_user
+        return used + after.children_system - before.children_system
 
-    # The best of some: other work on the machine is not the command line's fault.
+    # CPU time, the best of some: other work on the machine is not the command line's fault.
     assert min(once() for _ in range(7)) < 0.4
 
 
