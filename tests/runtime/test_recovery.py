@@ -160,3 +160,31 @@ def test_a_slow_device_is_hedged(crowd, net):
     slow.gate.set()
     assert max(latencies) < 400
     assert service.stats().answered == 15
+
+
+@pytest.mark.parametrize("breaks", [1, 4])
+def test_breaks_while_parts_are_fetched_cost_no_deployment(crowd, net, breaks):
+    """A busy machine misses a beat just then: each break loses what was asked for."""
+    worker = crowd.start("a")
+    left = breaks
+
+    def trip(source, target, attachment):
+        nonlocal left
+        if left and b"Fetch" in attachment:
+            left -= 1
+            threading.Timer(0.0, blink).start()
+        return False
+
+    def blink():
+        crowd.mesh.cut("a", "gateway")
+        time.sleep(0.02)
+        crowd.mesh.heal("a", "gateway")
+
+    crowd.mesh.lose(trip)
+    began = time.monotonic()
+    service = crowd.serve(pipeline(net, "a", "gateway"))
+    assert time.monotonic() - began < 3.0
+    assert left == 0
+    (image,) = images(1)
+    soon(lambda: service.infer(image).plan == "both")
+    assert worker.ask(lambda: len(worker.worker.library._ready)) == 2
