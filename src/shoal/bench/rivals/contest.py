@@ -107,7 +107,7 @@ def lab_scene(network: Network) -> Scene:
     """Hosts of a lab."""
     from shoal.bench.rivals.lab_ground import LabGround, spec_of
 
-    spec = spec_of(LAB_STAGES, LAB_MBIT, cores())
+    spec = spec_of(LAB_STAGES, LAB_MBIT, cores(), name=f"rivals-{os.getpid()}")
 
     def make(logs: Path) -> Ground:
         return LabGround(logs, spec)

@@ -131,9 +131,15 @@ def _node(ground: Ground, job: Job, seat: Seat, resources: list[str], *, head: b
     """``ray start`` on a seat, in the foreground, so that it ends with the run."""
     port = job.client.ports[0]
     where = ["--head", f"--port={port}"] if head else [f"--address={job.client.address}:{port}"]
+    folder = Path(temp_of(job))
+    folder.mkdir(exist_ok=True)
     if head:
-        # Sockets lie here, whose paths must be short.
-        where += [f"--temp-dir={temp_of(job)}", "--include-dashboard=false"]
+        where += [f"--temp-dir={folder}", "--include-dashboard=false"]
+    else:  # nodes that start at once on one disk would take each other's names
+        where += [
+            f"--raylet-socket-name={folder}/raylet-{seat.name}",
+            f"--plasma-store-socket-name={folder}/plasma-{seat.name}",
+        ]
     ground.spawn(
         seat,
         [
@@ -149,11 +155,12 @@ def _node(ground: Ground, job: Job, seat: Seat, resources: list[str], *, head: b
             "--disable-usage-stats",
         ],
         env=ENV,
+        keep=not head,  # a node that does not find the head at once gives up
     )
 
 
 def temp_of(job: Job) -> str:
-    """Ray's folder for this job."""
+    """Ray's folder for this job. Sockets lie there, whose paths must be short."""
     return f"{tempfile.gettempdir()}/{Path(job.folder).name}-ray"
 
 
