@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from shoal.errors import LabFileError, LabStateError
+from shoal.errors import LabFileError, LabRightsError, LabStateError
 from shoal.lab import wiring
 from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
 from shoal.lab.namespace_host import unmount
@@ -207,10 +207,13 @@ def _end_strays(spaces: set[str]) -> None:
 def _end_marked(name: str) -> None:
     """End processes of a loopback lab: those with its name in their environment, but not us."""
     us = psutil.Process()
+    user = us.uids().real
     spared = {us.pid, *(parent.pid for parent in us.parents())}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid not in spared and process.environ().get("SHOAL_LAB") == name:
+            if process.pid in spared or process.uids().real != user:
+                continue
+            if process.environ().get("SHOAL_LAB") == name:
                 process.kill()
 
 
@@ -228,6 +231,8 @@ def _lock(within_s: float = 30.0) -> Iterator[None]:
     deadline = time.monotonic() + within_s
     while True:
         base.mkdir(mode=0o700, exist_ok=True)
+        if base.stat().st_uid != os.geteuid():
+            raise LabRightsError(f"{base} belongs to somebody else; remove it")
         file = os.open(base.with_name(f"{base.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
