@@ -500,6 +500,16 @@ def test_a_playbook_of_another_network_is_not_adopted(crowd, net):
     assert right(net, service.infer(images(1)[0]), images(1)[0])
 
 
+def test_a_playbook_that_is_too_large_to_be_sent(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    (whole,) = net.split([])
+    many = [tiny.plan(f"{k:0100}", tiny.stage(whole, "a")) for k in range(4000)]
+    with pytest.raises(PlanError, match="plan for fewer devices"):
+        service.adopt(tiny.book(net, [whole], *many))
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
 def test_a_policy_that_is_not_installed_is_told_at_once(crowd, net):
     crowd.start("a")
     book = tiny.book(net, net.split([]), *anywhere(net, "a").plans, policy="of somebody else")

@@ -20,10 +20,13 @@ from shoal.codec.codecs import Array
 from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
+from shoal.core.messages import Install
 from shoal.errors import InputError, PlanError, RequestError, ShoalError, UnreachableError
 from shoal.mesh.address import dial, parse_address
+from shoal.mesh.link import MAX_HEAD
 from shoal.model.network import check_feeds
 from shoal.plan.plan import Playbook
+from shoal.runtime import wire
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
@@ -33,6 +36,9 @@ log = logging.getLogger("shoal")
 
 Feeds: TypeAlias = Mapping[str, Array] | Array
 DEADLINE_MS = 10_000.0
+MAX_WINDOW = 512
+"""Requests of one :meth:`Service.infer_many` that may be under way; the gateway takes 1,024 of all
+its clients."""
 FAREWELL_S = 0.5
 """How long closing waits for the devices to take the news."""
 
@@ -116,7 +122,7 @@ class Service:
         error ends it. ``progress`` shows a bar on stderr."""
         if window is not None and window < 1:
             raise InputError(f"the window must hold at least one request, not {window}")
-        width = window or max(8, 4 * len(self.playbook.devices))
+        width = min(window or max(8, 4 * len(self.playbook.devices)), MAX_WINDOW)
         answers = self._in_order(inputs, width, deadline_ms)
         return _with_progress(answers, inputs) if progress else answers
 
@@ -199,13 +205,19 @@ class Service:
         """Serve new requests by another playbook of the same network from when it is in place;
         nothing is drained and nothing lost.
 
-        PlanError when it is for another network or needs a policy that is not installed here,
-        RequestError when the service is closed.
+        PlanError when it is for another network, needs a policy that is not installed here or is
+        too large to be sent, RequestError when the service is closed.
         """
         if (playbook.inputs, playbook.outputs) != (self.playbook.inputs, self.playbook.outputs):
             raise PlanError(
                 f"the playbook is for {playbook.network!r}, whose inputs or outputs are not those "
                 f"of {self.playbook.network!r}; deploy it as a service of its own"
+            )
+        size = len(wire.encode(Install(playbook)))
+        if size > MAX_HEAD:
+            raise PlanError(
+                f"the playbook takes {size} bytes, {MAX_HEAD} can be sent; plan for fewer devices "
+                "or stages"
             )
         adopted: Future[None] = Future()
 
