@@ -500,7 +500,7 @@ def test_a_playbook_of_another_network_is_not_adopted(crowd, net):
     assert right(net, service.infer(images(1)[0]), images(1)[0])
 
 
-def test_a_playbook_that_is_too_large_to_be_sent(crowd, net):
+def test_a_playbook_that_is_too_large_to_be_sent(crowd, net, monkeypatch):
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
     (whole,) = net.split([])

@@ -21,7 +21,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-MAX_HEAD = 1 << 20
+MAX_HEAD = 1 << 24
 """Largest head in bytes; more is refused before it is read."""
 MAX_BODY = 1 << 30
 """Largest body in bytes; more is refused before memory is taken."""

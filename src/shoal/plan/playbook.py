@@ -118,6 +118,9 @@ def validate(playbook: Playbook) -> None:
         raise PlanError(
             f"the playbook holds {len(playbook.plans)} plans; 1 to {MAX_PLANS} are possible"
         )
+    for part, info in playbook.parts.items():
+        if min(info.size, info.memory, *info.blobs.values()) < 0:
+            raise PlanError(f"the part {part[:12]} has a negative size; build the playbook again")
     names = set()
     for plan in playbook.plans:
         if not 1 <= len(plan.name) <= MAX_NAME:

@@ -30,10 +30,11 @@ class Body:
         return self._arrays
 
     def frame(self, codec: str) -> Frame:
-        """The tensors packed with ``codec``, or the frame that they came in."""
-        if self._frame is None:
-            self._frame = pack(self.arrays(), codec)
-        return self._frame
+        """The tensors packed with ``codec``; the frame that they came in if that is how."""
+        frame = self._frame
+        if frame is None or any(tensor.codec != codec for tensor in frame.head.tensors):
+            frame = self._frame = pack(self.arrays(), codec)
+        return frame
 
     @property
     def size(self) -> int:

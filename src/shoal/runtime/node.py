@@ -4,7 +4,8 @@ Threads, each with one thing to do, and queues between them:
 
 - *decide* hands every event to the core and its actions on; it never computes nor blocks;
 - *compute* runs parts (the engine lets the GIL go), unpacking what came;
-- *send* packs and sends; *load* fetches parts and makes sessions; *give* serves blobs to peers.
+- *send* packs and sends; *open* unpacks answers (gateways only);
+- *load* fetches parts and makes sessions; *give* serves blobs to peers.
 
 So receiving, computing and sending overlap, and no lock is held while computing.
 """
@@ -121,6 +122,9 @@ class Node:
             queue.SimpleQueue()
         )
         self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[str, Answer, Body | None] | None] = (
+            queue.SimpleQueue()
+        )
         self._outbox = Outbox(link, self._events.put, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
@@ -137,6 +141,7 @@ class Node:
                 ("send", self._outbox.serve),
                 ("load", self._load),
                 ("give", self._give),
+                *([("open", self._open)] if gateway is not None else []),
             )
         ]
 
@@ -204,6 +209,7 @@ class Node:
         self._runs.put(None)
         self._loads.put(None)
         self._gifts.put(None)
+        self._answers.put(None)
         self._outbox.stop()
         for thread in self._threads:
             if thread.ident is not None and thread is not threading.current_thread():
@@ -324,7 +330,10 @@ class Node:
                 tensors = None
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
-                self._deal(Arrived(sender, message, tensors), now)
+                if isinstance(message, Answer) and self.gateway is not None:
+                    self._answers.put((sender, message, tensors))
+                else:
+                    self._deal(Arrived(sender, message, tensors), now)
 
     def _deal(self, event: Arrived, now: float) -> None:
         """A message for the core that it concerns."""
@@ -396,16 +405,9 @@ class Node:
         (called on the sending thread)."""
         message = send.message
         if not isinstance(message, Task | Answer):
+            log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
             return
-        refused = Refused(
-            gateway=message.gateway,
-            incarnation=message.incarnation,
-            number=message.number,
-            attempt=message.attempt,
-            stage=message.stage,
-            why=Why.RUN_FAILED,
-            text=text,
-        )
+        refused = _refusal(message, Why.RUN_FAILED, text)
         if message.gateway == self.name:
             self._events.put(Arrived(send.to, refused))
         else:
@@ -456,6 +458,20 @@ class Node:
             if wanted:
                 self._events.put(Loaded(task.playbook, task.part, error))
 
+    def _open(self) -> None:
+        """Unpack answers before the core hears of them: a damaged one is no answer, and the
+        request is still there to be tried again."""
+        while (item := self._answers.get()) is not None:
+            sender, answer, body = item
+            arrived = Arrived(sender, answer, body)
+            try:
+                if body is None:
+                    raise FrameError("an answer came without tensors")
+                body.arrays()
+            except Exception as error:
+                arrived = Arrived(sender, _refusal(answer, Why.BAD_BODY, str(error)))
+            self._events.put(arrived)
+
     def _give(self) -> None:
         while (asked := self._gifts.get()) is not None:
             self._safely(self.exchange.give, *asked)
@@ -466,6 +482,18 @@ class Node:
             do(*what)
         except Exception:
             log.exception("%s: could not answer %s", self.name, type(what[-1]).__name__)
+
+
+def _refusal(about: Task | Answer, why: Why, text: str) -> Refused:
+    return Refused(
+        gateway=about.gateway,
+        incarnation=about.incarnation,
+        number=about.number,
+        attempt=about.attempt,
+        stage=about.stage,
+        why=why,
+        text=text,
+    )
 
 
 def make_node(

@@ -12,7 +12,16 @@ from typing import TypeAlias
 import msgspec
 
 from shoal.codec.frame import FrameHead
-from shoal.core.messages import PROTOCOL, CoreMessage, Install, Message, Resume, Task
+from shoal.core.messages import (
+    PROTOCOL,
+    Answer,
+    CoreMessage,
+    Install,
+    Message,
+    Resume,
+    StageTrace,
+    Task,
+)
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
 from shoal.plan.playbook import playbook_id, validate
@@ -126,6 +135,16 @@ def decode(head: bytes) -> Envelope:
 def _check(message: CoreMessage | ControlMessage) -> None:
     """What types cannot say, and what the state machines rely on."""
     match message:
+        case Task(trace=trace) | Answer(trace=trace):
+            if message.stage < 0 or not all(map(_plausible, trace)):
+                raise FrameError("a message tells of stages or times that cannot be")
+    match message:
+        case Answer(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
+            raise FrameError(f"an answer says that it is sure by {sure}; that is no share")
+        case Measured(run_ms=run_ms) if not all(map(_is_time, run_ms)):
+            raise FrameError("a measurement tells of times that cannot be")
+        case MeasuredWay(rtt_ms=rtt_ms, bytes_per_s=rate) if not _is_time(rtt_ms, rate):
+            raise FrameError("a measurement tells of times that cannot be")
         case Task(budget_ms=budget_ms) | Resume(budget_ms=budget_ms):
             if not math.isfinite(budget_ms):
                 raise FrameError(f"a message gives {budget_ms} ms; that is no time")
@@ -136,3 +155,11 @@ def _check(message: CoreMessage | ControlMessage) -> None:
                 raise FrameError(f"a playbook cannot be followed: {error}") from None
             if playbook.id != playbook_id(playbook):
                 raise FrameError(f"a playbook is not what its id {playbook.id[:64]!r} names")
+
+
+def _plausible(step: StageTrace) -> bool:
+    return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms, step.run_ms)
+
+
+def _is_time(*values: float) -> bool:
+    return all(0.0 <= value < math.inf for value in values)
