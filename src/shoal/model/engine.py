@@ -7,6 +7,7 @@ another order.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,6 +123,10 @@ class Engine:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Weights not from the common memory: it would keep them when the session is gone.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         # Else it computes with 8-bit activations where only the weights have 8 bits, in some
@@ -155,6 +160,24 @@ def _value(weight: External, blobs: Mapping[str, Buffer]) -> ort.OrtValue:
     raise UnsupportedModelError(
         f"Weight {weight.name!r} has ONNX type {weight.data_type}, which cannot be a blob."
     )
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions of this process take tensors from the same memory: several parts in
+    sequence then find it in the processor's cache, and need it only once."""
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    defaults = {
+        "max_mem": 0,
+        "arena_extend_strategy": 0,
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    # Somebody else in this process may have done it.
+    with contextlib.suppress(Exception):
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg(defaults))
 
 
 @cache
