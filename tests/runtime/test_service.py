@@ -505,6 +505,7 @@ def test_a_playbook_that_is_too_large_to_be_sent(crowd, net, monkeypatch):
     service = crowd.serve(anywhere(net, "a"))
     (whole,) = net.split([])
     many = [tiny.plan(f"{k:0190}", tiny.stage(whole, "a")) for k in range(4000)]
+    monkeypatch.setattr("shoal.runtime.service.MAX_HEAD", 1 << 20)
     with pytest.raises(PlanError, match="plan for fewer devices"):
         service.adopt(tiny.book(net, [whole], *many))
     assert right(net, service.infer(images(1)[0]), images(1)[0])

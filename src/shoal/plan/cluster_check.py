@@ -19,7 +19,8 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 _ADDRESS = re.compile(
     r"(?:(?P<scheme>[a-z]+)/)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})"
 )
-SCHEMES = ("tcp", "tls", "quic")
+SCHEMES = ("tcp",)
+"""Encrypted ones come with certificates, which nothing here can be given yet."""
 
 
 def normal_address(address: str) -> str | None:

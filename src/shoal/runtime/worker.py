@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -31,8 +30,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
     other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts. ``drain_s`` bounds how long it finishes
-    what it has when told to stop.
+    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes: what
+    was used least recently is dropped beyond it. ``drain_s`` bounds how long it finishes what it
+    has when told to stop.
     """
 
     name: str
@@ -45,6 +45,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_ms: int = 400
     inbox: int = 256
     drain_s: float = 10.0
+    store_limit: int = 8 << 30
 
 
 def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None = None) -> None:
@@ -74,7 +75,7 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
     )
     node = make_node(
         link,
-        PartStore(Path(options.store)) if options.store else PartStore(),
+        PartStore(options.store, limit_bytes=options.store_limit),
         Engine(options.threads, options.provider),
         memory_limit=options.memory_limit,
         inbox=options.inbox,
