@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given as hypothetical
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tests.runtime import tiny
 
 from shoal.codec.frame import Frame, pack
@@ -180,6 +184,29 @@ def test_a_batch_is_as_sure_as_its_least_sure_row():
 def test_temperature_softens():
     hot = confidence(LOGITS, Exit("y", "y", 0.5, temperature=4.0))
     assert 1 / 3 < hot < 0.7
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("criterion", EXITS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_sure_of_nothing(criterion, bad):
+    rows = np.array([[0.0, 9.0, 0.0], [0.0, bad, 0.0]], np.float32)
+    assert confidence(rows, Exit("y", "y", 0.5, criterion)) == 0.0
+
+
+@settings(max_examples=200, deadline=None)
+@hypothetical(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2),
+        elements=st.floats(-1e6, 1e6, width=32),
+    ),
+    st.sampled_from(sorted(EXITS)),
+    st.floats(0.01, 100.0),
+)
+def test_confidence_is_a_share_to_the_last_bit(logits, criterion, temperature):
+    """Peers refuse answers that claim another."""
+    assert 0.0 <= confidence(logits, Exit("y", "y", 0.5, criterion, temperature)) <= 1.0
 
 
 def test_an_unknown_criterion_is_named():

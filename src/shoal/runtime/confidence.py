@@ -10,13 +10,16 @@ from shoal.plan.plan import Exit
 
 
 def confidence(logits: Array, exit: Exit) -> float:
-    """The least confidence of the rows of ``logits`` (batch, classes), in [0, 1].
+    """The least confidence of the rows of ``logits`` (batch, classes), in [0, 1]; 0 where a row
+    is not finite.
 
     Softmax of ``logits / temperature`` (Guo et al. 2017, On Calibration of Modern Neural
     Networks), then its largest value, the difference of its two largest, or one minus its
     normalised entropy. PlanError for an unknown criterion.
     """
     scaled = logits.reshape(logits.shape[0], -1).astype(np.float64) / exit.temperature
+    if not np.isfinite(scaled).all():
+        return 0.0
     scaled -= scaled.max(axis=1, keepdims=True)
     shares = np.exp(scaled)
     shares /= shares.sum(axis=1, keepdims=True)
@@ -31,4 +34,4 @@ def confidence(logits: Array, exit: Exit) -> float:
             sure = 1.0 - entropy / max(np.log(shares.shape[1]), 1e-300)
         case _:
             raise PlanError(f"no exit criterion is called {exit.criterion!r}")
-    return float(sure.min())
+    return min(max(float(sure.min()), 0.0), 1.0)
