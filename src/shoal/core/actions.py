@@ -55,7 +55,8 @@ class Unload(msgspec.Struct, frozen=True):
 
 
 class Deliver(msgspec.Struct, frozen=True):
-    """Give a client its answer: join ``given`` where it is in slices."""
+    """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
+    of the whole network's that the plan promises."""
 
     number: int
     given: Given
@@ -65,6 +66,7 @@ class Deliver(msgspec.Struct, frozen=True):
     confidence: float | None
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
+    accuracy: float = 1.0
 
 
 class Reject(msgspec.Struct, frozen=True):

@@ -1,0 +1,93 @@
+"""The inbox of a worker: jobs by key, run in order and in batches."""
+
+from dataclasses import replace
+
+from tests.core.toys import every, one, plan
+
+from shoal.core.events import JobKey
+from shoal.core.gather import Gather
+from shoal.core.job import Inbox, Job
+from shoal.core.messages import Task
+
+PLAN = plan("p", one(0, 6, "a", batch=3), every(6, 9, "ab"), one(9, 12, "a", batch=3))
+
+
+def job(number: int, stage: int = 0, expires: float = 9.0, attempt: int = 1) -> Job:
+    task = Task("g", "g1", number, attempt, "book", "p", stage, "g", (), 1000.0)
+    gather = Gather(set(), PLAN.stages[1].join if stage == 2 else None)
+    return Job(JobKey("g", "g1", number, attempt, stage), task, PLAN, gather, 0.0, expires)
+
+
+def filled(*jobs: Job, limit: int = 8) -> Inbox:
+    inbox = Inbox(limit)
+    for one_job in jobs:
+        inbox.add(one_job)
+        inbox.make_ready(one_job.key)
+    return inbox
+
+
+def numbers(batch: list[Job]) -> list[int]:
+    return [one_job.key.number for one_job in batch]
+
+
+def test_the_same_step_is_run_together_up_to_the_batch_of_the_stage() -> None:
+    inbox = filled(*map(job, range(5)))
+    assert numbers(inbox.next_batch(1.0)) == [0, 1, 2]
+    assert numbers(inbox.next_batch(1.0)) == [3, 4]
+    assert inbox.next_batch(1.0) == []
+    assert (inbox.waiting, len(inbox.running)) == (0, 5)
+
+
+def test_another_step_slices_and_lone_jobs_are_not_run_with_others() -> None:
+    alone = replace(job(3), alone=True)
+    other = job(5)
+    other.task = Task("g", "g1", 5, 1, "another", "p", 0, "g", (), 1000.0)
+    inbox = filled(job(0, 2), job(1, 2), job(2), alone, job(4), other)
+    batches = [numbers(inbox.next_batch(1.0)) for _ in range(6)]
+    assert batches == [[0], [1], [2], [3], [4], [5]]
+
+
+def test_what_gathers_still_is_not_run() -> None:
+    inbox = Inbox(8)
+    inbox.add(job(0))
+    assert inbox.next_batch(0.0) == []
+    assert inbox.waiting == 1
+
+
+def test_what_has_expired_is_dropped_and_not_run() -> None:
+    inbox = filled(job(0, expires=1.0), job(1))
+    assert numbers(inbox.next_batch(1.0)) == [1]
+    assert len(inbox.jobs) == 1
+    assert inbox.of_request(("g", "g1", 0)) == []
+
+
+def test_a_job_can_be_put_first_again_after_its_run() -> None:
+    inbox = filled(job(0), job(1), job(2), job(3))
+    (first, *_) = inbox.next_batch(0.0)
+    inbox.make_ready(first.key, first=True)
+    assert numbers(inbox.next_batch(0.0)) == [0, 3]
+
+
+def test_a_job_that_was_dropped_while_it_ran_has_no_outcome() -> None:
+    inbox = filled(job(0), job(1))
+    inbox.next_batch(0.0)
+    inbox.drop(job(0).key)
+    inbox.drop(job(0).key)
+    assert inbox.finish(job(0).key) is None
+    assert inbox.finish(job(1).key) is not None
+    assert (inbox.jobs, inbox.running, inbox.waiting) == ({}, set(), 0)
+
+
+def test_the_jobs_of_a_request_are_those_of_all_its_attempts_and_stages() -> None:
+    inbox = filled(job(0), job(0, 2), job(0, attempt=2), job(1))
+    found = inbox.of_request(("g", "g1", 0))
+    assert [(j.key.attempt, j.key.stage) for j in found] == [(1, 0), (1, 2), (2, 0)]
+    found.clear()
+    assert len(inbox.of_request(("g", "g1", 0))) == 3
+
+
+def test_a_job_names_whose_slices_its_inputs_lack() -> None:
+    late = job(0, 2)
+    late.gather.give("b", "slice", (), ())
+    assert late.absent == ("a",)
+    assert job(0).absent == ()

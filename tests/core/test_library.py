@@ -1,0 +1,115 @@
+"""The library of a worker: each part loaded once, while somebody needs it, within memory."""
+
+from typing import Any
+
+from tests.core.toys import MIB, one, pipeline, plan, playbook
+
+from shoal.core.actions import Load, Send, Unload, WorkerAction
+from shoal.core.library import MAX_PLAYBOOKS, Library
+from shoal.core.messages import Install, Installed
+
+BOOK = playbook(pipeline("ab", "a", "b"), plan("a", one(0, 12, "a")))
+
+
+def loads(actions: list[WorkerAction]) -> list[str]:
+    return [action.part for action in actions if isinstance(action, Load)]
+
+
+def unloads(actions: list[WorkerAction]) -> list[str]:
+    return sorted(action.part for action in actions if isinstance(action, Unload))
+
+
+def reports(actions: list[WorkerAction]) -> dict[str, Installed]:
+    found: dict[str, Any] = {a.to: a.message for a in actions if isinstance(a, Send)}
+    return found
+
+
+def filled(*parts: str) -> Library:
+    library = Library("a")
+    library.install("g", Install(BOOK))
+    for part in parts:
+        library.loaded(part, None)
+    return library
+
+
+def test_the_parts_of_this_device_are_loaded_and_reported_when_all_have_ended() -> None:
+    library = Library("a")
+    actions = library.install("g", Install(BOOK))
+    assert loads(actions) == ["0-6", "0-12"]
+    assert reports(actions) == {}
+    assert not library.ready("0-6")
+    assert reports(library.loaded("0-6", None)) == {}
+    assert library.ready("0-6")
+    assert reports(library.loaded("0-12", None)) == {"g": Installed("book", ("0-6", "0-12"))}
+    assert library.plan("book", "ab") == BOOK.plans[0]
+    assert library.plan("book", "none") is None
+    assert library.plan("none", "ab") is None
+
+
+def test_a_part_that_cannot_be_loaded_is_refused_with_the_reason_and_tried_when_asked_again() -> (
+    None
+):
+    library = filled("0-6")
+    told = reports(library.loaded("0-12", "the disk is full"))
+    assert told == {"g": Installed("book", ("0-6",), {"0-12": "the disk is full"})}
+    actions = library.install("g", Install(BOOK))
+    assert loads(actions) == ["0-12"]
+    assert reports(library.loaded("0-12", None))["g"].refused == {}
+
+
+def test_what_does_not_fit_into_memory_is_refused_and_the_rest_is_loaded() -> None:
+    library = Library("a", memory_limit=MIB)
+    actions = library.install("g", Install(BOOK))
+    assert loads(actions) == ["0-6"]
+    told = reports(library.loaded("0-6", None))["g"]
+    assert told.ready == ("0-6",)
+    assert "1 of 1 MiB are taken" in told.refused["0-12"]
+
+
+def test_a_part_that_two_playbooks_need_is_loaded_once_and_stays_for_the_second() -> None:
+    other = playbook(plan("a", one(0, 12, "a")), id="other")
+    library = filled("0-6", "0-12")
+    actions = library.install("h", Install(other))
+    assert loads(actions) == []
+    assert reports(actions) == {"h": Installed("other", ("0-12",))}
+    assert unloads(library.uninstall("g", "book")) == ["0-6"]
+    assert library.ready("0-12")
+    assert unloads(library.uninstall("h")) == ["0-12"]
+    assert not library.ready("0-12")
+
+
+def test_a_playbook_stays_while_one_of_its_owners_does_and_all_owners_are_told() -> None:
+    library = Library("a")
+    library.install("g", Install(BOOK))
+    library.install("h", Install(BOOK))
+    library.loaded("0-6", None)
+    assert set(reports(library.loaded("0-12", None))) == {"g", "h"}
+    assert library.uninstall("g") == []
+    assert library.playbook("book") == BOOK
+    assert unloads(library.uninstall("h", "book")) == ["0-12", "0-6"]
+    assert library.playbook("book") is None
+
+
+def test_a_part_that_is_loaded_when_nobody_needs_it_any_more_is_unloaded() -> None:
+    library = filled()
+    assert library.uninstall("g") == [], "nothing is loaded yet"
+    assert unloads(library.loaded("0-6", None)) == ["0-6"]
+    assert library.loaded("0-12", "failed") == []
+    assert not library.ready("0-6")
+
+
+def test_a_device_without_a_part_says_so_at_once() -> None:
+    library = Library("z")
+    actions = library.install("g", Install(BOOK))
+    assert actions == [Send("g", Installed("book", ()))]
+
+
+def test_the_number_of_playbooks_is_bounded() -> None:
+    library = Library("a")
+    for k in range(MAX_PLAYBOOKS):
+        book = playbook(plan("a", one(0, 12, "a")), id=f"book{k}")
+        library.install(f"gateway{k}", Install(book))
+    told = reports(library.install("g", Install(BOOK)))
+    assert set(told["g"].refused) == {"0-6", "0-12"}
+    assert "stop one of them" in told["g"].refused["0-6"]
+    assert library.playbook("book") is None
