@@ -7,6 +7,7 @@ from collections import Counter, deque
 import pytest
 from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, soon
 
+from shoal.core import membership
 from shoal.errors import DeadlineError
 from shoal.runtime import stats
 
@@ -44,8 +45,10 @@ def growth(do, times: int, each: int) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def short_memory(monkeypatch):
-    """Times of the last answers are kept, which takes long to be full."""
+    """Times of the last answers and incarnations of the past are kept up to a number, which takes
+    long to reach."""
     monkeypatch.setattr(stats, "RECENT", 2)
+    monkeypatch.setattr(membership, "MAX_STRANGERS", 2)
 
 
 @pytest.fixture

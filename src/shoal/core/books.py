@@ -284,7 +284,7 @@ class Books:
         book.asked[device] = tries + 1
         wait_s = min(_ASK_MOST_S, _ASK_AGAIN_S * 2 ** min(tries, 16))
         self._timers.set((device, book.id), now + wait_s)
-        return Send(device, Install(book.playbook))
+        return Send(device, Install(book.playbook, tuple(self._books)))
 
 
 def restrict(playbook: Playbook, devices: Devices) -> Playbook:

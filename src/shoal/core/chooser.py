@@ -10,14 +10,17 @@ from shoal.core.devices import Devices
 from shoal.core.policy import Choice, DeviceView, LinkView, View
 from shoal.core.request import Request, Source
 
+_MANY = 8
+
 
 class Pick(NamedTuple):
-    """How a request goes on: by which playbook and plan, from where (None: from its input).
-    ``grudging``: with a device that it was to do without, since there is no other."""
+    """How a request goes on: by which playbook and plan, from where (None: from its input), and
+    ``without`` whom. ``grudging``: with those to blame, since there are no others."""
 
     book: Book
     choice: Choice
     source: Source | None
+    without: tuple[str, ...]
     grudging: bool
 
 
@@ -57,22 +60,19 @@ class Chooser:
         devices = _Devices(self._books, self._devices, book, without)
         return View(now, devices, self.links, self.waiting)
 
-    def pick(self, request: Request, now: float, without: Collection[str] = ()) -> Pick | None:
-        """The best way on: without the devices ``without`` and those that failed the request; or
-        without one of them at least; or with all of them, grudgingly. None: there is none."""
-        shunned = dict.fromkeys((*without, *request.avoid))
-        if not shunned:
+    def pick(self, request: Request, now: float) -> Pick | None:
+        """The best way on: without all that are to blame; or without the latest of them; or
+        without one; or with all of them, grudgingly. None: there is none."""
+        if not request.blamed:
             return self.pick_without((), request, now)
-        picked = self.pick_without(shunned, request, now)
-        if picked is None and len(shunned) > 1:
-            for name in shunned:
-                picked = picked or self.pick_without((name,), request, now)
-        if picked is None:
-            picked = self.pick_without((), request, now)
-            picked = picked and picked._replace(grudging=True)
-        return picked
+        for without in _fewer_and_fewer(request.blamed):
+            picked = self.pick_without(without, request, now)
+            if picked is not None:
+                return picked
+        picked = self.pick_without((), request, now)
+        return picked and picked._replace(grudging=True)
 
-    def pick_without(self, without: Collection[str], request: Request, now: float) -> Pick | None:
+    def pick_without(self, without: tuple[str, ...], request: Request, now: float) -> Pick | None:
         """The best way on that uses none of ``without``: from the tensors kept on the way, within
         their own playbook (others may mean other tensors by the same names), else from the
         input."""
@@ -82,11 +82,11 @@ class Chooser:
             if book is not None and self._books.usable(source.holder, book.id):
                 choice = self._ask(book, source.names, without, now)
                 if choice is not None:
-                    return Pick(book, choice, source, False)
+                    return Pick(book, choice, source, without, False)
         for book in self._books.ordered():
             choice = self._ask(book, book.inputs, without, now)
             if choice is not None:
-                return Pick(book, choice, None, False)
+                return Pick(book, choice, None, without, False)
         return None
 
     def servable(self, book: Book, now: float) -> bool:
@@ -104,3 +104,14 @@ class Chooser:
         view = self.view(book, without, now)
         choice, book.memory = book.policy.choose(playbook, view, at, book.memory)
         return choice
+
+
+def _fewer_and_fewer(blamed: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """All, then fewer and fewer of the latest (half as many each time while there are many), then
+    each of the others alone."""
+    count = len(blamed)
+    while count:
+        yield blamed[-count:]
+        count = count // 2 if count > _MANY else count - 1
+    for name in blamed[-2 : -_MANY - 1 : -1]:
+        yield (name,)

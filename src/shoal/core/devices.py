@@ -11,6 +11,7 @@ from shoal.core.routes import runs
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
+_SLOWEST = 100.0
 
 Given: TypeAlias = dict[str, tuple[int, float]]
 """What one request was given to: stages and their forecast run time in ms, by device."""
@@ -90,6 +91,13 @@ class Devices:
         """Discount all of ``given``."""
         for name in list(given):
             self.take_back(given, name)
+
+    def failed(self, name: str) -> None:
+        """A device failed to run a part: let it seem slower, so that policies turn to others
+        first, until it answers as it should."""
+        device = self._devices.get(name)
+        if device is not None:
+            device.slowdown = min(_SLOWEST, 2 * device.slowdown)
 
     def observe(self, plan: Plan, trace: tuple[StageTrace, ...]) -> None:
         """Learn from the times of an answer how slow each device is against its forecast."""

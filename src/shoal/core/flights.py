@@ -15,6 +15,8 @@ from shoal.core.settling import Settling
 from shoal.core.timers import Timers
 from shoal.plan.plan import Plan, Spread
 
+ROUND = 3
+"""So many times is waited before the same devices are asked again; then twice as long."""
 _MOST_PATIENCE = 6
 
 
@@ -46,12 +48,12 @@ class Flights:
 
     def begin(self, request: Request, pick: Pick, now: float) -> list[Send] | None:
         """Begin an attempt; None when nobody can take its first step."""
-        book, choice, source, _ = pick
+        book, choice, source, without, _ = pick
         plan = book.plans.get(choice.plan)
         if plan is None or not 0 <= choice.start < len(plan.stages):
             return None
         if source is None:
-            hop = self._first_hop(request, pick, plan, now)
+            hop = self._first_hop(pick, plan, now)
             if hop is None:
                 return None
             route, targets = hop.route, hop.targets
@@ -71,8 +73,8 @@ class Flights:
         self.doubts.set(request.number, now + self.patience_s(request))
         budget_ms = (request.deadline - now) * 1e3
         if source is not None:
-            return [Send(source.holder, self._resume(request, plan, budget_ms))]
-        task = self._task(request, plan, budget_ms)
+            return [Send(source.holder, self._resume(request, plan, budget_ms, without))]
+        task = self._task(request, plan, budget_ms, without)
         return [Send(target, task, request.body) for target in targets]
 
     def leave(self, request: Request) -> None:
@@ -97,8 +99,8 @@ class Flights:
         bound_s = trip.timeout(plan.forecast.latency_ms / 1e3)
         if self._hedge_s is not None and request.attempt == 1 and not request.extensions:
             return min(self._hedge_s, bound_s)
-        doublings = min(_MOST_PATIENCE, request.extensions)
-        return float(bound_s * 2**doublings)
+        rounds = request.extensions // ROUND
+        return float(bound_s * 2 ** min(_MOST_PATIENCE, rounds))
 
     def answered(self, playbook: str, plan: str, seconds: float) -> None:
         """Take in the time of an attempt that was answered."""
@@ -110,9 +112,9 @@ class Flights:
         trips = book.trips if book is not None else {}
         return trips.setdefault(plan, RoundTrip(self._timeout_floor_s))
 
-    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
+    def _first_hop(self, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
-        view = self._chooser.view(book, request.avoid, now)
+        view = self._chooser.view(book, pick.without, now)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive
@@ -125,7 +127,9 @@ class Flights:
         givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
         return Gather(set(filter(self._members.alive, givers)), last.join)
 
-    def _task(self, request: Request, plan: Plan, budget_ms: float) -> Task:
+    def _task(
+        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
+    ) -> Task:
         return Task(
             gateway=self.gateway,
             incarnation=self.incarnation,
@@ -137,10 +141,13 @@ class Flights:
             giver=self.gateway,
             route=request.route,
             budget_ms=budget_ms,
+            without=without,
             settled=self._settling.settled,
         )
 
-    def _resume(self, request: Request, plan: Plan, budget_ms: float) -> Resume:
+    def _resume(
+        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
+    ) -> Resume:
         return Resume(
             gateway=self.gateway,
             incarnation=self.incarnation,
@@ -151,4 +158,5 @@ class Flights:
             stage=request.start,
             route=request.route,
             budget_ms=budget_ms,
+            without=without,
         )

@@ -73,13 +73,15 @@ class Inbox:
         """Jobs that are not running."""
         return len(self.jobs) - len(self.running)
 
-    def has_room(self, now: float) -> bool:
-        """Whether another job may come in, after those that expired have made room."""
-        if len(self.jobs) >= self.limit:
+    def has_room(self, now: float, new: bool) -> bool:
+        """Whether another job may come in, after those that expired have made room. A quarter is
+        reserved for requests under way: a ``new`` one is cheaper to turn away."""
+        limit = max(1, self.limit - self.limit // 4 - 1) if new else self.limit
+        if len(self.jobs) >= limit:
             for job in list(self.jobs.values()):
                 if job.expires <= now and job.key not in self.running:
                     self.drop(job.key)
-        return len(self.jobs) < self.limit
+        return len(self.jobs) < limit
 
     def add(self, job: Job) -> None:
         """Take a new job in."""

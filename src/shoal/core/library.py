@@ -65,8 +65,13 @@ class Library:
             self._shelves[book.id] = shelf
         shelf.owners.add(sender)
         shelf.refused.clear()
+        used = {book.id, *message.in_use}
+        stale = [
+            name for name, s in self._shelves.items() if sender in s.owners and name not in used
+        ]
+        actions = [action for name in stale for action in self.uninstall(sender, name)]
         loads = [load for part in parts if (load := self._want(shelf, part, sender))]
-        return [*loads, *self._report(shelf, (sender,))]
+        return [*actions, *loads, *self._report(shelf, (sender,))]
 
     def loaded(self, part: str, error: str | None) -> list[WorkerAction]:
         """Note how loading a part ended."""

@@ -45,11 +45,16 @@ class Membership:
         self._suspects: OrderedDict[str, float] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._early: OrderedDict[str, DeviceInfo] = OrderedDict()
+        self._former: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def appeared(self, name: str, incarnation: str, now: float) -> bool:
         """Note that the mesh sees ``name``; True when it is under a new incarnation."""
         peer = self._peers.get(name)
         new = peer is None or peer.incarnation != incarnation
+        if peer is not None and new:
+            self._former[name, peer.incarnation] = None
+            if len(self._former) > MAX_STRANGERS:
+                self._former.popitem(last=False)
         if peer is None or new:
             peer = self._peers[name] = Peer(incarnation, State.ALIVE, now)
         elif peer.state is not State.ALIVE:
@@ -109,10 +114,19 @@ class Membership:
         peer = self._peers.get(name)
         return peer is not None and peer.state is State.ALIVE
 
+    def gone(self, name: str) -> bool:
+        """Whether ``name`` is not expected back: never seen, or not for the grace time."""
+        peer = self._peers.get(name)
+        return peer is None or peer.state is State.GONE
+
     def draining(self, name: str) -> bool:
         """Whether ``name`` said that it takes nothing new."""
         peer = self._peers.get(name)
         return peer is not None and peer.info is not None and peer.info.draining
+
+    def former(self, name: str, incarnation: str) -> bool:
+        """Whether a peer is known to have started anew since this incarnation."""
+        return (name, incarnation) in self._former
 
     def get(self, name: str) -> Peer | None:
         """What is known of ``name``."""

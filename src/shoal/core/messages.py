@@ -67,8 +67,9 @@ class Task(RequestMessage, frozen=True):
     ``sliced``, the slice of ``giver``, to be joined with those of the others who run the stage
     before (their names are in ``route``).
 
-    ``budget_ms`` is the time left until the deadline. All requests of this gateway numbered below
-    ``settled`` are over. ``absent`` names devices whose slices were missing on the way.
+    ``budget_ms`` is the time left until the deadline. Hops that decide do so ``without`` these
+    devices if they can. All requests of this gateway numbered below ``settled`` are over.
+    ``absent`` names devices whose slices were missing on the way.
     """
 
     playbook: str
@@ -78,6 +79,7 @@ class Task(RequestMessage, frozen=True):
     route: Route
     budget_ms: float
     sliced: bool = False
+    without: tuple[str, ...] = ()
     settled: int = 0
     absent: tuple[str, ...] = ()
     trace: tuple[StageTrace, ...] = ()
@@ -140,6 +142,7 @@ class Resume(RequestMessage, frozen=True):
     stage: int
     route: Route
     budget_ms: float
+    without: tuple[str, ...] = ()
 
 
 class Forget(Message, frozen=True):
@@ -153,9 +156,11 @@ class Forget(Message, frozen=True):
 
 
 class Install(Message, frozen=True):
-    """Get the parts that this playbook gives you, load them, and say :class:`Installed`."""
+    """Get the parts that this playbook gives you, load them, and say :class:`Installed`. The
+    sender uses the playbooks ``in_use`` (ids) and no others."""
 
     playbook: Playbook
+    in_use: tuple[str, ...] = ()
 
 
 class Installed(Message, frozen=True):

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from shoal.core.membership import Membership
 from shoal.core.messages import Load
 from shoal.core.policy import DeviceView, LinkView
+
+
+class Without(Mapping[str, DeviceView]):
+    """Devices as in ``views``, those in ``names`` unusable."""
+
+    def __init__(self, views: Mapping[str, DeviceView], names: Collection[str]) -> None:
+        self._views, self._names = views, names
+
+    def __getitem__(self, name: str) -> DeviceView:
+        view = self._views[name]
+        return msgspec.structs.replace(view, usable=False) if name in self._names else view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
 
 
 @dataclass(slots=True)

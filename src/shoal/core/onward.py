@@ -21,6 +21,7 @@ from shoal.core.messages import (
     Task,
     Why,
 )
+from shoal.core.neighbours import Without
 from shoal.core.policy import Policy, View
 from shoal.core.routes import next_hop, runs
 from shoal.plan.plan import Plan, Spread
@@ -52,9 +53,11 @@ class Onward:
         if book is None:
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
         load = worker.neighbours.own = worker.load
-        view = View(now, worker.neighbours, worker.neighbours.links, worker.inbox.waiting)
-        policy = self._policies(book.policy.name)
-        hop = next_hop(policy, book, plan, stage, follow.route, view, worker.reachable)
+        policy, hop = self._policies(book.policy.name), None
+        for without in (follow.without, ()) if follow.without else ((),):
+            devices = Without(worker.neighbours, without) if without else worker.neighbours
+            view = View(now, devices, worker.neighbours.links, worker.inbox.waiting)
+            hop = hop or next_hop(policy, book, plan, stage, follow.route, view, worker.reachable)
         if not sliced:
             to = hop.targets if hop else ()
             kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)
@@ -74,6 +77,7 @@ class Onward:
             route=hop.route,
             budget_ms=(expires - now) * 1e3,
             sliced=sliced,
+            without=follow.without,
             settled=worker.attempts.settled((follow.gateway, follow.incarnation)),
             absent=output.absent,
             trace=output.trace,

@@ -1,97 +1,169 @@
-"""What the loss of a device or a refusal means for a request: functions of what is known of it."""
+"""What a gateway does when an attempt meets a refusal, a loss, or silence.
+
+All ways lead to :meth:`Recovery.reconsider` (can this attempt still be answered?) and from there
+to :meth:`Recovery.retry` (how does the request go on?).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from random import Random
 
-from shoal.core.messages import Refused, Why
-from shoal.core.request import Request, Source
-from shoal.core.routes import least, runs
-from shoal.plan.plan import Spread
+from shoal.core.actions import GatewayAction, Reject
+from shoal.core.answers import Answers
+from shoal.core.blame import blame, doubted, source_before, stuck_at
+from shoal.core.desk import Desk
+from shoal.core.flights import ROUND
+from shoal.core.messages import Moved, Refused, Why
+from shoal.core.request import Request
+from shoal.core.routes import runs
 
+MAX_FAILED_ATTEMPTS = 3
 PROMPT_REFUSALS = 3
 """So often a refused request goes elsewhere at once; then it waits a while each time."""
 _PAUSE_S = 0.02
 
 
-def pause_s(refusals: int) -> float:
-    """How long a request waits before it is tried again after so many refusals, in seconds."""
-    return float(_PAUSE_S * 2 ** min(6, refusals))
+class Recovery:
+    """The recovery of one gateway's requests."""
 
+    def __init__(self, desk: Desk, answers: Answers) -> None:
+        self._desk = desk
+        self._answers = answers
+        self._dice = Random(desk.name)
 
-def stuck_at(request: Request) -> int | None:
-    """The first stage ahead that cannot be run any more in this attempt, without the devices that
-    are out of it; None when all can."""
-    plan = request.plan
-    if plan is None or not request.out:
-        return None
-    first = max(request.start, request.reached)
-    unsent = request.source is not None and request.source.holder in request.out
-    if unsent and request.reached <= request.start:
-        return request.start
-    last = len(plan.stages) - 1
-    for stage in range(first, last + 1):
-        names = runs(request.route, stage)
-        able = [name for name in names if name not in request.out]
-        if stage == last and request.gather is not None:
-            able = list({*able, *request.gather.bodies})
-        if names and len(able) < least(plan, stage):
-            return stage
-    return None
+    # -- what is heard
 
+    def refused(
+        self, request: Request, sender: str, refused: Refused, now: float
+    ) -> list[GatewayAction]:
+        """A device does not go on with the attempt under way."""
+        text = f"{sender}: {refused.why}" + (f" ({refused.text})" if refused.text else "")
+        request.fault(text)
+        if refused.why in (Why.RUN_FAILED, Why.BAD_BODY):
+            self._desk.devices.failed(sender)
+            if not request.failed:
+                request.failed = True
+                request.failures += 1
+            if request.failures >= MAX_FAILED_ATTEMPTS:
+                reject = Reject(request.number, "remote", text, refused.why)
+                return [reject, *self._desk.end(request, now, stop=True)]
+        fault = blame(request, sender, refused)
+        request.out.update(fault.out)
+        if refused.why is Why.NOT_KEPT:
+            request.source = None
+        request.blame(fault.shun)
+        if fault.over:
+            return self.retry(request, refused.stage, now, refused=True)
+        return self.reconsider(request, now, refused=True)
 
-def doubted(request: Request) -> list[str]:
-    """The devices that may be the reason why no answer came."""
-    names: dict[str, None] = {}
-    if request.source is not None:
-        names[request.source.holder] = None
-    for stage in range(request.reached, len(request.route)):
-        names |= dict.fromkeys(request.route[stage])
-    return list(names)
+    def moved(self, request: Request, moved: Moved, now: float) -> list[GatewayAction]:
+        """A hop of a free route decided who comes next."""
+        plan = request.plan
+        if plan is None or not request.reached <= moved.stage < len(plan.stages):
+            return []
+        members, stages = self._desk.members, range(len(plan.stages))
+        known = request.route
+        request.route = tuple(runs(known, k) or runs(moved.route, k) for k in stages)
+        request.reached = moved.stage
+        for stage in stages[moved.stage :]:
+            names = runs(request.route, stage)
+            if names and not runs(known, stage):
+                self._desk.devices.give(request.given, plan, request.route, range(stage, stage + 1))
+                request.touched.update(names)
+                request.out.update(name for name in names if not members.alive(name))
+        return self.reconsider(request, now)
 
+    def lost(self, name: str, now: float) -> list[GatewayAction]:
+        """A device is gone, silent, or has restarted."""
+        actions: list[GatewayAction] = []
+        for request in list(self._desk.requests.values()):
+            self._desk.devices.take_back(request.given, name)
+            if request.in_flight and name in doubted(request):
+                request.fault(f"{name} was lost")
+                request.out.add(name)
+                actions += self.reconsider(request, now)
+        return actions
 
-def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> Source | None:
-    """The nearest tensors before ``stage`` that a device of this attempt kept; None: the input.
+    def doubt(self, request: Request, now: float) -> list[GatewayAction]:
+        """No answer in time, though nobody is known to be lost.
 
-    Only what one device made whole is kept, and only devices that are ``able`` can pass it on.
-    """
-    plan = request.plan
-    if plan is None:
-        return None
-    for before in range(stage - 1, request.start - 1, -1):
-        names = runs(request.route, before)
-        if plan.stages[before].spread is Spread.ONE and names and able(names[0]):
-            return Source(names[0], plan.stages[before].outputs)
-    return request.source if request.source and able(request.source.holder) else None
+        Whoever else can do it is asked. If nobody can, more patience is had: when all are merely
+        busy, to ask them again would make it worse. Since a message may have been lost, they are
+        asked again in the end, in another combination where there is one; what a worker did for
+        the attempt before, it does not do again.
+        """
+        if request.gather is not None and request.gather.bodies:
+            request.gather.awaited.clear()
+            return self.reconsider(request, now)
+        chooser, flights = self._desk.chooser, self._desk.flights
+        suspects = doubted(request)
+        picked = chooser.pick_without((*suspects, *request.blamed), request, now)
+        rounds, turn = divmod(request.extensions, ROUND)
+        if picked is None and turn < ROUND - 1:
+            flights.extend(request, now)
+            return []
+        request.fault(f"no answer from {', '.join(suspects)} in time")
+        for k in range(len(suspects)):
+            if picked is None:
+                other = suspects[(rounds + k) % len(suspects)]
+                picked = chooser.pick_without((other, *request.blamed), request, now)
+        picked = picked or chooser.pick(request, now)
+        begun = flights.begin(request, picked, now) if picked else None
+        if begun is None:
+            flights.extend(request, now)
+            return []
+        request.extensions += 1
+        return [*begun]
 
+    # -- what follows
 
-class Blame:
-    """What to make of a refusal: ``out`` will not do their part in this attempt, ``shun`` are to
-    be done without next time if possible, ``over`` says that the attempt is over in any case."""
+    def reconsider(
+        self, request: Request, now: float, refused: bool = False
+    ) -> list[GatewayAction]:
+        """Go on with the attempt under way as far as that is possible without the devices that
+        are out of it; deliver when all has come that can; else begin another attempt."""
+        plan, gather = request.plan, request.gather
+        if plan is None:
+            return []
+        stage = stuck_at(request)
+        if stage is not None:
+            return self.retry(request, stage, now, refused)
+        if gather is None:
+            return []
+        gather.awaited -= request.out
+        if not gather.bodies or not gather.complete:
+            return []
+        if gather.enough:
+            return self._answers.join(request, now)
+        request.fault(f"only {len(gather.bodies)} slices of the answer came")
+        last = len(plan.stages) - 1
+        request.blame(name for name in runs(request.route, last) if name not in gather.bodies)
+        return self.retry(request, last, now, refused=True)
 
-    __slots__ = ("out", "over", "shun")
-
-    def __init__(self, out: tuple[str, ...], shun: tuple[str, ...], over: bool) -> None:
-        self.out, self.shun, self.over = out, shun, over
-
-
-def blame(request: Request, sender: str, refused: Refused) -> Blame:
-    """Who is to be blamed for a refusal of the attempt under way."""
-    plan = request.plan
-    if refused.why is Why.NOT_KEPT:
-        return Blame((), (), over=True)
-    if refused.why is Why.TOO_FEW_SLICES:
-        return Blame((sender,), refused.absent, over=False)
-    could_not_give = refused.why is Why.PEER_ABSENT or bool(refused.absent)
-    if not could_not_give:
-        return Blame((sender,), (sender,), over=False)
-    before = refused.stage - 1
-    one_of_many = (
-        plan is not None
-        and request.start <= before < len(plan.stages)
-        and plan.stages[before].spread is Spread.ALL
-        and len(runs(request.route, before)) > 1
-    )
-    if one_of_many:
-        return Blame((sender,), refused.absent, over=False)
-    return Blame(refused.absent, (*refused.absent, sender), over=not refused.absent)
+    def retry(
+        self,
+        request: Request,
+        stage: int,
+        now: float,
+        refused: bool = False,
+    ) -> list[GatewayAction]:
+        """The attempt under way came no further than ``stage``: begin another, from the nearest
+        tensors that were kept. At once, but for refusals that come too often or leave no choice:
+        to try again what was just refused would only keep everybody busy, and all of them at the
+        same moment (hence the dice) would be refused again."""
+        desk = self._desk
+        request.source = source_before(request, stage, lambda name: name not in request.out)
+        desk.flights.leave(request)
+        desk.devices.take_back_all(request.given)
+        request.refusals += refused
+        picked = desk.chooser.pick(request, now)
+        hopeless = picked is None or picked.grudging or request.refusals > PROMPT_REFUSALS
+        if refused and hopeless:
+            pause_s = _PAUSE_S * 2 ** min(6, request.refusals) * self._dice.uniform(0.5, 1.5)
+            desk.queue.pause(request.number, now + pause_s)
+            return []
+        begun = desk.flights.begin(request, picked, now) if picked else None
+        if begun is None:
+            desk.queue.put_first(request.number)
+            return []
+        return [*begun]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from shoal.plan.plan import Plan
 MAX_TRIES = 16
 MAX_FAULTS = 4
 MAX_FAULT = 200
+MAX_BLAMED = 32
 
 
 class Source(NamedTuple):
@@ -43,8 +45,9 @@ class Request:
 
     Over all attempts: ``tries`` are the latest by number (an answer to any of them counts),
     ``touched`` the devices that were given something, ``given`` what of it is outstanding,
-    ``avoid`` those that failed to run it, ``failures`` in how many attempts; ``refusals`` and
-    ``extensions`` how often it was refused and more patience was had; ``faults`` what was heard.
+    ``blamed`` those that failed or refused it (the latest last), ``failures`` in how many attempts
+    it failed; ``refusals`` and ``extensions`` how often it was refused and more patience was had;
+    ``faults`` what was heard.
     """
 
     number: int
@@ -64,7 +67,7 @@ class Request:
     tries: OrderedDict[int, Try] = field(default_factory=OrderedDict)
     touched: set[str] = field(default_factory=set)
     given: Given = field(default_factory=dict)
-    avoid: dict[str, None] = field(default_factory=dict)
+    blamed: tuple[str, ...] = ()
     failures: int = 0
     refusals: int = 0
     extensions: int = 0
@@ -80,6 +83,12 @@ class Request:
         text = text[:MAX_FAULT]
         if text not in self.faults:
             self.faults = [*self.faults[1 - MAX_FAULTS :], text]
+
+    def blame(self, devices: Iterable[str]) -> None:
+        """Remember who is to be done without if possible."""
+        for name in devices:
+            others = (other for other in self.blamed if other != name)
+            self.blamed = (*others, name)[-MAX_BLAMED:]
 
     def begin(self, playbook: str, plan: Plan, now: float) -> None:
         """Begin the next attempt."""

@@ -147,6 +147,10 @@ class WorkerCore:
 
     def _arrived(self, sender: str, message: Message, body: Body, now: float) -> list[WorkerAction]:
         match message:
+            case RequestMessage() | Forget() if self.members.former(
+                message.gateway, message.incarnation
+            ):
+                return []
             case Task():
                 return self._task(message, body, now)
             case Resume():
@@ -209,7 +213,7 @@ class WorkerCore:
             return Why.DRAINING
         if not self.library.ready(plan.stages[task.stage].parts[self.name]):
             return Why.PART_MISSING
-        if not self.inbox.has_room(now):
+        if not self.inbox.has_room(now, new=not task.trace):
             return Why.OVERLOADED
         gather = Gather({task.giver})
         expires = now + task.budget_ms / 1e3
@@ -423,7 +427,10 @@ class WorkerCore:
             if job.key.gateway == name and job.key.incarnation != but:
                 self._drop(job)
         self.kept.drop_owner(name, but)
-        self.attempts.forget(name, but)
+        if but is None:
+            self.attempts.gone(name)
+        else:
+            self.attempts.restarted(name, but)
         return self.library.uninstall(name)
 
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:

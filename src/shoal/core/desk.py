@@ -1,0 +1,107 @@
+"""What a gateway has in hand: peers, devices, playbooks and requests, and how a request ends."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from shoal.core.actions import GatewayAction, Send
+from shoal.core.books import Books
+from shoal.core.chooser import Chooser
+from shoal.core.devices import Devices
+from shoal.core.flights import Flights
+from shoal.core.membership import Membership
+from shoal.core.messages import Forget
+from shoal.core.policy import Policy
+from shoal.core.queue import Queue
+from shoal.core.request import Request
+from shoal.core.settling import Settling
+from shoal.core.timers import Timers
+from shoal.core.window import Window
+
+
+class Desk:
+    """The state of one gateway, shared by those who decide about it."""
+
+    def __init__(
+        self,
+        name: str,
+        policies: Callable[[str], Policy],
+        window_per_device: int,
+        hedge_s: float | None,
+        timeout_floor_s: float,
+    ) -> None:
+        self.name = name
+        self.requests: OrderedDict[int, Request] = OrderedDict()
+        self.last_number = -1
+        self.members = Membership()
+        self.devices = Devices()
+        self.books = Books(self.members, self.devices, policies)
+        self.chooser = Chooser(self.books, self.devices)
+        self.settling = Settling()
+        self.flights = Flights(
+            name,
+            self.members,
+            self.devices,
+            self.books,
+            self.chooser,
+            self.settling,
+            hedge_s,
+            timeout_floor_s,
+        )
+        self.queue = Queue()
+        self.deadlines: Timers[int] = Timers()
+        self.window = Window(window_per_device)
+
+    def end(self, request: Request, now: float, stop: bool) -> list[GatewayAction]:
+        """Forget a request; ``stop``: somebody may still work on it and shall not."""
+        self.flights.leave(request)
+        self.books.follow(request.playbook, "")
+        self.devices.take_back_all(request.given)
+        del self.requests[request.number]
+        self.deadlines.clear(request.number)
+        self.queue.drop(request.number)
+        self.settling.settled = next(iter(self.requests), self.last_number + 1)
+        self.owe(request.touched, request.number, now)
+        actions: list[GatewayAction] = []
+        if stop:
+            forget = self.forget(request.number)
+            alive = sorted(filter(self.members.alive, request.touched))
+            actions += [Send(name, forget) for name in alive]
+        return [*actions, *self.books.retire()]
+
+    def owe(self, devices: Iterable[str], number: int, now: float) -> None:
+        """Devices that may come back are to hear that a request is over."""
+        self.settling.note((d for d in devices if not self.members.gone(d)), number, now)
+
+    def forget(self, *numbers: int) -> Forget:
+        """The message that requests are over: ``numbers``, and all that are settled."""
+        return Forget(self.name, self.flights.incarnation, numbers, self.settling.settled)
+
+    def due(self, now: float) -> list[GatewayAction]:
+        """What time asks for that is not about a single request."""
+        self.queue.due(now)
+        actions: list[GatewayAction] = [*self.books.due(now)]
+        forget = self.forget()
+        actions += [Send(name, forget) for name in self.settling.due(now, self.members.alive)]
+        for name in self.members.expire(now):
+            self.settling.forget(name)
+            self.chooser.links.pop(name, None)
+            if not any(name in book.devices for book in self.books.all()):
+                self.devices.forget(name)
+        return actions
+
+    def next_due(self) -> float | None:
+        """When something is due next, in seconds."""
+        soonest: float | None = None
+        for at in (
+            self.deadlines.next(),
+            self.flights.doubts.next(),
+            self.queue.next(),
+            self.books.next(),
+            self.settling.next(),
+            self.members.next_expiry(),
+        ):
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        return soonest

@@ -1,0 +1,84 @@
+"""While one device that can serve is there, everybody is served, whatever the others do."""
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+from tests.core.toys import Story, check, every, leaving, one, pipeline, plan, playbook
+
+from shoal.core.actions import Deliver
+from shoal.core.messages import Answer, CoreMessage, Task
+from shoal.plan.plan import Playbook
+from shoal.sim.world import World
+
+ALONE = plan("alone", one(0, 12, "s"))
+BOOKS = {
+    "pipeline": playbook(
+        pipeline("abs", "a", "b", "s"), pipeline("as", "a", "s"), pipeline("bs", "b", "s"), ALONE
+    ),
+    "resumable": playbook(
+        plan("abs", one(0, 4, "a"), one(4, 8, "b"), one(8, 12, "s")),
+        plan("as", one(0, 4, "a"), one(4, 12, "s")),
+        ALONE,
+    ),
+    "shards": playbook(
+        plan("abcs", every(0, 6, "abcs", deadline_ms=50, least=2), one(6, 12, "abcs")),
+        ALONE,
+        policy="tolerant",
+    ),
+    "free": playbook(
+        plan("free", leaving(one(0, 4, "abs")), one(4, 8, "bcs"), one(8, 12, "cas")), policy="free"
+    ),
+}
+
+FAULTS: dict[str, Callable[[World, str, str], None]] = {
+    "kill": lambda world, a, b: world.kill(a) if world.nodes[a].alive else None,
+    "restart": lambda world, a, b: world.restart(a),
+    "freeze": lambda world, a, b: world.freeze(a),
+    "thaw": lambda world, a, b: world.thaw(a),
+    "cut": lambda world, a, b: world.cut(a, b) if a != b else None,
+    "cut one way": lambda world, a, b: world.cut(a, b, both=False) if a != b else None,
+    "heal": lambda world, a, b: world.heal(a, b) if a != b else None,
+    "slow": lambda world, a, b: world.slow(a, 50),
+}
+
+mortal = st.sampled_from("abc")
+faults = st.lists(
+    st.tuples(
+        st.floats(0, 0.5),
+        st.sampled_from(sorted(FAULTS)),
+        mortal,
+        st.sampled_from("abcsg"),
+    ),
+    max_size=25,
+)
+
+
+@given(
+    name=st.sampled_from(sorted(BOOKS)),
+    faults=faults,
+    lost=st.sets(st.integers(0, 200), max_size=12),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_survivor_serves_all(
+    name: str, faults: list[tuple[float, str, str, str]], lost: set[int]
+) -> None:
+    book: Playbook = BOOKS[name]
+    story = Story("abcs", book)
+    carried = 0
+
+    def tamper(giver: str, taker: str, message: CoreMessage) -> tuple[float, ...]:
+        nonlocal carried
+        carried += isinstance(message, Task | Answer)
+        return () if carried in lost and isinstance(message, Task | Answer) else (0.0,)
+
+    story.world.tamper = tamper
+    for pause, kind, a, b in faults:
+        story.ask(2, budget_ms=90_000)
+        story.world.run(pause)
+        FAULTS[kind](story.world, a, b)
+    story.ask(2, budget_ms=90_000)
+    story.end(limit_s=100)
+    for k, reply in enumerate(story.replies()):
+        assert isinstance(reply.what, Deliver), reply.what
+        check(reply.what, f"x{k}", [book])
