@@ -42,7 +42,7 @@ def laid_out(array, layout):
     return array
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.text(max_size=12), st.tuples(arrays, layouts), max_size=5))
 def test_what_is_packed_comes_out_again(given_arrays):
     tensors = {name: laid_out(*pair) for name, pair in given_arrays.items()}
@@ -175,7 +175,7 @@ heads = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(heads, st.binary(max_size=64), st.booleans())
 def test_any_head_is_read_or_refused(head, payload, honest_digest):
     if honest_digest:

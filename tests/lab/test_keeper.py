@@ -30,7 +30,7 @@ LabOf = Callable[[str], LabSpec]
 def file(tmp_path: Path, name: str) -> Path:
     made = tmp_path / f"{name}.yaml"
     made.write_text(
-        "hosts: {pi: {share: 0.1}, gate: {share: 0.1}}\n"
+        "hosts: {pi: {share: 0.05}, gate: {share: 0.05}}\n"
         "topology: {kind: star, link: {mbit: 50, delay_ms: 1}}\n"
     )
     return made
@@ -146,7 +146,7 @@ def test_check_measures_every_link_and_host_of_a_lab(
     monkeypatch.setattr(check, "PAUSES_S", 0.1)
     file = tmp_path / f"{name}.yaml"
     file.write_text(
-        "hosts: {pi: {share: 0.5}, gate: {share: 0.5}}\n"
+        "hosts: {pi: {share: 0.2}, gate: {share: 0.2}}\n"
         "links: [{between: [pi, gate], mbit: 50, delay_ms: 5}]\n"
     )
     shoal_lab("check", file, "--json")

@@ -133,16 +133,15 @@ def _node(ground: Ground, job: Job, seat: Seat, resources: list[str], *, head: b
     where = ["--head", f"--port={port}"] if head else [f"--address={job.client.address}:{port}"]
     folder = Path(temp_of(job))
     folder.mkdir(exist_ok=True)
+    own: list[str] = []
     if head:
         where += [f"--temp-dir={folder}", "--include-dashboard=false"]
-    else:  # nodes that start at once on one disk would take each other's names
-        where += [
-            f"--raylet-socket-name={folder}/raylet-{seat.name}",
-            f"--plasma-store-socket-name={folder}/plasma-{seat.name}",
-        ]
+    else:
+        own = ["-m", "shoal.bench.rivals.own_folder", str(folder)]
     ground.spawn(
         seat,
         [
+            *own,
             "-m",
             "ray.scripts.scripts",
             "start",
