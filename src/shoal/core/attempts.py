@@ -98,17 +98,9 @@ class Attempts:
         if request[2] >= owned.settled:
             self._put(owned, request[2], (_OVER, 0))
 
-    def gone(self, gateway: str) -> None:
-        """The gateway is not seen any more. Which of its requests are over stays known: tasks of
-        them may still be on their way."""
-        for owner, owned in self._owners.items():
-            if owner[0] == gateway:
-                owned.newest.clear()
-                owned.numbers.clear()
-
-    def restarted(self, gateway: str, incarnation: str) -> None:
-        """The gateway has begun anew: what went before is over."""
-        for owner in [o for o in self._owners if o[0] == gateway and o[1] != incarnation]:
+    def forget(self, gateway: str, but: str | None = None) -> None:
+        """The gateway is gone, except for its incarnation ``but``."""
+        for owner in [o for o in self._owners if o[0] == gateway and o[1] != but]:
             del self._owners[owner]
 
     def _owned(self, owner: Owner) -> _Owned:

@@ -310,7 +310,6 @@ class GatewayCore:
             return []
         else:
             desk.books.doubt(name)
-            desk.owe((name,), desk.last_number, now)
         peer = desk.members.get(name)
         if peer is not None and peer.info is not None:
             return actions + self._hello(peer.info, now)
@@ -318,8 +317,11 @@ class GatewayCore:
         return actions
 
     def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
+        """A device says what it is, and so that it has not seen this gateway before, or not for a
+        while: it may have forgotten what it was told."""
         if not self.members.hello(info):
             return []
+        self._desk.owe((info.name,), self._desk.last_number, now)
         self.devices[info.name].draining = info.draining
         self.books.changed()
         return [] if info.draining else [*self.books.install(info.name, now)]

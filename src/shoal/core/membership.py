@@ -28,12 +28,14 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Peer:
-    """What is known of a peer. ``since`` is when it came into its state, in seconds."""
+    """What is known of a peer. ``since`` is when it came into its state, in seconds; ``former`` the
+    incarnation before this one, if that was seen."""
 
     incarnation: str
     state: State
     since: float
     info: DeviceInfo | None = None
+    former: str = ""
 
 
 class Membership:
@@ -45,18 +47,14 @@ class Membership:
         self._suspects: OrderedDict[str, float] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._early: OrderedDict[str, DeviceInfo] = OrderedDict()
-        self._former: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def appeared(self, name: str, incarnation: str, now: float) -> bool:
         """Note that the mesh sees ``name``; True when it is under a new incarnation."""
         peer = self._peers.get(name)
         new = peer is None or peer.incarnation != incarnation
-        if peer is not None and new:
-            self._former[name, peer.incarnation] = None
-            if len(self._former) > MAX_STRANGERS:
-                self._former.popitem(last=False)
         if peer is None or new:
-            peer = self._peers[name] = Peer(incarnation, State.ALIVE, now)
+            former = "" if peer is None else peer.incarnation
+            peer = self._peers[name] = Peer(incarnation, State.ALIVE, now, former=former)
         elif peer.state is not State.ALIVE:
             peer.state, peer.since = State.ALIVE, now
         self._suspects.pop(name, None)
@@ -126,7 +124,8 @@ class Membership:
 
     def former(self, name: str, incarnation: str) -> bool:
         """Whether a peer is known to have started anew since this incarnation."""
-        return (name, incarnation) in self._former
+        peer = self._peers.get(name)
+        return peer is not None and peer.former == incarnation != ""
 
     def get(self, name: str) -> Peer | None:
         """What is known of ``name``."""

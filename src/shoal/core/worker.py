@@ -427,10 +427,7 @@ class WorkerCore:
             if job.key.gateway == name and job.key.incarnation != but:
                 self._drop(job)
         self.kept.drop_owner(name, but)
-        if but is None:
-            self.attempts.gone(name)
-        else:
-            self.attempts.restarted(name, but)
+        self.attempts.forget(name, but)
         return self.library.uninstall(name)
 
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:
