@@ -1,0 +1,44 @@
+"""What docs/networks.md shows runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.model import nets
+
+from shoal.model import limits
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+FIRST, COMPARE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(nets.residual(batch=1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_first_example_runs(folder, capsys):
+    exec(FIRST, {})
+    assert "TensorSpec" in capsys.readouterr().out
+
+
+def test_the_comparison_runs(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare.py", "model.onnx"])
+    exec(COMPARE, {})
+    out = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        "whole",
+        "after",
+        "before, basic",
+        "before, extended",
+    ]
+    assert list((folder / "cache" / "profiles").iterdir())
+
+
+def test_the_limits_it_states_are_those_of_the_code():
+    assert limits.FILE_BYTES + 1 == limits.TENSOR_BYTES == 2 * 2**30
+    assert limits.TOTAL_WEIGHT_BYTES == 8 * 2**30
+    assert f"{limits.NODES:,} nodes" in PAGE
