@@ -7,8 +7,31 @@ from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import every, leaving, one, plan, playbook
 
 from shoal.core.actions import Drained, Run, Send, Unload
-from shoal.core.events import Appeared, Drain, Outcome, Ran, RunFailed, Tick, Unsent, Vanished
-from shoal.core.messages import Answer, Forget, Hello, Refused, Resume, Task, Why
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Drain,
+    Outcome,
+    Ran,
+    RunFailed,
+    Tick,
+    Unsent,
+    Vanished,
+)
+from shoal.core.messages import (
+    Answer,
+    DeviceInfo,
+    Forget,
+    Hello,
+    Install,
+    Installed,
+    Refused,
+    Resume,
+    Task,
+    Why,
+)
+from shoal.core.worker import WorkerCore
+from shoal.errors import PlanError
 
 BOOK = playbook(
     plan("line", one(0, 4, "a", batch=3), one(4, 8, "b"), one(8, 12, "a")),
@@ -392,3 +415,24 @@ def test_outcomes_of_a_run_are_told_apart_by_their_order() -> None:
     worker.hear("g", Forget("g", "g1", (1,)))
     actions = worker.take(Ran(batch.jobs, (Outcome("one", 1), Outcome("two", 1)), 10.0))
     assert [(a.message.number, a.body) for a in of(Send, actions)] == [(2, "two")]
+
+
+def test_a_playbook_with_an_unknown_policy_is_refused_whole() -> None:
+    def nobody(name: str) -> Any:
+        raise PlanError(f"no policy is registered as {name!r}")
+
+    worker = WorkerCore(DeviceInfo("a", "a1"), policies=nobody)
+    worker.handle(Appeared("g", "g1"), 0.0)
+    book = playbook(plan("p", one("a")))
+    actions = worker.handle(Arrived("g", Install(book)), 0.0)
+    ((to, reply),) = sent(Installed, actions)
+    assert (to, reply.ready) == ("g", ())
+    assert all("no policy" in text for text in reply.refused.values())
+    assert set(reply.refused) == set(book.parts_of("a"))
+
+
+def test_nobody_speaks_for_another() -> None:
+    worker = LoneWorker(playbook(plan("p", one("a"))))
+    worker.hear("c", Hello(DeviceInfo("b", "b1", draining=True)))
+    peer = worker.core.members.get("b")
+    assert peer is None or peer.info is None or not peer.info.draining

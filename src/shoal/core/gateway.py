@@ -158,7 +158,7 @@ class GatewayCore:
             case Installed():
                 self.books.installed(sender, message, now)
                 return [*self.books.retire()]
-            case Hello(info):
+            case Hello(info) if info.name == sender:
                 return self._hello(info, now)
             case _:
                 return []

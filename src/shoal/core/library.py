@@ -131,7 +131,8 @@ class Library:
         mib = 1 << 20
         return (
             f"{self._name} has too little memory: the part needs {memory / mib:.0f} MiB, "
-            f"{used / mib:.0f} of {self._memory_limit / mib:.0f} MiB are taken"
+            f"{used / mib:.0f} of {self._memory_limit / mib:.0f} MiB are taken; plan again with "
+            f"memory: {self._memory_limit // mib} MiB in the cluster file"
         )
 
     def _report(self, shelf: Shelf, owners: tuple[str, ...] | list[str]) -> list[WorkerAction]:

@@ -179,7 +179,7 @@ class Uninstall(Message, frozen=True):
 
 class DeviceInfo(msgspec.Struct, frozen=True):
     """What a node says of itself. ``memory`` is the limit for loaded parts in bytes (0: none
-    stated), ``parts`` the hashes of the parts it has in its store."""
+    stated). Who has which blob is asked when one is needed."""
 
     name: str
     incarnation: str

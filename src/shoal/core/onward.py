@@ -83,10 +83,11 @@ class Onward:
             trace=output.trace,
             load=load,
         )
+        codec = plan.stages[stage - 1].codec if stage else output.codec
         actions: list[WorkerAction] = []
         for target in hop.targets:
             worker.neighbours.gave(target)
-            actions.append(Send(target, task, output.body, output.codec))
+            actions.append(Send(target, task, output.body, codec))
         if hop.decided:
             moved = Moved(*request_of(follow), follow.attempt, stage, hop.route)
             actions.append(Send(follow.gateway, moved))

@@ -44,6 +44,7 @@ from shoal.core.messages import (
     Forget,
     Hello,
     Install,
+    Installed,
     Load,
     Message,
     RequestMessage,
@@ -58,6 +59,7 @@ from shoal.core.onward import Onward
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.routes import runs
 from shoal.core.timers import Timers
+from shoal.errors import PlanError
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.2
@@ -86,6 +88,7 @@ class WorkerCore:
         self.inbox = Inbox(inbox)
         self.kept = Kept(keep_bytes)
         self.attempts = Attempts()
+        self._policies = policies
         self._onward = Onward(self, policies)
         self._capacity = capacity
         self._timers: Timers[JobKey] = Timers()
@@ -162,14 +165,25 @@ class WorkerCore:
                     self._forget((gateway, incarnation, number))
                 return []
             case Install():
-                return self.library.install(sender, message)
+                return self._install(sender, message)
             case Uninstall(playbook):
                 return self.library.uninstall(sender, playbook)
-            case Hello(info):
+            case Hello(info) if info.name == sender:
                 self.members.hello(info)
                 return []
             case _:
                 return []
+
+    def _install(self, sender: str, message: Install) -> list[WorkerAction]:
+        """A playbook whose policy is not installed here is refused whole: a hop could not be
+        decided."""
+        book = message.playbook
+        try:
+            self._policies(book.policy.name)
+        except PlanError as error:
+            refused = dict.fromkeys(book.parts_of(self.name), str(error))
+            return [Send(sender, Installed(book.id, (), refused))]
+        return self.library.install(sender, message)
 
     def _task(self, task: Task, body: Body, now: float) -> list[WorkerAction]:
         request = request_of(task)
