@@ -423,7 +423,7 @@ def test_a_playbook_with_an_unknown_policy_is_refused_whole() -> None:
 
     worker = WorkerCore(DeviceInfo("a", "a1"), policies=nobody)
     worker.handle(Appeared("g", "g1"), 0.0)
-    book = playbook(plan("p", one("a")))
+    book = BOOK
     actions = worker.handle(Arrived("g", Install(book)), 0.0)
     ((to, reply),) = sent(Installed, actions)
     assert (to, reply.ready) == ("g", ())
@@ -432,7 +432,7 @@ def test_a_playbook_with_an_unknown_policy_is_refused_whole() -> None:
 
 
 def test_nobody_speaks_for_another() -> None:
-    worker = LoneWorker(playbook(plan("p", one("a"))))
+    worker = LoneWorker(BOOK)
     worker.hear("c", Hello(DeviceInfo("b", "b1", draining=True)))
     peer = worker.core.members.get("b")
     assert peer is None or peer.info is None or not peer.info.draining
