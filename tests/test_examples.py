@@ -39,5 +39,20 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.system
+def test_the_readme_runs(tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_cluster_file_can_be_read() -> None:
     assert len(Cluster.load(EXAMPLES / "cluster.yaml").names) == 4

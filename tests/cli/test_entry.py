@@ -129,6 +129,26 @@ def test_ctrl_c_is_quiet(
     assert capsys.readouterr() == ("", "")
 
 
+def test_sigterm_cleans_up_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, entry.Terminated())
+    assert entry.run([]) == 143
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["inspect", "fashion-resnet", "--cuts"]])
+def test_a_reader_that_goes_away_has_a_code_of_its_own(command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, "-m", "shoal", *command], stdout=writing, stderr=subprocess.PIPE,
+        timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (entry.BROKEN_PIPE, b"")
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -70,6 +70,8 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
         (["--set", "stages=2"], 2, "--strategy"),
         (["--strategy", "pipeline", "--set", "stages=9"], 40, "stages"),
         (["--strategy", "pipeline", "--set", "wheels=2"], 40, "stages"),
+        (["--strategy", "pipeline", "--set", "stages=x"], 40, "--set stages=4"),
+        (["-o", "no/such/folder/p.json"], 70, "no/such/folder"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -126,6 +128,36 @@ def test_the_table_shows_the_first_answers_and_the_service(
     assert "the first 20 of 25" in out
     assert "images.npy[19]" in out
     assert "p99" in out
+
+
+def test_a_failed_request_is_counted_and_the_others_go_on(
+    playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, images = arrays(tmp_path, 3)
+    images[1, 0, 0, 0] = np.nan
+    np.save(file, images)
+    capsys.readouterr()
+    arguments = ["run", str(playbook), "--cluster", str(cluster), "--input", str(file)]
+    assert run([*arguments, "--json"]) == 20
+    *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert (last["failed"], last["summary"]["answered"]) == (1, 2)
+    assert run(arguments) == 20
+    assert "InputError (1)" in capsys.readouterr().out
+
+
+def test_a_store_without_the_parts_is_told_before_anything_is_sent(
+    playbook: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, _ = arrays(tmp_path, 1)
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "empty"))
+    arguments = ["--cluster", str(cluster), "--input", str(file)]
+    assert run(["run", str(playbook), *arguments]) == 70
+    assert "run shoal plan again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

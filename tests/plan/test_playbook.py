@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.errors import PlanError
+from shoal.errors import PlanError, StoreError
 from shoal.model.spec import TensorSpec
 from shoal.plan import playbook as documents
 from shoal.plan.plan import (
@@ -63,7 +63,7 @@ def test_what_is_saved_is_loaded_the_same(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_a_plan_error(tmp_path):
-    with pytest.raises(PlanError, match="cannot be written"):
+    with pytest.raises(StoreError, match="cannot write"):
         save(make(), tmp_path / "absent" / "book.json")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from shoal.errors import ShoalError
@@ -17,12 +19,24 @@ BROKEN_PIPE = 141
 """Exit code when the reader of our output went away: what a shell shows for SIGPIPE."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything is cleaned up as after Ctrl-C."""
 
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     own_process()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one stops at once
+    raise Terminated
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         # The interpreter flushes stdout once more on its way out; give it a place to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
     except ShoalError as error:
@@ -62,6 +78,12 @@ def _command(arguments: Sequence[str]) -> int:
     try:
         get_command(app).main(args=list(arguments), prog_name="shoal")
     except SystemExit as stop:
+        # Click and Rich end with codes of their own where the cause was one of these.
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, (BrokenPipeError, Terminated)):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
 

@@ -50,20 +50,24 @@ def plan(
 
     Devices that can be reached are measured; for the others what the cluster file states is used.
     """
-    from shoal.model.store import PartStore
+    from shoal.model.store import PartStore, check_file
     from shoal.plan.cluster import Cluster
     from shoal.plan.objective import Objective
     from shoal.plan.playbook import save
     from shoal.plan.recommend import option, recommend
     from shoal.runtime.survey import survey
-    from shoal.strategies.base import compare, find_strategy, make
+    from shoal.strategies.base import check_options, compare, find_strategy, make
 
     show_log()
     wish = Objective.of(objective)
     options = parse_settings(settings or [])
     if strategy == AUTO and options:
         raise UsageError("--set is for one strategy: name it with --strategy")
-    chosen = strategy if strategy == AUTO else find_strategy(strategy).name
+    chosen = strategy
+    if strategy != AUTO:
+        check_options(find_strategy(strategy), options)
+    if out is not None:
+        check_file(out)
     loaded = Cluster.load(cluster)
     network = load_network(model)
     store = PartStore()

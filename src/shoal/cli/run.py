@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from shoal.cli.inputs import Case, Cases, from_arrays, from_images, from_samples
 from shoal.cli.output import (
@@ -17,14 +20,16 @@ from shoal.cli.output import (
     stdout,
     table,
 )
-from shoal.errors import StoreError, UsageError
+from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from shoal.plan.cluster import Cluster
     from shoal.plan.plan import Playbook
     from shoal.runtime.answer import Answer
+    from shoal.runtime.service import Service
     from shoal.runtime.stats import ServiceStats
 
 SHOWN = 20
@@ -41,10 +46,18 @@ def run(
         str | None, typer.Option(metavar="NAME", help="The sample images of a zoo network.")
     ] = None,
     images: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="A photo, or a folder of them.")
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A photo or a folder of them, for networks whose preprocessing the zoo knows "
+            "(efficientnet-lite0); --input for others.",
+        ),
     ] = None,
     input: Annotated[
-        list[Path] | None, typer.Option("--input", metavar="FILE", help="Arrays: .npy or .npz.")
+        list[Path] | None,
+        typer.Option(
+            "--input", metavar="FILE", help="Arrays, .npy or .npz; the first axis counts images."
+        ),
     ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="How many; samples are repeated as needed.")
@@ -60,34 +73,45 @@ def run(
 ) -> None:
     """Answer images on a cluster, in order, and say how each answer came about.
 
-    With --json: one line for each answer, and a last line with the service's statistics.
+    A request that fails is shown with its reason, the others go on; the exit code is that of the
+    first failure. With --json: one line for each request ("error" where it failed), and a last
+    line with the service's statistics.
     """
+    from shoal.model.store import check_file
     from shoal.plan.cluster import Cluster
     from shoal.plan.playbook import load
     from shoal.runtime.deploy import deploy
 
     show_log()
+    if out is not None:
+        check_file(out)
     loaded = load(playbook)
     cases = _cases(loaded, samples, images or [], input or [], count)
     devices = Cluster.load(cluster)
     tally = Tally(keep_outputs=out is not None)
+    _say_missing(loaded, devices)
     with stderr().status("waiting for the devices ..."):
         service = deploy(loaded, devices, deadline_ms=deadline_ms)
     with service:
-        asked: list[Case] = []
-        answers = service.infer_many(_remember(cases, asked), window)
-        for number, answer in enumerate(_watched(answers, cases.count, json)):
-            facts = tally.take(number, asked[number], answer, cases.classes)
+        ends = _ask(service, cases, window)
+        for number, (case, answer) in enumerate(_watched(ends, cases.count, json)):
+            if isinstance(answer, ShoalError):
+                facts = tally.miss(number, case, answer)
+            else:
+                facts = tally.take(number, case, answer, cases.classes)
             if json:
                 print_json_line(facts)
         stats = service.stats()
     if out is not None:
         _write(out, tally.outputs)
     if json:
-        print_json_line({"summary": stats, "right": tally.right, "labelled": tally.labelled})
-        return
-    stdout().print(answers_table(tally.shown, cases.count))
-    stdout().print(stats_table(stats, tally.right, tally.labelled))
+        summary = {"summary": stats, "right": tally.right, "labelled": tally.labelled}
+        print_json_line(summary | {"failed": tally.failed, "reasons": tally.reasons})
+    else:
+        stdout().print(answers_table(tally.shown, cases.count))
+        stdout().print(stats_table(stats, tally))
+    if tally.first_failure is not None:
+        raise tally.first_failure
 
 
 class Tally:
@@ -98,6 +122,9 @@ class Tally:
         self.outputs: dict[str, list[np.ndarray[Any, Any]]] = {}
         self.right = 0
         self.labelled = 0
+        self.failed = 0
+        self.reasons: dict[str, int] = {}
+        self.first_failure: ShoalError | None = None
         self._keep_outputs = keep_outputs
 
     def take(
@@ -112,6 +139,23 @@ class Tally:
         if self._keep_outputs:
             for name, array in answer.outputs.items():
                 self.outputs.setdefault(name, []).append(array)
+        case.feeds.clear()
+        return facts
+
+    def miss(self, number: int, case: Case, error: ShoalError) -> dict[str, Any]:
+        """Count a request without an answer; it as plain data."""
+        facts = {
+            "number": number,
+            "source": case.source,
+            "error": str(error),
+            "code": error.exit_code,
+        }
+        self.failed += 1
+        kind = type(error).__name__
+        self.reasons[kind] = self.reasons.get(kind, 0) + 1
+        self.first_failure = self.first_failure or error
+        if self.failed <= SHOWN or number < SHOWN:
+            self.shown.append(facts)
         case.feeds.clear()
         return facts
 
@@ -135,14 +179,72 @@ def _cases(
     return from_arrays(arrays, playbook, count)
 
 
-def _remember(cases: Cases, asked: list[Case]) -> Iterator[dict[str, Any]]:
-    for case in cases.cases:
-        asked.append(case)
-        yield case.feeds
+def _ask(
+    service: Service, cases: Cases, window: int | None
+) -> Iterator[tuple[Case, Answer | ShoalError]]:
+    """What became of each case, in order, a bounded number of them under way."""
+    from shoal.runtime.service import MAX_WINDOW
+
+    width = min(window or max(8, 4 * len(service.playbook.devices)), MAX_WINDOW)
+    waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
+    try:
+        for case in _readable(cases):
+            waiting.append(case if isinstance(case, tuple) else (case, _submit(service, case)))
+            if len(waiting) >= width:
+                yield _end(*waiting.popleft())
+        while waiting:
+            yield _end(*waiting.popleft())
+    finally:
+        for _, future in waiting:
+            if isinstance(future, Future):
+                future.cancel()
 
 
-def _watched(answers: Iterator[Answer], count: int, quiet: bool) -> Iterator[Answer]:
-    """The answers, with a bar on stderr where somebody looks at it."""
+def _readable(cases: Cases) -> Iterator[Case | tuple[Case, ShoalError]]:
+    """The cases up to the first that cannot be read, and that one with the reason."""
+    try:
+        yield from cases.cases
+    except ShoalError as error:
+        yield Case("unreadable", {}), error
+
+
+def _submit(service: Service, case: Case) -> Future[Answer] | ShoalError:
+    try:
+        return service.submit(case.feeds)
+    except ShoalError as error:
+        return error
+
+
+def _end(case: Case, future: Future[Answer] | ShoalError) -> tuple[Case, Answer | ShoalError]:
+    if isinstance(future, ShoalError):
+        return case, future
+    try:
+        return case, future.result()
+    except ShoalError as error:
+        return case, error
+
+
+def _say_missing(playbook: Playbook, cluster: Cluster) -> None:
+    """Say at once whom the deployment has to wait for."""
+    from shoal.mesh.address import dial, parse_address
+
+    missing = [
+        device.name
+        for device in cluster.devices
+        if device.name in playbook.devices
+        and device.address
+        and dial(parse_address(device.address))
+    ]
+    if missing:
+        stderr().print(
+            f"waiting up to {cluster.wait_s:g} s for {', '.join(missing)} ...", soft_wrap=True
+        )
+
+
+def _watched(
+    answers: Iterator[tuple[Case, Answer | ShoalError]], count: int, quiet: bool
+) -> Iterator[tuple[Case, Answer | ShoalError]]:
+    """The ends, with a bar on stderr where somebody looks at it."""
     from rich.progress import track
 
     console = stderr()
@@ -185,6 +287,7 @@ def answers_table(rows: list[dict[str, Any]], count: int) -> Table:
     """The first answers one by one."""
     more = f" (the first {len(rows)} of {count})" if count > len(rows) else ""
     marks = {True: "yes", False: "no", None: ""}
+    failed = Text("failed", "bold red")
     return table(
         f"answers{more}",
         ("image", "answer", "right", "ms>", "attempts>", "ran on", "remark"),
@@ -198,24 +301,27 @@ def answers_table(rows: list[dict[str, Any]], count: int) -> Table:
                 " -> ".join(stage["device"] for stage in row["stages"]),
                 row["why"] or ("left early" if row["left_early"] else ""),
             )
+            if "error" not in row
+            else (row["source"], failed, "", "", "", "", row["error"])
             for row in rows
         ),
     )
 
 
-def stats_table(stats: ServiceStats, right: int, known: int) -> Table:
+def stats_table(stats: ServiceStats, tally: Tally) -> Table:
     """The service in a few lines."""
     rows = [
         ("answered", stats.answered),
-        ("failed", stats.failed),
+        ("failed", _failures(tally)),
         ("tried again", stats.retried),
         ("degraded", stats.degraded),
         ("images/s", f"{stats.images_per_s:.1f}"),
         ("latency", f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms"),
         ("plans", ", ".join(f"{name} ({count})" for name, count in stats.plans.items())),
     ]
-    if known:
-        rows.append(("accuracy", f"{100 * right / known:.1f} % of {known}"))
+    if tally.labelled:
+        share = 100 * tally.right / tally.labelled
+        rows.append(("accuracy", f"{share:.1f} % of {tally.labelled}"))
     rows += [
         (name, f"{device.state}, {device.answered} stages run")
         for name, device in stats.devices.items()
@@ -223,12 +329,20 @@ def stats_table(stats: ServiceStats, right: int, known: int) -> Table:
     return table("service", ("", ""), rows)
 
 
+def _failures(tally: Tally) -> str:
+    """How many failed, and why."""
+    reasons = ", ".join(f"{kind} ({count})" for kind, count in tally.reasons.items())
+    return f"{tally.failed}: {reasons}" if reasons else "0"
+
+
 def _write(path: Path, outputs: dict[str, list[np.ndarray[Any, Any]]]) -> None:
+    import io
+
     import numpy as np
 
+    from shoal.model.store import write_file
+
     joined: dict[str, Any] = {name: np.concatenate(found) for name, found in outputs.items()}
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **joined)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
+    packed = io.BytesIO()
+    np.savez(packed, **joined)
+    write_file(path, packed.getbuffer())

@@ -257,7 +257,10 @@ def commands(
         ),
         (
             "a worker for each of them, on each board the same",
-            [f"shoal worker --cluster cluster.yaml --name {name} &" for name in names],
+            [
+                f"shoal worker --cluster cluster.yaml --name {name} & echo $! > {name}.pid"
+                for name in names
+            ],
         ),
         ("where the network can be cut", [f"shoal inspect {network} --cuts"]),
         (
@@ -275,7 +278,7 @@ def commands(
         ),
         (
             "meanwhile, in another terminal",
-            [f"pkill -KILL -f 'worker.*--name {victim}'"],
+            [f"kill -9 $(cat {victim}.pid)"],
         ),
     ]
 

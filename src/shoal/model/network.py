@@ -335,8 +335,12 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
         )
         if not fits or 0 in array.shape:
             wanted = ["batch" if dim is None else dim for dim in spec.shape]
+            hint = ""
+            if array.shape and array.shape == spec.shape[1:]:
+                hint = f" Add a batch axis: {spec.name}[None]."
             raise InputError(
                 f"Input {spec.name!r} has shape {list(array.shape)}, the network takes {wanted}."
+                f"{hint}"
             )
         if spec.shape and spec.shape[0] is None:
             if batch is not None and array.shape[0] != batch:

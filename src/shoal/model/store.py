@@ -207,6 +207,42 @@ def write_whole(path: Path, data: Buffer) -> None:
             raise
 
 
+def write_file(path: str | Path, data: Buffer) -> None:
+    """Write a file that the user named, whole or not at all: beside it, then renamed. Its rights
+    are those of any new file. What is no regular file (a pipe, ``/dev/null``) is written to."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name[:200]}.new-{os.getpid()}")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        try:
+            aside.write_bytes(data)
+            aside.replace(path.resolve())
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def check_file(path: str | Path) -> None:
+    """StoreError when a file that the user named can surely not be written."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {path}: {error.strerror or error}")
+
+
 @contextlib.contextmanager
 def _disk(what: str) -> Iterator[None]:
     try:

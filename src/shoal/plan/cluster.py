@@ -167,8 +167,9 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for node in self._nodes():
             if node.name == name:
                 return node
+        known = ", ".join(n.name for n in self._nodes())
         raise ClusterError(
-            f"no device is called {name!r} (there are: {', '.join(n.name for n in self._nodes())})"
+            f"no device is called {name!r} (there are: {known}); give one of these with --name"
         )
 
     def host_of(self, name: str) -> str:

@@ -14,6 +14,7 @@ import xxhash
 
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
+from shoal.model.store import write_file
 from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Spread, Stage
 
 MAX_BYTES = 16 << 20
@@ -76,12 +77,8 @@ def memory_of(playbook: Playbook, device: str) -> int:
 
 
 def save(playbook: Playbook, path: str | Path) -> None:
-    """Write a playbook as JSON; PlanError when the file cannot be written."""
-    path = Path(path)
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(playbook), indent=1))
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written ({error.strerror or error})") from None
+    """Write a playbook as JSON, whole or not at all; StoreError when it cannot be written."""
+    write_file(path, msgspec.json.format(msgspec.json.encode(playbook), indent=1))
 
 
 def load(path: str | Path) -> Playbook:

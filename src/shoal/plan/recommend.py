@@ -136,7 +136,7 @@ def _describe(forecast: Forecast, objective: Objective) -> str:
     """A forecast by the aims of the objective."""
     words = {
         Aim.LATENCY: f"{forecast.latency_ms:.1f} ms",
-        Aim.THROUGHPUT: f"{forecast.images_per_s:.3g} images/s",
+        Aim.THROUGHPUT: f"{forecast.images_per_s:.1f} images/s",
         Aim.ACCURACY: f"accuracy {forecast.accuracy:.3f}",
         Aim.BYTES: f"{readable(forecast.bytes_per_image)} per image",
         Aim.MEMORY: f"{readable(max(forecast.memory.values(), default=0))} on one device",

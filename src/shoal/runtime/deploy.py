@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from shoal.core.gateway import GatewayCore
-from shoal.errors import ClusterError
+from shoal.errors import ClusterError, StoreError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
@@ -36,7 +36,8 @@ def deploy(
     that the cluster describes (tests: the in-process one).
 
     Raises ClusterError when the playbook names devices that the cluster does not have,
-    UnreachableError when no plan can be served, MeshError when the mesh cannot be joined.
+    StoreError when the store lacks parts, UnreachableError when no plan can be served, MeshError
+    when the mesh cannot be joined.
     """
     known = {*cluster.names, cluster.gateway.name}
     unknown = sorted(playbook.devices - known)
@@ -45,6 +46,8 @@ def deploy(
             f"the playbook was made for {', '.join(unknown)}, which the cluster {cluster.name!r} "
             f"does not have; plan again for this cluster"
         )
+    store = store or PartStore()
+    _check_parts(playbook, store)
     link = link or open_link(cluster)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
@@ -52,7 +55,7 @@ def deploy(
     results: list[Service] = []
     node = make_node(
         link,
-        store or PartStore(),
+        store,
         Engine(device.threads, device.provider),
         memory_limit=int(device.memory),
         gateway=gateway,
@@ -72,6 +75,15 @@ def deploy(
     for name, why in missing.items():
         log.warning("serving without %s, at least for now: it %s", name, why)
     return service
+
+
+def _check_parts(playbook: Playbook, store: PartStore) -> None:
+    """The devices fetch their parts from here, so all of them must be here."""
+    if any(store.missing(part) for part in playbook.parts):
+        raise StoreError(
+            f"the parts of this playbook are not in {store.root} (SHOAL_CACHE); run shoal plan "
+            "again on this machine"
+        )
 
 
 def open_link(cluster: Cluster, name: str | None = None) -> Link:

@@ -23,6 +23,8 @@ from shoal.plan.prove import prove
 from shoal.plan.recommend import Option, Recommendation, option, recommend
 
 GROUP = "shoal.strategies"
+NUMBERS = ("int", "int | None", "<class 'int'>")
+"""Annotations of options that take whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def make(
     ProofError when a plan does not give the answer of the whole network.
     """
     chosen = find_strategy(strategy) if isinstance(strategy, str) else strategy
-    _check_options(chosen, options)
+    check_options(chosen, options)
     built = chosen.build(network, cluster, profiles, Objective.of(objective), **options)
     validate(built.playbook)
     prove(built.playbook, built.parts, network)
@@ -133,12 +135,18 @@ def compare(
     return recommend(options, wish)
 
 
-def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
+def check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
+    """PlanError for an option that the strategy has not, or a value that is no whole number where
+    it takes one."""
     parameters = inspect.signature(strategy.build).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for name in options:
+    known = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for name, value in options.items():
         if name not in known:
             raise PlanError(
                 f"the strategy {strategy.name!r} has no option {name!r} "
                 f"(it has: {', '.join(known) or 'none'})"
             )
+        if value is None and "None" in known[name]:
+            continue
+        if known[name] in NUMBERS and (isinstance(value, bool) or not isinstance(value, int)):
+            raise PlanError(f"{name}: {value!r} is not a whole number; write --set {name}=4")

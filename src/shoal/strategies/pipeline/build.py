@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
-from shoal.plan.objective import Objective
+from shoal.plan.objective import Objective, cost
 from shoal.plan.plan import Forecast, PolicySpec
 from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
@@ -124,7 +124,10 @@ def _forced(ranked: Sequence[tuple[Chain, Forecast]], ground: Ground) -> list[st
     if best == 0 or len(chain) == 1:
         return []
     device, better = alone[best - 1]
-    return [f"{device} alone would be better than {len(chain)} stages ({versus(better, forecast)})"]
+    aim = ground.objective.aims[0]
+    gains = cost(better, aim) < cost(forecast, aim)
+    how = "better than" if gains else "about as good as, and simpler than,"
+    return [f"{device} alone would be {how} {len(chain)} stages ({versus(better, forecast)})"]
 
 
 strategy = Pipeline()

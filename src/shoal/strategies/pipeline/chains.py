@@ -137,7 +137,7 @@ def name_of(chain: Chain, taken: Collection[str]) -> str:
 def versus(other: Forecast, chosen: Forecast) -> str:
     """What another forecast says instead of the chosen one, in numbers."""
     return (
-        f"{other.images_per_s:.4g} instead of {chosen.images_per_s:.4g} images/s and "
+        f"{other.images_per_s:.1f} instead of {chosen.images_per_s:.1f} images/s and "
         f"{other.latency_ms:.1f} instead of {chosen.latency_ms:.1f} ms"
     )
 
