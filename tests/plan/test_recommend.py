@@ -20,8 +20,8 @@ def test_the_best_is_recommended_with_the_numbers_of_the_next():
     found = recommend([offer("local", 60, 16), offer("pipeline", 90, 64, "device pi-1")], FAST)
     assert (found.strategy, found.distribute) == ("pipeline", True)
     assert found.reason == (
-        "use pipeline: 64 images/s and 90.0 ms, bounded by device pi-1; "
-        "next best is local with 16 images/s and 60.0 ms"
+        "use pipeline: 64.0 images/s and 90.0 ms, bounded by device pi-1; "
+        "next best is local with 16.0 images/s and 60.0 ms"
     )
 
 
@@ -29,7 +29,7 @@ def test_not_distributing_is_recommended_when_the_links_eat_the_gain():
     options = [offer("pipeline", 200, 9, "link gateway to pi-1"), offer("local", 60, 16)]
     found = recommend(options, FAST)
     assert (found.strategy, found.distribute) == ("local", False)
-    assert found.reason.startswith("do not distribute: 16 images/s and 60.0 ms; next best is")
+    assert found.reason.startswith("do not distribute: 16.0 images/s and 60.0 ms; next best is")
     assert "bounded by link gateway to pi-1" in found.reason
 
 
@@ -43,7 +43,7 @@ def test_limits_come_before_aims():
     options = [offer("local", 60, 16), offer("replicas", 80, 64)]
     found = recommend(options, Objective(max_latency_ms=70))
     assert found.strategy == "local"
-    assert "next best is replicas with 64 images/s and 80.0 ms (latency 80.0 ms > 70 ms)" in (
+    assert "next best is replicas with 64.0 images/s and 80.0 ms (latency 80.0 ms > 70 ms)" in (
         found.reason
     )
 
