@@ -1,17 +1,22 @@
 """Profiles: what ranges cost, from the engine's own report and a few real parts."""
 
+import subprocess
+import sys
+
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.model import nets
+from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.model import profiles
 from shoal.model.engine import Engine
 from shoal.model.network import Node
 from shoal.model.profiles import NetworkProfile, RangeError, count_events, measure
+from shoal.model.store import PartStore
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +132,7 @@ def test_a_network_is_measured(network):
 
 
 def test_a_network_of_one_node_is_measured():
-    one = model.load(nets.model([nets.node("Relu", "x", "y")], [nets.tensor("x", [1, 9])], ["y"]))
+    one = model.load(nets.model([node("Relu", "x", "y")], [tensor("x", [1, 9])], ["y"]))
     assert one.cuts == ()
     assert measure(one, Engine(), rounds=3).whole_ms > 0
 
@@ -154,3 +159,37 @@ def test_the_device_is_named_by_what_matters():
     key = profiles.device_key(Engine(threads=2))
     assert "x2 CPUExecutionProvider onnxruntime-" in key
     assert key != profiles.device_key(Engine())
+
+
+RESIDENT = """
+import sys
+import numpy as np, psutil
+from shoal.model.engine import Engine
+from shoal.model.store import PartStore
+
+engine, store, process = Engine(), PartStore(sys.argv[1]), psutil.Process()
+engine.load(*store.load_part(sys.argv[2])).run({"x": np.zeros((1, 8, 8, 8), np.float32)})
+before = process.memory_info().rss
+session = engine.load(*store.load_part(sys.argv[3]))
+for _ in range(3):
+    session.run({"x": np.zeros((1, 256, 28, 28), np.float32)})
+print(process.memory_info().rss - before)
+"""
+
+
+def convolutions(count, channels, side):
+    nodes = [node("Conv", f"t{k} w{k}", f"t{k + 1}", pads=[1] * 4) for k in range(count)]
+    nodes[0].input[0], nodes[-1].output[0] = "x", "y"
+    weights = {f"w{k}": random(channels, channels, 3, 3, seed=k) / 50 for k in range(count)}
+    x = tensor("x", [1, channels, side, side])
+    return model.load(nets.model(nodes, [x], ["y"], weights)).split([])[0]
+
+
+def test_a_loaded_part_takes_no_more_memory_than_stated(tmp_path):
+    store = PartStore(tmp_path)
+    small, large = convolutions(1, 8, 8), convolutions(10, 256, 28)
+    for part in (small, large):
+        store.add_part(part)
+    command = [sys.executable, "-c", RESIDENT, str(tmp_path), small.hash, large.hash]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert 0.5 * large.info.memory < int(result.stdout) < large.info.memory

@@ -198,7 +198,8 @@ class Network:
         for part in parts:
             tensors = part.run_on(part.session(), tensors)
         places = ", ".join(str(part.range[0]) for part in parts[1:])
-        proof.check(self._expected, tensors, self.tolerance, f"{self.name!r} cut at {places}")
+        what, advice = f"{self.name!r} cut at {places}", "Use other cuts, and report this network."
+        proof.check(self._expected, tensors, self.tolerance, what, advice)
 
     def _part(self, start: int, end: int) -> Part:
         part = self._parts.get((start, end))

@@ -51,17 +51,22 @@ def difference(expected: Array, found: Array) -> float:
 
 
 def check(
-    expected: Mapping[str, Array], found: Mapping[str, Array], tolerance: float, what: str
+    expected: Mapping[str, Array],
+    found: Mapping[str, Array],
+    tolerance: float,
+    what: str,
+    advice: str = "Please report this network.",
 ) -> None:
-    """Raise :class:`ProofError` if an output is missing or differs by more than ``tolerance``."""
+    """Raise :class:`ProofError` if an output of ``what`` is missing or differs by more than
+    ``tolerance``; ``advice`` tells what to do then."""
     for name, array in expected.items():
         if name not in found:
-            raise ProofError(f"{what}: output {name!r} is missing.")
+            raise ProofError(f"{what}: output {name!r} is missing. {advice}")
         error = difference(array, found[name])
         if not error <= tolerance:
             raise ProofError(
                 f"{what}: output {name!r} differs by {error:.2g} of its largest value, "
-                f"{tolerance:.2g} is allowed. Use other cuts, and report this network."
+                f"{tolerance:.2g} is allowed. {advice}"
             )
 
 
