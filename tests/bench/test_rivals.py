@@ -91,7 +91,9 @@ def test_what_never_comes_back_counts_as_the_patience() -> None:
     assert facts.back_s is None
     found = {name: [facts] for name in RIVALS}
     rows = list(rows_of("scene", {name: name for name in RIVALS}, found, 60.0))
-    (never,) = [row for row in rows if row.name.startswith("scene: torch: first good answer")]
+    (never,) = [
+        row for row in rows if row.name.startswith("scene: torch: after a kill, first answer")
+    ]
     assert "never within 60 s in 1 of 1" in never.name
     assert never.value == 60_000
 
@@ -113,7 +115,7 @@ def test_shoal_is_held_against_each_rival_in_the_same_round() -> None:
     for name, ours in AGAINST.items():
         assert rows[f"s: {ours} over {name}: rate"].value == pytest.approx(4)
         assert rows[f"s: {ours} over {name}: rate"].met
-        assert rows[f"s: {ours} over {name}: shorter without a good answer"].met
+        assert rows[f"s: {ours} over {name}: after a kill, shorter without an answer"].met
 
 
 # -- the load
@@ -268,7 +270,7 @@ def test_a_rival_without_its_package_gets_a_row_that_says_so(
     monkeypatch.setattr(contest, "lacks", lambda rival: "ray" if "ray" in rival.needs else None)
     monkeypatch.setattr(contest, "QUICK", ())
     (row,) = registry.find("rivals").rows(True)
-    assert row.name == "Ray actors, max_restarts=-1: not measured, ray is not installed"
+    assert row.name == "Ray actors: not measured, ray is not installed"
 
 
 def test_a_file_that_is_no_job_is_refused(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def one(scene: Scene, name: str, job: Job, pace: Pace, number: int) -> Facts | N
 
 def loopback_scene(network: Network) -> Scene:
     """Processes on loopback, a core for each stage."""
-    title = f"{network.name}, {STAGES} stages on loopback"
+    title = f"{network.name}, loopback"
     return Scene(title, network, lambda logs: Loopback(logs, STAGES))
 
 
@@ -112,7 +112,7 @@ def lab_scene(network: Network) -> Scene:
     def make(logs: Path) -> Ground:
         return LabGround(logs, spec)
 
-    title = f"{network.name}, {LAB_STAGES + 1} hosts at {LAB_MBIT:g} Mbit/s"
+    title = f"{network.name}, lab of {LAB_STAGES + 1}, {LAB_MBIT:g} Mbit/s"
     return Scene(title, network, make)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class GrpcChain:
     """A process a stage, each started again when it ends."""
 
-    title = "ONNX Runtime + gRPC chain"
+    title = "gRPC chain"
     needs = ("grpc",)
 
     def stages(self, job: Job) -> int:

@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from shoal.bench.rivals.driver import CASES
-from shoal.bench.rivals.job import load, write_piece
+from shoal.bench.rivals.job import write_piece
 from shoal.bench.rivals.shoal_pipeline import cluster_of, playbook_path, store_of
+from shoal.bench.rivals.stage import enter
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def main(path: str, file: str) -> None:
     from shoal.plan.playbook import save
     from shoal.runtime.survey import survey
 
-    job = load(path)
+    job = enter(path)
     network = shoal.load(file, name=job.network)
     store = shoal.PartStore(store_of(job, "client"))
     seen = survey(network, cluster_of(job), store=store)

@@ -51,7 +51,7 @@ class Stage:
 class RayChain:
     """A Ray cluster, and an actor a stage."""
 
-    title = "Ray actors, max_restarts=-1"
+    title = "Ray actors"
     needs = ("ray",)
 
     def stages(self, job: Job) -> int:

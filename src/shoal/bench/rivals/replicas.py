@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Replicas:
     """One process a seat, ``threads`` each, started again when it ends."""
 
-    title = "replicas, plain client"
+    title = "plain replicas"
     needs = ()
 
     def stages(self, job: Job) -> int:

@@ -60,18 +60,18 @@ def _rival(what: str, done: Sequence[Facts], patience_s: float) -> Iterator[Row]
     yield row(f"{what}: resident memory", of(lambda f: f.memory_bytes / 2**20), "MiB")
     ours = "Shoal" in what
     yield row(
-        f"{what}: lost, a stage killed",
+        f"{what}: after a kill, lost",
         sum(facts.lost for facts in done),
         "requests",
         "= 0" if ours else None,
     )
     yield row(
-        f"{what}: no good answer after the kill for{note}",
+        f"{what}: after a kill, no answer for{note}",
         of(lambda f: 1e3 * pause_s(f, patience_s)),
         "ms",
     )
     yield row(
-        f"{what}: first good answer to a request asked after the kill{note}",
+        f"{what}: after a kill, first answer to a new request{note}",
         of(lambda f: 1e3 * back_s(f, patience_s)),
         "ms",
     )
@@ -85,4 +85,4 @@ def _against(what: str, ours: Rounds, theirs: Rounds, patience_s: float) -> Iter
     if rates:
         yield row(f"{what}: rate", samples(rates), "ratio", ">= 1")
     pauses = [pause_s(b, patience_s) / pause_s(a, patience_s) for a, b in both]
-    yield row(f"{what}: shorter without a good answer", samples(pauses), "ratio", ">= 20")
+    yield row(f"{what}: after a kill, shorter without an answer", samples(pauses), "ratio", ">= 20")

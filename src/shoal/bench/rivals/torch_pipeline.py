@@ -38,7 +38,7 @@ def batch_of(job: Job) -> int:
 class TorchPipeline:
     """A rank a stage, each started again when it ends."""
 
-    title = "torch.distributed.pipelining, gloo"
+    title = "PyTorch pipelining"
     needs = ("torch",)
 
     def stages(self, job: Job) -> int:

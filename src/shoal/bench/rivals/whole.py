@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Whole:
     """One process, started again when it ends."""
 
-    title = "one process, all cores"
+    title = "one process"
     needs = ()
 
     def stages(self, job: Job) -> int:
