@@ -24,7 +24,7 @@ class Load:
     def _run(self):
         try:
             for answer in self.service.infer_many(self.inputs):
-                self.answers.append(answer)  # noqa: PERF402 (others watch it grow)
+                self.answers.append(answer)
         except BaseException as error:
             self.error = error
 
