@@ -39,6 +39,7 @@ def test_the_comparison_runs(folder, capsys, monkeypatch):
 
 
 def test_the_limits_it_states_are_those_of_the_code():
-    assert limits.FILE_BYTES + 1 == limits.TENSOR_BYTES == 2 * 2**30
+    assert limits.FILE_BYTES + 1 == limits.TENSOR_BYTES == limits.PEAK_BYTES == 2 * 2**30
+    assert limits.ACTIVATION_BYTES == 512 * 2**20
     assert limits.TOTAL_WEIGHT_BYTES == 8 * 2**30
     assert f"{limits.NODES:,} nodes" in PAGE

@@ -227,6 +227,18 @@ def test_activations_that_would_fill_the_memory_are_never_made():
     refused(nets.model(nodes, [X], ["y"], {"s": np.array([2**20, 2**20, 1, 4])}), "bytes")
 
 
+def test_activations_that_would_fill_the_memory_together_are_never_made():
+    size = limits.ACTIVATION_BYTES // 16
+    nodes = [node("Expand", "x s", f"big{k}") for k in range(6)]
+    nodes += [node("Concat", " ".join(f"big{k}" for k in range(6)), "y", axis=0)]
+    nodes += [node("ReduceMax", "y", "z", keepdims=0)]
+    refused(nets.model(nodes, [X], ["z"], {"s": np.array([size, 4])}), "bytes")
+    refused(
+        nets.model(nodes[:6], [X], [f"big{k}" for k in range(6)], {"s": np.array([size, 4])}),
+        "at once",
+    )
+
+
 def test_a_weight_whose_shape_lies_about_its_size_is_refused():
     proto = onnx.ModelProto.FromString(GOOD)
     proto.graph.initializer[0].dims[0] = 2**40

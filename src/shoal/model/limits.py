@@ -6,7 +6,13 @@ FILE_BYTES = 2 * 1024**3 - 1
 """Of an ONNX file without its external data (protobuf allows no more)."""
 
 TENSOR_BYTES = 2 * 1024**3
-"""Of one weight, given or folded, and of one activation for one image."""
+"""Of one weight, given or folded."""
+
+ACTIVATION_BYTES = 512 * 1024**2
+"""Of one activation, input or output for one image."""
+
+PEAK_BYTES = 2 * 1024**3
+"""Of all activations that are alive at once for one image."""
 
 TOTAL_WEIGHT_BYTES = 8 * 1024**3
 """Of all weights of a network together."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from shoal.errors import CutError, InputError, ModelError, UnsupportedModelError
-from shoal.model import proof
+from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
@@ -76,6 +76,11 @@ class Network:
             size + self._bytes(node.makes)
             for size, node in zip(self.crossing_bytes, self.nodes, strict=False)
         )
+        if max(self.node_peak_bytes) > limits.PEAK_BYTES:
+            raise UnsupportedModelError(
+                f"The network needs {max(self.node_peak_bytes)} bytes of tensors at once for one "
+                f"image; at most {limits.PEAK_BYTES} are run."
+            )
         self._parts: weakref.WeakValueDictionary[tuple[int, int], Part]
         self._parts = weakref.WeakValueDictionary()
         self._proved: set[tuple[int, ...]] = set()

@@ -153,7 +153,7 @@ def _of_known_size(nodes: Sequence[onnx.NodeProto], graph: Graph) -> list[onnx.N
     Refuses what would be too large, or whose size cannot be known. Results of types that NumPy
     does not have stay uncomputed.
     """
-    kinds = infer(_constants(nodes, graph)) if nodes else {}
+    kinds = infer(_constants(nodes, graph), limits.TENSOR_BYTES) if nodes else {}
     total = sum(weight.nbytes for weight in graph.weights.values())
     later: set[str] = set()
     known = []

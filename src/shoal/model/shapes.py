@@ -36,9 +36,10 @@ _SEEN_BYTES = 64 * 1024
 """Weights up to this size are shown to shape inference, which needs shapes and indices."""
 
 
-def infer(graph: Graph) -> dict[str, Kind]:
+def infer(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> dict[str, Kind]:
     """(ONNX type, shape) of each tensor that inference knows. Shapes: ``None`` is the batch,
-    ``UNKNOWN`` is not known; None as a whole shape is an unknown rank."""
+    ``UNKNOWN`` is not known; None as a whole shape is an unknown rank. Refuses graphs with a
+    tensor, other than weights, that is larger than ``limit_bytes`` for one image."""
     declared = [
         value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs
     ]
@@ -69,7 +70,8 @@ def infer(graph: Graph) -> dict[str, Kind]:
             continue
         tensor = info.type.tensor_type
         shape = tuple(_dim(dim) for dim in tensor.shape.dim) if tensor.HasField("shape") else None
-        _check_size(info.name, tensor.elem_type, shape)
+        if info.name not in graph.weights:
+            _check_size(info.name, tensor.elem_type, shape, limit_bytes)
         kinds[info.name] = (tensor.elem_type, shape)
     return kinds
 
@@ -80,14 +82,14 @@ def _dim(dim: Any) -> int | None:
     return None if dim.dim_param == BATCH else UNKNOWN
 
 
-def _check_size(name: str, data_type: int, shape: Shape | None) -> None:
+def _check_size(name: str, data_type: int, shape: Shape | None, limit_bytes: int) -> None:
     if shape is None or data_type not in ONNX_TO_NUMPY:
         return
     size = size_bytes(data_type, elements(dim for dim in shape if dim != UNKNOWN))
-    if len(shape) > limits.RANK or size > limits.TENSOR_BYTES:
+    if len(shape) > limits.RANK or size > limit_bytes:
         raise UnsupportedModelError(
-            f"Tensor {name!r} has {size} bytes for one image; "
-            f"at most {limits.TENSOR_BYTES} are run."
+            f"Tensor {name!r} of shape {list(shape)} has {size} bytes for one image; at most "
+            f"{limit_bytes} bytes and {limits.RANK} dimensions are run."
         )
 
 
