@@ -89,10 +89,10 @@ def check_machine(quick: bool = False) -> Iterator[Reading]:
         for delay_ms in DELAYS_MS[1::2] if quick else DELAYS_MS:
             late.change(sample=Sample(0.0, 100.0, 100.0, 2 * delay_ms))
             yield delay(lab, late)
-        whole_s, units = calibrate()
+        units = calibrate()
         for part in SHARES[::2] if quick else SHARES:
             lab.host("middle").slow(part)
-            yield share(lab.host("middle"), part, whole_s, units)
+            yield share(lab.host("middle"), part, units)
 
 
 def check_lab(lab: Lab) -> Iterator[Reading]:
@@ -101,20 +101,23 @@ def check_lab(lab: Lab) -> Iterator[Reading]:
     for cable in lab.cables:
         yield from rates(lab, cable)
         yield delay(lab, cable)
-    whole_s, units = calibrate()
+    units = calibrate()
     for host in lab.hosts:
-        yield share(host, min(lab.spec.quota(host.name), 1.0), whole_s, units)
+        yield share(host, min(lab.spec.quota(host.name), 1.0), units)
 
 
-def calibrate() -> tuple[float, int]:
-    """Seconds of a piece of work on the whole core of this machine, and its units.
-
-    Outside of any lab, in CPU time, before others, and the least of several: what else runs here
-    must not count.
-    """
+def calibrate() -> int:
+    """How many units of work take :data:`PIECE_S` on the whole core of this machine."""
     units = 200_000
-    units = round(units * PIECE_S / min(_probe_here("work", str(units), "5")["cpu_s"]))
-    return min(_probe_here("work", str(units), str(PIECES))["cpu_s"]), units
+    return round(units * PIECE_S / min(_probe_here("work", str(units), "5")["cpu_s"]))
+
+
+def whole_s(units: int) -> float:
+    """Seconds of a piece of work on the whole core of this machine.
+
+    Outside of any lab, in CPU time and before others: what else runs here must not count.
+    """
+    return statistics.median(_probe_here("work", str(units), str(PIECES))["cpu_s"])
 
 
 def rates(lab: Lab, cable: Cable) -> Iterator[Reading]:
@@ -191,14 +194,22 @@ def delay(lab: Lab, cable: Cable) -> Reading:
     )
 
 
-def share(host: Host, asked: float, whole_s: float, units: int) -> Reading:
-    """The CPU share of a host, by pieces of ``units`` that take ``whole_s`` on a whole core."""
+def share(host: Host, asked: float, units: int) -> Reading:
+    """The CPU share of a host, by pieces of ``units`` beside the same pieces on the whole core,
+    before and after (machines, virtual ones above all, change their speed)."""
+    before_s = whole_s(units)
     pieces = PIECES if asked >= 0.1 else 3
     said = json.loads(host.run(_program("work", str(units), str(pieces)), timeout_s=600))
-    shares = [100 * whole_s / piece_s for piece_s in said["piece_s"]]
+    after_s = whole_s(units)
+    alone_s = (before_s + after_s) / 2
+    shares = [100 * alone_s / piece_s for piece_s in said["piece_s"]]
     # All pieces together: the mean of their times, not of their speeds.
-    got = 100 * whole_s * len(shares) / sum(said["piece_s"])
+    got = 100 * alone_s * len(shares) / sum(said["piece_s"])
     paused = json.loads(host.run(_program("pauses", str(PAUSES_S)), timeout_s=600))["pause_ms"]
+    notes = [f"longest pause {max(paused, default=0.0):.0f} ms"]
+    drift = abs(after_s - before_s) / alone_s
+    if drift > TOLERANCE / 2:
+        notes.append(f"the machine's own speed changed by {100 * drift:.0f} % meanwhile")
     return Reading(
         what=f"CPU of {host.name} at {100 * asked:g} %",
         way="cgroup quota",
@@ -208,7 +219,7 @@ def share(host: Host, asked: float, whole_s: float, units: int) -> Reading:
         high=max(shares),
         within=TOLERANCE * 100 * asked,
         unit="% of a core",
-        note=f"longest pause {max(paused, default=0.0):.0f} ms",
+        note="; ".join(notes),
     )
 
 

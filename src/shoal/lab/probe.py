@@ -20,6 +20,8 @@ import time
 
 WARM_UP_S = 1.0
 SLICES = 6
+STEADY = (b"cubic", b"reno")
+"""Congestion controls that keep a link full. BBR pauses to look for a shorter way."""
 CONNECT_S = 10.0
 CHUNK_BYTES = 65_536
 ECHO_TIMEOUT_S = 2.0
@@ -61,6 +63,12 @@ def source(address: str, port: int, seconds: float) -> dict[str, float]:
     """Send as fast as the link takes it."""
     data = bytes(CHUNK_BYTES)
     with socket.create_connection((address, port), CONNECT_S) as server:
+        for name in STEADY:
+            try:
+                server.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+                break
+            except OSError:  # this kernel does not have it
+                continue
         until = time.monotonic() + WARM_UP_S + seconds + 1.0
         with contextlib.suppress(OSError):  # the sink has enough
             while time.monotonic() < until:
