@@ -38,8 +38,9 @@ def test_a_device_that_is_slower_than_forecast_is_learned_and_a_batch_is_shared_
     devices = Devices()
     devices["a"], devices["b"]
     for _ in range(100):
-        devices.observe(PLAN, (StageTrace(0, "a", run_ms=30.0), StageTrace(1, "x", run_ms=1.0)))
-        devices.observe(PLAN, (StageTrace(1, "b", run_ms=40.0, batch=4),))
+        steps = StageTrace(0, "a", run_ms=30.0), StageTrace(1, "x", run_ms=1.0)
+        devices.observe(PLAN, steps, 0.0)
+        devices.observe(PLAN, (StageTrace(1, "b", run_ms=40.0, batch=4),), 0.0)
     assert devices["a"].slowdown == pytest.approx(3.0, rel=0.01)
     assert devices["b"].slowdown == pytest.approx(1.0)
     assert devices["a"].answered == 100

@@ -41,10 +41,10 @@ def test_a_new_attempt_starts_clean_and_the_latest_are_remembered() -> None:
     assert not request.in_flight
     plan = pipeline("ab", "a", "b")
     for k in range(MAX_TRIES + 3):
-        request.begin("book", plan, float(k))
+        request.begin("book", plan, 0, float(k))
         request.out.add("a")
         request.failed = True
-    request.begin("book", plan, 99.0)
+    request.begin("book", plan, 0, 99.0)
     assert request.in_flight
     assert (request.out, request.failed, request.attempt) == (set(), False, MAX_TRIES + 4)
     assert len(request.tries) == MAX_TRIES

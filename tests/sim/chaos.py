@@ -57,7 +57,7 @@ class Watch:
         assert sum(map(len, worker.inbox._of.values())) == len(worker.inbox.jobs)
         assert worker.kept.bytes <= worker.kept._limit_bytes
         assert worker.kept.bytes == sum(o.size for o in worker.kept._outputs.values())
-        assert len(worker._timers) <= 2 * worker.inbox.limit
+        assert len(worker._intake._deadlines) <= 2 * worker.inbox.limit
         if gateway is None:
             return
         requests = gateway.requests

@@ -65,8 +65,8 @@ class Answers:
     ) -> list[GatewayAction]:
         desk = self._desk
         desk.flights.answered(tried.playbook, tried.plan.name, now - tried.began)
-        desk.window.answered()
-        desk.devices.observe(tried.plan, answer.trace)
+        resumed = tried.start > 0  # so the trace begins with steps of the plan before
+        desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
         deliver = Deliver(
             number=request.number,
             given=given,

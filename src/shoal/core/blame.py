@@ -33,13 +33,18 @@ def stuck_at(request: Request) -> int | None:
 
 
 def doubted(request: Request) -> list[str]:
-    """The devices that may be the reason why no answer came."""
+    """The devices that have not done their part yet, as far as is known."""
     names: dict[str, None] = {}
     if request.source is not None:
         names[request.source.holder] = None
     for stage in range(request.reached, len(request.route)):
         names |= dict.fromkeys(request.route[stage])
     return list(names)
+
+
+def givers(request: Request) -> tuple[str, ...]:
+    """Who last passed the attempt on, on a free route: it may not have arrived."""
+    return runs(request.route, request.reached - 1) if request.reached > request.start else ()
 
 
 def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> Source | None:

@@ -9,6 +9,8 @@ from shoal.core.books import Book, Books
 from shoal.core.devices import Devices
 from shoal.core.policy import Choice, DeviceView, LinkView, View
 from shoal.core.request import Request, Source
+from shoal.core.routes import runs
+from shoal.plan.plan import Spread
 
 _MANY = 8
 
@@ -98,12 +100,34 @@ class Chooser:
     def _ask(
         self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
     ) -> Choice | None:
+        choice = self._choose(book, at, without, now)
+        full = self._devices.full(now)
+        if choice is None or not full or self._has_room(book, choice, full):
+            return choice
+        choice = self._choose(book, at, (*without, *full), now)
+        return choice if choice and self._has_room(book, choice, full) else None
+
+    def _choose(
+        self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
+    ) -> Choice | None:
         playbook = self._books.current(book)
         if not playbook.plans:
             return None
         view = self.view(book, without, now)
         choice, book.memory = book.policy.choose(playbook, view, at, book.memory)
         return choice
+
+    def _has_room(self, book: Book, choice: Choice, full: Collection[str]) -> bool:
+        """Whether no device on the way is full. Who is full is not left out of a stage that all
+        run together: the answer would suffer for what passes in a moment."""
+        plan = book.plans.get(choice.plan)
+        if plan is None:
+            return True
+        for index, stage in enumerate(plan.stages[choice.start :], choice.start):
+            names = stage.parts if stage.spread is Spread.ALL else runs(choice.route, index)
+            if any(name in full for name in names):
+                return False
+        return True
 
 
 def _fewer_and_fewer(blamed: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

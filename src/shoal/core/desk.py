@@ -17,7 +17,8 @@ from shoal.core.queue import Queue
 from shoal.core.request import Request
 from shoal.core.settling import Settling
 from shoal.core.timers import Timers
-from shoal.core.window import Window
+
+_LEAST_WINDOW = 4
 
 
 class Desk:
@@ -35,7 +36,7 @@ class Desk:
         self.requests: OrderedDict[int, Request] = OrderedDict()
         self.last_number = -1
         self.members = Membership()
-        self.devices = Devices()
+        self.devices = Devices(name)
         self.books = Books(self.members, self.devices, policies)
         self.chooser = Chooser(self.books, self.devices)
         self.settling = Settling()
@@ -51,7 +52,12 @@ class Desk:
         )
         self.queue = Queue()
         self.deadlines: Timers[int] = Timers()
-        self.window = Window(window_per_device)
+        self._window_per_device = window_per_device
+
+    def may_begin(self) -> bool:
+        """Whether another attempt may be under way: there are as many as keep all devices busy."""
+        window = self._window_per_device * self.books.usable_devices()
+        return self.flights.count < max(_LEAST_WINDOW, window)
 
     def end(self, request: Request, now: float, stop: bool) -> list[GatewayAction]:
         """Forget a request; ``stop``: somebody may still work on it and shall not."""

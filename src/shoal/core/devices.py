@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
+from shoal.core.room import Room
 from shoal.core.routes import runs
 from shoal.plan.plan import Plan
 
@@ -20,7 +22,8 @@ Given: TypeAlias = dict[str, tuple[int, float]]
 @dataclass(slots=True)
 class Device:
     """One device. ``ready`` are the parts loaded there by playbook, ``refused`` the reasons for
-    those that are not. ``outstanding`` and ``work_ms`` count what was given and not answered."""
+    those that are not. ``outstanding`` and ``work_ms`` count what was given and not answered;
+    ``heard`` is when something was last heard of its work, in seconds."""
 
     ready: dict[str, frozenset[str]] = field(default_factory=dict)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -30,6 +33,7 @@ class Device:
     slowdown: float = 1.0
     load: Load = field(default_factory=Load)
     answered: int = 0
+    heard: float = -math.inf
 
     def view(self, usable: bool) -> DeviceView:
         """A snapshot for a policy."""
@@ -37,9 +41,10 @@ class Device:
 
 
 class Devices:
-    """All devices by name; made when first asked for."""
+    """All devices by name; made when first asked for. ``room`` says which have room for more."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: str = "") -> None:
+        self.room = Room(gateway)
         self._devices: dict[str, Device] = {}
 
     def __getitem__(self, name: str) -> Device:
@@ -59,9 +64,16 @@ class Devices:
     def forget(self, name: str) -> None:
         """A device that no playbook names is gone."""
         self._devices.pop(name, None)
+        self.room.forget(name)
+
+    def full(self, now: float) -> list[str]:
+        """The devices that should not be given more now."""
+        names = self.room.limited()
+        return [name for name in names if self.room.full(name, self[name].outstanding, now)]
 
     def restarted(self, name: str) -> None:
         """A new incarnation has nothing loaded; what it was given is recovered by the caller."""
+        self.room.forget(name)
         device = self._devices.get(name)
         if device is None:
             return
@@ -92,6 +104,15 @@ class Devices:
         for name in list(given):
             self.take_back(given, name)
 
+    def heard_since(self, name: str, since: float) -> bool:
+        """Whether something was heard of a device's work since then."""
+        device = self._devices.get(name)
+        return device is not None and device.heard > since
+
+    def overloaded(self, name: str, now: float) -> None:
+        """A device refused one of those that are outstanding, for want of room."""
+        self.room.refused(name, self[name].outstanding - 1, now)
+
     def failed(self, name: str) -> None:
         """A device failed to run a part: let it seem slower, so that policies turn to others
         first, until it answers as it should."""
@@ -99,14 +120,17 @@ class Devices:
         if device is not None:
             device.slowdown = min(_SLOWEST, 2 * device.slowdown)
 
-    def observe(self, plan: Plan, trace: tuple[StageTrace, ...]) -> None:
-        """Learn from the times of an answer how slow each device is against its forecast."""
+    def observe(self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float) -> None:
+        """Learn from the times of an answer how slow each device is against its forecast (None:
+        the steps are not all of one plan, and are only counted)."""
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
                 continue
             device.answered += 1
-            expected_ms = plan.run_ms(step.stage, step.device)
+            device.heard = now
+            self.room.answered(step.device)
+            expected_ms = plan.run_ms(step.stage, step.device) if plan else 0.0
             if expected_ms > 0 and step.batch > 0:
                 ratio = step.run_ms / step.batch / expected_ms
                 device.slowdown += _SMOOTHING * (ratio - device.slowdown)

@@ -61,9 +61,9 @@ class Flights:
             route, targets = choice.route, (source.holder,)
         self.leave(request)
         self._books.follow(request.playbook, book.id)
-        request.begin(book.id, plan, now)
-        request.route, request.start, request.reached = route, choice.start, choice.start
-        request.source, request.gather = source, self._gather(plan, route)
+        request.begin(book.id, plan, choice.start, now)
+        request.route, request.source = route, source
+        request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
         for stage in stages:
             request.touched.update(runs(route, stage))
@@ -97,10 +97,14 @@ class Flights:
             return 0.0
         trip = self._trip(request.playbook, plan.name)
         bound_s = trip.timeout(plan.forecast.latency_ms / 1e3)
-        if self._hedge_s is not None and request.attempt == 1 and not request.extensions:
+        if self._hedge_s is not None and self.hedges(request):
             return min(self._hedge_s, bound_s)
         rounds = request.extensions // ROUND
         return float(bound_s * 2 ** min(_MOST_PATIENCE, rounds))
+
+    def hedges(self, request: Request) -> bool:
+        """Whether the next doubt about a request is not one, but a hedge."""
+        return self._hedge_s is not None and request.attempt == 1 and not request.extensions
 
     def answered(self, playbook: str, plan: str, seconds: float) -> None:
         """Take in the time of an attempt that was answered."""
@@ -114,7 +118,8 @@ class Flights:
 
     def _first_hop(self, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
-        view = self._chooser.view(book, pick.without, now)
+        without = (*pick.without, *self._devices.full(now)) if not choice.route else pick.without
+        view = self._chooser.view(book, without, now)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive

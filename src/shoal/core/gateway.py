@@ -203,9 +203,8 @@ class GatewayCore:
     def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
         """Begin as many of the waiting requests as the window allows."""
         desk = self._desk
-        window = desk.window.size(desk.books.usable_devices())
         desk.chooser.waiting = len(desk.queue)
-        while desk.flights.count < window:
+        while desk.may_begin():
             number = desk.queue.first()
             if number is None:
                 return
@@ -213,7 +212,7 @@ class GatewayCore:
             picked = desk.chooser.pick(request, now)
             begun = desk.flights.begin(request, picked, now) if picked else None
             if begun is None:
-                desk.queue.stuck(now)
+                desk.queue.stuck(now, desk.devices.room.opens(now))
                 return
             desk.queue.drop(number)
             actions += begun
@@ -249,7 +248,7 @@ class GatewayCore:
         """What a refusal says of the device, whatever becomes of the request."""
         desk = self._desk
         if refused.why is Why.OVERLOADED:
-            desk.window.overloaded(desk.flights.count, now)
+            desk.devices.overloaded(sender, now)
         if refused.why is Why.DRAINING:
             desk.devices[sender].draining = True
             desk.books.changed()

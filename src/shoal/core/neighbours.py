@@ -48,11 +48,13 @@ class Neighbours(Mapping[str, DeviceView]):
 
     def heard(self, peer: str, load: Load) -> None:
         """A peer said how busy it is."""
-        self._peers[peer] = _Neighbour(load)
+        if self._members.get(peer) is not None:
+            self._peers[peer] = _Neighbour(load)
 
     def gave(self, peer: str) -> None:
         """A peer was given a job."""
-        self._peers.setdefault(peer, _Neighbour()).given += 1
+        if self._members.get(peer) is not None:
+            self._peers.setdefault(peer, _Neighbour()).given += 1
 
     def gone(self, peer: str) -> None:
         """A peer is gone."""

@@ -42,10 +42,12 @@ class Queue:
         self._waiting.pop(number, None)
         self._pauses.clear(number)
 
-    def stuck(self, now: float) -> None:
-        """Nobody could serve the first one: look again in a while, should nothing happen."""
-        if self._look_again is None:
-            self._look_again = now + _LOOK_AGAIN_S
+    def stuck(self, now: float, until: float | None = None) -> None:
+        """Nobody can serve the first one now: look again in a while, or when something is known
+        to change (``until``, in seconds), should nothing happen before."""
+        at = now + _LOOK_AGAIN_S if until is None else min(until, now + _LOOK_AGAIN_S)
+        if self._look_again is None or at < self._look_again:
+            self._look_again = at
 
     def due(self, now: float) -> None:
         """Let those wait for their turn whose pause has ended."""

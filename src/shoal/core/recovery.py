@@ -10,7 +10,7 @@ from random import Random
 
 from shoal.core.actions import GatewayAction, Reject
 from shoal.core.answers import Answers
-from shoal.core.blame import blame, doubted, source_before, stuck_at
+from shoal.core.blame import blame, doubted, givers, source_before, stuck_at
 from shoal.core.desk import Desk
 from shoal.core.flights import ROUND
 from shoal.core.messages import Moved, Refused, Why
@@ -52,9 +52,10 @@ class Recovery:
         if refused.why is Why.NOT_KEPT:
             request.source = None
         request.blame(fault.shun)
+        again = refused.why is not Why.OVERLOADED  # who is full is given no more for a while
         if fault.over:
-            return self.retry(request, refused.stage, now, refused=True)
-        return self.reconsider(request, now, refused=True)
+            return self.retry(request, refused.stage, now, again)
+        return self.reconsider(request, now, again)
 
     def moved(self, request: Request, moved: Moved, now: float) -> list[GatewayAction]:
         """A hop of a free route decided who comes next."""
@@ -63,7 +64,11 @@ class Recovery:
             return []
         members, stages = self._desk.members, range(len(plan.stages))
         known = request.route
-        request.route = tuple(runs(known, k) or runs(moved.route, k) for k in stages)
+        told = [
+            tuple(name for name in runs(moved.route, k) if name in plan.stages[k].parts)
+            for k in stages
+        ]
+        request.route = tuple(runs(known, k) or told[k] for k in stages)
         request.reached = moved.stage
         for stage in stages[moved.stage :]:
             names = runs(request.route, stage)
@@ -87,26 +92,30 @@ class Recovery:
     def doubt(self, request: Request, now: float) -> list[GatewayAction]:
         """No answer in time, though nobody is known to be lost.
 
-        Whoever else can do it is asked. If nobody can, more patience is had: when all are merely
-        busy, to ask them again would make it worse. Since a message may have been lost, they are
-        asked again in the end, in another combination where there is one; what a worker did for
-        the attempt before, it does not do again.
+        Whoever else can do it is asked. If nobody can, or if all who are to do it have done other
+        work meanwhile, more patience is had: when they are merely busy, to ask others or them
+        again would make it worse. Since a message may have been lost, they are asked again in the
+        end, in another combination where there is one; what a worker did for the attempt before,
+        it does not do again.
         """
         if request.gather is not None and request.gather.bodies:
             request.gather.awaited.clear()
             return self.reconsider(request, now)
         chooser, flights = self._desk.chooser, self._desk.flights
-        suspects = doubted(request)
-        picked = chooser.pick_without((*suspects, *request.blamed), request, now)
+        suspects = [*doubted(request), *givers(request)]
+        began = request.tries[request.attempt].began
+        busy = all(self._desk.devices.heard_since(name, began) for name in suspects)
+        picked = None
+        if not busy or flights.hedges(request):
+            picked = chooser.pick_without((*suspects, *request.blamed), request, now)
         rounds, turn = divmod(request.extensions, ROUND)
         if picked is None and turn < ROUND - 1:
             flights.extend(request, now)
             return []
         request.fault(f"no answer from {', '.join(suspects)} in time")
-        for k in range(len(suspects)):
-            if picked is None:
-                other = suspects[(rounds + k) % len(suspects)]
-                picked = chooser.pick_without((other, *request.blamed), request, now)
+        picked = picked or chooser.pick_without((*suspects, *request.blamed), request, now)
+        if picked is None and suspects:
+            request.blame((suspects[rounds % len(suspects)],))
         picked = picked or chooser.pick(request, now)
         begun = flights.begin(request, picked, now) if picked else None
         if begun is None:

@@ -27,10 +27,12 @@ class Source(NamedTuple):
 
 
 class Try(NamedTuple):
-    """An attempt: the plan that it follows, of which playbook, and when it began (seconds)."""
+    """An attempt: the plan that it follows, of which playbook, from which stage, and when it
+    began (seconds)."""
 
     playbook: str
     plan: Plan
+    start: int
     began: float
 
 
@@ -90,11 +92,12 @@ class Request:
             others = (other for other in self.blamed if other != name)
             self.blamed = (*others, name)[-MAX_BLAMED:]
 
-    def begin(self, playbook: str, plan: Plan, now: float) -> None:
-        """Begin the next attempt."""
+    def begin(self, playbook: str, plan: Plan, start: int, now: float) -> None:
+        """Begin the next attempt, at the stage ``start`` of ``plan``."""
         self.attempt += 1
         self.playbook, self.plan = playbook, plan
-        self.tries[self.attempt] = Try(playbook, plan, now)
+        self.start = self.reached = start
+        self.tries[self.attempt] = Try(playbook, plan, start, now)
         if len(self.tries) > MAX_TRIES:
             self.tries.popitem(last=False)
         self.out.clear()

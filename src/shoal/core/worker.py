@@ -8,11 +8,14 @@ Who recovers what: the gateway owns its requests and decides all recovery; a wor
 it cannot do (:class:`~shoal.core.messages.Refused`) and otherwise forgets nothing that it was
 given before the request is over, superseded or expired. Clocks are never compared between
 devices: a message carries the time that is left.
+
+This file says which event leads where, and runs jobs; ``intake`` makes jobs of what comes in,
+``onward`` sends on what they made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,8 +37,8 @@ from shoal.core.events import (
     Vanished,
     WorkerEvent,
 )
-from shoal.core.gather import Gather
-from shoal.core.job import Inbox, Job, same_step
+from shoal.core.intake import Intake
+from shoal.core.job import Inbox, Job
 from shoal.core.kept import Kept, Output
 from shoal.core.library import Library
 from shoal.core.membership import Membership
@@ -57,10 +60,7 @@ from shoal.core.messages import (
 from shoal.core.neighbours import Neighbours
 from shoal.core.onward import Onward
 from shoal.core.policy import LinkView, Policy, find_policy
-from shoal.core.routes import runs
-from shoal.core.timers import Timers
 from shoal.errors import PlanError
-from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.2
 
@@ -90,8 +90,8 @@ class WorkerCore:
         self.attempts = Attempts()
         self._policies = policies
         self._onward = Onward(self, policies)
+        self._intake = Intake(self, self._onward)
         self._capacity = capacity
-        self._timers: Timers[JobKey] = Timers()
         self._wake: float | None = None
         self._running = 0
         self._run_ms = 0.0
@@ -154,11 +154,14 @@ class WorkerCore:
                 message.gateway, message.incarnation
             ):
                 return []
-            case Task():
-                return self._task(message, body, now)
+            case Task(gateway, incarnation):
+                self._settle(gateway, incarnation, message.settled)
+                if message.giver != gateway:
+                    self.neighbours.heard(message.giver, message.load)
+                return self._intake.task(message, body, now)
             case Resume():
-                return self._resume(message, now)
-            case Forget(gateway, incarnation, numbers, settled):
+                return self._intake.resume(message, now)
+            case Forget(gateway, incarnation, numbers, settled) if gateway == sender:
                 self._settle(gateway, incarnation, settled)
                 for number in numbers:
                     self.attempts.over((gateway, incarnation, number))
@@ -184,116 +187,6 @@ class WorkerCore:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
         return self.library.install(sender, message)
-
-    def _task(self, task: Task, body: Body, now: float) -> list[WorkerAction]:
-        request = request_of(task)
-        self._settle(task.gateway, task.incarnation, task.settled)
-        if task.giver != task.gateway:
-            self.neighbours.heard(task.giver, task.load)
-        if self.attempts.stale(request, task.attempt, task.stage):
-            return []
-        plan = self.library.plan(task.playbook, task.plan)
-        if plan is None or not self._has_role(plan, task.stage):
-            return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
-        if self.attempts.note(request, task.attempt):
-            taken_over = self._take_over(request, task, plan, now)
-            if taken_over is not None:
-                return taken_over
-        job = self._job_for(request, task)
-        if job is None:
-            made = self._new_job(task, plan, now)
-            if isinstance(made, Why):
-                return [self._onward.refuse(task, task.stage, made)]
-            job = made
-        elif job.gather.complete:
-            return []
-        job.gather.give(task.giver, body, task.absent, task.trace)
-        if job.gather.complete:
-            return self._gathered(job)
-        return []
-
-    def _has_role(self, plan: Plan, stage: int) -> bool:
-        return 0 <= stage < len(plan.stages) and self.name in plan.stages[stage].parts
-
-    def _job_for(self, request: RequestKey, task: Task) -> Job | None:
-        """The job that a task of this very attempt belongs to."""
-        for job in self.inbox.of_request(request):
-            if job.follow.attempt == task.attempt and job.key.stage == task.stage:
-                return job
-        return None
-
-    def _new_job(self, task: Task, plan: Plan, now: float) -> Job | Why:
-        if self.info.draining:
-            return Why.DRAINING
-        if not self.library.ready(plan.stages[task.stage].parts[self.name]):
-            return Why.PART_MISSING
-        if not self.inbox.has_room(now, new=not task.trace):
-            return Why.OVERLOADED
-        gather = Gather({task.giver})
-        expires = now + task.budget_ms / 1e3
-        key = JobKey(*request_of(task), task.attempt, task.stage)
-        if task.sliced and task.stage:
-            before = plan.stages[task.stage - 1]
-            gather.join = before.join
-            givers = runs(task.route, task.stage - 1) or before.parts
-            gather.awaited.update(name for name in givers if self.reachable(name))
-            wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
-            self._timers.set(key, min(expires, now + wait_s))
-        job = Job(key, task, plan, gather, now, expires)
-        self.inbox.add(job)
-        return job
-
-    def _take_over(
-        self, request: RequestKey, task: Task, plan: Plan, now: float
-    ) -> list[WorkerAction] | None:
-        """A newer attempt has come: let it have the work that was done here for an older one if
-        that is the same step, and give up the rest. None: there is no such work.
-
-        So a request that is sent again since its answer was long in coming costs a message, not
-        another run behind all that waits here.
-        """
-        heir = None
-        for job in self.inbox.of_request(request):
-            whole = not task.sliced and job.gather.join is None and job.gather.complete
-            if heir is None and whole and same_step(job.task, task):
-                heir = job
-                job.task, job.redirect = task, None
-                job.expires = now + task.budget_ms / 1e3
-            else:
-                self._drop(job)
-        if heir is not None:
-            return []
-        kept = self.kept.get(request)
-        if kept is None or task.sliced:
-            return None
-        if (kept.playbook, kept.plan, kept.stage) != (task.playbook, task.plan, task.stage):
-            return None
-        self.attempts.done(request, task.attempt, task.stage)
-        return self._onward.pass_on(task, plan, kept, now + task.budget_ms / 1e3, now)
-
-    def _resume(self, resume: Resume, now: float) -> list[WorkerAction]:
-        request = request_of(resume)
-        if self.attempts.stale(request, resume.attempt, resume.stage - 1):
-            return []
-        self.attempts.note(request, resume.attempt)
-        plan = self.library.plan(resume.playbook, resume.plan)
-        if plan is None or not 0 <= resume.stage < len(plan.stages):
-            return [self._onward.refuse(resume, resume.stage, Why.UNKNOWN_PLAN)]
-        wanted = frozenset(plan.stages[resume.stage].inputs)
-        redirected = False
-        for job in self.inbox.of_request(request):
-            if not redirected and job.gather.complete and wanted == frozenset(job.stage.outputs):
-                job.redirect = resume
-                redirected = True
-            else:
-                self._drop(job)
-        if redirected:
-            return []
-        kept = self.kept.get(request)
-        if kept is None or frozenset(kept.names) != wanted:
-            return [self._onward.refuse(resume, resume.stage, Why.NOT_KEPT)]
-        self.attempts.done(request, resume.attempt, resume.stage - 1)
-        return self._onward.pass_on(resume, plan, kept, now + resume.budget_ms / 1e3, now)
 
     # -- runs
 
@@ -374,24 +267,6 @@ class WorkerCore:
         dropped = [job for key in jobs if (job := self.inbox.finish(key)) is not None]
         return [self._onward.refuse(job.follow, job.key.stage, why, text) for job in dropped]
 
-    # -- slices
-
-    def _gathered(self, job: Job) -> list[WorkerAction]:
-        """Nothing more is awaited for a job."""
-        self._timers.clear(job.key)
-        if not job.gather.enough:
-            self.inbox.drop(job.key)
-            text = f"{len(job.gather.bodies)} came"
-            about = job.task, job.key.stage, Why.TOO_FEW_SLICES
-            return [self._onward.refuse(*about, text, job.absent)]
-        self.inbox.make_ready(job.key)
-        return []
-
-    def _miss(self, job: Job, givers: Iterable[str]) -> list[WorkerAction]:
-        """Go on without the slices of ``givers``."""
-        job.gather.awaited.difference_update(givers)
-        return self._gathered(job) if job.gather.complete else []
-
     # -- peers
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[WorkerAction]:
@@ -405,9 +280,7 @@ class WorkerCore:
         may not have arrived that it has nobody to run it (the gateway may see that peer well)."""
         if not self.members.vanished(name, incarnation, now):
             return []
-        actions: list[WorkerAction] = []
-        for job in [job for job in self.inbox.jobs.values() if name in job.gather.awaited]:
-            actions += self._miss(job, (name,))
+        actions = self._intake.lost(name)
         for request, output in self.kept.passed_to(name):
             if output.expires > now and not self.attempts.superseded(request, output.attempt):
                 about = RequestMessage(*request, output.attempt)
@@ -418,11 +291,7 @@ class WorkerCore:
 
     def _tick(self, now: float) -> list[WorkerAction]:
         self._wake = None
-        actions: list[WorkerAction] = []
-        for key in self._timers.due(now):
-            job = self.inbox.jobs.get(key)
-            if job is not None and not job.gather.complete:
-                actions += self._miss(job, tuple(job.gather.awaited))
+        actions = self._intake.due(now)
         for name in self.members.expire(now):
             actions += self._gateway_gone(name)
             self.neighbours.gone(name)
@@ -439,7 +308,7 @@ class WorkerCore:
         """Free what is held for a gateway, or for its incarnations other than ``but``."""
         for job in list(self.inbox.jobs.values()):
             if job.key.gateway == name and job.key.incarnation != but:
-                self._drop(job)
+                self._intake.drop(job)
         self.kept.drop_owner(name, but)
         self.attempts.forget(name, but)
         return self.library.uninstall(name)
@@ -450,17 +319,12 @@ class WorkerCore:
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)
-        for job in self.inbox.of_request(request):
-            self._drop(job)
-
-    def _drop(self, job: Job) -> None:
-        self._timers.clear(job.key)
-        self.inbox.drop(job.key)
+        self._intake.forget(request)
 
     def _next_wake(self) -> list[WorkerAction]:
         """Ask for a tick if one is needed before the one that was asked for; one that comes too
         early does no harm."""
-        times = [t for t in (self._timers.next(), self.members.next_expiry()) if t is not None]
+        times = [t for t in (self._intake.next(), self.members.next_expiry()) if t is not None]
         wake = min(times, default=None)
         if wake is None or (self._wake is not None and self._wake <= wake):
             return []

@@ -158,12 +158,14 @@ class World:
 
     def _look(self, seer: Node, seen: Node) -> None:
         """Let ``seer`` see ``seen`` soon, if it can."""
+        if not self._neighbours(seer.name, seen.name):
+            return
         self.clock.after(self._discover_s, self._found, seer, seer.life, seen, seen.life)
 
     def _found(self, seer: Node, seer_life: int, seen: Node, seen_life: int) -> None:
         if seer.life != seer_life or seen.life != seen_life or not seer.alive:
             return
-        if self._silent_since(seen, seer) is not None or not self._neighbours(seer.name, seen.name):
+        if self._silent_since(seen, seer) is not None:
             return
         known = seer.sees.get(seen.name)
         if known == seen.incarnation:
@@ -203,7 +205,8 @@ class World:
         node = self.nodes[name]
         node.kill()
         for other in self.nodes.values():
-            self._suspect(node, other, self._notice_s)
+            if node.name in other.sees:
+                self._suspect(node, other, self._notice_s)
 
     def restart(self, name: str) -> None:
         """Start a killed node again, under its name, with nothing."""
@@ -219,7 +222,7 @@ class World:
             return
         node.freeze()
         for other in self.nodes.values():
-            if other is not node:
+            if node.name in other.sees:
                 self._suspect(node, other, self._lease_s)
 
     def thaw(self, name: str) -> None:
