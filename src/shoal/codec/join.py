@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from shoal.codec.slices import Join
 from shoal.errors import InputError
-from shoal.plan.plan import Join
 
 Array: TypeAlias = npt.NDArray[Any]
 _Index: TypeAlias = slice | npt.NDArray[np.intp]

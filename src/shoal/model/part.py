@@ -10,8 +10,8 @@ import numpy as np
 
 from shoal.errors import InputError
 from shoal.model.engine import Buffer, Engine, Session
+from shoal.model.info import PartInfo
 from shoal.model.spec import TensorSpec
-from shoal.plan.plan import PartInfo
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -3,6 +3,8 @@
 A *stage* is one step: a part run by one of its holders, or shard parts run by all of their
 holders together. A *plan* is a short list of stages. A *playbook* is a set of plans whose parts
 are all in place, and the name of the policy that picks one for each request.
+
+``Join``, ``Slice`` and ``PartInfo``, which plans are made of too, come from the packages below.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from shoal.codec.slices import Join as Join
+from shoal.codec.slices import Slice as Slice
+from shoal.model.info import PartInfo as PartInfo
 from shoal.model.spec import TensorSpec
 
 
@@ -22,34 +27,6 @@ class Spread(StrEnum):
     """One of the holders; they all hold the same part."""
     ALL = "all"
     """All holders, each its own shard; their slices are joined where they are used."""
-
-
-class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the output of one shard holder goes in the joined tensor.
-
-    ``channels`` are the indices along the join's axis that this holder computes, in the order in
-    which its output holds them. Empty for a sum.
-    """
-
-    channels: tuple[int, ...] = ()
-
-
-class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the slices of an ALL stage become the input of the next stage (or the answer).
-
-    ``op`` is ``"channels"`` (each slice is written to its channel indices along ``axis``; the
-    first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
-    delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
-    the smallest number of slices that may be joined; fewer fail the attempt.
-    """
-
-    op: str
-    tensor: TensorSpec
-    slices: dict[str, Slice]
-    axis: int = 1
-    fill: tuple[float, ...] = (0.0,)
-    deadline_ms: float = 1000.0
-    least: int = 1
 
 
 class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,18 +111,6 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if stage < len(self.forecast.holder_ms) and device in self.forecast.holder_ms[stage]:
             return self.forecast.holder_ms[stage][device]
         return self.forecast.stage_ms[stage] if stage < len(self.forecast.stage_ms) else 0.0
-
-
-class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must be known of a part before it is fetched.
-
-    ``size`` is the bytes of the graph, ``blobs`` the weights it needs (hash to bytes), ``memory``
-    the resident bytes expected while a session of it is loaded.
-    """
-
-    size: int
-    blobs: dict[str, int] = {}
-    memory: int = 0
 
 
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,17 @@
+"""What is told of a part before it is fetched. Data only."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be known of a part before it is fetched.
+
+    ``size`` is the bytes of the graph, ``blobs`` the weights it needs (hash to bytes), ``memory``
+    the resident bytes expected while a session of it is loaded.
+    """
+
+    size: int
+    blobs: dict[str, int] = {}
+    memory: int = 0
