@@ -84,6 +84,7 @@ def forecast(
         holder_ms=tuple(holder_ms) if any(len(m) > 1 for m in holder_ms) else (),
         energy_j=_energy_j(stages, cluster, profiles, use, latency_ms),
         slowest=use.slowest[0],
+        server_ms=sum(ms for name, ms in use.device_ms.items() if name != cluster.gateway.name),
     )
 
 

@@ -21,6 +21,7 @@ class Aim(StrEnum):
     BYTES = "bytes"
     MEMORY = "memory"
     ENERGY = "energy"
+    SERVER_COST = "server-cost"
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,7 +112,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def cost(forecast: Forecast, aim: Aim) -> float:
-    """What ``aim`` makes small: ms, ms per image, lost accuracy, bytes, bytes, joules."""
+    """What ``aim`` makes small: ms, ms per image, lost accuracy, bytes, bytes, joules, ms."""
     match aim:
         case Aim.LATENCY:
             return forecast.latency_ms
@@ -125,3 +126,5 @@ def cost(forecast: Forecast, aim: Aim) -> float:
             return float(max(forecast.memory.values(), default=0))
         case Aim.ENERGY:
             return forecast.energy_j if forecast.energy_j is not None else float("inf")
+        case Aim.SERVER_COST:
+            return forecast.server_ms

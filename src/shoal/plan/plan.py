@@ -52,7 +52,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``parts`` maps a device to the hash of the part that it runs here. ``inputs`` are the tensors
     that enter, ``outputs`` those that go on to the next stage (or are the answer); names in both
     are carried through unchanged. ``codec`` packs the outputs on their way. ``batch`` is the
-    largest number of waiting requests that may be run at once (1: batching does not pay).
+    largest number of waiting requests that may be run at once (1: batching does not pay);
+    ``batch_wait_ms`` is how long a request may wait for others to be run with it.
     """
 
     parts: dict[str, str]
@@ -63,6 +64,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exit: Exit | None = None
     codec: str = "raw"
     batch: int = 1
+    batch_wait_ms: float = 0.0
 
 
 class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +75,8 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     (1.0: equal). ``bytes_per_image`` crosses links; ``memory`` is resident bytes by device.
     ``stage_ms`` is the time each stage computes, ``holder_ms`` the same by holder where the
     holders differ (see :meth:`Plan.run_ms`). ``slowest`` names the device, link or host that
-    bounds ``images_per_s``.
+    bounds ``images_per_s``. ``server_ms`` is the time that one image takes on devices other than
+    the gateway (what a server is paid for).
     """
 
     latency_ms: float
@@ -85,11 +88,13 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holder_ms: tuple[dict[str, float], ...] = ()
     energy_j: float | None = None
     slowest: str = ""
+    server_ms: float = 0.0
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A way to answer a request: stages in order, and what is expected of it.
 
+    ``codec`` packs the network's inputs on their way from the gateway to the first stage.
     ``spare`` marks a plan held ready for the time when a device is gone. ``tolerance`` is the
     largest difference to the whole network (relative to its largest output) that the proof
     allowed; ``None`` where the plan is an approximation that ``forecast.accuracy`` describes.
@@ -100,6 +105,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forecast: Forecast
     spare: bool = False
     tolerance: float | None = 1e-4
+    codec: str = "raw"
 
     @property
     def devices(self) -> frozenset[str]:

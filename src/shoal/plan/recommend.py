@@ -143,5 +143,6 @@ def _describe(forecast: Forecast, objective: Objective) -> str:
         Aim.ENERGY: "energy unknown"
         if forecast.energy_j is None
         else f"{forecast.energy_j:.3g} J per image",
+        Aim.SERVER_COST: f"{forecast.server_ms:.1f} ms of servers",
     }
     return " and ".join(words[aim] for aim in objective.aims)
