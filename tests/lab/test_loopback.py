@@ -26,7 +26,7 @@ TWO = "{hosts: {pi: {share: 0.05}, gate: {share: 0.05}}, topology: star}"
 LabOf = Callable[[str], LabSpec]
 
 
-def until(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+def until(true: Callable[[], bool], within_s: float = 30.0) -> bool:
     deadline = time.monotonic() + within_s
     while not true():
         if time.monotonic() > deadline:
@@ -47,7 +47,7 @@ def test_hosts_are_processes_with_addresses_and_a_warning(lab_of: LabOf) -> None
 
 def test_programs_print_into_the_log_of_their_host(lab_of: LabOf, tmp_path: Path) -> None:
     with Lab(lab_of(TWO), loopback=True, logs=tmp_path / "logs") as lab:
-        lab.host("pi").spawn(["sh", "-c", "echo here; echo there >&2"]).wait(10)
+        lab.host("pi").spawn(["sh", "-c", "echo here; echo there >&2"]).wait(30)
     assert (tmp_path / "logs" / "pi.log").read_text().split() == ["here", "there"]
 
 
@@ -55,7 +55,7 @@ def test_killed_and_restarted(lab_of: LabOf) -> None:
     with Lab(lab_of(TWO), loopback=True) as lab:
         pi = lab.host("pi")
         first = pi.spawn(["sh", "-c", "sleep 100 & sleep 100"])
-        pi.spawn(["true"]).wait(10)
+        pi.spawn(["true"]).wait(30)
         pi.kill()
         assert first.returncode == -signal.SIGKILL
         assert pi.processes == []
@@ -85,7 +85,7 @@ def test_what_is_not_emulated_is_an_error_and_not_a_lie(lab_of: LabOf) -> None:
             with pytest.raises(LabError, match="not emulated"):
                 act()
         player = lab.play([Cut(at_s=0, link=("pi", "switch")), Kill(at_s=0, host="pi")])
-        assert player.wait(10)
+        assert player.wait(30)
         assert "not emulated" in str(player.happenings[0].error)
         assert player.happenings[1].error is None
 
