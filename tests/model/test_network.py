@@ -127,6 +127,37 @@ def test_wrong_parts_are_not_handed_out(residual, monkeypatch):
     assert network.split([3], prove=False)
 
 
+@pytest.mark.parametrize(
+    ("batch", "spoil", "reason"),
+    [
+        ("n", lambda array: array[:1].repeat(len(array), axis=0), "2 images: output 'y' differs"),
+        ("n", lambda array: array[: 2 - len(array)], "2 images"),
+        (1, lambda array: array + 0.1 * np.abs(array).max(), "one image: output 'y' differs"),
+    ],
+)
+def test_parts_that_are_wrong_for_one_number_of_images_are_not_handed_out(
+    monkeypatch, batch, spoil, reason
+):
+    network = model.load(nets.residual(batch))
+    honest = Part.run_on
+
+    def spoilt(part, session, feeds):
+        made = honest(part, session, feeds)
+        return {name: spoil(array) for name, array in made.items()}
+
+    monkeypatch.setattr(Part, "run_on", spoilt)
+    with pytest.raises(ProofError, match=reason):
+        network.split([3])
+
+
+def test_a_proof_makes_one_session_for_each_part(residual, monkeypatch):
+    network = model.load(nets.residual())
+    honest, made = Part.session, []
+    monkeypatch.setattr(Part, "session", lambda part: made.append(part) or honest(part))
+    network.split([2, 4])
+    assert [part.range for part in made] == [(0, 2), (2, 4), (4, len(network.nodes))]
+
+
 def good() -> np.ndarray:
     return random(1, 3, 8, 8)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tests.toys.network import ToyNetwork, ToyPart
 
-from shoal.errors import ProofError
+from shoal.codec.codecs import register
+from shoal.errors import InputError, ProofError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Exit, Forecast, Join, Plan, PolicySpec, Slice, Spread, Stage
 from shoal.plan.playbook import make_playbook
@@ -22,10 +23,10 @@ class Shard:
         self.hash = f"shard-{channels}-{scale}"
         self.inputs = ("t0",)
         self.info = msgspec.structs.replace(ToyPart(NETWORK, 0, 2).info)
-        self.runs = 0
+        self.runs = self.sessions = 0
 
     def session(self):
-        return None
+        self.sessions += 1
 
     def run_on(self, session, feeds):
         self.runs += 1
@@ -67,7 +68,8 @@ def test_channel_shards_that_cover_all_are_proved_and_run_once():
     shards = {"a": Shard((0, 1, 2, 7)), "b": Shard((3, 4, 5, 6, 0))}
     how = channels(a=(0, 1, 2, 7), b=(3, 4, 5, 6, 0))
     assert prove(*playbook_of(shards, how), NETWORK) == {"shards": 0.0, "again": 0.0}
-    assert shards["a"].runs == 1
+    assert shards["a"].sessions == 1
+    assert shards["a"].runs == 2  # for one image, and for two
 
 
 def test_sums_are_proved():
@@ -84,6 +86,61 @@ def test_a_channel_in_the_wrong_place_is_found():
         prove(*playbook_of(shards, how), NETWORK)
 
 
+class OneByOne(ToyPart):
+    """A part that takes the first of the images that it is given together for all of them."""
+
+    def run_on(self, session, feeds):
+        first = {name: array[:1].repeat(len(array), axis=0) for name, array in feeds.items()}
+        return super().run_on(session, first)
+
+
+class Stubborn(ToyPart):
+    """A part that takes one image at a time."""
+
+    def run_on(self, session, feeds):
+        if any(len(array) > 1 for array in feeds.values()):
+            raise InputError("one at a time")
+        return super().run_on(session, feeds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(OneByOne, "differs from the whole"), (Stubborn, "one at a time")]
+)
+def test_a_part_that_is_right_for_one_image_only_is_found(kind, reason):
+    plan, parts = chain(2)
+    first = plan.stages[0].parts["a"]
+    parts[first] = kind(SKIPPING, 0, 2)
+    with pytest.raises(ProofError, match=reason):
+        prove(book_of(plan, parts), parts, SKIPPING)
+
+
+class Coarse:
+    """A codec that keeps whole numbers only."""
+
+    def encode(self, array):
+        return array.astype(np.int8).tobytes(), b""
+
+    def decode(self, data, meta, dtype, shape):
+        return np.frombuffer(data, np.int8).astype(dtype).reshape(shape)
+
+
+def test_what_a_codec_does_to_tensors_is_part_of_the_proof():
+    register("coarse", lambda settings: Coarse())
+    plan, parts = chain(2)
+    coarse = msgspec.structs.replace(plan.stages[0], codec="coarse")
+    for lossy in (
+        msgspec.structs.replace(plan, stages=(coarse, plan.stages[1])),
+        msgspec.structs.replace(plan, codec="coarse"),
+    ):
+        with pytest.raises(ProofError, match="differs from the whole network"):
+            prove(book_of(lossy, parts), parts, SKIPPING)
+        free = msgspec.structs.replace(lossy, tolerance=None)
+        assert prove(book_of(free, parts), parts, SKIPPING)["chain"] > 1e-4
+    unknown = msgspec.structs.replace(plan, codec="telepathy")
+    with pytest.raises(ProofError, match="telepathy"):
+        prove(book_of(unknown, parts), parts, SKIPPING)
+
+
 def test_an_approximation_needs_only_the_right_shape():
     shards = {"a": Shard((0, 1, 2, 3))}
     book, parts = playbook_of(shards, channels(a=(0, 1, 2, 3)), tolerance=None)
@@ -94,13 +151,25 @@ def test_several_probes_may_be_asked_for():
     shards = {"a": Shard(tuple(range(8)))}
     book, parts = playbook_of(shards, channels(a=tuple(range(8))))
     prove(book, parts, NETWORK, seeds=(0, 1, 2))
-    assert shards["a"].runs == 3
+    assert shards["a"].sessions == 3
 
 
 def chain(*ends, exit=None):
     pieces = [ToyPart(SKIPPING, a, b) for a, b in zip((0, *ends), (*ends, 4), strict=True)]
     stages = tuple(Stage({"a": part.hash}, part.inputs, part.outputs, exit=exit) for part in pieces)
     return Plan("chain", stages, Forecast(1, 1)), {part.hash: part for part in pieces}
+
+
+def book_of(plan, parts):
+    return make_playbook(
+        network="toy",
+        strategy="test",
+        policy=PolicySpec("preferred"),
+        plans=[plan],
+        parts={name: part.info for name, part in parts.items()},
+        inputs=SKIPPING.inputs,
+        outputs=SKIPPING.outputs,
+    )
 
 
 SKIPPING = ToyNetwork((6, 6, 6, 6, 6), skips={3: (0, 1)})

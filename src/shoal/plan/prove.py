@@ -1,7 +1,9 @@
 """Proof before service: every plan is run on probe inputs, in process, against the whole network.
 
 A plan is allowed to differ by its tolerance, relative to the largest output; a plan without
-one is an approximation, and only the shapes of its outputs are held against the network's.
+one is an approximation, and only the shapes of its outputs are held against the network's. Where
+the batch is free, that holds for one image and for two, as requests may be run together. What a
+codec makes of tensors on their way is part of the plan, so it is part of the proof.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from shoal.codec.frame import pack, unpack
 from shoal.codec.join import join
-from shoal.errors import ProofError
+from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.model.proof import difference
 from shoal.plan.network import Array, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
@@ -27,33 +30,38 @@ def prove(
     a part is not at hand. Exits are ignored: every probe goes through all stages.
     """
     worst = dict.fromkeys((plan.name for plan in playbook.plans), 0.0)
+    free = any(None in spec.shape for spec in network.inputs)
+    (part,) = network.split((), prove=False)
     for seed in seeds:
-        feeds = network.probe(seed)
-        (part,) = network.split((), prove=False)
-        whole = part.run_on(part.session(), feeds)
+        probes = [network.probe(seed, batch) for batch in ((1, 2) if free else (1,))]
+        session = part.session()
+        wholes = [part.run_on(session, feeds) for feeds in probes]
+        del session
         runner = _Runner(parts)
         for plan in playbook.plans:
-            difference = _difference(plan, runner.run(plan, feeds), whole)
-            worst[plan.name] = max(worst[plan.name], difference)
+            for given, whole in zip(runner.run(plan, probes), wholes, strict=True):
+                worst[plan.name] = max(worst[plan.name], _difference(plan, given, whole))
     return worst
 
 
 def run_plan(plan: Plan, parts: Mapping[str, Part], feeds: Mapping[str, Array]) -> Feeds:
     """Run a plan in process, all devices alive, no early exits; ProofError for absent parts."""
-    return _Runner(parts).run(plan, feeds)
+    (given,) = _Runner(parts).run(plan, [feeds])
+    return given
 
 
 class _Runner:
-    """Runs plans on one probe; what plans have in common is run once."""
+    """Runs plans on a few probes; what plans have in common is run once, and each session that is
+    made takes all probes."""
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
         self._parts = parts
-        self._done: dict[_Path, Feeds] = {}
+        self._done: dict[_Path, list[Feeds]] = {}
 
-    def run(self, plan: Plan, feeds: Mapping[str, Array]) -> Feeds:
-        """The outputs of the last stage of ``plan``."""
-        at_hand: Feeds = dict(feeds)
-        path: _Path = ()
+    def run(self, plan: Plan, probes: Sequence[Mapping[str, Array]]) -> list[Feeds]:
+        """The outputs of the last stage of ``plan`` for each probe."""
+        at_hand = [_travelled(feeds, plan.codec, f"plan {plan.name!r}") for feeds in probes]
+        path: _Path = ((plan.codec,),)
         for index, stage in enumerate(plan.stages):
             path = (*path, _signature(stage))
             if path not in self._done:
@@ -62,33 +70,68 @@ class _Runner:
             at_hand = self._done[path]
         return at_hand
 
-    def _stage(self, place: str, stage: Stage, at_hand: Feeds) -> Feeds:
-        """The outputs of one stage, those carried through it too."""
-        given = {name: at_hand[name] for name in stage.inputs if name in at_hand}
-        if stage.join is None:
-            made = self._part(place, next(iter(stage.parts.values())), given)
-        else:
-            runs = {device: self._part(place, part, given) for device, part in stage.parts.items()}
-            made = next(iter(runs.values()))
-            slices = {device: run[stage.join.tensor.name] for device, run in runs.items()}
-            made = {**made, stage.join.tensor.name: join(slices, stage.join)}
-        made = {**given, **made}
-        absent = sorted(set(stage.outputs) - made.keys())
-        if absent:
-            raise ProofError(f"{place}: its part does not give {', '.join(absent)}; build it again")
-        return {name: made[name] for name in stage.outputs}
+    def _stage(self, place: str, stage: Stage, at_hand: Sequence[Feeds]) -> list[Feeds]:
+        """The outputs of one stage as they arrive, those carried through it too."""
+        given = [{name: feeds[name] for name in stage.inputs if name in feeds} for feeds in at_hand]
+        holders = list(stage.parts.items())
+        if stage.spread is Spread.ONE:
+            holders = holders[:1]
+        runs = [self._outputs(place, stage, part, given) for _, part in holders]
+        outputs = []
+        for arrived in zip(*runs, strict=True):  # of one probe, from each holder
+            made = dict(arrived[0])
+            if stage.join is not None:
+                name = stage.join.tensor.name
+                slices = {
+                    device: run[name] for (device, _), run in zip(holders, arrived, strict=True)
+                }
+                try:
+                    made[name] = join(slices, stage.join)
+                except InputError as error:
+                    raise ProofError(f"{place}: {error}") from None
+            outputs.append(made)
+        return outputs
 
-    def _part(self, place: str, name: str, given: Feeds) -> Feeds:
+    def _outputs(self, place: str, stage: Stage, part: str, given: Sequence[Feeds]) -> list[Feeds]:
+        """What one holder of a stage sends, as it arrives."""
+        outputs = []
+        for feeds, made in zip(given, self._part(place, part, given), strict=True):
+            all_of_it = {**feeds, **made}
+            absent = sorted(set(stage.outputs) - all_of_it.keys())
+            if absent:
+                raise ProofError(
+                    f"{place}: its part does not give {', '.join(absent)}; build it again"
+                )
+            sent = {name: all_of_it[name] for name in stage.outputs}
+            outputs.append(_travelled(sent, stage.codec, place))
+        return outputs
+
+    def _part(self, place: str, name: str, given: Sequence[Feeds]) -> list[Feeds]:
         part = self._parts.get(name)
         if part is None:
             raise ProofError(f"{place}: the part {name} is not at hand; build the playbook again")
-        absent = sorted(set(part.inputs) - given.keys())
+        absent = sorted(set(part.inputs) - given[0].keys())
         if absent:
             raise ProofError(
                 f"{place}: the part {name} needs {', '.join(absent)}, which the stage is not given"
             )
         session = part.session()  # not kept: a playbook has more parts than memory should hold
-        return part.run_on(session, {key: given[key] for key in part.inputs})
+        try:
+            return [
+                part.run_on(session, {key: feeds[key] for key in part.inputs}) for feeds in given
+            ]
+        except (InputError, ModelError) as error:
+            raise ProofError(f"{place}: the part {name} does not run: {error}") from None
+
+
+def _travelled(tensors: Mapping[str, Array], codec: str, place: str) -> Feeds:
+    """Tensors as they are after they were packed with ``codec`` and unpacked."""
+    if codec == "raw":
+        return dict(tensors)
+    try:
+        return unpack(pack(tensors, codec))
+    except ShoalError as error:
+        raise ProofError(f"{place}: the codec {codec!r} cannot carry this: {error}") from None
 
 
 def _signature(stage: Stage) -> tuple[object, ...]:
@@ -96,7 +139,7 @@ def _signature(stage: Stage) -> tuple[object, ...]:
     parts: object = tuple(stage.parts.items())
     if stage.spread is Spread.ONE:
         parts = next(iter(stage.parts.values()))
-    return (parts, stage.inputs, stage.outputs, id(stage.join))
+    return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join))
 
 
 def _difference(plan: Plan, given: Feeds, whole: Feeds) -> float:
