@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+import pytest
 from tests.core.toys import every, one, plan
 
 from shoal.core.events import JobKey
@@ -16,6 +18,13 @@ def job(number: int, stage: int = 0, expires: float = 9.0, attempt: int = 1) -> 
     task = Task("g", "g1", number, attempt, "book", "p", stage, "g", (), 1000.0)
     gather = Gather(set(), PLAN.stages[1].join if stage == 2 else None)
     return Job(JobKey("g", "g1", number, attempt, stage), task, PLAN, gather, 0.0, expires)
+
+
+def patient(waiting: Job, wait_ms: float) -> Job:
+    """As ``waiting``, of a stage whose jobs wait for others to be run with them."""
+    first, *others = PLAN.stages
+    stage = msgspec.structs.replace(first, batch_wait_ms=wait_ms)
+    return replace(waiting, plan=msgspec.structs.replace(PLAN, stages=(stage, *others)))
 
 
 def filled(*jobs: Job, limit: int = 8) -> Inbox:
@@ -43,8 +52,28 @@ def test_another_step_slices_and_lone_jobs_are_not_run_with_others() -> None:
     other = job(5)
     other.task = Task("g", "g1", 5, 1, "another", "p", 0, "g", (), 1000.0)
     inbox = filled(job(0, 2), job(1, 2), job(2), alone, job(4), other)
-    batches = [numbers(inbox.next_batch(1.0)) for _ in range(6)]
-    assert batches == [[0], [1], [2], [3], [4], [5]]
+    batches = [numbers(inbox.next_batch(1.0)) for _ in range(5)]
+    assert batches == [[0], [1], [2, 4], [3], [5]]
+
+
+def test_a_job_waits_for_others_as_long_as_its_stage_says() -> None:
+    inbox = filled(*(patient(job(k), wait_ms=50) for k in range(2)))
+    assert inbox.next_batch(0.0) == []
+    assert inbox.opens == pytest.approx(0.05)
+    third = patient(job(2), wait_ms=50)
+    inbox.add(third)
+    inbox.make_ready(third.key)
+    assert numbers(inbox.next_batch(0.01)) == [0, 1, 2]
+    assert inbox.opens is None
+
+
+def test_nobody_waits_behind_one_who_waits_for_others() -> None:
+    other = job(5)
+    other.task = Task("g", "g1", 5, 1, "another", "p", 0, "g", (), 1000.0)
+    inbox = filled(patient(job(0), wait_ms=50), other)
+    assert numbers(inbox.next_batch(0.0)) == [5]
+    assert numbers(inbox.next_batch(0.0)) == []
+    assert numbers(inbox.next_batch(0.06)) == [0]
 
 
 def test_what_gathers_still_is_not_run() -> None:

@@ -13,7 +13,10 @@ from shoal.codec.frame import FrameHead, Packed
 from shoal.core.messages import (
     PROTOCOL,
     Answer,
+    Busy,
+    Holding,
     Install,
+    Load,
     Refused,
     Resume,
     StageTrace,
@@ -28,6 +31,8 @@ MESSAGES = [
     TASK,
     Answer("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
     Refused("g", "1", 3, 1, 0, Why.OVERLOADED, "no room", ("b",)),
+    Holding(("ab" * 16,)),
+    Busy(Load(3, 1, 0, 2.5)),
     wire.Fetch(7, "ab" * 32, 1 << 40, 5),
     wire.Chunk(7, -1),
     wire.Ping(0),
@@ -101,6 +106,12 @@ def test_a_time_that_is_no_time_is_refused(budget_ms):
     for message in (task, resume):
         with pytest.raises(FrameError, match="that is no time"):
             wire.decode(wire.encode(message))
+
+
+@pytest.mark.parametrize("load", [Load(-1), Load(0, 0, 0, math.nan), Load(0, 0, 0, -1.0)])
+def test_a_load_that_cannot_be_is_refused(load):
+    with pytest.raises(FrameError, match="a load that cannot be"):
+        wire.decode(wire.encode(Busy(load)))
 
 
 def test_a_playbook_that_cannot_be_followed_is_refused(net):

@@ -354,6 +354,7 @@ def test_the_world_of_a_thousand_nodes_is_set_up_and_answers() -> None:
 def test_what_is_watched_is_what_happens() -> None:
     story = Story("a", playbook(plan("a", one(0, 12, "a"))))
     steps: list[str] = []
+    story.world.run(0.05)
     story.world.watch = lambda node, core, event, actions: steps.append(
         f"{node.name} {core.name} {type(getattr(event, 'message', event)).__name__}"
     )

@@ -233,6 +233,7 @@ def test_only_the_latest_wake_rings() -> None:
 def test_messages_go_to_the_machine_that_they_concern() -> None:
     story = Story("a", playbook(plan("g", one(0, 12, "g"))))
     seen: list[tuple[str, str]] = []
+    story.world.run(0.05)
 
     def watch(node: Node, core: Core, event: Any, actions: Any) -> None:
         if isinstance(event, Arrived):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.books import Book, Books
 from shoal.core.devices import Devices
@@ -14,16 +14,21 @@ from shoal.plan.plan import Spread
 
 _MANY = 8
 
+Said: TypeAlias = tuple[Choice, Any]
+"""What a policy chose, and what it would remember of that."""
+
 
 class Pick(NamedTuple):
     """How a request goes on: by which playbook and plan, from where (None: from its input), and
-    ``without`` whom. ``grudging``: with those to blame, since there are no others."""
+    ``without`` whom. ``grudging``: with those to blame, since there are no others. ``memory`` is
+    what the policy wants to remember if it is followed."""
 
     book: Book
     choice: Choice
     source: Source | None
     without: tuple[str, ...]
-    grudging: bool
+    memory: Any
+    grudging: bool = False
 
 
 class _Devices(Mapping[str, DeviceView]):
@@ -82,40 +87,38 @@ class Chooser:
         if source is not None and source.holder not in without:
             book = self._books.get(request.playbook)
             if book is not None and self._books.usable(source.holder, book.id):
-                choice = self._ask(book, source.names, without, now)
-                if choice is not None:
-                    return Pick(book, choice, source, without, False)
+                said = self._ask(book, source.names, without, now)
+                if said is not None:
+                    return Pick(book, said[0], source, without, said[1])
         for book in self._books.ordered():
-            choice = self._ask(book, book.inputs, without, now)
-            if choice is not None:
-                return Pick(book, choice, None, without, False)
+            said = self._ask(book, book.inputs, without, now)
+            if said is not None:
+                return Pick(book, said[0], None, without, said[1])
         return None
 
     def servable(self, book: Book, now: float) -> bool:
         """Whether a new request could be served now."""
-        view = self.view(book, (), now)
-        choice, _ = book.policy.choose(self._books.current(book), view, book.inputs, book.memory)
-        return choice is not None
+        return self._choose(book, book.inputs, (), now) is not None
 
     def _ask(
         self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
-    ) -> Choice | None:
-        choice = self._choose(book, at, without, now)
+    ) -> Said | None:
+        said = self._choose(book, at, without, now)
         full = self._devices.full(now)
-        if choice is None or not full or self._has_room(book, choice, full):
-            return choice
-        choice = self._choose(book, at, (*without, *full), now)
-        return choice if choice and self._has_room(book, choice, full) else None
+        if said is None or not full or self._has_room(book, said[0], full):
+            return said
+        said = self._choose(book, at, (*without, *full), now)
+        return said if said and self._has_room(book, said[0], full) else None
 
     def _choose(
         self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
-    ) -> Choice | None:
+    ) -> Said | None:
         playbook = self._books.current(book)
         if not playbook.plans:
             return None
         view = self.view(book, without, now)
-        choice, book.memory = book.policy.choose(playbook, view, at, book.memory)
-        return choice
+        choice, memory = book.policy.choose(playbook, view, at, book.memory)
+        return (choice, memory) if choice is not None else None
 
     def _has_room(self, book: Book, choice: Choice, full: Collection[str]) -> bool:
         """Whether no device on the way is full. Who is full is not left out of a stage that all

@@ -48,7 +48,7 @@ class Flights:
 
     def begin(self, request: Request, pick: Pick, now: float) -> list[Send] | None:
         """Begin an attempt; None when nobody can take its first step."""
-        book, choice, source, without, _ = pick
+        book, choice, source, without = pick.book, pick.choice, pick.source, pick.without
         plan = book.plans.get(choice.plan)
         if plan is None or not 0 <= choice.start < len(plan.stages):
             return None
@@ -59,6 +59,7 @@ class Flights:
             route, targets = hop.route, hop.targets
         else:
             route, targets = choice.route, (source.holder,)
+        book.memory = pick.memory
         self.leave(request)
         self._books.follow(request.playbook, book.id)
         request.begin(book.id, plan, choice.start, now)
@@ -75,7 +76,7 @@ class Flights:
         if source is not None:
             return [Send(source.holder, self._resume(request, plan, budget_ms, without))]
         task = self._task(request, plan, budget_ms, without)
-        return [Send(target, task, request.body) for target in targets]
+        return [Send(target, task, request.body, plan.codec) for target in targets]
 
     def leave(self, request: Request) -> None:
         """The attempt under way of a request, if any, is given up or over."""

@@ -35,9 +35,11 @@ from shoal.core.events import (
 from shoal.core.membership import Membership
 from shoal.core.messages import (
     Answer,
+    Busy,
     DeviceInfo,
     Forget,
     Hello,
+    Holding,
     Installed,
     Message,
     Moved,
@@ -160,6 +162,14 @@ class GatewayCore:
                 return [*self.books.retire()]
             case Hello(info) if info.name == sender:
                 return self._hello(info, now)
+            case Holding(parts):
+                self.members.holding(sender, parts)
+                return []
+            case Busy(load):
+                device = self.devices.get(sender)
+                if device is not None:
+                    device.load = load
+                return []
             case _:
                 return []
 

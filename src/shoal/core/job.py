@@ -42,6 +42,11 @@ class Job:
         return self.plan.stages[self.key.stage]
 
     @property
+    def step(self) -> tuple[str, str, int]:
+        """The stage of the plan that it runs, by name."""
+        return self.task.playbook, self.task.plan, self.key.stage
+
+    @property
     def absent(self) -> tuple[str, ...]:
         """Devices whose slices are missing in its inputs."""
         before = self.plan.stages[self.key.stage - 1].parts if self.key.stage else ()
@@ -65,6 +70,8 @@ class Inbox:
         self.limit = limit
         self.jobs: dict[JobKey, Job] = {}
         self.running: set[JobKey] = set()
+        self.opens: float | None = None
+        """When a job that waits for others may be run alone, in seconds."""
         self._ready: OrderedDict[JobKey, None] = OrderedDict()
         self._of: dict[RequestKey, list[Job]] = {}
 
@@ -96,21 +103,39 @@ class Inbox:
             self._ready.move_to_end(key, last=False)
 
     def next_batch(self, now: float) -> list[Job]:
-        """Take the jobs to be run next out of the queue, as many at once as their stage allows;
-        those that have expired are dropped."""
-        batch: list[Job] = []
-        while self._ready:
-            job = self.jobs[next(iter(self._ready))]
-            if job.expires <= now:
-                self.drop(job.key)
+        """Take the jobs to be run next out of the queue: the first that need not wait for others,
+        and with it as many of the same step as the stage allows. Expired ones are dropped."""
+        self.opens = None
+        tried: set[tuple[str, str, int]] = set()
+        for key in list(self._ready):
+            first = self.jobs.get(key)
+            if first is None or first.step in tried:
                 continue
-            if batch and (len(batch) >= batch[0].stage.batch or not job.batches_with(batch[0])):
-                break
-            del self._ready[job.key]
-            batch.append(job)
-        for job in batch:
-            job.started = now
-            self.running.add(job.key)
+            if first.expires <= now:
+                self.drop(key)
+                continue
+            batch = self._batch(first, now)
+            opens = first.arrived + first.stage.batch_wait_ms / 1e3
+            if first.alone or len(batch) >= first.stage.batch or now >= opens:
+                for job in batch:
+                    del self._ready[job.key]
+                    job.started = now
+                    self.running.add(job.key)
+                return batch
+            tried.add(first.step)
+            self.opens = opens if self.opens is None else min(opens, self.opens)
+        return []
+
+    def _batch(self, first: Job, now: float) -> list[Job]:
+        """``first`` and those of its step that wait behind it, as many as may be run at once."""
+        batch = [first]
+        if first.stage.batch > 1:
+            for key in self._ready:
+                job = self.jobs[key]
+                if len(batch) >= first.stage.batch:
+                    break
+                if job is not first and job.expires > now and job.batches_with(first):
+                    batch.append(job)
         return batch
 
     def finish(self, key: JobKey) -> Job | None:

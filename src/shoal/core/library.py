@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from shoal.core.actions import Load, Send, Unload, WorkerAction
 from shoal.core.messages import Install, Installed
-from shoal.plan.plan import Plan, Playbook
+from shoal.plan.plan import Plan, Playbook, Spread
 
 MAX_PLAYBOOKS = 32
 
@@ -36,6 +37,16 @@ class Library:
         self._shelves: dict[str, Shelf] = {}
         self._memory: dict[str, int] = {}
         self._ready: set[str] = set()
+        self._held: tuple[str, ...] | None = ()
+        self.choosers: tuple[str, ...] = ()
+        """Devices that choose between this one and others for what follows them in some plan."""
+
+    @property
+    def held(self) -> tuple[str, ...] | None:
+        """The parts that can be run, sorted; None while some are being loaded."""
+        if self._held is None and len(self._ready) == len(self._memory):
+            self._held = tuple(sorted(self._ready))
+        return self._held
 
     def playbook(self, playbook: str) -> Playbook | None:
         """An installed playbook."""
@@ -63,6 +74,7 @@ class Library:
                 return [Send(sender, Installed(book.id, (), dict.fromkeys(parts, text)))]
             shelf = Shelf(book, set(), {plan.name: plan for plan in book.plans})
             self._shelves[book.id] = shelf
+            self._changed()
         shelf.owners.add(sender)
         shelf.refused.clear()
         used = {book.id, *message.in_use}
@@ -77,6 +89,7 @@ class Library:
         """Note how loading a part ended."""
         if part not in self._memory:
             return [Unload(part)] if error is None else []
+        self._held = None
         if error is None:
             self._ready.add(part)
         elif part not in self._ready:
@@ -103,7 +116,21 @@ class Library:
             del self._memory[part]
         unload: list[WorkerAction] = [Unload(part) for part in unused if part in self._ready]
         self._ready.difference_update(unused)
+        self._changed()
         return unload
+
+    def _changed(self) -> None:
+        """Other playbooks are served than before."""
+        self._held = None
+        choosers = {
+            device
+            for shelf in self._shelves.values()
+            for plan in shelf.playbook.plans
+            for before, stage in pairwise(plan.stages)
+            if stage.spread is Spread.ONE and len(stage.parts) > 1 and self._name in stage.parts
+            for device in before.parts
+        }
+        self.choosers = tuple(sorted(choosers - {self._name}))
 
     def _want(self, shelf: Shelf, part: str, source: str) -> Load | None:
         """Have a part loaded, if it is not there or on its way."""

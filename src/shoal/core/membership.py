@@ -29,13 +29,14 @@ class State(StrEnum):
 @dataclass(slots=True)
 class Peer:
     """What is known of a peer. ``since`` is when it came into its state, in seconds; ``former`` the
-    incarnation before this one, if that was seen."""
+    incarnation before this one, if that was seen; ``parts`` what it has loaded."""
 
     incarnation: str
     state: State
     since: float
     info: DeviceInfo | None = None
     former: str = ""
+    parts: frozenset[str] = frozenset()
 
 
 class Membership:
@@ -84,6 +85,12 @@ class Membership:
             return False
         peer.info = info
         return True
+
+    def holding(self, name: str, parts: tuple[str, ...]) -> None:
+        """Take what a peer says that it has loaded."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            peer.parts = frozenset(parts)
 
     def expire(self, now: float) -> list[str]:
         """Turn suspects whose grace has passed into gone ones; their names."""

@@ -179,7 +179,7 @@ class Uninstall(Message, frozen=True):
 
 class DeviceInfo(msgspec.Struct, frozen=True):
     """What a node says of itself. ``memory`` is the limit for loaded parts in bytes (0: none
-    stated). Who has which blob is asked when one is needed."""
+    stated). What it has loaded it says in :class:`Holding`."""
 
     name: str
     incarnation: str
@@ -199,6 +199,32 @@ class Hello(Message, frozen=True):
     info: DeviceInfo
 
 
+class Holding(Message, frozen=True):
+    """The parts that the sender has loaded: said to every peer when that changes."""
+
+    parts: tuple[str, ...]
+
+
+class Busy(Message, frozen=True):
+    """How busy the sender is: said to the peers that choose whether to give it work."""
+
+    load: Load
+
+
+NEWS = (Hello, Holding, Busy)
+"""Messages in which a node speaks of itself: they concern gateway and worker of the taker."""
+
 CoreMessage: TypeAlias = (
-    Task | Answer | Refused | Moved | Resume | Forget | Install | Installed | Uninstall | Hello
+    Task
+    | Answer
+    | Refused
+    | Moved
+    | Resume
+    | Forget
+    | Install
+    | Installed
+    | Uninstall
+    | Hello
+    | Holding
+    | Busy
 )

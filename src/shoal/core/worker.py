@@ -43,9 +43,11 @@ from shoal.core.kept import Kept, Output
 from shoal.core.library import Library
 from shoal.core.membership import Membership
 from shoal.core.messages import (
+    Busy,
     DeviceInfo,
     Forget,
     Hello,
+    Holding,
     Install,
     Installed,
     Load,
@@ -60,6 +62,7 @@ from shoal.core.messages import (
 from shoal.core.neighbours import Neighbours
 from shoal.core.onward import Onward
 from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.reports import Reports
 from shoal.errors import PlanError
 
 _SMOOTHING = 0.2
@@ -91,6 +94,7 @@ class WorkerCore:
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
+        self._reports = Reports(self.library, self.members, lambda: self.load)
         self._capacity = capacity
         self._wake: float | None = None
         self._running = 0
@@ -108,7 +112,7 @@ class WorkerCore:
         if self.info.draining and not self._drained and not self.inbox.jobs:
             self._drained = True
             actions.append(Drained())
-        return actions + self._next_wake()
+        return actions + self._reports.due(now) + self._next_wake()
 
     @property
     def load(self) -> Load:
@@ -173,6 +177,12 @@ class WorkerCore:
                 return self.library.uninstall(sender, playbook)
             case Hello(info) if info.name == sender:
                 self.members.hello(info)
+                return []
+            case Holding(parts):
+                self.members.holding(sender, parts)
+                return []
+            case Busy(load):
+                self.neighbours.heard(sender, load)
                 return []
             case _:
                 return []
@@ -273,7 +283,7 @@ class WorkerCore:
         actions: list[WorkerAction] = []
         if self.members.appeared(name, incarnation, now):
             actions = self._gateway_gone(name, but=incarnation)
-        return [*actions, Send(name, Hello(self.info))]
+        return [*actions, *self._reports.greeting(self.info, name)]
 
     def _vanished(self, name: str, incarnation: str, now: float) -> list[WorkerAction]:
         """A peer is silent: do not wait for its slices, and say of what was passed on to it and
@@ -324,8 +334,13 @@ class WorkerCore:
     def _next_wake(self) -> list[WorkerAction]:
         """Ask for a tick if one is needed before the one that was asked for; one that comes too
         early does no harm."""
-        times = [t for t in (self._intake.next(), self.members.next_expiry()) if t is not None]
-        wake = min(times, default=None)
+        soon = (
+            self._intake.next(),
+            self.members.next_expiry(),
+            self._reports.next(),
+            self.inbox.opens,
+        )
+        wake = min((at for at in soon if at is not None), default=None)
         if wake is None or (self._wake is not None and self._wake <= wake):
             return []
         self._wake = wake

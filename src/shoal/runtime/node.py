@@ -39,6 +39,7 @@ from shoal.core.events import (
     Appeared,
     Arrived,
     Drain,
+    LinkMeasured,
     Loaded,
     Ran,
     RunFailed,
@@ -47,9 +48,9 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import (
+    NEWS,
     Answer,
     DeviceInfo,
-    Hello,
     Installed,
     Moved,
     Refused,
@@ -285,6 +286,8 @@ class Node:
                     self._work(self.worker.handle(event, now))
             case Unsent():
                 pass
+            case LinkMeasured():
+                self._both(event, now)
             case Ran() | RunFailed() | Loaded() | Drain():
                 self._work(self.worker.handle(event, now))
             case (question, answer):
@@ -340,12 +343,12 @@ class Node:
         if isinstance(event.message, FOR_GATEWAY):
             if self.gateway is not None:
                 self._serve(self.gateway.handle(event, now))
-        elif isinstance(event.message, Hello):
+        elif isinstance(event.message, NEWS):
             self._both(event, now)
         else:
             self._work(self.worker.handle(event, now))
 
-    def _both(self, event: Appeared | Vanished | Arrived, now: float) -> None:
+    def _both(self, event: Appeared | Vanished | Arrived | LinkMeasured, now: float) -> None:
         self._work(self.worker.handle(event, now))
         if self.gateway is not None:
             self._serve(self.gateway.handle(event, now))

@@ -15,9 +15,11 @@ from shoal.codec.frame import FrameHead
 from shoal.core.messages import (
     PROTOCOL,
     Answer,
+    Busy,
     CoreMessage,
     Install,
     Message,
+    Refused,
     Resume,
     StageTrace,
     Task,
@@ -138,6 +140,10 @@ def _check(message: CoreMessage | ControlMessage) -> None:
         case Task(trace=trace) | Answer(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
                 raise FrameError("a message tells of stages or times that cannot be")
+    match message:
+        case Task(load=load) | Answer(load=load) | Refused(load=load) | Busy(load=load):
+            if min(load.waiting, load.running, load.leaving) < 0 or not _is_time(load.run_ms):
+                raise FrameError("a message tells of a load that cannot be")
     match message:
         case Answer(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
             raise FrameError(f"an answer says that it is sure by {sure}; that is no share")

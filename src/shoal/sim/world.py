@@ -27,10 +27,10 @@ from shoal.core.events import (
 )
 from shoal.core.gateway import GatewayCore
 from shoal.core.messages import (
+    NEWS,
     Answer,
     CoreMessage,
     DeviceInfo,
-    Hello,
     Installed,
     Moved,
     Refused,
@@ -271,7 +271,7 @@ class World:
         if isinstance(message, _FOR_GATEWAY):
             core = Core.GATEWAY
         else:
-            core = Core.BOTH if isinstance(message, Hello) else Core.WORKER
+            core = Core.BOTH if isinstance(message, NEWS) else Core.WORKER
         event = Arrived(node.name, message, send.body)
         if to == node.name:
             self.clock.at(self.now, node.handle, core, event, node.life)

@@ -75,9 +75,10 @@ def least_busy(plan: Plan, stage: int, holders: Iterable[str], view: View) -> st
 
 def finish_ms(plan: Plan, stage: int, device: str, view: View) -> float:
     """When ``device`` would be done with ``stage`` if it were given to it now, from now:
-    the work that it was given and has not answered, and this, as slow as it has shown to be."""
-    facts = view.devices[device]
-    return (facts.work_ms + plan.run_ms(stage, device)) * facts.slowdown
+    the work that it was given and has not answered, and this, as slow as it has shown to be.
+    Work of unknown length counts as long as this."""
+    facts, run_ms = view.devices[device], plan.run_ms(stage, device)
+    return (run_ms + (facts.work_ms or facts.outstanding * run_ms)) * facts.slowdown
 
 
 policy = Preferred()
