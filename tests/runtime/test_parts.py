@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.runtime import tiny
 
-from shoal.errors import HashError, ShoalError, StoreError, UnreachableError
+from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.runtime import parts as module
@@ -413,3 +413,28 @@ def test_weights_that_the_playbook_does_not_name_are_missed(shelf, hub):
     info = msgspec.structs.replace(part.info, blobs={})
     with pytest.raises(StoreError, match="weights that its playbook does not name"):
         shelf.load(part.hash, info, "source")
+
+
+@pytest.mark.parametrize("blobs_too", [False, True])
+def test_a_playbook_that_lies_about_memory_does_not_get_around_the_limit(shelf, hub, blobs_too):
+    big = tiny.network(layers=2, width=64)
+    (part,) = big.split([])
+    hub.stores["source"].add_part(part)
+    shelf.want(part.hash)
+    lie = msgspec.structs.replace(part.info, memory=part.weight_bytes - 1)
+    if blobs_too:
+        lie = msgspec.structs.replace(lie, blobs=dict.fromkeys(lie.blobs, 1))
+    with pytest.raises(PlanError, match="its weights alone have"):
+        shelf.load(part.hash, lie, "source")
+    assert not any(hub.stores["me"].has(blob) for blob in part.blobs)
+    assert shelf.memory_bytes == 0
+
+
+def test_it_knows_what_the_loaded_parts_take(shelf, net):
+    first, second = tiny.halves(net)
+    for part in (first, second):
+        shelf.want(part.hash)
+        shelf.load(part.hash, part.info, "source")
+    assert shelf.memory_bytes == first.memory + second.memory
+    shelf.unload(first.hash)
+    assert shelf.memory_bytes == second.memory

@@ -37,6 +37,19 @@ def whole(net):
     return net.split([])[0]
 
 
+def test_what_is_loaded_counts_when_something_is_measured(crowd, asker, net, whole):
+    node = crowd.start("a", memory=whole.memory + (1 << 20))
+    soon(lambda: "a" in asker.link.peers())
+    asker.prober.device("a", whole.hash, whole.info, SHAPES, runs=1, seconds=0.0)
+    half = tiny.halves(net)[0]
+    node.shelf.want(half.hash)
+    node.shelf.load(half.hash, half.info, "asker")
+    with pytest.raises(ShoalError, match=r"loaded parts take \d+ of it"):
+        asker.prober.device("a", whole.hash, whole.info, SHAPES, runs=1, seconds=0.0)
+    shapes = dict.fromkeys(half.inputs, ("float32", (1, tiny.WIDTH)))
+    assert asker.prober.device("a", half.hash, half.info, shapes, runs=1, seconds=0.0)
+
+
 def test_a_device_runs_a_part_that_it_has_to_fetch_first(crowd, asker, whole):
     crowd.start("a", engine=SlowEngine(0.004))
     soon(lambda: "a" in asker.link.peers())

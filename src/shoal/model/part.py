@@ -24,7 +24,7 @@ class Part:
     the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
     the graph's outputs. ``specs`` describes all of them. ``stacks`` tells that in all of them
     images are stacked along the first dimension. ``memory`` is the resident bytes expected of a
-    loaded session.
+    loaded session, at least those of its weights.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Part:
         self.specs = {spec.name: spec for spec in (*inputs, *outputs)}
         self.range = node_range
         self.stacks = stacks
-        self.memory = memory
+        self.memory = max(memory, self.weight_bytes)
         self._session: Session | None = None
 
     def __repr__(self) -> str:

@@ -12,10 +12,11 @@ from typing import Protocol
 
 import msgspec
 
-from shoal.errors import HashError, ShoalError, StoreError, UnreachableError
+from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
 from shoal.model.engine import Engine, Session
+from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
-from shoal.plan.plan import PartInfo
+from shoal.model.wire import externals
 from shoal.runtime.wire import Chunk, ControlMessage, Fetch
 
 log = logging.getLogger("shoal")
@@ -238,6 +239,13 @@ class Shelf:
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
         self._sessions: dict[str, Session] = {}
+        self._memory: dict[str, int] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the loaded parts are expected to take."""
+        with self._lock:
+            return sum(self._memory.values())
 
     def want(self, part: str) -> None:
         """Note that a part will be loaded."""
@@ -255,11 +263,16 @@ class Shelf:
         with self._lock:
             if part in self._wanted:
                 self._sessions[part] = session
+                self._memory[part] = info.memory
             return part in self._sessions
 
     def fetch(self, part: str, info: PartInfo, source: str) -> None:
-        """Bring a part and its weights into the store."""
+        """Bring a part and its weights into the store. PlanError for a part whose weights take
+        more than the memory that it is said to need: no playbook gets around a limit by lying."""
+        _check_memory(part, info.memory, sum(info.blobs.values()))
         self._exchange.get(part, info.size, source)
+        weights = externals(self._store.get(part))
+        _check_memory(part, info.memory, sum(weight.nbytes for weight in weights))
         for blob, size in info.blobs.items():
             self._exchange.get(blob, size, source)
         missing = self._store.missing(part)
@@ -278,3 +291,12 @@ class Shelf:
         with self._lock:
             self._wanted.discard(part)
             self._sessions.pop(part, None)
+            self._memory.pop(part, None)
+
+
+def _check_memory(part: str, stated: int, weights: int) -> None:
+    if weights > stated:
+        raise PlanError(
+            f"the playbook states {stated} bytes of memory for the part {part[:12]}, but its "
+            f"weights alone have {weights}; build the playbook again"
+        )

@@ -17,8 +17,8 @@ import numpy as np
 from shoal.codec.frame import MAX_BYTES
 from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine
+from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
-from shoal.plan.plan import PartInfo
 from shoal.runtime.parts import Mail, Shelf
 from shoal.runtime.wire import (
     ControlMessage,
@@ -53,7 +53,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 class Prober:
     """Asks peers to measure, and measures when asked. ``memory_limit`` bounds what is measured
-    here (bytes, 0: no bound)."""
+    here beside the loaded parts (bytes, 0: no bound)."""
 
     def __init__(
         self, mail: Mail, shelf: Shelf, store: PartStore, engine: Engine, memory_limit: int = 0
@@ -151,14 +151,16 @@ class Prober:
         for name, (dtype, shape) in message.shapes.items():
             if math.prod(shape) * np.dtype(dtype).itemsize > MAX_BYTES:
                 raise InputError(f"the input {name!r} is larger than {MAX_BYTES >> 20} MiB")
-        memory = message.info.memory
-        if self._memory_limit and memory > self._memory_limit:
-            raise PlanError(
-                f"it needs {memory >> 20} MiB in one piece, the limit here is "
-                f"{self._memory_limit >> 20}"
-            )
-        self._shelf.fetch(message.part, message.info, sender)
-        session = self._engine.load(*self._store.load_part(message.part))
+        session = self._shelf.session(message.part)
+        if session is None:
+            memory, taken = message.info.memory, self._shelf.memory_bytes
+            if self._memory_limit and taken + memory > self._memory_limit:
+                raise PlanError(
+                    f"it needs {memory >> 20} MiB in one piece, the limit here is "
+                    f"{self._memory_limit >> 20}, and loaded parts take {taken >> 20} of it"
+                )
+            self._shelf.fetch(message.part, message.info, sender)
+            session = self._engine.load(*self._store.load_part(message.part))
         feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
         session.run(feeds)
         times: list[float] = []
