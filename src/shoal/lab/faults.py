@@ -118,8 +118,9 @@ def random_faults(
     """Faults for ``seconds`` seconds; the same for the same arguments.
 
     They fall on ``hosts`` and ``links`` only: leave out who must stay alive (the gateway). A
-    killed host comes back: each ``kill`` is followed by a ``restart``. KeyError for an unknown
-    kind. Kinds that have no place to fall on are left out.
+    killed host comes back: each ``kill`` is followed by a ``restart``. Every kind comes once, in
+    random order, before any comes again. KeyError for an unknown kind. Kinds that have no place to
+    fall on are left out.
     """
     pace = pace or Pace()
     draw = random.Random(seed)
@@ -132,11 +133,13 @@ def random_faults(
     ]
     made: list[Fault] = []
     at_s = Pace.FIRST_S
+    bag: list[str] = []
     while usable:
         lasts_s = draw.uniform(*pace.lasts_s)
         if at_s + lasts_s > seconds:
             break
-        made += _draw(draw, draw.choice(usable), names, pairs, round(at_s, 3), round(lasts_s, 3))
+        bag = bag or draw.sample(usable, len(usable))
+        made += _draw(draw, bag.pop(), names, pairs, round(at_s, 3), round(lasts_s, 3))
         at_s += lasts_s + draw.uniform(*pace.calm_s)
     return tuple(made)
 

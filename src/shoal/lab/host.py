@@ -137,6 +137,10 @@ class Host(ABC):
             ]
             self.kill()
             self._dead = False
+            for service in self._services:
+                if service.process.stdin is not None:  # nobody can write to it any more
+                    with contextlib.suppress(OSError):
+                        service.process.stdin.close()
             self._services = []
             for service in again:
                 process = self._start(service.argv, service.options)

@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 class Happening(msgspec.Struct, frozen=True):
     """Something that was done to the lab, ``at_s`` seconds after the player began. ``error`` says
-    why it could not be done."""
+    why it could not be done. ``fault`` is what it belongs to, ``ends`` whether that passed."""
 
     at_s: float
     text: str
     error: str | None = None
+    fault: Fault | None = None
+    ends: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -47,6 +49,8 @@ class Step(msgspec.Struct, frozen=True):
     at_s: float
     text: str
     do: Callable[[], object]
+    fault: Fault | None = None
+    ends: bool = False
 
 
 def steps(fault: Fault, lab: Lab) -> list[Step]:
@@ -54,9 +58,9 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
 
     def between(begin: Callable[[], object], end: Callable[[], object], what: str) -> list[Step]:
         for_s = getattr(fault, "for_s", None)
-        done = [Step(fault.at_s, what, begin)]
+        done = [Step(fault.at_s, what, begin, fault)]
         if for_s is not None:
-            done.append(Step(fault.at_s + for_s, f"end of {what}", end))
+            done.append(Step(fault.at_s + for_s, f"end of {what}", end, fault, ends=True))
         return done
 
     def load(fault: LinkFault, field: str, value: object, usual: object, what: str) -> list[Step]:
@@ -69,12 +73,12 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
 
     match fault:
         case Kill(host=name):
-            return [Step(fault.at_s, f"kill {name}", lab.host(name).kill)]
+            return [Step(fault.at_s, f"kill {name}", lab.host(name).kill, fault)]
         case Restart(host=name, for_s=for_s):
             host = lab.host(name)
             return [
-                Step(fault.at_s, f"kill {name} (restart)", host.kill),
-                Step(fault.at_s + for_s, f"restart {name}", host.restart),
+                Step(fault.at_s, f"kill {name} (restart)", host.kill, fault),
+                Step(fault.at_s + for_s, f"restart {name}", host.restart, fault, ends=True),
             ]
         case Freeze(host=name):
             host = lab.host(name)
@@ -89,9 +93,8 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
             return between(host.fill_disk, host.free_disk, f"disk full on {name}")
         case ClockJump(host=name, by_s=by_s):
             host = lab.host(name)
-            return [
-                Step(fault.at_s, f"clock of {name} by {by_s:+g} s", lambda: host.jump_clock(by_s))
-            ]
+            what = f"clock of {name} by {by_s:+g} s"
+            return [Step(fault.at_s, what, lambda: host.jump_clock(by_s), fault)]
         case Cut():
             return load(fault, "cut", True, False, "cut {}")
         case Narrow(mbit=mbit):
@@ -162,7 +165,7 @@ class Player:
             except LabError as failed:
                 error = str(failed)
             if step.text or error:
-                happening = Happening(self.now_s, step.text, error)
+                happening = Happening(self.now_s, step.text, error, step.fault, step.ends)
                 self.happenings.append(happening)
                 if self._say is not None:
                     self._say(happening)
