@@ -16,6 +16,7 @@ import onnx
 from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
 from shoal.model import limits, proof
 from shoal.model.accept import accept
+from shoal.model.archive import is_archive
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.engine import Engine, Session
@@ -298,7 +299,8 @@ def load(
     name: str | None = None,
     example: object = None,
 ) -> Network:
-    """The network in an ONNX file, in the bytes of one, or in a PyTorch module.
+    """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
+    :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
     ``example`` holds example inputs: needed for a module (an array or tensor, or a sequence of
     them), and for an ONNX network with free dimensions other than the batch (a mapping from input
@@ -309,6 +311,10 @@ def load(
     for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
     :class:`MissingExtraError` without PyTorch.
     """
+    if isinstance(source, str | Path) and is_archive(source):
+        from shoal.model.bundle import load_bundle  # it stands on this module
+
+        return load_bundle(source, name=name)
     model, folder = read(source, example)
     shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
     fixed = example if isinstance(example, Mapping) else {}

@@ -1,0 +1,405 @@
+"""Bundles: a network trained so that groups of its channels also work alone, in one file.
+
+The file is an archive with ``manifest.json``, ``parts/<hash>`` (graphs) and ``blobs/<hash>`` (the
+larger weights, which parts share). A *sub-network* is made of some groups. It is run by *owners*,
+each with some of its groups, in one of the ways of :class:`Variant`. A :class:`Bundle` is also a
+:class:`Network`: the sub-network of all groups in one piece, so that whatever is done with a
+network can be done with a bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from shoal.errors import InputError, ModelFileError
+from shoal.model import limits
+from shoal.model.accept import accept
+from shoal.model.archive import read_archive, write_archive
+from shoal.model.engine import Buffer, Engine
+from shoal.model.graph import Graph, whole
+from shoal.model.network import Network
+from shoal.model.normalise import normalise
+from shoal.model.part import Part
+from shoal.model.spec import TensorSpec
+from shoal.model.wire import externals, is_hash
+
+VERSION = 1
+SUFFIX = ".fluid"
+MANIFEST, PARTS, BLOBS = "manifest.json", "parts/", "blobs/"
+MAX_MANIFEST = 16 << 20
+MAX_GROUPS = 64
+MAX_SUBNETS = 4096
+MAX_STAGES = 256
+MAX_TEXT = 200
+MAX_ABOUT = 4096
+
+
+class Variant(StrEnum):
+    """How owners run a sub-network together."""
+
+    ALONE = "alone"
+    """One device runs all of it."""
+    DENSE = "dense"
+    """Each owner computes the channels of its groups from all channels of the layer before; the
+    owners exchange these after each such layer."""
+    LOGITS = "logits"
+    """Each owner runs its groups alone, as in ``alone``; what they give is added."""
+
+
+class SubJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the slices of a stage's owners become one tensor, ``tensor`` (the joined one).
+
+    ``op`` is ``"channels"`` (``channels`` maps each owner to the indices along ``axis`` that its
+    slice holds, in order) or ``"sum"`` (the slices are added; ``channels`` is empty).
+    """
+
+    op: str
+    tensor: TensorSpec
+    channels: dict[str, tuple[int, ...]] = {}
+    axis: int = 1
+
+
+class SubStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step of a sub-network, as :class:`shoal.plan.plan.Stage`, but with owners in place of
+    devices: "0" is the first of the sub-network's owners, "1" the second. ``parts`` maps each
+    owner to its part; ``join`` is None where there is one owner."""
+
+    parts: dict[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    join: SubJoin | None = None
+
+
+class SubNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Some groups of the network as one that can answer, and one way to run it.
+
+    ``name`` is for people, the same for all ways to run the same groups. ``owners`` deals out
+    ``groups`` (``((0, 1), (2,))``: the first of two owners has groups 0 and 1). ``accuracy`` is
+    the share of right answers on ``images`` test images.
+    """
+
+    name: str
+    groups: tuple[int, ...]
+    variant: Variant
+    owners: tuple[tuple[int, ...], ...]
+    accuracy: float
+    images: int
+    stages: tuple[SubStage, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``manifest.json`` holds. ``groups`` are relative widths, ``about`` is free text."""
+
+    version: int
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    groups: tuple[float, ...]
+    subnets: tuple[SubNetwork, ...]
+    about: str = ""
+
+
+class Bundle(Network):
+    """A network that comes with sub-networks. Made by :func:`load_bundle`, or :func:`shoal.load`.
+
+    As a network it is ``reference``, the sub-network of all groups that runs alone.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        manifest: Manifest,
+        parts: Mapping[str, bytes],
+        blobs: Mapping[str, Buffer],
+    ) -> None:
+        super().__init__(graph, manifest.name)
+        self.groups = manifest.groups
+        self.subnets = manifest.subnets
+        self.about = manifest.about
+        self._graphs = parts
+        self._blobs = blobs
+        self._loaded: dict[str, Part] = {}
+
+    @property
+    def reference(self) -> SubNetwork:
+        """The sub-network of all groups in one piece."""
+        return self.alone(range(len(self.groups)))
+
+    def alone(self, groups: Iterable[int]) -> SubNetwork:
+        """The sub-network of just these groups in one piece; ModelFileError if there is none."""
+        return _alone(self.subnets, tuple(groups), self.name)
+
+    def part(self, hash: str) -> Part:
+        """The part of a stage; ModelFileError when the bundle has no such part."""
+        if hash not in self._loaded:
+            self._loaded[hash] = _part(hash, self._graphs, self._blobs)
+        return self._loaded[hash]
+
+
+def load_bundle(path: str | Path, *, name: str | None = None) -> Bundle:
+    """The bundle in a file. ``name`` is shown on screen; the bundle's own if None.
+
+    Raises :class:`ModelFileError` for a file that is damaged, truncated, of another version, too
+    large, or that names what it does not hold; what loading a network raises.
+    """
+    members = read_archive(
+        path,
+        {MANIFEST: MAX_MANIFEST, PARTS: limits.GRAPH_BYTES, BLOBS: limits.TENSOR_BYTES},
+    )
+    what = str(path)
+    manifest = _manifest(members.pop(MANIFEST, b""), what)
+    if name is not None:
+        manifest = msgspec.structs.replace(manifest, name=name)
+    check(manifest, what)
+    parts: dict[str, bytes] = {}
+    blobs: dict[str, bytes] = {}
+    for member, data in members.items():
+        folder, _, hash = member.partition("/")
+        if not is_hash(hash) or hashlib.sha256(data).hexdigest() != hash:
+            raise ModelFileError(f"{what}: {member[:80]!r} is not what its name says: damaged.")
+        (parts if folder + "/" == PARTS else blobs)[hash] = data
+    _check_parts(manifest, parts, blobs, what)
+    bundle = _bundle(manifest, parts, blobs)
+    if (bundle.inputs, bundle.outputs) != (manifest.inputs, manifest.outputs):
+        raise ModelFileError(f"{what}: its inputs or outputs are not those that it states.")
+    return bundle
+
+
+def write_bundle(
+    path: str | Path,
+    *,
+    name: str,
+    groups: Sequence[float],
+    subnets: Sequence[SubNetwork],
+    graphs: Mapping[str, bytes],
+    about: str = "",
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    ``graphs`` are serialized ONNX models with their weights inside, by any key; the stages of
+    ``subnets`` name their parts by these keys (those that no stage names are left out). There
+    must be the sub-network of all groups alone (what the bundle is as a network); for each
+    ``dense`` one the same groups alone, and for each ``logits`` one those of each owner alone:
+    it is proved against these before it serves. Equal arguments give equal bytes.
+
+    Raises ModelFileError when something of that is lacking or does not fit, StoreError when the
+    file cannot be written.
+    """
+    made = {
+        key: _serialized(graphs, key)
+        for key in dict.fromkeys(
+            key for subnet in subnets for stage in subnet.stages for key in stage.parts.values()
+        )
+    }
+    named = tuple(
+        msgspec.structs.replace(
+            subnet,
+            stages=tuple(
+                msgspec.structs.replace(
+                    stage, parts={owner: made[key].hash for owner, key in stage.parts.items()}
+                )
+                for stage in subnet.stages
+            ),
+        )
+        for subnet in subnets
+    )
+    reference = _alone(named, tuple(range(len(groups))), str(path)).stages[0]
+    whole_part = next(part for part in made.values() if part.hash == reference.parts["0"])
+    manifest = Manifest(
+        version=VERSION,
+        name=name,
+        inputs=tuple(whole_part.specs[tensor] for tensor in whole_part.inputs),
+        outputs=tuple(whole_part.specs[tensor] for tensor in whole_part.outputs),
+        groups=tuple(map(float, groups)),
+        subnets=named,
+        about=about,
+    )
+    check(manifest, str(path))
+    parts = {part.hash: part.graph for part in made.values()}
+    blobs = {hash: blob for part in made.values() for hash, blob in part.blobs.items()}
+    _bundle(manifest, parts, blobs)
+    write_archive(
+        path,
+        [
+            (MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=0)),
+            *((PARTS + hash, parts[hash]) for hash in sorted(parts)),
+            *((BLOBS + hash, memoryview(blobs[hash])) for hash in sorted(blobs)),
+        ],
+    )
+
+
+def check(manifest: Manifest, what: str) -> None:
+    """ModelFileError unless a manifest makes sense; ``what`` is the file, for the message."""
+    if not 1 <= len(manifest.groups) <= MAX_GROUPS:
+        raise ModelFileError(f"{what}: {len(manifest.groups)} groups; 1 to {MAX_GROUPS} are used.")
+    if not all(math.isfinite(width) and width > 0 for width in manifest.groups):
+        raise ModelFileError(f"{what}: the widths {manifest.groups} of groups are not positive.")
+    if not 1 <= len(manifest.subnets) <= MAX_SUBNETS:
+        raise ModelFileError(f"{what}: {len(manifest.subnets)} sub-networks; 1 to {MAX_SUBNETS}.")
+    if not 1 <= len(manifest.name) <= MAX_TEXT or len(manifest.about) > MAX_ABOUT:
+        raise ModelFileError(f"{what}: its name or what it says of itself is empty or too long.")
+    seen = set()
+    for subnet in manifest.subnets:
+        place = f"{what}: sub-network {subnet.name[:MAX_TEXT]!r} ({subnet.variant})"
+        _check_subnet(subnet, len(manifest.groups), place)
+        if (subnet.owners, subnet.variant) in seen:
+            raise ModelFileError(f"{place} is there twice.")
+        seen.add((subnet.owners, subnet.variant))
+    for subnet in manifest.subnets:
+        if subnet.variant is Variant.DENSE:
+            _alone(manifest.subnets, subnet.groups, what)
+        for owner in subnet.owners if subnet.variant is Variant.LOGITS else ():
+            _alone(manifest.subnets, owner, what)
+    _alone(manifest.subnets, tuple(range(len(manifest.groups))), what)
+
+
+def _check_subnet(subnet: SubNetwork, groups: int, place: str) -> None:
+    if not 1 <= len(subnet.name) <= MAX_TEXT:
+        raise ModelFileError(f"{place}: its name is empty or too long.")
+    dealt = [group for owner in subnet.owners for group in owner]
+    ordered = all(owner and list(owner) == sorted(owner) for owner in subnet.owners)
+    if not ordered or sorted(dealt) != list(subnet.groups) or len(set(dealt)) != len(dealt):
+        raise ModelFileError(f"{place}: its owners do not share out its groups.")
+    if not dealt or min(dealt) < 0 or max(dealt) >= groups:
+        raise ModelFileError(f"{place}: it has groups that are not among the {groups}.")
+    if (subnet.variant is Variant.ALONE) != (len(subnet.owners) == 1):
+        raise ModelFileError(f"{place}: {len(subnet.owners)} owners do not go with that.")
+    if not 0.0 <= subnet.accuracy <= 1.0 or subnet.images < 1:
+        raise ModelFileError(
+            f"{place}: {subnet.accuracy} on {subnet.images} images is no accuracy."
+        )
+    most = MAX_STAGES if subnet.variant is Variant.DENSE else 1
+    if not 1 <= len(subnet.stages) <= most:
+        raise ModelFileError(f"{place}: {len(subnet.stages)} stages; 1 to {most} are possible.")
+    owners = {str(index) for index in range(len(subnet.owners))}
+    for stage in subnet.stages:
+        if stage.parts.keys() != owners:
+            raise ModelFileError(f"{place}: a stage does not have a part for each owner.")
+        join = stage.join
+        if join is None and len(owners) == 1:
+            continue
+        sliced = owners if join is not None and join.op == "channels" else set()
+        if join is None or join.op not in ("channels", "sum") or join.channels.keys() != sliced:
+            raise ModelFileError(f"{place}: a stage does not say how its slices are joined.")
+
+
+def _alone(subnets: Iterable[SubNetwork], groups: tuple[int, ...], what: str) -> SubNetwork:
+    for subnet in subnets:
+        if subnet.variant is Variant.ALONE and subnet.groups == groups:
+            return subnet
+    raise ModelFileError(
+        f"{what}: the sub-network of the groups {'+'.join(map(str, groups))} in one piece is "
+        "missing; export the bundle again."
+    )
+
+
+def _manifest(data: bytes, what: str) -> Manifest:
+    try:
+        version = msgspec.json.decode(data, type=_Version).version
+        if version != VERSION:
+            raise ModelFileError(
+                f"{what} is a bundle of version {version}; this Shoal reads version {VERSION}: "
+                "export it again with this version."
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelFileError(
+            f"{what} is no bundle, or damaged: its {MANIFEST} cannot be read ({error})."
+        ) from None
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def _check_parts(
+    manifest: Manifest, parts: Mapping[str, bytes], blobs: Mapping[str, bytes], what: str
+) -> None:
+    """ModelFileError unless the file holds just the parts and blobs that it needs."""
+    used = {
+        part
+        for subnet in manifest.subnets
+        for stage in subnet.stages
+        for part in stage.parts.values()
+    }
+    if used != parts.keys():
+        odd = sorted(used ^ parts.keys())[0]
+        raise ModelFileError(f"{what}: the part {odd[:12]!r} is missing or never used: damaged.")
+    needed = {}
+    for graph in parts.values():
+        needed.update({weight.blob: weight.nbytes for weight in externals(graph)})
+    if needed != {hash: len(blob) for hash, blob in blobs.items()}:
+        raise ModelFileError(f"{what}: its weights are not those that its parts need: damaged.")
+
+
+def _bundle(manifest: Manifest, parts: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -> Bundle:
+    """The bundle, its reference in normal form and proved as :func:`shoal.load` does."""
+    groups = tuple(range(len(manifest.groups)))
+    hash = _alone(manifest.subnets, groups, manifest.name).stages[0].parts["0"]
+    original = accept(_inlined(parts[hash], blobs), None, {})
+    reference = Engine().load(*whole(original), optimise=False)
+    graph = original.copy()
+    try:
+        normalise(graph)
+        bundle = Bundle(graph, manifest, parts, blobs)
+        bundle.prove_against(reference)
+    except InputError as error:
+        raise ModelFileError(f"{manifest.name!r} does not run on made-up inputs: {error}") from None
+    return bundle
+
+
+def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -> Part:
+    """The part ``hash``, with what must be known of it found out from its graph."""
+    graph = graphs.get(hash)
+    if graph is None:
+        raise ModelFileError(f"The bundle has no part {hash[:12]!r}; load it again.")
+    found = _studied(_inlined(graph, blobs))
+    named = {weight.blob: blobs[weight.blob] for weight in externals(graph)}
+    inputs = tuple(found.specs[name] for name in found.inputs)
+    outputs = tuple(found.specs[name] for name in found.outputs)
+    return Part(graph, named, inputs, outputs, found.range, found.stacks, found.memory)
+
+
+def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:
+    """The part made of the model ``graphs[key]``."""
+    if key not in graphs:
+        raise ModelFileError(f"a stage names the graph {key!r}, which is not given.")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graphs[key])
+    except Exception as error:
+        raise ModelFileError(f"the graph {key!r} is no ONNX model ({str(error)[:200]}).") from None
+    return _studied(model)
+
+
+def _studied(model: onnx.ModelProto) -> Part:
+    """A model as one part, not rewritten: what sub-networks share must stay the same bytes."""
+    (part,) = Network(accept(model, None, {}), "part").split((), prove=False)
+    return part
+
+
+def _inlined(graph: bytes, blobs: Mapping[str, Buffer]) -> onnx.ModelProto:
+    """The model of a part with its weights inside."""
+    needed = {weight.name: weight for weight in externals(graph)}
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graph)
+    except Exception as error:
+        raise ModelFileError(f"A part is no ONNX model ({str(error).strip()[:200]}).") from None
+    for proto in model.graph.initializer:
+        weight = needed.get(proto.name)
+        if weight is not None:
+            blob = blobs.get(weight.blob)
+            if blob is None or memoryview(blob).nbytes != weight.nbytes:
+                raise ModelFileError(f"The weight {proto.name!r} of a part is missing: damaged.")
+            proto.ClearField("external_data")
+            proto.ClearField("data_location")
+            proto.raw_data = bytes(blob)
+    return model
