@@ -143,7 +143,7 @@ class GatewayCore:
             case Unsent(to, message, full):
                 return self._unsent(to, message, full, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms):
-                self._desk.chooser.links[peer] = LinkView(bytes_per_s, rtt_ms)
+                self._desk.chooser.links[peer] = LinkView(bytes_per_s, rtt_ms, now)
                 return []
             case Cancelled(number):
                 request = self.requests.get(number)

@@ -6,6 +6,7 @@ to remember between two decisions it returns as ``memory`` and is given back the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
@@ -35,10 +36,12 @@ class DeviceView(msgspec.Struct, frozen=True):
 
 
 class LinkView(msgspec.Struct, frozen=True):
-    """A link as the decider sees it; 0 where nothing was measured."""
+    """A link as the decider sees it; 0 where nothing was measured. ``at`` is when it was, in
+    seconds on the clock of :class:`View`."""
 
     bytes_per_s: float = 0.0
     rtt_ms: float = 0.0
+    at: float = -math.inf
 
 
 class View(msgspec.Struct, frozen=True):
@@ -75,7 +78,8 @@ class Policy(Protocol):
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
     ) -> tuple[Choice | None, Any]:
         """Pick the plan for a request whose tensors ``at`` are at hand (the network's inputs for
-        a new one). None: nothing that is usable can answer it now."""
+        a new one). None: nothing that is usable can answer it now. The memory that is returned
+        counts only if the choice is followed."""
 
     def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
         """Pick who runs ``stage`` of a plan whose route is free. None: nobody can."""

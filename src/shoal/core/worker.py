@@ -143,7 +143,7 @@ class WorkerCore:
             case Unsent():
                 return []
             case LinkMeasured(peer, bytes_per_s, rtt_ms):
-                self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms)
+                self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now)
                 return []
             case Drain():
                 return self._drain()

@@ -4,6 +4,9 @@ The sender numbers its messages and keeps at most ``WINDOW`` of them unsettled; 
 to a bound. The receiver takes them in order, each once, and says two things about them: *received*
 (here, need not be sent again) and *settled* (the node has dealt with it; here is another credit).
 
+The receiver speaks up when half a window or :data:`MUCH_BYTES` are settled, when it is asked, and
+otherwise when its clock ticks: most messages cost no acknowledgement of their own.
+
 Nothing is sent twice on suspicion. When an acknowledgement is overdue the sender *asks*; the
 question travels behind the messages, so an answer that does not know them proves them lost, and
 only then are they sent again. A slow receiver or a slow line thus costs a few bytes, not a second
@@ -17,10 +20,18 @@ from typing import Any
 
 import msgspec
 
+from shoal.mesh.goodput import Goodput
 from shoal.mesh.link import LinkEvent
 
-WINDOW = 4
+WINDOW = 8
 """Unsettled messages that a sender may have on their way to one receiver."""
+MUCH_BYTES = 1 << 18
+"""Bytes that a receiver settles before it says so, even if they are few messages."""
+PIECE_BYTES = 60_000
+"""Bytes of a message that a transport sends at a time, rather too low than too high."""
+SWIFT_PIECES = 14
+"""Pieces that may be on their way to a receiver when the transport still takes all of the next
+message without waiting for the line; see :mod:`shoal.mesh.session`."""
 MAX_WAITING = 1024
 """Messages that may be queued for one receiver (in flight or not)."""
 MAX_WAITING_BYTES = 256 << 20
@@ -46,6 +57,11 @@ class Parcel(msgspec.Struct, frozen=True):
         """Bytes that it occupies while it waits."""
         return len(self.head) + (self.size or 0)
 
+    @property
+    def pieces(self) -> int:
+        """What it takes of a transport's room."""
+        return 1 + self.weight // PIECE_BYTES
+
 
 class Sender:
     """The sending side of one session. Times are seconds on any steady clock."""
@@ -60,8 +76,10 @@ class Sender:
         self.max_waiting = max_waiting
         self.max_waiting_bytes = max_waiting_bytes
         self.resent = 0
+        self.goodput = Goodput()
         self._parcels: deque[Parcel] = deque()  # those after ``_received``, in order
         self._bytes = 0
+        self._pieces = 0  # of those that went out and are not known to be received
         self._last = 0  # last number given
         self._sent = 0  # last number that went out
         self._received = 0
@@ -82,6 +100,12 @@ class Sender:
     def waiting(self) -> int:
         """Messages that are not settled."""
         return self._last - self._settled
+
+    @property
+    def swift(self) -> bool:
+        """Whether all that went out and is not known to be received has room in the transport, so
+        that handing it over does not have to wait."""
+        return self._pieces <= SWIFT_PIECES
 
     @property
     def queued_bytes(self) -> int:
@@ -111,7 +135,10 @@ class Sender:
         if upto <= self._sent:
             return []
         fresh = self._range(self._sent + 1, upto)
+        for parcel in fresh:
+            self.goodput.left(parcel.seq, parcel.weight, now)
         self._sent = upto
+        self._pieces += sum(parcel.pieces for parcel in fresh)
         if self._ask_at is None:
             self._ask_at = now + self._pause_s
         return fresh
@@ -138,9 +165,12 @@ class Sender:
             self._ask_at = now
         if received > self._received or settled > self._settled:
             self._received = max(self._received, received)
+            self.goodput.arrived(received, now)
             self._settled = max(self._settled, settled)
             while self._parcels and self._parcels[0].seq <= self._received:
-                self._bytes -= self._parcels.popleft().weight
+                parcel = self._parcels.popleft()
+                self._bytes -= parcel.weight
+                self._pieces -= parcel.pieces
             self._pause_s = ASK_S
             self._futile = 0
             self._ask_at = now + self._pause_s if self._sent > self._settled else None
@@ -168,6 +198,8 @@ class Receiver:
         self._received = 0
         self._settled = 0
         self._asked = 0
+        self._told = 0  # settled, as the sender was told
+        self._bytes = 0  # that came since then
 
     @property
     def held(self) -> int:
@@ -180,17 +212,29 @@ class Receiver:
         return self._received - self._settled
 
     @property
-    def state(self) -> tuple[int, int, int]:
-        """What an acknowledgement says: received, settled, asked."""
+    def owes(self) -> bool:
+        """Whether the sender does not know yet of all that is settled."""
+        return self._settled > self._told
+
+    @property
+    def owes_much(self) -> bool:
+        """Whether that is so much that the sender may soon have to wait."""
+        owed = self._settled - self._told
+        return owed >= max(1, self._window // 2) or (owed > 0 and self._bytes >= MUCH_BYTES)
+
+    def tell(self) -> tuple[int, int, int]:
+        """What an acknowledgement says, which is to be sent now: received, settled, asked."""
+        self._told, self._bytes = self._settled, 0
         return self._received, self._settled, self._asked
 
     def expects(self, seq: int) -> bool:
         """Whether message ``seq`` is the next one, and within the window."""
         return seq == self._received + 1 and self.unsettled < self._window
 
-    def put(self, message: LinkEvent) -> None:
-        """Hold the message that was expected."""
+    def put(self, message: LinkEvent, size: int = 0) -> None:
+        """Hold the message of ``size`` bytes that was expected."""
         self._received += 1
+        self._bytes += size
         self._held.append(message)
 
     def asked(self, number: int) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from shoal.errors import FrameError
 from shoal.mesh.credit import Parcel, Receiver, Sender
 from shoal.mesh.frames import Ack, Ask, Data, Frame, Pairing, decode, encode
+from shoal.mesh.goodput import LinkRate
 from shoal.mesh.link import MAX_BODY, LinkEvent, LinkStats, PeerDown, PeerUp, Received
 
 MAX_PEERS = 1024
@@ -32,11 +33,13 @@ MAX_SESSION = 1 << 62
 
 class Transmit(msgspec.Struct, frozen=True):
     """Transmit a frame, in order with the others for that peer, and without loss where possible.
-    ``body`` is what :meth:`Exchange.send` was given, None without one."""
+    ``body`` is what :meth:`Exchange.send` was given, None without one. A ``swift`` frame finds
+    room in the transport at once, as what is on its way is little."""
 
     to: str
     attachment: bytes
     body: Any = None
+    swift: bool = False
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -162,10 +165,13 @@ class Exchange:
         self._take(sender, peer, frame, read, now)
 
     def tick(self, now: float) -> None:
-        """Time passes: ask where acknowledgements are overdue, offer again what was refused."""
+        """Time passes: ask where acknowledgements are overdue, give those that are owed, offer
+        again what was refused."""
         for name, peer in self._peers.items():
             if peer.up:
                 self._ask(name, peer, now)
+                if peer.receiver.owes:
+                    self._ack(name, peer)
         self.offer_again()
 
     # -- what the node wants --------------------------------------------------------------------
@@ -183,7 +189,7 @@ class Exchange:
     def settle(self, sender: str) -> None:
         """The node has dealt with the oldest message of ``sender``; one too many is ignored."""
         peer = self._peers.get(sender)
-        if peer is not None and peer.up and peer.receiver.settle():
+        if peer is not None and peer.up and peer.receiver.settle() and peer.receiver.owes_much:
             self._ack(sender, peer)
         self.offer_again()
 
@@ -195,6 +201,16 @@ class Exchange:
         """Messages to a peer that are not settled."""
         peer = self._peers.get(to)
         return peer.sender.waiting if peer is not None and peer.up else 0
+
+    def rates(self, now: float) -> dict[str, LinkRate]:
+        """What the links carry over which something has arrived, or is late, since last asked."""
+        news = {}
+        for name, peer in self._peers.items():
+            goodput = peer.sender.goodput
+            if peer.up and (goodput.news or peer.sender.waiting):
+                goodput.news = False
+                news[name] = goodput.rate(now)
+        return news
 
     def stats(self) -> LinkStats:
         """Counts since the start."""
@@ -322,9 +338,10 @@ class Exchange:
                 if not peer.queued:
                     peer.queued = True
                     self._ready.append(name)
-                peer.receiver.put(Received(name, head, None if size is None else read()))
+                weight = len(head) + (size or 0)
+                peer.receiver.put(Received(name, head, None if size is None else read()), weight)
                 self._received += 1
-                self._bytes_received += len(head) + (size or 0)
+                self._bytes_received += weight
             case Ack(received=received, settled=settled, asked=asked):
                 lost = peer.sender.on_ack(received, settled, asked, now)
                 if peer.sender.stuck:
@@ -344,10 +361,10 @@ class Exchange:
 
     def _transmit(self, name: str, peer: _Peer, parcel: Parcel) -> None:
         frame = Data(self._pairing(peer), parcel.seq, parcel.head, parcel.size)
-        self._out.append(Transmit(name, encode(frame), parcel.body))
+        self._out.append(Transmit(name, encode(frame), parcel.body, peer.sender.swift))
 
     def _ack(self, name: str, peer: _Peer) -> None:
-        frame = Ack(self._pairing(peer), *peer.receiver.state)
+        frame = Ack(self._pairing(peer), *peer.receiver.tell())
         self._out.append(Hint(name, encode(frame)))
 
     def _ask(self, name: str, peer: _Peer, now: float) -> None:

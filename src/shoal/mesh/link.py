@@ -21,6 +21,8 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from shoal.mesh.goodput import LinkRate
+
 MAX_HEAD = 1 << 24
 """Largest head in bytes; more is refused before it is read."""
 MAX_BODY = 1 << 30
@@ -112,6 +114,11 @@ class Link(ABC):
     @abstractmethod
     def waiting(self, to: str) -> int:
         """Messages to a peer that are not settled yet (in flight and queued)."""
+
+    @abstractmethod
+    def rates(self) -> dict[str, LinkRate]:
+        """What the links to peers carry, as measured from what was sent: of those where something
+        has arrived, or is late, since this was last asked."""
 
     @abstractmethod
     def stats(self) -> LinkStats:

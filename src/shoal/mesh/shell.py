@@ -1,7 +1,8 @@
 """What both kinds of link share: threads, locks and a sink around an :class:`Exchange`.
 
-A kind of link brings four things: ``_open`` (join the network, learn the incarnation), ``_post``
-(queue a frame, never block), ``_hint`` (transmit a tiny frame now or never) and ``_leave``. It
+A kind of link brings five things: ``_open`` (join the network, learn the incarnation), ``_post``
+(queue a frame, never block), ``_push`` (put on the wire what does not have to wait), ``_hint``
+(transmit a tiny frame now or never) and ``_leave``. It
 calls ``_frame`` with what arrives and ``_sighted`` with what it sees. Sightings may come from a
 thread that must not wait, so they are queued; a frame is looked at after all sightings that came
 before it, or the first message of a new peer would be one of a stranger.
@@ -26,7 +27,8 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from shoal.errors import FrameError, UsageError
-from shoal.mesh.exchange import MAX_LIVES, Discard, Exchange, Hint, Transmit
+from shoal.mesh.exchange import MAX_LIVES, Discard, Exchange, Hint, Outgoing, Transmit
+from shoal.mesh.goodput import LinkRate
 from shoal.mesh.link import (
     MAX_BODY,
     MAX_HEAD,
@@ -39,8 +41,8 @@ from shoal.mesh.link import (
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
 
-TICK_S = 0.25
-"""Time between two looks at overdue acknowledgements."""
+TICK_S = 0.1
+"""Time between two looks at acknowledgements that are overdue, or owed."""
 OFFER_AGAIN_S = 0.02
 """Time after which a message that found no room is offered again."""
 MAX_SIGHTINGS = 4096
@@ -82,7 +84,11 @@ class ExchangeLink(Link):
 
     @abstractmethod
     def _post(self, frame: Transmit | Discard) -> None:
-        """Queue a frame behind the others for its peer, or discard those. Must not block."""
+        """Queue a frame behind the others for its peer, or discard those. Must not block: the
+        exchange is locked, so that frames are queued in their order."""
+
+    def _push(self, to: str) -> None:
+        """Put on the wire what is queued for a peer and does not have to wait; no lock is held."""
 
     @abstractmethod
     def _hint(self, frame: Hint) -> None:
@@ -132,16 +138,16 @@ class ExchangeLink(Link):
         packed = None if body is None else self._pack(body)
         with self._lock:
             taken = self._exchange.send(to, head, packed, size, time.monotonic())
-            hints = self._flush()
-        self._transmit(hints)
+            posted = self._flush()
+        self._transmit(posted)
         return taken
 
     def settle(self, sender: str) -> None:
         with self._lock:
             self._exchange.settle(sender)
-            hints = self._flush()
+            posted = self._flush()
             offer = self._exchange.has_event
-        self._transmit(hints)
+        self._transmit(posted)
         if offer:
             self._chore(_look)
 
@@ -152,6 +158,10 @@ class ExchangeLink(Link):
     def waiting(self, to: str) -> int:
         with self._lock:
             return self._exchange.waiting(to)
+
+    def rates(self) -> dict[str, LinkRate]:
+        with self._lock:
+            return self._exchange.rates(time.monotonic())
 
     def stats(self) -> LinkStats:
         with self._lock:
@@ -194,8 +204,8 @@ class ExchangeLink(Link):
         with self._lock:
             self._see()
             change(self._exchange)
-            hints = self._flush()
-        self._transmit(hints)
+            posted = self._flush()
+        self._transmit(posted)
         self._offer()
 
     def _chore(self, chore: Chore) -> None:
@@ -237,19 +247,21 @@ class ExchangeLink(Link):
             elif incarnation != self.incarnation and len(self._twins) < MAX_LIVES:
                 self._twins.add(incarnation)
 
-    def _flush(self) -> list[Hint]:
-        """Post what must keep its order while the lock is held; the rest may go out after."""
-        hints = []
-        for frame in self._exchange.outgoing():
-            if isinstance(frame, Hint):
-                hints.append(frame)
-            else:
+    def _flush(self) -> list[Outgoing]:
+        """Post what must keep its order while the lock is held; :meth:`_transmit` follows without
+        it."""
+        frames = self._exchange.outgoing()
+        for frame in frames:
+            if not isinstance(frame, Hint):
                 self._post(frame)
-        return hints
+        return frames
 
-    def _transmit(self, hints: list[Hint]) -> None:
-        for hint in hints:
-            self._hint(hint)
+    def _transmit(self, frames: list[Outgoing]) -> None:
+        for frame in frames:
+            if isinstance(frame, Hint):
+                self._hint(frame)
+            else:
+                self._push(frame.to)
 
     def _offer(self) -> None:
         """Offer to the sink all that there is to offer."""

@@ -14,8 +14,9 @@ taken/NAME/INCARNATION    a life that was out of touch is told that the name is 
 ========================  =====================================================================
 
 Nothing is computed on Zenoh's threads: messages go into a ring of Zenoh's own, which the reader
-thread empties; the rest becomes chores of the clock thread. Each destination has a lane (a thread
-and a declared publisher). The body is copied once on its way in and once on its way out.
+thread empties; the rest becomes chores of the clock thread. Each destination has a lane (a
+declared publisher, and a thread for what the line does not take at once). The body is copied once
+on its way in and once on its way out.
 """
 
 from __future__ import annotations
@@ -78,15 +79,19 @@ class _Way:
         self._key = key
         self._data: Any = None
         self._acks: Any = None
-        self.lane = Lane(thread_name, self._put)
+        self.lane = Lane(thread_name, self._put, self._swift)
 
     def hint(self, frame: Hint) -> None:
         """Transmit at once, or lose it."""
         if self._acks is None:
             self.lane.post(frame)
+            self.lane.push()
             return
         with contextlib.suppress(zenoh.ZError):
             self._acks.put(b"", attachment=frame.attachment)
+
+    def _swift(self, frame: Transmit | Hint) -> bool:
+        return self._acks is not None and (isinstance(frame, Hint) or frame.swift)
 
     def _put(self, frame: Transmit | Hint) -> None:
         with contextlib.suppress(zenoh.ZError):  # the break is noticed elsewhere
@@ -301,6 +306,10 @@ class ZenohLink(ExchangeLink):
                 way.lane.post(frame)
         elif (way := self._ways.get(frame.to)) is not None:
             way.lane.discard()
+
+    def _push(self, to: str) -> None:
+        if (way := self._ways.get(to)) is not None:
+            way.lane.push()
 
     def _hint(self, frame: Hint) -> None:
         if (way := self._way(frame.to)) is not None:

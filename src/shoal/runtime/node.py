@@ -83,6 +83,8 @@ MAX_ASKED = 1024
 """Blobs and measurements that peers may have asked for and not got; more are not answered."""
 COMPLAIN_S = 1.0
 """Time between two entries in the log about messages that cannot be read."""
+WEIGH_S = 0.05
+"""Least time between two looks at what the links carry."""
 MAX_PAUSE_S = 60.0
 """Longest sleep of the deciding thread, whatever time the core asks to be woken at."""
 
@@ -132,6 +134,7 @@ class Node:
         self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
         self._wakes: dict[str, float] = {}
         self._complain_at = 0.0
+        self._weigh_at = 0.0
         self._stopping = False
         self._closing = threading.Lock()
         self._threads = [
@@ -239,6 +242,7 @@ class Node:
         while event is not None:
             now = time.monotonic()
             try:
+                self._weigh(now)
                 if event is not _NOTHING:
                     self._take(event, now)
                 self._ring(now)
@@ -250,6 +254,14 @@ class Node:
             event = _NOTHING
             with contextlib.suppress(queue.Empty):
                 event = self._events.get(timeout=self._until_wake())
+
+    def _weigh(self, now: float) -> None:
+        """Tell the cores what the links carry, before they decide about what comes next."""
+        if now < self._weigh_at:
+            return
+        self._weigh_at = now + WEIGH_S
+        for peer, rate in self.link.rates().items():
+            self._both(LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:

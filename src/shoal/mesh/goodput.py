@@ -1,0 +1,106 @@
+"""What a link carries: goodput and round-trip time, from messages that were sent anyway.
+
+Each acknowledged message tells how long the link needed for it: from when it left, or from when
+the one before it was through if it had to wait for that, to its acknowledgement, less the
+round-trip time (the samples of delivery rate of BBR, Cardwell et al. 2016, taken message by
+message). Messages too small to say anything of the rate say what the round trip takes.
+
+No I/O and no clock; times are seconds on any steady clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+import msgspec
+
+SMALL_BYTES = 2048
+"""Messages up to this size measure the round trip."""
+LARGE_BYTES = 8192
+"""Messages from this size on measure the rate."""
+SMOOTHING = 0.5
+"""Weight of a new sample. Logarithms are averaged, so that a jump up is believed as soon as a jump
+down, after a few messages."""
+RTT_WINDOW_S = 10.0
+"""The round-trip time is the least of this long: queues make it longer, nothing shorter."""
+_LEAST_S = 20e-6
+
+
+class LinkRate(msgspec.Struct, frozen=True):
+    """What a link carries: ``bytes_per_s`` (0: not known), ``rtt_ms`` (0: not known)."""
+
+    bytes_per_s: float = 0.0
+    rtt_ms: float = 0.0
+
+
+class _Flying(NamedTuple):
+    seq: int
+    size: int
+    left: float
+    alone: bool
+
+
+class Goodput:
+    """The estimate for one direction of one link."""
+
+    def __init__(self) -> None:
+        self.news = False
+        """Whether a message has arrived since this was last set to False."""
+        self._flying: deque[_Flying] = deque()
+        self._arrived = 0.0
+        self._log_rate: float | None = None
+        self._trips: deque[tuple[float, float]] = deque()  # (when, seconds), both increasing
+
+    def left(self, seq: int, size: int, now: float) -> None:
+        """Message ``seq`` of ``size`` bytes goes out."""
+        self._flying.append(_Flying(seq, size, now, not self._flying))
+
+    def arrived(self, upto: int, now: float) -> None:
+        """All messages up to ``upto`` are known to have arrived."""
+        first, size = None, 0
+        while self._flying and self._flying[0].seq <= upto:
+            message = self._flying.popleft()
+            first = first or message
+            size += message.size
+        if first is None:
+            return
+        if size <= SMALL_BYTES and first.alone:
+            self._trip(now - first.left, now)
+        elif size >= LARGE_BYTES:
+            began = max(self._arrived, first.left + self.rtt_s)
+            self._log_rate = self._with(size, now - began)
+        self._arrived = now
+        self.news = True
+
+    @property
+    def rtt_s(self) -> float:
+        """The least round-trip time of late, in seconds; 0 where it is not known."""
+        return self._trips[0][1] if self._trips else 0.0
+
+    def rate(self, now: float) -> LinkRate:
+        """What the link carries, as far as known. What is under way for longer than it should be
+        counts already: a link that has become slow is not found out only by what comes through."""
+        known = self._log_rate
+        if known is None:
+            return LinkRate(0.0, self.rtt_s * 1e3)
+        if self._flying:
+            first = self._flying[0]
+            waited = now - max(self._arrived, first.left + self.rtt_s)
+            if first.size >= LARGE_BYTES and waited * math.exp(known) > first.size:
+                known = self._with(first.size, waited)
+        return LinkRate(math.exp(known), self.rtt_s * 1e3)
+
+    def _with(self, size: int, seconds: float) -> float:
+        """The logarithm of the rate, with one more sample."""
+        sample = math.log(size / max(seconds, _LEAST_S))
+        known = sample if self._log_rate is None else self._log_rate
+        return known + SMOOTHING * (sample - known)
+
+    def _trip(self, seconds: float, now: float) -> None:
+        while self._trips and self._trips[-1][1] >= seconds:
+            self._trips.pop()
+        self._trips.append((now, seconds))
+        while len(self._trips) > 1 and self._trips[0][0] < now - RTT_WINDOW_S:
+            self._trips.popleft()

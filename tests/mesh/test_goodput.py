@@ -1,0 +1,100 @@
+"""Goodput and round-trip time from messages that were sent anyway."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.mesh.goodput import Goodput, LinkRate
+
+MBIT = 125_000.0
+
+
+class Line:
+    """A link of a given rate and delay: one message after another, acknowledged at once."""
+
+    def __init__(self, bytes_per_s: float, rtt_s: float) -> None:
+        self.bytes_per_s, self.rtt_s = bytes_per_s, rtt_s
+        self.goodput = Goodput()
+        self.now = self.free = 0.0
+        self.seq = 0
+
+    def send(self, *sizes: int) -> None:
+        """Messages at once; time goes on until the last one is acknowledged."""
+        acks = []
+        for size in sizes:
+            self.seq += 1
+            self.goodput.left(self.seq, size, self.now)
+            self.free = max(self.free, self.now) + size / self.bytes_per_s
+            acks.append((self.seq, self.free + self.rtt_s))
+        for seq, at in acks:
+            self.now = at
+            self.goodput.arrived(seq, at)
+
+    @property
+    def rate(self) -> LinkRate:
+        return self.goodput.rate(self.now)
+
+
+def test_nothing_is_known_of_a_link_that_was_not_used() -> None:
+    assert Goodput().rate(1.0) == LinkRate(0.0, 0.0)
+
+
+@given(
+    mbit=st.floats(1, 1000),
+    rtt_ms=st.floats(0.1, 100),
+    bursts=st.lists(st.lists(st.integers(50_000, 500_000), min_size=1, max_size=4), min_size=6),
+)
+def test_rate_and_round_trip_are_those_of_the_link(
+    mbit: float, rtt_ms: float, bursts: list[list[int]]
+) -> None:
+    line = Line(mbit * MBIT, rtt_ms / 1e3)
+    line.send(200)
+    for sizes in bursts:
+        line.send(*sizes)
+    small_ms = 200 / line.bytes_per_s * 1e3
+    assert line.rate.rtt_ms == pytest.approx(rtt_ms + small_ms)
+    assert line.rate.bytes_per_s == pytest.approx(mbit * MBIT, rel=0.15)
+
+
+def test_pauses_of_the_sender_do_not_make_a_link_slow() -> None:
+    line = Line(10 * MBIT, 0.005)
+    for _ in range(10):
+        line.send(100)
+        line.send(100_000)
+        line.now += 1.0
+    assert line.rate.bytes_per_s == pytest.approx(10 * MBIT, rel=0.02)
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 2), (2, 100)])
+def test_a_jump_is_believed_after_a_few_messages(before: float, after: float) -> None:
+    line = Line(before * MBIT, 0.002)
+    line.send(100)
+    for _ in range(20):
+        line.send(100_000)
+    line.bytes_per_s = after * MBIT
+    for _ in range(5):
+        line.send(100_000)
+    assert line.rate.bytes_per_s == pytest.approx(after * MBIT, rel=0.15)
+
+
+def test_what_is_late_counts_before_it_arrives() -> None:
+    line = Line(100 * MBIT, 0.0)
+    for _ in range(5):
+        line.send(125_000)
+    line.goodput.left(99, 125_000, line.now)
+    assert line.goodput.rate(line.now + 0.005).bytes_per_s == pytest.approx(100 * MBIT)
+    assert line.goodput.rate(line.now + 1.0).bytes_per_s == pytest.approx(10 * MBIT)
+
+
+def test_the_round_trip_is_the_least_of_the_last_seconds() -> None:
+    line = Line(100 * MBIT, 0.050)
+    line.send(10)
+    line.rtt_s = 0.010
+    line.send(10)
+    assert line.rate.rtt_ms == pytest.approx(10, abs=0.1)
+    line.rtt_s = 0.030
+    line.send(10)
+    assert line.rate.rtt_ms == pytest.approx(10, abs=0.1)
+    line.now += 20
+    line.send(10)
+    assert line.rate.rtt_ms == pytest.approx(30, abs=0.1)
