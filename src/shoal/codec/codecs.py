@@ -1,6 +1,7 @@
 """Codecs: how one tensor becomes bytes. A stage names the codec of its outputs.
 
-A codec is registered under a name and may take settings after a colon (``"name:settings"``).
+A codec is registered under a name and may take settings after a colon (``"name:settings"``, see
+docs/codec.md). The modules of those that are built in are imported when one is first used.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from shoal.errors import FrameError, UsageError
+
+MAX_NAME = 256
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -52,7 +56,30 @@ class Raw:
         return np.frombuffer(data, dtype=dtype.newbyteorder("<")).reshape(shape)
 
 
-_MAKERS: dict[str, Callable[[str], Codec]] = {"raw": lambda _: Raw()}
+def _raw(settings: str) -> Codec:
+    if settings:
+        raise UsageError(f"the codec raw takes no settings, not {settings[:64]!r}")
+    return Raw()
+
+
+def _later(module: str) -> Callable[[str], Codec]:
+    """The maker of a module that is imported when it is needed."""
+
+    def make(settings: str) -> Codec:
+        codec: Codec = import_module(f"shoal.codec.{module}").make(settings)
+        return codec
+
+    return make
+
+
+_MAKERS: dict[str, Callable[[str], Codec]] = {
+    "raw": _raw,
+    "lossless": _later("lossless"),
+    "half": _later("half"),
+    "quant": _later("quant"),
+    "jpeg": _later("jpeg"),
+    "png": _later("png"),
+}
 
 
 def register(name: str, make: Callable[[str], Codec]) -> None:
@@ -62,7 +89,12 @@ def register(name: str, make: Callable[[str], Codec]) -> None:
 
 @lru_cache(maxsize=256)
 def find_codec(name: str) -> Codec:
-    """The codec called ``name``; UsageError where there is none."""
+    """The codec called ``name``; UsageError where there is none or its settings make no sense.
+
+    Codecs are shared: ``encode`` and ``decode`` may run in several threads at once.
+    """
+    if len(name) > MAX_NAME:
+        raise UsageError(f"the name of a codec has {len(name)} characters; {MAX_NAME} is the limit")
     kind, _, settings = name.partition(":")
     make = _MAKERS.get(kind)
     if make is None:

@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 
 from shoal.codec.codecs import Array, Buffer, find_codec
+from shoal.codec.named import codec_of
 from shoal.errors import FrameError, UsageError
 
 MAX_TENSORS = 256
@@ -57,21 +58,22 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
-    """Pack tensors with one codec. A single raw tensor is not copied.
+    """Pack tensors with a codec, or each with its own (see :mod:`shoal.codec.named`).
 
-    Raises UsageError for a dtype that does not travel, too many tensors or an unknown codec.
+    A single raw tensor is not copied. Raises UsageError for a dtype that does not travel, too many
+    tensors or an unknown codec.
     """
     if len(arrays) > MAX_TENSORS:
         raise UsageError(f"{len(arrays)} tensors cannot be sent at once; {MAX_TENSORS} can")
     packed: list[Packed] = []
     chunks: list[Buffer] = []
-    coder = find_codec(codec)
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES:
             raise UsageError(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
-        data, meta = coder.encode(array)
+        own = codec_of(codec, name)
+        data, meta = find_codec(own).encode(array)
         size = memoryview(data).nbytes
-        packed.append(Packed(name, array.dtype.name, array.shape, codec, size, meta))
+        packed.append(Packed(name, array.dtype.name, array.shape, own, size, meta))
         chunks.append(data)
     payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     return Frame(FrameHead(tuple(packed), xxhash.xxh3_64_intdigest(payload)), payload)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from shoal.codec.codecs import Array
 from shoal.codec.frame import Frame, pack, unpack
+from shoal.codec.named import codec_of
 
 
 class Body:
@@ -30,9 +31,12 @@ class Body:
         return self._arrays
 
     def frame(self, codec: str) -> Frame:
-        """The tensors packed with ``codec``; the frame that they came in if that is how."""
+        """The tensors packed with ``codec`` (one, or one for each tensor); the frame that they
+        came in if that is how."""
         frame = self._frame
-        if frame is None or any(tensor.codec != codec for tensor in frame.head.tensors):
+        if frame is None or any(
+            tensor.codec != codec_of(codec, tensor.name) for tensor in frame.head.tensors
+        ):
             frame = self._frame = pack(self.arrays(), codec)
         return frame
 

@@ -1,0 +1,107 @@
+"""Lossless compressors for the bytes that a codec made: Zstandard, LZ4, or none.
+
+Their libraries are imported when first used. All of them work without the GIL. How large the
+result must be is known to the receiver from the tensor's shape, so that no length that came from
+outside is believed.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from shoal.errors import FrameError
+
+if TYPE_CHECKING:
+    import zstandard
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+COMPRESSORS = ("none", "lz4", "zstd")
+LEVELS = range(1, 20)
+"""Levels of Zstandard. Higher ones compress better and take up to a hundred times longer."""
+
+
+class Compressor(Protocol):
+    """Makes bytes fewer. Shared by threads."""
+
+    def compress(self, data: memoryview) -> bytes | None:
+        """``data`` in fewer bytes; None when it does not get smaller."""
+
+    def expand(self, data: memoryview, size: int) -> Bytes:
+        """The ``size`` bytes that were compressed to ``data``, which may be anything.
+
+        Raises FrameError, before taking memory, when that is not what it unfolds to.
+        """
+
+
+@lru_cache
+def compressor(name: str, level: int) -> Compressor:
+    """The compressor called ``name``, one of ``COMPRESSORS``; ``level`` is for Zstandard."""
+    if name == "zstd":
+        return Zstandard(level)
+    return Lz4() if name == "lz4" else Stored()
+
+
+class Stored:
+    """No compression."""
+
+    def compress(self, data: memoryview) -> None:
+        return None
+
+    def expand(self, data: memoryview, size: int) -> Bytes:
+        raise FrameError("a compressed tensor came with a codec that compresses nothing")
+
+
+class Lz4:
+    """LZ4, as a bare block."""
+
+    def compress(self, data: memoryview) -> bytes | None:
+        import lz4.block
+
+        small: bytes = lz4.block.compress(data, store_size=False)
+        return small if len(small) < len(data) else None
+
+    def expand(self, data: memoryview, size: int) -> Bytes:
+        import lz4.block
+
+        try:
+            whole: bytes = lz4.block.decompress(data, uncompressed_size=size)
+        except lz4.block.LZ4BlockError as error:
+            raise FrameError(f"an LZ4 block cannot be read: {error}") from None
+        if len(whole) != size:
+            raise FrameError(f"an LZ4 block unfolds to {len(whole)} bytes in place of {size}")
+        return whole
+
+
+class Zstandard:
+    """Zstandard, as one frame that states its size."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._own = threading.local()  # its contexts are for one thread at a time
+
+    def compress(self, data: memoryview) -> bytes | None:
+        pack: zstandard.ZstdCompressor | None = getattr(self._own, "pack", None)
+        if pack is None:
+            import zstandard
+
+            pack = self._own.pack = zstandard.ZstdCompressor(level=self._level)
+        small = pack.compress(data)
+        return small if len(small) < len(data) else None
+
+    def expand(self, data: memoryview, size: int) -> Bytes:
+        import zstandard
+
+        unpack: zstandard.ZstdDecompressor | None = getattr(self._own, "unpack", None)
+        if unpack is None:
+            unpack = self._own.unpack = zstandard.ZstdDecompressor()
+        try:
+            # The library takes the memory that the frame states, whatever limit it is given.
+            stated = zstandard.frame_content_size(data)
+            if stated != size:
+                raise FrameError(f"a Zstandard frame states {stated} bytes in place of {size}")
+            return unpack.decompress(data, max_output_size=size, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise FrameError(f"a Zstandard frame cannot be read: {error}") from None

@@ -1,0 +1,146 @@
+"""The codecs ``jpeg`` and ``png``: images as the files that they would be.
+
+For uint8 tensors of shape (N, C, H, W), (N, H, W, C), (C, H, W), (H, W, C) or (H, W) with one or
+three channels; where both readings are possible channels come first. All else travels as it lies,
+compressed with Zstandard. The payload holds the length of each image (4 bytes, little-endian), and
+the images.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from shoal.codec.codecs import Array, Buffer
+from shoal.codec.compress import compressor
+from shoal.codec.parcel import (
+    AS_IT_LIES,
+    SMALL,
+    STORED,
+    as_it_lies,
+    flags_of,
+    lay_out,
+    meta_of,
+)
+from shoal.errors import FrameError, MissingExtraError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+LONGEST_SIDE = 65500
+"""Of a JPEG."""
+_LENGTH = np.dtype("<u4")
+_REST = compressor("zstd", 1)
+
+
+class Shape(NamedTuple):
+    """The images in a tensor; ``first`` tells that channels come before rows."""
+
+    images: int
+    channels: int
+    height: int
+    width: int
+    first: bool
+
+
+def images_in(shape: tuple[int, ...]) -> Shape | None:
+    """The images in a tensor of this shape; None where it holds none."""
+    if not 2 <= len(shape) <= 4 or math.prod(shape) < SMALL:
+        return None
+    count = shape[0] if len(shape) == 4 else 1
+    sides = shape[-3:] if len(shape) > 2 else (1, *shape)
+    if sides[0] in (1, 3):
+        found = Shape(count, sides[0], sides[1], sides[2], first=True)
+    elif sides[2] in (1, 3):
+        found = Shape(count, sides[2], sides[0], sides[1], first=False)
+    else:
+        return None
+    return found if max(found.height, found.width) <= LONGEST_SIDE else None
+
+
+class Images:
+    """Writes each image of a tensor as a file of one format, with Pillow's ``options``."""
+
+    def __init__(self, file_format: str, options: dict[str, Any]) -> None:
+        self._format = file_format
+        self._options = options
+
+    def encode(self, array: Array) -> tuple[Buffer, bytes]:
+        shape = images_in(array.shape) if array.dtype == np.uint8 else None
+        if shape is None:
+            return as_it_lies(array, _REST)
+        image = _pillow()
+        files = []
+        for pixels in _in_rows(array, shape):
+            file = io.BytesIO()
+            image.fromarray(pixels).save(file, self._format, **self._options)
+            files.append(file.getvalue())
+        lengths = np.array([len(file) for file in files], _LENGTH)
+        return b"".join((lengths.tobytes(), *files)), meta_of(STORED)
+
+    def decode(
+        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> Array:
+        flags = flags_of(meta)
+        if flags & AS_IT_LIES:
+            return lay_out(data, flags, dtype, shape, _REST)
+        sides = images_in(shape) if dtype == np.uint8 else None
+        if sides is None or flags != STORED:
+            raise FrameError(f"a tensor of {dtype} {list(shape)[:8]} came as {self._format}")
+        start = sides.images * _LENGTH.itemsize
+        if len(data) < start:
+            raise FrameError(f"{sides.images} images came in {len(data)} bytes")
+        lengths = np.frombuffer(data[:start], _LENGTH).tolist()
+        if start + sum(lengths) != len(data):
+            raise FrameError("the lengths of images do not add up to what came")
+        made = np.empty(shape, np.uint8)
+        for pixels, length in zip(_in_rows(made, sides), lengths, strict=True):
+            pixels[...] = self._read(data[start : start + length], sides)
+            start += length
+        return made
+
+    def _read(self, file: memoryview, sides: Shape) -> Array:
+        """The pixels of one file, which may be anything; they are unpacked only if it is as large
+        as it should be."""
+        image = _pillow()
+        try:
+            with image.open(io.BytesIO(file), formats=(self._format,)) as opened:
+                mode = "RGB" if sides.channels == 3 else "L"
+                if opened.size != (sides.width, sides.height) or opened.mode != mode:
+                    raise FrameError(
+                        f"an image of {opened.mode} {opened.size} came in place of {mode} "
+                        f"{(sides.width, sides.height)}"
+                    )
+                pixels: Array = np.asarray(opened)
+        except (
+            *(OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error),
+            image.DecompressionBombError,
+        ) as error:
+            raise FrameError(f"a {self._format} image cannot be read: {error}") from None
+        return pixels
+
+
+def _in_rows(array: Array, shape: Shape) -> list[Array]:
+    """A view of each image: (height, width), or (height, width, 3)."""
+    axes = (shape.images, shape.channels, shape.height, shape.width)
+    if shape.first:
+        images = array.reshape(axes).transpose(0, 2, 3, 1)
+    else:
+        images = array.reshape(shape.images, shape.height, shape.width, shape.channels)
+    return [image[:, :, 0] if shape.channels == 1 else image for image in images]
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "images are packed with Pillow, which is not installed: pip install 'shoal[images]'"
+        ) from error
+    module: ModuleType = Image
+    return module
