@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.mesh.credit import MAX_ASK_S, Receiver, Sender
+from shoal.mesh.credit import MAX_ASK_S, MUCH_BYTES, SILENCE_S, SWIFT_PIECES, Receiver, Sender
 
 
 class Wire:
@@ -72,7 +72,7 @@ class Wire:
         self.flying += [("data", parcel.seq, parcel.body) for parcel in parcels]
 
     def _ack(self) -> None:
-        self.flying.append(("ack", *self.receiver.state))
+        self.flying.append(("ack", *self.receiver.tell(self.now)))
 
 
 doings = st.lists(
@@ -201,3 +201,48 @@ def test_settling_what_never_came_is_ignored():
     receiver.pop()
     assert receiver.settle()
     assert not receiver.settle()
+
+
+def settled(receiver: Receiver, count: int, size: int = 0) -> None:
+    for _ in range(count):
+        receiver.put(object(), size)
+        receiver.pop()
+        receiver.settle()
+
+
+def test_of_many_small_messages_most_cost_no_acknowledgement_of_their_own():
+    receiver = Receiver(window=8)
+    settled(receiver, 1)
+    assert receiver.must_tell(1.0)  # nothing was said for long
+    receiver.tell(1.0)
+    settled(receiver, 3)
+    assert receiver.owes
+    assert not receiver.must_tell(1.001)
+    settled(receiver, 1)
+    assert receiver.must_tell(1.001)  # half a window
+    receiver.tell(1.001)
+    assert not receiver.owes
+    assert not receiver.must_tell(9.0)
+    settled(receiver, 1, MUCH_BYTES)
+    assert receiver.must_tell(1.002)
+    receiver.tell(1.002)
+    settled(receiver, 1)
+    assert not receiver.must_tell(1.002)
+    assert receiver.must_tell(1.002 + SILENCE_S)
+
+
+def test_what_the_transport_has_room_for_is_swift_until_it_is_received():
+    sender = Sender(window=8)
+    for _ in range(2):
+        sender.push(b"", None, 400_000)
+    sender.take(0.0)
+    assert sender.swift
+    sender.push(b"", None, 400_000)
+    sender.take(0.0)
+    assert not sender.swift  # 3 x 7 pieces
+    sender.on_ack(2, 1, 0, 0.0)
+    assert sender.swift
+    for _ in range(SWIFT_PIECES):
+        sender.push(b"", None, 0)
+    sender.take(0.0)
+    assert sender.swift  # the window holds the others back

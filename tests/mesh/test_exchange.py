@@ -112,7 +112,7 @@ class Story:
                 node.exchange.offer_again()
                 node.look()
                 for _ in range(8):
-                    node.exchange.settle(self.other(node.name).name)
+                    node.exchange.settle(self.other(node.name).name, self.now)
             self.collect()
             if self.flying:
                 continue
@@ -175,7 +175,7 @@ def test_both_sides_agree_on_every_unbroken_stretch(doings):
                 story.restart(*how)
             case "settle":
                 name = how[0]
-                story.nodes[name].exchange.settle(story.other(name).name)
+                story.nodes[name].exchange.settle(story.other(name).name, story.now)
             case "room":
                 story.nodes[how[0]].room = how[1]
             case "tick":

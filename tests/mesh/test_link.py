@@ -92,11 +92,11 @@ def test_what_is_too_large_is_refused(fleet):
 
 def test_credits_stop_a_sender_until_its_messages_are_settled(fleet):
     a, b = fleet.pair(settles=False)
-    say_all(a.link, "b", [b"%d" % number for number in range(10)])
+    say_all(a.link, "b", [b"%d" % number for number in range(WINDOW + 6)])
     b.wait(lambda: len(b.heard()) == WINDOW)
     time.sleep(0.1)
     assert len(b.heard()) == WINDOW
-    assert a.link.waiting("b") == 10
+    assert a.link.waiting("b") == WINDOW + 6
     for done in range(1, 7):
         b.link.settle("a")
         b.wait(lambda done=done: len(b.heard()) == WINDOW + done)

@@ -4,8 +4,9 @@ The sender numbers its messages and keeps at most ``WINDOW`` of them unsettled; 
 to a bound. The receiver takes them in order, each once, and says two things about them: *received*
 (here, need not be sent again) and *settled* (the node has dealt with it; here is another credit).
 
-The receiver speaks up when half a window or :data:`MUCH_BYTES` are settled, when it is asked, and
-otherwise when its clock ticks: most messages cost no acknowledgement of their own.
+The receiver speaks up when it has not done so for :data:`SILENCE_S`, when half a window or
+:data:`MUCH_BYTES` are settled, when it is asked, and else when its clock ticks: of many small
+messages, most cost no acknowledgement of their own.
 
 Nothing is sent twice on suspicion. When an acknowledgement is overdue the sender *asks*; the
 question travels behind the messages, so an answer that does not know them proves them lost, and
@@ -25,8 +26,11 @@ from shoal.mesh.link import LinkEvent
 
 WINDOW = 8
 """Unsettled messages that a sender may have on their way to one receiver."""
-MUCH_BYTES = 1 << 18
-"""Bytes that a receiver settles before it says so, even if they are few messages."""
+MUCH_BYTES = 1 << 13
+"""Bytes that a receiver settles before it says so at once: large messages tell what the line
+carries, by the time until they are acknowledged."""
+SILENCE_S = 0.01
+"""Time after which a receiver says at once what it settled."""
 PIECE_BYTES = 60_000
 """Bytes of a message that a transport sends at a time, rather too low than too high."""
 SWIFT_PIECES = 14
@@ -200,6 +204,7 @@ class Receiver:
         self._asked = 0
         self._told = 0  # settled, as the sender was told
         self._bytes = 0  # that came since then
+        self._told_at = -SILENCE_S
 
     @property
     def held(self) -> int:
@@ -216,15 +221,15 @@ class Receiver:
         """Whether the sender does not know yet of all that is settled."""
         return self._settled > self._told
 
-    @property
-    def owes_much(self) -> bool:
-        """Whether that is so much that the sender may soon have to wait."""
+    def must_tell(self, now: float) -> bool:
+        """Whether it should know at once."""
         owed = self._settled - self._told
-        return owed >= max(1, self._window // 2) or (owed > 0 and self._bytes >= MUCH_BYTES)
+        much = owed >= max(1, self._window // 2) or self._bytes >= MUCH_BYTES
+        return owed > 0 and (much or now - self._told_at >= SILENCE_S)
 
-    def tell(self) -> tuple[int, int, int]:
-        """What an acknowledgement says, which is to be sent now: received, settled, asked."""
-        self._told, self._bytes = self._settled, 0
+    def tell(self, now: float) -> tuple[int, int, int]:
+        """What an acknowledgement says that goes out now: received, settled, asked."""
+        self._told, self._bytes, self._told_at = self._settled, 0, now
         return self._received, self._settled, self._asked
 
     def expects(self, seq: int) -> bool:

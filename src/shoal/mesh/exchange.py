@@ -12,6 +12,7 @@ them messages arrive in order, each exactly once.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -158,7 +159,7 @@ class Exchange:
             return
         if pairing.session < peer.session:
             self._dropped += 1
-            self._ack(sender, peer)  # it does not know yet that there was a break
+            self._ack(sender, peer, now)  # it does not know yet that there was a break
             return
         if pairing.session > peer.session:
             self._break(sender, peer, pairing.session)
@@ -171,7 +172,7 @@ class Exchange:
             if peer.up:
                 self._ask(name, peer, now)
                 if peer.receiver.owes:
-                    self._ack(name, peer)
+                    self._ack(name, peer, now)
         self.offer_again()
 
     # -- what the node wants --------------------------------------------------------------------
@@ -186,11 +187,12 @@ class Exchange:
         self._dispatch(to, peer, now)
         return True
 
-    def settle(self, sender: str) -> None:
+    def settle(self, sender: str, now: float) -> None:
         """The node has dealt with the oldest message of ``sender``; one too many is ignored."""
         peer = self._peers.get(sender)
-        if peer is not None and peer.up and peer.receiver.settle() and peer.receiver.owes_much:
-            self._ack(sender, peer)
+        if peer is not None and peer.up and peer.receiver.settle():
+            if peer.receiver.must_tell(now):
+                self._ack(sender, peer, now)
         self.offer_again()
 
     def peers(self) -> dict[str, str]:
@@ -298,7 +300,9 @@ class Exchange:
             peer.meet(current)
             peer.up = True
             self._notices.append(PeerUp(name, current))
-            self._ack(name, peer)  # it may have spoken before it was seen: that was dropped
+            self._ack(
+                name, peer, -math.inf
+            )  # it may have spoken before it was seen: that was dropped
 
     def _break(self, name: str, peer: _Peer, session: int) -> None:
         """The other side saw a break that we did not see, or is to be told of one."""
@@ -353,7 +357,7 @@ class Exchange:
                 self._ask(name, peer, now)
             case Ask(number=number):
                 peer.receiver.asked(number)
-                self._ack(name, peer)
+                self._ack(name, peer, now)
 
     def _dispatch(self, name: str, peer: _Peer, now: float) -> None:
         for parcel in peer.sender.take(now):
@@ -363,8 +367,8 @@ class Exchange:
         frame = Data(self._pairing(peer), parcel.seq, parcel.head, parcel.size)
         self._out.append(Transmit(name, encode(frame), parcel.body, peer.sender.swift))
 
-    def _ack(self, name: str, peer: _Peer) -> None:
-        frame = Ack(self._pairing(peer), *peer.receiver.tell())
+    def _ack(self, name: str, peer: _Peer, now: float) -> None:
+        frame = Ack(self._pairing(peer), *peer.receiver.tell(now))
         self._out.append(Hint(name, encode(frame)))
 
     def _ask(self, name: str, peer: _Peer, now: float) -> None:

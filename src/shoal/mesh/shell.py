@@ -144,7 +144,7 @@ class ExchangeLink(Link):
 
     def settle(self, sender: str) -> None:
         with self._lock:
-            self._exchange.settle(sender)
+            self._exchange.settle(sender, time.monotonic())
             posted = self._flush()
             offer = self._exchange.has_event
         self._transmit(posted)
