@@ -22,6 +22,9 @@ COMPRESSORS = ("none", "lz4", "zstd")
 LEVELS = range(1, 20)
 """Levels of Zstandard. Higher ones compress better and take up to a hundred times longer."""
 
+LZ4_RATIO = 256
+"""More bytes than one byte of a block can stand for (255: another length byte of a match)."""
+
 
 class Compressor(Protocol):
     """Makes bytes fewer. Shared by threads."""
@@ -66,6 +69,9 @@ class Lz4:
     def expand(self, data: memoryview, size: int) -> Bytes:
         import lz4.block
 
+        # The library takes the memory for what it is told to expect, which a liar may have said.
+        if size > LZ4_RATIO * len(data):
+            raise FrameError(f"an LZ4 block of {len(data)} bytes cannot unfold to {size}")
         try:
             whole: bytes = lz4.block.decompress(data, uncompressed_size=size)
         except lz4.block.LZ4BlockError as error:

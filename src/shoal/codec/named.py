@@ -48,8 +48,10 @@ def _parts(codecs: str) -> tuple[dict[str, str], str]:
         name = _unescaped(name)
         if not equals:
             others.append(codec)
-        elif named.setdefault(name, codec) is not codec:
+            continue
+        if name in named:
             raise UsageError(f"the codec of tensor {name[:64]!r} is given twice")
+        named[name] = codec
     if len(others) > 1:
         raise UsageError(
             f"two codecs, {others[0][:64]!r} and {others[1][:64]!r}, are given for all other "
