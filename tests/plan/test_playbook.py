@@ -138,6 +138,137 @@ MISTAKES = {
 }
 
 
+DEEP: list = []
+for _ in range(500):
+    DEEP = [DEEP]
+NAN, INF = float("nan"), float("inf")
+
+
+def with_exit(**fields):
+    leave = msgspec.structs.replace(Exit("small", "logits", 0.5), **fields)
+    return plan_of(changed(HEAD, exit=leave), TAIL)
+
+
+def with_forecast(**fields):
+    return Plan("a plan", (HEAD, TAIL), msgspec.structs.replace(Forecast(1, 1), **fields))
+
+
+def with_plan(**fields):
+    return msgspec.structs.replace(PLAN, **fields)
+
+
+ODD_NUMBERS = {
+    "a temperature": [with_exit(temperature=value) for value in (0.0, -1.0, NAN, INF)],
+    "a threshold": [with_exit(threshold=value) for value in (-0.1, 1.1, NAN, INF, -INF)],
+    "a deadline of the join": [with_join(deadline_ms=v) for v in (0.0, -1.0, NAN, INF, 1e12)],
+    "fills with what is no number": [with_join(fill=(value,)) for value in (NAN, INF)],
+    "fills with values that int8 does not have": [
+        with_join(fill=(300.0,), tensor=TensorSpec("middle", "int8", (None, 4)))
+    ],
+    "a batch of": [plan_of(changed(HEAD, batch=value), TAIL) for value in (-1, 0, 1 << 40)],
+    "a wait for a batch": [
+        plan_of(changed(HEAD, batch_wait_ms=value), TAIL) for value in (-1.0, NAN, INF)
+    ],
+    "a tolerance": [with_plan(tolerance=value) for value in (-1e-9, NAN, INF, 2.0)],
+    "an accuracy": [with_forecast(accuracy=value) for value in (-0.1, 1.5, NAN)],
+    "negative or none": [
+        with_forecast(**{field: value})
+        for field, odd in {
+            "latency_ms": (-1.0, NAN, INF),
+            "images_per_s": (-1.0, NAN, INF),
+            "bytes_per_image": (-1.0, NAN),
+            "energy_j": (-1.0, NAN),
+            "stage_ms": ((NAN,), (-1.0,)),
+            "holder_ms": (({"a": INF},),),
+            "memory": ({"a": -1},),
+        }.items()
+        for value in odd
+    ],
+    "more stages than the 2": [with_forecast(stage_ms=(1.0, 1.0, 1.0))],
+    "no output of the network": [with_exit(output="middle")],
+    "no criterion 'guess'": [with_exit(criterion="guess")],
+    "cannot be shown": [
+        with_plan(name="calm\x1b[2Jdown"),
+        with_forecast(slowest="\r"),
+        plan_of(changed(HEAD, parts={"a\n": "p1"}), TAIL),
+        plan_of(changed(HEAD, outputs=("middle", "\0")), TAIL),
+    ],
+    "is none": [with_join(tensor=TensorSpec("middle", "object", (None, 4)))],
+    "impossible shape": [with_join(tensor=TensorSpec("middle", "float32", (None, -4)))],
+    "more than 536870912 bytes": [
+        with_join(tensor=TensorSpec("middle", "float32", (None, 1 << 40)))
+    ],
+    "no codec is called": [
+        with_plan(codec="telepathy"),
+        plan_of(changed(HEAD, codec="telepathy:8"), TAIL),
+    ],
+    "or one twice": [
+        plan_of(changed(HEAD, outputs=("middle", "middle")), TAIL),
+        plan_of(changed(HEAD, outputs=("middle", *map(str, range(256)))), TAIL),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("complaint", "plan"), [(what, plan) for what, plans in ODD_NUMBERS.items() for plan in plans]
+)
+def test_what_a_hostile_playbook_says_is_not_believed(complaint, plan):
+    with pytest.raises(PlanError, match=complaint):
+        make(plan)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "info"),
+    [
+        ("negative size", PartInfo(-1)),
+        ("negative size", PartInfo(1, {}, -1)),
+        ("negative size", PartInfo(1, {"b": -5}, 1)),
+        ("its weights alone have 100", PartInfo(1, {"b": 60, "c": 40}, 99)),
+        ("larger than any part", PartInfo(1 << 40, {}, 1 << 41)),
+        ("larger than any part", PartInfo(1, {"b": 1 << 40}, 1 << 41)),
+        ("larger than any part", PartInfo(1, {}, 1 << 60)),
+        ("one that is no hash", PartInfo(1, {"b" * 1000: 1}, 10)),
+    ],
+)
+def test_a_part_that_lies_about_its_size_is_refused(complaint, info):
+    with pytest.raises(PlanError, match=complaint):
+        make(parts={"p1": info, "p2": info})
+
+
+@pytest.mark.parametrize(
+    ("complaint", "changes"),
+    [
+        ("0 inputs", {"inputs": ()}),
+        ("0 outputs", {"outputs": ()}),
+        ("one name", {"inputs": (TensorSpec("image", "float32", (3,)),) * 2}),
+        ("dtype 'text'", {"inputs": (TensorSpec("image", "text", (None, 3)),)}),
+        ("impossible shape", {"inputs": (TensorSpec("image", "float32", (1,) * 17),)}),
+        ("the name of the network", {"network": ""}),
+        ("the name of the strategy", {"strategy": "s" * 1000}),
+        ("the name of the policy", {"policy": PolicySpec("\x07")}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": NAN})}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": [{1: 2}]})}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": b"bytes"})}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": msgspec.msgpack.Ext(1, b"")})}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": DEEP})}),
+    ],
+)
+def test_what_it_says_of_the_network_is_not_believed(complaint, changes):
+    with pytest.raises(PlanError, match=complaint):
+        make(**changes)
+
+
+def test_what_is_possible_is_accepted():
+    for plan in (
+        with_exit(threshold=0.0, temperature=1e-3, criterion="margin"),
+        with_exit(threshold=1.0, criterion="entropy"),
+        with_join(fill=(1.0, -2.0, 3.0, 4.0), deadline_ms=0.1),
+        with_plan(tolerance=None),
+        with_forecast(energy_j=0.5, stage_ms=(1.0, 2.0), slowest="link a to b"),
+    ):
+        make(plan)
+
+
 @pytest.mark.parametrize("complaint", MISTAKES)
 def test_a_playbook_that_cannot_be_followed_is_refused(complaint):
     with pytest.raises(PlanError, match=complaint.replace("(", r"\(").replace(")", r"\)")):
