@@ -10,10 +10,13 @@ from shoal.bench.row import Row
 from shoal.errors import UsageError
 
 BENCHES = {
+    "codec": "bytes, errors and speed of codecs on real activations",
     "foundation": "cuts, hops, pipelines, forecasts, failover, memory",
+    "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
 }
-"""Name of the module in this package, and what it measures."""
+"""Name of the module in this package, and what it measures. A bench of several sections also runs
+one of them alone, as ``foundation.failover``."""
 
 
 class Bench(Protocol):
@@ -24,7 +27,13 @@ class Bench(Protocol):
 
 
 def find(name: str) -> Bench:
-    """The bench called ``name``; UsageError if there is none."""
-    if name not in BENCHES:
+    """The bench called ``name``, or a section of one; UsageError if there is none."""
+    bench, _, section = name.partition(".")
+    if bench not in BENCHES:
         raise UsageError(f"no bench is called {name!r}; there are: {', '.join(sorted(BENCHES))}")
-    return cast(Bench, import_module(f"shoal.bench.{name}"))
+    found = import_module(f"shoal.bench.{bench}")
+    sections = getattr(found, "SECTIONS", ())
+    if section and section not in sections:
+        known = ", ".join(f"{bench}.{each}" for each in sections) or "none"
+        raise UsageError(f"bench {bench} has no section {section!r}; there are: {known}")
+    return cast(Bench, import_module(f"{found.__name__}.{section}") if section else found)

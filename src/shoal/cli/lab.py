@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoal.cli.lab_chaos import chaos
 from shoal.cli.output import Json, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -187,6 +188,9 @@ def check(
     else:
         stdout().print(_readings(readings))
     raise typer.Exit(0 if all(reading.met for reading in readings) else 1)
+
+
+app.command()(chaos)
 
 
 def _plain(reading: Reading) -> dict[str, object]:

@@ -1,0 +1,24 @@
+"""Rates, delays and CPU shares, as ``shoal lab check`` measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shoal.bench.row import Row, row
+from shoal.lab.check import Reading, check_machine
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """How far each reading is off, and whether that is within what is promised."""
+    return map(row_of, check_machine(quick))
+
+
+def row_of(reading: Reading) -> Row:
+    """A reading as a row: its distance from what was asked."""
+    name = f"{reading.what} ({reading.way}): {reading.asked:g} asked, {reading.got:.4g} got, off by"
+    return row(
+        f"{name} ({reading.note})" if reading.note else name,
+        abs(reading.got - reading.asked),
+        reading.unit,
+        f"<= {reading.within:.4g}",
+    )

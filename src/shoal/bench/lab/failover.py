@@ -1,0 +1,83 @@
+"""Workers on hosts of their own, killed and frozen under load, over and over."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+
+from shoal.bench.chaos import Scene, Story, play
+from shoal.bench.measure import samples
+from shoal.bench.row import Row, row
+from shoal.lab import Fault, HostSpec, LabSpec, LinkSpec
+from shoal.lab.faults import Freeze, Restart
+from shoal.lab.spec import Star
+
+WORKERS = (3, 5)
+MBIT = 20.0
+ROUNDS, QUICK_ROUNDS = 20, 4
+ROUND_S = 14.0
+GONE_S = 3.0
+PART = 0.75
+"""Of the cores: the rest is for the machine itself."""
+GATE = "gate"
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """For each number of workers: counts over all rounds, and the delays by kind of fault."""
+    for workers in WORKERS:
+        scene = scene_of(workers, QUICK_ROUNDS if quick else ROUNDS, os.cpu_count() or 1)
+        yield from rows_of(play(scene, on_warning=_warn), workers)
+
+
+def scene_of(workers: int, rounds: int, cores: float) -> Scene:
+    """Equal workers and a gateway that is twice as fast, on links of :data:`MBIT`. In each round a
+    worker is killed or frozen, in turn, somewhere in the first third, and then comes back."""
+    share = min(0.5, PART * cores / (workers + 2))
+    hosts = {GATE: HostSpec(share=2 * share)}
+    hosts |= {f"worker-{k + 1}": HostSpec(share=share) for k in range(workers)}
+    return Scene(
+        spec=LabSpec(name="failover", hosts=hosts, topology=Star(link=LinkSpec(mbit=MBIT))),
+        gate=GATE,
+        seconds=rounds * ROUND_S,
+        faults=schedule([name for name in hosts if name != GATE], rounds),
+        options={"stages": workers},
+        window=2 * workers,
+    )
+
+
+def schedule(workers: list[str], rounds: int) -> tuple[Fault, ...]:
+    """One fault a round: killed (SIGKILL, started again later) or frozen."""
+    chance = random.Random(0)
+    made: list[Fault] = []
+    for number in range(rounds):
+        at_s = round(number * ROUND_S + 1 + chance.uniform(0, ROUND_S / 3 - 1), 3)
+        kind = (Restart, Freeze)[number % 2]
+        made.append(kind(at_s=at_s, host=chance.choice(workers), for_s=GONE_S))
+    return tuple(made)
+
+
+def rows_of(story: Story, workers: int) -> Iterator[Row]:
+    """The table of the foundation's failover."""
+    found = story.totals
+    what = f"{workers} workers, {MBIT:g} Mbit/s, {len(story.effects)} rounds"
+    yield row(f"{what}: requests", found.asked, "requests")
+    yield row(f"{what}: lost", found.lost, "requests", "= 0")
+    yield row(f"{what}: answered twice", found.twice, "requests", "= 0")
+    yield row(f"{what}: wrong", found.wrong, "requests", "= 0")
+    yield row(f"{what}: answers", found.images_per_s, "images/s")
+    for name, kind in (("killed", "kill"), ("frozen", "freeze")):
+        did = [effect for effect in story.effects if effect.what.startswith(kind)]
+        extra = samples([effect.slowest_ms - found.usual_ms for effect in did])
+        each = f"{workers} workers: extra delay of the slowest request, {name}"
+        yield row(f"{each}, worst round", max(extra.values), "ms", spread=extra.spread)
+        yield row(f"{each}, median round", extra, "ms")
+        back = [effect.back_s for effect in did if effect.back_s is not None]
+        if back:
+            again = f"{workers} workers: at work again after it was {name} and came back"
+            yield row(again, samples(back), "s")
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
