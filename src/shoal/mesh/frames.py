@@ -4,7 +4,7 @@ A frame is an *attachment* (a fixed header, then the head of the message) and a 
 body, untouched, so that it is copied once). Three kinds:
 
 =====  ==========================  =========================================================
-DATA   seq, body size, prompt      a message; carries head and body
+DATA   seq, body size              a message; carries head and body
 ACK    received, settled, asked    all that a receiver knows; replaces every earlier one
 ASK    number                      "what have you got?", sent when an ACK is overdue
 =====  ==========================  =========================================================
@@ -42,14 +42,12 @@ class Pairing(msgspec.Struct, frozen=True):
 
 
 class Data(msgspec.Struct, frozen=True):
-    """Message number ``seq`` of the session; ``size`` is that of the body, None without one.
-    ``prompt`` asks for an ACK as soon as it is there: the time that it took is to be measured."""
+    """Message number ``seq`` of the session; ``size`` is that of the body, None without one."""
 
     pairing: Pairing
     seq: int
     head: bytes
     size: int | None
-    prompt: bool = False
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -75,9 +73,8 @@ Frame: TypeAlias = Data | Ack | Ask
 def encode(frame: Frame) -> bytes:
     """The attachment of ``frame``."""
     match frame:
-        case Data(pairing, seq, head, size, prompt):
-            body = NO_BODY if size is None else size
-            return _header(pairing, _DATA, seq, body, int(prompt)) + head
+        case Data(pairing, seq, head, size):
+            return _header(pairing, _DATA, seq, NO_BODY if size is None else size, 0) + head
         case Ack(pairing, received, settled, asked):
             return _header(pairing, _ACK, received, settled, asked)
         case Ask(pairing, number):
@@ -107,7 +104,7 @@ def decode(attachment: bytes, payload_bytes: int, max_body: int = MAX_BODY) -> F
         size = None if y == NO_BODY else y
         if (size or 0) != payload_bytes:
             raise FrameError(f"a frame announces {size} bytes and brings {payload_bytes}")
-        return Data(pairing, x, attachment[_HEADER.size :], size, bool(z))
+        return Data(pairing, x, attachment[_HEADER.size :], size)
     if len(attachment) != _HEADER.size or payload_bytes:
         raise FrameError("a frame without a message brings bytes")
     if kind == _ACK:

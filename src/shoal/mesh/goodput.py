@@ -25,10 +25,6 @@ SMOOTHING = 0.5
 down, after a few messages."""
 RTT_WINDOW_S = 10.0
 """The round-trip time is the least of this long: queues make it longer, nothing shorter."""
-SWIFT_S = 2e-3
-"""What takes less is not worth an acknowledgement of its own each time."""
-LARGE_PAUSE_S, SMALL_PAUSE_S = 0.05, 0.5
-"""Time between two messages that are acknowledged at once nevertheless."""
 _LEAST_S = 20e-6
 
 
@@ -44,7 +40,6 @@ class _Flying(NamedTuple):
     size: int
     left: float
     alone: bool
-    prompt: bool
 
 
 class Goodput:
@@ -55,45 +50,29 @@ class Goodput:
         """Whether a message has arrived since this was last set to False."""
         self._flying: deque[_Flying] = deque()
         self._arrived = 0.0
-        self._large_at = self._small_at = -math.inf
         self._log_rate: float | None = None
         self._trips: deque[tuple[float, float]] = deque()  # (when, seconds), both increasing
 
-    def left(self, seq: int, size: int, now: float) -> bool:
-        """Message ``seq`` of ``size`` bytes goes out; whether the receiver shall say at once when
-        it is there."""
-        prompt = self._shall_tell(size, now)
-        self._flying.append(_Flying(seq, size, now, not self._flying, prompt))
-        return prompt
+    def left(self, seq: int, size: int, now: float) -> None:
+        """Message ``seq`` of ``size`` bytes goes out."""
+        self._flying.append(_Flying(seq, size, now, not self._flying))
 
     def arrived(self, upto: int, now: float) -> None:
         """All messages up to ``upto`` are known to have arrived."""
-        last = None
+        first, size = None, 0
         while self._flying and self._flying[0].seq <= upto:
-            last = self._flying.popleft()
-        if last is None:
+            message = self._flying.popleft()
+            first = first or message
+            size += message.size
+        if first is None:
             return
-        self.news = True
-        if not last.prompt:
-            return
-        if last.size >= LARGE_BYTES:
-            began = max(self._arrived, last.left + self.rtt_s)
-            self._log_rate = self._with(last.size, now - began)
-        elif last.alone:
-            self._trip(now - last.left, now)
+        if size <= SMALL_BYTES and first.alone:
+            self._trip(now - first.left, now)
+        elif size >= LARGE_BYTES:
+            began = max(self._arrived, first.left + self.rtt_s)
+            self._log_rate = self._with(size, now - began)
         self._arrived = now
-
-    def _shall_tell(self, size: int, now: float) -> bool:
-        """Large messages on a slow link each time, others now and then."""
-        if size >= LARGE_BYTES:
-            slow = self._log_rate is None or size > SWIFT_S * math.exp(self._log_rate)
-            if slow or now >= self._large_at:
-                self._large_at = now + LARGE_PAUSE_S
-                return True
-        elif size <= SMALL_BYTES and now >= self._small_at:
-            self._small_at = now + SMALL_PAUSE_S
-            return True
-        return False
+        self.news = True
 
     @property
     def rtt_s(self) -> float:
