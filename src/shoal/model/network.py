@@ -71,7 +71,7 @@ class Network:
         self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
-        self.node_memory_bytes: tuple[int, ...] = self._weigh()
+        self.node_memory_bytes: tuple[int, ...] = self._weigh(self._order)
         self.crossing_bytes: tuple[int, ...] = tuple(map(self._bytes, self._crossings))
         self.node_peak_bytes: tuple[int, ...] = tuple(
             size + self._bytes(node.makes)
@@ -251,9 +251,7 @@ class Network:
             outputs=tuple(tensor.spec for tensor in tensors[len(inputs) :]),
             node_range=(start, end),
             stacks=all(tensor.stacks for tensor in tensors),
-            memory=part_memory(
-                sum(self.node_memory_bytes[start:end]), max(self.node_peak_bytes[start:end])
-            ),
+            memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
         )
 
     def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
@@ -266,11 +264,11 @@ class Network:
                 nodes.append(node)
         return nodes[::-1], needed.intersection(self._graph.weights)
 
-    def _weigh(self) -> tuple[int, ...]:
-        """Weights that several nodes share count for the first."""
+    def _weigh(self, nodes: Iterable[onnx.NodeProto]) -> tuple[int, ...]:
+        """Resident bytes of each of these nodes; weights that several share count for the first."""
         counted: set[str] = set()
         sizes = []
-        for node in self._order:
+        for node in nodes:
             new = self._constant_needs(reads(node))[1] - counted
             counted |= new
             size = sum(self._graph.weights[name].nbytes for name in new)
