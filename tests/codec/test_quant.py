@@ -290,7 +290,7 @@ NAMES = st.sampled_from(
         "half:none",
         "lossless",
         "lossless:lz4",
-    ]  # fmt: skip
+    ]
 )
 
 

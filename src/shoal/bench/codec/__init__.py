@@ -1,0 +1,15 @@
+"""What codecs make of real activations: how few bytes, how far off, how quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shoal.bench.row import Row
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """The goal first, then networks, cuts and codecs."""
+    from shoal.bench.codec import activations, speed
+
+    yield from speed.rows(quick)
+    yield from activations.rows(quick)
