@@ -17,7 +17,8 @@ PLAN = plan("p", one(0, 6, "a", batch=3), every(6, 9, "ab"), one(9, 12, "a", bat
 def job(number: int, stage: int = 0, expires: float = 9.0, attempt: int = 1) -> Job:
     task = Task("g", "g1", number, attempt, "book", "p", stage, "g", (), 1000.0)
     gather = Gather(set(), PLAN.stages[1].join if stage == 2 else None)
-    return Job(JobKey("g", "g1", number, attempt, stage), task, PLAN, gather, 0.0, expires)
+    part = PLAN.stages[stage].parts["a"]
+    return Job(JobKey("g", "g1", number, attempt, stage), part, task, PLAN, gather, 0.0, expires)
 
 
 def patient(waiting: Job, wait_ms: float) -> Job:
@@ -49,8 +50,7 @@ def test_the_same_step_is_run_together_up_to_the_batch_of_the_stage() -> None:
 
 def test_another_step_slices_and_lone_jobs_are_not_run_with_others() -> None:
     alone = replace(job(3), alone=True)
-    other = job(5)
-    other.task = Task("g", "g1", 5, 1, "another", "p", 0, "g", (), 1000.0)
+    other = replace(job(5), part="another")
     inbox = filled(job(0, 2), job(1, 2), job(2), alone, job(4), other)
     batches = [numbers(inbox.next_batch(1.0)) for _ in range(5)]
     assert batches == [[0], [1], [2, 4], [3], [5]]
@@ -68,8 +68,7 @@ def test_a_job_waits_for_others_as_long_as_its_stage_says() -> None:
 
 
 def test_nobody_waits_behind_one_who_waits_for_others() -> None:
-    other = job(5)
-    other.task = Task("g", "g1", 5, 1, "another", "p", 0, "g", (), 1000.0)
+    other = replace(job(5), part="another")
     inbox = filled(patient(job(0), wait_ms=50), other)
     assert numbers(inbox.next_batch(0.0)) == [5]
     assert numbers(inbox.next_batch(0.0)) == []
@@ -120,3 +119,9 @@ def test_a_job_names_whose_slices_its_inputs_lack() -> None:
     late.gather.give("b", "slice", (), ())
     assert late.absent == ("a",)
     assert job(0).absent == ()
+
+
+def test_the_same_work_is_run_together_whichever_gateway_and_playbook_ask_for_it() -> None:
+    other = job(1)
+    other.task = Task("h", "h1", 1, 1, "its book", "its plan", 0, "h", (), 1000.0)
+    assert numbers(filled(job(0), other).next_batch(0.0)) == [0, 1]

@@ -98,7 +98,8 @@ class Intake:
         worker = self._worker
         if worker.info.draining:
             return Why.DRAINING
-        if not worker.library.ready(plan.stages[task.stage].parts[worker.name]):
+        part = plan.stages[task.stage].parts[worker.name]
+        if not worker.library.ready(part):
             return Why.PART_MISSING
         if not worker.inbox.has_room(now, new=not task.trace):
             return Why.OVERLOADED
@@ -112,7 +113,7 @@ class Intake:
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
-        job = Job(key, task, plan, gather, now, expires)
+        job = Job(key, part, task, plan, gather, now, expires)
         worker.inbox.add(job)
         return job
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from shoal.core.attempts import RequestKey, request_of
 from shoal.core.events import JobKey
 from shoal.core.gather import Gather
 from shoal.core.messages import Resume, Task
-from shoal.plan.plan import Plan, Stage
+from shoal.plan.plan import Exit, Plan, Stage
 
 
 @dataclass(slots=True)
 class Job:
-    """What has come for a stage so far. ``key`` names it for good; ``task`` is that of the attempt
-    that it works for, which a newer one may take over.
+    """What has come for a stage so far. ``key`` names it for good; ``part`` is run; ``task`` is that of
+    the attempt that it works for, which a newer one may take over.
 
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others. Times in seconds.
     """
 
     key: JobKey
+    part: str
     task: Task
     plan: Plan
     gather: Gather
@@ -42,9 +44,9 @@ class Job:
         return self.plan.stages[self.key.stage]
 
     @property
-    def step(self) -> tuple[str, str, int]:
-        """The stage of the plan that it runs, by name."""
-        return self.task.playbook, self.task.plan, self.key.stage
+    def work(self) -> tuple[str, tuple[str, ...], Exit | None]:
+        """What is computed: the same for plans and playbooks that share the part."""
+        return self.part, self.stage.outputs, self.stage.exit
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -53,9 +55,9 @@ class Job:
         return self.gather.missing(before)
 
     def batches_with(self, other: Job) -> bool:
-        """Whether both can be run as one: the same step on whole bodies."""
+        """Whether both can be run as one: the same work on whole bodies, whoever asks for it."""
         whole = self.gather.join is None and other.gather.join is None
-        return whole and not self.alone and not other.alone and same_step(self.task, other.task)
+        return whole and not self.alone and not other.alone and self.work == other.work
 
 
 def same_step(a: Task, b: Task) -> bool:
@@ -104,12 +106,12 @@ class Inbox:
 
     def next_batch(self, now: float) -> list[Job]:
         """Take the jobs to be run next out of the queue: the first that need not wait for others,
-        and with it as many of the same step as the stage allows. Expired ones are dropped."""
+        and with it as many of the same work as the stage allows. Expired ones are dropped."""
         self.opens = None
-        tried: set[tuple[str, str, int]] = set()
+        tried: set[Any] = set()
         for key in list(self._ready):
             first = self.jobs.get(key)
-            if first is None or first.step in tried:
+            if first is None or first.work in tried:
                 continue
             if first.expires <= now:
                 self.drop(key)
@@ -122,12 +124,12 @@ class Inbox:
                     job.started = now
                     self.running.add(job.key)
                 return batch
-            tried.add(first.step)
+            tried.add(first.work)
             self.opens = opens if self.opens is None else min(opens, self.opens)
         return []
 
     def _batch(self, first: Job, now: float) -> list[Job]:
-        """``first`` and those of its step that wait behind it, as many as may be run at once."""
+        """``first`` and those of its work that wait behind it, as many as may be run at once."""
         batch = [first]
         if first.stage.batch > 1:
             for key in self._ready:

@@ -207,14 +207,14 @@ class WorkerCore:
             if not batch:
                 break
             self._running += 1
-            stage = batch[0].stage
+            part, outputs, exit = batch[0].work
             actions.append(
                 Run(
                     jobs=tuple(job.key for job in batch),
-                    part=stage.parts[self.name],
+                    part=part,
                     given=tuple(job.gather.given() for job in batch),
-                    outputs=stage.outputs,
-                    exit=stage.exit,
+                    outputs=outputs,
+                    exit=exit,
                 )
             )
         return actions
