@@ -15,9 +15,9 @@ from shoal.plan.plan import Exit, Plan, Stage
 
 @dataclass(slots=True)
 class Job:
-    """What has come for a stage so far. ``key`` names it for good; ``part`` is run; ``task`` is that of
-    the attempt that it works for, which a newer one may take over.
+    """What has come for a stage so far. ``key`` names it for good; ``part`` is run.
 
+    ``task`` is that of the attempt that it works for, which a newer one may take over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others. Times in seconds.
     """
