@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.text import Text
 
@@ -37,6 +38,14 @@ def plan(
             help="Aims by commas, most important first: throughput, latency, bytes, memory, energy."
         ),
     ] = "throughput",
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Least share of the network's accuracy: plans below it are the last resort.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the strategy: stages=4."),
@@ -59,7 +68,7 @@ def plan(
     from shoal.strategies.base import check_options, compare, find_strategy, make
 
     show_log()
-    wish = Objective.of(objective)
+    wish = msgspec.structs.replace(Objective.of(objective), min_accuracy=floor)
     options = parse_settings(settings or [])
     if strategy == AUTO and options:
         raise UsageError("--set is for one strategy: name it with --strategy")

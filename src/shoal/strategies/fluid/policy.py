@@ -1,0 +1,150 @@
+"""The policy ``fluid``: together while there is time, each for itself while there is much to do.
+
+A plan of several devices (high accuracy) takes them all for one request; a plan of one device
+(high throughput) leaves the others free for the next request. How much there is to do is told in
+seconds of work: how long the waiting requests would take in high accuracy, and what its busiest
+device was given. Above ``high_s`` requests go to single devices; back when it was below ``low_s``
+for ``calm_s`` and what came in meanwhile would not have filled the devices in high accuracy.
+
+Plans whose accuracy is below ``floor`` (a share of that of the whole network) are followed only
+when nothing at or above it can be: then the most accurate that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from shoal.core.messages import Route
+from shoal.core.policy import Choice, View
+from shoal.plan.plan import Plan, Playbook
+from shoal.strategies.preferred import (
+    finish_ms,
+    least_busy,
+    stage_from,
+    usable_holders,
+    whole_route,
+)
+
+HIGH_S, LOW_S, CALM_S = 0.1, 0.02, 1.0
+FULL = 0.8
+"""Share of the rate of high accuracy that may come in when it is gone back to."""
+
+
+class Mood(NamedTuple):
+    """What is remembered: whether each answers for itself, and for the calm time that began at
+    ``since`` (seconds) how many requests began in it."""
+
+    apart: bool = False
+    since: float = 0.0
+    begun: int = 0
+
+
+class Way(NamedTuple):
+    """A plan that can be followed now."""
+
+    plan: Plan
+    start: int
+    route: Route
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.plan.name, self.route, self.start)
+
+
+class Fluid:
+    """See the module."""
+
+    def choose(
+        self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+    ) -> tuple[Choice | None, Any]:
+        """The plan for the mode that suits what there is to do."""
+        settings = playbook.policy.settings
+        floor = _number(settings, "floor", 0.0)
+        mood = memory if isinstance(memory, Mood) else Mood(since=view.now)
+        together = _together(playbook, view, at, floor)
+        single = _single(playbook, view, at, floor)
+        if together is None:
+            way = single or _most_accurate(playbook, view, at)
+            return (way.choice if way else None), mood
+        mood = next_mood(mood, together.plan, view, settings)
+        way = single if mood.apart and single is not None else together
+        return way.choice, mood
+
+    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+        """The usable holder that is expected to finish ``stage`` first."""
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view)
+
+
+def next_mood(mood: Mood, plan: Plan, view: View, settings: Mapping[str, Any]) -> Mood:
+    """The mode for a request that begins now, where ``plan`` would be its plan together."""
+    backlog_s, rate = backlog(plan, view)
+    if not mood.apart:
+        apart = backlog_s > _number(settings, "high_s", HIGH_S)
+        return Mood(apart, view.now, 1)
+    calm_s = _number(settings, "calm_s", CALM_S)
+    if backlog_s >= _number(settings, "low_s", LOW_S):
+        return Mood(True, view.now, 1)
+    lasted_s = view.now - mood.since
+    if lasted_s < calm_s:
+        return mood._replace(begun=mood.begun + 1)
+    bearable = mood.begun <= FULL * rate * lasted_s
+    return Mood(not bearable, view.now, 1)
+
+
+def backlog(plan: Plan, view: View) -> tuple[float, float]:
+    """Seconds that it would take to answer by ``plan`` what waits and what was begun, and how many
+    requests a second it answers, its devices as slow as they have shown to be."""
+    facts = [view.devices[name] for name in plan.stages[0].parts]
+    rate = plan.forecast.images_per_s / max(1.0, *(fact.slowdown for fact in facts))
+    given_s = max(fact.work_ms * fact.slowdown for fact in facts) / 1e3
+    return view.waiting / max(rate, 1e-9) + given_s, rate
+
+
+def _together(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:
+    """The first plan of several devices at or above the floor."""
+    for plan in playbook.plans:
+        if len(plan.stages[0].parts) > 1 and plan.forecast.accuracy >= floor:
+            way = _way(plan, view, at)
+            if way is not None:
+                return way
+    return None
+
+
+def _single(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:
+    """The plan of one device, at or above the floor, that is expected to end first."""
+    best: tuple[float, Way] | None = None
+    for plan in playbook.plans:
+        if len(plan.stages[0].parts) == 1 and plan.forecast.accuracy >= floor:
+            way = _way(plan, view, at)
+            if way is not None:
+                (device,) = plan.stages[0].parts
+                end = finish_ms(plan, 0, device, view)
+                if best is None or end < best[0]:
+                    best = (end, way)
+    return best[1] if best else None
+
+
+def _most_accurate(playbook: Playbook, view: View, at: tuple[str, ...]) -> Way | None:
+    """The most accurate plan that can be followed, whatever its accuracy."""
+    for plan in sorted(playbook.plans, key=lambda plan: -plan.forecast.accuracy):
+        way = _way(plan, view, at)
+        if way is not None:
+            return way
+    return None
+
+
+def _way(plan: Plan, view: View, at: tuple[str, ...]) -> Way | None:
+    if not all(view.usable(name) for name in plan.stages[0].parts):
+        return None
+    start = stage_from(plan, at)
+    route = None if start is None else whole_route(plan, start, view)
+    return None if start is None or route is None else Way(plan, start, route)
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    value = settings.get(name, default)
+    return float(value) if isinstance(value, int | float) else default
+
+
+policy = Fluid()
