@@ -24,7 +24,7 @@ devices:
 def options(name: str | None = None, **given: object) -> WorkerOptions:
     settings: dict[str, object] = {
         "cluster": None, "listen": [], "connect": [], "threads": None, "provider": None,
-        "memory": None, "store": None,
+        "memory": None, "store": None, "store_limit": None,
     }  # fmt: skip
     return gather(name, **{**settings, **given})  # type: ignore[arg-type]
 
@@ -66,6 +66,16 @@ def test_a_name_that_is_not_in_the_file(cluster: Path) -> None:
 def test_a_wrong_size() -> None:
     with pytest.raises(UsageError, match=r"--memory.*900 MiB"):
         options(memory="lots")
+    with pytest.raises(UsageError, match=r"--store-limit.*900 MiB"):
+        options(store_limit="-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [(None, 8 << 30), ("500MiB", 500 << 20), ("2 GB", 2 * 10**9), ("0", 0)]
+)
+def test_the_parts_on_disk_have_a_limit(cluster: Path, text: str | None, limit: int) -> None:
+    assert options(store_limit=text).store_limit == limit
+    assert options("pi-1", cluster=cluster, store_limit=text).store_limit == limit
 
 
 @pytest.mark.parametrize(
@@ -92,10 +102,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(port: int) -> subprocess.Popen[str]:
+def start(port: int, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "shoal", "worker", "--name", "w", "--listen",
-         f"tcp/127.0.0.1:{port}"],
+         f"tcp/127.0.0.1:{port}", *more],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -106,7 +116,7 @@ def start(port: int) -> subprocess.Popen[str]:
 @pytest.mark.system
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_says_when_it_is_ready_and_ends_well(how: signal.Signals) -> None:
-    with start(free_port()) as process:
+    with start(free_port(), "--store-limit", "1GiB") as process:
         assert process.stderr is not None
         assert "w is ready on tcp/127.0.0.1" in process.stderr.readline()
         process.send_signal(how)

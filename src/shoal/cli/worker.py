@@ -50,6 +50,14 @@ def worker(
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where parts are kept on disk.")
     ] = None,
+    store_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Limit for the parts on disk, such as 2GiB (0: none); without it: 8GiB. What was "
+            "not used for the longest time is dropped beyond it.",
+        ),
+    ] = None,
 ) -> None:
     """Join the mesh and run the parts that a gateway gives out, until Ctrl-C or SIGTERM.
 
@@ -58,7 +66,9 @@ def worker(
     from shoal.runtime.worker import run_worker
 
     show_log()
-    options = gather(name, cluster, listen or [], connect or [], threads, provider, memory, store)
+    options = gather(
+        name, cluster, listen or [], connect or [], threads, provider, memory, store, store_limit
+    )
     console = stderr()
 
     def on_ready(link: Link) -> None:
@@ -79,14 +89,15 @@ def gather(
     provider: str | None,
     memory: str | None,
     store: Path | None,
+    store_limit: str | None,
 ) -> WorkerOptions:
     """The settings of a worker: those given, else the cluster file's, else the defaults.
 
     Raises ClusterError for a wrong file or a name that is not in it, UsageError for a wrong size.
     """
-    from shoal.errors import UsageError
+    from msgspec.structs import replace
+
     from shoal.plan.cluster import Cluster, Device
-    from shoal.plan.size import Size
     from shoal.runtime.worker import WorkerOptions
 
     name = name or socket.gethostname().partition(".")[0]
@@ -100,24 +111,28 @@ def gather(
             connect = [loaded.gateway.address]
     if not listen and not connect:
         listen = [ANYWHERE]
-    try:
-        limit = device.memory if memory is None else Size.parse(memory)
-    except ValueError as error:
-        raise UsageError(f"--memory: {error}") from None
     options = WorkerOptions(
         name=name,
         listen=tuple(listen),
         connect=tuple(connect),
         threads=threads or device.threads,
         provider=provider or device.provider,
-        memory_limit=int(limit),
+        memory_limit=int(device.memory if memory is None else _size("--memory", memory)),
         store=None if store is None else str(store),
     )
-    if lease_ms is None:
-        return options
-    from msgspec.structs import replace
+    if store_limit is not None:
+        options = replace(options, store_limit=_size("--store-limit", store_limit))
+    return options if lease_ms is None else replace(options, lease_ms=lease_ms)
 
-    return replace(options, lease_ms=lease_ms)
+
+def _size(option: str, text: str) -> int:
+    from shoal.errors import UsageError
+    from shoal.plan.size import Size
+
+    try:
+        return int(Size.parse(text))
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def to_listen_on(address: str) -> str:

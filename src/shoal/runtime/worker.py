@@ -30,8 +30,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
     other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes: what
-    was used least recently is dropped beyond it. ``drain_s`` bounds how long it finishes what it
+    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0: none):
+    what was used least recently is dropped beyond it. ``drain_s`` bounds how long it finishes what it
     has when told to stop.
     """
 
@@ -75,7 +75,7 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
     )
     node = make_node(
         link,
-        PartStore(options.store, limit_bytes=options.store_limit),
+        PartStore(options.store, limit_bytes=options.store_limit or None),
         Engine(options.threads, options.provider),
         memory_limit=options.memory_limit,
         inbox=options.inbox,
