@@ -11,6 +11,7 @@ from shoal.core.events import (
     Appeared,
     Arrived,
     Drain,
+    Loaded,
     Outcome,
     Ran,
     RunFailed,
@@ -25,8 +26,10 @@ from shoal.core.messages import (
     Hello,
     Install,
     Installed,
+    Load,
     Refused,
     Resume,
+    StageTrace,
     Task,
     Why,
 )
@@ -436,3 +439,48 @@ def test_nobody_speaks_for_another() -> None:
     worker.hear("c", Hello(DeviceInfo("b", "b1", draining=True)))
     peer = worker.core.members.get("b")
     assert peer is None or peer.info is None or not peer.info.draining
+
+
+# -- what is told of other lives, other choices, other playbooks
+
+
+def test_a_quarter_of_the_inbox_is_kept_for_requests_that_are_under_way() -> None:
+    worker = LoneWorker(BOOK, inbox=8)
+    for number in range(5):
+        worker.task(number, "line")
+    assert why(worker.task(5, "line")) is Why.OVERLOADED
+    trace = (StageTrace(1, "b"),)
+    for number in range(5, 8):
+        assert worker.task(number, "line", 2, giver="b", trace=trace) == []
+    assert why(worker.task(8, "line", 2, giver="b", trace=trace)) is Why.OVERLOADED
+
+
+def test_what_is_meant_for_an_earlier_life_of_a_gateway_is_ignored() -> None:
+    worker = LoneWorker(BOOK)
+    worker.take(Appeared("g", "g2"))
+    assert worker.task(0, "line") == []
+    assert worker.hear("g", resume()) == []
+    assert worker.core.inbox.jobs == {}
+
+
+def test_a_hop_that_decides_does_so_without_whom_it_was_told_to_avoid() -> None:
+    book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="free")
+    worker = LoneWorker(book)
+    for number, (without, taker) in enumerate(
+        [((), "b"), (("b",), "c"), (("b", "c"), "b"), (("c",), "b")]
+    ):
+        worker.core.neighbours.heard("b", Load())
+        (run,) = worker.task(number, "free", route=((), ()), without=without)
+        (task,) = sent(Task, worker.ran(run))
+        assert task[0] == taker
+
+
+def test_playbooks_that_their_gateway_uses_no_more_are_let_go() -> None:
+    worker = LoneWorker(BOOK)
+    newer = playbook(plan("all", one(0, 12, "a")), id="newer")
+    worker.hear("g", Install(newer, ("book", "newer")))
+    assert worker.core.library.playbook("book") is not None
+    worker.take(Loaded("newer", "0-12"))
+    unloaded = worker.hear("g", Install(newer, ("newer",)))
+    assert worker.core.library.playbook("book") is None
+    assert {action.part for action in of(Unload, unloaded)} == {"0-4", "0-4/0", "4-12", "8-12"}
