@@ -7,9 +7,11 @@ Others add theirs by an entry point in the group ``shoal.strategies``.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from shoal.errors import PlanError
@@ -23,8 +25,12 @@ from shoal.plan.prove import prove
 from shoal.plan.recommend import Option, Recommendation, option, recommend
 
 GROUP = "shoal.strategies"
-NUMBERS = ("int", "int | None", "<class 'int'>")
-"""Annotations of options that take whole numbers."""
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number; write --set {name}=4"),
+    "float": ((int, float), "a number; write --set {name}=0.5"),
+    "str": ((str, PurePath), "a text; write --set {name}=TEXT"),
+}
+"""What is taken for an option, by its annotation, and what to say of anything else."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,10 @@ def compare(
 
 
 def check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
-    """PlanError for an option that the strategy has not, or a value that is no whole number where
-    it takes one."""
+    """PlanError for an option that the strategy has not, or a value that is no number or text
+    where it takes one."""
     parameters = inspect.signature(strategy.build).parameters.values()
-    known = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known = {p.name: _annotation(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
     for name, value in options.items():
         if name not in known:
             raise PlanError(
@@ -148,5 +154,16 @@ def check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
             )
         if value is None and "None" in known[name]:
             continue
-        if known[name] in NUMBERS and (isinstance(value, bool) or not isinstance(value, int)):
-            raise PlanError(f"{name}: {value!r} is not a whole number; write --set {name}=4")
+        kind = KINDS.get(known[name].removesuffix(" | None"))
+        if kind is None:
+            continue
+        types, wanted = kind
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise PlanError(f"{name}: {value!r} is not {wanted.format(name=name)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PlanError(f"{name}: {value!r} is not {wanted.format(name=name)}")
+
+
+def _annotation(annotation: object) -> str:
+    """How an annotation is written, whether or not it is kept as text."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -1,0 +1,162 @@
+"""What the policy ``split`` reads from a playbook: its settings, and the plans as columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from shoal.errors import PlanError
+from shoal.plan.plan import Plan, Playbook
+from shoal.strategies.split.choice import COLUMNS, Wish
+from shoal.strategies.split.table import Facts, Table, stated
+
+
+class LinkSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A link to a server as it was stated or measured when the playbook was built."""
+
+    up: float
+    down: float
+    rtt_ms: float
+    hop_ms: float
+
+
+class PlanSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a plan costs beside the run times of its stages, which its forecast holds. ``bytes``
+    cross the link, ``unpack_ms`` is by server."""
+
+    bytes: float = 0.0
+    pack_ms: float = 0.0
+    unpack_ms: dict[str, float] = {}
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The settings of the policy. ``limits`` are upper bounds on columns of the costs, the most
+    important first; ``power_w`` what the device draws waiting, computing and sending."""
+
+    device: str
+    servers: tuple[str, ...]
+    links: dict[str, LinkSetting]
+    plans: dict[str, PlanSetting]
+    aims: tuple[str, ...]
+    tolerance: float = 0.02
+    limits: tuple[tuple[str, float], ...] = ()
+    answer_bytes: float = 0.0
+    device_message_ms: float = 0.0
+    server_message_ms: float = 0.0
+    power_w: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The plans that can be followed from some tensors: their table, the stage from which, and
+    their rows by name."""
+
+    table: Table
+    start: tuple[int, ...]
+    plans: tuple[Plan, ...]
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Book:
+    """A playbook as the policy sees it: ``scenes`` by the names of the tensors at hand."""
+
+    settings: Settings
+    wish: Wish
+    links: Facts
+    scenes: Mapping[frozenset[str], Scene]
+    inputs: frozenset[str]
+
+
+def read_settings(playbook: Playbook) -> Settings:
+    """The settings of a playbook; PlanError where they are not what the policy needs."""
+    try:
+        settings = msgspec.convert(playbook.policy.settings, Settings)
+    except msgspec.ValidationError as error:
+        raise PlanError(
+            f"the playbook's settings are not those of the policy 'split' ({error}); make it again"
+        ) from None
+    numbers = [settings.answer_bytes, settings.device_message_ms, settings.server_message_ms]
+    numbers += [bound for _, bound in settings.limits]
+    for link in settings.links.values():
+        numbers += [link.rtt_ms, link.hop_ms, link.up, link.down]
+    for plan in settings.plans.values():
+        numbers += [plan.bytes, plan.pack_ms, *plan.unpack_ms.values()]
+    wrong = [
+        any(not math.isfinite(number) or number < 0 for number in numbers),
+        any(min(link.up, link.down) <= 0 for link in settings.links.values()),
+        not 0 <= settings.tolerance < 1,
+        any(name not in COLUMNS for name in (*settings.aims, *(n for n, _ in settings.limits))),
+        any(name not in settings.links for name in settings.servers),
+    ]
+    if any(wrong):
+        raise PlanError("the playbook's settings hold impossible numbers or names; make it again")
+    return settings
+
+
+def read_book(playbook: Playbook) -> Book:
+    """The playbook for the policy; PlanError where it is not one for it."""
+    settings = read_settings(playbook)
+    inputs = frozenset(spec.name for spec in playbook.inputs)
+    entries: dict[frozenset[str], list[tuple[Plan, int]]] = {inputs: []}
+    for plan in playbook.plans:
+        if not plan.spare:
+            entries[inputs].append((plan, 0))
+        for index, stage in enumerate(plan.stages[1:], 1):
+            entries.setdefault(frozenset(stage.inputs), []).append((plan, index))
+    return Book(
+        settings=settings,
+        wish=Wish(settings.aims, settings.tolerance, settings.limits),
+        links=stated(
+            settings.servers,
+            {n: (k.up, k.down, k.rtt_ms, k.hop_ms) for n, k in settings.links.items()},
+        ),
+        scenes={at: _scene(settings, found) for at, found in entries.items() if found},
+        inputs=inputs,
+    )
+
+
+def _scene(settings: Settings, found: list[tuple[Plan, int]]) -> Scene:
+    servers = settings.servers
+    count = len(found)
+    device, pack, size = np.zeros(count), np.zeros(count), np.zeros(count)
+    work, unpack = np.zeros((count, len(servers))), np.zeros((count, len(servers)))
+    here = np.zeros(count, bool)
+    for row, (plan, start) in enumerate(found):
+        setting = settings.plans.get(plan.name, PlanSetting())
+        for index in range(start, len(plan.stages)):
+            holders = plan.stages[index].parts
+            if settings.device in holders:
+                here[row] = True
+                device[row] += plan.run_ms(index, settings.device)
+                continue
+            size[row] = max(setting.bytes, 1.0)
+            pack[row] = setting.pack_ms
+            for column, name in enumerate(servers):
+                able = name in holders
+                work[row, column] = plan.run_ms(index, name) if able else np.inf
+                unpack[row, column] = setting.unpack_ms.get(name, 0.0)
+    table = Table(
+        names=tuple(plan.name for plan, _ in found),
+        device_ms=device,
+        pack_ms=pack,
+        bytes=size,
+        server_ms=work,
+        unpack_ms=unpack,
+        accuracy=np.array([plan.forecast.accuracy for plan, _ in found]),
+        here=here,
+        answer_bytes=settings.answer_bytes,
+        device_message_ms=settings.device_message_ms,
+        server_message_ms=settings.server_message_ms,
+        power_w=settings.power_w,
+    )
+    return Scene(
+        table,
+        tuple(start for _, start in found),
+        tuple(plan for plan, _ in found),
+        {name: row for row, name in enumerate(table.names)},
+    )

@@ -1,0 +1,383 @@
+"""Calibration: what each way to pack costs in accuracy, bytes and time, on the user's images.
+
+The images go through the network in handfuls, from place to place, so that each stretch is run
+once. At each place every way to pack that can still reach the accuracy asked for is tried: packed,
+unpacked, and the rest of the network run. On the first images, a pilot, it is found out which
+rounding does best for each number of bits and which compressor (of those, the smallest frame, and
+the quickest one where that is another), so that the bulk of the images is spent on these.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from shoal.cache import cache_folder
+from shoal.codec.frame import pack, unpack
+from shoal.errors import DataError, FrameError, UsageError
+from shoal.model.store import write_file
+from shoal.plan.network import Array, Feeds, Network, Part
+from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
+from shoal.strategies.split.codings import Coding, for_image, for_tensors
+from shoal.strategies.split.cuts import places
+from shoal.strategies.split.images import Images
+from shoal.strategies.split.statistics import divergence, lower_bound
+
+PILOT = 16
+HANDFUL = 48
+HANDFUL_BYTES = 256 << 20
+"""What the tensors of a handful may take at one place."""
+TIMED = 8
+"""Images on which frames are compared by size and time."""
+FIRST = 4
+"""Images whose outcomes are kept for the proof."""
+QUICKER = 0.6
+"""A codec is worth a plan of its own beside the smallest when it takes at most this of its time."""
+HEAD_BYTES = 64
+"""What a message costs beside the frame, about."""
+
+Progress = Callable[[float, str], None]
+
+
+def calibrate(
+    network: Network,
+    images: Images,
+    floor: float,
+    confidence: float,
+    progress: Progress = lambda share, text: None,
+    cache: bool = True,
+) -> Calibration:
+    """Calibrate ``network`` on ``images``, or take what was found before for the same network,
+    images and settings. ``progress`` is told the share that is done, and what is being done.
+
+    A way to pack that cannot be guaranteed to keep ``floor`` any more is given up. Raises
+    DataError for images that cannot be read.
+    """
+    file = _file(network, images, floor, confidence)
+    if cache:
+        found = _load(file)
+        if found is not None:
+            progress(1.0, "calibrated before")
+            return found
+    made = _Run(network, images, floor, confidence, progress).run()
+    if cache:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, msgspec.json.encode(made))
+    return made
+
+
+def _file(network: Network, images: Images, floor: float, confidence: float) -> Path:
+    key = f"{VERSION} {network.hash} {images.digest} {floor:.6f} {confidence:.6f}"
+    return cache_folder() / "calibrations" / f"{xxhash.xxh3_128_hexdigest(key.encode())}.json"
+
+
+def _load(file: Path) -> Calibration | None:
+    try:
+        made = msgspec.json.decode(file.read_bytes(), type=Calibration)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return made if made.version == VERSION else None
+
+
+@dataclass
+class _Tried:
+    """A way to pack at one place, and what it did so far."""
+
+    at: int
+    coding: Coding
+    codec: str
+    pack_ms: float = 0.0
+    unpack_ms: float = 0.0
+    bytes: list[int] = field(default_factory=list)
+    apart: list[float] = field(default_factory=list)
+    first: list[Outcome] = field(default_factory=list)
+    good: int = 0
+    counted: int = 0
+    same: _Tried | None = None
+    """The one with the same rounding, whose answers are also this one's."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The whole network's answer for one image."""
+
+    scores: npt.NDArray[np.float32]
+    label: int | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the image says anything: where labels exist, only if the answer is right."""
+        return self.label is None or self.top1 == self.label
+
+    @property
+    def top1(self) -> int:
+        return int(self.scores.argmax())
+
+
+class _Run:
+    """One calibration."""
+
+    def __init__(
+        self,
+        network: Network,
+        images: Images,
+        floor: float,
+        confidence: float,
+        progress: Progress,
+    ) -> None:
+        self.network = network
+        self.images = images
+        self.floor = floor
+        self.confidence = confidence
+        self.progress = progress
+        self.places = places(network)
+        self.output = network.outputs[0].name
+        self.tried: list[list[_Tried]] = [[] for _ in self.places]
+        self.count = len(images.files)
+        self.counted = 0
+        self.right = 0
+        self.whole_ms = 0.0
+
+    def run(self) -> Calibration:
+        """Handful by handful."""
+        began = time.monotonic()
+        source = iter(self.images)
+        widest = max(place.raw_bytes for place in self.places)
+        handful = max(1, min(HANDFUL, HANDFUL_BYTES // max(1, widest)))
+        done = 0
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            for taken in _handfuls(source, min(PILOT, handful), handful):
+                share = min(0.99, done / max(self.count, done + len(taken)))
+                self._handful(pool, taken, done == 0, share)
+                done += len(taken)
+        if not done:
+            raise DataError("the images hold no input; give others with --calibrate")
+        return Calibration(
+            version=VERSION,
+            network=self.network.hash,
+            images=self.images.digest,
+            count=done,
+            labelled=self.images.labelled,
+            top1=self.right / done if self.images.labelled else None,
+            whole_ms=self.whole_ms,
+            seconds=time.monotonic() - began,
+            entries=tuple(_entry(each) for tried in self.tried for each in tried),
+        )
+
+    def _handful(
+        self,
+        pool: ThreadPoolExecutor,
+        taken: Sequence[tuple[Feeds, int | None]],
+        pilot: bool,
+        share: float,
+    ) -> None:
+        """Take some images through all places."""
+        (whole,) = self.network.split((), prove=False)
+        session = whole.session()
+
+        def answer(item: tuple[Feeds, int | None]) -> _Known:
+            scores = whole.run_on(session, item[0])[self.output]
+            return _Known(scores.reshape(-1), item[1])
+
+        known = list(pool.map(answer, taken))
+        if pilot:
+            timed = [feeds for feeds, _ in taken[:TIMED]]
+            self.whole_ms = _median_ms(partial(whole.run_on, session), timed)
+        self.right += sum(each.label is not None and each.counts for each in known)
+        ends = [place.at for place in self.places[1:]]
+        stretches = self.network.split(ends, prove=False)
+        tensors = [feeds for feeds, _ in taken]
+        for index, place in enumerate(self.places):
+            self.progress(
+                share + index / len(self.places) * min(1.0, len(taken) / self.count) * 0.99,
+                f"cut {place.at}: {len(self.tried[index]) or 'all'} ways to pack",
+            )
+            suffix = whole if place.at == 0 else self.network.split([place.at], prove=False)[1]
+            if pilot:
+                self._pilot(pool, index, suffix, tensors, known)
+            else:
+                self._try(pool, self.tried[index], suffix, tensors, known)
+                self.tried[index] = [t for t in self.tried[index] if self._may_reach(t)]
+            if index + 1 < len(self.places):
+                part = stretches[index]
+                loaded = part.session()
+
+                def onward(feeds: Feeds, part: Part = part, loaded: object = loaded) -> Feeds:
+                    return part.run_on(loaded, feeds)
+
+                tensors = list(pool.map(onward, tensors))
+
+    # -- the first images
+
+    def _pilot(
+        self,
+        pool: ThreadPoolExecutor,
+        index: int,
+        suffix: Part,
+        tensors: Sequence[Feeds],
+        known: Sequence[_Known],
+    ) -> None:
+        """Find the best rounding for each number of bits, and its best codecs."""
+        place = self.places[index]
+        kept: list[_Tried] = []
+        groups = for_tensors(tensors) if place.at else for_image(tensors)
+        for group in groups:
+            tried = [_Tried(place.at, coding, coding.codecs[0]) for coding in group]
+            self._try(pool, tried, suffix, tensors, known)
+            able = [each for each in tried if self._may_reach(each)]
+            if not able:
+                if place.at:
+                    break  # fewer bits will not do better
+                continue
+            best = min(able, key=lambda t: (-t.good, sum(t.apart)))
+            kept += _with_codecs(best, tensors[:TIMED])
+        self.tried[index] = kept
+
+    # -- all images
+
+    def _try(
+        self,
+        pool: ThreadPoolExecutor,
+        tried: Sequence[_Tried],
+        suffix: Part,
+        tensors: Sequence[Feeds],
+        known: Sequence[_Known],
+    ) -> None:
+        """Pack, unpack and finish each image in each of the ways, and count."""
+        session = suffix.session()
+
+        def finish(item: tuple[Feeds, _Known]) -> list[tuple[int, Outcome | None, bool]]:
+            feeds, whole = item
+            found: list[tuple[int, Outcome | None, bool]] = []
+            for each in tried:
+                sent, size = _sent(feeds, each.codec)
+                if each.coding.exact:
+                    _check_exact(feeds, sent, each.codec)
+                if each.coding.exact or each.same is not None:
+                    found.append((size, None, True))
+                    continue
+                scores = suffix.run_on(session, sent)[self.output].reshape(-1)
+                apart = float(divergence(whole.scores[None], scores[None])[0])
+                top1 = int(scores.argmax())
+                found.append((size, Outcome(top1, apart), top1 == whole.top1))
+            return found
+
+        for whole, outcomes in zip(
+            known, pool.map(finish, zip(tensors, known, strict=True)), strict=True
+        ):
+            for each, (size, outcome, good) in zip(tried, outcomes, strict=True):
+                each.bytes.append(size)
+                if outcome is not None and len(each.first) < FIRST:
+                    each.first.append(outcome)
+                if outcome is not None and whole.counts:
+                    each.counted += 1
+                    each.good += good
+                    each.apart.append(outcome.divergence)
+
+    def _may_reach(self, tried: _Tried) -> bool:
+        """Whether the accuracy asked for can still be guaranteed after the last image."""
+        tried = tried.same or tried
+        if tried.coding.exact:
+            return True
+        wrong = tried.counted - tried.good
+        return lower_bound(self.count - wrong, self.count, self.confidence) >= self.floor
+
+
+def _handfuls(
+    source: Iterator[tuple[Feeds, int | None]], first: int, size: int
+) -> Iterator[list[tuple[Feeds, int | None]]]:
+    taken = list(islice(source, first))
+    while taken:
+        yield taken
+        taken = list(islice(source, size))
+
+
+def _sent(tensors: Mapping[str, Array], codec: str) -> tuple[Feeds, int]:
+    """The tensors as they arrive, and the bytes of their frame."""
+    frame = pack(tensors, codec)
+    size = memoryview(frame.payload).nbytes + len(msgspec.msgpack.encode(frame.head))
+    return unpack(frame), size + HEAD_BYTES
+
+
+def _check_exact(given: Mapping[str, Array], sent: Mapping[str, Array], codec: str) -> None:
+    for name, array in given.items():
+        if not np.array_equal(array, sent[name], equal_nan=array.dtype.kind == "f"):
+            raise FrameError(f"the codec {codec!r} is said to be exact and changed {name!r}")
+
+
+def _with_codecs(best: _Tried, tensors: Sequence[Feeds]) -> list[_Tried]:
+    """The rounding with the codec that makes the smallest frames, and with the quickest one where
+    that saves much of the time."""
+    measured = []
+    for codec in best.coding.codecs:
+        try:
+            frames = [pack(feeds, codec) for feeds in tensors]
+        except UsageError:
+            continue
+        size = statistics.fmean(memoryview(frame.payload).nbytes for frame in frames)
+        pack_ms = _median_ms(partial(pack, codec=codec), tensors)
+        unpack_ms = _median_ms(unpack, frames)
+        measured.append((size, pack_ms, unpack_ms, codec))
+    smallest = min(measured)
+    quickest = min(measured, key=lambda m: m[1] + m[2])
+    chosen = [smallest]
+    if quickest[1] + quickest[2] < QUICKER * (smallest[1] + smallest[2]):
+        chosen.append(quickest)
+    made: list[_Tried] = []
+    for _, pack_ms, unpack_ms, codec in chosen:
+        each = _Tried(best.at, best.coding, codec, pack_ms, unpack_ms)
+        each.bytes = [_sent(feeds, codec)[1] for feeds in tensors]
+        if made:
+            each.same = made[0]
+        else:
+            each.apart, each.first = best.apart, best.first
+            each.good, each.counted = best.good, best.counted
+        made.append(each)
+    return made
+
+
+_Item = TypeVar("_Item")
+
+
+def _median_ms(run: Callable[[_Item], object], items: Sequence[_Item]) -> float:
+    """CPU time of this thread for one item: the median, after one run that does not count."""
+    run(items[0])
+    times = []
+    for item in items:
+        start = time.thread_time()
+        run(item)
+        times.append((time.thread_time() - start) * 1e3)
+    return statistics.median(times)
+
+
+def _entry(tried: _Tried) -> Entry:
+    judged = tried.same or tried
+    place_bytes = np.asarray(tried.bytes, np.float64)
+    return Entry(
+        at=tried.at,
+        codec=tried.codec,
+        bits=tried.coding.bits,
+        how=tried.coding.how,
+        exact=tried.coding.exact,
+        images=judged.counted,
+        good=judged.good,
+        divergence=float(np.mean(judged.apart)) if judged.apart else 0.0,
+        bytes_mean=float(place_bytes.mean()),
+        bytes_p95=float(np.percentile(place_bytes, 95)),
+        pack_ms=tried.pack_ms,
+        unpack_ms=tried.unpack_ms,
+        first=tuple(judged.first),
+    )
