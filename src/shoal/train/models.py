@@ -78,6 +78,31 @@ class ResNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return self.dense(torch.flatten(self.average(self.blocks(x)), 1))
 
 
+class ConvNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Plain convolutions, each followed by pooling that halves height and width; then dense.
+
+    Takes and gives what ``ResNet`` does, for any height and width from ``2 ** len(widths)``.
+    """
+
+    def __init__(
+        self, normalise: Normalise, shape: Sequence[int], classes: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        channels, height, width = shape
+        layers: list[nn.Module] = []
+        for out in widths:
+            # Pooled first: batch norm and ReLU then have a quarter of the work.
+            layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+            layers += [nn.BatchNorm2d(out), nn.ReLU()]
+            channels, height, width = out, height // 2, width // 2
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Linear(channels * height * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(torch.flatten(self.layers(self.normalise(x)), 1))
+
+
 def convolution(channels_in: int, channels: int, size: int, stride: int) -> nn.Sequential:
     """A convolution that keeps height and width (but for the stride), then batch norm."""
     return nn.Sequential(
@@ -95,6 +120,10 @@ def normalise_for(data: DataSet) -> Normalise:
 
 
 MODELS: dict[str, Callable[[DataSet], nn.Module]] = {
+    "cnn": lambda data: ConvNet(normalise_for(data), data.shape, len(data.classes), (32, 32, 32)),
+    "cnn-wide": lambda data: ConvNet(
+        normalise_for(data), data.shape, len(data.classes), (32, 48, 64)
+    ),
     "resnet": lambda data: ResNet(normalise_for(data), len(data.classes)),
 }
 
