@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import msgspec
 import numpy as np
@@ -66,13 +67,15 @@ def test_names_of_any_kind_are_counted_somewhere(names):
     assert all(ms >= 0 for ms in counted)
 
 
-def made(node_ms, overhead=1.0, per_byte=0.0, crossing=None):
+def made(node_ms, overhead=1.0, per_byte=0.0, crossing=None, noise=0.0):
     count = len(node_ms)
     return NetworkProfile(
         network="n",
         device="d",
         threads=1,
         provider="p",
+        measured_at=1e9,
+        noise=noise,
         node_ms=tuple(node_ms),
         overhead_ms=overhead,
         cut_ms_per_byte=per_byte,
@@ -153,6 +156,61 @@ def test_a_profile_is_kept_by_content_and_device(network, tmp_path, monkeypatch)
     path.write_bytes(b"{damaged")
     with pytest.raises(pytest.fail.Exception, match="measured again"):
         profiles.profile(network, cache=tmp_path)
+
+
+def test_a_profile_is_used_for_long_if_the_machine_was_quiet():
+    day = 24 * 3600
+    quiet, noisy = made([1.0], noise=0.05), made([1.0], noise=0.5)
+    assert quiet.usable(1e9)
+    assert noisy.usable(1e9)
+    assert quiet.usable(1e9 + 20 * day)
+    assert not noisy.usable(1e9 + day)
+    assert not quiet.usable(1e9 + 40 * day)
+    assert not quiet.usable(1e9 - day)  # the clock was set back
+
+
+@pytest.mark.parametrize(
+    ("noise", "age_s", "again"),
+    [(0.01, 3600, False), (0.9, 3600, True), (0.9, 60, False), (0.01, 1e8, True)],
+)
+def test_a_bad_or_old_profile_is_measured_again(
+    network, tmp_path, monkeypatch, noise, age_s, again
+):
+    first = profiles.profile(network, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    stored = msgspec.structs.replace(
+        first, noise=noise, measured_at=first.measured_at - age_s, overhead_ms=123.0
+    )
+    path.write_bytes(msgspec.json.encode(stored))
+    better = msgspec.structs.replace(first, overhead_ms=456.0)
+    monkeypatch.setattr(profiles, "measure", lambda *_: better)
+    assert profiles.profile(network, cache=tmp_path) == (better if again else stored)
+    if again:
+        assert msgspec.json.decode(path.read_bytes(), type=NetworkProfile) == better
+
+
+def test_when_and_how_undisturbed_it_was_measured_is_told(network):
+    found = measure(network, Engine(), rounds=3, budget_s=1.0)
+    assert found.noise >= 0
+    assert abs(time.time() - found.measured_at) < 3600
+
+
+class Timed:
+    def __init__(self, wall_ms, busy_ms):
+        self.wall_ms, self.busy_ms = wall_ms, busy_ms
+
+
+@pytest.mark.parametrize(
+    ("wall_ms", "busy_ms", "noise"),
+    [
+        ([10.0] * 5, [10.0] * 5, 0.0),
+        ([10.0, 10.0, 10.0, 10.0, 90.0], [10.0] * 5, 0.0),  # once in a while is no matter
+        ([10.0, 10.0, 10.0, 15.0, 15.0], [10.0] * 5, 0.5),
+        ([20.0] * 5, [10.0] * 5, 1.0),  # another process has half of the core all the time
+    ],
+)
+def test_noise_is_what_else_the_machine_does(wall_ms, busy_ms, noise):
+    assert profiles._noise(Timed(wall_ms, busy_ms)) == pytest.approx(noise)
 
 
 def test_the_device_is_named_by_what_matters():

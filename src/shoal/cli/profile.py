@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,13 +28,16 @@ def profile(
     provider: Annotated[
         str, typer.Option(help="Execution provider of ONNX Runtime.")
     ] = "CPUExecutionProvider",
-    refresh: Annotated[bool, typer.Option("--refresh", help="Measure again.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Measure again, whatever is known.")
+    ] = False,
     nodes: Annotated[bool, typer.Option("--nodes", help="Show every node.")] = False,
     json: Json = False,
 ) -> None:
     """Measure a network on this device, node by node.
 
-    The result is kept in Shoal's cache, by content and device, and used by 'shoal plan'.
+    The result is kept in Shoal's cache, by content and device, and used by 'shoal plan': for 30
+    days, or for 10 minutes if the machine was busy with something else.
     """
     from shoal.model.profiles import profile as measure
 
@@ -55,6 +59,7 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
     rows = [
         ("device", found.device),
         ("whole network", f"{found.whole_ms:.2f} ms, {1e3 / found.whole_ms:.1f} images/s"),
+        ("measured", _when(found)),
         ("memory", human_bytes(whole)),
         (
             "error",
@@ -63,6 +68,16 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
         ),
     ]
     return table(f"{network.name} on this device", ("", ""), rows)
+
+
+def _when(found: NetworkProfile) -> str:
+    from shoal.model.profiles import QUIET
+
+    moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.measured_at))
+    text = f"{moment}, {100 * found.noise:.0f} % noise"
+    if found.noise > QUIET:
+        text += ": this machine was busy with something else, measure again when it is quiet"
+    return text
 
 
 def nodes_table(network: Network, found: NetworkProfile, everything: bool) -> Table:

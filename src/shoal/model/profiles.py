@@ -31,6 +31,14 @@ from shoal.model.store import default_root, write_whole
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
+QUIET = 0.25
+"""Most noise of a machine that does nothing else."""
+MAX_AGE_S = 30 * 24 * 3600.0
+"""How long a profile is used: boards get other coolers, kernels, power supplies."""
+MAX_AGE_NOISY_S = 600.0
+"""How long one of a machine that was not quiet is used."""
+
+
 class RangeError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Relative error of predicted times of ``ranges`` real parts: median and 90th percentile.
     The parts are others than those that the prediction was fitted to."""
@@ -44,6 +52,10 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     """What a network costs on a device. Times in ms for one image, sizes in bytes.
 
     ``network`` is the network's hash; ``device`` names processor, threads, provider and engine.
+    ``measured_at`` is when that was (seconds since 1970), ``noise`` what else the machine did
+    meanwhile: how far apart the middle half of the times of the whole network lay, or how much
+    longer than their processor time they were, whichever is more, relative to the median.
+
     ``node_ms`` has a time for each node, ``overhead_ms`` what each run costs besides, and
     ``cut_ms_per_byte`` what a byte costs that enters or leaves a part at a cut (other layout,
     lost fusions). ``node_memory_bytes``, ``node_peak_bytes`` and ``crossing_bytes`` are those of
@@ -54,6 +66,8 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     device: str
     threads: int
     provider: str
+    measured_at: float
+    noise: float
     node_ms: tuple[float, ...]
     overhead_ms: float
     cut_ms_per_byte: float
@@ -61,6 +75,12 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     node_peak_bytes: tuple[int, ...]
     crossing_bytes: tuple[int, ...]
     error: RangeError
+
+    def usable(self, now: float) -> bool:
+        """Whether it may still be used at ``now``: for long if the machine was quiet, else for
+        as long as whoever measures again at once would get no better one."""
+        age_s = now - self.measured_at
+        return 0 <= age_s <= (MAX_AGE_S if self.noise <= QUIET else MAX_AGE_NOISY_S)
 
     @property
     def nodes(self) -> int:
@@ -102,7 +122,8 @@ def profile(
     refresh: bool = False,
 ) -> NetworkProfile:
     """The profile of ``network`` on this device: from ``cache`` (a folder; ``profiles`` in
-    Shoal's own if None), or measured and cached. ``refresh`` measures anyway."""
+    Shoal's own if None), or measured and cached. ``refresh`` measures anyway; so does a profile
+    that is old, or was measured while the machine was not quiet."""
     engine = Engine(threads, provider)
     device = device_key(engine)
     folder = cache if cache is not None else default_root() / "profiles"
@@ -110,7 +131,11 @@ def profile(
     path = folder / f"{network.hash[:32]}-{named}.json"
     if not refresh:
         known = _read(path)
-        if known is not None and (known.network, known.device) == (network.hash, device):
+        if (
+            known is not None
+            and (known.network, known.device) == (network.hash, device)
+            and known.usable(time.time())
+        ):
             return known
     measured = measure(network, engine)
     write_whole(path, msgspec.json.encode(measured))
@@ -133,13 +158,15 @@ def measure(
     shares = _node_shares(network, engine, feeds, rounds)
     random = np.random.default_rng(0)
     found = [_measure_parts(network, engine, whole, shares, random, rounds) for _ in range(_SPLITS)]
-    whole_ms = statistics.median(whole.wall_ms)
+    whole_ms = statistics.median(whole.busy_ms)
     overhead, per_byte = _fit([part for parts in found[::2] for part in parts])
     draft = NetworkProfile(
         network=network.hash,
         device=device_key(engine),
         threads=engine.threads,
         provider=engine.provider,
+        measured_at=time.time(),
+        noise=_noise(whole),
         node_ms=tuple(share * whole_ms * (1 - overhead) for share in shares),
         overhead_ms=overhead * whole_ms,
         cut_ms_per_byte=per_byte * whole_ms,
@@ -182,9 +209,9 @@ def _read(path: Path) -> NetworkProfile | None:
 
 
 class _Run:
-    """A session with inputs, to be run and timed. ``wall_ms`` is for people who wait;
-    ``busy_ms``, processor time where the engine runs in the calling thread, is for comparisons:
-    what else this machine does disturbs it less."""
+    """A session with inputs, to be run and timed. ``busy_ms`` is processor time where the engine
+    runs in the calling thread, which what else this machine does disturbs less; otherwise, as
+    ``wall_ms`` always, the time that passes."""
 
     def __init__(self, engine: Engine, session: Session, feeds: Mapping[str, Array]) -> None:
         self._session = session
@@ -269,6 +296,12 @@ def _measure_parts(
         share = before[end] - before[start]
         measured.append(_Part(part.range, share, cut_bytes, _mean(run.busy_ms) / whole_ms))
     return measured
+
+
+def _noise(whole: _Run) -> float:
+    low, middle, high = np.quantile(whole.wall_ms, [0.25, 0.5, 0.75])
+    busy = max(statistics.median(whole.busy_ms), 1e-6)
+    return float(max((high - low) / max(middle, 1e-6), middle / busy - 1))
 
 
 def _mean(times: Sequence[float]) -> float:
