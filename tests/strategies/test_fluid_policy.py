@@ -93,11 +93,11 @@ def test_while_there_is_time_all_answer_together() -> None:
 
 
 def test_above_the_high_mark_each_answers_for_itself() -> None:
-    plan, memory = choose(PAIR, view(waiting=49))
+    plan, memory = choose(PAIR, view(waiting=51))
     assert plan == "together ab"
-    plan, memory = choose(PAIR, view(waiting=51), memory)
+    plan, memory = choose(PAIR, view(waiting=52), memory)
     assert plan == "alone a"
-    plan, _ = choose(PAIR, view(waiting=51, work_ms={"a": 20.0}), memory)
+    plan, _ = choose(PAIR, view(waiting=52, work_ms={"a": 20.0}), memory)
     assert plan == "alone b"
 
 

@@ -1,0 +1,82 @@
+"""What may be promised after so many images."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.strategies.split.statistics import (
+    divergence,
+    images_needed,
+    lower_bound,
+    probabilities,
+    upper_bound,
+)
+
+
+@pytest.mark.parametrize(
+    ("good", "count", "confidence", "bound"),
+    [
+        # The two-sided 95 % interval of 81 in 263 is (0.2553, 0.3662), that of 15 in 148 is
+        # (0.0624, 0.1605), that of 0 in 20 is (0, 0.1611), that of 1 in 29 is (0.0061, 0.1718):
+        # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.975, 0.2553),
+        (15, 148, 0.975, 0.0624),
+        (0, 20, 0.975, 0.0),
+        (1, 29, 0.975, 0.0061),
+        # All good: count / (count + z^2).
+        (300, 300, 0.95, 300 / (300 + 1.6448536**2)),
+    ],
+)
+def test_the_lower_bound_has_the_published_values(good, count, confidence, bound):
+    assert lower_bound(good, count, confidence) == pytest.approx(bound, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("good", "count", "bound"), [(81, 263, 0.3662), (15, 148, 0.1605), (0, 20, 0.1611)]
+)
+def test_the_upper_bound_has_the_published_values(good, count, bound):
+    assert upper_bound(good, count, 0.975) == pytest.approx(bound, abs=5e-5)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_bounds_lie_about_the_share_and_move_with_confidence(count, data):
+    good = data.draw(st.integers(0, count))
+    share = good / count
+    assert lower_bound(good, count, 0.5) == pytest.approx(share)
+    assert 0 <= lower_bound(good, count, 0.99) <= lower_bound(good, count, 0.9) <= share + 1e-12
+    assert share - 1e-12 <= upper_bound(good, count, 0.9) <= upper_bound(good, count, 0.99) <= 1
+
+
+def test_without_images_nothing_is_promised():
+    assert lower_bound(0, 0) == 0.0
+    assert upper_bound(0, 0) == 1.0
+
+
+@given(st.floats(0.5, 0.999), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+def test_so_many_images_are_needed_and_one_less_is_too_few(accuracy, confidence):
+    count = int(images_needed(accuracy, confidence))
+    assert lower_bound(count, count, confidence) >= accuracy - 1e-9
+    assert count <= 1 or lower_bound(count - 1, count - 1, confidence) < accuracy + 1e-9
+
+
+def test_no_number_of_images_promises_everything():
+    assert images_needed(1.0) == math.inf
+
+
+def test_divergence_is_nothing_for_equals_one_bit_for_strangers_and_between_for_others():
+    scores = np.array([[5.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    apart = divergence(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+    assert divergence(scores, scores) == pytest.approx([0.0, 0.0], abs=1e-12)
+    assert apart[0] == pytest.approx(1.0)
+    # JSD of (1/2, 1/2) and (1, 0): H(3/4, 1/4) - 1/2 H(1/2, 1/2).
+    assert apart[1] == pytest.approx(0.8112781 - 0.5, abs=1e-6)
+
+
+def test_scores_become_probabilities_and_probabilities_stay():
+    assert probabilities(np.array([[0.0, math.log(3)]]))[0] == pytest.approx([0.25, 0.75])
+    assert probabilities(np.array([[0.2, 0.8]]))[0] == pytest.approx([0.2, 0.8])
+    huge = probabilities(np.array([[1e4, 0.0]], np.float32))
+    assert huge[0] == pytest.approx([1.0, 0.0])
