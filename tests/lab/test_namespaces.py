@@ -326,8 +326,8 @@ def test_an_interrupt_while_it_comes_up_leaves_nothing(lab_of: LabOf, name: str)
     for wait_s in (0.02, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4):
         lab = Lab(lab_of(two("{delay_ms: 1}")))
         timer = threading.Timer(wait_s, lambda: signal.pthread_kill(main, signal.SIGINT))
-        timer.start()
         try:
+            timer.start()
             lab.up()
             time.sleep(1)
         except KeyboardInterrupt:

@@ -59,6 +59,7 @@ class Cable:
         self.wire = wire
         self.way = way
         self.load = Load()
+        self.on_change: Callable[[], object] = lambda: None
         self._relay = relay
         self._tc = tc
         self._shapes = shapes(wire.link, self.load)
@@ -71,6 +72,7 @@ class Cable:
         """
         with self._lock:  # a trace and a fault may come at the same time
             self._put(msgspec.structs.replace(self.load, **what))
+        self.on_change()
 
     def _put(self, load: Load) -> None:
         new = shapes(self.wire.link, load)

@@ -7,13 +7,14 @@ import os
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shoal.errors import LabError
+from shoal.lab.conditions import HostCondition
 from shoal.lab.energy import Energy, estimate
 from shoal.lab.spec import HostSpec
 
@@ -51,9 +52,10 @@ class Host(ABC):
         self.address = address
         self.folder = folder
         self.log = log
+        self.condition = HostCondition()
+        self.on_change: Callable[[], object] = lambda: None
         self._lab = lab
         self._services: list[Service] = []
-        self._dead = False
         self._lock = threading.RLock()  # a fault and the lab's user may come at the same time
 
     def spawn(
@@ -67,7 +69,7 @@ class Host(ABC):
         """
         options["env"] = {**os.environ, **self.environment(), **(env or {})}
         with self._lock:
-            if self._dead:
+            if self.condition.dead:
                 raise LabError(f"host {self.name} was killed; restart it before you start programs")
             service = Service(tuple(argv), options, self._start(argv, options))
             self._services.append(service)
@@ -118,13 +120,15 @@ class Host(ABC):
         """End every process at once, also those that started by themselves. Nothing is started
         here until :meth:`restart`."""
         with self._lock:
-            self._dead = True
+            self._note(dead=True)
             for service in self._services:
                 service.process.kill()  # it may not have joined its cgroup yet
             self._end()
             for service in self._services:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     service.process.wait(END_TIMEOUT_S)
+            if self.condition.frozen:
+                self.thaw()  # a device that starts again is not frozen
 
     def restart(self) -> None:
         """End every process and start what :meth:`spawn` had started (what ran when the host was
@@ -136,7 +140,7 @@ class Host(ABC):
                 if service.process.poll() is None or service.process.returncode < 0
             ]
             self.kill()
-            self._dead = False
+            self._note(dead=False)
             for service in self._services:
                 if service.process.stdin is not None:  # nobody can write to it any more
                     with contextlib.suppress(OSError):
@@ -145,6 +149,36 @@ class Host(ABC):
             for service in again:
                 process = self._start(service.argv, service.options)
                 self._services.append(Service(service.argv, service.options, process))
+
+    def freeze(self) -> None:
+        """Stop every process where it is; its connections stay open."""
+        self._freeze()
+        self._note(frozen=True)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._thaw()
+        self._note(frozen=False)
+
+    def slow(self, factor: float) -> None:
+        """Give it ``factor`` of its CPU share; 1 is all of it again."""
+        self._slow(factor)
+        self._note(factor=factor)
+
+    def fill_disk(self) -> None:
+        """Leave no byte on its disk."""
+        self._fill_disk()
+        self._note(disk_full=True)
+
+    def free_disk(self) -> None:
+        """Give the disk its size again."""
+        self._free_disk()
+        self._note(disk_full=False)
+
+    def jump_clock(self, by_s: float) -> None:
+        """Let the wall clock of its processes jump; they see it within a second."""
+        self._jump_clock(by_s)
+        self._note(clock_s=self.condition.clock_s + by_s)
 
     def energy(self, wall_s: float, mbit: float | None) -> Energy:
         """What the device would have used in ``wall_s`` seconds, by :meth:`usage` since it is up;
@@ -166,6 +200,12 @@ class Host(ABC):
                     with contextlib.suppress(OSError):
                         stream.close()
 
+    def _note(self, **what: Any) -> None:
+        """Write down what is done to it."""
+        with self._lock:
+            self.condition = msgspec.structs.replace(self.condition, **what)
+        self.on_change()
+
     def _start(self, argv: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[Any]:
         given = {"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
         try:
@@ -186,28 +226,23 @@ class Host(ABC):
         """End every process of this host."""
 
     @abstractmethod
-    def freeze(self) -> None:
-        """Stop every process where it is; its connections stay open."""
+    def _freeze(self) -> None:
+        """See :meth:`freeze`; so with those below."""
 
     @abstractmethod
-    def thaw(self) -> None:
-        """Let them go on."""
+    def _thaw(self) -> None: ...
 
     @abstractmethod
-    def slow(self, factor: float) -> None:
-        """Give it ``factor`` of its CPU share; 1 is all of it again."""
+    def _slow(self, factor: float) -> None: ...
 
     @abstractmethod
-    def fill_disk(self) -> None:
-        """Leave no byte on its disk."""
+    def _fill_disk(self) -> None: ...
 
     @abstractmethod
-    def free_disk(self) -> None:
-        """Give the disk its size again."""
+    def _free_disk(self) -> None: ...
 
     @abstractmethod
-    def jump_clock(self, by_s: float) -> None:
-        """Let the wall clock of its processes jump; they see it within a second."""
+    def _jump_clock(self, by_s: float) -> None: ...
 
     @abstractmethod
     def usage(self) -> Usage:

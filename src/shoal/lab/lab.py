@@ -11,6 +11,7 @@ If this process is killed before it can, the next lab that comes up on the machi
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from types import TracebackType
 import msgspec
 
 from shoal.errors import LabError, LabRightsError, LabStateError
-from shoal.lab import clock, command, state, wiring
+from shoal.lab import clock, command, conditions, state, wiring
 from shoal.lab.assembly import jumping, loopback_host, namespace_host
 from shoal.lab.cable import Cable, Load, needs_delay, shapes
 from shoal.lab.capacity import check_capacity, warnings
@@ -73,6 +74,7 @@ class Lab:
         self._relay: Relay | None = None
         self._state: state.State | None = None
         self._began = 0.0
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Lab:
         self.up()
@@ -133,6 +135,10 @@ class Lab:
         return tuple(self._cables.values())
 
     @property
+    def _parts(self) -> list[Host | Cable]:
+        return [*self._hosts.values(), *self._cables.values()]
+
+    @property
     def is_loopback(self) -> bool:
         """Whether hosts are only processes."""
         return self._state is not None and self._state.loopback
@@ -162,9 +168,7 @@ class Lab:
         made = {}
         for name, host in self._hosts.items():
             if host.spec.power is not None:
-                rates = [one.link.rates_mbit[0] for one in self.network.wires if name in one.ends]
-                known = [rate for rate in rates if rate is not None]
-                made[name] = host.energy(wall_s, min(known, default=None)).total_j
+                made[name] = host.energy(wall_s, self.network.sending_mbit(name)).total_j
         return made
 
     def _up(self) -> None:
@@ -202,9 +206,12 @@ class Lab:
         for host in self._hosts.values():
             for line in host.spec.run:
                 host.spawn(["/bin/sh", "-c", line])
-        self._save(ready=True)
         self._began = time.monotonic()
         self.up_s = self._began - began
+        self._write_conditions()
+        for part in self._parts:
+            part.on_change = self._write_conditions
+        self._save(ready=True, up_at_s=self._began)
 
     def _make_processes(self, folder: Path) -> None:
         for name in self.spec.hosts:
@@ -261,11 +268,26 @@ class Lab:
         self._state = msgspec.structs.replace(self._state, **change)
         state.write(self._state)
 
+    def _write_conditions(self) -> None:
+        """For whoever watches."""
+        links = {
+            cable.wire.name: conditions.LinkCondition(
+                up=cable.shapes[0], down=cable.shapes[1], load=cable.load
+            )
+            for cable in self._cables.values()
+        }
+        with self._writing:
+            hosts = {name: host.condition for name, host in self._hosts.items()}
+            folder = state.lab_folder(self.spec.name)
+            conditions.write(conditions.Conditions(hosts=hosts, links=links), folder)
+
     def _down(self) -> None:
         for player in self._players:
             player.stop()
         if self._state is None:
             return
+        for part in self._parts:
+            part.on_change = _nothing
         for host in self._hosts.values():
             host.close()
         if self._relay is not None:
@@ -280,6 +302,10 @@ class Lab:
         if self._state is None:
             return LabStateError(f"lab {self.spec.name} is not up")
         return LabError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+
+
+def _nothing() -> None:
+    """Nobody has to know any more."""
 
 
 def _way(wire: Wire, spec: LabSpec, net: Network, machine: Machine) -> str:

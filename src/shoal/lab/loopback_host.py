@@ -26,22 +26,22 @@ class LoopbackHost(Host):
     def _end(self) -> None:
         self._signal(signal.SIGKILL)
 
-    def freeze(self) -> None:
+    def _freeze(self) -> None:
         self._signal(signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    def _thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def slow(self, factor: float) -> None:
+    def _slow(self, factor: float) -> None:
         raise self._not_emulated("a CPU share")
 
-    def fill_disk(self) -> None:
+    def _fill_disk(self) -> None:
         raise self._not_emulated("a full disk")
 
-    def free_disk(self) -> None:
+    def _free_disk(self) -> None:
         raise self._not_emulated("a full disk")
 
-    def jump_clock(self, by_s: float) -> None:
+    def _jump_clock(self, by_s: float) -> None:
         raise self._not_emulated("a clock of its own")
 
     def usage(self) -> Usage:

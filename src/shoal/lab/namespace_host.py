@@ -68,26 +68,26 @@ class NamespaceHost(Host):
     def _end(self) -> None:
         self._cgroup.kill()
 
-    def freeze(self) -> None:
+    def _freeze(self) -> None:
         self._cgroup.freeze(True)
 
-    def thaw(self) -> None:
+    def _thaw(self) -> None:
         self._cgroup.freeze(False)
 
-    def slow(self, factor: float) -> None:
+    def _slow(self, factor: float) -> None:
         self._cgroup.set_cpu(self._quota * factor)
 
-    def fill_disk(self) -> None:
+    def _fill_disk(self) -> None:
         # Shrinking the disk to what is on it costs no memory, unlike a file that fills it.
         disk = os.statvfs(self.folder)
         used = max((disk.f_blocks - disk.f_bfree) * disk.f_frsize, 4096)
         command.run(["mount", "-o", f"remount,size={used}", str(self.folder)])
 
-    def free_disk(self) -> None:
+    def _free_disk(self) -> None:
         size = f"remount,size={self.spec.disk_mb << 20}"
         command.run(["mount", "-o", size, str(self.folder)])
 
-    def jump_clock(self, by_s: float) -> None:
+    def _jump_clock(self, by_s: float) -> None:
         if self._wall is None:
             raise LabError(
                 f"the clock of host {self.name} cannot jump: name a fault 'clock-jump' for it in "
@@ -97,24 +97,29 @@ class NamespaceHost(Host):
 
     def usage(self) -> Usage:
         cpu_s = self._cgroup.cpu_s()
-        received, sent = _bytes(command.run([*self._prefix, "cat", "/proc/net/dev"]))
+        wires = self.wire_bytes().values()
         return Usage(
             cpu_s=cpu_s,
             busy_s=cpu_s * self.spec.cores / self._quota,
             memory_bytes=self._cgroup.memory_bytes(),
-            sent_bytes=sent,
-            received_bytes=received,
+            sent_bytes=sum(sent for _, sent in wires),
+            received_bytes=sum(received for received, _ in wires),
         )
+
+    def wire_bytes(self) -> dict[str, tuple[int, int]]:
+        """Bytes received and sent so far, by the device of each wire that ends here."""
+        return _bytes(command.run([*self._prefix, "cat", "/proc/net/dev"]))
 
     def pids(self) -> list[int]:
         """All processes here."""
         return self._cgroup.pids()
 
 
-def _bytes(table: str) -> tuple[int, int]:
-    """Bytes received and sent by all wires, from /proc/net/dev."""
-    rows = [line.split(":")[1].split() for line in table.splitlines() if "wire" in line]
-    return sum(int(row[0]) for row in rows), sum(int(row[8]) for row in rows)
+def _bytes(table: str) -> dict[str, tuple[int, int]]:
+    """Bytes received and sent by each wire, from /proc/net/dev."""
+    lines = [line.split(":") for line in table.splitlines() if "wire" in line]
+    rows = {name.strip(): numbers.split() for name, numbers in lines}
+    return {name: (int(row[0]), int(row[8])) for name, row in rows.items()}
 
 
 def unmount(folder: Path) -> None:

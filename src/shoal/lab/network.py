@@ -58,6 +58,13 @@ class Network(msgspec.Struct, frozen=True):
     wires: tuple[Wire, ...]
     routes: dict[str, dict[str, Wire]]
 
+    def sending_mbit(self, node: str) -> float | None:
+        """The slowest rate at which a node sends, for estimates; None where none is limited."""
+        rates = [
+            wire.link.rates_mbit[node != wire.ends[0]] for wire in self.wires if node in wire.ends
+        ]
+        return min((rate for rate in rates if rate is not None), default=None)
+
     def wire(self, a: str, b: str) -> Wire:
         """The wire between two nodes, in any order; LabFileError if there is none."""
         for wire in self.wires:

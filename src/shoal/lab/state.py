@@ -37,7 +37,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner`` is the process whose end ends the lab, ``started`` when it began (numbers of
     processes are used again). ``keeper`` says that it does nothing else (``shoal lab up``).
-    ``folder`` is where the lab file's traces lie.
+    ``folder`` is where the lab file's traces lie. ``up_at_s`` is when it was up, on the machine's
+    monotonic clock.
     """
 
     spec: LabSpec
@@ -49,6 +50,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     relay_pid: int | None = None
     ways: dict[str, str] = {}
     ready: bool = False
+    up_at_s: float = 0.0
 
     @property
     def name(self) -> str:
