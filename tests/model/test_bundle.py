@@ -79,6 +79,16 @@ def test_equal_networks_give_equal_files(path: Path, tmp_path: Path) -> None:
     assert fluid.write(tmp_path / "again.fluid").read_bytes() == path.read_bytes()
 
 
+def test_a_bundle_of_some_of_the_sub_networks(bundle: Bundle, tmp_path: Path) -> None:
+    kept = [subnet for subnet in bundle.subnets if subnet.variant is Variant.ALONE]
+    bundle.write(tmp_path / "few.fluid", kept)
+    few = load_bundle(tmp_path / "few.fluid")
+    assert few.subnets == tuple(kept)
+    assert (tmp_path / "few.fluid").stat().st_size > 0
+    with pytest.raises(ModelFileError, match="in one piece is missing"):
+        bundle.write(tmp_path / "never.fluid", [kept[-1]])
+
+
 # -- files that are wrong
 
 

@@ -142,6 +142,24 @@ class Bundle(Network):
             self._loaded[hash] = _part(hash, self._graphs, self._blobs)
         return self._loaded[hash]
 
+    def write(self, path: str | Path, subnets: Sequence[SubNetwork]) -> None:
+        """Write a bundle that has only some of the sub-networks of this one. It needs those that
+        they are proved against, too: ModelFileError when one is lacking; StoreError."""
+        manifest = Manifest(
+            version=VERSION,
+            name=self.name,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            groups=self.groups,
+            subnets=tuple(subnets),
+            about=self.about,
+        )
+        check(manifest, str(path))
+        used = _parts_of(manifest)
+        parts = {hash: graph for hash, graph in self._graphs.items() if hash in used}
+        blobs = {w.blob: self._blobs[w.blob] for graph in parts.values() for w in externals(graph)}
+        _write(path, manifest, parts, blobs)
+
 
 def load_bundle(path: str | Path, *, name: str | None = None) -> Bundle:
     """The bundle in a file. ``name`` is shown on screen; the bundle's own if None.
@@ -225,6 +243,15 @@ def write_bundle(
     parts = {part.hash: part.graph for part in made.values()}
     blobs = {hash: blob for part in made.values() for hash, blob in part.blobs.items()}
     _bundle(manifest, parts, blobs)
+    _write(path, manifest, parts, blobs)
+
+
+def _write(
+    path: str | Path,
+    manifest: Manifest,
+    parts: Mapping[str, bytes],
+    blobs: Mapping[str, Buffer],
+) -> None:
     write_archive(
         path,
         [
@@ -319,16 +346,17 @@ class _Version(msgspec.Struct):
     version: int
 
 
+def _parts_of(manifest: Manifest) -> set[str]:
+    """The parts that some stage names."""
+    stages = [stage for subnet in manifest.subnets for stage in subnet.stages]
+    return {part for stage in stages for part in stage.parts.values()}
+
+
 def _check_parts(
     manifest: Manifest, parts: Mapping[str, bytes], blobs: Mapping[str, bytes], what: str
 ) -> None:
     """ModelFileError unless the file holds just the parts and blobs that it needs."""
-    used = {
-        part
-        for subnet in manifest.subnets
-        for stage in subnet.stages
-        for part in stage.parts.values()
-    }
+    used = _parts_of(manifest)
     if used != parts.keys():
         odd = sorted(used ^ parts.keys())[0]
         raise ModelFileError(f"{what}: the part {odd[:12]!r} is missing or never used: damaged.")

@@ -19,6 +19,7 @@ from shoal.bench.chaos import verdict
 from shoal.bench.chaos.job import Account, Job, Tick
 from shoal.bench.chaos.scene import Scene
 from shoal.bench.chaos.verdict import Effect, Loss, Totals
+from shoal.bench.load import Record
 from shoal.errors import LabError
 from shoal.lab.lab import Lab
 from shoal.lab.player import Happening
@@ -41,7 +42,8 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened. ``took_s`` is how long the load lasted."""
+    """What happened. ``took_s`` is how long the load lasted, ``records`` are the answers in their
+    order, ``began_s`` is when the faults began on the clock of the records."""
 
     warnings: tuple[str, ...]
     ready_s: float
@@ -51,6 +53,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[Loss, ...]
     happenings: tuple[Happening, ...]
     moments: tuple[Moment, ...]
+    records: tuple[Record, ...] = ()
+    began_s: float = 0.0
 
 
 def play(
@@ -106,6 +110,8 @@ def play(
         losses=tuple(lost),
         happenings=happenings,
         moments=tuple(moments),
+        records=account.records,
+        began_s=began_s,
     )
 
 
