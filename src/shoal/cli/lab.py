@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli.lab_chaos import chaos
+from shoal.cli.lab_names import only_lab
+from shoal.cli.lab_watch import watch
 from shoal.cli.output import Json, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def down(
     """Take a lab down: nothing of it stays."""
     from shoal.lab import keeper
 
-    keeper.down(name or _only_lab())
+    keeper.down(name or only_lab())
 
 
 @app.command(context_settings=INSIDE)
@@ -121,7 +123,7 @@ def execute(
     """Run COMMAND on a host of a lab that is up, with its share, memory and links."""
     from shoal.lab.attach import enter
 
-    made = enter(name or _only_lab(), host, words)
+    made = enter(name or only_lab(), host, words)
     try:
         code = subprocess.run(made.argv, env=made.environment, check=False).returncode
     except OSError as error:
@@ -191,6 +193,7 @@ def check(
 
 
 app.command()(chaos)
+app.command()(watch)
 
 
 def _plain(reading: Reading) -> dict[str, object]:
@@ -273,18 +276,6 @@ def _links(spec: LabSpec, ways: dict[str, str]) -> Table:
             for wire in network(spec).wires
         ),
     )
-
-
-def _only_lab() -> str:
-    from shoal.errors import LabStateError, UsageError
-    from shoal.lab import state
-
-    names = [found.name for found in state.labs()]
-    if not names:
-        raise LabStateError("no lab is up")
-    if len(names) > 1:
-        raise UsageError(f"several labs are up ({', '.join(names)}); name one")
-    return names[0]
 
 
 def _warn(warnings: Iterable[str]) -> None:

@@ -77,6 +77,7 @@ def run(
     first failure. With --json: one line for each request ("error" where it failed), and a last
     line with the service's statistics.
     """
+    from shoal.lab.reporting import reporting
     from shoal.model.store import check_file
     from shoal.plan.cluster import Cluster
     from shoal.plan.playbook import load
@@ -92,7 +93,7 @@ def run(
     _say_missing(loaded, devices)
     with stderr().status("waiting for the devices ..."):
         service = deploy(loaded, devices, deadline_ms=deadline_ms)
-    with service:
+    with service, reporting(service):
         ends = _ask(service, cases, window)
         for number, (case, answer) in enumerate(_watched(ends, cases.count, json)):
             if isinstance(answer, ShoalError):

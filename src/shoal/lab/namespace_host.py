@@ -96,15 +96,19 @@ class NamespaceHost(Host):
         self._wall.jump(by_s)
 
     def usage(self) -> Usage:
-        cpu_s = self._cgroup.cpu_s()
+        cpu_s, memory_bytes = self.use()
         wires = self.wire_bytes().values()
         return Usage(
             cpu_s=cpu_s,
             busy_s=cpu_s * self.spec.cores / self._quota,
-            memory_bytes=self._cgroup.memory_bytes(),
+            memory_bytes=memory_bytes,
             sent_bytes=sum(sent for _, sent in wires),
             received_bytes=sum(received for received, _ in wires),
         )
+
+    def use(self) -> tuple[float, int]:
+        """CPU seconds so far and bytes of memory now, in this machine's terms."""
+        return self._cgroup.cpu_s(), self._cgroup.memory_bytes()
 
     def wire_bytes(self) -> dict[str, tuple[int, int]]:
         """Bytes received and sent so far, by the device of each wire that ends here."""

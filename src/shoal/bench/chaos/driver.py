@@ -24,6 +24,7 @@ from shoal import zoo
 from shoal.bench.chaos.job import Account, Job, Tick
 from shoal.bench.load import Arrays, Load, answers_of
 from shoal.errors import ShoalError
+from shoal.lab.reporting import reporting
 from shoal.plan.cluster import Cluster, Device, Gateway
 from shoal.process import own_process
 
@@ -49,7 +50,7 @@ def main(text: str) -> None:
     cluster = cluster_of(job)
     playbook = shoal.plan(network, cluster, job.strategy, **job.options)
     with shoal.deploy(playbook, cluster, wait_s=WAIT_S, deadline_ms=job.deadline_ms) as service:
-        with Load(service, cases, expected, job.window) as load:
+        with reporting(service), Load(service, cases, expected, job.window) as load:
             seconds = Seconds(load)
             while True:
                 states = {name: one.state for name, one in service.stats().devices.items()}
