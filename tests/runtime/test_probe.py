@@ -38,10 +38,10 @@ def whole(net):
 
 
 def test_what_is_loaded_counts_when_something_is_measured(crowd, asker, net, whole):
-    node = crowd.start("a", memory=whole.memory + (1 << 20))
+    half = tiny.halves(net)[0]
+    node = crowd.start("a", memory=whole.memory + half.memory // 2)
     soon(lambda: "a" in asker.link.peers())
     asker.prober.device("a", whole.hash, whole.info, SHAPES, runs=1, seconds=0.0)
-    half = tiny.halves(net)[0]
     node.shelf.want(half.hash)
     node.shelf.load(half.hash, half.info, "asker")
     with pytest.raises(ShoalError, match=r"loaded parts take \d+ of it"):
@@ -67,7 +67,7 @@ def test_it_runs_as_long_as_it_is_told_to(crowd, asker, whole):
 
 
 def test_a_part_beyond_the_memory_limit_is_not_even_fetched(crowd, asker, whole):
-    crowd.start("a", memory=1 << 20)
+    crowd.start("a", memory=1 << 18)
     soon(lambda: "a" in asker.link.peers())
     with pytest.raises(ShoalError, match=r"a could not measure the network: it needs \d+ MiB"):
         asker.prober.device("a", whole.hash, whole.info, SHAPES)
@@ -197,12 +197,12 @@ def test_what_is_not_there_counts_as_stated(crowd, net, caplog):
 
 
 def test_a_device_that_cannot_hold_the_network_counts_as_stated(crowd, net, caplog):
-    crowd.start("a", memory=1 << 20)
+    crowd.start("a", memory=1 << 18)
     link = crowd.mesh("gateway-survey")
     found = survey(net, cluster_of("a", speed=0.5), store=crowd.store, link=link)
     assert "what the cluster file states is used" in caplog.text
     assert found.profiles.device("a").network.speed == 0.5
-    assert found.cluster.devices[0].memory == 1 << 20
+    assert found.cluster.devices[0].memory == 1 << 18
 
 
 def test_a_device_of_another_version_ends_a_survey(crowd, net):

@@ -40,6 +40,13 @@ class Body:
             frame = self._frame = pack(self.arrays(), codec)
         return frame
 
+    def is_swift(self, codec: str, most_bytes: int) -> bool:
+        """Whether packing with ``codec``, or unpacking what came so, takes no time to speak of."""
+        frame = self._frame
+        came = {tensor.name: tensor.codec for tensor in frame.head.tensors} if frame else {}
+        wanted = {codec_of(codec, name) for name in came or self.arrays()}
+        return wanted.union(came.values()) <= {"raw"} and self.size <= most_bytes
+
     @property
     def size(self) -> int:
         """Bytes: of the frame where there is one, else of the arrays."""

@@ -1,10 +1,12 @@
 """A node: the machines of :mod:`shoal.core` driven by the real clock, a link and an engine.
 
-Threads, each with one thing to do, and queues between them:
+Events are given to the core by the threads that bring them (see :mod:`shoal.runtime.turns`), the
+link's reader and the clients of a gateway among them; what is small is sent and unpacked there and
+then. The other threads have one thing to do each, and queues before them:
 
-- *decide* hands every event to the core and its actions on; it never computes nor blocks;
 - *compute* runs parts (the engine lets the GIL go), unpacking what came;
-- *send* packs and sends; *open* unpacks answers (gateways only);
+- *send* packs and sends what is large, what has to wait, and, where there is a core to spare for
+  it, all that was computed; *open* unpacks large answers and gives them out (gateways only);
 - *load* fetches parts and makes sessions; *give* serves blobs to peers.
 
 So receiving, computing and sending overlap, and no lock is held while computing.
@@ -12,15 +14,16 @@ So receiving, computing and sending overlap, and no lock is held while computing
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
+import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.codec.frame import Frame
 from shoal.core.actions import (
@@ -69,6 +72,7 @@ from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
+from shoal.runtime.turns import Event, Turns
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
@@ -85,12 +89,10 @@ COMPLAIN_S = 1.0
 """Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
-MAX_PAUSE_S = 60.0
-"""Longest sleep of the deciding thread, whatever time the core asks to be woken at."""
+SMALL_BYTES = 1 << 18
+"""Answers up to this size are unpacked at once."""
 
 T = TypeVar("T")
-Event: TypeAlias = Any
-_NOTHING = object()
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that parts may take when no limit is stated."""
 
@@ -119,28 +121,25 @@ class Node:
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.turns = Turns(f"shoal-decide-{info.name}", self._handle, self._next_wake)
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure | wire.MeasureWay] | None] = (
             queue.SimpleQueue()
         )
         self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[str, Answer, Body | None] | None] = (
-            queue.SimpleQueue()
-        )
-        self._outbox = Outbox(link, self._events.put, self._unpackable)
+        self._answers: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._outbox = Outbox(link, self._hand, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
         self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
         self._wakes: dict[str, float] = {}
         self._complain_at = 0.0
         self._weigh_at = 0.0
-        self._stopping = False
+        self._stopping = self._closed = False
         self._closing = threading.Lock()
         self._threads = [
             threading.Thread(target=target, name=f"shoal-{name}-{info.name}", daemon=True)
             for name, target in (
-                ("decide", self._decide),
                 ("compute", self._compute),
                 ("send", self._outbox.serve),
                 ("load", self._load),
@@ -148,6 +147,7 @@ class Node:
                 *([("open", self._open)] if gateway is not None else []),
             )
         ]
+        self._spare = info.cores > info.threads  # a core that sends while others compute
 
     @property
     def name(self) -> str:
@@ -164,31 +164,33 @@ class Node:
         self.worker.introduce(self.link.incarnation)
         for thread in self._threads:
             thread.start()
+        self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
     def submit(self, event: Event) -> None:
-        """Hand an event to the core."""
-        self._events.put(event)
+        """Hand an event to the core, from outside."""
+        self.turns.put(event)
+        self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the cores; its result.
 
         RequestError when the node is closed.
         """
-        if threading.current_thread() is self._threads[0]:
+        if self.turns.mine:
             return question()
         answer: Future[T] = Future()
-        self._events.put((question, answer))
-        if self._stopping and not self._threads[0].is_alive():
-            self._refuse_questions()
+        self.submit((question, answer))
+        if self._closed:
+            self._refuse(self.turns.left())
         return answer.result()
 
     def act(self, decide: Callable[[float], list[GatewayAction]]) -> None:
         """Do what ``decide`` (given the time) says, between two events."""
-        self._events.put(decide)
+        self.submit(decide)
 
     def drain(self) -> None:
         """Finish what is here, take nothing new; ``drained`` is set when that is done."""
-        self._events.put(Drain())
+        self.submit(Drain())
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything that was to be sent has been taken by its receiver."""
@@ -209,7 +211,7 @@ class Node:
         self.link.close()
         self.exchange.close()
         self.prober.close()
-        self._events.put(None)
+        left = self.turns.close()
         self._runs.put(None)
         self._loads.put(None)
         self._gifts.put(None)
@@ -218,42 +220,41 @@ class Node:
         for thread in self._threads:
             if thread.ident is not None and thread is not threading.current_thread():
                 thread.join()
-        self._refuse_questions()
+        self._closed = True
+        self._refuse([*left, *self.turns.left()])
 
-    def _refuse_questions(self) -> None:
+    def _refuse(self, events: list[Event]) -> None:
         """Nobody will answer what was asked after the end."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                match self._events.get_nowait():
-                    case (_, Future() as answer):
-                        answer.set_exception(RequestError(f"the node {self.name} is closed"))
+        for event in events:
+            match event:
+                case (_, Future() as answer):
+                    answer.set_exception(RequestError(f"the node {self.name} is closed"))
 
     # -- what comes in
 
     def _sink(self, event: LinkEvent) -> bool:
-        """Called on the link's threads: hand over and return."""
-        if isinstance(event, Received) and self._events.qsize() > INBOX:
+        """Called on the link's threads, which may decide, but never wait nor compute."""
+        if isinstance(event, Received) and self.turns.waiting > INBOX:
             return False
-        self._events.put(event)
+        self._hand(event)
         return True
 
-    def _decide(self) -> None:
-        event: Event = Appeared(self.name, self.link.incarnation)  # a core sees itself first
-        while event is not None:
-            now = time.monotonic()
-            try:
-                self._weigh(now)
-                if event is not _NOTHING:
-                    self._take(event, now)
-                self._ring(now)
-            except Exception as error:
-                log.exception("%s: could not handle %s", self.name, type(event).__name__)
-                if self._on_fault is not None:
-                    text = f"the gateway failed: {type(error).__name__}: {error}"
-                    self._on_fault(RequestError(text))
-            event = _NOTHING
-            with contextlib.suppress(queue.Empty):
-                event = self._events.get(timeout=self._until_wake())
+    def _hand(self, event: Event) -> None:
+        """Hand an event to the core, from a thread of the node."""
+        self.turns.put(event)
+        self.turns.take()
+
+    def _handle(self, event: Event) -> None:
+        """Have an event decided, or what is due (None)."""
+        now = time.monotonic()
+        try:
+            self._weigh(now)
+            if event is not None:
+                self._take(event, now)
+            self._ring(now)
+        except Exception as error:
+            log.exception("%s: could not handle %s", self.name, type(event).__name__)
+            self._fault(RequestError(f"the gateway failed: {type(error).__name__}: {error}"))
 
     def _weigh(self, now: float) -> None:
         """Tell the cores what the links carry, before they decide about what comes next."""
@@ -285,8 +286,7 @@ class Node:
                 )
                 log.error("%s", self.name_lost)
                 self.drained.set()
-                if self._on_fault is not None:
-                    self._on_fault(self.name_lost)
+                self._fault(self.name_lost)
             case Appeared():
                 self._both(event, now)
             case Arrived():
@@ -345,10 +345,13 @@ class Node:
                 tensors = None
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
-                if isinstance(message, Answer) and self.gateway is not None:
-                    self._answers.put((sender, message, tensors))
-                else:
+                if not isinstance(message, Answer) or self.gateway is None:
                     self._deal(Arrived(sender, message, tensors), now)
+                elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
+                    self._deal(_opened(sender, message, tensors), now)
+                else:
+                    opened = functools.partial(_opened, sender, message, tensors)
+                    self._answers.put(lambda: self._hand(opened()))
 
     def _deal(self, event: Arrived, now: float) -> None:
         """A message for the core that it concerns."""
@@ -365,10 +368,8 @@ class Node:
         if self.gateway is not None:
             self._serve(self.gateway.handle(event, now))
 
-    def _until_wake(self) -> float | None:
-        if not self._wakes:
-            return None
-        return min(max(0.0, min(self._wakes.values()) - time.monotonic()), MAX_PAUSE_S)
+    def _next_wake(self) -> float:
+        return min(self._wakes.values(), default=math.inf)
 
     def _ring(self, now: float) -> None:
         for who, at in list(self._wakes.items()):
@@ -403,17 +404,29 @@ class Node:
             match action:
                 case Send():
                     self._send(action)
-                case Deliver() | Reject():
-                    if self._on_result is not None:
-                        self._on_result(action)
+                case Deliver() | Reject() if self._on_result is not None:
+                    self._give_out(functools.partial(self._on_result, action))
                 case Wake(at):
                     self._wakes["gateway"] = at
 
     def _send(self, action: Send) -> None:
         if action.to == self.name:
-            self._events.put(Arrived(self.name, action.message, action.body))
-        else:
+            self._hand(Arrived(self.name, action.message, action.body))
+        elif self._spare and threading.current_thread() is self._threads[0]:
             self._outbox.put(action)
+        else:
+            self._outbox.send(action)
+
+    def _fault(self, error: ShoalError) -> None:
+        if self._on_fault is not None:
+            self._give_out(functools.partial(self._on_fault, error))
+
+    def _give_out(self, give: Callable[[], None]) -> None:
+        """Call back the clients: not on the thread of one of them, which may hold locks."""
+        if self.turns.guest:
+            self._answers.put(give)
+        else:
+            give()
 
     def _unpackable(self, send: Send, text: str) -> None:
         """What was to be sent cannot be: to the core that owns the request it is a failed run
@@ -424,7 +437,7 @@ class Node:
             return
         refused = _refusal(message, Why.RUN_FAILED, text)
         if message.gateway == self.name:
-            self._events.put(Arrived(send.to, refused))
+            self._hand(Arrived(send.to, refused))
         else:
             self._outbox.put(Send(message.gateway, refused))
 
@@ -435,7 +448,7 @@ class Node:
 
     def _compute(self) -> None:
         while (action := self._runs.get()) is not None:
-            self._events.put(self._run(action))
+            self._hand(self._run(action))
 
     def _run(self, action: Run) -> Ran | RunFailed:
         session = self.shelf.session(action.part)
@@ -471,21 +484,11 @@ class Node:
             if error is not None:
                 log.warning("%s: the part %s is not loaded: %s", self.name, task.part[:12], error)
             if wanted:
-                self._events.put(Loaded(task.playbook, task.part, error))
+                self._hand(Loaded(task.playbook, task.part, error))
 
     def _open(self) -> None:
-        """Unpack answers before the core hears of them: a damaged one is no answer, and the
-        request is still there to be tried again."""
-        while (item := self._answers.get()) is not None:
-            sender, answer, body = item
-            arrived = Arrived(sender, answer, body)
-            try:
-                if body is None:
-                    raise FrameError("an answer came without tensors")
-                body.arrays()
-            except Exception as error:
-                arrived = Arrived(sender, _refusal(answer, Why.BAD_BODY, str(error)))
-            self._events.put(arrived)
+        while (task := self._answers.get()) is not None:
+            self._safely(task)
 
     def _give(self) -> None:
         while (asked := self._gifts.get()) is not None:
@@ -496,7 +499,20 @@ class Node:
         try:
             do(*what)
         except Exception:
-            log.exception("%s: could not answer %s", self.name, type(what[-1]).__name__)
+            about = type(what[-1]).__name__ if what else "a client"
+            log.exception("%s: could not answer %s", self.name, about)
+
+
+def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:
+    """An answer, unpacked before the core hears of it: a damaged one is no answer, and the
+    request is still there to be tried again."""
+    try:
+        if body is None:
+            raise FrameError("an answer came without tensors")
+        body.arrays()
+    except Exception as error:
+        return Arrived(sender, _refusal(answer, Why.BAD_BODY, str(error)))
+    return Arrived(sender, answer, body)
 
 
 def _refusal(about: Task | Answer, why: Why, text: str) -> Refused:

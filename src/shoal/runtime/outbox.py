@@ -1,4 +1,5 @@
-"""What leaves a node: packed and sent by one thread, in order for each peer.
+"""What leaves a node, in order for each peer: what is small is packed and sent at once, the rest by
+a thread.
 
 A peer whose link has no room waits in a queue of its own and holds nobody else up. Work for it is
 not queued: the core is told at once, so that somebody else can have it.
@@ -26,6 +27,8 @@ from shoal.runtime import wire
 log = logging.getLogger("shoal")
 
 RETRY_S = 0.005
+SWIFT_BYTES = 1 << 19
+"""Bodies up to this size that need no codec are packed in no time."""
 MAX_HELD = 4096
 """Messages that are held for one peer whose link is full; more are lost, as on a broken link."""
 
@@ -54,7 +57,7 @@ Item: TypeAlias = Send | Control
 
 
 class Outbox:
-    """Sends what is put into it. ``serve`` is the body of the sending thread.
+    """Sends what it is given. ``serve`` is the body of the sending thread.
 
     ``unsent`` is told of work that the link did not take, ``failed`` of messages that cannot be
     sent to anybody (a tensor that no codec packs, a body over the limits), with the reason.
@@ -79,6 +82,13 @@ class Outbox:
     def idle(self) -> bool:
         """Whether the link has everything."""
         return not self._open
+
+    def send(self, item: Send) -> None:
+        """Send a message at once if that takes no time and none waits, else soon. One thread at a
+        time may call this."""
+        swift = item.body is None or item.body.is_swift(item.codec, SWIFT_BYTES)
+        if not swift or not self.idle or not self._send(item):
+            self.put(item)
 
     def put(self, item: Item) -> None:
         """Send a message soon."""

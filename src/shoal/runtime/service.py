@@ -78,8 +78,8 @@ class Service:
         """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
 
         ``feeds`` maps the network's inputs to arrays (or is the one input's array); they are
-        copied, so the caller may use them again at once. Callbacks of the future run on the
-        thread that decides for all requests: keep them short, and do not wait in them.
+        copied, so the caller may use them again at once. Callbacks of the future run on
+        threads that decide for all requests: keep them short, and do not wait in them.
 
         InputError when names, dtypes or shapes are wrong or a value is not finite.
         """
@@ -97,7 +97,8 @@ class Service:
                 raise self._broken
             number = next(self._numbers)
             self._futures[number] = (future, time.monotonic())
-            self.node.submit(Submitted(number, Body(arrays), budget_ms))
+            self.node.turns.put(Submitted(number, Body(arrays), budget_ms))  # in this order
+        self.node.turns.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
 
