@@ -84,10 +84,7 @@ def slowly(row, wish_power, up=1e6, down=1e6, rtt=4.0, hop=0.5, answer=100.0):
         "throughput": max(t_dev, t_net, t_back, t_srv),
         "accuracy": 1 - accuracy,
         "bytes": size + (answer if crosses else 0.0),
-        "energy": (
-            busy * t_dev + sending * t_net + idle * max(0.0, latency - t_dev - t_net)
-        )
-        / 1e3,
+        "energy": (busy * t_dev + sending * t_net + idle * max(0.0, latency - t_dev - t_net)) / 1e3,
         "server-cost": t_srv,
     }
 

@@ -21,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
+LEAST_MS = 1e-6
+"""No link or server is busy for less with an image."""
+
+
 @dataclass(frozen=True)
 class Table:
     """One row for each plan. ``device_ms`` is computing on the device, ``pack_ms`` packing there;
@@ -106,7 +110,8 @@ def costs(table: Table, facts: Facts) -> Costs:
         link = np.where(crosses, sending[rows, server], 0.0)
         work = np.where(crosses, working[rows, server], 0.0)
         beyond = np.where(crosses, away[rows, server], 0.0)
-        rates = facts.usable / np.maximum(np.maximum(sending, back), working * facts.crowd)
+        busy = np.maximum(np.maximum(sending, back), working * facts.crowd)
+        rates = facts.usable / np.maximum(busy, LEAST_MS)
         with np.errstate(divide="ignore"):
             shared = np.where(crosses, 1.0 / rates.sum(axis=1), 0.0)
         usable = ~crosses | np.isfinite(beyond)

@@ -1,0 +1,353 @@
+"""What the policy ``split`` does when link, device and server change: stories on toy playbooks."""
+
+import itertools
+import math
+
+import msgspec
+import pytest
+
+from shoal.core.messages import Load
+from shoal.core.policy import DeviceView, LinkView, View, find_policy
+from shoal.errors import PlanError
+from shoal.model.spec import TensorSpec
+from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
+from shoal.strategies.split.policy import COOL_S, PATIENCE, PROBE_AFTER, PROBE_RARELY, PROBE_S
+
+split = find_policy("split")
+
+IMAGE, MIDDLE = ("image",), ("middle",)
+MBIT = 1e6 / 8
+
+
+def plan(name, *stages, accuracy=1.0, spare=False):
+    """Stages of (devices, inputs, outputs, ms)."""
+    made = [Stage(dict.fromkeys(devices, f"{a}-{b}"), (a,), (b,)) for devices, a, b, _ in stages]
+    forecast = Forecast(1, 1, accuracy, stage_ms=tuple(ms for *_, ms in stages))
+    return Plan(name, tuple(made), forecast, spare)
+
+
+def book(servers=("server",), limits=(), aims=("latency",), up=10 * MBIT):
+    """100 ms alone; 20 ms and 5 kB, exact or (2 kB) nearly so; or an image of 50 kB."""
+    plans = [
+        plan("alone", (["device"], "image", "logits", 100.0)),
+        plan("cut", (["device"], "image", "middle", 20.0), (servers, "middle", "logits", 8.0)),
+        plan(
+            "cut, 4 bits",
+            (["device"], "image", "middle", 20.0),
+            (servers, "middle", "logits", 8.0),
+            accuracy=0.97,
+        ),
+        plan("image", (servers, "image", "logits", 10.0)),
+        plan(
+            "alone from the cut",
+            (["device"], "image", "middle", 20.0),
+            (["device"], "middle", "logits", 80.0),
+            spare=True,
+        ),
+    ]
+    settings = {
+        "device": "device",
+        "servers": list(servers),
+        "links": {n: {"up": up, "down": up, "rtt_ms": 4.0, "hop_ms": 0.5} for n in servers},
+        "plans": {
+            "cut": {"bytes": 5000.0, "pack_ms": 0.2},
+            "cut, 4 bits": {"bytes": 2000.0, "pack_ms": 0.3},
+            "image": {"bytes": 50_000.0},
+        },
+        "aims": list(aims),
+        "limits": [list(limit) for limit in limits],
+    }
+    return Playbook(
+        id="1",
+        network="toy",
+        strategy="split",
+        policy=PolicySpec("split", settings),
+        plans=tuple(plans),
+        parts={},
+        inputs=(TensorSpec("image", "float32", (None, 3)),),
+        outputs=(TensorSpec("logits", "float32", (None, 4)),),
+    )
+
+
+class World:
+    """A device and its servers, request after request: ``plans`` are those that they took."""
+
+    def __init__(self, playbook, every_s=0.1, mbit_s=None):
+        self.playbook = playbook
+        self.every_s = every_s
+        self.now = 0.0
+        self.memory = None
+        self.plans = []
+        self.devices = {name: DeviceView() for name in playbook.devices}
+        self.links = {}
+        if mbit_s:
+            self.link(mbit_s)
+
+    def link(self, mbit_s, rtt_ms=4.0):
+        self.links = {
+            name: LinkView(mbit_s * MBIT, rtt_ms, self.now)
+            for name in self.devices
+            if name != "device"
+        }
+
+    def change(self, device, **facts):
+        self.devices[device] = msgspec.structs.replace(self.devices[device], **facts)
+
+    def ask(self, at=IMAGE):
+        view = View(self.now, self.devices, self.links)
+        choice, memory = split.choose(self.playbook, view, at, self.memory)
+        if choice is not None:
+            self.memory = memory
+        return choice
+
+    def request(self):
+        choice = self.ask()
+        self.plans.append(choice.plan)
+        self.now += self.every_s
+        return choice
+
+    def requests(self, count):
+        return [self.request().plan for _ in range(count)]
+
+
+EXACT = (("accuracy", 0.0),)
+
+
+def test_the_link_decides_what_a_new_request_does():
+    assert World(book(limits=EXACT), mbit_s=0.1).request().plan == "alone"
+    assert World(book(limits=EXACT), mbit_s=5).request().plan == "cut"
+    assert World(book(), mbit_s=5).request().plan == "cut, 4 bits"
+    assert World(book(), mbit_s=200).request().plan == "image"
+
+
+def test_who_runs_each_stage_is_said():
+    choice = World(book(limits=EXACT), mbit_s=5).request()
+    assert choice.route == (("device",), ("server",))
+    assert choice.start == 0
+    assert World(book(), mbit_s=200).request().route == (("server",),)
+    assert World(book(), mbit_s=0.01).request().route == (("device",),)
+
+
+def test_an_unmeasured_link_is_taken_as_stated():
+    assert World(book(limits=EXACT, up=5 * MBIT)).request().plan == "cut"
+    assert World(book(limits=EXACT, up=0.1 * MBIT)).request().plan == "alone"
+
+
+def test_a_slow_device_leaves_more_to_the_server_and_a_slow_server_less():
+    world = World(book(limits=EXACT), mbit_s=12)
+    world.change("device", slowdown=3.0)
+    assert world.request().plan == "image"
+    world = World(book(limits=EXACT), mbit_s=12)
+    world.change("server", slowdown=20.0)
+    assert world.request().plan == "alone"
+
+
+def test_a_better_plan_is_turned_to_after_it_was_better_for_a_few_requests():
+    world = World(book(limits=EXACT), mbit_s=5)
+    assert world.requests(3) == ["cut"] * 3
+    world.link(200)
+    assert world.requests(4) == ["cut"] * (PATIENCE - 1) + ["image"] * (5 - PATIENCE)
+
+
+def test_one_good_moment_changes_nothing():
+    world = World(book(limits=EXACT), mbit_s=5)
+    for _ in range(20):
+        world.link(5)
+        world.requests(2)
+        world.link(200)
+        world.request()
+    assert set(world.plans) == {"cut"}
+
+
+def test_a_change_is_not_followed_by_another_at_once():
+    world = World(book(limits=EXACT), every_s=0.01, mbit_s=5)
+    world.requests(30)
+    world.link(200)
+    assert world.requests(PATIENCE)[-1] == "image"
+    turned = world.now
+    world.link(1.0)
+    while world.request().plan == "image":
+        pass
+    assert world.now - turned >= COOL_S
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 50])
+def test_a_square_wave_at_the_threshold_makes_it_turn_once_at_most(period):
+    """Between "cut" and "image" the threshold is 19.8 Mbit/s here."""
+    world = World(book(limits=EXACT), mbit_s=19.8)
+    for k in range(400):
+        if k % period == 0:
+            world.link(19.8 * (1.03 if (k // period) % 2 else 0.97))
+        world.request()
+    assert sum(a != b for a, b in itertools.pairwise(world.plans)) <= 1
+
+
+def test_a_square_wave_about_a_hard_limit_does_not_make_it_flap():
+    """The fewest bytes just meet the limit, or just do not; the image meets it all the time."""
+    limits = (("latency", 33.3),)
+    world = World(book(limits=limits, aims=("bytes",)), mbit_s=200)
+    for k in range(200):
+        world.change("device", slowdown=0.98 if k % 10 < 5 else 1.01)
+        world.link(200)
+        world.request()
+    assert sum(a != b for a, b in itertools.pairwise(world.plans)) == 1
+    assert world.plans[-1] == "image"
+
+
+def test_a_plan_that_breaks_a_hard_limit_is_left_at_once():
+    world = World(book(limits=(("accuracy", 0.0), ("latency", 60.0)), aims=("server-cost",)))
+    world.link(5)
+    assert world.requests(3) == ["cut"] * 3
+    world.change("device", slowdown=4.0)
+    world.link(200)
+    assert world.request().plan == "image"
+
+
+def test_limits_that_nothing_meets_are_relaxed_and_that_is_remembered():
+    world = World(book(limits=(("accuracy", 0.0), ("latency", 10.0))), mbit_s=5)
+    assert world.request().plan == "cut"
+    assert world.memory.relaxed == ("latency",)
+    world = World(book(limits=(("accuracy", 0.0), ("latency", 60.0))), mbit_s=5)
+    world.request()
+    assert world.memory.relaxed == ()
+
+
+def test_a_server_that_is_gone_is_done_without_and_taken_again():
+    world = World(book(limits=EXACT), mbit_s=5)
+    world.requests(2)
+    world.change("server", usable=False)
+    assert world.requests(3) == ["alone"] * 3
+    world.change("server", usable=True)
+    assert world.request().plan == "cut"
+
+
+def test_of_several_servers_the_idle_one_is_taken():
+    world = World(book(servers=("one", "two"), limits=EXACT), mbit_s=5)
+    world.change("one", work_ms=40.0, outstanding=5)
+    assert world.request().route == (("device",), ("two",))
+    world.change("two", load=Load(waiting=10, running=1, run_ms=8.0))
+    assert world.request().route == (("device",), ("one",))
+
+
+def test_a_server_that_is_full_is_not_waited_for():
+    world = World(book(limits=EXACT), mbit_s=5)
+    world.change("server", load=Load(waiting=20, running=1, run_ms=8.0))
+    assert world.request().plan == "alone"
+
+
+def test_after_a_while_alone_the_link_is_tried_again():
+    world = World(book(limits=EXACT), mbit_s=0.1)
+    plans = world.requests(40)
+    tries = [k for k, name in enumerate(plans) if name != "alone"]
+    assert tries
+    assert tries[0] * world.every_s >= PROBE_S
+    gaps = [b - a for a, b in itertools.pairwise(tries)]
+    assert all(gap > PROBE_AFTER for gap in gaps)
+    assert len(tries) <= len(plans) / PROBE_AFTER
+
+
+def test_a_link_that_is_measured_by_others_need_not_be_tried():
+    world = World(book(limits=EXACT), mbit_s=0.1)
+    for _ in range(40):
+        world.link(0.1)
+        world.request()
+    assert set(world.plans) == {"alone"}
+
+
+def test_what_the_trial_shows_is_used():
+    world = World(book(limits=EXACT), mbit_s=0.1)
+    while world.request().plan == "alone":
+        pass
+    world.link(5)
+    assert world.requests(PATIENCE)[-1] == "cut"
+
+
+def test_a_trial_that_breaks_a_hard_limit_is_rare():
+    world = World(book(limits=(("accuracy", 0.0), ("latency", 105.0))), mbit_s=0.1)
+    plans = world.requests(200)
+    assert 1 <= sum(name != "alone" for name in plans) <= 200 / PROBE_RARELY
+
+
+def test_with_no_server_there_is_nothing_to_try():
+    world = World(book(limits=EXACT), mbit_s=0.1)
+    world.change("server", usable=False)
+    assert set(world.requests(40)) == {"alone"}
+
+
+def test_a_request_that_was_stopped_goes_on_from_the_cut():
+    world = World(book(servers=("one", "two"), limits=EXACT), mbit_s=5)
+    world.request()
+    world.change("one", usable=False)
+    choice = world.ask(MIDDLE)
+    assert (choice.plan, choice.start) == ("cut", 1)
+    assert choice.route == ((), ("two",))
+    world.change("two", usable=False)
+    choice = world.ask(MIDDLE)
+    assert (choice.plan, choice.start) == ("alone from the cut", 1)
+    assert choice.route == ((), ("device",))
+
+
+def test_going_on_elsewhere_does_not_change_the_plan_in_use():
+    world = World(book(limits=EXACT), mbit_s=5)
+    world.requests(2)
+    world.change("server", usable=False)
+    world.ask(MIDDLE)
+    world.change("server", usable=True)
+    assert world.request().plan == "cut"
+
+
+def test_tensors_that_no_plan_knows_lead_nowhere():
+    assert World(book()).ask(("elsewhere",)) is None
+
+
+def test_when_nobody_is_there_nothing_is_chosen():
+    world = World(book())
+    for name in world.devices:
+        world.change(name, usable=False)
+    assert world.ask() is None
+
+
+def test_a_playbook_that_lacks_what_is_not_loaded_yet_is_followed_as_it_is():
+    whole = book(limits=EXACT)
+    world = World(whole, mbit_s=5)
+    world.requests(2)
+    world.playbook = msgspec.structs.replace(whole, plans=(whole.plans[0], whole.plans[3]))
+    assert world.request().plan in ("alone", "image")
+    world.playbook = whole
+    assert world.requests(PATIENCE + 1)[-1] == "cut"
+
+
+def test_choosing_is_pure():
+    world = World(book(limits=EXACT), mbit_s=5)
+    world.requests(3)
+    view = View(world.now, world.devices, world.links)
+    first = split.choose(world.playbook, view, IMAGE, world.memory)
+    assert split.choose(world.playbook, view, IMAGE, world.memory) == first
+
+
+def test_a_stage_whose_route_is_free_goes_to_the_least_busy():
+    world = World(book(servers=("one", "two")))
+    world.change("one", work_ms=50.0)
+    view = View(0.0, world.devices)
+    assert split.forward(world.playbook, world.playbook.plans[1], 1, view) == "two"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"device": 3},
+        {"aims": ["beauty"]},
+        {"tolerance": 2.0},
+        {"links": {}},
+        {"servers": ["stranger"]},
+        {"answer_bytes": math.inf},
+        {"plans": {"cut": {"bytes": -5.0}}},
+        {"unknown": 1},
+    ],
+)
+def test_a_playbook_with_impossible_settings_is_refused(spoil):
+    good = book()
+    settings = {**good.policy.settings, **spoil}
+    bad = msgspec.structs.replace(good, policy=PolicySpec("split", settings))
+    with pytest.raises(PlanError, match="make it again"):
+        World(bad).request()
