@@ -145,7 +145,7 @@ class Assembly:
         return make_playbook(
             network=network.name,
             strategy="split",
-            policy=PolicySpec("split", msgspec.to_builtins(settings)),
+            policy=PolicySpec("split", msgspec.json.decode(msgspec.json.encode(settings))),
             plans=[*(plans[index] for index in order), *resume],
             parts={name: part.info for name, part in self.shelf.parts.items()},
             inputs=network.inputs,

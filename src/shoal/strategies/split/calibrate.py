@@ -146,7 +146,7 @@ class _Run:
         self.places = places(network)
         self.output = network.outputs[0].name
         self.tried: list[list[_Tried]] = [[] for _ in self.places]
-        self.count = len(images.files)
+        self.count = images.count
         self.counted = 0
         self.right = 0
         self.whole_ms = 0.0

@@ -35,12 +35,14 @@ ImageNet's networks are tested (as ``shoal.zoo.imagenet`` does for the network i
 @dataclass(frozen=True)
 class Images:
     """Inputs one by one, read when they are asked for. ``labels`` is None where nothing is known
-    of the classes; ``digest`` names the content of all files and labels."""
+    of the classes; ``digest`` names the content of all files and labels, ``count`` is the number
+    of inputs."""
 
     files: tuple[tuple[Path, int | None], ...]
     inputs: tuple[TensorSpec, ...]
     digest: str
     labelled: bool
+    count: int
 
     def __iter__(self) -> Iterator[tuple[Feeds, int | None]]:
         """Each input with its label; DataError for a file that cannot be read."""
@@ -76,11 +78,20 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
         digest.update(f"{label} ".encode())
         digest.update(_hash(file))
     return Images(
-        tuple(files),
-        tuple(inputs),
-        digest.hexdigest(),
-        all(label is not None for _, label in files),
+        files=tuple(files),
+        inputs=tuple(inputs),
+        digest=digest.hexdigest(),
+        labelled=all(label is not None for _, label in files),
+        count=sum(_count(file, inputs[0]) for file, _ in files),
     )
+
+
+def _count(file: Path, spec: TensorSpec) -> int:
+    """Inputs in a file."""
+    if file.suffix.lower() not in ARRAYS:
+        return 1
+    array = _load(file)
+    return len(array) if array.ndim == len(spec.shape) else 1
 
 
 def _labelled(root: Path) -> Iterator[tuple[Path, int | None]]:
@@ -127,11 +138,7 @@ def read(file: Path, inputs: Sequence[TensorSpec]) -> Iterator[Feeds]:
 
 
 def _arrays(file: Path, spec: TensorSpec) -> Iterator[Array]:
-    try:
-        with file.open("rb") as opened:
-            stored = np.load(opened, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} holds no array ({error}); write it with numpy.save") from None
+    stored = _load(file)
     wanted = _sides(spec)
     if stored.shape == wanted[1:]:
         stored = stored[np.newaxis]
@@ -144,6 +151,17 @@ def _arrays(file: Path, spec: TensorSpec) -> Iterator[Array]:
         raise DataError(f"{file} holds NaN or infinity; take it away")
     for index in range(len(stored)):
         yield np.ascontiguousarray(stored[index : index + 1])
+
+
+def _load(file: Path) -> Array:
+    try:
+        with file.open("rb") as opened:
+            stored = np.load(opened, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} holds no array ({error}); write it with numpy.save") from None
+    if not isinstance(stored, np.ndarray):
+        raise DataError(f"{file} holds no array; write it with numpy.save")
+    return stored
 
 
 def _photo(file: Path, spec: TensorSpec) -> npt.NDArray[Any]:
