@@ -125,6 +125,24 @@ def test_a_worker_says_when_it_is_ready_and_ends_well(how: signal.Signals) -> No
 
 
 @pytest.mark.system
+def test_a_worker_that_calls_says_that_nobody_answers_and_when_somebody_does() -> None:
+    port = free_port()
+    address = f"tcp/127.0.0.1:{port}"
+    calling = [sys.executable, "-m", "shoal", "worker", "--name", "far", "--connect", address]
+    env = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(calling, stderr=subprocess.PIPE, text=True, env=env) as far:
+        assert far.stderr is not None
+        assert far.stderr.readline() == "far is ready without an address, 1 thread(s)\n"
+        assert far.stderr.readline() == f"no peer has answered yet at {address}; trying on\n"
+        with start(port) as near:
+            assert far.stderr.readline() == "in touch with w\n"
+            near.kill()
+            near.communicate()
+        far.terminate()
+        far.communicate(timeout=20)
+
+
+@pytest.mark.system
 def test_a_taken_port_is_one_line_and_exit_code_55() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

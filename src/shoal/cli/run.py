@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -93,6 +94,7 @@ def run(
     _say_missing(loaded, devices)
     with stderr().status("waiting for the devices ..."):
         service = deploy(loaded, devices, deadline_ms=deadline_ms)
+    service.watch(_say_change)
     with service, reporting(service):
         ends = _ask(service, cases, window)
         for number, (case, answer) in enumerate(_watched(ends, cases.count, json)):
@@ -240,6 +242,13 @@ def _say_missing(playbook: Playbook, cluster: Cluster) -> None:
         stderr().print(
             f"waiting up to {cluster.wait_s:g} s for {', '.join(missing)} ...", soft_wrap=True
         )
+
+
+def _say_change(name: str, there: bool) -> None:
+    """Say that a device went, or is there (again)."""
+    moment = time.strftime("%H:%M:%S")
+    what = "is there, and takes part once it is ready" if there else "is gone; the others go on"
+    stderr().print(f"{moment} {name} {what}", soft_wrap=True, highlight=False)
 
 
 def _watched(

@@ -72,12 +72,17 @@ def worker(
     console = stderr()
 
     def on_ready(link: Link) -> None:
-        where = ", ".join(options.listen) or f"no address, connected to {options.connect[0]}"
-        console.print(
-            f"{link.name} is ready on {where}, {options.threads} thread(s)", soft_wrap=True
-        )
+        where = f"on {', '.join(options.listen)}" if options.listen else "without an address"
+        console.print(f"{link.name} is ready {where}, {options.threads} thread(s)", soft_wrap=True)
 
-    run_worker(options, on_ready)
+    def on_contact(peers: list[str]) -> None:
+        called = ", ".join(options.connect)
+        if peers:
+            console.print(f"in touch with {', '.join(peers)}", soft_wrap=True)
+        elif options.connect:
+            console.print(f"no peer has answered yet at {called}; trying on", soft_wrap=True)
+
+    run_worker(options, on_ready, on_contact)
 
 
 def gather(

@@ -61,6 +61,7 @@ def deploy(
         gateway=gateway,
         on_result=lambda result: results[0].on_result(result),
         on_fault=lambda error: results[0].on_fault(error),
+        on_peer=lambda name, there: results[0].on_peer(name, there),
     )
     addresses = {device.name: device.address for device in cluster.devices if device.address}
     service = Service(playbook, node, deadline_ms, addresses)

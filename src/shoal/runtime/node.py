@@ -99,7 +99,8 @@ MEMORY_SHARE = 0.8
 
 class Node:
     """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
-    wrong for good or cannot be laid to one request (gateways only)."""
+    wrong for good or cannot be laid to one request, ``on_peer`` a peer's name and whether it is
+    there, when that changes (gateways only)."""
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Node:
         gateway: GatewayCore | None = None,
         on_result: Callable[[Deliver | Reject], None] | None = None,
         on_fault: Callable[[ShoalError], None] | None = None,
+        on_peer: Callable[[str, bool], None] | None = None,
         inbox: int = 256,
     ) -> None:
         self.link = link
@@ -121,6 +123,7 @@ class Node:
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
+        self._on_peer = on_peer
         self.turns = Turns(f"shoal-decide-{info.name}", self._handle, self._next_wake)
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure | wire.MeasureWay] | None] = (
@@ -274,11 +277,13 @@ class Node:
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
                 self._both(Appeared(name, incarnation), now)
+                self._tell_of(name, True)
             case PeerDown(name, incarnation):
                 self._outbox.gone(name)
                 self.exchange.gone(name)
                 self.prober.gone(name)
                 self._both(Vanished(name, incarnation), now)
+                self._tell_of(name, False)
             case NameLost(name):
                 self.name_lost = NameTakenError(
                     f"while {name!r} was out of touch another node took its name and is alive; "
@@ -421,6 +426,10 @@ class Node:
         if self._on_fault is not None:
             self._give_out(functools.partial(self._on_fault, error))
 
+    def _tell_of(self, name: str, there: bool) -> None:
+        if self._on_peer is not None:
+            self._answers.put(functools.partial(self._on_peer, name, there))
+
     def _give_out(self, give: Callable[[], None]) -> None:
         """Call back the clients: not on the thread of one of them, which may hold locks."""
         if self.turns.guest:
@@ -537,6 +546,7 @@ def make_node(
     gateway: GatewayCore | None = None,
     on_result: Callable[[Deliver | Reject], None] | None = None,
     on_fault: Callable[[ShoalError], None] | None = None,
+    on_peer: Callable[[str, bool], None] | None = None,
 ) -> Node:
     """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts (0: four
     fifths of the machine's memory)."""
@@ -559,6 +569,7 @@ def make_node(
         gateway=gateway,
         on_result=on_result,
         on_fault=on_fault,
+        on_peer=on_peer,
         inbox=inbox,
     )
 

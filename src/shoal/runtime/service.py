@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -69,6 +69,7 @@ class Service:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._futures: dict[int, tuple[Future[Answer], float]] = {}
+        self._watchers: list[Callable[[str, bool], None]] = []
         self._closed = False
         self._broken: ShoalError | None = None
 
@@ -189,6 +190,17 @@ class Service:
         for number, (future, _) in pending.items():
             self.node.submit(Cancelled(number))
             self._fail(future, error)
+
+    def watch(self, tell: Callable[[str, bool], None]) -> None:
+        """From now on call ``tell`` with the name of a device of the playbook and whether it is
+        there, whenever that changes; never on the thread of the caller."""
+        self._watchers.append(tell)
+
+    def on_peer(self, name: str, there: bool) -> None:
+        """A peer came or went (called by the node)."""
+        if name in self.playbook.devices:
+            for tell in self._watchers:
+                tell(name, there)
 
     def _fail(self, future: Future[Answer], error: ShoalError) -> None:
         if future.set_running_or_notify_cancel():

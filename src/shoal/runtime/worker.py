@@ -30,9 +30,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
     other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0: none):
-    what was used least recently is dropped beyond it. ``drain_s`` bounds how long it finishes what it
-    has when told to stop.
+    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
+    none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
+    finishes what it has when told to stop.
     """
 
     name: str
@@ -48,12 +48,18 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     store_limit: int = 8 << 30
 
 
-def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None = None) -> None:
+def run_worker(
+    options: WorkerOptions,
+    on_ready: Callable[[Link], None] | None = None,
+    on_contact: Callable[[list[str]], None] | None = None,
+) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what is here. Call it from the main thread.
 
-    ``on_ready`` is called once the worker is on the mesh. A second signal stops at once. Raises
-    MeshError when the mesh cannot be joined, NameTakenError (also later, when another node took
-    the name while this one was frozen or cut off), UsageError for impossible options.
+    ``on_ready`` is called once the worker is on the mesh, ``on_contact`` with the peers that it
+    sees then (nobody answers, perhaps), and when the first comes or the last goes. A second signal
+    stops at once. Raises MeshError when the mesh cannot be joined, NameTakenError (also later, when
+    another node took the name while this one was frozen or cut off), UsageError for impossible
+    options.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("run_worker must be called from the main thread of a process")
@@ -86,9 +92,15 @@ def run_worker(options: WorkerOptions, on_ready: Callable[[Link], None] | None =
         try:
             if on_ready is not None:
                 on_ready(link)
+            seen: list[str] | None = None
             while not stopping and not node.drained.is_set():
                 with contextlib.suppress(queue.Empty):
                     signals.get(timeout=0.5)
+                peers = sorted(link.peers())
+                changed = seen is None or bool(peers) != bool(seen)
+                if on_contact is not None and changed and not stopping:
+                    on_contact(peers)
+                seen = peers
             node.drain()
             if not node.drained.wait(options.drain_s):
                 log.warning("%s: stopped with work left after %g s", options.name, options.drain_s)
