@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -40,6 +41,19 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     max_bytes_per_image: float | None = None
     max_memory: Size | None = None
     max_energy_j: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
+            raise PlanError(
+                f"an accuracy of at least {self.min_accuracy:g} is not possible: it is a share of "
+                "the whole network's, above 0 and up to 1 (write 0.99 for 99 %)"
+            )
+        if not 0 <= self.tolerance < 1:
+            raise PlanError(f"a tolerance of {self.tolerance:g} is none; write 0 up to 0.99")
+        for name in ("max_latency_ms", "min_images_per_s", "max_bytes_per_image", "max_energy_j"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 <= limit < math.inf:
+                raise PlanError(f"{name}: {limit:g} is no limit; write a number above 0")
 
     @classmethod
     def of(cls, wish: Objective | str | None) -> Objective:
