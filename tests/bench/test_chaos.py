@@ -153,6 +153,18 @@ def test_silence_slowest_answer_and_return_belong_to_the_fault_before_them() -> 
     assert slowed.silence_ms == pytest.approx(750)
 
 
+def test_a_slow_device_may_come_back_after_the_next_fault_but_not_after_its_own() -> None:
+    spans = [
+        Span("kill a", Kill(at_s=2, host="a"), 2, 4),
+        Span("slow b", Slow(at_s=5, host="b", factor=0.5, for_s=1), 5, 6),
+        Span("kill a", Kill(at_s=9, host="a"), 9, 10),
+        Span("kill a", Kill(at_s=12, host="a"), 12, 13),
+    ]
+    records = [record(106, 107, "a"), record(113, 114, "a")]
+    found = verdict.effects(records, 100, spans, 20, *WHERE)
+    assert [effect.back_s for effect in found] == [3, None, None, 1]
+
+
 def account(*records: Record, asked: int, twice: int = 0) -> Account:
     return Account(asked=asked, twice=twice, records=records, failures=())
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from shoal.bench.chaos.job import Account, Job, Tick
 from shoal.bench.load import Arrays, Load, answers_of
 from shoal.errors import ShoalError
 from shoal.lab.reporting import reporting
+from shoal.mesh.address import dial, parse_address
 from shoal.plan.cluster import Cluster, Device, Gateway
 from shoal.process import own_process
 
@@ -48,6 +50,7 @@ def main(text: str) -> None:
     cases = cases_of(job.model, network)
     expected = answers_of(network, cases)
     cluster = cluster_of(job)
+    wait_for(job.devices.values())
     playbook = shoal.plan(network, cluster, job.strategy, **job.options)
     with shoal.deploy(playbook, cluster, wait_s=WAIT_S, deadline_ms=job.deadline_ms) as service:
         with reporting(service), Load(service, cases, expected, job.window) as load:
@@ -72,6 +75,15 @@ def cluster_of(job: Job) -> Cluster:
         devices=tuple(Device(name=name, address=address) for name, address in job.devices.items()),
         gateway=Gateway(name=job.gate),
     )
+
+
+def wait_for(addresses: Iterable[str]) -> None:
+    """Wait until somebody listens at all of them: slow devices take seconds to start. Who does not
+    come in time is named by the deployment."""
+    end_s = time.monotonic() + WAIT_S
+    for address in addresses:
+        while dial(parse_address(address)) and time.monotonic() < end_s:
+            time.sleep(0.1)
 
 
 def cases_of(model: str, network: Network) -> list[Arrays]:

@@ -38,9 +38,10 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault did until the next one began. ``silence_ms``: the longest time without any
-    answer; ``slowest_ms``: the slowest answer; ``back_s``: from its end until a device that it had
-    taken away was in an answer again (None: it had taken nobody away, or was not needed)."""
+    """What a fault did. ``silence_ms``: the longest time without any answer, ``slowest_ms``: the
+    slowest answer, both until the next fault began; ``back_s``: from its end until a device that it
+    had taken away was in an answer again (None: it had taken nobody away, or the device was not
+    needed before it was taken away again)."""
 
     what: str
     at_s: float
@@ -175,12 +176,20 @@ def effects(
     load ended."""
     times = [record.answered_s - began_s for record in records]
     made = []
-    for span, until_s in zip(
-        happened, [*(span.begin_s for span in happened[1:]), over_s], strict=True
-    ):
+    begins_s = [*(span.begin_s for span in happened), over_s]
+    for at, span in enumerate(happened):
+        until_s = begins_s[at + 1]
         first, last = bisect_left(times, span.begin_s), bisect_left(times, until_s)
         moments = [span.begin_s, *times[first:last], max(until_s, span.begin_s)]
         gone = {name for name in workers if away(span.fault, net, gate, name)}
+        again_s = min(
+            (
+                later.begin_s
+                for later in happened[at + 1 :]
+                if any(away(later.fault, net, gate, name) for name in gone)
+            ),
+            default=over_s,
+        )
         made.append(
             Effect(
                 what=span.what,
@@ -188,7 +197,7 @@ def effects(
                 lasted_s=None if span.end_s is None else span.end_s - span.begin_s,
                 silence_ms=1e3 * max(b - a for a, b in pairwise(moments)),
                 slowest_ms=max((one.latency_ms for one in records[first:last]), default=0.0),
-                back_s=_back_s(records[first:last], began_s, span, gone),
+                back_s=_back_s(records[first : bisect_left(times, again_s)], began_s, span, gone),
             )
         )
     return made
