@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from tests.model import nets
 
-from shoal.model import limits
+from shoal.model import limits, profiles
+from shoal.model.part import node_memory, part_memory
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
-FIRST, COMPARE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FIRST, COMPARE, MEMORY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -36,6 +37,24 @@ def test_the_comparison_runs(folder, capsys, monkeypatch):
         "before, extended",
     ]
     assert list((folder / "cache" / "profiles").iterdir())
+
+
+def test_the_measurement_of_memory_runs(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["memory.py", "model.onnx"])
+    exec(MEMORY, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith("model ") for line in lines[1:])
+
+
+def test_the_numbers_it_states_are_those_of_the_code():
+    assert part_memory(node_memory(10**9), 10**9) == 10**6 + 25_000 + 1.1e9 + 1.5e9
+    assert "1 MB, 25 kB for each node, 1.1\ntimes the weights" in PAGE
+    assert "1.5 times the most bytes" in PAGE
+    assert "30 days" in PAGE
+    assert profiles.MAX_AGE_S == 30 * 24 * 3600
+    assert "25 % noise for 10 minutes" in PAGE
+    assert (profiles.QUIET, profiles.MAX_AGE_NOISY_S) == (0.25, 600)
 
 
 def test_the_limits_it_states_are_those_of_the_code():

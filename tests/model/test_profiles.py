@@ -227,11 +227,11 @@ from shoal.model.store import PartStore
 
 engine, store, process = Engine(), PartStore(sys.argv[1]), psutil.Process()
 engine.load(*store.load_part(sys.argv[2])).run({"x": np.zeros((1, 8, 8, 8), np.float32)})
-before = process.memory_info().rss
+before = process.memory_full_info().uss
 session = engine.load(*store.load_part(sys.argv[3]))
 for _ in range(3):
     session.run({"x": np.zeros((1, 256, 28, 28), np.float32)})
-print(process.memory_info().rss - before)
+print(process.memory_full_info().uss - before)
 """
 
 

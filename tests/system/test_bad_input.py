@@ -365,7 +365,7 @@ def test_one_host_of_two_cannot_be_reached(net, store, worker, caplog):
 def test_a_worker_with_too_little_memory_refuses_and_the_plan_without_it_is_used(
     net, store, worker
 ):
-    small, large = worker("small", memory_limit=1 << 20), worker("large")
+    small, large = worker("small", memory_limit=1 << 18), worker("large")
     for process in (small, large):
         process.wait_ready()
     cluster = cluster_of(small, large)

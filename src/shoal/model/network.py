@@ -272,7 +272,7 @@ class Network:
             new = self._constant_needs(reads(node))[1] - counted
             counted |= new
             size = sum(self._graph.weights[name].nbytes for name in new)
-            sizes.append(node_memory(node.op_type, size))
+            sizes.append(node_memory(size))
         return tuple(sizes)
 
     def _bytes(self, names: Iterable[str]) -> int:

@@ -87,19 +87,16 @@ class Part:
         return {name: made[name] if name in made else feeds[name] for name in self.outputs}
 
 
-# Fitted to 63 parts of nine networks so that nine in ten need no more; see docs/networks.md.
-_SESSION_BYTES = 5_000_000
-_NODE_BYTES = 35_000
-_WEIGHT_FACTOR = 1.05
-_CONV_WEIGHT_FACTOR = 2.1
-_TENSOR_FACTOR = 2.0
+# So that nine in ten of 147 parts of 21 networks need no more; see docs/networks.md.
+_SESSION_BYTES = 1_000_000
+_NODE_BYTES = 25_000
+_WEIGHT_FACTOR = 1.1
+_TENSOR_FACTOR = 1.5
 
 
-def node_memory(op: str, weight_bytes: int) -> int:
-    """Resident bytes of a loaded node and its weights: those of convolutions are there twice, as
-    the engine keeps them and as it needs them."""
-    factor = _CONV_WEIGHT_FACTOR if "Conv" in op else _WEIGHT_FACTOR
-    return _NODE_BYTES + int(factor * weight_bytes)
+def node_memory(weight_bytes: int) -> int:
+    """Resident bytes of a loaded node and its weights."""
+    return _NODE_BYTES + int(_WEIGHT_FACTOR * weight_bytes)
 
 
 def part_memory(nodes_bytes: int, peak_bytes: int) -> int:
