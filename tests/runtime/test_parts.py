@@ -5,6 +5,7 @@ import threading
 import time
 
 import msgspec
+import psutil
 import pytest
 from tests.runtime import tiny
 
@@ -438,3 +439,18 @@ def test_it_knows_what_the_loaded_parts_take(shelf, net):
     assert shelf.memory_bytes == first.memory + second.memory
     shelf.unload(first.hash)
     assert shelf.memory_bytes == second.memory
+
+
+def test_what_a_part_took_is_given_back_when_it_is_unloaded(hub):
+    """In pieces that the C library would keep for itself: a worker that gets a new playbook must
+    have room for it."""
+    big = tiny.network(layers=40, width=256)
+    (part,) = big.split([])
+    hub.add("source") and hub.stores["source"].add_part(part)
+    shelf = Shelf(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
+    process = psutil.Process()
+    shelf.want(part.hash)
+    shelf.load(part.hash, part.info, "source")
+    loaded = process.memory_full_info().uss
+    shelf.unload(part.hash)
+    assert loaded - process.memory_full_info().uss > part.weight_bytes / 2

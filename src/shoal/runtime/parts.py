@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
-from shoal.model.engine import Engine, Session
+from shoal.model.engine import Engine, Session, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
 from shoal.model.wire import externals
@@ -290,8 +290,11 @@ class Shelf:
         """Let go of a part."""
         with self._lock:
             self._wanted.discard(part)
-            self._sessions.pop(part, None)
+            session = self._sessions.pop(part, None)
             self._memory.pop(part, None)
+        if session is not None:
+            del session
+            give_back()
 
 
 def _check_memory(part: str, stated: int, weights: int) -> None:
