@@ -6,21 +6,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from rich.text import Text
 
+from shoal.cli.explain import calibration_bar, draw, show
+from shoal.cli.explain import explain as explanation
 from shoal.cli.models import Model, load_network
 from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
+from shoal.cli.wish import objective_of
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from shoal.model.network import Network
+    from shoal.plan.objective import Objective
     from shoal.plan.plan import Playbook
     from shoal.plan.recommend import Option, Recommendation
 
 AUTO = "auto"
+SPLIT = "split"
 
 app = typer.Typer(add_completion=False)
 
@@ -33,18 +38,34 @@ def plan(
         str, typer.Option(help="A strategy by name, or auto: compare all and take the best.")
     ] = AUTO,
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Aims by commas, most important first: throughput, latency, bytes, memory, energy."
+            help="Aims by commas, most important first: throughput (default), latency, bytes, "
+            "memory, energy, server-cost, accuracy."
         ),
-    ] = "throughput",
-    floor: Annotated[
+    ] = None,
+    minimise: Annotated[
+        str | None,
+        typer.Option(metavar="AIM", help="The first aim, as one of --objective."),
+    ] = None,
+    then: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AIM", help="The aim after that; may be given several times."),
+    ] = None,
+    min_accuracy: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Least share of the network's accuracy: plans below it are the last resort.",
+            "--min-accuracy",
+            "--floor",
+            help="Least share of the whole network's accuracy: plans below it are the last resort.",
         ),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Longest time of a request that meets no queue.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Images for the strategy split (docs/split.md)."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -52,6 +73,16 @@ def plan(
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the playbook.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what split chooses at which bandwidth, and why.")
+    ] = False,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(metavar="MBIT", help="With --explain: all cuts at this bandwidth (Mbit/s)."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --explain: also write DIR/split.png.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -61,17 +92,21 @@ def plan(
     """
     from shoal.model.store import PartStore, check_file
     from shoal.plan.cluster import Cluster
-    from shoal.plan.objective import Objective
     from shoal.plan.playbook import save
     from shoal.plan.recommend import option, recommend
     from shoal.runtime.survey import survey
     from shoal.strategies.base import check_options, compare, find_strategy, make
 
     show_log()
-    wish = msgspec.structs.replace(Objective.of(objective), min_accuracy=floor)
+    wish = objective_of(objective, minimise, then or (), min_accuracy, max_latency_ms)
     options = parse_settings(settings or [])
+    if calibrate is not None:
+        options["calibrate"] = str(calibrate)
+    explaining = explain or bandwidth is not None or plot is not None
+    if explaining and strategy != SPLIT:
+        raise UsageError("--explain, --bandwidth and --plot are for --strategy split")
     if strategy == AUTO and options:
-        raise UsageError("--set is for one strategy: name it with --strategy")
+        raise UsageError("--set and --calibrate are for one strategy: name it with --strategy")
     chosen = strategy
     if strategy != AUTO:
         check_options(find_strategy(strategy), options)
@@ -79,6 +114,8 @@ def plan(
         check_file(out)
     loaded = Cluster.load(cluster)
     network = load_network(model)
+    if strategy == SPLIT:
+        calibrate_first(network, wish, options)
     store = PartStore()
     with stderr().status("looking at the cluster ...") as status:
         seen = survey(
@@ -96,8 +133,10 @@ def plan(
             found = recommend([option(chosen, built.playbook, gateway, wish, built.notes)], wish)
     if out is not None:
         save(built.playbook, out)
+    explained = explanation(built.playbook, bandwidth) if explaining else None
+    drawn = draw(SPLIT, built.playbook, explained, plot) if plot and explained else None
     if json:
-        print_json(summary(found, built.playbook, out))
+        print_json({**summary(found, built.playbook, out), **(explained or {})})
         return
     console = stdout()
     console.print(forecast_table(network.name, found))
@@ -105,8 +144,24 @@ def plan(
         for note in offer.notes:
             console.print(Text(f"{offer.strategy}: {note}"), soft_wrap=True)
     console.print(Text(found.reason, "bold"), soft_wrap=True)
+    if explained is not None:
+        show(explained)
+    if drawn is not None:
+        console.print(Text(f"wrote {drawn}"), soft_wrap=True)
     if out is not None:
         console.print(Text(f"wrote {out}"), soft_wrap=True)
+
+
+def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:
+    """Calibrate, with a bar to look at; the strategy then finds what was measured."""
+    if "calibrate" not in options:
+        return
+    from shoal.strategies.split.build import CONFIDENCE, calibration
+    from shoal.strategies.split.images import open_folder
+
+    images = open_folder(options["calibrate"], network.inputs)
+    with calibration_bar() as tell:
+        calibration(network, images, wish, options.get("confidence", CONFIDENCE), tell)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

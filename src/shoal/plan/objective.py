@@ -43,10 +43,10 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     max_energy_j: float | None = None
 
     def __post_init__(self) -> None:
-        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
             raise PlanError(
                 f"an accuracy of at least {self.min_accuracy:g} is not possible: it is a share of "
-                "the whole network's, above 0 and up to 1 (write 0.99 for 99 %)"
+                "the whole network's, from 0 to 1 (write 0.99 for 99 %)"
             )
         if not 0 <= self.tolerance < 1:
             raise PlanError(f"a tolerance of {self.tolerance:g} is none; write 0 up to 0.99")
