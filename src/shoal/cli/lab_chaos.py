@@ -90,7 +90,9 @@ def facts(played: Scene, seed: int, story: Story) -> dict[str, Any]:
         "faults": played.faults,
         "met": story.totals.met,
     }
-    return made | msgspec.structs.asdict(story)
+    told = msgspec.structs.asdict(story)
+    del told["records"]  # thousands, and all that they say is in the rest
+    return made | told
 
 
 def second_text(moment: Moment) -> Text:
@@ -165,3 +167,6 @@ def _totals(story: Story) -> Iterator[tuple[str, Any]]:
         yield "failed while nobody could be reached", found.excused
     times = (f"p50 {found.usual_ms:.0f} ms", f"p99 {found.p99_ms:.0f} ms")
     yield "time of an answer", ", ".join((*times, f"slowest {found.slowest_ms:.0f} ms"))
+    if story.energy_j:
+        used = ", ".join(f"{host} {joules:.0f} J" for host, joules in story.energy_j.items())
+        yield "energy, estimated", used

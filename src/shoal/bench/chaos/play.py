@@ -43,12 +43,14 @@ class Moment(msgspec.Struct, frozen=True):
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """What happened. ``took_s`` is how long the load lasted, ``records`` are the answers in their
-    order, ``began_s`` is when the faults began on the clock of the records."""
+    order, ``began_s`` is when the faults began on the clock of the records. ``energy_j`` is an
+    estimate of what each host with a preset would have used meanwhile (nothing on loopback)."""
 
     warnings: tuple[str, ...]
     ready_s: float
     took_s: float
     totals: Totals
+    energy_j: dict[str, float]
     effects: tuple[Effect, ...]
     losses: tuple[Loss, ...]
     happenings: tuple[Happening, ...]
@@ -81,6 +83,7 @@ def play(
             with _Driver(lab, scene, folder, logs or folder) as driver:
                 driver.tick(START_S)
                 ready_s = time.monotonic() - began_s
+                used_j = _energy_j(lab)
                 player = lab.play(scene.faults, say=on_happening)
                 began_s = time.monotonic() - player.now_s
                 moments: list[Moment] = []
@@ -95,6 +98,7 @@ def play(
                     moments.append(Moment(at_s, tick, tuple(going_on)))
                     on_second(moments[-1])
                 took_s = time.monotonic() - began_s
+                energy_j = {name: j - used_j[name] for name, j in _energy_j(lab).items()}
                 account = driver.finish(scene.deadline_ms / 1e3 + LEAVE_S)
             happenings = tuple(player.happenings)
             warnings = lab.warnings
@@ -106,6 +110,7 @@ def play(
         ready_s=ready_s,
         took_s=took_s,
         totals=verdict.totals(account, lost, took_s),
+        energy_j=energy_j,
         effects=tuple(verdict.effects(account.records, began_s, happened, took_s, *where)),
         losses=tuple(lost),
         happenings=happenings,
@@ -113,6 +118,11 @@ def play(
         records=account.records,
         began_s=began_s,
     )
+
+
+def _energy_j(lab: Lab) -> dict[str, float]:
+    """An estimate; nothing where CPU shares are not emulated."""
+    return {} if lab.is_loopback else lab.energy_j()
 
 
 class _Driver:
