@@ -10,7 +10,7 @@ import pytest
 from tests.runtime import tiny
 
 from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, give_back
 from shoal.model.store import PartStore
 from shoal.runtime import parts as module
 from shoal.runtime.parts import CHUNK_BYTES, MAX_TRIES, WINDOW, Exchange, Shelf
@@ -451,6 +451,7 @@ def test_what_a_part_took_is_given_back_when_it_is_unloaded(hub):
     process = psutil.Process()
     shelf.want(part.hash)
     shelf.load(part.hash, part.info, "source")
+    give_back()  # what fetching it left
     loaded = process.memory_full_info().uss
     shelf.unload(part.hash)
     assert loaded - process.memory_full_info().uss > part.weight_bytes / 2
