@@ -146,6 +146,27 @@ def test_an_idle_device_takes_over_just_the_lost_part():
     assert spare.devices & {"d2", "d3"}
 
 
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
+    """On few cores one worker alone has the better forecast, but that is not what was asked for."""
+    cluster = Cluster.on_one_host(4, cores=cores)
+    playbook = build(cluster, stages=4).playbook
+    for name in cluster.names:
+        spare = plan_without(playbook, name)
+        assert spare.devices == set(cluster.names) - {name}
+    alone = [len(plan.devices) == 1 for plan in playbook.plans]
+    assert alone == sorted(alone)
+    assert any(alone)
+
+
+def test_who_leaves_it_open_gets_the_best_by_forecast():
+    cluster = Cluster.on_one_host(4, cores=1)
+    playbook = build(cluster).playbook
+    assert len(playbook.plans[0].devices) == 1
+    spare = plan_without(playbook, next(iter(playbook.plans[0].devices)))
+    assert len(spare.devices) == 1
+
+
 def test_spares_stay_within_the_memory_and_what_is_missing_is_said():
     # 12 kB of parts on 4 devices of 4 kB: after the main plan each has 1 kB left.
     built = build(equal(4, memory=4 * KB))

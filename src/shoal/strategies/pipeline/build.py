@@ -16,7 +16,7 @@ from shoal.plan.size import readable
 from shoal.strategies.base import Built
 from shoal.strategies.pipeline.chains import Ground, limited, name_of, versus
 from shoal.strategies.pipeline.ledger import Ledger
-from shoal.strategies.pipeline.spares import stoppable, with_spares
+from shoal.strategies.pipeline.spares import stoppable, wanted_devices, with_spares
 
 
 class Pipeline:
@@ -35,7 +35,8 @@ class Pipeline:
         stages: int | None = None,
     ) -> Built:
         """The best cuts and devices for the objective (fewer devices where that is better, unless
-        ``stages`` says how many), then spares for the loss of each device, in order of forecast.
+        ``stages`` says how many), then spares for the loss of each device, in order of forecast
+        (with ``stages``, those that spread over fewer of the devices left come last).
         """
         ground = Ground(network, cluster, profiles, objective, stages)
         devices = [device.name for device in cluster.computing]
@@ -64,11 +65,13 @@ class Pipeline:
             for name in stoppable(ground, main)
             if not ledger.survives(name)
         ]
+        wanted = wanted_devices(ground, devices[1:])
+        spares = ground.order(ledger.plans[1:])
         playbook = make_playbook(
             network=network.name,
             strategy=self.name,
             policy=PolicySpec("preferred"),
-            plans=[ledger.plans[0], *ground.order(ledger.plans[1:])],
+            plans=[ledger.plans[0], *sorted(spares, key=lambda p: len(p.devices) < wanted)],
             parts={name: part.info for name, part in ledger.parts.items()},
             inputs=network.inputs,
             outputs=network.outputs,

@@ -5,6 +5,9 @@
    on where it was), else all is dealt anew;
 2. the last resort: the whole network on one device, for each device that can hold it;
 3. for each device whose loss has all dealt anew, a device that takes over its part as well.
+
+Whoever says how many devices shall share the network is taken at his word here too: plans over
+fewer of those that are left come last, whatever their forecast.
 """
 
 from __future__ import annotations
@@ -57,8 +60,18 @@ def _take_best(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[st
             *(chain for chain, _ in ground.best(rest, ledger.room, ledger.held)),
         ]
         forecasts = [ground.forecast(chain) for chain in chains]
-        ranked = (chains[index] for index in ground.objective.order(forecasts))
-        _take_first(ground, ledger, ranked)
+        ranked = [chains[index] for index in ground.objective.order(forecasts)]
+        wanted = wanted_devices(ground, rest)
+        _take_first(ground, ledger, sorted(ranked, key=lambda chain: _devices(chain) < wanted))
+
+
+def wanted_devices(ground: Ground, rest: Sequence[str]) -> int:
+    """How many of the devices that are left shall share the network: 1 where nobody said."""
+    return 1 if ground.most is None else min(ground.most, len(rest))
+
+
+def _devices(chain: Chain) -> int:
+    return len({leg.device for leg in chain})
 
 
 def _smallest(
