@@ -150,6 +150,7 @@ def test_silence_slowest_answer_and_return_belong_to_the_fault_before_them() -> 
     assert killed.slowest_ms == pytest.approx(1700)
     assert killed.back_s == pytest.approx(1)
     assert (slowed.back_s, slowed.lasted_s) == (None, 1)
+    assert (killed.hit, slowed.hit) == (True, False), "slowing takes nobody away"
     assert slowed.silence_ms == pytest.approx(750)
 
 

@@ -20,6 +20,8 @@ from shoal.lab.faults import ClockJump, Cut, Fault, Freeze, Kill, Restart
 from shoal.lab.network import Network
 from shoal.lab.player import Happening
 
+RECENT_S = 1.0
+"""So long before a fault somebody who was in an answer counts as being at work."""
 NEEDED_S = 5.0
 """To notice that a device is back, load its parts and answer."""
 
@@ -38,14 +40,16 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault did. ``silence_ms``: the longest time without any answer, ``slowest_ms``: the
-    slowest answer, both until the next fault began; ``back_s``: from its end until a device that it
-    had taken away was in an answer again (None: it had taken nobody away, or the device was not
-    needed before it was taken away again)."""
+    """What a fault did. ``hit``: a device that it took away was at work in the last
+    :data:`RECENT_S` before. ``silence_ms``: the longest time without any answer, ``slowest_ms``:
+    the slowest answer, both until the next fault began; ``back_s``: from its end until a device
+    that it had taken away was in an answer again (None: it had taken nobody away, or the device
+    was not needed before it was taken away again)."""
 
     what: str
     at_s: float
     lasted_s: float | None
+    hit: bool
     silence_ms: float
     slowest_ms: float
     back_s: float | None
@@ -195,6 +199,10 @@ def effects(
                 what=span.what,
                 at_s=span.begin_s,
                 lasted_s=None if span.end_s is None else span.end_s - span.begin_s,
+                hit=any(
+                    gone & set(record.devices)
+                    for record in records[bisect_left(times, span.begin_s - RECENT_S) : first]
+                ),
                 silence_ms=1e3 * max(b - a for a, b in pairwise(moments)),
                 slowest_ms=max((one.latency_ms for one in records[first:last]), default=0.0),
                 back_s=_back_s(records[first : bisect_left(times, again_s)], began_s, span, gone),

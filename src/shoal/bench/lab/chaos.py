@@ -26,6 +26,8 @@ def rows_of(story: Story, what: str) -> Iterator[Row]:
     """A story as rows."""
     found = story.totals
     yield row(f"{what}: faults", len(story.effects), "faults")
+    hits = sum(effect.hit for effect in story.effects)
+    yield row(f"{what}: faults that took away a device at work", hits, "faults")
     yield row(f"{what}: requests", found.asked, "requests")
     yield row(f"{what}: lost", found.lost, "requests", "= 0")
     yield row(f"{what}: answered twice", found.twice, "requests", "= 0")

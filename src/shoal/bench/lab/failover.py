@@ -66,6 +66,8 @@ def rows_of(story: Story, workers: int) -> Iterator[Row]:
     yield row(f"{what}: lost", found.lost, "requests", "= 0")
     yield row(f"{what}: answered twice", found.twice, "requests", "= 0")
     yield row(f"{what}: wrong", found.wrong, "requests", "= 0")
+    hits = sum(effect.hit for effect in story.effects)
+    yield row(f"{what}: that hit a worker at work", hits, "rounds")
     yield row(f"{what}: answers", found.images_per_s, "images/s")
     for name, kind in (("killed", "kill"), ("frozen", "freeze")):
         did = [effect for effect in story.effects if effect.what.startswith(kind)]
