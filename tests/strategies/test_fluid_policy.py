@@ -119,15 +119,22 @@ def test_back_when_it_was_calm_for_a_while() -> None:
     assert plan == "together ab"
 
 
-def test_not_back_while_more_comes_in_than_all_together_can_answer() -> None:
-    """Each for itself has no queue then, but together would have one at once."""
-    _, memory = choose(PAIR, view(waiting=60))
-    for k in range(300):
-        plan, memory = choose(PAIR, view(now=k / 90), memory)  # 90 a second, 100 is what it can
-        assert plan.startswith("alone"), k
-    for k in range(120):
-        plan, memory = choose(PAIR, view(now=4 + k / 50), memory)
-    assert plan == "together ab"
+def test_where_it_was_too_early_to_go_together_the_calm_must_last_twice_as_long() -> None:
+    """Each for itself there is no queue, but together there is one at once."""
+    memory: object = None
+    now, waits = 0.0, []
+    for _ in range(4):
+        _, memory = choose(PAIR, view(now=now, waiting=60), memory)
+        went = now
+        while choose(PAIR, view(now=now), memory)[0].startswith("alone"):
+            now += 0.1
+        waits.append(now - went)
+        _, memory = choose(PAIR, view(now=now), memory)
+        now += 0.1
+    assert [round(wait) for wait in waits] == [1, 2, 4, 8]
+    now += 60  # this time it was right
+    _, memory = choose(PAIR, view(now=now, waiting=60), memory)
+    assert choose(PAIR, view(now=now + 1.1), memory)[0] == "together ab"
 
 
 def test_after_an_idle_time_it_begins_together() -> None:

@@ -11,6 +11,7 @@ from shoal.errors import UsageError
 
 BENCHES = {
     "codec": "bytes, errors and speed of codecs on real activations",
+    "fluid": "sub-networks together and each for itself: accuracy, throughput, losses",
     "foundation": "cuts, hops, pipelines, forecasts, failover, memory",
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",

@@ -4,7 +4,8 @@ A plan of several devices (high accuracy) takes them all for one request; a plan
 (high throughput) leaves the others free for the next request. How much there is to do is told in
 seconds of work: how long the waiting requests would take in high accuracy, and what its busiest
 device was given. Above ``high_s`` requests go to single devices; back when it was below ``low_s``
-for ``calm_s`` and what came in meanwhile would not have filled the devices in high accuracy.
+for ``calm_s``. Where that proved too early, since it was soon too much again, the calm must last
+twice as long the next time.
 
 Plans whose accuracy is below ``floor`` (a share of that of the whole network) are followed only
 when nothing at or above it can be: then the most accurate that there is.
@@ -12,6 +13,7 @@ when nothing at or above it can be: then the most accurate that there is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -27,17 +29,20 @@ from shoal.strategies.preferred import (
 )
 
 HIGH_S, LOW_S, CALM_S = 0.1, 0.02, 1.0
-FULL = 0.8
-"""Share of the rate of high accuracy that may come in when it is gone back to."""
+MESSAGES_MS = 0.5
+"""What a request costs a device beside its run: to take it and to answer."""
+SOON = 4
+"""So many times the calm time must pass together, or it was too early to go together."""
+MOST_PATIENCE = 32.0
 
 
 class Mood(NamedTuple):
-    """What is remembered: whether each answers for itself, and for the calm time that began at
-    ``since`` (seconds) how many requests began in it."""
+    """What is remembered: whether each answers for itself; since when (in seconds) all answer
+    together or, apart, it is calm; and how many times ``calm_s`` the calm must last."""
 
     apart: bool = False
-    since: float = 0.0
-    begun: int = 0
+    since: float = -math.inf
+    patience: float = 1.0
 
 
 class Way(NamedTuple):
@@ -61,7 +66,7 @@ class Fluid:
         """The plan for the mode that suits what there is to do."""
         settings = playbook.policy.settings
         floor = _number(settings, "floor", 0.0)
-        mood = memory if isinstance(memory, Mood) else Mood(since=view.now)
+        mood = memory if isinstance(memory, Mood) else Mood()
         together = _together(playbook, view, at, floor)
         single = _single(playbook, view, at, floor)
         if together is None:
@@ -78,28 +83,28 @@ class Fluid:
 
 def next_mood(mood: Mood, plan: Plan, view: View, settings: Mapping[str, Any]) -> Mood:
     """The mode for a request that begins now, where ``plan`` would be its plan together."""
-    backlog_s, rate = backlog(plan, view)
-    if not mood.apart:
-        apart = backlog_s > _number(settings, "high_s", HIGH_S)
-        return Mood(apart, view.now, 1)
+    backlog_s, now = backlog(plan, view), view.now
     calm_s = _number(settings, "calm_s", CALM_S)
+    if not mood.apart:
+        if backlog_s <= _number(settings, "high_s", HIGH_S):
+            return mood
+        early = now - mood.since < SOON * calm_s
+        return Mood(True, now, min(MOST_PATIENCE, 2 * mood.patience) if early else 1.0)
     if backlog_s >= _number(settings, "low_s", LOW_S):
-        return Mood(True, view.now, 1)
-    lasted_s = view.now - mood.since
-    if lasted_s < calm_s:
-        return mood._replace(begun=mood.begun + 1)
-    bearable = mood.begun <= FULL * rate * lasted_s
-    return Mood(not bearable, view.now, 1)
+        return mood._replace(since=now)
+    if now - mood.since < calm_s * mood.patience:
+        return mood
+    return Mood(False, now, mood.patience)
 
 
-def backlog(plan: Plan, view: View) -> tuple[float, float]:
+def backlog(plan: Plan, view: View) -> float:
     """Seconds that it would take to answer by ``plan`` what waits and what was begun (but for the
-    request that begins now, which is among those that wait), and how many requests a second it
-    answers, its devices as slow as they have shown to be."""
+    request that begins now, which is among those that wait), its devices as slow as they have
+    shown to be."""
     facts = [view.devices[name] for name in plan.stages[0].parts]
     rate = plan.forecast.images_per_s / max(1.0, *(fact.slowdown for fact in facts))
     given_s = max(fact.work_ms * fact.slowdown for fact in facts) / 1e3
-    return max(0, view.waiting - 1) / max(rate, 1e-9) + given_s, rate
+    return max(0, view.waiting - 1) / max(rate, 1e-9) + given_s
 
 
 def _together(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:
@@ -121,6 +126,7 @@ def _single(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -
             if way is not None:
                 (device,) = plan.stages[0].parts
                 end = finish_ms(plan, 0, device, view)
+                end += MESSAGES_MS * view.devices[device].outstanding
                 if best is None or end < best[0]:
                     best = (end, way)
     return best[1] if best else None

@@ -1,0 +1,61 @@
+"""What devices answer, against the same sub-network in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import shoal
+from shoal.bench.fluid.bundles import shipped
+from shoal.bench.fluid.scenes import APART, TOGETHER
+from shoal.bench.row import Row, row
+from shoal.model.bundle import Bundle, Variant, load_bundle
+from shoal.model.proof import difference
+from shoal.plan.network import Array
+from shoal.plan.plan import Plan
+
+COUNT, QUICK_COUNT = 300, 100
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """The largest difference of any output, relative to its largest value."""
+    for data, devices in (("mnist", 2), ("fashion", 4)):
+        path = shipped(data)
+        if path is not None:
+            yield from rows_for(path, devices, QUICK_COUNT if quick else COUNT)
+
+
+def rows_for(path: Path, devices: int, count: int) -> Iterator[Row]:
+    """The rows of one bundle: together, and each for itself."""
+    bundle = load_bundle(path)
+    with shoal.local_cluster(devices) as cluster:
+        for mode, marks in (("together", TOGETHER), ("each for itself", APART)):
+            options: dict[str, Any] = dict(marks)
+            playbook = shoal.plan(bundle, cluster, "fluid", **options)
+            seen: dict[str, float] = {}
+            with shoal.deploy(playbook, cluster) as service:
+                feeds = [bundle.probe(seed) for seed in range(count)]
+                for given, answer in zip(feeds, service.infer_many(feeds), strict=True):
+                    plan = playbook.plan(answer.plan)
+                    worst = max(
+                        difference(expected, answer.outputs[name])
+                        for name, expected in in_one_piece(bundle, plan, given).items()
+                    )
+                    seen[answer.plan] = max(seen.get(answer.plan, 0.0), worst)
+            what = f"{bundle.name}, {devices} devices {mode}: against one process"
+            yield row(f"{what}, {len(seen)} plans", max(seen.values()), "relative", "<= 1e-05")
+
+
+def in_one_piece(bundle: Bundle, plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """What the sub-network of a plan gives in this process."""
+    subnet = bundle.subnets[0]
+    parts = [set(stage.parts.values()) for stage in plan.stages]
+    for subnet in bundle.subnets:
+        if [set(stage.parts.values()) for stage in subnet.stages] == parts:
+            break
+    pieces = subnet.owners if subnet.variant is Variant.LOGITS else (subnet.groups,)
+    made = [bundle.part(bundle.alone(own).stages[0].parts["0"]).run(feeds) for own in pieces]
+    return {spec.name: np.sum([one[spec.name] for one in made], axis=0) for spec in bundle.outputs}

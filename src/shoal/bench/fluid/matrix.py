@@ -1,0 +1,144 @@
+"""Two equal hosts: who answers how fast and how rightly when both are there, and when one is lost.
+
+Each way of training is played once: both hosts, the second one lost and back, the first one lost
+and back, under a steady load that keeps everybody busy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from shoal.bench.chaos import Story, play
+from shoal.bench.fluid.accuracy import CHANCE, recorded
+from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, shipped, team_of, write_as
+from shoal.bench.fluid.scenes import APART, SETTLE_S, TOGETHER, Course, course, scene_of
+from shoal.bench.row import Row, row
+from shoal.lab.faults import Restart
+from shoal.model.bundle import Bundle, load_bundle
+
+DEVICES = 2
+FIRST, SECOND = "worker-1", "worker-2"
+BOTH, ONLY_FIRST, ONLY_SECOND = "both", "master only", "worker only"
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds of a story: how long both answer before a loss, and how long a host is gone."""
+
+    calm_s: float
+    gone_s: float
+
+    @property
+    def faults(self) -> tuple[Restart, ...]:
+        second = self.calm_s
+        first = 2 * self.calm_s + self.gone_s
+        return (
+            Restart(at_s=second, host=SECOND, for_s=self.gone_s),
+            Restart(at_s=first, host=FIRST, for_s=self.gone_s),
+        )
+
+    @property
+    def seconds(self) -> float:
+        return 3 * self.calm_s + 2 * self.gone_s
+
+
+QUICK, FULL = Timing(9.0, 5.0), Timing(20.0, 15.0)
+MODES: dict[str, tuple[str, Mapping[str, float]]] = {
+    "Static": (STATIC, TOGETHER),
+    "Dynamic": (DYNAMIC, APART),
+    "Fluid HA": (FLUID, TOGETHER),
+    "Fluid HT": (FLUID, APART),
+}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """The matrix, the ratios, and what the losses cost in each of Fluid's modes."""
+    path = shipped("mnist")
+    if path is not None:
+        yield from rows_for(path, QUICK if quick else FULL, by_second=not quick)
+
+
+def rows_for(
+    path: Path, timing: Timing, *, by_second: bool = False, loopback: bool = False
+) -> Iterator[Row]:
+    """The rows of one bundle."""
+    bundle = load_bundle(path)
+    rates: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="shoal-fluid-") as made:
+        for mode, (kind, marks) in MODES.items():
+            file = write_as(kind, path, Path(made), DEVICES)
+            scene = scene_of(file, DEVICES, timing.seconds, timing.faults, dict(marks))
+            story = play(scene, loopback=loopback)
+            found = course(story)
+            columns = rates_of(found, timing)
+            rates[mode] = columns[BOTH]
+            for column, rate in columns.items():
+                goal = ">= 1" if mode.startswith("Fluid") else None
+                yield row(f"{column}, {mode}", rate, "images/s", goal)
+                share = accuracy_of(mode, column, bundle)
+                if share is not None:
+                    yield row(f"{column}, {mode}: accuracy", 100 * share, "%")
+            if kind == FLUID:
+                yield from _losses(mode, story, found, columns)
+                if by_second:
+                    for second, rate in enumerate(found.by_second(timing.seconds)):
+                        yield row(f"{mode}, second {second}", rate, "images/s")
+    yield row("both, Fluid HT over Static", _ratio(rates, "Static"), "ratio", ">= 2.5")
+    yield row("both, Fluid HT over Dynamic", _ratio(rates, "Dynamic"), "ratio", ">= 2.0")
+
+
+def rates_of(found: Course, timing: Timing) -> dict[str, float]:
+    """Images per second by column."""
+    rates = {BOTH: found.rate(1.0, timing.calm_s)}
+    for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
+        span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
+        begin_s = span.begin_s + SETTLE_S
+        end_s = span.end_s if span.end_s is not None else begin_s + timing.gone_s - SETTLE_S
+        rates[column] = found.rate(begin_s, end_s)
+    return rates
+
+
+def accuracy_of(mode: str, column: str, bundle: Bundle) -> float | None:
+    """The share of right answers of who answers in a column; None where nobody does."""
+    team = team_of(bundle, DEVICES)
+    first, second = (bundle.alone(owner) for owner in team.owners)
+    runs = {run.kind: run for run in recorded("mnist") if run.owners == DEVICES}
+    if mode == "Static":
+        run = runs.get(STATIC)
+        whole = run.of(team.name) if run else team.accuracy
+        return whole if column == BOTH else None
+    if mode == "Dynamic":
+        run = runs.get(DYNAMIC)
+        low = run.of(first.name) if run else first.accuracy
+        high = run.of(second.name) if run else CHANCE
+        return high if column == ONLY_SECOND else low
+    if column == BOTH:
+        return team.accuracy if mode == "Fluid HA" else (first.accuracy + second.accuracy) / 2
+    return first.accuracy if column == ONLY_FIRST else second.accuracy
+
+
+def _losses(mode: str, story: Story, found: Course, columns: Mapping[str, float]) -> Iterator[Row]:
+    what = f"{mode}, each host lost once under load and back"
+    yield row(f"{what}: requests", story.totals.asked, "requests")
+    yield row(f"{what}: lost", story.totals.lost, "requests", "= 0")
+    yield row(f"{what}: answered twice", story.totals.twice, "requests", "= 0")
+    for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
+        span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
+        after_s = found.reaches(columns[column], span.begin_s)
+        yield row(f"{mode}, {lost} lost: at the level of the other after", after_s, "s", "<= 1")
+        again_s = found.first_answer(lost, span.end_s or span.begin_s)
+        if again_s is not None:
+            after_s = found.reaches(columns[BOTH], again_s)
+            yield row(
+                f"{mode}, {lost} back: at the level of both after its first answer",
+                after_s,
+                "s",
+                "<= 1",
+            )
+
+
+def _ratio(rates: Mapping[str, float], other: str) -> float:
+    return rates["Fluid HT"] / rates[other] if rates.get(other) else float("nan")

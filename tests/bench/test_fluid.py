@@ -1,0 +1,184 @@
+"""What the fluid bench makes of a story and of recorded trainings; nothing is measured here."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.toys import fluid
+
+from shoal.bench.chaos.verdict import Span
+from shoal.bench.fluid import matrix
+from shoal.bench.fluid.accuracy import (
+    Run,
+    mnist_rows,
+    read_runs,
+    sets_of,
+    subset_rows,
+    worst_fall,
+)
+from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, kept_by, team_of, write_as
+from shoal.bench.fluid.exact import in_one_piece
+from shoal.bench.fluid.matrix import BOTH, ONLY_FIRST, ONLY_SECOND, QUICK, rates_of
+from shoal.bench.fluid.scenes import APART, Course, scene_of
+from shoal.bench.fluid.switch import delays
+from shoal.bench.load import Record
+from shoal.lab.faults import Restart
+from shoal.model.bundle import Bundle, Variant, load_bundle
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fluid.write(tmp_path_factory.mktemp("fluid") / "tiny.fluid")
+
+
+@pytest.fixture(scope="module")
+def bundle(path: Path) -> Bundle:
+    return load_bundle(path)
+
+
+def record(answered_s: float, asked_s: float | None = None, device: str = "worker-1") -> Record:
+    return Record(
+        case=0,
+        asked_s=answered_s - 0.01 if asked_s is None else asked_s,
+        answered_s=answered_s,
+        plan="p",
+        devices=(device,),
+        attempts=1,
+        best=0,
+        wrong=False,
+    )
+
+
+def course_of(*times: float, lost: tuple[Span, ...] = ()) -> Course:
+    return Course(times, tuple(map(record, times)), lost)
+
+
+# -- rates over time
+
+
+def test_rates_count_the_answers_between_two_moments() -> None:
+    found = course_of(*(k / 10 for k in range(100)))
+    assert found.rate(2, 4) == pytest.approx(10)
+    assert found.by_second(3) == pytest.approx([10, 10, 10])
+
+
+def test_a_level_is_reached_when_the_answers_come_fast_again() -> None:
+    quiet = [float(k) for k in range(3)]
+    found = course_of(*quiet, *(3 + k / 10 for k in range(30)))
+    assert found.reaches(10, 1.0) == pytest.approx(2.0)
+    assert found.reaches(10, 4.0) == 0
+    assert found.reaches(1000, 1.0) == float("inf")
+
+
+def test_the_first_answer_of_a_device_after_it_was_gone() -> None:
+    records = (record(1.0, device="b"), record(2.0, device="a"), record(3.0, device="b"))
+    found = Course((1.0, 2.0, 3.0), records, ())
+    assert found.first_answer("b", 1.5) == 3.0
+    assert found.first_answer("c", 0.0) is None
+
+
+def test_the_columns_of_the_matrix_are_times_of_one_story() -> None:
+    first, second = QUICK.faults[1], QUICK.faults[0]
+    spans = tuple(
+        Span("lost", fault, fault.at_s, fault.at_s + fault.for_s) for fault in (second, first)
+    )
+    times = [k / 10 for k in range(int(10 * QUICK.seconds))]
+    gone = spans[0]
+    times = [t for t in times if not gone.begin_s <= t < gone.begin_s + QUICK.gone_s]
+    rates = rates_of(course_of(*times, lost=spans), QUICK)
+    assert rates[BOTH] == pytest.approx(10)
+    assert rates[ONLY_FIRST] == 0
+    assert rates[ONLY_SECOND] == pytest.approx(10, rel=0.05)
+
+
+def test_scenes_fit_the_machine(path: Path) -> None:
+    scene = scene_of(path, 4, 10.0, [Restart(at_s=1, host="worker-1")], APART)
+    assert sum(host.share for host in scene.spec.hosts.values()) <= 16
+    assert scene.workers == tuple(f"worker-{k}" for k in (1, 2, 3, 4))
+
+
+def test_delays_are_counted_in_service_times() -> None:
+    """10 ms alone, 50 ms under the heavy load from second 10 to 20, 70 ms when that came."""
+
+    def latency_s(at: float) -> float:
+        return 0.07 if 10 <= at < 10.2 else 0.05 if 10 <= at < 20 else 0.01
+
+    asked = [k / 20 for k in range(600)]
+    records = [record(at + latency_s(at), at) for at in asked]
+    assert delays(records, 10.0, 20.0) == pytest.approx([2.0, 0.0], abs=0.01)
+
+
+# -- what each way of training leaves
+
+
+def test_static_and_dynamic_have_less(bundle: Bundle, path: Path, tmp_path: Path) -> None:
+    team = team_of(bundle, 2)
+    assert team.variant is Variant.DENSE
+    assert {s.groups for s in kept_by(STATIC, bundle, 2)} == {(0, 1, 2, 3)}
+    assert {s.groups for s in kept_by(DYNAMIC, bundle, 2)} == {(0, 1, 2, 3), (0, 1)}
+    assert kept_by(FLUID, bundle, 2) == list(bundle.subnets)
+    for kind, count in ((STATIC, 2), (DYNAMIC, 3), (FLUID, len(bundle.subnets))):
+        assert len(load_bundle(write_as(kind, path, tmp_path, 2)).subnets) == count
+
+
+def test_who_answers_how_rightly(bundle: Bundle) -> None:
+    assert matrix.accuracy_of("Static", ONLY_FIRST, bundle) is None
+    assert matrix.accuracy_of("Dynamic", ONLY_SECOND, bundle) is not None
+    assert matrix.accuracy_of("Fluid HA", BOTH, bundle) == pytest.approx(1.0)
+    assert matrix.accuracy_of("Fluid HT", BOTH, bundle) == pytest.approx(0.95)
+
+
+def test_a_plan_is_held_against_its_own_sub_network(bundle: Bundle) -> None:
+    from shoal.plan.plan import Forecast, Plan, Stage
+
+    subnet = bundle.alone((2, 3))
+    stage = Stage({"a": subnet.stages[0].parts["0"]}, ("x",), ("y",))
+    feeds = bundle.probe()
+    found = in_one_piece(bundle, Plan("p", (stage,), Forecast(1, 1)), feeds)
+    assert (found["y"] == bundle.part(subnet.stages[0].parts["0"]).run(feeds)["y"]).all()
+
+
+# -- recorded trainings
+
+
+def run(kind: str, seed: int = 1, owners: int = 2, data: str = "mnist", **accuracy: float) -> Run:
+    return Run(data, kind, owners, seed, 10_000, accuracy)
+
+
+def test_fluid_is_held_against_static_seed_by_seed() -> None:
+    runs = [
+        run("fluid", 1, L50=0.985, U50=0.98, C100=0.991),
+        run("static", 1, C100=0.992),
+        run("fluid", 2, L50=0.985, U50=0.98, C100=0.993),
+        run("static", 2, C100=0.992),
+        run("dynamic", 1, L50=0.985, U50=0.11, C100=0.99),
+    ]
+    rows = {row.name: row for row in mnist_rows(runs)}
+    against = rows["MNIST, 2 seeds: C100 against Static"]
+    assert (round(against.value, 6), against.met) == (0.0, True)
+    assert rows["MNIST, 2 seeds: U50 against Static"].met is False
+    assert rows["MNIST, 2 seeds: C100"].value == pytest.approx(99.2)
+    assert rows["MNIST, Dynamic's upper half alone (chance is 10)"].met
+
+
+def test_a_device_more_must_not_make_it_worse() -> None:
+    accuracy = {"1": 0.85, "2": 0.86, "1+2": 0.9}
+    found = sets_of(Run("fashion-mnist", "fluid", 3, 1, 10_000, accuracy))
+    assert worst_fall(found) == 0
+    found[frozenset("12")] = 0.85
+    assert worst_fall(found) == pytest.approx(0.01)
+    assert len(sets_of(run("fluid", L25=0.9, L50=0.91, U50=0.91, C100=0.92))) == 3
+
+
+def test_every_set_of_groups_is_counted() -> None:
+    pair = run("fluid", data="fashion-mnist", L50=0.9, U50=0.9, C100=0.92)
+    static = run("static", data="fashion-mnist", C100=0.923)
+    rows = {row.name: row for row in subset_rows([pair, static])}
+    assert rows["Fashion-MNIST, 2 groups: sets of groups that answer"].met
+    assert rows["Fashion-MNIST, 2 groups: all together against Static"].met
+
+
+def test_recorded_trainings_are_read_from_a_file(tmp_path: Path) -> None:
+    runs = [run("fluid", L50=0.9)]
+    (tmp_path / "runs.json").write_bytes(msgspec.json.encode(runs))
+    assert read_runs(tmp_path / "runs.json") == runs
