@@ -1,0 +1,118 @@
+"""The device's process in the lab: serves playbooks one after the other and measures them.
+
+    python -m shoal.bench.split.driver CLUSTER STORE IMAGES
+
+It is told by lines of JSON on its standard input and answers each with a line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+
+class Order(msgspec.Struct, frozen=True):
+    """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
+    way, then for half as long one by one."""
+
+    playbook: str | None = None
+    seconds: float = 0.0
+    window: int = 6
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What was measured: images in ``seconds`` with a window, the times of single requests, how
+    often the class was the whole network's, which plans answered, and the time on the server."""
+
+    images: int = 0
+    seconds: float = 0.0
+    latencies_ms: tuple[float, ...] = ()
+    agreed: int = 0
+    answered: int = 0
+    plans: dict[str, int] = {}
+    server_ms: float = 0.0
+
+
+def main(cluster: str, store: str, images: str) -> None:
+    """Serve the bench until its input ends."""
+    import shoal
+    from shoal.plan.playbook import load
+
+    where = shoal.Cluster.load(cluster)
+    with np.load(images) as stored:
+        cases = list(stored["images"])
+        expected = [int(top1) for top1 in stored["expected"]]
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    service: Any = None
+    try:
+        for line in sys.stdin.buffer:
+            order = msgspec.json.decode(line, type=Order)
+            measured = Measured()
+            if order.playbook is not None:
+                if service is not None:
+                    service.close()
+                playbook = load(order.playbook)
+                service = shoal.deploy(
+                    playbook, where, store=shoal.PartStore(Path(store)), wait_s=60.0
+                )
+                name = playbook.inputs[0].name
+                for case in cases[:2]:
+                    service.infer({name: case[None]})
+            if order.seconds:
+                measured = measure(service, name, where.gateway.name, cases, expected, order)
+            replies.write(msgspec.json.encode(measured) + b"\n")
+            replies.flush()
+    finally:
+        if service is not None:
+            service.close()
+
+
+def measure(
+    service: Any, name: str, here: str, cases: list[Any], expected: list[int], order: Order
+) -> Measured:
+    """Ask with a window, then one by one."""
+    numbers = cycle(range(len(cases)))
+    asked: list[int] = []
+    end = time.monotonic() + order.seconds
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        while time.monotonic() < end:
+            number = next(numbers)
+            asked.append(number)
+            yield {name: cases[number][None]}
+
+    began = time.monotonic()
+    answers = list(service.infer_many(inputs(), window=order.window))
+    seconds = time.monotonic() - began
+    latencies = []
+    end = time.monotonic() + order.seconds / 2
+    while time.monotonic() < end:
+        number = next(numbers)
+        asked.append(number)
+        answers.append(service.infer({name: cases[number][None]}))
+        latencies.append(answers[-1].latency_ms)
+    found = [int(next(iter(answer.outputs.values())).argmax()) for answer in answers]
+    away = [stage.run_ms for a in answers for stage in a.trace if stage.device != here]
+    return Measured(
+        images=len(answers) - len(latencies),
+        seconds=seconds,
+        latencies_ms=tuple(latencies),
+        agreed=sum(top1 == expected[k] for top1, k in zip(found, asked, strict=True)),
+        answered=len(answers),
+        plans=dict(Counter(answer.plan for answer in answers)),
+        server_ms=sum(away),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

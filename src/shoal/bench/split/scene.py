@@ -1,0 +1,175 @@
+"""A device and a server in a lab, the link between them, and what measures there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import msgspec
+import numpy as np
+
+from shoal.bench.split.driver import Measured, Order
+from shoal.bench.split.systems import System
+from shoal.errors import LabError
+from shoal.lab import HostSpec, Lab, LabSpec, LinkSpec
+from shoal.lab.spec import Star
+from shoal.model.store import PartStore
+from shoal.plan.cluster import Cluster
+from shoal.plan.playbook import save
+
+DEVICE, SERVER = "device", "server"
+PORT = 7741
+QUICK_SHARE = 0.7
+"""The device's share while nothing is measured: starting takes seconds of a whole core."""
+SERVER_SHARE = 1.0
+DELAY_MS = 1.0
+FASTEST_MBIT = 100.0
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a system did at a point: images/s, single requests, bytes on the wire and seconds of
+    the server for an image, agreement with the whole network."""
+
+    images_per_s: float
+    p50_ms: float
+    p99_ms: float
+    bytes_per_image: float
+    server_ms: float
+    agreement: float
+    plans: dict[str, int]
+
+
+class Scene:
+    """The lab, in a ``with`` block. ``images`` are asked for, ``expected`` the whole network's
+    classes."""
+
+    def __init__(self, folder: Path, images: Sequence[Any], expected: Sequence[int]) -> None:
+        self.folder = folder
+        self.store = PartStore(folder / "store")
+        hosts = {
+            DEVICE: HostSpec(share=QUICK_SHARE),
+            SERVER: HostSpec(share=SERVER_SHARE),
+        }
+        link = LinkSpec(mbit=FASTEST_MBIT, delay_ms=DELAY_MS / 2)
+        spec = LabSpec(name="split", hosts=hosts, topology=Star(link=link))
+        self._lab = Lab(spec, logs=folder)
+        self._stack = ExitStack()
+        self._driver: subprocess.Popen[bytes] | None = None
+        np.savez(folder / "images.npz", images=np.concatenate(images), expected=list(expected))
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._lab)
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._driver is not None:
+            self._driver.kill()
+            self._driver.wait()
+            for stream in (self._driver.stdin, self._driver.stdout):
+                if stream is not None:
+                    stream.close()
+        self._stack.close()
+
+    def cluster(self, share: float, mbit_s: float) -> Cluster:
+        """The cluster as planning is told of it."""
+        address = f"tcp/{self._lab.host(SERVER).address}:{PORT}"
+        return Cluster.from_yaml(
+            f"devices: [{{name: {SERVER}, address: {address}, speed: {SERVER_SHARE}}}]\n"
+            f"gateway: {{name: {DEVICE}, compute: true, speed: {share}}}\n"
+            f"links: {{default: {{mbit_s: {mbit_s}, rtt_ms: {2 * DELAY_MS}}}}}\n"
+        )
+
+    def link(self, mbit_s: float) -> None:
+        """Give the device's link this rate."""
+        for cable in self._lab.cables:
+            if DEVICE in cable.wire.ends:
+                cable.change(mbit=mbit_s)
+
+    def share(self, share: float) -> None:
+        """Give the device this share of a core."""
+        self._lab.host(DEVICE).slow(min(1.0, share / QUICK_SHARE))
+
+    def serve(self, name: str, system: System) -> None:
+        """Bring a system to both hosts, at full speed."""
+        self.share(QUICK_SHARE)
+        self.link(FASTEST_MBIT)
+        for part in system.parts.values():
+            self.store.add_part(part)
+        path = self.folder / "playbook.json"
+        save(system.playbook, path)
+        self._tell(Order(playbook=str(path)))
+
+    def measure(self, share: float, mbit_s: float, seconds: float) -> Result:
+        """Measure what is served, on this device and link."""
+        self.link(mbit_s)
+        self.share(share)
+        self._tell(Order(seconds=seconds / 3))
+        sent = self._lab.host(DEVICE).usage().sent_bytes
+        measured = self._tell(Order(seconds=seconds))
+        sent = self._lab.host(DEVICE).usage().sent_bytes - sent
+        answered = max(1, measured.answered)
+        times = measured.latencies_ms or (float("nan"),)
+        return Result(
+            images_per_s=measured.images / max(measured.seconds, 1e-9),
+            p50_ms=float(np.percentile(times, 50)),
+            p99_ms=float(np.percentile(times, 99)),
+            bytes_per_image=sent / answered,
+            server_ms=measured.server_ms / answered,
+            agreement=measured.agreed / answered,
+            plans=measured.plans,
+        )
+
+    def _start(self) -> None:
+        server, device = self._lab.host(SERVER), self._lab.host(DEVICE)
+        address = f"tcp/{server.address}:{PORT}"
+        options = {"name": SERVER, "listen": [address], "store": str(self.folder / "server")}
+        argv = [sys.executable, "-m", "shoal.runtime.worker"]
+        server.spawn([*argv, msgspec.json.encode(options).decode()], stdin=subprocess.PIPE)
+        cluster = self.folder / "cluster.yaml"
+        cluster.write_text(self.cluster(1.0, FASTEST_MBIT).to_yaml())
+        self._driver = device.spawn(
+            [
+                sys.executable,
+                "-m",
+                "shoal.bench.split.driver",
+                str(cluster),
+                str(self.store.root),
+                str(self.folder / "images.npz"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "driver.log").open("wb"),
+        )
+
+    def _tell(self, order: Order) -> Measured:
+        driver = self._driver
+        if driver is None or driver.stdin is None or driver.stdout is None:
+            raise LabError("the device of the bench was not started")
+        stdin: IO[bytes] = driver.stdin
+        stdin.write(msgspec.json.encode(order) + b"\n")
+        stdin.flush()
+        line = driver.stdout.readline()
+        if not line:
+            words = (self.folder / "driver.log").read_text(errors="replace").strip().splitlines()
+            raise LabError(f"the device of the bench ended: {(words or ['no reason given'])[-1]}")
+        return msgspec.json.decode(line, type=Measured)
+
+
+def geometric_mean(values: Mapping[object, float]) -> float:
+    """Of the values of a mapping."""
+    return float(np.exp(np.mean(np.log(list(values.values())))))

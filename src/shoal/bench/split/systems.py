@@ -1,0 +1,161 @@
+"""The ways to use a weak device and a server that are compared, each as a playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from shoal.codec.frame import pack
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Feeds, Network, RangeProfile
+from shoal.plan.objective import Aim, Objective
+from shoal.plan.plan import Playbook, PolicySpec
+from shoal.plan.playbook import make_playbook
+from shoal.plan.profiles import Profiles
+from shoal.strategies.split.assemble import Assembly, importance
+from shoal.strategies.split.calibration import Calibration
+from shoal.strategies.split.choice import Wish, allowed, best
+from shoal.strategies.split.cuts import places
+from shoal.strategies.split.options import FRAME_BYTES, Ground, Option, options, useful
+from shoal.strategies.split.table import costs
+from shoal.strategies.split.wish import wish
+
+DEVICE_ONLY = "device only"
+CLOUD_JPEG, CLOUD_PNG, CLOUD_RAW = "cloud only, JPEG 90", "cloud only, PNG", "cloud only, raw"
+NEUROSURGEON = "Neurosurgeon (best cut, fp32, re-chosen)"
+NEUROSURGEON_ZSTD = "Neurosurgeon with Zstandard"
+FIXED = "8 bits and LZ4 at the best cut"
+SPLIT = "split"
+ORACLE = "fixed plan"
+FIXED_CODEC = "quant:8,bytes,lz4"
+CONFIDENCE = 0.95
+
+
+class System(msgspec.Struct, frozen=True):
+    """A playbook to be measured, its parts by hash."""
+
+    playbook: Playbook
+    parts: Mapping[str, Any]
+
+
+class Bench:
+    """Makes all systems for one network between one device and one server."""
+
+    def __init__(
+        self,
+        network: Network,
+        profile: RangeProfile,
+        found: Calibration,
+        images: Sequence[Feeds],
+        min_accuracy: float,
+        aims: tuple[Aim, ...] = (Aim.THROUGHPUT, Aim.LATENCY),
+    ) -> None:
+        self.network = network
+        self.objective = Objective(aims=aims, min_accuracy=min_accuracy)
+        self.weighed: Wish = wish(self.objective, "", powers_known=False)
+        self._profile = profile
+        self._found = found
+        self._images = images[:4]
+        self._packed = self._eight_bits()
+
+    def systems(self, cluster: Cluster, tried: int) -> dict[str, System]:
+        """All systems on ``cluster``, and the ``tried`` plans of split that look best, each fixed:
+        the best of these is the oracle."""
+        profiles = Profiles.scaled(cluster, self._profile)
+        whole_ms = self._found.whole_ms
+        ground = Ground(self.network, cluster, profiles, cluster.names, whole_ms)
+        every = options(
+            ground.device,
+            places(self.network),
+            self._found,
+            CONFIDENCE,
+            self.objective.min_accuracy or 0.0,
+        )
+        alone, raw = every[0], every[1]
+        exact = [option for option in every[2:] if option.exact and option.at]
+        as_they_are = [
+            Option(f"cut {place.at}, raw", place.at, bytes=place.raw_bytes + FRAME_BYTES)
+            for place in places(self.network)[1:]
+        ]
+        zstd = [option for option in exact if "zstd" in option.codec]
+        counts = useful(ground, every, self.weighed)
+        chosen = [every[index] for index in importance(counts, every) if index > 1]
+        fixed_cut = self._best(ground, [alone, *self._packed])
+        made = {
+            DEVICE_ONLY: self._fixed(ground, alone),
+            CLOUD_RAW: self._fixed(ground, raw),
+            NEUROSURGEON: self._chosen(ground, [alone, raw, *as_they_are]),
+            NEUROSURGEON_ZSTD: self._chosen(ground, [alone, raw, *zstd]),
+            FIXED: self._fixed(ground, fixed_cut),
+            SPLIT: self._chosen(ground, [alone, raw, *chosen]),
+        }
+        for name, codec in ((CLOUD_JPEG, "jpeg:90"), (CLOUD_PNG, "png")):
+            size = np.mean(
+                [memoryview(pack(feeds, codec).payload).nbytes for feeds in self._images]
+            )
+            image = Option(name, 0, codec, exact=False, bytes=float(size) + FRAME_BYTES)
+            made[name] = self._fixed(ground, image)
+        candidates = [alone, raw, *chosen]
+        for option in self._ranked(ground, candidates)[:tried]:
+            made[f"{ORACLE}: {option.name}"] = self._fixed(ground, option)
+        return made
+
+    def _ranked(self, ground: Ground, candidates: Sequence[Option]) -> list[Option]:
+        """Best first by forecast."""
+        found = costs(ground.table(candidates), ground.facts())
+        plans = allowed(found, self.weighed).plans.copy()
+        order = []
+        while plans.any():
+            row = best(found, self.weighed, plans)
+            order.append(candidates[row])
+            plans[row] = False
+        return order
+
+    def _best(self, ground: Ground, candidates: Sequence[Option]) -> Option:
+        """The cut with the best forecast; the device alone is no cut."""
+        return next(o for o in self._ranked(ground, candidates) if o.at is not None)
+
+    def _chosen(self, ground: Ground, made: Sequence[Option]) -> System:
+        """A playbook among whose plans the policy chooses."""
+        assembly = Assembly(ground, self.objective, 1, 0.0)
+        for option in made:
+            assembly.take(option)
+        return System(assembly.playbook(self.weighed, self.objective), assembly.shelf.parts)
+
+    def _fixed(self, ground: Ground, option: Option) -> System:
+        """A playbook of one plan."""
+        system = self._chosen(ground, [option])
+        (plan, *_) = system.playbook.plans
+        playbook = make_playbook(
+            network=system.playbook.network,
+            strategy=option.name,
+            policy=PolicySpec("preferred"),
+            plans=[plan],
+            parts=system.playbook.parts,
+            inputs=system.playbook.inputs,
+            outputs=system.playbook.outputs,
+        )
+        return System(playbook, {name: system.parts[name] for name in playbook.parts})
+
+    def _eight_bits(self) -> list[Option]:
+        """Every cut at 8 bits with LZ4, and the bytes that this takes."""
+        made = []
+        for place in places(self.network)[1:]:
+            prefix = self.network.split([place.at], prove=False)[0]
+            session = prefix.session()
+            frames = [pack(prefix.run_on(session, f), FIXED_CODEC) for f in self._images]
+            size = float(np.mean([memoryview(frame.payload).nbytes for frame in frames]))
+            made.append(
+                Option(
+                    f"cut {place.at}, 8 bits LZ4",
+                    place.at,
+                    FIXED_CODEC,
+                    bits=8,
+                    exact=False,
+                    bytes=size + FRAME_BYTES,
+                )
+            )
+        return made
