@@ -43,6 +43,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     max_energy_j: float | None = None
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "aims", _aims(self.aims))
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
             raise PlanError(
                 f"an accuracy of at least {self.min_accuracy:g} is not possible: it is a share of "
@@ -64,11 +65,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if isinstance(wish, Objective):
             return wish
         names = [name.strip() for name in wish.split(",")] if wish else [Aim.THROUGHPUT.value]
-        try:
-            aims = [Aim(name) for name in names]
-        except ValueError:
-            known = ", ".join(aim.value for aim in Aim)
-            raise PlanError(f"{wish!r} is no objective; use one or more of: {known}") from None
+        aims = list(_aims(names))
         if aims == [Aim.LATENCY]:
             aims.append(Aim.THROUGHPUT)
         if aims == [Aim.THROUGHPUT]:
@@ -123,6 +120,17 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             candidates = [index for index in candidates if costs[index] <= limit]
         first = self.aims[0] if self.aims else Aim.LATENCY
         return min(candidates, key=lambda index: (cost(forecasts[index], first), index))
+
+
+def _aims(names: Sequence[str]) -> tuple[Aim, ...]:
+    """The aims of these names; PlanError for a name that is no aim."""
+    try:
+        return tuple(Aim(name) for name in names)
+    except ValueError:
+        known = ", ".join(aim.value for aim in Aim)
+        raise PlanError(
+            f"{', '.join(names)!r} is no objective; use one or more of: {known}"
+        ) from None
 
 
 def cost(forecast: Forecast, aim: Aim) -> float:
