@@ -16,7 +16,7 @@ import shoal.model as model
 from shoal.model import profiles
 from shoal.model.engine import Engine
 from shoal.model.network import Node
-from shoal.model.profiles import NetworkProfile, RangeError, count_events, measure
+from shoal.model.profiles import BATCHES, NetworkProfile, RangeError, count_events, measure
 from shoal.model.store import PartStore
 
 
@@ -132,6 +132,8 @@ def test_a_network_is_measured(network):
     assert found.whole_ms > 0
     assert found.error.ranges >= 4
     assert found.crossing_bytes == network.crossing_bytes
+    assert set(found.batch_ratio) == (set(BATCHES) if network.stacks else set())
+    assert all(ratio > 0 for ratio in found.batch_ratio.values())
 
 
 def test_a_network_of_one_node_is_measured():

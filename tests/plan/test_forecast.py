@@ -177,3 +177,11 @@ def test_what_was_never_measured_is_named():
     with pytest.raises(PlanError, match="link from 'a' to 'b'"):
         profiles.link("a", "b")
     assert Size(0) == 0
+
+
+def test_several_at_once_save_time_when_requests_wait_and_none_when_they_do_not():
+    alone = forecast([on("a", Duty(10, 0))], TWO, facts(), in_bytes=0)
+    together = forecast([on("a", Duty(10, 0, batch_ratio=0.8))], TWO, facts(), in_bytes=0)
+    assert together.images_per_s == pytest.approx(alone.images_per_s / 0.8)
+    assert together.latency_ms == alone.latency_ms
+    assert together.stage_ms == alone.stage_ms

@@ -186,6 +186,18 @@ def test_a_survey_tells_slow_devices_from_fast_ones(crowd, net):
     assert all(device.memory > 0 for device in found.cluster.devices)
 
 
+def test_a_survey_finds_out_where_it_pays_to_run_several_images_at_once(crowd, net):
+    """Each run of this device costs the same, however many images are in it."""
+    crowd.start("a", engine=SlowEngine(0.02))
+    cluster = cluster_of("a")
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    ratio = found.profiles.device("a").batch_ratio
+    assert set(ratio) == {4, 8}
+    assert ratio[8] < ratio[4] < 0.8
+    book = plan(net, cluster, "remote", profiles=found.profiles, store=crowd.store)
+    assert book.plans[0].stages[0].batch == 8
+
+
 def test_what_is_not_there_counts_as_stated(crowd, net, caplog):
     crowd.start("here")
     cluster = cluster_of("here", "away", speed=0.5)

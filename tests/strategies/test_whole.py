@@ -107,3 +107,15 @@ def test_parts_go_into_the_store():
 
     built = make("local", NETWORK, THREE, facts(THREE), store=Kept())
     assert kept == list(built.playbook.parts)
+
+
+@pytest.mark.parametrize(("ratio", "batch"), [({4: 0.8, 8: 0.9}, 4), ({4: 0.97, 8: 0.96}, 1)])
+def test_several_requests_are_run_at_once_where_that_was_measured_to_pay(ratio, batch):
+    profile = ToyProfile.even(NETWORK, 40.0)
+    measured = Profiles.scaled(THREE, profile, batch_ratio=ratio)
+    for strategy in ("local", "remote", "replicas"):
+        plans = make(strategy, NETWORK, THREE, measured).playbook.plans
+        usual = make(strategy, NETWORK, THREE, facts(THREE)).playbook.plans
+        assert {stage.batch for plan in plans for stage in plan.stages} == {batch}
+        gain = plans[0].forecast.images_per_s / usual[0].forecast.images_per_s
+        assert (gain > 1.05) == (batch > 1)

@@ -61,6 +61,7 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
         ("whole network", f"{found.whole_ms:.2f} ms, {1e3 / found.whole_ms:.1f} images/s"),
         ("measured", _when(found)),
         ("memory", human_bytes(whole)),
+        ("several at once", _batching(found)),
         (
             "error",
             f"{100 * error.median:.1f} % (median), {100 * error.p90:.1f} % (p90), "
@@ -68,6 +69,20 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
         ),
     ]
     return table(f"{network.name} on this device", ("", ""), rows)
+
+
+def _batching(found: NetworkProfile) -> str:
+    """Whether it pays to run several images at once."""
+    from shoal.plan.batching import common_batch
+
+    if not found.batch_ratio:
+        return "images cannot be stacked"
+    batch = common_batch([found.batch_ratio])
+    gains = ", ".join(
+        f"{count}: {100 * (ratio - 1):+.0f} %" for count, ratio in found.batch_ratio.items()
+    )
+    verdict = f"{batch} pay" if batch > 1 else "does not pay"
+    return f"{verdict} (time of an image in a run of {gains})"
 
 
 def _when(found: NetworkProfile) -> str:

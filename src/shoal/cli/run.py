@@ -186,9 +186,9 @@ def _ask(
     service: Service, cases: Cases, window: int | None
 ) -> Iterator[tuple[Case, Answer | ShoalError]]:
     """What became of each case, in order, a bounded number of them under way."""
-    from shoal.runtime.service import MAX_WINDOW
+    from shoal.runtime.service import MAX_WINDOW, busy_window
 
-    width = min(window or max(8, 4 * len(service.playbook.devices)), MAX_WINDOW)
+    width = min(window or busy_window(service.playbook), MAX_WINDOW)
     waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
     try:
         for case in _readable(cases):

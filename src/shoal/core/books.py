@@ -60,6 +60,7 @@ class Books:
         self._timers: Timers[tuple[str, str]] = Timers()
         self._ordered: list[Book] | None = None
         self._usable: int | None = None
+        self._batch: int | None = None
 
     def __len__(self) -> int:
         return len(self._books)
@@ -76,7 +77,7 @@ class Books:
 
     def changed(self) -> None:
         """Something was learned of the devices: what was worked out from it no longer counts."""
-        self._ordered = self._usable = None
+        self._ordered = self._usable = self._batch = None
         for book in self._books.values():
             book.current = book.everywhere = None
 
@@ -97,6 +98,13 @@ class Books:
                 {n for b in self._books.values() for n in b.devices if self.usable(n, b.id)}
             )
         return self._usable
+
+    def largest_batch(self) -> int:
+        """The most requests that some stage runs at once."""
+        if self._batch is None:
+            plans = [plan for book in self._books.values() for plan in book.playbook.plans]
+            self._batch = max((s.batch for plan in plans for s in plan.stages), default=1)
+        return self._batch
 
     def ordered(self) -> list[Book]:
         """In the order in which to ask them: the newest first, but those that are not installed

@@ -55,8 +55,10 @@ class Desk:
         self._window_per_device = window_per_device
 
     def may_begin(self) -> bool:
-        """Whether another attempt may be under way: there are as many as keep all devices busy."""
-        window = self._window_per_device * self.books.usable_devices()
+        """Whether another attempt may be under way: there are as many as keep all devices busy,
+        with one batch waiting while the last one runs."""
+        per_device = max(self._window_per_device, 2 * self.books.largest_batch())
+        window = per_device * self.books.usable_devices()
         return self.flights.count < max(_LEAST_WINDOW, window)
 
     def end(self, request: Request, now: float, stop: bool) -> list[GatewayAction]:

@@ -59,7 +59,8 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     ``node_ms`` has a time for each node, ``overhead_ms`` what each run costs besides, and
     ``cut_ms_per_byte`` what a byte costs that enters or leaves a part at a cut (other layout,
     lost fusions). ``node_memory_bytes``, ``node_peak_bytes`` and ``crossing_bytes`` are those of
-    the network.
+    the network. ``batch_ratio`` is the time of an image when so many are run at once, relative to
+    one alone; empty where images do not stack.
     """
 
     network: str
@@ -75,6 +76,7 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     node_peak_bytes: tuple[int, ...]
     crossing_bytes: tuple[int, ...]
     error: RangeError
+    batch_ratio: dict[int, float] = {}
 
     def usable(self, now: float) -> bool:
         """Whether it may still be used at ``now``: for long if the machine was quiet, else for
@@ -174,6 +176,7 @@ def measure(
         node_peak_bytes=network.node_peak_bytes,
         crossing_bytes=network.crossing_bytes,
         error=RangeError(0.0, 0.0, 0),
+        batch_ratio=_batch_ratio(network, engine, part.session(engine)),
     )
     errors = [
         abs(draft.range_ms(*part.range) / whole_ms - part.relative) / part.relative
@@ -185,6 +188,22 @@ def measure(
 
 
 _SPLITS = 4
+BATCHES = (4, 8)
+"""Images that are run at once to see whether that pays."""
+_BATCH_ROUNDS = 5
+
+
+def _batch_ratio(network: Network, engine: Engine, session: Session) -> dict[int, float]:
+    """Times of an image in larger runs, relative to one alone in the same moments."""
+    if not network.stacks:
+        return {}
+    runs = {count: _Run(engine, session, network.probe(batch=count)) for count in (1, *BATCHES)}
+    for _ in range(_BATCH_ROUNDS):
+        for count, run in runs.items():
+            for _ in range(max(BATCHES) // count):
+                run.run()
+    per_image = {count: _mean(run.busy_ms) / count for count, run in runs.items()}
+    return {count: per_image[count] / per_image[1] for count in BATCHES}
 
 
 def device_key(engine: Engine) -> str:

@@ -24,11 +24,13 @@ from shoal.plan.profiles import Profiles
 
 class Duty(msgspec.Struct, frozen=True):
     """What one holder does at one stage: compute for ``run_ms`` (packing included), keep
-    ``memory`` bytes for its part, give ``out_bytes`` to each taker."""
+    ``memory`` bytes for its part, give ``out_bytes`` to each taker. ``batch_ratio`` is the share
+    of ``run_ms`` that a request costs while others wait that are run with it."""
 
     run_ms: float
     out_bytes: float
     memory: int = 0
+    batch_ratio: float = 1.0
 
 
 class StageDuty(msgspec.Struct, frozen=True):
@@ -116,7 +118,8 @@ def usage(
             for giver, (part, size) in givers.items():
                 transfer(giver, taker, size, stage.reached * share * part)
             node = cluster.node(taker)
-            ms = stage.reached * share * stage.duties[taker].run_ms
+            duty = stage.duties[taker]
+            ms = stage.reached * share * duty.run_ms * duty.batch_ratio
             device_ms[taker] += ms
             host = cluster.host_of(taker)
             host_ms[host] += ms * node.threads / cluster.cores_of(host)
@@ -139,7 +142,7 @@ def _shares(
     rates = {}
     for name, duty in stage.duties.items():
         device = profiles.device(name)
-        busy_ms = duty.run_ms + device.handling_ms(duty.out_bytes)
+        busy_ms = duty.run_ms * duty.batch_ratio + device.handling_ms(duty.out_bytes)
         link_ms = [profiles.link(name, gateway).occupied_ms(duty.out_bytes)] * (name != gateway)
         for giver, (share, size) in givers.items():
             if giver != name:

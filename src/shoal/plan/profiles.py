@@ -44,11 +44,13 @@ class LinkProfile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """A device: its times for the network, and what a message costs it."""
+    """A device: its times for the network, and what a message costs it. ``batch_ratio`` is the
+    time of an image when so many are run at once, relative to one alone (empty: not known)."""
 
     network: RangeProfile
     message_ms: float = MESSAGE_MS
     copy_bytes_per_s: float = COPY_BYTES_PER_S
+    batch_ratio: Mapping[int, float] = field(default_factory=dict)
 
     def handling_ms(self, size: float) -> float:
         """CPU time to send or to receive one message of ``size`` bytes."""
@@ -88,14 +90,18 @@ class Profiles:
         measured: RangeProfile,
         links: Mapping[tuple[str, str], LinkProfile] | None = None,
         known: Mapping[str, DeviceProfile] | None = None,
+        batch_ratio: Mapping[int, float] | None = None,
     ) -> Profiles:
         """Profiles for every node of ``cluster``: those in ``known`` and ``links`` as measured,
-        the others from one profile (of speed 1.0) and the cluster's stated speeds and rates."""
+        the others from one profile (of speed 1.0, with its ``batch_ratio``) and the cluster's
+        stated speeds and rates."""
+        ratio = batch_ratio or {}
         devices = {
-            node.name: DeviceProfile(Scaled(measured, node.speed)) for node in cluster.devices
+            node.name: DeviceProfile(Scaled(measured, node.speed), batch_ratio=ratio)
+            for node in cluster.devices
         }
         devices[cluster.gateway.name] = DeviceProfile(
-            Scaled(measured, cluster.gateway.speed), GATEWAY_MESSAGE_MS
+            Scaled(measured, cluster.gateway.speed), GATEWAY_MESSAGE_MS, batch_ratio=ratio
         )
         return cls({**devices, **(known or {})}, _Stated(cluster, links or {}))
 

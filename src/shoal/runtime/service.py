@@ -124,7 +124,7 @@ class Service:
         error ends it. ``progress`` shows a bar on stderr."""
         if window is not None and window < 1:
             raise InputError(f"the window must hold at least one request, not {window}")
-        width = min(window or max(8, 4 * len(self.playbook.devices)), MAX_WINDOW)
+        width = min(window or busy_window(self.playbook), MAX_WINDOW)
         answers = self._in_order(inputs, width, deadline_ms)
         return _with_progress(answers, inputs) if progress else answers
 
@@ -337,6 +337,14 @@ class Service:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def busy_window(playbook: Playbook) -> int:
+    """How many requests under way keep every device of a playbook busy: what runs, what waits to
+    be run together next, and what is on its way."""
+    batch = max((stage.batch for plan in playbook.plans for stage in plan.stages), default=1)
+    per_device = 3 * batch if batch > 1 else 4
+    return max(8, per_device * len(playbook.devices))
 
 
 def _with_progress(answers: Iterator[Answer], inputs: Any) -> Iterator[Answer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from shoal.runtime.probe import LinkTimes
 log = logging.getLogger("shoal")
 
 APPEAR_S = 2.0
+BATCH_S = 0.3
+"""How long a device runs the network for each size of a batch."""
 MAX_MESH = 8
 """Devices whose links with each other are all measured."""
 
@@ -53,14 +56,16 @@ def survey(
     """Profiles of every device and link of ``cluster`` for ``network``.
 
     This machine's profile tells how the time is spread over the network; every device that can be
-    reached within ``appear_s`` runs the whole network for a second, which scales it, and its
+    reached within ``appear_s`` runs the whole network for a second, which scales it, and for
+    several images at once, where they stack, to see whether that pays. Its
     links are measured (those between devices while there are at most ``MAX_MESH`` of them). For
     what cannot be measured, what the cluster file states is used.
     """
     progress("profiling the network on this machine")
     measured = profile(network, threads=cluster.gateway.threads, provider=cluster.gateway.provider)
     if not any(device.address for device in cluster.devices):
-        return Survey(Profiles.scaled(cluster, measured), cluster)
+        facts = Profiles.scaled(cluster, measured, batch_ratio=measured.batch_ratio)
+        return Survey(facts, cluster)
     store = store or PartStore()
     (whole,) = network.split(())
     store.add_part(whole)
@@ -79,7 +84,8 @@ def survey(
         found = _with_memory(node, cluster)
     finally:
         node.close()
-    return Survey(Profiles.scaled(found, measured, links, known), found)
+    facts = Profiles.scaled(found, measured, links, known, measured.batch_ratio)
+    return Survey(facts, found)
 
 
 def _links(node: Node, gateway: str, present: Sequence[str]) -> dict[tuple[str, str], LinkProfile]:
@@ -142,12 +148,22 @@ def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
 def _device(node: Node, name: str, network: Network, measured: NetworkProfile) -> DeviceProfile:
     """A device's profile: this machine's, scaled to the time of the whole network there."""
     (whole,) = network.split(())
-    shapes = {
-        spec.name: (spec.dtype, tuple(1 if side is None else side for side in spec.shape))
-        for spec in network.inputs
-    }
-    times = node.prober.device(name, whole.hash, whole.info, shapes)
-    return DeviceProfile(Scaled(measured, measured.whole_ms / statistics.median(times)))
+
+    def median_ms(count: int, seconds: float) -> float:
+        shapes = {
+            spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
+            for spec in network.inputs
+        }
+        times = node.prober.device(name, whole.hash, whole.info, shapes, seconds=seconds)
+        return statistics.median(times)
+
+    one_ms = median_ms(1, 1.0)
+    info = device_info(node, name)
+    room = info.memory if info is not None and info.memory else math.inf
+    # There are ratios only where images stack, so the batch is what is free.
+    batches = [n for n in measured.batch_ratio if n * whole.info.memory <= room]
+    ratio = {n: median_ms(n, BATCH_S) / n / one_ms for n in batches}
+    return DeviceProfile(Scaled(measured, measured.whole_ms / one_ms), batch_ratio=ratio)
 
 
 def device_info(node: Node, name: str) -> DeviceInfo | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shoal.errors import PlanError
+from shoal.plan.batching import common_batch, ratios
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import Network, Part, tensor_bytes
@@ -31,16 +32,20 @@ def whole_plan(
     spare: bool = False,
 ) -> Plan:
     """A plan of one stage: the whole network on any one of ``devices``."""
+    names = list(devices)
+    batch = common_batch([ratios(name, part.info.memory, cluster, profiles) for name in names])
     stage = Stage(
-        parts=dict.fromkeys(devices, part.hash),
+        parts=dict.fromkeys(names, part.hash),
         inputs=tuple(spec.name for spec in network.inputs),
         outputs=tuple(spec.name for spec in network.outputs),
+        batch=batch,
     )
     duties = {}
     for device in stage.parts:
-        profile = profiles.device(device).network
-        run_ms = profile.range_ms(0, len(profile.node_ms))
-        duties[device] = Duty(run_ms, tensor_bytes(network.outputs), part.info.memory)
+        found = profiles.device(device)
+        run_ms = found.network.range_ms(0, len(found.network.node_ms))
+        ratio = found.batch_ratio.get(batch, 1.0)
+        duties[device] = Duty(run_ms, tensor_bytes(network.outputs), part.info.memory, ratio)
     expected = forecast([StageDuty(duties)], cluster, profiles, tensor_bytes(network.inputs))
     return Plan(
         name=name, stages=(stage,), forecast=expected, spare=spare, tolerance=network.tolerance

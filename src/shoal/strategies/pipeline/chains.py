@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 
+from shoal.plan.batching import common_batch, ratios
 from shoal.plan.cluster import Cluster
 from shoal.plan.costs import Range, measure
 from shoal.plan.forecast import Duty, StageDuty, forecast
@@ -78,7 +79,9 @@ class Ground:
         for k, leg in enumerate(chain):
             profile = self.profiles.device(leg.device).network
             memory = self.memory(leg) if parts is None else parts[k].info.memory
-            duty = Duty(profile.range_ms(leg.first, leg.last), self._bytes_after(leg), memory)
+            ratio = self.profiles.device(leg.device).batch_ratio.get(self._batch(leg), 1.0)
+            run_ms = profile.range_ms(leg.first, leg.last)
+            duty = Duty(run_ms, self._bytes_after(leg), memory, ratio)
             stages.append(StageDuty({leg.device: duty}))
         return forecast(stages, self.cluster, self.profiles, tensor_bytes(self.network.inputs))
 
@@ -91,7 +94,12 @@ class Ground:
             tuple(spec.name for spec in self.network.outputs),
         ]
         stages = [
-            Stage(parts={leg.device: part.hash}, inputs=inputs, outputs=outputs)
+            Stage(
+                parts={leg.device: part.hash},
+                inputs=inputs,
+                outputs=outputs,
+                batch=self._batch(leg),
+            )
             for leg, part, (inputs, outputs) in zip(
                 chain, parts, itertools.pairwise(names), strict=True
             )
@@ -112,6 +120,11 @@ class Ground:
     def memory(self, leg: Leg) -> int:
         """Bytes that the part of a leg is expected to need."""
         return self.profiles.device(leg.device).network.range_memory(leg.first, leg.last)
+
+    def _batch(self, leg: Leg) -> int:
+        """How many requests its device had best run at once."""
+        known = ratios(leg.device, self.memory(leg), self.cluster, self.profiles)
+        return common_batch([known])
 
     def _rank(self, chains: Sequence[Chain]) -> list[tuple[Chain, Forecast]]:
         unique = [c for c in dict.fromkeys(chains) if self.most is None or len(c) <= self.most]
