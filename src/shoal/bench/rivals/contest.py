@@ -25,9 +25,9 @@ from shoal.model.network import Network
 STAGES = 2
 LAB_STAGES = 2
 LAB_MBIT = 20.0
-ROUNDS, QUICK_ROUNDS = 5, 1
+ROUNDS, QUICK_ROUNDS = 3, 1
 PACE = Pace()
-QUICK_PACE = Pace(start_s=60.0, warm_s=0.5, measure_s=3.0, patience_s=10.0, after_s=0.5)
+QUICK_PACE = Pace(start_s=60.0, warm_s=0.5, measure_s=2.0, patience_s=10.0, after_s=0.3)
 
 
 class Plan(msgspec.Struct, frozen=True):

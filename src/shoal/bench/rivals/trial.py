@@ -32,10 +32,10 @@ class Pace(msgspec.Struct, frozen=True):
     measuring, the longest wait after the kill (then it is "never"), going on after it."""
 
     start_s: float = 120.0
-    warm_s: float = 2.0
-    measure_s: float = 8.0
-    patience_s: float = 60.0
-    after_s: float = 1.0
+    warm_s: float = 1.0
+    measure_s: float = 4.0
+    patience_s: float = 20.0
+    after_s: float = 0.5
 
 
 def run(name: str, rival: Rival, ground: Ground, job: Job, pace: Pace, victim: int) -> Facts:
