@@ -37,6 +37,7 @@ def judge(code: int, out: str, name: str) -> dict[str, int]:
 
 @pytest.mark.root
 @pytest.mark.system
+@pytest.mark.timeout(300)
 def test_a_few_seconds_of_chaos_in_namespaces(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_few_seconds_of_chaos_in_namespaces(
 
 
 @pytest.mark.system
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="labs are tested on Linux")
 def test_chaos_without_root(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = chaos(tmp_path, name, "star", "--loopback", "--strategy", "replicas")
