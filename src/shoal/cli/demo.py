@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NETWORK = "fashion-resnet"
 TICK_S = 0.2
 PATIENCE_S = 10.0
+SHARE = 0.7
+"""Of the time for the first act, for the second one."""
 LAST = 50
 """Answers that are looked at to see who takes part."""
 
@@ -34,12 +36,15 @@ def demo(
     json: Json = False,
 ) -> None:
     """Spread a trained network over worker processes, answer real images, kill a worker on the
-    way, and show what became of the requests.
+    way, and show what became of the requests. Then the same with a network whose halves also
+    answer alone.
     """
     import shoal
     from shoal import zoo
+    from shoal.bench.fluid.bundles import shipped
     from shoal.bench.load import Load, answers_of
     from shoal.cli.story import View, commands, outcome, outcome_text
+    from shoal.cli.together import WORKERS, act, act_text
 
     show_log()
     console = stderr() if json else stdout()
@@ -71,10 +76,19 @@ def demo(
     found = outcome(load, chapters, labels, victim)
     found |= {"network": NETWORK, "workers": workers}
     found["commands"] = commands(cluster, playbook, NETWORK, victim)
+    if not json:
+        console.print(outcome_text(found))
+    bundle = shipped("mnist")
+    if bundle is not None:
+        console.print(
+            f"\n[bold]4[/] {bundle.name}: {WORKERS} workers with half of the channels each. "
+            "Together they are more accurate, each for itself they answer more."
+        )
+        found["together"] = act(console, bundle.path, zoo.samples(bundle.name), seconds * SHARE)
+        if not json:
+            console.print(act_text(found["together"]))
     if json:
         print_json(found)
-        return
-    console.print(outcome_text(found))
 
 
 def _victim(playbook: Playbook) -> str:

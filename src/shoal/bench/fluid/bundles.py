@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from shoal import zoo
 from shoal.model.bundle import SUFFIX, Bundle, SubNetwork, Variant, load_bundle
@@ -16,18 +17,30 @@ from shoal.model.bundle import SUFFIX, Bundle, SubNetwork, Variant, load_bundle
 STATIC, DYNAMIC, FLUID = "static", "dynamic", "fluid"
 
 
-def shipped(data: str) -> Path | None:
-    """The bundle of the zoo whose name begins with ``data``; None, and a line on stderr, when
-    there is none."""
+class Shipped(NamedTuple):
+    """An entry of the zoo and its bundle."""
+
+    name: str
+    path: Path
+
+
+def shipped(data: str) -> Shipped | None:
+    """The first bundle of the zoo whose name begins with ``data``; None when there is none."""
     for name in zoo.names():
         if name.startswith(data) and zoo.is_ready(name):
             for file in zoo.card(name).files:
                 if file.endswith(SUFFIX):
-                    return zoo.path(name, file)
-    print(
-        f"no rows for {data}: the zoo has no bundle for it; see 'shoal zoo list'", file=sys.stderr
-    )
+                    return Shipped(name, zoo.path(name, file))
     return None
+
+
+def asked_for(data: str) -> Path | None:
+    """The bundle of the zoo for ``data``; None, and a line on stderr, when there is none."""
+    found = shipped(data)
+    if found is None:
+        print(f"no rows for {data}: the zoo has no bundle for it", file=sys.stderr)
+        return None
+    return found.path
 
 
 def team_of(bundle: Bundle, devices: int) -> SubNetwork:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import shoal
-from shoal.bench.fluid.bundles import shipped
+from shoal.bench.fluid.bundles import asked_for
 from shoal.bench.fluid.scenes import APART, TOGETHER
 from shoal.bench.row import Row, row
 from shoal.model.bundle import Bundle, Variant, load_bundle
@@ -23,7 +23,7 @@ COUNT, QUICK_COUNT = 300, 100
 def rows(quick: bool) -> Iterator[Row]:
     """The largest difference of any output, relative to its largest value."""
     for data, devices in (("mnist", 2), ("fashion", 4)):
-        path = shipped(data)
+        path = asked_for(data)
         if path is not None:
             yield from rows_for(path, devices, QUICK_COUNT if quick else COUNT)
 

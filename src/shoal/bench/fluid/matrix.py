@@ -14,7 +14,7 @@ import msgspec
 
 from shoal.bench.chaos import Story, play
 from shoal.bench.fluid.accuracy import CHANCE, recorded
-from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, shipped, team_of, write_as
+from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, asked_for, team_of, write_as
 from shoal.bench.fluid.scenes import APART, SETTLE_S, TOGETHER, Course, course, scene_of
 from shoal.bench.row import Row, row
 from shoal.lab.faults import Restart
@@ -56,7 +56,7 @@ MODES: dict[str, tuple[str, Mapping[str, float]]] = {
 
 def rows(quick: bool) -> Iterator[Row]:
     """The matrix, the ratios, and what the losses cost in each of Fluid's modes."""
-    path = shipped("mnist")
+    path = asked_for("mnist")
     if path is not None:
         yield from rows_for(path, QUICK if quick else FULL, by_second=not quick)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shoal.bench.chaos import play
-from shoal.bench.fluid.bundles import shipped
+from shoal.bench.fluid.bundles import asked_for
 from shoal.bench.fluid.scenes import APART, SETTLE_S, course, scene_of
 from shoal.bench.row import Row, row
 from shoal.lab.faults import Kill
@@ -20,7 +20,7 @@ STEP_S, QUICK_STEP_S = 12.0, 6.0
 
 def rows(quick: bool) -> Iterator[Row]:
     """Images per second by number of hosts, and over that of one."""
-    path = shipped("fashion")
+    path = asked_for("fashion")
     if path is not None:
         yield from rows_for(path, QUICK_STEP_S if quick else STEP_S)
 

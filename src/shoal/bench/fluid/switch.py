@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import shoal
-from shoal.bench.fluid.bundles import shipped, team_of
+from shoal.bench.fluid.bundles import asked_for, team_of
 from shoal.bench.load import Load, Record, answers_of
 from shoal.bench.measure import quiet_collector, samples
 from shoal.bench.row import Row, row
@@ -30,7 +30,7 @@ HIGH_S, LOW_S, CALM_S = 0.03, 0.02, 1.0
 
 def rows(quick: bool) -> Iterator[Row]:
     """Delays around the changes of mode."""
-    path = shipped("mnist")
+    path = asked_for("mnist")
     if path is not None:
         phase_s = QUICK_PHASE_S if quick else PHASE_S
         yield from rows_for(path, phase_s, QUICK_ROUNDS if quick else ROUNDS)

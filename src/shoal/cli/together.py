@@ -1,0 +1,169 @@
+"""The demo's second act: devices that answer together, each for itself, and without one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.text import Text
+
+from shoal.cli.output import table
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+    from shoal.bench.load import Load, Record
+    from shoal.runtime.local import LocalCluster
+    from shoal.zoo.samples import Samples
+
+WORKERS = 2
+FEW, MANY = 1, 32
+HIGH_S, LOW_S, CALM_S = 0.02, 0.01, 0.5
+"""Seconds of work: one request at a time is below, many are above."""
+SCENES = 5
+SECOND_S = 1.0
+TICK_S = 0.05
+LATEST = 10_000
+"""Answers that are looked at for a line: more than there are in a second."""
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """A stretch of the act, on the monotonic clock."""
+
+    title: str
+    began_s: float
+    ended_s: float
+
+
+def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[str, Any]:
+    """Play it, a line each second; what came of it, in numbers."""
+    import shoal
+    from shoal.bench.load import Load, answers_of
+    from shoal.model.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    cases = list(samples.feeds())
+    labels = samples.labels.tolist()
+    expected = answers_of(bundle, cases)
+    scenes: list[Scene] = []
+    with shoal.local_cluster(WORKERS) as cluster:
+        playbook = shoal.plan(bundle, cluster, "fluid", high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
+        with shoal.deploy(playbook, cluster) as service, ExitStack() as stack:
+            few = stack.enter_context(Load(service, cases, expected, FEW))
+            loads = [few]
+
+            crowd = stack.enter_context(ExitStack())
+
+            def more() -> None:
+                loads.append(crowd.enter_context(Load(service, cases, expected, MANY)))
+
+            stage = stack.enter_context(ThreadPoolExecutor(1))
+            lines = Lines(console, loads, labels)
+            for title, happen in _plot(cluster, more, crowd.close):
+                begin_s = time.monotonic()
+                happening = stage.submit(happen)
+                while not happening.done():
+                    lines.show(title)
+                happening.result()
+                while time.monotonic() < begin_s + seconds / SCENES:
+                    lines.show(title)
+                scenes.append(Scene(title, begin_s, time.monotonic()))
+    records = sorted((r for load in loads for r in load.records), key=lambda r: r.answered_s)
+    return {
+        "network": bundle.name,
+        "workers": WORKERS,
+        "asked": sum(load.asked for load in loads),
+        "answered": len(records),
+        "lost": sum(len(load.lost) for load in loads),
+        "answered_twice": max(load.twice for load in loads),
+        "scenes": [
+            {"title": scene.title, **facts(_between(records, scene), labels)}
+            | {"images_per_s": len(_between(records, scene)) / (scene.ended_s - scene.began_s)}
+            for scene in scenes
+        ],
+    }
+
+
+def _plot(
+    cluster: LocalCluster, more: Callable[[], None], fewer: Callable[[], None]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    name = cluster.names[-1]
+    worker = cluster.processes[name]
+    yield "one request at a time", lambda: None
+    yield f"{MANY} more at a time", more
+    yield f"{name} was killed (SIGKILL)", worker.kill
+    yield f"{name} is back", worker.restart
+    yield "one request at a time again", fewer
+
+
+class Lines:
+    """Says every second what becomes of the requests."""
+
+    def __init__(self, console: Console, loads: Sequence[Load], labels: Sequence[int]) -> None:
+        self._console, self._loads, self._labels = console, loads, labels
+        self._began_s = time.monotonic()
+        self._next_s = self._began_s + SECOND_S
+
+    def show(self, title: str) -> None:
+        """Wait a moment, and print a line if a second has passed."""
+        time.sleep(TICK_S)
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + SECOND_S
+        recent = [
+            record
+            for load in self._loads
+            for record in load.records[-LATEST:]
+            if record.answered_s > now_s - SECOND_S
+        ]
+        found = facts(recent, self._labels)
+        self._console.print(
+            f"{now_s - self._began_s:5.1f} s  {title:32} {len(recent):5d} images/s  "
+            f"together {found['together']:4.0%}  right {found['right']:6.1%}  "
+            f"lost {sum(len(load.lost) for load in self._loads)}",
+            soft_wrap=True,
+        )
+
+
+def facts(records: Sequence[Record], labels: Sequence[int]) -> dict[str, float]:
+    """Which share was answered by several devices together, and which rightly."""
+    count = max(1, len(records))
+    return {
+        "together": sum(len(set(record.devices)) > 1 for record in records) / count,
+        "right": sum(record.best == labels[record.case] for record in records) / count,
+    }
+
+
+def _between(records: Sequence[Record], scene: Scene) -> list[Record]:
+    return [r for r in records if scene.began_s <= r.answered_s < scene.ended_s]
+
+
+def act_text(found: dict[str, Any]) -> Group:
+    """What came of it, in words."""
+    from rich.console import Group
+
+    wrong = found["lost"] + found["answered_twice"]
+    rows = [
+        (
+            scene["title"],
+            f"{scene['images_per_s']:.0f}",
+            f"{scene['together']:.0%}",
+            f"{scene['right']:.1%}",
+        )
+        for scene in found["scenes"]
+    ]
+    return Group(
+        Text(""),
+        Text(
+            f"{found['asked']:,} asked, {found['answered']:,} answered, {found['lost']} lost, "
+            f"{found['answered_twice']} twice.",
+            "bold green" if wrong == 0 else "bold red",
+        ),
+        table("", ("what happened", "images/s>", "together>", "right by the labels>"), rows),
+    )
