@@ -18,6 +18,7 @@ from shoal.plan.profiles import Profiles
 from shoal.strategies.split.assemble import Assembly, importance
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.choice import Wish, allowed, best
+from shoal.strategies.split.codings import is_photo
 from shoal.strategies.split.cuts import places
 from shoal.strategies.split.options import FRAME_BYTES, Ground, Option, options, useful
 from shoal.strategies.split.table import costs
@@ -92,7 +93,8 @@ class Bench:
             FIXED: self._fixed(ground, fixed_cut),
             SPLIT: self._chosen(ground, [alone, raw, *chosen]),
         }
-        for name, codec in ((CLOUD_JPEG, "jpeg:90"), (CLOUD_PNG, "png")):
+        photos = is_photo(next(iter(self._images[0].values())))
+        for name, codec in ((CLOUD_JPEG, "jpeg:90"), (CLOUD_PNG, "png")) if photos else ():
             size = np.mean(
                 [memoryview(pack(feeds, codec).payload).nbytes for feeds in self._images]
             )

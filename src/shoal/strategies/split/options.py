@@ -72,7 +72,8 @@ class Ground:
     def message_ms(self, device: str) -> float:
         """What the two messages of a request (there and back) cost a device, bytes apart."""
         profile: DeviceProfile = self.profiles.device(device)
-        return 2 * profile.message_ms
+        # Message costs are those of a machine of speed 1.
+        return 2 * profile.message_ms / self.cluster.node(device).speed
 
     def links(self) -> dict[str, tuple[float, float, float, float]]:
         """Goodput to and from each server, round trip and the time of a hop."""

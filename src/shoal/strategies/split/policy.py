@@ -24,6 +24,7 @@ from shoal.strategies.preferred import least_busy, usable_holders
 
 if TYPE_CHECKING:
     from shoal.strategies.split.book import Book, Scene
+    from shoal.strategies.split.choice import Allowed, Wish
     from shoal.strategies.split.table import Costs
 
 GAIN = 0.05
@@ -99,7 +100,7 @@ def _best(book: Book, found: Costs) -> int:
 
 def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) -> tuple[int, State]:
     """The row for a new request, and what is to be remembered."""
-    from shoal.strategies.split.choice import allowed, best, gains, keeps, within
+    from shoal.strategies.split.choice import allowed, best, keeps
 
     wish, now = book.wish, view.now
     meets = allowed(found, wish)
@@ -116,15 +117,13 @@ def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) ->
         state = msgspec.structs.replace(state, plan=scene.table.names[row], turned_s=now)
     else:
         row = current
-        rivals = within(found, meets, GAIN)
-        if rivals.any():
-            rival = best(found, wish, rivals)
-            if rival != current and gains(found, wish, rival, current, GAIN):
-                better = state.better + 1
-                if better >= PATIENCE and now - state.turned_s >= COOL_S:
-                    row, better = rival, 0
-                    name = scene.table.names[row]
-                    state = msgspec.structs.replace(state, plan=name, turned_s=now)
+        rival = _rival(found, wish, meets, current)
+        if rival is not None:
+            better = state.better + 1
+            if better >= PATIENCE and now - state.turned_s >= COOL_S:
+                row, better = rival, 0
+                name = scene.table.names[row]
+                state = msgspec.structs.replace(state, plan=name, turned_s=now)
     probe = _probe(book, scene, found, view, state, row, meets.plans)
     row = row if probe is None else probe
     crosses = bool(scene.table.bytes[row] > 0)
@@ -135,6 +134,19 @@ def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) ->
         alone=0 if crosses else state.alone + 1,
         relaxed=meets.relaxed,
     )
+
+
+def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None:
+    """The plan to turn to from ``current``, if it is worth it."""
+    from shoal.strategies.split.choice import best, gains, within
+
+    if best(found, wish, meets.plans) == current:
+        return None
+    able = within(found, meets, GAIN)
+    if not able.any():
+        return None
+    rival = best(found, wish, able)
+    return rival if gains(found, wish, rival, current, GAIN) else None
 
 
 def _probe(

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +50,43 @@ class Table:
     server_message_ms: float = 0.0
     power_w: tuple[float, float, float] | None = None
 
-    @property
+    @cached_property
     def crosses(self) -> Flags:
         """Which plans need a server."""
         return np.asarray(self.bytes > 0)
+
+    # What does not change from request to request is added up once: a decision costs a weak
+    # device a good part of a millisecond.
+
+    @cached_property
+    def own_ms(self) -> Floats:
+        """Computing and packing on the device."""
+        return np.asarray(self.device_ms + self.pack_ms)
+
+    @cached_property
+    def message_ms(self) -> Floats:
+        """What messages cost the device."""
+        return np.where(self.crosses, self.device_message_ms, 0.0)
+
+    @cached_property
+    def away_ms(self) -> Floats:
+        """Unpacking and computing on each server."""
+        return np.asarray(self.unpack_ms + self.server_ms)
+
+    @cached_property
+    def all_bytes(self) -> Floats:
+        """What crosses the link in both directions."""
+        return np.asarray(self.bytes + np.where(self.crosses, self.answer_bytes, 0.0))
+
+    @cached_property
+    def lost(self) -> Floats:
+        """The share of the accuracy that is not guaranteed."""
+        return np.asarray(1.0 - self.accuracy)
+
+    @cached_property
+    def nothing(self) -> Floats:
+        """Zeros."""
+        return np.zeros(len(self.names))
 
 
 @dataclass(frozen=True)
@@ -94,52 +129,82 @@ class Costs:
 
 def costs(table: Table, facts: Facts) -> Costs:
     """The costs of all plans at once."""
-    crosses = table.bytes > 0
-    device = facts.slow * (table.device_ms + table.pack_ms)
-    device = device + np.where(crosses, table.device_message_ms, 0.0)
-    count = len(table.names)
-    if facts.up.size:
-        sending = table.bytes[:, None] / facts.up * 1e3
-        back = table.answer_bytes / facts.down * 1e3
-        working = facts.server_slow * (table.unpack_ms + table.server_ms)
-        working = working + table.server_message_ms
-        fixed = facts.rtt_ms + 2 * facts.hop_ms + back + facts.server_queue_ms
-        away = np.where(facts.usable, sending + working + fixed, np.inf)
-        server = away.argmin(axis=1)
-        rows = np.arange(count)
-        link = np.where(crosses, sending[rows, server], 0.0)
-        work = np.where(crosses, working[rows, server], 0.0)
-        beyond = np.where(crosses, away[rows, server], 0.0)
-        busy = np.maximum(np.maximum(sending, back), working * facts.crowd)
-        rates = facts.usable / np.maximum(busy, LEAST_MS)
-        with np.errstate(divide="ignore"):
-            shared = np.where(crosses, 1.0 / rates.sum(axis=1), 0.0)
-        usable = ~crosses | np.isfinite(beyond)
+    device = facts.slow * table.own_ms + table.message_ms
+    if not facts.up.size:
+        away = _Away(table.nothing, table.nothing, table.nothing, table.nothing, _first(table))
+        usable = ~table.crosses
     else:
-        server = np.zeros(count, np.intp)
-        link = work = beyond = shared = np.zeros(count)
-        usable = ~crosses
-    latency = device + beyond + np.where(table.here, facts.queue_ms, 0.0)
+        away = _one(table, facts) if facts.up.size == 1 else _several(table, facts)
+        usable = ~table.crosses | np.isfinite(away.ms)
+    latency = device + np.where(table.crosses, away.ms, 0.0)
+    if facts.queue_ms > 0:
+        latency = latency + np.where(table.here, facts.queue_ms, 0.0)
     if not facts.device_usable:
         usable = usable & ~table.here
+    link = np.where(table.crosses, away.link_ms, 0.0)
     return Costs(
         latency_ms=latency,
-        period_ms=np.maximum(device, shared),
-        server_ms=work,
-        bytes=table.bytes + np.where(crosses, table.answer_bytes, 0.0),
+        period_ms=np.maximum(device, np.where(table.crosses, away.period_ms, 0.0)),
+        server_ms=np.where(table.crosses, away.server_ms, 0.0),
+        bytes=table.all_bytes,
         energy_j=_energy_j(table, device, link, latency),
-        lost=1.0 - table.accuracy,
+        lost=table.lost,
         device_ms=device,
         link_ms=link,
-        server=server,
+        server=away.server,
         usable=usable,
     )
+
+
+class _Away(NamedTuple):
+    """What is spent beyond the device, for a plan that crosses the link: all of it, on the link,
+    on the server; the time between images; the best server."""
+
+    ms: Floats
+    link_ms: Floats
+    server_ms: Floats
+    period_ms: Floats
+    server: npt.NDArray[np.intp]
+
+
+def _one(table: Table, facts: Facts) -> _Away:
+    """The same as :func:`_several`, in fewer steps."""
+    up, down, crowd = float(facts.up[0]), float(facts.down[0]), float(facts.crowd[0])
+    back = table.answer_bytes / down * 1e3
+    link = table.bytes * (1e3 / up)
+    work = float(facts.server_slow[0]) * table.away_ms[:, 0] + table.server_message_ms
+    fixed = back + float(facts.rtt_ms[0] + 2 * facts.hop_ms[0] + facts.server_queue_ms[0])
+    if not facts.usable[0]:
+        fixed = np.inf
+    period = np.maximum(np.maximum(link, work * crowd), max(back, LEAST_MS))
+    return _Away(link + work + fixed, link, work, period, _first(table))
+
+
+def _several(table: Table, facts: Facts) -> _Away:
+    """Each plan goes to the server where it ends first; together they take one image after the
+    other."""
+    sending = table.bytes[:, None] / facts.up * 1e3
+    back = table.answer_bytes / facts.down * 1e3
+    working = facts.server_slow * table.away_ms + table.server_message_ms
+    fixed = facts.rtt_ms + 2 * facts.hop_ms + back + facts.server_queue_ms
+    away = np.where(facts.usable, sending + working + fixed, np.inf)
+    server = away.argmin(axis=1)
+    rows = np.arange(len(table.names))
+    busy = np.maximum(np.maximum(sending, back), working * facts.crowd)
+    rates = (facts.usable / np.maximum(busy, LEAST_MS)).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        period = 1.0 / rates
+    return _Away(away[rows, server], sending[rows, server], working[rows, server], period, server)
+
+
+def _first(table: Table) -> npt.NDArray[np.intp]:
+    return np.zeros(len(table.names), np.intp)
 
 
 def _energy_j(table: Table, device: Floats, link: Floats, latency: Floats) -> Floats:
     """What the device draws during one request; 0 where its powers are not stated."""
     if table.power_w is None:
-        return np.zeros_like(device)
+        return table.nothing
     idle_w, busy_w, transmit_w = table.power_w
     with np.errstate(invalid="ignore"):
         waiting = np.maximum(0.0, latency - device - link)
