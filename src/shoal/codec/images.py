@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from shoal.codec.codecs import Array, Buffer
-from shoal.codec.compress import compressor
+from shoal.codec.compress import QUICK, compressor
 from shoal.codec.parcel import (
     AS_IT_LIES,
     SMALL,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LONGEST_SIDE = 65500
 """Of a JPEG."""
 _LENGTH = np.dtype("<u4")
-_REST = compressor("zstd", 1)
+_REST = compressor("zstd", QUICK)
 
 
 class Shape(NamedTuple):

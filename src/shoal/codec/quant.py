@@ -33,6 +33,7 @@ from shoal.codec.parcel import (
     squeeze,
     unsqueeze,
 )
+from shoal.codec.predict import differences, restored
 from shoal.codec.settings import Settings
 from shoal.errors import FrameError
 
@@ -53,6 +54,7 @@ def make(settings: str) -> Codec:
         channel=given.flag("channel"),
         zero=given.flag("zero"),
         clip=given.span("clip"),
+        predict=given.flag("predict"),
         layout=given.one_of(LAYOUTS, "bytes"),
         compressor=given.compressor(),
     )
@@ -65,6 +67,7 @@ class Quant:
 
     ``channel``: a range for each channel (axis 1 of tensors with three axes or more). ``zero``:
     where a range straddles zero, zero comes back as zero. ``clip``: no range reaches beyond it.
+    ``predict``: in tensors of four axes, differences to neighbours along the last two are kept.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Quant:
         channel: bool,
         zero: bool,
         clip: tuple[float, float] | None,
+        predict: bool,
         layout: str,
         compressor: Compressor,
     ) -> None:
@@ -80,6 +84,7 @@ class Quant:
         self._channel = channel
         self._zero = zero
         self._clip = clip
+        self._predict = predict
         self._layout = layout
         self._compressor = compressor
 
@@ -118,6 +123,8 @@ class Quant:
             ranges = spread_ranges(ranges, body[:of_channels].reshape(groups, 2))
         numbers = pick(body[of_channels:], count, self._bits, self._layout)
         grid = self._grid(ranges)
+        if self._predict and len(shape) == 4:
+            numbers = restored(_maps(numbers, shape), self._corner(grid, shape), self._bits)
         made = np.empty(shape, np.float32)
         _restore(numbers.reshape(groups, -1), grid, made.reshape(groups, -1))
         return _as(dtype, made)
@@ -138,6 +145,10 @@ class Quant:
             return None
         numbers = np.empty(rows.shape, np.uint8)
         _round(rows, grid, numbers, clamp=self._zero or self._clip is not None)
+        if self._predict and array.ndim == 4:
+            numbers = differences(
+                _maps(numbers, array.shape), self._corner(grid, array.shape), self._bits
+            )
         body = lay(numbers.reshape(-1), self._bits, self._layout)
         if codes is not None:
             body = np.concatenate([codes.reshape(-1), body])
@@ -148,6 +159,10 @@ class Quant:
         """The number of images, and of groups of values with a range of their own."""
         images = shape[0] if len(shape) > 1 else 1
         return images, images * shape[1] if self._channel and len(shape) > 2 else images
+
+    def _corner(self, grid: Grid, shape: tuple[int, ...]) -> Array:
+        """The number of zero, or the nearest to it, for each map."""
+        return np.repeat(grid.zero(), shape[0] * shape[1] // len(grid.low))
 
     def _grid(self, ranges: Array) -> Grid:
         return Grid(ranges, (1 << self._bits) - 1, self._zero)
@@ -180,6 +195,10 @@ def _restore(numbers: Array, grid: Grid, rows: Array) -> None:
         block[...] = numbers[some, part]
         np.multiply(block, step[some], out=block)
         np.add(block, low[some], out=block)
+
+
+def _maps(numbers: Array, shape: tuple[int, ...]) -> Array:
+    return numbers.reshape(shape[0] * shape[1], shape[2], shape[3])
 
 
 def _as(dtype: np.dtype[Any], values: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 
-from shoal.codec.compress import COMPRESSORS, LEVELS, Compressor, compressor
+from shoal.codec.compress import COMPRESSORS, LEVELS, QUICK, Compressor, compressor
 from shoal.errors import UsageError
 
 
@@ -53,12 +53,12 @@ class Settings:
         return low, high
 
     def compressor(self) -> Compressor:
-        """The compressor that stands there, or Zstandard at its quickest level."""
+        """The compressor that stands there, or Zstandard at its quickest."""
         found = self._take(COMPRESSORS, arguments=None)
         if found is None:
-            return compressor("zstd", 1)
+            return compressor("zstd", QUICK)
         if len(found) == 1:
-            return compressor(found[0], 1)
+            return compressor(found[0], QUICK)
         if found[0] == "zstd" and len(found) == 2 and is_number(found[1]):
             level = int(found[1])
             if level in LEVELS:
