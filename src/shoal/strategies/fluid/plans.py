@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shoal.model.bundle import Bundle, SubJoin, SubNetwork, Variant
+from shoal.plan.batching import common_batch, ratios
 from shoal.plan.cluster import Cluster
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import tensor_bytes
@@ -46,9 +47,13 @@ class Ground:
         )
         for found in subnet.stages:
             parts = {name: found.parts[str(k)] for k, name in enumerate(devices)}
-            join = None
+            join, batch = None, 1
             if found.join is not None:
                 join = _join(found.join, devices, max(WAIT_MS, 20 * latency_ms))
+            else:
+                (device,) = devices
+                memory = bundle.part(parts[device]).info.memory
+                batch = common_batch([ratios(device, memory, self.cluster, self.profiles)])
             stages.append(
                 Stage(
                     parts=parts,
@@ -56,6 +61,7 @@ class Ground:
                     outputs=found.outputs,
                     spread=Spread.ONE if join is None else Spread.ALL,
                     join=join,
+                    batch=batch,
                 )
             )
             duties.append(
@@ -65,6 +71,7 @@ class Ground:
                             self.run_ms(part, name),
                             self._out_bytes(subnet, found.outputs, part),
                             bundle.part(part).info.memory,
+                            self.profiles.device(name).batch_ratio.get(batch, 1.0),
                         )
                         for name, part in parts.items()
                     },
