@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from shoal.errors import PlanError
+from shoal.plan.batching import common_batch, ratios
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
@@ -22,7 +23,6 @@ from shoal.strategies.split.wish import least_accuracy, wish
 
 CONFIDENCE = 0.95
 RELAX = "latency,throughput,bytes,energy"
-BATCH_WAIT_MS = 5.0
 
 
 class Split:
@@ -41,8 +41,8 @@ class Split:
         calibrate: str | None = None,
         confidence: float = CONFIDENCE,
         relax: str = RELAX,
-        batch: int = 1,
-        batch_wait_ms: float = BATCH_WAIT_MS,
+        batch: int | None = None,
+        batch_wait_ms: float = 0.0,
     ) -> Built:
         """Every cut and way to pack that is the best one under some circumstances, the device
         alone, and the image as it is to a server. The gateway is the device.
@@ -50,7 +50,8 @@ class Split:
         ``calibrate`` is a folder of images: without it nothing is rounded or compressed.
         ``confidence`` is that of the accuracy promised. ``relax`` names limits in the order in
         which they are given up where not all can be met. ``batch`` requests may be run at once on
-        a server, which waits ``batch_wait_ms`` for them.
+        a server (None: as many as pay there, as far as that was measured), which waits
+        ``batch_wait_ms`` for them.
         """
         _check(cluster, confidence, batch, batch_wait_ms)
         found, images = None, None
@@ -61,7 +62,7 @@ class Split:
         weighed = wish(objective, relax, ground.power_w() is not None)
         made = options(ground.device, places(network), found, confidence, least_accuracy(objective))
         counts = useful(ground, made, weighed)
-        assembly = Assembly(ground, objective, batch, batch_wait_ms)
+        assembly = Assembly(ground, objective, batch or _batch(ground), batch_wait_ms)
         able = [assembly.take(made[0]), assembly.take(made[1])]
         if not any(able):
             raise PlanError(
@@ -105,7 +106,16 @@ def calibration(
     return calibrate(network, images, least_accuracy(objective), confidence, progress)
 
 
-def _check(cluster: Cluster, confidence: float, batch: int, batch_wait_ms: float) -> None:
+def _batch(ground: Ground) -> int:
+    """How many requests are best run at once on every server."""
+    (whole,) = ground.network.split((), prove=False)
+    memory = whole.info.memory
+    return common_batch(
+        [ratios(name, memory, ground.cluster, ground.profiles) for name in ground.servers]
+    )
+
+
+def _check(cluster: Cluster, confidence: float, batch: int | None, batch_wait_ms: float) -> None:
     gateway = cluster.gateway
     if not gateway.compute:
         raise PlanError(
@@ -114,7 +124,7 @@ def _check(cluster: Cluster, confidence: float, batch: int, batch_wait_ms: float
         )
     if not 0.5 <= confidence < 1:
         raise PlanError(f"confidence: {confidence:g} is none; write 0.5 (a best guess) up to 0.999")
-    if not 1 <= batch <= 1024 or not 0 <= batch_wait_ms <= 60_000:
+    if (batch is not None and not 1 <= batch <= 1024) or not 0 <= batch_wait_ms <= 60_000:
         raise PlanError(
             f"batch: {batch} requests within {batch_wait_ms:g} ms is not possible; write 1 to "
             "1024 within 0 to 60000 ms"

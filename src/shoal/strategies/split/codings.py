@@ -17,6 +17,9 @@ LOSSLESS, HALF = 32, 16
 BITS = (8, 6, 5, 4, 3, 2)
 QUALITIES = (95, 90, 75, 50)
 COMPRESSORS = ("zstd", "lz4")
+LAYOUTS_OF_BYTES = ("bytes", "predict,bytes")
+LAYOUTS = (*LAYOUTS_OF_BYTES, "bits", "predict,bits", "planes")
+"""How rounded numbers may lie; ``predict`` does nothing to tensors without maps."""
 MAP = 16
 """Values that a channel must have to be worth a scale of its own."""
 SAMPLE = 1 << 16
@@ -82,7 +85,7 @@ def _rounded(
     bits: int, way: str, ranges: Mapping[str, tuple[float, float]], exact: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The codecs that round the tensors in ``ranges`` and leave those in ``exact`` as they are."""
-    layouts = ("bytes", "bits", "planes") if bits < 8 else ("bytes",)
+    layouts = LAYOUTS if bits < 8 else LAYOUTS_OF_BYTES
     codecs = []
     for layout in layouts:
         for compressor in COMPRESSORS:
