@@ -7,7 +7,7 @@ from importlib import import_module
 
 from shoal.bench.row import Row
 
-SECTIONS = ("decisions", "grid")
+SECTIONS = ("decisions", "jumps", "grid")
 
 
 def rows(quick: bool) -> Iterator[Row]:

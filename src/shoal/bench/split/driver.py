@@ -22,11 +22,23 @@ import numpy as np
 
 class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
-    way, then for half as long one by one."""
+    way, then for half as long one by one. ``follow``: ask one by one for ``seconds``, and tell
+    when each answer came."""
 
     playbook: str | None = None
     seconds: float = 0.0
     window: int = 6
+    follow: bool = False
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """A request: when it was asked and answered (monotonic clock of this machine), by which
+    plan; ``lost`` where there was no answer."""
+
+    asked_s: float
+    answered_s: float
+    plan: str
+    lost: bool = False
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -40,6 +52,7 @@ class Measured(msgspec.Struct, frozen=True):
     answered: int = 0
     plans: dict[str, int] = {}
     server_ms: float = 0.0
+    told: tuple[Told, ...] = ()
 
 
 def main(cluster: str, store: str, images: str) -> None:
@@ -68,13 +81,32 @@ def main(cluster: str, store: str, images: str) -> None:
                 name = playbook.inputs[0].name
                 for case in cases[:2]:
                     service.infer({name: case[None]})
-            if order.seconds:
+            if order.follow:
+                measured = Measured(told=follow(service, name, cases, order.seconds))
+            elif order.seconds:
                 measured = measure(service, name, where.gateway.name, cases, expected, order)
             replies.write(msgspec.json.encode(measured) + b"\n")
             replies.flush()
     finally:
         if service is not None:
             service.close()
+
+
+def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[Told, ...]:
+    """Ask one by one, and note what becomes of each."""
+    from shoal.errors import RequestError
+
+    numbers = cycle(range(len(cases)))
+    told = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        asked_s = time.monotonic()
+        try:
+            plan, lost = service.infer({name: cases[next(numbers)][None]}).plan, False
+        except RequestError:
+            plan, lost = "", True
+        told.append(Told(asked_s, time.monotonic(), plan, lost))
+    return tuple(told)
 
 
 def measure(

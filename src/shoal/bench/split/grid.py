@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from shoal.bench.networks import LITE0, load
 from shoal.bench.row import Row, row
@@ -25,6 +26,7 @@ from shoal.bench.split.systems import (
     Bench,
 )
 from shoal.errors import ShoalError
+from shoal.plan.objective import Aim, Objective
 
 log = logging.getLogger("shoal")
 
@@ -64,22 +66,30 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from claims(grid)
 
 
-def measured(photos: Path, quick: bool) -> Iterator[tuple[tuple[float, float], str, Result]]:
-    """Every system at every point."""
+def prepared(photos: Path, aims: tuple[Aim, ...]) -> tuple[Bench, list[Any], list[int]] | None:
+    """The calibrated network, images to ask for and the whole network's classes; None without
+    the network."""
     from shoal.model.profiles import profile
-    from shoal.plan.objective import Objective
     from shoal.strategies.split.build import calibration
     from shoal.strategies.split.images import open_folder
 
     network = load(LITE0)
     if network is None:
-        return
+        return None
     wanted = Objective(min_accuracy=MIN_ACCURACY)
     found = calibration(network, open_folder(photos / "calibration", network.inputs), wanted)
     cases = [feeds for feeds, _ in islice(open_folder(photos / "test", network.inputs), IMAGES)]
     expected = [int(next(iter(network.run(feeds).values())).argmax()) for feeds in cases]
-    bench = Bench(network, profile(network), found, cases, MIN_ACCURACY)
-    arrays = [next(iter(feeds.values())) for feeds in cases]
+    bench = Bench(network, profile(network), found, cases, MIN_ACCURACY, aims)
+    return bench, [next(iter(feeds.values())) for feeds in cases], expected
+
+
+def measured(photos: Path, quick: bool) -> Iterator[tuple[tuple[float, float], str, Result]]:
+    """Every system at every point."""
+    made = prepared(photos, (Aim.THROUGHPUT, Aim.LATENCY))
+    if made is None:
+        return
+    bench, arrays, expected = made
     seconds = QUICK_SECONDS if quick else SECONDS
     with (
         tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,

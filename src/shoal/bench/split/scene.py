@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +15,7 @@ from typing import IO, Any, Self
 import msgspec
 import numpy as np
 
-from shoal.bench.split.driver import Measured, Order
+from shoal.bench.split.driver import Measured, Order, Told
 from shoal.bench.split.systems import System
 from shoal.errors import LabError
 from shoal.lab import HostSpec, Lab, LabSpec, LinkSpec
@@ -133,6 +135,35 @@ class Scene:
             agreement=measured.agreed / answered,
             plans=measured.plans,
         )
+
+    def follow(
+        self, share: float, changes: Sequence[tuple[float, Callable[[], None]]], seconds: float
+    ) -> tuple[list[float], tuple[Told, ...]]:
+        """Ask one by one while ``changes`` happen, each so many seconds after the begin; when they
+        did (monotonic clock), and all requests."""
+        self.share(share)
+        began = time.monotonic()
+        done: list[float] = []
+
+        def change() -> None:
+            for at_s, happen in changes:
+                time.sleep(max(0.0, began + at_s - time.monotonic()))
+                happen()
+                done.append(time.monotonic())
+
+        changing = threading.Thread(target=change, name="changes")
+        changing.start()
+        try:
+            measured = self._tell(Order(seconds=seconds, follow=True))
+        finally:
+            changing.join()
+        return done, measured.told
+
+    def cut(self, is_cut: bool) -> None:
+        """Let nothing pass the device's link, or all again."""
+        for cable in self._lab.cables:
+            if DEVICE in cable.wire.ends:
+                cable.change(cut=is_cut)
 
     def _start(self) -> None:
         server, device = self._lab.host(SERVER), self._lab.host(DEVICE)

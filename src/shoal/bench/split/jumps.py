@@ -1,0 +1,107 @@
+"""Split while the link jumps and breaks: how soon the plan fits again, and what a break costs.
+
+In the lab of the grid, one request after the other. The plan in use is judged by its forecast on
+the link as it is now, against the best plan's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from shoal.bench.row import Row, row
+from shoal.bench.split.driver import Told
+from shoal.bench.split.grid import PHOTOS, prepared
+from shoal.bench.split.scene import Scene
+from shoal.bench.split.systems import DEVICE_ONLY, SPLIT
+from shoal.plan.objective import Aim
+from shoal.plan.plan import Playbook
+from shoal.strategies.split.explain import at_bandwidth
+
+log = logging.getLogger("shoal")
+
+SHARE = 0.2
+JUMPS = (50.0, 2.0, 20.0, 1.0, 100.0, 5.0)
+"""Mbit/s, one after the other."""
+EVERY_S, QUICK_EVERY_S = 8.0, 4.0
+NEAR = 1.05
+BREAK_S = 4.0
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """The slowest and the median return to a good plan, and the requests of a break."""
+    from shoal.lab.machine import look
+
+    photos = Path(os.environ.get("SHOAL_DATA", "")) / PHOTOS
+    if not look().can_emulate or "SHOAL_DATA" not in os.environ:
+        log.warning("split.jumps needs root, network namespaces and SHOAL_DATA: left out")
+        return
+    made = prepared(photos, (Aim.LATENCY, Aim.BYTES))
+    if made is None:
+        return
+    bench, arrays, expected = made
+    every_s = QUICK_EVERY_S if quick else EVERY_S
+    with (
+        tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
+        Scene(Path(folder), arrays, expected) as scene,
+    ):
+        systems = bench.systems(scene.cluster(SHARE, JUMPS[0]), 0)
+        playbook = systems[SPLIT].playbook
+        scene.serve(SPLIT, systems[SPLIT])
+        scene.link(JUMPS[0])
+        changes = [
+            (every_s * (k + 1), partial(scene.link, mbit)) for k, mbit in enumerate(JUMPS[1:])
+        ]
+        at_s, told = scene.follow(SHARE, changes, every_s * len(JUMPS))
+        yield from _jumps(playbook, at_s, told)
+        yield from _break(scene, systems[DEVICE_ONLY].playbook)
+
+
+def _jumps(playbook: Playbook, at_s: Sequence[float], told: Sequence[Told]) -> Iterator[Row]:
+    """How many requests and seconds it took after each jump."""
+    seconds, requests = [], []
+    for k, mbit in enumerate(JUMPS[1:]):
+        until = at_s[k + 1] if k + 1 < len(at_s) else math.inf
+        after = [t for t in told if at_s[k] <= t.asked_s < until]
+        good = good_plans(playbook, mbit)
+        place = next((n for n, t in enumerate(after) if t.plan in good), len(after))
+        if place < len(after):
+            seconds.append(after[place].asked_s - at_s[k])
+        else:
+            seconds.append(float("inf"))
+        requests.append(place)
+    # Either is enough: slow devices have few requests a second, quick ones many.
+    late = sum(s > 1.0 and n > 5 for s, n in zip(seconds, requests, strict=True))
+    yield row("jumps of the link after which it took over 1 s and 5 requests", late, "jumps", "= 0")
+    yield row(
+        "after a jump until within 5 % of the best plan, median", statistics.median(seconds), "s"
+    )
+    yield row("the same, requests, worst", max(requests), "requests")
+    yield row("requests lost while the link jumped", sum(t.lost for t in told), "requests", "= 0")
+
+
+def good_plans(playbook: Playbook, mbit_s: float) -> set[str]:
+    """The plans whose forecast latency on this link is within 5 % of the best plan's."""
+    at = at_bandwidth(playbook, mbit_s)
+    every = [at.chosen, *at.others]
+    least = min(each.latency_ms for each in every)
+    return {at.chosen.plan} | {e.plan for e in every if e.latency_ms <= NEAR * least}
+
+
+def _break(scene: Scene, alone: Playbook) -> Iterator[Row]:
+    """The link breaks under a request: its delay beyond that of the device alone."""
+    scene.link(20.0)
+    changes = [(BREAK_S, partial(scene.cut, True)), (2 * BREAK_S, partial(scene.cut, False))]
+    at_s, told = scene.follow(SHARE, changes, 3 * BREAK_S)
+    during = [t for t in told if t.answered_s > at_s[0] and t.asked_s < at_s[1]]
+    slowest_ms = max(((t.answered_s - t.asked_s) * 1e3 for t in during), default=float("nan"))
+    yield row("link broken: requests lost", sum(t.lost for t in told), "requests", "= 0")
+    yield row("link broken: slowest request", slowest_ms, "ms")
+    alone_ms = alone.plans[0].forecast.latency_ms
+    yield row("device alone, by forecast", alone_ms, "ms")
