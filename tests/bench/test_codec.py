@@ -36,7 +36,7 @@ def test_without_a_folder_pictures_are_made_up_and_it_is_said(monkeypatch):
     assert first.shape == (1, 3, 224, 224)
     assert not np.array_equal(first, second)
     neighbours = np.abs(np.diff(first.astype(int), axis=3)).mean()
-    assert neighbours < first.std() / 3, "photos are smooth"
+    assert neighbours < first.std() / 2, "photos are smooth (noise would give more than 1)"
     assert "made-up" in photos.source()
 
 
