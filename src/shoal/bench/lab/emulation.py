@@ -15,9 +15,9 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def row_of(reading: Reading) -> Row:
     """A reading as a row: its distance from what was asked."""
-    name = f"{reading.what} ({reading.way}): {reading.asked:g} asked, {reading.got:.4g} got, off by"
+    how = f"{reading.way}; {reading.note}" if reading.note else reading.way
     return row(
-        f"{name} ({reading.note})" if reading.note else name,
+        f"{reading.what} ({how}): {reading.asked:g} asked, {reading.got:.4g} got, off by",
         abs(reading.got - reading.asked),
         reading.unit,
         f"<= {reading.within:.4g}",
