@@ -101,7 +101,7 @@ def test_workers_that_come_and_go_leave_nothing_behind(crowd, busy):
         soon(lambda: busy.stats().devices["b"].ready)
         list(busy.infer_many(images(10)))
 
-    assert growth(restart, 8, 1) == {}
+    assert growth(restart, 16, 2) == {}
 
 
 def test_services_that_come_and_go_leave_nothing_behind(crowd, net):
