@@ -98,3 +98,15 @@ def test_the_round_trip_is_the_least_of_the_last_seconds() -> None:
     line.now += 20
     line.send(10)
     assert line.rate.rtt_ms == pytest.approx(30, abs=0.1)
+
+
+def test_small_messages_that_are_acknowledged_together_say_nothing_of_the_rate() -> None:
+    line = Line(100 * MBIT, 0.001)
+    line.send(100)
+    for _ in range(5):
+        line.send(100_000)
+    for seq in range(10):
+        line.goodput.left(100 + seq, 4000, line.now)
+        line.now += 0.005
+    line.goodput.arrived(109, line.now)
+    assert line.rate.bytes_per_s == pytest.approx(100 * MBIT, rel=0.05)

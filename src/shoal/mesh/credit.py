@@ -29,7 +29,7 @@ WINDOW = 8
 MUCH_BYTES = 1 << 13
 """Bytes that a receiver settles before it says so at once: large messages tell what the line
 carries, by the time until they are acknowledged."""
-SILENCE_S = 0.01
+SILENCE_S = 0.025
 """Time after which a receiver says at once what it settled."""
 PIECE_BYTES = 60_000
 """Bytes of a message that a transport sends at a time, rather too low than too high."""

@@ -190,9 +190,9 @@ class Exchange:
     def settle(self, sender: str, now: float) -> None:
         """The node has dealt with the oldest message of ``sender``; one too many is ignored."""
         peer = self._peers.get(sender)
-        if peer is not None and peer.up and peer.receiver.settle():
-            if peer.receiver.must_tell(now):
-                self._ack(sender, peer, now)
+        settled = peer is not None and peer.up and peer.receiver.settle()
+        if peer is not None and settled and peer.receiver.must_tell(now):
+            self._ack(sender, peer, now)
         self.offer_again()
 
     def peers(self) -> dict[str, str]:

@@ -58,19 +58,19 @@ class Goodput:
         self._flying.append(_Flying(seq, size, now, not self._flying))
 
     def arrived(self, upto: int, now: float) -> None:
-        """All messages up to ``upto`` are known to have arrived."""
-        first, size = None, 0
+        """All messages up to ``upto`` are known to have arrived. Of large ones that is known at
+        once; small ones may have arrived long before."""
+        arrived = []
         while self._flying and self._flying[0].seq <= upto:
-            message = self._flying.popleft()
-            first = first or message
-            size += message.size
-        if first is None:
+            arrived.append(self._flying.popleft())
+        if not arrived:
             return
-        if size <= SMALL_BYTES and first.alone:
-            self._trip(now - first.left, now)
-        elif size >= LARGE_BYTES:
-            began = max(self._arrived, first.left + self.rtt_s)
-            self._log_rate = self._with(size, now - began)
+        large = [message for message in arrived if message.size >= LARGE_BYTES]
+        if large:
+            began = max(self._arrived, large[0].left + self.rtt_s)
+            self._log_rate = self._with(sum(message.size for message in large), now - began)
+        elif len(arrived) == 1 and arrived[0].alone and arrived[0].size <= SMALL_BYTES:
+            self._trip(now - arrived[0].left, now)
         self._arrived = now
         self.news = True
 

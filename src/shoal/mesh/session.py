@@ -6,6 +6,7 @@ Each was chosen by measurement; ``docs/architecture.md`` tells the rules behind 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +18,10 @@ from shoal.mesh.frames import MAX_ATTACHMENT
 
 Session: TypeAlias = Any
 """A ``zenoh.Session``, whose own annotations are incomplete."""
+
+# Zenoh reads this once, when it is first used. With two threads that receive, each message wakes
+# the second one as well, which finds nothing to do.
+os.environ.setdefault("ZENOH_RUNTIME", "(rx: (worker_threads: 1))")
 
 LONGEST_PUT_S = 3600
 """Time in which one message, however large, must leave."""
