@@ -50,3 +50,25 @@ def test_smooth_maps_become_smaller():
 def test_tensors_without_maps_are_as_without():
     array = np.linspace(-1, 1, 400, dtype=np.float32).reshape(2, 10, 20)
     assert pack({"a": array}, "quant:4,predict").payload == pack({"a": array}, "quant:4").payload
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_images_of_bytes_become_smaller_and_come_back_exactly(channels, dtype):
+    y, x = np.mgrid[:64, :80]
+    grey = 80 * np.sin(y / 9) * np.cos(x / 11)
+    noise = np.random.default_rng(2).integers(-2, 3, (2, channels, 64, 80))
+    array = (grey + noise).astype(np.int8).view(dtype)
+    plain, predicted = pack({"a": array}, "lossless:bytes"), pack({"a": array}, "lossless:predict")
+    assert predicted.head.size < 0.75 * plain.head.size
+    back = unpack(predicted)["a"]
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+
+
+def test_colours_that_go_together_cost_once():
+    rng = np.random.default_rng(3)
+    grey = rng.integers(0, 256, (1, 1, 50, 50)).astype(np.uint8)
+    colour = np.repeat(grey, 3, axis=1)
+    one, three = (pack({"a": a}, "lossless:predict").head.size for a in (grey, colour))
+    assert three < 1.2 * one

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xxhash
+import zstandard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -227,7 +228,9 @@ def test_half_is_off_by_its_last_digit_at_most(array, name):
     st.sampled_from(["bool", "int8", "uint16", "float16", "float32", "float64"]).flatmap(
         lambda dtype: hnp.arrays(dtype, shapes)
     ),
-    st.sampled_from(["lossless", "lossless:bytes", "lossless:lz4", "lossless:none"]),
+    st.sampled_from(
+        ["lossless", "lossless:bytes", "lossless:lz4", "lossless:none", "lossless:predict"]
+    ),
 )
 def test_lossless_is_exact_to_the_bit(array, name):
     back = there_and_back(array, name)
@@ -272,6 +275,13 @@ LIES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 0, 5), (0, 3, 5, 5), (1, 1, 2, 2)])
+def test_few_values_always_come_as_they_lie(shape):
+    data = zstandard.compress(bytes(int(np.prod(shape))))
+    with pytest.raises(FrameError, match="as it lies"):
+        find_codec("lossless:predict").decode(memoryview(data), b"\0", np.dtype("uint8"), shape)
+
+
 @pytest.mark.parametrize(("name", "meta", "data"), LIES.values(), ids=LIES.keys())
 def test_a_lie_is_refused(name, meta, data):
     with pytest.raises(FrameError):
@@ -301,6 +311,8 @@ NAMES = st.sampled_from(
         "half:none",
         "lossless",
         "lossless:lz4",
+        "lossless:predict",
+        "quant:3,predict,lz4",
     ]
 )
 

@@ -7,6 +7,7 @@ from shoal.errors import UsageError
 
 GOOD = [
     "raw", "lossless", "lossless:bytes", "lossless:shuffle,lz4", "lossless:zstd:19",
+    "lossless:predict",
     "half", "half:none", "quant:2", "quant:8,planes", "quant:4,channel,bits,zstd",
     "quant:6,zero,clip:-1.5:3e1,lz4", "quant:6,lz4,clip:0:4.5,zero", "jpeg", "jpeg:1", "jpeg:95",
     "png",
@@ -14,6 +15,7 @@ GOOD = [
 BAD = {
     "raw:1": "takes no settings",
     "lossless:planes": "'planes' is unknown",
+    "lossless:predict,bytes": "repeated or contradicts",
     "quant": "BITS must come first",
     "quant:channel,4": "BITS must come first",
     "quant:7": "BITS must be one of 2, 3, 4, 5, 6, 8",

@@ -1,4 +1,11 @@
-"""The codec ``lossless``: every bit comes back, whatever the dtype."""
+"""The codec ``lossless``: every bit comes back, whatever the dtype.
+
+Three layouts. ``bytes``: as they lie. ``shuffle``: the first bytes of all values first, so that
+exponents lie beside exponents. ``predict``: 8-bit maps and images, of shape (N, C, H, W), as
+differences to their neighbours (see :mod:`shoal.codec.predict`), of three channels the first and
+the last less the middle one before that, since colours go together; all else is shuffled. An image
+of bytes becomes about as small as its PNG in a twentieth of the time.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +27,11 @@ from shoal.codec.parcel import (
     squeeze,
     unsqueeze,
 )
+from shoal.codec.predict import differences, restored
 from shoal.codec.settings import Settings
+from shoal.errors import FrameError
 
-LAYOUTS = ("shuffle", "bytes")
+LAYOUTS = ("shuffle", "bytes", "predict")
 
 
 def make(settings: str) -> Codec:
@@ -34,17 +43,20 @@ def make(settings: str) -> Codec:
 
 
 class Lossless:
-    """The bytes of a tensor, shuffled so that exponents lie beside exponents, and compressed."""
+    """The bytes of a tensor in one of ``LAYOUTS``, compressed."""
 
     def __init__(self, layout: str, compressor: Compressor) -> None:
-        self._shuffled = layout == "shuffle"
+        self._layout = layout
         self._compressor = compressor
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]:
-        if not self._shuffled or array.itemsize == 1 or array.size < SMALL:
+        predicted = self._predicts(array.dtype, array.shape)
+        plain = self._layout == "bytes" or (array.itemsize == 1 and not predicted)
+        if plain or array.size < SMALL:
             return as_it_lies(array, self._compressor)
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        data, flags = squeeze(shuffle(little), self._compressor)
+        laid = _differences(little.view(np.uint8)) if predicted else shuffle(little)
+        data, flags = squeeze(laid, self._compressor)
         if flags:
             return Raw().encode(array)[0], meta_of(AS_IT_LIES | flags)
         return data, meta_of(flags)
@@ -56,6 +68,31 @@ class Lossless:
         if flags & AS_IT_LIES:
             return lay_out(data, flags, dtype, shape, self._compressor)
         size = math.prod(shape) * dtype.itemsize
+        if math.prod(shape) < SMALL:
+            raise FrameError(f"a tensor of {math.prod(shape)} values did not come as it lies")
         given = unsqueeze(data, flags, size, self._compressor)
+        if self._predicts(dtype, shape):
+            return _restored(given, shape).view(dtype)
         values = unshuffle(given, dtype.itemsize)
         return Raw().decode(values.data, b"", dtype, shape)
+
+    def _predicts(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+        return self._layout == "predict" and dtype.name in ("uint8", "int8") and len(shape) == 4
+
+
+def _differences(images: Array) -> Array:
+    count, channels, height, width = images.shape
+    if channels == 3:
+        images = images.copy()
+        images[:, ::2] -= images[:, 1:2]
+    maps = images.reshape(count * channels, height, width)
+    return differences(maps, np.zeros(len(maps), np.uint8), 8)
+
+
+def _restored(given: Array, shape: tuple[int, ...]) -> Array:
+    count, channels, height, width = shape
+    maps = given.reshape(count * channels, height, width)
+    images = restored(maps, np.zeros(len(maps), np.uint8), 8).reshape(shape)
+    if channels == 3:
+        images[:, ::2] += images[:, 1:2]
+    return images

@@ -46,7 +46,7 @@ def for_image(samples: Sequence[Mapping[str, Array]]) -> list[list[Coding]]:
     as the tensor that it is."""
     if not all(is_photo(array) for array in samples[0].values()):
         return for_tensors(samples)
-    codecs = ["raw", *(f"lossless:bytes,{name}" for name in COMPRESSORS)]
+    codecs = ["raw", *_each("lossless", ("bytes", "predict"))]
     if find_spec("PIL") is None:
         return [[Coding(LOSSLESS, "image", tuple(codecs))]]
     jpegs = [[Coding(8, f"JPEG {quality}", (f"jpeg:{quality}",))] for quality in QUALITIES]
