@@ -152,6 +152,11 @@ def test_what_cannot_be_rounded_is_sent_as_it_is(bad, channel):
 
 
 def test_ranges_too_narrow_for_a_step_are_sent_as_they_are():
+    for top in (1e-38, 1e-45):
+        array = np.full(200, top, np.float32)
+        array[::2] = 0
+        assert array.any()
+        np.testing.assert_array_equal(there_and_back(array, "quant:4"), array)
     array = np.linspace(0, 1e-38, 200, dtype=np.float32)
     np.testing.assert_array_equal(there_and_back(array, "quant:4"), array)
 
@@ -259,6 +264,7 @@ LIES = {
     "a value of more bits": ("quant:4,none", b"\2", ranges(0, 1) + BODY[1:] + b"\x10"),
     "values for a constant": ("quant:4,none", b"\2", ranges(1, 1) + BODY),
     "a range that ends before it begins": ("quant:4,none", b"\2", ranges(1, 0) + BODY),
+    "a range too narrow": ("quant:4,zero,predict,none", b"\2", ranges(-1e-45, 0) + BODY),
     "a range without an end": ("quant:4,none", b"\2", ranges(0, np.inf) + BODY),
     "a constant without end": ("quant:4,none", b"\2", ranges(np.inf, np.inf)),
     "a range that is no number": ("quant:4,none", b"\2", ranges(np.nan, np.nan) + BODY),

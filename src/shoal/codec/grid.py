@@ -23,8 +23,8 @@ class Grid:
     """For each range its ``low``, ``step`` and ``per_step`` (1 / step; 0 where it is constant).
 
     With ``zero``, the grid of a range that reaches from below zero to it or beyond is shifted by
-    at most half a step, so that one of its points is zero. Raises FrameError for ranges that no
-    sender makes.
+    at most half a step, so that one of its points is zero. ``usable`` is false when some range is
+    too narrow for float32 to divide it. Raises FrameError for ranges that no sender makes.
     """
 
     def __init__(self, ranges: Array, steps: int, zero: bool) -> None:
@@ -35,20 +35,21 @@ class Grid:
         self.steps = steps
         self.step = ((high - low) / steps).astype(np.float32)
         self.low = ranges[:, 0].astype(np.float32)
-        moving = self.step > 0
+        self._moving = high > low
+        self.usable = bool(np.all(self.step[self._moving] >= FINEST))
+        self.per_step = np.zeros_like(self.step)
+        if not self.usable:
+            return
+        self.per_step[self._moving] = 1 / self.step[self._moving]
         if zero:
-            straddles = moving & (low < 0) & (high >= 0)
+            straddles = self._moving & (low < 0) & (high >= 0)
             point = np.rint(-low[straddles] / self.step[straddles]).astype(np.float32)
             # The same product as that of the number of zero, so that their sum is exactly zero.
             self.low[straddles] = -(point * self.step[straddles])
-        self.usable = bool(np.all(self.step[moving] >= FINEST))
-        self.per_step = np.zeros_like(self.step)
-        if self.usable:
-            self.per_step[moving] = 1 / self.step[moving]
 
     def zero(self) -> Array:
         """The number whose value is nearest to zero, for each range (uint8)."""
-        moving = self.step > 0
+        moving = self._moving
         number = np.zeros(len(self.step))
         number[moving] = np.rint(-self.low[moving].astype(np.float64) / self.step[moving])
         return np.clip(number, 0, self.steps).astype(np.uint8)

@@ -123,6 +123,8 @@ class Quant:
             ranges = spread_ranges(ranges, body[:of_channels].reshape(groups, 2))
         numbers = pick(body[of_channels:], count, self._bits, self._layout)
         grid = self._grid(ranges)
+        if not grid.usable:
+            raise FrameError("a rounded tensor has a range that is too narrow to be rounded")
         if self._predict and len(shape) == 4:
             numbers = restored(_maps(numbers, shape), self._corner(grid, shape), self._bits)
         made = np.empty(shape, np.float32)
