@@ -64,6 +64,13 @@ def test_a_jpeg_of_lower_quality_is_smaller():
     assert sizes[1] < array.nbytes / 5
 
 
+def test_a_file_larger_than_its_pixels_is_not_sent():
+    noise = np.random.default_rng(0).integers(0, 256, (1, 3, 20, 20)).astype(np.uint8)
+    frame = pack({"a": noise}, "jpeg:95")
+    assert frame.head.size == noise.nbytes
+    np.testing.assert_array_equal(unpack(frame)["a"], noise)
+
+
 def test_channels_come_first_where_both_readings_are_possible():
     assert images_in((1, 3, 40, 3)).first
     assert images_in((1, 3, 40, 3)).height == 40

@@ -81,6 +81,8 @@ class Images:
             image.fromarray(pixels).save(file, self._format, **self._options)
             files.append(file.getvalue())
         lengths = np.array([len(file) for file in files], _LENGTH)
+        if lengths.nbytes + int(lengths.sum()) >= array.nbytes:
+            return as_it_lies(array, _REST)
         return b"".join((lengths.tobytes(), *files)), meta_of(STORED)
 
     def decode(

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 CODECS = (
     "lossless", "lossless:lz4", "half",
-    "quant:8", "quant:8,planes,lz4", "quant:6", "quant:6,bits",
-    "quant:5", "quant:4", "quant:4,bits", "quant:4,planes", "quant:4,planes,lz4", "quant:4,zstd:9",
+    "quant:8", "quant:8,predict", "quant:8,planes,lz4", "quant:6", "quant:6,predict",
+    "quant:5", "quant:5,predict", "quant:4", "quant:4,bits", "quant:4,bits,predict",
+    "quant:4,planes", "quant:4,planes,lz4", "quant:4,zstd:1", "quant:4,zstd:19",
     "quant:4,channel", "quant:3,channel", "quant:2,channel,bits",
 )  # fmt: skip
-QUICK_CODECS = ("lossless", "half", "quant:8", "quant:4", "quant:4,bits", "quant:4,channel")
+QUICK_CODECS = ("lossless", "half", "quant:8", "quant:5,predict", "quant:4,bits", "quant:4,channel")
 PLACES, QUICK_PLACES = (0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.5, 0.9)
 """How far into the network the cuts lie, as a share of its nodes."""
 IMAGES, QUICK_IMAGES = 12, 3

@@ -17,6 +17,7 @@ SHAPE = (1, 16, 128, 128)
 CODECS = {
     "quant:4,bits": ("", ">= 400", ">= 600"),
     "quant:4,bits,lz4": (" (LZ4)", ">= 400", ">= 600"),
+    "quant:4,bits,predict": (" (differences to neighbours)", None, None),
     "quant:4": (" (a byte for each value)", None, None),
     "quant:4,bits,none": (" (range, rounding, bits; not compressed)", None, None),
     "quant:4,none": (" (range and rounding alone)", None, None),
