@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from shoal.codec import named
 from shoal.codec.frame import pack, unpack
-from shoal.errors import UsageError
+from shoal.errors import PlanError, UsageError
+from shoal.plan.playbook_check import _check_codec
 from shoal.runtime.body import Body
 
 codecs = st.sampled_from(["raw", "quant:4,clip:0:1,lz4", "half:none", "jpeg:90"])
@@ -31,7 +32,9 @@ def test_tensors_that_nothing_is_said_of_are_raw():
     assert named.codec_of("a=half", "b") == "raw"
 
 
-@pytest.mark.parametrize("text", ["half;quant:4", "a=half;a=raw", "a=half;a=half", ";" * 300])
+@pytest.mark.parametrize(
+    "text", ["half;quant:4", "a=half;a=raw", "a=half;a=half", ";" * 300, "x" * 40_000 + "=raw"]
+)
 def test_what_contradicts_itself_is_refused(text):
     with pytest.raises(UsageError):
         named.codec_of(text, "a")
@@ -40,6 +43,13 @@ def test_what_contradicts_itself_is_refused(text):
 def test_a_codec_that_there_is_not_is_found_before_anything_is_sent():
     with pytest.raises(UsageError, match="zip"):
         named.check("raw;a=zip:3")
+
+
+def test_a_playbook_may_name_a_codec_for_each_tensor():
+    text = named.write({"a": "quant:4", "b;=%": "half"}, "lossless")
+    _check_codec("stage 1", text)
+    with pytest.raises(PlanError, match="zip"):
+        _check_codec("stage 1", text + ";c=zip")
 
 
 def test_a_frame_packs_each_tensor_with_its_own():

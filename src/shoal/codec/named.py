@@ -9,6 +9,7 @@ from shoal.codec.codecs import find_codec
 from shoal.errors import UsageError
 
 MAX_PARTS = 257
+MAX_LENGTH = 1 << 15
 _ESCAPES = (("%", "%25"), (";", "%3B"), ("=", "%3D"))
 
 
@@ -38,6 +39,10 @@ def check(codecs: str) -> None:
 
 @lru_cache(maxsize=64)
 def _parts(codecs: str) -> tuple[dict[str, str], str]:
+    if len(codecs) > MAX_LENGTH:
+        raise UsageError(
+            f"the codecs of a stage take {len(codecs)} characters; {MAX_LENGTH} is the limit"
+        )
     parts = codecs.split(";")
     if len(parts) > MAX_PARTS:
         raise UsageError(f"{len(parts)} codecs are given for a stage; {MAX_PARTS} is the limit")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from shoal.codec.codecs import find_codec
+from shoal.codec import named
 from shoal.codec.slices import Join
 from shoal.errors import PlanError, UsageError
 from shoal.model import limits
@@ -199,9 +199,9 @@ def _check_ends(place: str, stage: Stage) -> None:
 
 
 def _check_codec(place: str, codec: str) -> None:
-    _check_name(f"{place}: the name of its codec", codec)
+    _check_name(f"{place}: the name of its codec", codec, named.MAX_LENGTH)
     try:
-        find_codec(codec)
+        named.check(codec)
     except (UsageError, ValueError) as error:
         raise PlanError(f"{place}: {error}") from None
 
