@@ -262,6 +262,32 @@ def test_what_the_trial_shows_is_used():
     assert world.requests(PATIENCE)[-1] == "cut"
 
 
+def test_a_trial_that_shows_a_better_link_is_followed_by_others():
+    """The average moves a third of the way with each message that crosses."""
+    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.1)
+    world.requests(3)
+    known, real = 0.1, 20.0
+    for _ in range(60):
+        if world.request().plan != "alone":
+            known += (real - known) / 3
+            world.link(known)
+        if world.memory.plan != "alone":
+            break
+    first = next(k for k, name in enumerate(world.plans) if name != "alone")
+    assert world.memory.plan != "alone"
+    assert len(world.plans) - first <= PATIENCE + 5
+
+
+def test_a_trial_that_shows_nothing_new_is_not_followed_by_another():
+    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.1)
+    for _ in range(100):
+        if world.request().plan != "alone":
+            world.link(0.1)
+    tries = [k for k, name in enumerate(world.plans) if name != "alone"]
+    assert len(tries) > 3
+    assert min(b - a for a, b in itertools.pairwise(tries)) * world.every_s >= PROBE_S
+
+
 def test_a_trial_that_breaks_a_hard_limit_is_rare():
     world = World(book(limits=(("accuracy", 0.0), ("latency", 105.0))), mbit_s=0.1)
     plans = world.requests(200)

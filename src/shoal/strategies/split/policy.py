@@ -6,7 +6,9 @@ and server now, without running after every wobble of them.
   another meets. Another is only turned to if it meets the limits with ``GAIN`` to spare, so that
   one that wavers about a limit is not left and taken again.
 * When nothing has crossed the link for ``PROBE_S``, one request takes a plan that crosses it: the
-  one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is.
+  one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
+  shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:
+  what was thought is an average, and one small message does not move it far.
 * A request that was stopped on its way goes on from the tensors at hand: on another server, or on
   the device alone.
 """
@@ -32,6 +34,7 @@ PATIENCE = 3
 COOL_S = 0.2
 PROBE_S = 0.5
 PROBE_SHARE = 0.25
+PROBE_ROW, PROBE_BETTER = 5, 1.1
 PROBE_AFTER, PROBE_RARELY = 4, 20
 """Requests without a probe between two: usually, and where a probe breaks a hard limit."""
 
@@ -39,7 +42,8 @@ PROBE_AFTER, PROBE_RARELY = 4, 20
 class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, the plan
     in use, when it was turned to, how many requests in a row another was better, when a request
-    last crossed the link, how many have not since, and the limits that are relaxed now."""
+    last crossed the link, how many have not since, what the link was thought to carry when it was
+    last tried and how many trials there were in a row, and the limits that are relaxed now."""
 
     playbook: Playbook
     book: Any
@@ -48,6 +52,8 @@ class State(msgspec.Struct, frozen=True):
     better: int = 0
     crossed_s: float = -math.inf
     alone: int = 0
+    tried_bytes_per_s: float = 0.0
+    tries: int = 0
     relaxed: tuple[str, ...] = ()
 
 
@@ -124,8 +130,13 @@ def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) ->
                 row, better = rival, 0
                 name = scene.table.names[row]
                 state = msgspec.structs.replace(state, plan=name, turned_s=now)
-    probe = _probe(book, scene, found, view, state, row, meets.plans)
-    row = row if probe is None else probe
+    if scene.table.bytes[row] <= 0:
+        carries = max((link.bytes_per_s for link in view.links.values()), default=0.0)
+        again = _is_better(state, carries)
+        probe = _probe(book, scene, found, view, state, row, meets.plans, again)
+        if probe is not None:
+            row, tries = probe, state.tries + 1 if again else 1
+            state = msgspec.structs.replace(state, tried_bytes_per_s=carries, tries=tries)
     crosses = bool(scene.table.bytes[row] > 0)
     return row, msgspec.structs.replace(
         state,
@@ -149,23 +160,37 @@ def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None
     return rival if gains(found, wish, rival, current, GAIN) else None
 
 
+def _is_better(state: State, carries: float) -> bool:
+    """Whether the last trial, a moment ago, has shown that the link carries more than was
+    thought, and there may be another at once."""
+    thought = state.tried_bytes_per_s
+    new = state.alone < PROBE_AFTER and 0 < state.tries < PROBE_ROW
+    return new and 0 < thought * PROBE_BETTER < carries
+
+
 def _probe(
-    book: Book, scene: Scene, found: Costs, view: View, state: State, row: int, meets: Any
+    book: Book,
+    scene: Scene,
+    found: Costs,
+    view: View,
+    state: State,
+    row: int,
+    meets: Any,
+    again: bool,
 ) -> int | None:
-    """The row of a plan that crosses the link, when it is time to try it again."""
+    """The row of a plan that crosses the link, when it is time to try it, or to try it again."""
     from shoal.strategies.split.estimates import measured_s
 
     table = scene.table
-    if table.bytes[row] > 0 or state.alone < PROBE_AFTER:
-        return None
-    seen_s = max(state.crossed_s, measured_s(view.links, book.settings.servers))
-    if view.now - seen_s < PROBE_S:
-        return None
+    if not again:
+        seen_s = max(state.crossed_s, measured_s(view.links, book.settings.servers))
+        if state.alone < PROBE_AFTER or view.now - seen_s < PROBE_S:
+            return None
     able = found.usable & (table.bytes > 0)
     good = able & meets
     if not good.any():
         good = able & (table.accuracy >= _least_accuracy(book))
-        if state.alone < PROBE_RARELY or not good.any():
+        if (state.alone < PROBE_RARELY and not again) or not good.any():
             return None
     latency_ms = found.latency_ms
     cheap = good & (latency_ms <= (1 + PROBE_SHARE) * latency_ms[row])
