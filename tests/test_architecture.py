@@ -43,7 +43,7 @@ ONLY_IN = {
     "zenoh": ("mesh/",),
     "onnxruntime": ("model/", "bench/"),
     "torch": ("train/", "model/", "zoo/", "bench/"),
-    "matplotlib": ("bench/",),
+    "matplotlib": ("bench/", "train/"),
     "typer": ("cli/",),
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -13,6 +15,15 @@ from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, tabl
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 TRAIN_PACKAGES = ("torch", "onnxscript")
+
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; without it: all cores.")
+]
+Patience: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation.")
+]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+Epochs: TypeAlias = Annotated[int, typer.Option(min=1, help="How often to go over the images.")]
 
 
 @app.callback()
@@ -26,15 +37,10 @@ def classifier(
         str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
     ] = "fashion-mnist",
     model: Annotated[str, typer.Option(help="Which network.")] = "resnet",
-    epochs: Annotated[int, typer.Option(min=1, help="How often to go over the images.")] = 15,
-    seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 7,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better validation."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; without it: all cores.")
-    ] = None,
+    epochs: Epochs = 15,
+    seed: Seed = 7,
+    patience: Patience = None,
+    threads: Threads = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
         "results/classifier"
     ),
@@ -45,26 +51,16 @@ def classifier(
     The same command goes on from where an interrupted one stopped. Data sets are looked for in
     the folder named by SHOAL_DATA, then in Shoal's cache, then downloaded.
     """
-    from shoal.errors import MissingExtraError
-
-    try:
+    with _train_packages():
         from shoal.train import datasets
         from shoal.train.classifier import train_classifier
         from shoal.train.loop import Settings
         from shoal.train.progress import Bar
-    except ModuleNotFoundError as error:
-        if error.name not in TRAIN_PACKAGES:
-            raise
-        raise MissingExtraError(
-            f"training needs the package {error.name}: pip install 'shoal[train]'"
-        ) from error
     console = stderr()
     settings = Settings(epochs=epochs, seed=seed, patience=patience)
     loaded = datasets.load(data, console.print)
     words = ["shoal", "train", "classifier", "--data", data, "--model", model]
-    words += ["--epochs", str(epochs), "--seed", str(seed)]
-    for name, value in (("--patience", patience), ("--threads", threads), ("--out", out)):
-        words += [name, str(value)] if value is not None else []
+    words += _words(epochs, seed, patience, threads, out)
     with Bar(console, epochs) as bar:
         card = train_classifier(
             loaded,
@@ -94,3 +90,105 @@ def classifier(
             ),
         )
     )
+
+
+@app.command()
+def fluid(
+    data: Annotated[
+        str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
+    ] = "fashion-mnist",
+    model: Annotated[str, typer.Option(help="cnn, cnn-wide, resnet, or FILE.py:FUNCTION.")] = "cnn",
+    groups: Annotated[
+        str, typer.Option(help="Number of devices, or their relative widths: 4, 2:1:1.")
+    ] = "2",
+    kind: Annotated[
+        str, typer.Option(help="fluid, or a baseline: static, dynamic, slimmable.")
+    ] = "fluid",
+    policy: Annotated[
+        str, typer.Option(help="How the sub-networks take turns: joint, none, nested.")
+    ] = "joint",
+    epochs: Epochs = 10,
+    seed: Seed = 7,
+    patience: Patience = None,
+    threads: Threads = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
+        "results/fluid"
+    ),
+    json: Json = False,
+) -> None:
+    """Train a network whose groups of channels work alone and together; leave DIR/model.fluid.
+
+    Its card, log, curves and sample images lie beside it. The same command goes on from where an
+    interrupted one stopped. CUDA is used where it is there.
+    """
+    with _train_packages():
+        from shoal.train import datasets
+        from shoal.train.fluid.recipe import Recipe, prepare
+        from shoal.train.fluid.report import table_rows
+        from shoal.train.fluid.train import train_fluid
+        from shoal.train.loop import Settings
+        from shoal.train.progress import LegBar
+    console = stderr()
+    recipe = Recipe(model, groups, kind, policy)  # type: ignore[arg-type]  # checked below
+    loaded = datasets.load(data, console.print)
+    training = prepare(loaded, recipe, Settings(epochs=epochs, seed=seed, patience=patience))
+    words = ["shoal", "train", "fluid", "--data", data, "--model", model, "--groups", groups]
+    words += ["--kind", kind, "--policy", policy, *_words(epochs, seed, patience, threads, out)]
+    with LegBar(console, len(training.legs)) as bar:
+        card = train_fluid(
+            training,
+            out,
+            threads=threads,
+            command=shlex.join(words),
+            watcher=bar,
+            say=console.print,
+        )
+    if json:
+        print_json(card)
+        return
+    stdout().print(
+        table(
+            f"{card['title']}: accuracy on {card['accuracy']['test_images']} test images",
+            ("groups", "width>", "together>", "apart (logits added)>"),
+            table_rows(card),
+        )
+    )
+
+
+@app.command()
+def runs(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished trainings.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where they are written.")] = Path(
+        "runs.json"
+    ),
+) -> None:
+    """Gather what fluid trainings and their baselines gave in one file, for 'shoal bench fluid'."""
+    with _train_packages():
+        from shoal.train.fluid.runs import gather
+    count = gather(folders, out)
+    stdout().print(f"{count} trainings in {out}", soft_wrap=True)
+
+
+@contextmanager
+def _train_packages() -> Iterator[None]:
+    """Say which package is missing, and how to get it."""
+    from shoal.errors import MissingExtraError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN_PACKAGES:
+            raise
+        raise MissingExtraError(
+            f"training needs the package {error.name}: pip install 'shoal[train]'"
+        ) from error
+
+
+def _words(
+    epochs: int, seed: int, patience: int | None, threads: int | None, out: Path
+) -> list[str]:
+    """The options that all trainings have, as they are noted in a card."""
+    words = ["--epochs", str(epochs), "--seed", str(seed)]
+    for name, value in (("--patience", patience), ("--threads", threads), ("--out", out)):
+        words += [name, str(value)] if value is not None else []
+    return words

@@ -44,13 +44,13 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_samples(path: Path, data: DataSet) -> str:
-    """Write up to ``SAMPLES`` test images of ``data``, as many of each class.
+def write_samples(path: Path, data: DataSet, count: int = SAMPLES) -> str:
+    """Write up to ``count`` test images of ``data``, as many of each class.
 
     They are the first of each class in the order of the data set. Returns a sentence that says
     how they were chosen, for the card.
     """
-    per_class = max(1, SAMPLES // len(data.classes))
+    per_class = max(1, count // len(data.classes))
     chosen = balanced(data.test.labels, len(data.classes), per_class)
     some = data.test.take(chosen)
     try:

@@ -39,3 +39,16 @@ class Bar:
             f"epoch {row['epoch']:3d}/{self.epochs}  loss {row['loss']:.4f}  "
             f"validation {100 * row['score']:.2f} %  {row['seconds']:.0f} s"
         )
+
+
+class LegBar(Bar):
+    """The same for a fluid training, whose log has a line a leg: ``epochs`` is their number."""
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        accuracy = "  ".join(
+            f"{name} {100 * value:.2f}" for name, value in list(row["accuracy"].items())[-8:]
+        )
+        self.progress.console.print(
+            f"{row['epoch']:3d}/{self.epochs}  {row['turn']}  loss {row['loss']:.4f}  "
+            f"{accuracy} %  {row['seconds']:.0f} s"
+        )

@@ -13,7 +13,9 @@ SHIPPED = Path(__file__).parent
 MADE = frozenset({"efficientnet-lite0"})
 """Networks too large to ship: ``shoal zoo get NAME`` makes them in the cache."""
 
-CARD, MODEL = "card.json", "model.onnx"
+CARD = "card.json"
+MODELS = ("model.onnx", "model.fluid")
+"""What the network itself may be in: ONNX, or a bundle of sub-networks."""
 
 
 def names() -> tuple[str, ...]:
@@ -43,13 +45,15 @@ def card(name: str) -> Card:
     return read_card(name, folder(name) / CARD)
 
 
-def path(name: str, file: str = MODEL) -> Path:
-    """The path of a file of ``name``, by default of its ONNX, checked against its card.
+def path(name: str, file: str | None = None) -> Path:
+    """The path of a file of ``name``, by default of the network, checked against its card.
 
     Raises ``UsageError`` if there is no such network or file, ``DataError`` if it has yet to be
     made or is missing, ``HashError`` if the file is not the one that the card describes.
     """
     about = card(name)
+    if file is None:
+        file = next((model for model in MODELS if model in about.files), MODELS[0])
     if file not in about.files:
         raise UsageError(f"{name} has no file {file!r}: it has {', '.join(sorted(about.files))}")
     found = folder(name) / file

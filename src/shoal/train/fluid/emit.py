@@ -60,7 +60,7 @@ class Emitter:
     def run(self, steps: Iterable[Step]) -> None:
         """Write ``steps``; their inputs must be known."""
         steps = list(steps)
-        folded = foldable(self.model, steps)
+        folded, done = foldable(self.model, steps, self.sub)
         for step in steps:
             match step:
                 case Weighted(output, source, layer):
@@ -68,7 +68,7 @@ class Emitter:
                     if isinstance(module, Mix):
                         norm = folded.get(output.name)
                         held = self._mix(module, self.known[source.name], norm)
-                    elif source.name in folded:
+                    elif output.name in done:
                         held = self.known[source.name]
                     else:
                         held = self._norm(module, self._mine(source))
@@ -190,8 +190,8 @@ class Emitter:
         if not isinstance(layer, Norm):
             raise UnsupportedModelError("a layer without weights of its own was expected")
         scale, shift = layer.affine(self.sub, self.own)
-        scaled = self.node("Mul", given.name, self.weight(_tall(scale, 4)[None]))
-        return Held(self.node("Add", scaled, self.weight(_tall(shift, 4)[None])), given.groups)
+        scaled = self.node("Mul", given.name, self.weight(_tall(scale, 3)[None]))
+        return Held(self.node("Add", scaled, self.weight(_tall(shift, 3)[None])), given.groups)
 
     def _joined(self, inputs: Sequence[Value]) -> str:
         mine = [(value, self._mine(value)) for value in inputs]
@@ -261,24 +261,37 @@ class Emitter:
         )
 
 
-def foldable(model: FluidModel, steps: Sequence[Step]) -> dict[str, Norm]:
-    """Batch norms that can be part of the layer before: by the name of that layer's output."""
+def foldable(
+    model: FluidModel, steps: Sequence[Step], sub: SubNetwork
+) -> tuple[dict[str, Norm], set[str]]:
+    """Batch norms that can be part of a layer before them.
+
+    Returns them by the name of that layer's output, and the names of their own outputs. Between
+    the two may be pooling that takes the largest, as long as ``sub`` has no negative factor.
+    """
     read: dict[str, int] = {}
     for step in model.steps:
         for value in reads(step):
             read[value.name] = read.get(value.name, 0) + 1
-    made = {
-        step.output.name: step
-        for step in steps
-        if isinstance(step, Weighted) and isinstance(model.layer(step.layer), Mix)
-    }
-    found: dict[str, Norm] = {}
+    made = {step.output.name: step for step in steps}
+    folded: dict[str, Norm] = {}
+    done: set[str] = set()
     for step in steps:
-        if isinstance(step, Weighted) and step.input.name in made and read[step.input.name] == 1:
-            layer = model.layer(step.layer)
-            if isinstance(layer, Norm):
-                found[step.input.name] = layer
-    return found
+        layer = model.layer(step.layer) if isinstance(step, Weighted) else None
+        if not isinstance(layer, Norm):
+            continue
+        rising = bool((layer.affine(sub, sub.groups)[0] > 0).all())
+        before = made.get(reads(step)[0].name)
+        while before is not None and read[before.output.name] == 1:
+            if isinstance(before, Weighted):
+                if isinstance(model.layer(before.layer), Mix):
+                    folded[before.output.name] = layer
+                    done.add(step.output.name)
+                break
+            if not (isinstance(before, Local) and isinstance(before.module, nn.MaxPool2d)):
+                break
+            before = made.get(before.input.name) if rising else None
+    return folded, done
 
 
 def graph(

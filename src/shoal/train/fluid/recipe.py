@@ -1,0 +1,105 @@
+"""What a training is made from: data, a network, groups, a kind and a policy."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shoal.errors import UsageError
+from shoal.train import models, seeding
+from shoal.train.augment import usual
+from shoal.train.classifier import VALIDATION_SHARE
+from shoal.train.datasets import DataSet
+from shoal.train.fluid.fit import Leg, Material, legs, steps_per_epoch
+from shoal.train.fluid.groups import Kind
+from shoal.train.fluid.model import FluidModel, make_fluid
+from shoal.train.fluid.turns import Policy, Turn, turns
+from shoal.train.loop import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, and how the sub-networks take turns."""
+
+    model: str
+    """A name of ``models.MODELS``, or ``file.py:factory``."""
+    groups: str
+    """Number of devices, or their relative widths: ``4``, ``2:1:1``."""
+    kind: Kind = "fluid"
+    policy: Policy = "joint"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that a training needs, ready to begin."""
+
+    data: DataSet
+    recipe: Recipe
+    settings: Settings
+    model: FluidModel
+    material: Material
+    turns: tuple[Turn, ...]
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """Its stretches; each ends with a line of the log."""
+        return legs(self.turns, steps_per_epoch(len(self.material.labels), self.settings.batch))
+
+    @property
+    def purpose(self) -> str:
+        """What its checkpoint is for."""
+        recipe = self.recipe
+        return (
+            f"{recipe.model} {recipe.groups} {recipe.kind} {recipe.policy} on {self.data.name} "
+            f"{self.data.sha256[:16]}"
+        )
+
+
+def prepare(data: DataSet, recipe: Recipe, settings: Settings) -> Training:
+    """Build the network and deal out the images: one in twelve is held back."""
+    images, labels = torch.from_numpy(data.train.images.copy()), torch.from_numpy(data.train.labels)
+    order = torch.randperm(len(labels), generator=seeding.generator(settings.seed, "validation"))
+    count = max(1, round(len(order) * VALIDATION_SHARE))
+    held, used = order[:count], order[count:]
+    material = Material(
+        images[used], labels[used], images[held], labels[held], usual(data.mirrored)
+    )
+    with seeding.reproducible(settings.seed, "weights"):
+        module = build(recipe.model, data)
+        model = make_fluid(module, torch.ones((1, *data.shape)), recipe.groups, recipe.kind)
+    steps = settings.epochs * steps_per_epoch(len(used), settings.batch)
+    planned = turns(model.sub_networks, model.division, recipe.kind, recipe.policy, steps)
+    return Training(data, recipe, settings, model, material, planned)
+
+
+def build(name: str, data: DataSet) -> nn.Module:
+    """The network ``name``. ``file.py:factory`` is called as ``factory(shape, classes)``, where
+    ``shape`` is (channels, height, width) of an image and ``classes`` their number; it takes
+    floats from 0 to 1 and gives logits."""
+    path, colon, factory = name.rpartition(":")
+    if not colon:
+        return models.build(name, data)
+    module = _run(Path(path).expanduser()).get(factory)
+    if not callable(module):
+        raise UsageError(f"{path} has no function {factory!r}: --model is FILE.py:FUNCTION")
+    made = module(data.shape, len(data.classes))
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{name} gives {type(made).__name__}: it must return a torch.nn.Module")
+    return made
+
+
+def _run(path: Path) -> dict[str, Any]:
+    spec = importlib.util.spec_from_file_location("shoal_model_file", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"there is no Python file {path}: --model is NAME or FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's file does
+        raise UsageError(f"{path} fails with {type(error).__name__}: {error}") from error
+    return vars(module)
