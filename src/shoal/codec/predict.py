@@ -30,27 +30,25 @@ def differences(numbers: Array, corner: Array, bits: int) -> Array:
 def restored(differences: Array, corner: Array, bits: int) -> Array:
     """The numbers of which :func:`differences` made these."""
     maps, height, width = differences.shape
-    # Maps last, so that each step below works on whole rows of memory.
-    made = np.array(differences.reshape(maps, -1).T, order="C")
-    square, mask = made.reshape(height, width, maps), _mask(bits)
-    square[0, 0] += corner
-    np.add.accumulate(square[0], axis=0, out=square[0])
-    np.add.accumulate(square[:, 0], axis=0, out=square[:, 0])
+    # The steps below take a diagonal of all maps at once, so these lie side by side.
+    made = np.array(differences.reshape(maps, -1), order="F")
+    mask = _mask(bits)
+    made[:, 0] += corner
+    for edge in (made[:, :width], made[:, ::width]):
+        np.add.accumulate(edge, axis=1, out=edge)
     made &= mask
     # What is expected on a diagonal that runs against both axes needs only the one before it.
     stride = width - 1
-    for diagonal in range(2, height + width - 1):
-        first = max(1, diagonal - width + 1)
-        last = min(height - 1, diagonal - 1)
-        if first > last or width == 1:
+    for diagonal in range(2, height + width - 1) if width > 1 else ():
+        first, last = max(1, diagonal - stride), min(height - 1, diagonal - 1)
+        if first > last:
             continue
         start, end = diagonal + first * stride, diagonal + last * stride + 1
-        cells = made[start:end:stride]
-        cells += _mean(
-            made[start - 1 : end - 1 : stride], made[start - width : end - width : stride]
-        )
+        left, upper = (made[:, start - back : end - back : stride] for back in (1, width))
+        cells = made[:, start:end:stride]
+        cells += _mean(left, upper)
         cells &= mask
-    return np.ascontiguousarray(made.T).reshape(maps, height, width)
+    return np.ascontiguousarray(made).reshape(maps, height, width)
 
 
 def _mean(one: Array, other: Array) -> Array:
