@@ -1,5 +1,8 @@
 """Codecs: found by name, and raw bytes that mean the same on every machine."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -63,3 +66,14 @@ def test_an_unknown_codec_is_named_with_those_that_there_are():
 
 def test_a_codec_is_made_once_per_setting():
     assert find_codec("raw") is find_codec("raw")
+
+
+def test_libraries_are_loaded_when_they_are_needed():
+    """A worker that packs nothing, or checks a playbook, keeps its memory small."""
+    script = (
+        "import sys; from shoal.codec.named import check; import shoal.codec.frame;"
+        "check('quant:4,lz4;a=jpeg;b=lossless:zstd:3');"
+        "print([name for name in ('zstandard', 'lz4', 'PIL') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert shown.stdout.strip() == b"[]"
