@@ -45,7 +45,7 @@ class Timing(msgspec.Struct, frozen=True):
         return 3 * self.calm_s + 2 * self.gone_s
 
 
-QUICK, FULL = Timing(7.0, 4.0), Timing(20.0, 15.0)
+QUICK, FULL = Timing(10.0, 4.0), Timing(20.0, 15.0)
 MODES: dict[str, tuple[str, Mapping[str, float]]] = {
     "Static": (STATIC, TOGETHER),
     "Dynamic": (DYNAMIC, APART),

@@ -15,7 +15,7 @@ from shoal.bench.row import Row, row
 from shoal.lab.faults import Kill
 
 HOSTS = 4
-STEP_S, QUICK_STEP_S = 12.0, 6.0
+STEP_S, QUICK_STEP_S = 12.0, 5.0
 
 
 def rows(quick: bool) -> Iterator[Row]:

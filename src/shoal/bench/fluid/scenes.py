@@ -40,9 +40,10 @@ def scene_of(
     marks: dict[str, float],
     deadline_ms: float = 60_000.0,
 ) -> Scene:
-    """Equal workers with half a core at most, and a gateway with twice as much."""
-    share = min(0.5, PART * (os.cpu_count() or 1) / (workers + 2))
-    hosts = {GATE: HostSpec(share=2 * share)}
+    """Equal workers, and a gateway with twice as much as all of them, but one core at most: it
+    shall not be what bounds them."""
+    share = min(0.5, PART * (os.cpu_count() or 1) / 3) / workers
+    hosts = {GATE: HostSpec(share=2 * workers * share)}
     hosts |= {f"worker-{k + 1}": HostSpec(share=share) for k in range(workers)}
     return Scene(
         spec=LabSpec(name="fluid", hosts=hosts, topology=Star(link=LinkSpec(mbit=MBIT))),
