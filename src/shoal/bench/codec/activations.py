@@ -23,7 +23,7 @@ CODECS = (
     "lossless", "lossless:lz4", "half",
     "quant:8", "quant:8,predict", "quant:8,planes,lz4", "quant:6", "quant:6,predict",
     "quant:5", "quant:5,predict", "quant:4", "quant:4,bits", "quant:4,bits,predict",
-    "quant:4,planes", "quant:4,planes,lz4", "quant:4,zstd:1", "quant:4,zstd:19",
+    "quant:4,planes", "quant:4,planes,lz4", "quant:4,zstd:1", "quant:4,zstd:9",
     "quant:4,channel", "quant:3,channel", "quant:2,channel,bits",
 )  # fmt: skip
 QUICK_CODECS = ("lossless", "half", "quant:8", "quant:5,predict", "quant:4,bits", "quant:4,channel")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import thread_time_ns
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -46,11 +46,15 @@ def measure(array: Array, codec: str, least_ms: float) -> Measured:
     )
 
 
-def _median_ns(work: Any, least_ms: float) -> float:
+def _median_ns(work: Callable[[], object], least_ms: float) -> float:
     work()
-    times: list[int] = []
-    while len(times) < 3 or (sum(times) < least_ms * 1e6 and len(times) < ATTEMPTS_AT_MOST):
-        start = thread_time_ns()
-        work()
-        times.append(thread_time_ns() - start)
+    times = [_ns(work)]
+    while sum(times) < least_ms * 1e6 and len(times) < ATTEMPTS_AT_MOST:
+        times.append(_ns(work))
     return max(float(np.median(times)), 1.0)
+
+
+def _ns(work: Callable[[], object]) -> int:
+    start = thread_time_ns()
+    work()
+    return thread_time_ns() - start
