@@ -13,9 +13,9 @@ SHIPPED = Path(__file__).parent
 MADE = frozenset({"efficientnet-lite0"})
 """Networks too large to ship: ``shoal zoo get NAME`` makes them in the cache."""
 
-CARD = "card.json"
-MODELS = ("model.onnx", "model.fluid")
-"""What the network itself may be in: ONNX, or a bundle of sub-networks."""
+CARD, MODEL = "card.json", "model.onnx"
+BUNDLE = "model.fluid"
+"""The network where it is a bundle of sub-networks."""
 
 
 def names() -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def path(name: str, file: str | None = None) -> Path:
     """
     about = card(name)
     if file is None:
-        file = next((model for model in MODELS if model in about.files), MODELS[0])
+        file = BUNDLE if BUNDLE in about.files else MODEL
     if file not in about.files:
         raise UsageError(f"{name} has no file {file!r}: it has {', '.join(sorted(about.files))}")
     found = folder(name) / file
