@@ -37,6 +37,8 @@ TRIED, QUICK_TRIED = 4, 2
 IMAGES = 64
 MIN_ACCURACY = 0.97
 """Guaranteed with 95 % confidence on 315 photos: about 99 % of the answers."""
+KEPT = 0.98
+"""Share of answers that a baseline must keep to be a fair one."""
 PHOTOS = "photos"
 
 Grid = dict[tuple[float, float], dict[str, Result]]
@@ -130,11 +132,14 @@ def claims(grid: Grid) -> Iterator[Row]:
         if fewer:
             most = max(fewer.values())
             yield row("bytes of Neurosurgeon over ours, best case", most, "ratio", ">= 60")
-    worst = _least(grid, lambda name: name in (DEVICE_ONLY, CLOUD_JPEG))
-    yield row("throughput over the better of device only and cloud JPEG, worst", worst, "ratio",
-              ">= 0.97")  # fmt: skip
-    yield row("throughput over the best fixed plan, worst",
-              _least(grid, lambda name: name.startswith(ORACLE)), "ratio", ">= 0.95")  # fmt: skip
+    clouds = (DEVICE_ONLY, CLOUD_JPEG)
+    name = "throughput over the better of device only and cloud JPEG"
+    yield row(f"{name}, worst", _least(grid, lambda n, _: n in clouds), "ratio", ">= 0.97")
+    # JPEG changes answers, and which of them is not promised to anybody.
+    kept = _least(grid, lambda n, r: n in clouds and r.agreement >= KEPT)
+    yield row(f"{name} where {100 * KEPT:g} % agree, worst", kept, "ratio", ">= 0.97")
+    fixed = _least(grid, lambda n, _: n.startswith(ORACLE))
+    yield row("throughput over the best fixed plan, worst", fixed, "ratio", ">= 0.95")
     agreement = min(at[SPLIT].agreement for at in grid.values())
     yield row("agreement of split with the whole network, worst", 100 * agreement, "%", ">= 99")
 
@@ -148,11 +153,11 @@ def _over(grid: Grid, name: str) -> Mapping[object, float]:
     }
 
 
-def _least(grid: Grid, counts: Callable[[str], bool]) -> float:
+def _least(grid: Grid, counts: Callable[[str, Result], bool]) -> float:
     """The least throughput of split over the best of those that count."""
     ratios = []
     for at in grid.values():
-        others = [result.images_per_s for name, result in at.items() if counts(name)]
+        others = [result.images_per_s for name, result in at.items() if counts(name, result)]
         if others:
             ratios.append(at[SPLIT].images_per_s / max(others))
     return min(ratios, default=float("nan"))
