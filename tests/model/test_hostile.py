@@ -2,6 +2,9 @@
 
 import contextlib
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -207,6 +210,70 @@ def test_constants_that_would_fill_the_memory_are_never_made(count):
         node("Add", "x sum", "y"),
     ]
     refused(nets.model(nodes, [X], ["y"], {"s": np.array([count])}), ".", ModelError)
+
+
+@pytest.mark.parametrize("size", [2**31, 2**40, 2**62, 2**63 - 1])
+def test_inputs_that_would_fill_the_memory_are_refused(size):
+    """The engine would abort the process while it works out shapes."""
+    nodes = [node("Tile", "x r", "t"), node("Slice", "t from to", "y")]
+    weights = {"r": np.array([3, 1]), "from": np.array([0]), "to": np.array([2])}
+    refused(nets.model(nodes, [tensor("x", [size, 4])], ["y"], weights), "bytes")
+
+
+@pytest.mark.parametrize("times", [-1, -(2**63)])
+def test_repeating_less_than_no_times_is_refused(times):
+    nodes = [node("Tile", "x r", "t"), node("Slice", "t from to", "y")]
+    weights = {"r": np.array([times, 1]), "from": np.array([0]), "to": np.array([2])}
+    refused(nets.model(nodes, [X], ["y"], weights), "less than no times", ModelFileError)
+
+
+def test_nodes_with_more_inputs_than_the_standard_has_are_refused():
+    resize = node("Resize", "x a a a a", "t")
+    data = nets.model([resize, node("Relu", "t", "y")], [X], ["y"], {"a": random(4)}, opset=18)
+    refused(data, "input size 5", ModelFileError)
+
+
+FUZZ = """
+import random, resource, sys, time
+from tests.model.mutate import corpus, hostile
+import shoal.model as model
+from shoal.errors import ShoalError
+
+resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
+files = corpus()
+for data in files:
+    model.load(data)
+end, cases, loaded = time.monotonic() + float(sys.argv[2]), 0, 0
+for seed in range(int(sys.argv[1]), int(sys.argv[1]) + 400):
+    print(seed, file=sys.stderr, flush=True)
+    try:
+        network = model.load(hostile(random.Random(seed), files))
+        network.run(network.probe())
+        network.split(network.cuts[:1])
+        loaded += 1
+    except ShoalError:
+        pass
+    cases += 1
+    if time.monotonic() > end:
+        break
+print(cases, loaded)
+"""
+
+
+def test_damaged_files_of_all_kinds_load_or_are_refused_and_nothing_else():
+    """In a process of its own, as the engine must not take that down either. It ends after some
+    seconds; how far it gets depends on the machine, and the cases are always the same ones."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FUZZ, "0", "8"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=Path(__file__).resolve().parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    cases, loaded = map(int, done.stdout.split())
+    assert cases > loaded
 
 
 def test_many_constants_that_would_fill_the_memory_together_are_never_made():

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.inliner
 
 from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 from shoal.model import limits
-from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.dtypes import INT64, ONNX_TO_NUMPY
+from shoal.model.graph import Graph, elements, makes, reads
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight, read_weight, read_weights
 
@@ -57,7 +58,9 @@ def accept(
         # What people or exporters note about a node is no part of it.
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
+    _check_schemas(model, opsets)
     weights = read_weights(model, folder)
+    _check_repeats(proto.node, weights)
     # Weights that are inputs as well (all were, before IR version 4) keep their values.
     inputs = tuple(
         _input(info, example.get(info.name), batch)
@@ -145,6 +148,33 @@ def _check_node(node: onnx.NodeProto) -> None:
         )
 
 
+def _check_schemas(model: onnx.ModelProto, opsets: Iterable[tuple[str, int]]) -> None:
+    """Numbers of inputs and outputs, and attributes, as the standard has them: shape inference
+    relies on that, and aborts the process where it is not so."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = max(model.ir_version, 3)
+    context.opset_imports = dict(opsets)
+    for node in model.graph.node:
+        # What the standard does not know the engine may; constants are read elsewhere.
+        if node.domain == "" and node.op_type != "Constant" and onnx.defs.has(node.op_type):
+            try:
+                onnx.checker.check_node(node, context)
+            except Exception as error:
+                raise ModelFileError(
+                    f"Node {node.name or '(unnamed)'!r} ({node.op_type}) is damaged, or of another "
+                    f"version: {str(error).strip()[:200]}"
+                ) from None
+
+
+def _check_repeats(nodes: Iterable[onnx.NodeProto], weights: Mapping[str, Weight]) -> None:
+    """A tensor repeated less than no times makes the engine abort the process."""
+    for node in nodes:
+        if node.op_type == "Tile" and len(node.input) > 1 and node.input[1] in weights:
+            repeats = weights[node.input[1]]
+            if repeats.data_type == INT64 and (repeats.array() < 0).any():
+                raise ModelFileError(f"Node {node.name!r} (Tile) repeats less than no times.")
+
+
 def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> TensorSpec:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -187,6 +217,12 @@ def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> Tensor
     ):
         raise UnsupportedModelError(
             f"The example of input {info.name!r} has shape {list(given)}, the network {shape}."
+        )
+    # Before the engine sees it: with sizes near 2**62 it does not refuse, it aborts the process.
+    if elements(shape) * np.dtype(dtype).itemsize > limits.ACTIVATION_BYTES:
+        raise UnsupportedModelError(
+            f"Input {info.name!r} of shape {shape} takes more than {limits.ACTIVATION_BYTES} bytes "
+            "for one image, the most that Shoal runs."
         )
     return TensorSpec(info.name, dtype, tuple(shape))
 

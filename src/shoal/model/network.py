@@ -23,7 +23,7 @@ from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, node_memory, part_memory
-from shoal.model.shapes import output_specs, probe, resolve
+from shoal.model.shapes import infer, output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 
@@ -331,7 +331,9 @@ def load(
 
 def _prepared(original: Graph, name: str) -> Network:
     """The network of a graph, proved to give what the graph gave."""
-    # The engine checks what it loads, so what comes after may rely on well-formed nodes.
+    # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
+    # a shape is negative or near 2**62 it aborts the process, so those are refused before.
+    infer(original, limits.TENSOR_BYTES)
     reference = Engine().load(*whole(original), optimise=False)
     graph = original.copy()
     try:

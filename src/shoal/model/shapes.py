@@ -78,7 +78,12 @@ def infer(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> dict[str,
 
 def _dim(dim: Any) -> int | None:
     if dim.HasField("dim_value"):
-        return int(dim.dim_value) if dim.dim_value >= 0 else UNKNOWN
+        if dim.dim_value < 0:
+            raise ModelFileError(
+                f"Shapes do not fit together: a tensor would have {dim.dim_value} elements along "
+                "a dimension."
+            )
+        return int(dim.dim_value)
     return None if dim.dim_param == BATCH else UNKNOWN
 
 
