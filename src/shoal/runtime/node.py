@@ -6,7 +6,8 @@ then. The other threads have one thing to do each, and queues before them:
 
 - *compute* runs parts (the engine lets the GIL go), unpacking what came;
 - *send* packs and sends what is large, what has to wait, and, where there is a core to spare for
-  it, all that was computed; *open* unpacks large answers and gives them out (gateways only);
+  it, what was computed while there is more to do; *open* unpacks large answers and gives out
+  what a client must not (gateways only);
 - *load* fetches parts and makes sessions; *give* serves blobs to peers.
 
 So receiving, computing and sending overlap, and no lock is held while computing.
@@ -388,12 +389,15 @@ class Node:
     # -- what goes out
 
     def _work(self, actions: list[WorkerAction]) -> None:
+        runs = [action for action in actions if isinstance(action, Run)]
+        for each in runs:
+            self._runs.put(each)
+        # The computing thread has the next run to do; where there is a core for it, others send.
+        later = bool(runs) and self._spare and threading.current_thread() is self._threads[0]
         for action in actions:
             match action:
                 case Send():
-                    self._send(action)
-                case Run():
-                    self._runs.put(action)
+                    self._send(action, later)
                 case Load(part=part):
                     self.shelf.want(part)
                     self._loads.put(action)
@@ -414,10 +418,10 @@ class Node:
                 case Wake(at):
                     self._wakes["gateway"] = at
 
-    def _send(self, action: Send) -> None:
+    def _send(self, action: Send, later: bool = False) -> None:
         if action.to == self.name:
             self._hand(Arrived(self.name, action.message, action.body))
-        elif self._spare and threading.current_thread() is self._threads[0]:
+        elif later:
             self._outbox.put(action)
         else:
             self._outbox.send(action)
