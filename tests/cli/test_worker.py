@@ -120,7 +120,7 @@ def test_a_worker_says_when_it_is_ready_and_ends_well(how: signal.Signals) -> No
         assert process.stderr is not None
         assert "w is ready on tcp/127.0.0.1" in process.stderr.readline()
         process.send_signal(how)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=90)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_calls_says_that_nobody_answers_and_when_somebody_does() -
             near.kill()
             near.communicate()
         far.terminate()
-        far.communicate(timeout=20)
+        far.communicate(timeout=90)
 
 
 @pytest.mark.system
@@ -148,6 +148,6 @@ def test_a_taken_port_is_one_line_and_exit_code_55() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with start(taken.getsockname()[1]) as process:
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=90)
     assert process.returncode == 55
     assert err.count("\n") == 1

@@ -10,7 +10,7 @@ from shoal.mesh.inproc import InprocMesh
 from shoal.mesh.link import Link, LinkEvent, PeerDown, PeerUp, Received
 from shoal.mesh.zenoh import ZenohLink
 
-SOON_S = 10.0
+SOON_S = 30.0
 """By when what must happen has happened, also on a busy machine."""
 
 

@@ -263,7 +263,7 @@ def test_a_session_in_which_views_differ_for_good_is_opened_anew(
     monkeypatch.setattr("shoal.mesh.watchdog.PATIENCE_S", 0.5)
     stranger.appear("zombie")  # visible, and says each second that it sees nobody
     friend.wait_for_peer("zombie")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "opens its Zenoh session anew: zombie does not see this node" not in caplog.text:
         stranger.say(f"view/zombie/{stranger.life}", msgspec.msgpack.encode({}))
         time.sleep(0.2)
@@ -272,7 +272,7 @@ def test_a_session_in_which_views_differ_for_good_is_opened_anew(
     life = friend.link.incarnation
     node.wait(lambda: node.link.peers() == {"friend": life})
     friend.wait_for_peer("node")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not friend.link.send("node", b"again"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -293,7 +293,7 @@ def test_a_session_can_be_opened_anew_under_load(zenoh_fleet):
         a.wait_for_peer("b")
         b.wait_for_peer("a")
     count = len(b.heard())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not a.link.send("b", b"last"):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -99,30 +99,33 @@ def test_running_lets_other_threads_go_on():
     (whole,) = model.load(data).split([])
     session = whole.session()
     feeds = {"x": random(512, 512)}
-    ticks = 0
-    running = threading.Event()
-    running.set()
+    ticks = runs = 0
+    stop = threading.Event()
 
     def work():
-        for _ in range(5):
+        nonlocal runs
+        while not stop.is_set():
             session.run(feeds)
-        running.clear()
+            runs += 1
 
     thread = threading.Thread(target=work)
     thread.start()
-    while running.is_set():
+    # If it did not, this would go on once in each run; a busy machine may need some runs to do so.
+    end = time.monotonic() + 60
+    while ticks < 50 + 5 * runs and time.monotonic() < end:
         ticks += 1
         time.sleep(0)
+    stop.set()
     thread.join()
-    assert ticks > 50
+    assert ticks >= 50 + 5 * (runs - 1)
 
 
 def test_a_waiting_session_uses_no_processor(part):
     session = Engine(threads=2).load(part.graph, part.blobs)
     session.run({"x": random(1, 3, 8, 8)})
-    before = time.process_time()
+    before, began = time.process_time(), time.monotonic()
     time.sleep(0.3)
-    assert time.process_time() - before < 0.1
+    assert time.process_time() - before < 0.5 * (time.monotonic() - began)
 
 
 def test_a_worker_needs_neither_onnx_nor_torch():

@@ -13,6 +13,7 @@ from shoal.errors import CutError, InputError, ProofError, UnsupportedModelError
 from shoal.model import proof
 from shoal.model.network import Network
 from shoal.model.part import Part
+from shoal.model.wire import externals
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,23 @@ def test_weights_lie_outside_the_graph_and_are_shared_by_content():
     assert len(first.graph) < 1024
     assert first.info.blobs == {next(iter(first.blobs)): weight.nbytes}
     assert first.info.size == len(first.graph)
+
+
+def test_a_part_never_states_less_memory_than_its_weights_have():
+    """Also where these are those of another part as well, or two of its own are alike."""
+    weight = random(512, 512)
+    network = model.load(
+        nets.model(
+            [node("MatMul", "x w", "a"), node("MatMul", "a w", "b"), node("MatMul", "b v", "y")],
+            [tensor("x", ["n", 512])],
+            ["y"],
+            {"w": weight, "v": weight},
+        )
+    )
+    for cuts in ([1], [1, 2], []):
+        for part in network.split(cuts):
+            weights = sum(external.nbytes for external in externals(part.graph))
+            assert part.info.memory >= weights >= part.weight_bytes > 0
 
 
 def test_parts_that_nobody_holds_are_forgotten(residual):

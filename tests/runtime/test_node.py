@@ -150,9 +150,9 @@ def test_a_peer_of_another_version_is_named_with_what_to_do(crowd, net, peer):
     teller.start()
     started = time.monotonic()
     with pytest.raises(UnreachableError) as caught:
-        crowd.serve(anywhere(net, "a"), wait_s=5.0)
+        crowd.serve(anywhere(net, "a"), wait_s=90.0)
     teller.join()
-    assert time.monotonic() - started < 2.0  # there is nothing to wait for
+    assert time.monotonic() - started < 60.0  # there is nothing to wait for
     assert f"a speaks protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}" in str(caught.value)
     assert "install the same version of Shoal on both" in str(caught.value)
     assert "Start the missing" not in str(caught.value)
@@ -245,9 +245,9 @@ def test_a_question_that_fails_fails_only_for_who_asked(crowd):
 def test_no_time_to_wake_at_stops_or_spins_the_node(crowd, at):
     node = crowd.start("a")
     node.ask(lambda: node._wakes.update(worker=at))
-    before = time.process_time()
-    time.sleep(0.1)
-    assert time.process_time() - before < 0.05
+    before, began = time.process_time(), time.monotonic()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.7 * (time.monotonic() - began)
     assert node.ask(lambda: 5) == 5
 
 
@@ -330,7 +330,7 @@ def test_closing_does_not_wait_for_a_part_that_does_not_come(crowd, net, peer):
     soon(lambda: any(isinstance(message, wire.Fetch) for message in mean.messages()))
     started = time.monotonic()
     node.close()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 20.0  # PATIENCE_S is 30
 
 
 def test_a_node_sees_itself_before_anybody_else(crowd):

@@ -173,7 +173,8 @@ def test_wrong_bytes_from_everybody_are_a_hash_error(hub):
     assert len(hub.fetches("source")) == 6
 
 
-def test_a_giver_that_dies_in_the_middle_is_replaced_at_once(hub):
+def test_a_giver_that_dies_in_the_middle_is_replaced_at_once(hub, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
     hub.add("source", DATA)
     hub.add("a neighbour", DATA)
 
@@ -186,7 +187,7 @@ def test_a_giver_that_dies_in_the_middle_is_replaced_at_once(hub):
     hub.tamper = tamper
     started = time.monotonic()
     hub.add("me").get(BLOB, len(DATA), "source")
-    assert time.monotonic() - started < 0.15
+    assert time.monotonic() - started < 30.0
     assert len(hub.fetches("source")) == 6
 
 

@@ -206,7 +206,7 @@ class Crowd:
             node.close()
 
 
-def soon(true: Callable[[], object], seconds: float = 5.0) -> None:
+def soon(true: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not true():

@@ -274,11 +274,11 @@ def test_a_worker_of_another_version(net, store, tmp_path):
     ):
         try:
             (address,) = msgspec.json.decode(process.stdout.readline())["addresses"]
-            cluster = Cluster(devices=(Device(name="new", address=address),))
+            cluster = Cluster(devices=(Device(name="new", address=address),), wait_s=60.0)
             began = time.monotonic()
             with pytest.raises(UnreachableError) as caught:
                 shoal.deploy(anywhere(net, "new"), cluster, store=store)
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < 40.0  # there is nothing to wait for
         finally:
             process.kill()
     assert f"new speaks protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}" in str(caught.value)

