@@ -18,7 +18,7 @@ from shoal.bench.fluid.accuracy import (
 )
 from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, kept_by, team_of, write_as
 from shoal.bench.fluid.exact import in_one_piece
-from shoal.bench.fluid.matrix import BOTH, ONLY_FIRST, ONLY_SECOND, QUICK, rates_of
+from shoal.bench.fluid.matrix import BOTH, ONLY_FIRST, ONLY_SECOND, QUICK, Column, columns_of
 from shoal.bench.fluid.scenes import APART, Course, scene_of
 from shoal.bench.fluid.switch import delays
 from shoal.bench.load import Record
@@ -85,10 +85,11 @@ def test_the_columns_of_the_matrix_are_times_of_one_story() -> None:
     times = [k / 10 for k in range(int(10 * QUICK.seconds))]
     gone = spans[0]
     times = [t for t in times if not gone.begin_s <= t < gone.begin_s + QUICK.gone_s]
-    rates = rates_of(course_of(*times, lost=spans), QUICK)
-    assert rates[BOTH] == pytest.approx(10)
-    assert rates[ONLY_FIRST] == 0
-    assert rates[ONLY_SECOND] == pytest.approx(10, rel=0.05)
+    columns = columns_of(course_of(*times, lost=spans), QUICK)
+    assert columns[BOTH].rate == pytest.approx(10)
+    assert columns[BOTH].plans == {"p": 10 * (QUICK.calm_s - 1)}
+    assert columns[ONLY_FIRST].rate == 0
+    assert columns[ONLY_SECOND].rate == pytest.approx(10, rel=0.05)
 
 
 def test_scenes_fit_the_machine(path: Path) -> None:
@@ -122,10 +123,14 @@ def test_static_and_dynamic_have_less(bundle: Bundle, path: Path, tmp_path: Path
 
 
 def test_who_answers_how_rightly(bundle: Bundle) -> None:
-    assert matrix.accuracy_of("Static", ONLY_FIRST, bundle) is None
-    assert matrix.accuracy_of("Dynamic", ONLY_SECOND, bundle) is not None
-    assert matrix.accuracy_of("Fluid HA", BOTH, bundle) == pytest.approx(1.0)
-    assert matrix.accuracy_of("Fluid HT", BOTH, bundle) == pytest.approx(0.95)
+    nobody = Column(0.0, {})
+    assert matrix.accuracy_of("Static", ONLY_FIRST, nobody, bundle) is None
+    assert matrix.accuracy_of("Dynamic", ONLY_SECOND, nobody, bundle) is not None
+    together = Column(10.0, {"dense 0+1+2+3 on a+b": 10})
+    assert matrix.accuracy_of("Fluid HA", BOTH, together, bundle) == pytest.approx(1.0)
+    apart = Column(10.0, {"alone 0+1 on a": 5, "alone 2+3 on b": 5})
+    assert matrix.accuracy_of("Fluid HT", BOTH, apart, bundle) == pytest.approx(0.95)
+    assert matrix.accuracy_of("Fluid HT", BOTH, nobody, bundle) is None
 
 
 def test_a_plan_is_held_against_its_own_sub_network(bundle: Bundle) -> None:

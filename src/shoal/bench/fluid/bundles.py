@@ -15,6 +15,8 @@ from shoal import zoo
 from shoal.model.bundle import SUFFIX, Bundle, SubNetwork, Variant, load_bundle
 
 STATIC, DYNAMIC, FLUID = "static", "dynamic", "fluid"
+DENSE = "dense"
+"""As ``fluid``, but those who answer together always exchange channels."""
 
 
 class Shipped(NamedTuple):
@@ -54,6 +56,8 @@ def kept_by(kind: str, bundle: Bundle, devices: int) -> list[SubNetwork]:
     """The sub-networks that there are when the network was trained as ``kind``."""
     if kind == FLUID:
         return list(bundle.subnets)
+    if kind == DENSE:
+        return [subnet for subnet in bundle.subnets if subnet.variant is not Variant.LOGITS]
     team = team_of(bundle, devices)
     kept = {id(bundle.reference): bundle.reference, id(team): team}
     if kind == DYNAMIC:

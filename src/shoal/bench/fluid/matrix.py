@@ -14,7 +14,7 @@ import msgspec
 
 from shoal.bench.chaos import Story, play
 from shoal.bench.fluid.accuracy import CHANCE, recorded
-from shoal.bench.fluid.bundles import DYNAMIC, FLUID, STATIC, asked_for, team_of, write_as
+from shoal.bench.fluid.bundles import DENSE, DYNAMIC, FLUID, STATIC, asked_for, team_of, write_as
 from shoal.bench.fluid.scenes import APART, SETTLE_S, TOGETHER, Course, course, scene_of
 from shoal.bench.row import Row, row
 from shoal.lab.faults import Restart
@@ -52,86 +52,109 @@ MODES: dict[str, tuple[str, Mapping[str, float]]] = {
     "Fluid HA": (FLUID, TOGETHER),
     "Fluid HT": (FLUID, APART),
 }
+EXCHANGING = "Fluid HA, exchanging channels"
+"""As HA where the forecast finds that adding logits is as accurate and better otherwise."""
 
 
 def rows(quick: bool) -> Iterator[Row]:
     """The matrix, the ratios, and what the losses cost in each of Fluid's modes."""
     path = asked_for("mnist")
     if path is not None:
-        yield from rows_for(path, QUICK if quick else FULL, by_second=not quick)
+        yield from rows_for(path, QUICK if quick else FULL, full=not quick)
 
 
 def rows_for(
-    path: Path, timing: Timing, *, by_second: bool = False, loopback: bool = False
+    path: Path, timing: Timing, *, full: bool = False, loopback: bool = False
 ) -> Iterator[Row]:
     """The rows of one bundle."""
     bundle = load_bundle(path)
     rates: dict[str, float] = {}
+    modes = {**MODES, EXCHANGING: (DENSE, TOGETHER)} if full else MODES
     with tempfile.TemporaryDirectory(prefix="shoal-fluid-") as made:
-        for mode, (kind, marks) in MODES.items():
+        for mode, (kind, marks) in modes.items():
             file = write_as(kind, path, Path(made), DEVICES)
             scene = scene_of(file, DEVICES, timing.seconds, timing.faults, dict(marks))
             story = play(scene, loopback=loopback)
             found = course(story)
-            columns = rates_of(found, timing)
-            rates[mode] = columns[BOTH]
-            for column, rate in columns.items():
+            columns = columns_of(found, timing)
+            rates[mode] = columns[BOTH].rate
+            for name, column in columns.items():
                 goal = ">= 1" if mode.startswith("Fluid") else None
-                yield row(f"{column}, {mode}", rate, "images/s", goal)
-                share = accuracy_of(mode, column, bundle)
+                yield row(f"{name}, {mode}", column.rate, "images/s", goal)
+                share = accuracy_of(mode, name, column, bundle)
                 if share is not None:
-                    yield row(f"{column}, {mode}: accuracy", 100 * share, "%")
-            if kind == FLUID:
+                    yield row(f"{name}, {mode}: accuracy", 100 * share, "%")
+            if mode.startswith("Fluid"):
                 yield from _losses(mode, story, found, columns)
-                if by_second:
+                if full:
                     for second, rate in enumerate(found.by_second(timing.seconds)):
                         yield row(f"{mode}, second {second}", rate, "images/s")
     yield row("both, Fluid HT over Static", _ratio(rates, "Static"), "ratio", ">= 2.5")
     yield row("both, Fluid HT over Dynamic", _ratio(rates, "Dynamic"), "ratio", ">= 2.0")
 
 
-def rates_of(found: Course, timing: Timing) -> dict[str, float]:
-    """Images per second by column."""
-    rates = {BOTH: found.rate(1.0, timing.calm_s)}
+class Column(msgspec.Struct, frozen=True):
+    """A stretch of a story: images per second, and how many of them by which plan."""
+
+    rate: float
+    plans: dict[str, int]
+
+
+def columns_of(found: Course, timing: Timing) -> dict[str, Column]:
+    """What was answered while both were there, and while each was alone."""
+    columns = {BOTH: _column(found, 1.0, timing.calm_s)}
     for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
         span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
         begin_s = span.begin_s + SETTLE_S
         end_s = span.end_s if span.end_s is not None else begin_s + timing.gone_s - SETTLE_S
-        rates[column] = found.rate(begin_s, end_s)
-    return rates
+        columns[column] = _column(found, begin_s, end_s)
+    return columns
 
 
-def accuracy_of(mode: str, column: str, bundle: Bundle) -> float | None:
-    """The share of right answers of who answers in a column; None where nobody does."""
+def _column(found: Course, begin_s: float, end_s: float) -> Column:
+    return Column(found.rate(begin_s, end_s), dict(found.plans(begin_s, end_s)))
+
+
+def accuracy_of(mode: str, name: str, column: Column, bundle: Bundle) -> float | None:
+    """The share of right answers in a column; None where nobody answers. Of Static and Dynamic it
+    is that of the recorded trainings (of the bundle where there are none): of Dynamic's second
+    half also, although nobody would want its answers."""
     team = team_of(bundle, DEVICES)
     first, second = (bundle.alone(owner) for owner in team.owners)
     runs = {run.kind: run for run in recorded("mnist") if run.owners == DEVICES}
     if mode == "Static":
         run = runs.get(STATIC)
         whole = run.of(team.name) if run else team.accuracy
-        return whole if column == BOTH else None
+        return whole if name == BOTH else None
     if mode == "Dynamic":
         run = runs.get(DYNAMIC)
         low = run.of(first.name) if run else first.accuracy
         high = run.of(second.name) if run else CHANCE
-        return high if column == ONLY_SECOND else low
-    if column == BOTH:
-        return team.accuracy if mode == "Fluid HA" else (first.accuracy + second.accuracy) / 2
-    return first.accuracy if column == ONLY_FIRST else second.accuracy
+        return high if name == ONLY_SECOND else low
+    known = {f"{subnet.variant} {subnet.name}": subnet.accuracy for subnet in bundle.subnets}
+    count = sum(column.plans.values())
+    if not count:
+        return None
+    return sum(known[plan_of(plan)] * n for plan, n in column.plans.items()) / count
 
 
-def _losses(mode: str, story: Story, found: Course, columns: Mapping[str, float]) -> Iterator[Row]:
+def plan_of(name: str) -> str:
+    """The way and the sub-network in a plan's name."""
+    return name.partition(" on ")[0]
+
+
+def _losses(mode: str, story: Story, found: Course, columns: Mapping[str, Column]) -> Iterator[Row]:
     what = f"{mode}, each host lost once under load and back"
     yield row(f"{what}: requests", story.totals.asked, "requests")
     yield row(f"{what}: lost", story.totals.lost, "requests", "= 0")
     yield row(f"{what}: answered twice", story.totals.twice, "requests", "= 0")
     for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
         span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
-        after_s = found.reaches(columns[column], span.begin_s)
+        after_s = found.reaches(columns[column].rate, span.begin_s)
         yield row(f"{mode}, {lost} lost: at the level of the other after", after_s, "s", "<= 1")
         again_s = found.first_answer(lost, span.end_s or span.begin_s)
         if again_s is not None:
-            after_s = found.reaches(columns[BOTH], again_s)
+            after_s = found.reaches(columns[BOTH].rate, again_s)
             yield row(
                 f"{mode}, {lost} back: at the level of both after its first answer",
                 after_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Course(msgspec.Struct, frozen=True):
         """Images per second between two moments."""
         count = bisect_left(self.times, end_s) - bisect_left(self.times, begin_s)
         return count / max(end_s - begin_s, 1e-9)
+
+    def plans(self, begin_s: float, end_s: float) -> Counter[str]:
+        """How many answers by which plan there were between two moments."""
+        first, last = bisect_left(self.times, begin_s), bisect_left(self.times, end_s)
+        return Counter(record.plan for record in self.records[first:last])
 
     def by_second(self, end_s: float) -> list[float]:
         """Images in each second."""
