@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,3 +247,32 @@ def test_what_the_transport_has_room_for_is_swift_until_it_is_received():
         sender.push(b"", None, 0)
     sender.take(0.0)
     assert sender.swift  # the window holds the others back
+
+
+def test_a_line_that_was_just_used_is_sounded_while_it_is_quiet() -> None:
+    sender = Sender()
+    assert sender.sound(0.0) is None  # it was never used
+    sender.push(b"m", None, None)
+    sender.take(0.0)
+    assert sender.sound(0.1) is None  # not quiet
+    sender.on_ack(1, 1, 0, 0.2)
+    number = sender.sound(0.3)
+    assert number == 1
+    assert sender.sound(0.4) is None  # a moment ago
+    sender.on_ack(1, 1, number, 0.35)
+    assert sender.goodput.rate(0.4).rtt_ms == pytest.approx(50)
+    assert sender.sound(0.6) == 2
+    assert sender.sound(2.0) is None  # not used for long
+
+
+def test_a_sounding_that_is_overtaken_by_messages_says_nothing() -> None:
+    sender = Sender()
+    sender.push(b"m", None, 100_000)
+    sender.take(0.0)
+    sender.on_ack(1, 1, 0, 0.2)
+    number = sender.sound(0.3)
+    sender.push(b"m", None, 100_000)
+    sender.take(0.31)
+    assert number is not None
+    assert sender.on_ack(1, 1, number, 2.0) == []
+    assert sender.goodput.rate(2.0).rtt_ms == 0

@@ -110,3 +110,30 @@ def test_small_messages_that_are_acknowledged_together_say_nothing_of_the_rate()
         line.now += 0.005
     line.goodput.arrived(109, line.now)
     assert line.rate.bytes_per_s == pytest.approx(100 * MBIT, rel=0.05)
+
+
+def test_acknowledgements_that_come_in_a_bunch_make_no_link_fast() -> None:
+    line = Line(10 * MBIT, 0.001)
+    line.send(100)
+    for _ in range(5):
+        line.send(100_000)
+        line.now += 0.1
+    at = line.now
+    for k in range(4):  # held up somewhere: all of them at once, the first one in time
+        line.goodput.left(100 + k, 100_000, at)
+    for k in range(4):
+        line.goodput.arrived(100 + k, at + 0.32 + k * 1e-6)
+    assert line.rate.bytes_per_s == pytest.approx(10 * MBIT, rel=0.9)
+
+
+def test_what_a_busy_device_adds_to_each_message_is_not_laid_to_the_link() -> None:
+    line = Line(100 * MBIT, 0.001)
+    for _ in range(10):
+        line.goodput.trip(0.006, line.now)  # usually 6 ms, once 1 ms
+    line.goodput.trip(0.001, line.now)
+    line.rtt_s = 0.0055
+    for _ in range(10):
+        line.now += 0.1
+        line.send(25_000)
+    assert line.rate.bytes_per_s == pytest.approx(100 * MBIT, rel=0.5)
+    assert line.rate.rtt_ms == pytest.approx(1.0)

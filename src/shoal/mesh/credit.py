@@ -16,6 +16,7 @@ copy of every body. Losses, copies, reordering and delay of any frame are all re
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -44,6 +45,8 @@ ASK_S = 0.3
 """Seconds without news after which a sender asks."""
 MAX_ASK_S = 5.0
 """Longest time between two questions; it doubles up to here while there is no news."""
+SOUND_S, SOUND_FOR_S = 0.25, 1.0
+"""Time between two soundings of a quiet line, and for how long after it was used they go on."""
 MAX_FUTILE = 5
 """How often the same messages are sent again before the session is given up as stuck."""
 
@@ -92,6 +95,9 @@ class Sender:
         self._asked_about = 0  # what had gone out when it was asked; 0 when it is answered
         self._pause_s = ASK_S
         self._ask_at: float | None = None
+        self._used_at = -math.inf  # when something was sent last
+        self._sounding = 0  # number of the question that sounds the line; 0 when it is answered
+        self._sounded_at = -math.inf
         self._futile = 0  # times that messages were sent again since the last progress
 
     @property
@@ -141,7 +147,7 @@ class Sender:
         fresh = self._range(self._sent + 1, upto)
         for parcel in fresh:
             self.goodput.left(parcel.seq, parcel.weight, now)
-        self._sent = upto
+        self._sent, self._sounding, self._used_at = upto, 0, now
         self._pieces += sum(parcel.pieces for parcel in fresh)
         if self._ask_at is None:
             self._ask_at = now + self._pause_s
@@ -157,6 +163,16 @@ class Sender:
         self._pause_s = min(2 * self._pause_s, MAX_ASK_S)
         return self._asked
 
+    def sound(self, now: float) -> int | None:
+        """The number of a question whose answer tells the round trip, when it is time for one: the
+        line is quiet, and was not a moment ago."""
+        quiet = self._sent == self._settled and not self._asked_about
+        if not quiet or now - self._used_at > SOUND_FOR_S or now - self._sounded_at < SOUND_S:
+            return None
+        self._asked += 1
+        self._sounding, self._sounded_at = self._asked, now
+        return self._asked
+
     def on_ack(self, received: int, settled: int, asked: int, now: float) -> list[Parcel]:
         """Take note of what the receiver says; returns the messages that must be sent again.
 
@@ -165,6 +181,9 @@ class Sender:
         """
         if not settled <= received <= self._sent or asked > self._asked:
             return []
+        if self._sounding and asked == self._sounding:
+            self._sounding = 0
+            self.goodput.trip(now - self._sounded_at, now)
         if self._sent and not (received or asked or self._received or self._asked):
             self._ask_at = now
         if received > self._received or settled > self._settled:

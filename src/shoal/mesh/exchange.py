@@ -166,11 +166,13 @@ class Exchange:
         self._take(sender, peer, frame, read, now)
 
     def tick(self, now: float) -> None:
-        """Time passes: ask where acknowledgements are overdue, give those that are owed, offer
-        again what was refused."""
+        """Time passes: ask where acknowledgements are overdue, give those that are owed, sound
+        lines that are quiet, offer again what was refused."""
         for name, peer in self._peers.items():
             if peer.up:
                 self._ask(name, peer, now)
+                if (number := peer.sender.sound(now)) is not None:
+                    self._question(name, peer, number)
                 if peer.receiver.owes:
                     self._ack(name, peer, now)
         self.offer_again()
@@ -373,7 +375,10 @@ class Exchange:
 
     def _ask(self, name: str, peer: _Peer, now: float) -> None:
         if (number := peer.sender.tick(now)) is not None:
-            self._out.append(Transmit(name, encode(Ask(self._pairing(peer), number))))
+            self._question(name, peer, number)
+
+    def _question(self, name: str, peer: _Peer, number: int) -> None:
+        self._out.append(Transmit(name, encode(Ask(self._pairing(peer), number))))
 
     def _pairing(self, peer: _Peer) -> Pairing:
         return Pairing(self.incarnation, peer.incarnation, peer.session)
