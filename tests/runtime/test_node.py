@@ -373,3 +373,44 @@ def test_a_peer_that_comes_up_again_is_no_stranger_any_more(crowd):
     node.submit(PeerUp("old", "2"))
     node.ask(lambda: None)
     assert node.strangers == {}
+
+
+def test_a_callback_may_ask_again_look_and_even_close(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    closed = threading.Event()
+
+    def again(future):
+        assert service.stats().answered == 1
+        service.submit(images(1)[0]).add_done_callback(close)
+
+    def close(future):
+        future.result()
+        service.close()
+        closed.set()
+
+    service.submit(images(1)[0]).add_done_callback(again)
+    assert closed.wait(10)
+    with pytest.raises(RequestError, match="closed"):
+        service.infer(images(1)[0])
+
+
+def test_nobody_is_called_back_on_the_thread_of_a_client_that_asks(crowd, net):
+    """It may hold locks that the callback needs."""
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    me, asking, wrong = threading.current_thread(), False, []
+    answered = threading.Semaphore(0)
+
+    def take(future):
+        wrong.extend([future] if asking and threading.current_thread() is me else [])
+        answered.release()
+
+    for image in images(200):
+        asking = True
+        future = service.submit(image)
+        asking = False
+        future.add_done_callback(take)
+    for _ in range(200):
+        assert answered.acquire(timeout=10)
+    assert wrong == []
