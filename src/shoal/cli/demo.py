@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NETWORK = "fashion-resnet"
 TICK_S = 0.2
 PATIENCE_S = 10.0
-SHARE = 0.7
+SHARE = 0.6
 """Of the time for the first act, for the second one."""
 LAST = 50
 """Answers that are looked at to see who takes part."""
