@@ -64,6 +64,24 @@ def test_a_jpeg_of_lower_quality_is_smaller():
     assert sizes[1] < array.nbytes / 5
 
 
+def test_a_jpeg_of_full_colour_is_nearer_and_larger():
+    rows, columns = np.indices((96, 96))
+    stripes = np.where(columns % 4 < 2, 200, 60)  # red and blue change, brightness hardly does
+    array = np.stack([stripes, 128 + rows, 260 - stripes])[None].astype(np.uint8)
+    sizes, errors = [], []
+    for name in ("jpeg:97,full", "jpeg:97"):
+        sizes.append(pack({"a": array}, name).head.size)
+        errors.append(np.abs(there_and_back(array, name).astype(int) - array).mean())
+    assert sizes[0] > sizes[1]
+    assert errors[0] < errors[1] / 2
+
+
+def test_full_colour_is_no_matter_for_grey():
+    array = picture((1, 1, 48, 64))
+    sizes = {pack({"a": array}, name).head.size for name in ("jpeg:90", "jpeg:90,full")}
+    assert len(sizes) == 1
+
+
 def test_a_file_larger_than_its_pixels_is_not_sent():
     noise = np.random.default_rng(0).integers(0, 256, (1, 3, 20, 20)).astype(np.uint8)
     frame = pack({"a": noise}, "jpeg:95")

@@ -9,8 +9,8 @@ GOOD = [
     "raw", "lossless", "lossless:bytes", "lossless:shuffle,lz4", "lossless:zstd:19",
     "lossless:predict",
     "half", "half:none", "quant:2", "quant:8,planes", "quant:4,channel,bits,zstd",
-    "quant:6,zero,clip:-1.5:3e1,lz4", "quant:6,lz4,clip:0:4.5,zero", "jpeg", "jpeg:1", "jpeg:95",
-    "png",
+    "quant:6,zero,clip:-1.5:3e1,lz4", "quant:6,lz4,clip:0:4.5,zero", "jpeg", "jpeg:1",
+    "jpeg:97,full", "png",
 ]  # fmt: skip
 BAD = {
     "raw:1": "takes no settings",
@@ -36,8 +36,8 @@ BAD = {
     "quant:4,clip:a:b": "LOW below HIGH",
     "quant:4,clip:nan:1": "LOW below HIGH",
     "quant:4,clip:0:inf": "LOW below HIGH",
-    "jpeg:0": "QUALITY must be one of 1 to 95",
-    "jpeg:96": "QUALITY must be one of 1 to 95",
+    "jpeg:0": "QUALITY must be one of 1 to 100",
+    "jpeg:101": "QUALITY must be one of 1 to 100",
     "jpeg:90,fast": "'fast' is unknown",
     "png:9": "'9' is unknown",
     "quant:4," + "zero," * 80: "256 is the limit",

@@ -15,7 +15,8 @@ from shoal.plan.network import Array
 
 LOSSLESS, HALF = 32, 16
 BITS = (8, 6, 5, 4, 3, 2)
-QUALITIES = (95, 90, 75, 50)
+JPEGS = ("99,full", "97,full", "97", "95", "90", "75", "50")
+"""Of a photo, most bytes first; those of full colour keep more answers than their bytes suggest."""
 COMPRESSORS = ("zstd", "lz4")
 LAYOUTS_OF_BYTES = ("bytes", "predict,bytes")
 LAYOUTS = (*LAYOUTS_OF_BYTES, "bits", "predict,bits", "planes")
@@ -49,7 +50,7 @@ def for_image(samples: Sequence[Mapping[str, Array]]) -> list[list[Coding]]:
     codecs = ["raw", *_each("lossless", ("bytes", "predict"))]
     if find_spec("PIL") is None:
         return [[Coding(LOSSLESS, "image", tuple(codecs))]]
-    jpegs = [[Coding(8, f"JPEG {quality}", (f"jpeg:{quality}",))] for quality in QUALITIES]
+    jpegs = [[Coding(8, f"JPEG {each.replace(',', ' ')}", (f"jpeg:{each}",))] for each in JPEGS]
     return [[Coding(LOSSLESS, "image", (*codecs, "png"))], *jpegs]
 
 
