@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from shoal.bench.chaos import Scene, play
 from shoal.cli.entry import run
 from shoal.lab import state
+from shoal.lab.faults import Cut
+from shoal.lab.spec import LabSpec
 
 LAB = "{hosts: {gate: {share: 0.3}, a: {share: 0.2}, b: {share: 0.2}}, topology: %s}"
 
@@ -88,3 +92,24 @@ def test_ctrl_c_takes_the_lab_down(tmp_path: Path, name: str) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert list(tmp_path.glob("shoal-chaos-*")) == []
+
+
+@pytest.mark.root
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_devices_that_are_cut_off_do_not_silence_the_others(
+    lab_of: Callable[[str], LabSpec],
+) -> None:
+    """What is left of their connections must not keep the gateway from hearing who is there."""
+    spec = lab_of(
+        "{hosts: {gate: {share: 0.3}, a: {share: 0.15}, b: {share: 0.15}, c: {share: 0.15}}, "
+        "topology: {kind: mesh, link: {mbit: 20, delay_ms: 1}}}"
+    )
+    cuts = tuple(Cut(at_s=2, link=("gate", name), for_s=8) for name in ("b", "c"))
+    story = play(
+        Scene(spec=spec, gate="gate", seconds=11, faults=cuts, options={"stages": 3}, window=4)
+    )
+    assert (story.totals.lost, story.totals.twice, story.totals.wrong) == (0, 0, 0)
+    first, last = story.began_s + 2.5, story.began_s + 10
+    inside = [one for one in story.records if first < one.asked_s and one.answered_s < last]
+    assert len(inside) > 3, "a was there all the time"

@@ -19,9 +19,11 @@ from shoal.mesh.frames import MAX_ATTACHMENT
 Session: TypeAlias = Any
 """A ``zenoh.Session``, whose own annotations are incomplete."""
 
-# Zenoh reads this once, when it is first used. With two threads that receive, each message wakes
-# the second one as well, which finds nothing to do.
-os.environ.setdefault("ZENOH_RUNTIME", "(rx: (worker_threads: 1))")
+# Zenoh reads this once, when it is first used. A thread that receives is lost for up to ten seconds
+# for each peer that is cut off: Zenoh closes the dead connection on it, with SO_LINGER, and the
+# kernel waits there for what the peer has not acknowledged. With one thread everybody else would
+# not be heard meanwhile, so there are more than peers that are lost at one time.
+os.environ.setdefault("ZENOH_RUNTIME", "(rx: (worker_threads: 8))")
 
 LONGEST_PUT_S = 3600
 """Time in which one message, however large, must leave."""
