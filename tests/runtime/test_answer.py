@@ -38,6 +38,7 @@ def test_a_whole_answer_is_not_degraded():
             {"absent": ("b",), "accuracy": 0.9},
             "without the slices of b; plan both keeps 90.0% of the accuracy",
         ),
+        ({"unmet": ("latency", "energy")}, "no plan meets the limit of latency and energy now"),
     ],
 )
 def test_a_lesser_answer_says_why(changes, why):

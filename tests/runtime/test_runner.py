@@ -58,6 +58,12 @@ def test_one_job_gets_what_the_network_gives(net, session):
     assert outcome.confidence is None
 
 
+def test_what_came_over_a_link_is_counted_and_what_was_here_is_not():
+    packed = Body(frame=pack({"x": np.ones((1, 64), np.float32)}, "raw"))
+    outcomes = run(action(Given({"g": packed}), given(x=np.ones((1, 64)))), Recorder())
+    assert [outcome.size_in for outcome in outcomes] == [packed.size, 0]
+
+
 def test_jobs_are_stacked_and_each_gets_its_own_rows_back():
     session = Recorder()
     bodies = [np.full((count, 3), count, np.float32) for count in (1, 3, 2)]

@@ -110,7 +110,7 @@ def test_requests_that_wait_for_the_same_stage_are_run_together() -> None:
     story.ask(12)
     answers = story.answers()
     assert len(answers) == 12
-    assert max(batches) == 3, "the gateway's window is four: one runs, three wait"
+    assert max(batches) == 4, "the gateway keeps a batch waiting while one runs"
     assert {step.batch for answer in answers for step in answer.trace} == {1, 3}
 
 

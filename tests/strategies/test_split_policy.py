@@ -203,9 +203,10 @@ def test_a_plan_that_breaks_a_hard_limit_is_left_at_once():
     assert world.request().plan == "image"
 
 
-def test_limits_that_nothing_meets_are_relaxed_and_that_is_remembered():
+def test_limits_that_nothing_meets_are_relaxed_and_that_is_said():
     world = World(book(limits=(("accuracy", 0.0), ("latency", 10.0))), mbit_s=5)
-    assert world.request().plan == "cut"
+    choice = world.request()
+    assert (choice.plan, choice.unmet) == ("cut", ("latency",))
     assert world.memory.relaxed == ("latency",)
     world = World(book(limits=(("accuracy", 0.0), ("latency", 60.0))), mbit_s=5)
     world.request()

@@ -281,11 +281,13 @@ def describe(number: int, case: Case, answer: Answer, classes: tuple[str, ...]) 
         "left_early": answer.left_early,
         "degraded": answer.degraded,
         "why": answer.why,
+        "accuracy": answer.accuracy,
         "stages": [
             {
                 "device": stage.device,
                 "wait_ms": stage.wait_ms,
                 "run_ms": stage.run_ms,
+                "bytes_in": stage.bytes_in,
                 "bytes_out": stage.bytes_out,
             }
             for stage in answer.trace

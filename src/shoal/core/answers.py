@@ -77,6 +77,7 @@ class Answers:
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
             accuracy=tried.plan.forecast.accuracy,
+            unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)
         return [deliver, *desk.end(request, now, stop)]

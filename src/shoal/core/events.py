@@ -64,13 +64,14 @@ class JobKey(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run made of one job: the stage's outputs, their bytes, and, where the stage has an
-    exit, how sure that is and what it would answer."""
+    """What a run made of one job: the stage's outputs, their bytes, where the stage has an exit
+    how sure that is and what it would answer, and the bytes of its inputs that came over links."""
 
     body: Body
     size: int
     confidence: float | None = None
     exit_body: Body = None
+    size_in: int = 0
 
 
 class Ran(msgspec.Struct, frozen=True):

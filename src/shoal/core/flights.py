@@ -62,7 +62,7 @@ class Flights:
         book.memory = pick.memory
         self.leave(request)
         self._books.follow(request.playbook, book.id)
-        request.begin(book.id, plan, choice.start, now)
+        request.begin(book.id, plan, choice.start, now, choice.unmet)
         request.route, request.source = route, source
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))

@@ -33,7 +33,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
     to start, ``run_ms`` the run itself (of the whole batch). ``started_s`` is on the
-    device's own monotonic clock: nodes of one machine share it, others do not."""
+    device's own monotonic clock: nodes of one machine share it, others do not. ``bytes_in`` came
+    over links, packed; ``bytes_out`` is what was computed, before it is packed."""
 
     stage: int
     device: str
@@ -42,6 +43,7 @@ class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     bytes_out: int = 0
     batch: int = 1
     started_s: float = 0.0
+    bytes_in: int = 0
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -63,12 +63,14 @@ class Choice(msgspec.Struct, frozen=True):
     """The plan for a request, where it starts in it, and who runs each stage.
 
     ``start`` is 0 for a new request, or the stage whose inputs are the tensors at hand. An empty
-    route leaves each hop to :meth:`Policy.forward`.
+    route leaves each hop to :meth:`Policy.forward`. ``unmet`` names what was asked of answers and
+    is not expected of this one, such as ``"latency"``.
     """
 
     plan: str
     route: Route
     start: int = 0
+    unmet: tuple[str, ...] = ()
 
 
 class Policy(Protocol):

@@ -27,13 +27,14 @@ class Source(NamedTuple):
 
 
 class Try(NamedTuple):
-    """An attempt: the plan that it follows, of which playbook, from which stage, and when it
-    began (seconds)."""
+    """An attempt: the plan that it follows, of which playbook, from which stage, when it began
+    (seconds), and what was asked and is not expected of it."""
 
     playbook: str
     plan: Plan
     start: int
     began: float
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -92,12 +93,14 @@ class Request:
             others = (other for other in self.blamed if other != name)
             self.blamed = (*others, name)[-MAX_BLAMED:]
 
-    def begin(self, playbook: str, plan: Plan, start: int, now: float) -> None:
+    def begin(
+        self, playbook: str, plan: Plan, start: int, now: float, unmet: tuple[str, ...] = ()
+    ) -> None:
         """Begin the next attempt, at the stage ``start`` of ``plan``."""
         self.attempt += 1
         self.playbook, self.plan = playbook, plan
         self.start = self.reached = start
-        self.tries[self.attempt] = Try(playbook, plan, start, now)
+        self.tries[self.attempt] = Try(playbook, plan, start, now, unmet)
         if len(self.tries) > MAX_TRIES:
             self.tries.popitem(last=False)
         self.out.clear()

@@ -242,6 +242,7 @@ class WorkerCore:
             bytes_out=outcome.size,
             batch=len(ran.jobs),
             started_s=ran.started_s,
+            bytes_in=outcome.size_in,
         )
         trace = (*job.gather.traces, step)
         sure = outcome.confidence

@@ -29,9 +29,10 @@ class Answer:
     """The outputs by name, and how they came about.
 
     ``trace`` says for each stage where it ran, how long it waited and ran (ms), and the bytes it
-    gave. ``latency_ms`` is from submission to delivery. ``degraded`` is true when the answer is
-    less than the whole network's: ``why`` says what was missing. ``confidence`` is that of the
-    exit by which the request left, if it left early.
+    took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
+    is true when the answer is less than was asked for, or than the whole network's: ``why`` says
+    what was missing. ``confidence`` is that of the exit by which the request left, if it left
+    early; ``accuracy`` the share of the whole network's that the plan guarantees.
     """
 
     outputs: dict[str, Array]
@@ -43,6 +44,7 @@ class Answer:
     confidence: float | None = None
     degraded: bool = False
     why: str = ""
+    accuracy: float = 1.0
 
 
 def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
@@ -52,6 +54,8 @@ def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
         reasons.append(f"without the slices of {', '.join(deliver.absent)}")
     if deliver.accuracy < 1.0 and not deliver.left_early:
         reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy")
+    if deliver.unmet:
+        reasons.append(f"no plan meets the limit of {' and '.join(deliver.unmet)} now")
     return Answer(
         outputs=gather(deliver.given),
         plan=deliver.plan,
@@ -62,6 +66,7 @@ def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
         confidence=deliver.confidence,
         degraded=bool(reasons),
         why="; ".join(reasons),
+        accuracy=deliver.accuracy,
     )
 
 

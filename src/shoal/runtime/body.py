@@ -14,15 +14,17 @@ from shoal.codec.named import codec_of
 
 
 class Body:
-    """Named tensors, in either form."""
+    """Named tensors, in either form. ``came`` is how many bytes they were when they came from
+    another node, 0 where they did not."""
 
-    __slots__ = ("_arrays", "_frame")
+    __slots__ = ("_arrays", "_frame", "came")
 
     def __init__(
         self, arrays: Mapping[str, Array] | None = None, frame: Frame | None = None
     ) -> None:
         self._arrays = dict(arrays) if arrays is not None else None
         self._frame = frame
+        self.came = frame.head.size if frame is not None else 0
 
     def arrays(self) -> dict[str, Array]:
         """The tensors; FrameError when they came damaged."""

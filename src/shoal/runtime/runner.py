@@ -40,15 +40,16 @@ def run(action: Run, session: Session) -> tuple[Outcome, ...]:
     the engine fails.
     """
     feeds = [gather(given) for given in action.given]
+    came = [sum(body.came for body in given.bodies.values()) for given in action.given]
     if len(feeds) == 1:
-        return (_run_one(action, session, feeds[0]),)
+        return (_outcome(action, _compute(action, session, feeds[0]), came[0]),)
     counts, stacked = _stack(session, feeds)
     whole = _compute(action, session, stacked)
     ends = np.cumsum(counts)
     outcomes = []
-    for end, count in zip(ends, counts, strict=True):
+    for end, count, size_in in zip(ends, counts, came, strict=True):
         rows = {name: _rows(name, array, end - count, end) for name, array in whole.items()}
-        outcomes.append(_outcome(action, rows))
+        outcomes.append(_outcome(action, rows, size_in))
     return tuple(outcomes)
 
 
@@ -70,10 +71,6 @@ def _rows(name: str, array: Array, start: int, end: int) -> Array:
     return array[start:end].copy()
 
 
-def _run_one(action: Run, session: Session, feeds: Mapping[str, Array]) -> Outcome:
-    return _outcome(action, _compute(action, session, feeds))
-
-
 def _compute(action: Run, session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """The tensors that go on (carried ones as they came) and those of the exit."""
     wanted = list(action.outputs)
@@ -86,11 +83,10 @@ def _compute(action: Run, session: Session, feeds: Mapping[str, Array]) -> dict[
         raise InputError(f"tensor {error.args[0]!r} is neither computed nor given") from None
 
 
-def _outcome(action: Run, arrays: dict[str, Array]) -> Outcome:
+def _outcome(action: Run, arrays: dict[str, Array], size_in: int) -> Outcome:
     body = Body({name: arrays[name] for name in action.outputs})
     if action.exit is None:
-        return Outcome(body, body.size)
+        return Outcome(body, body.size, size_in=size_in)
     logits = arrays[action.exit.tensor]
-    return Outcome(
-        body, body.size, confidence(logits, action.exit), Body({action.exit.output: logits})
-    )
+    early = Body({action.exit.output: logits})
+    return Outcome(body, body.size, confidence(logits, action.exit), early, size_in)

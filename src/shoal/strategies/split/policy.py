@@ -64,6 +64,7 @@ class Split:
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
     ) -> tuple[Choice | None, Any]:
         """The plan for a request whose tensors ``at`` are at hand, and who runs it."""
+        from shoal.strategies.split.choice import allowed, best
         from shoal.strategies.split.estimates import facts
         from shoal.strategies.split.table import costs
 
@@ -78,9 +79,11 @@ class Split:
         if not found.usable.any():
             return None, memory
         if names != book.inputs:
-            return _choice(book, scene, _best(book, found), found), memory
+            meets = allowed(found, book.wish)
+            row = best(found, book.wish, meets.plans)
+            return _choice(book, scene, row, found, meets.relaxed), memory
         row, state = _decide(book, scene, found, view, state)
-        return _choice(book, scene, row, found), state
+        return _choice(book, scene, row, found, state.relaxed), state
 
     def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
         """The usable holder that is expected to finish ``stage`` first."""
@@ -96,12 +99,6 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
     if memory.playbook is playbook:
         return memory
     return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook))
-
-
-def _best(book: Book, found: Costs) -> int:
-    from shoal.strategies.split.choice import allowed, best
-
-    return best(found, book.wish, allowed(found, book.wish).plans)
 
 
 def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) -> tuple[int, State]:
@@ -204,7 +201,7 @@ def _least_accuracy(book: Book) -> float:
     return 1.0 - dict(book.wish.limits).get("accuracy", 1.0) - 1e-9
 
 
-def _choice(book: Book, scene: Scene, row: int, found: Costs) -> Choice:
+def _choice(book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...]) -> Choice:
     """The choice of a row: the device runs what is its, the best server the rest."""
     plan, start = scene.plans[row], scene.start[row]
     settings = book.settings
@@ -214,7 +211,7 @@ def _choice(book: Book, scene: Scene, row: int, found: Costs) -> Choice:
         (settings.device if settings.device in stage.parts else server,)
         for stage in plan.stages[start:]
     ]
-    return Choice(plan.name, tuple(route), start)
+    return Choice(plan.name, tuple(route), start, relaxed)
 
 
 policy = Split()
