@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from shoal.bench import photos
+from shoal.bench.codec import activations as activation_rows
+from shoal.bench.codec import pictures
 from shoal.bench.codec.activations import activations, cuts, images
 from shoal.bench.codec.measured import measure
 from shoal.bench.networks import FASHION, load
@@ -18,6 +20,31 @@ def test_what_a_codec_does_to_an_array_is_told():
     assert found.rms_error < found.max_error
     assert found.pack_mb_s > 0
     assert found.unpack_mb_s > 0
+
+
+def test_pairs_of_codecs_are_compared_on_the_same_arrays():
+    arrays = [np.indices((1, 4, 32, 32)).sum(axis=0, dtype=np.float32) for _ in range(2)]
+    made = {
+        codec: [measure(array, codec, least_ms=0) for array in arrays]
+        for codec in ("quant:5", "quant:5,predict", "half")
+    }
+    found = list(activation_rows.compared("here", made))
+    assert [row.name.split(",")[0] for row in found] == ["bytes", "time to pack", "time to unpack"]
+    assert found[0].value < 1, "a slope is told by its differences in fewer bytes"
+
+
+def test_images_are_packed_exactly_and_as_jpeg(monkeypatch):
+    pytest.importorskip("PIL")
+    monkeypatch.delenv(photos.VARIABLE, raising=False)
+    monkeypatch.setattr(pictures, "QUICK_IMAGES", 2)
+    found = {row.name: row.value for row in pictures.rows(quick=True)}
+    about = "image of 150,528 bytes"
+    assert found[f"rms error, png, {about}"] == 0
+    assert found[f"rms error, jpeg:90, {about}"] > 0
+    assert found[f"bytes, jpeg:90, {about}"] < found[f"bytes, jpeg:97,full, {about}"]
+    ratio = found["bytes of lossless:predict over those of png"]
+    ours, png = (found[f"bytes, {codec}, {about}"] for codec in ("lossless:predict", "png"))
+    assert ratio == pytest.approx(ours / png, rel=0.1)
 
 
 def test_cuts_are_spread_over_the_network_and_one_tensor_crosses_each():

@@ -25,7 +25,7 @@ LEVELS = range(1, 20)
 _QUICK = {"window_log": 17, "hash_log": 6, "chain_log": 6, "search_log": 1, "min_match": 7}
 """Instead of a level: look for long repeats only, in a table of 64 places. Rounded activations are
 noise to a search for repeats: short ones cost more than the Huffman codes of what they replace.
-Measured on them, against level 1: half the time, and 15 % fewer to 4 % more bytes."""
+``shoal bench codec`` prints bytes and time against level 1."""
 
 LZ4_RATIO = 256
 """More bytes than one byte of a block can stand for (255: another length byte of a match)."""

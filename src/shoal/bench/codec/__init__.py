@@ -8,8 +8,9 @@ from shoal.bench.row import Row
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The goal first, then networks, cuts and codecs."""
-    from shoal.bench.codec import activations, speed
+    """The goal first, then images, then networks, cuts and codecs."""
+    from shoal.bench.codec import activations, pictures, speed
 
     yield from speed.rows(quick)
+    yield from pictures.rows(quick)
     yield from activations.rows(quick)
