@@ -27,6 +27,10 @@ def test_the_demo_loses_nothing_and_says_so_as_json(capsys: pytest.CaptureFixtur
     assert all(rate > 0 for rate in found["images_per_s"].values())
     assert found["killed"] in ("worker-1", "worker-2", "worker-3")
     assert found["used_again_ms"] > 0
+    second = found["together"]
+    assert (second["lost"], second["answered_twice"]) == (0, 0)
+    assert second["answered"] == second["asked"] > 0
+    assert all(scene["right"] > 0.9 for scene in second["scenes"] if scene["images_per_s"])
 
 
 def test_without_a_terminal_it_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,13 +65,13 @@ def mnist_rows(runs: Sequence[Run]) -> Iterator[Row]:
         kinds.setdefault(run.kind, []).append(run)
     for kind, those in kinds.items():
         for name in those[0].accuracy:
-            yield _percent(f"MNIST, {len(those)} seeds, {kind}: {name}", those, name)
+            yield _percent(f"MNIST, {kind}, {_seeds(those)}: {name}", those, name)
     seeds = sorted({run.seed for run in kinds.get("fluid", ())})
     fluid = {run.seed: run for run in kinds.get("fluid", ())}
     static = {run.seed: run for run in kinds.get("static", ())}
     both = [seed for seed in seeds if seed in static]
     if both:
-        what = f"MNIST, {len(both)} seeds: "
+        what = f"MNIST, {_seeds(both)}: "
         for name, goal in (("C100", ">= -0.3"), ("L50", ">= -1.0"), ("U50", ">= -1.0")):
             points = [100 * (fluid[s].of(name) - static[s].of("C100")) for s in both]
             yield row(f"{what}{name} against Static", statistics.fmean(points), "points", goal)
@@ -136,6 +136,10 @@ def worst_fall(sets: Mapping[frozenset[str], float]) -> float:
             if smaller is not None:
                 worst = max(worst, smaller - share)
     return max(worst, 0.0) if worst > float("-inf") else float("nan")
+
+
+def _seeds(runs: Sequence[object]) -> str:
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
 
 
 def _percent(name: str, runs: Sequence[Run], subnet: str) -> Row:
