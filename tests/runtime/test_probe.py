@@ -16,7 +16,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
 from shoal.runtime import wire
-from shoal.runtime.node import make_node
+from shoal.runtime.machine import make_node
 from shoal.runtime.planning import plan
 from shoal.runtime.survey import survey
 

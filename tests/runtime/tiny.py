@@ -23,7 +23,8 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Forecast, PartInfo, Plan, Playbook, PolicySpec, Stage
 from shoal.plan.playbook import make_playbook, playbook_id
 from shoal.runtime.deploy import deploy
-from shoal.runtime.node import Node, make_node
+from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.service import Service
 
 WIDTH = 8

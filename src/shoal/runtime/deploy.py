@@ -11,7 +11,7 @@ from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
-from shoal.runtime.node import make_node
+from shoal.runtime.machine import make_node
 from shoal.runtime.service import DEADLINE_MS, Service
 
 log = logging.getLogger("shoal")

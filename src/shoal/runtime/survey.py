@@ -23,7 +23,8 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 from shoal.runtime.deploy import open_link
-from shoal.runtime.node import Node, make_node
+from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.probe import LinkTimes
 
 log = logging.getLogger("shoal")

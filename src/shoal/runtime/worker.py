@@ -20,7 +20,7 @@ from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
 from shoal.process import own_process
-from shoal.runtime.node import make_node
+from shoal.runtime.machine import make_node
 
 log = logging.getLogger("shoal")
 
