@@ -4,8 +4,8 @@ Three layouts. ``bytes``: as they lie. ``shuffle``: the first bytes of all value
 exponents lie beside exponents. ``predict``: 8-bit maps and images, of shape (N, C, H, W), as
 differences to their neighbours (see :mod:`shoal.codec.predict`), of three channels the first and
 the last less the middle one before that, since colours go together; all else is shuffled. An image
-of bytes becomes about as small as its PNG; it is packed far sooner and unpacked later (``shoal bench
-codec`` prints both).
+of bytes becomes about as small as its PNG; it is packed far sooner and unpacked later (``shoal
+bench codec`` prints both).
 """
 
 from __future__ import annotations
