@@ -109,10 +109,8 @@ REFUSED = {
     r"layer odd .*padding mode 'reflect'": network(
         lambda self, x: self.odd(x), odd=nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")
     ),
-    r"layer stem .*used twice": Wrap(
-        lambda self, x: ends(self, self.stem(self.stem(torch.cat([x] * 8, 1)))),
-        stem=nn.Conv2d(8, 8, 3, padding=1),
-        dense=nn.Linear(8, 5),
+    r"layer odd .*used twice": network(
+        lambda self, x: self.odd(self.odd(x)), odd=nn.Conv2d(8, 8, 3, padding=1)
     ),
     r"layer stem has 2 channels": Wrap(
         lambda self, x: self.dense(self.stem(x).flatten(1)),
@@ -128,7 +126,7 @@ REFUSED = {
     r"layer add .*constant after the first layer": network(lambda self, x: x + 1.0),
     r"layer einsum .*not known": network(lambda self, x: torch.einsum("bchw->bchw", x)),
     r"layer cat .*something else than channels": network(lambda self, x: torch.cat([x, x], 2)),
-    r"layer mean .*height and width": network(lambda self, x: x.mean((1,), keepdim=True)),
+    r"layer mean .*height and width": network(lambda self, x: x + x.mean((1,), keepdim=True)),
     r"layer transpose .*not known": network(lambda self, x: x.transpose(2, 3)),
     r"not a multiple": network(lambda self, x: functional.adaptive_avg_pool2d(x, 5)),
 }
