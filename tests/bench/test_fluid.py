@@ -90,6 +90,16 @@ def test_the_columns_of_the_matrix_are_times_of_one_story() -> None:
     assert columns[BOTH].plans == {"p": 10 * (QUICK.calm_s - 1)}
     assert columns[ONLY_FIRST].rate == 0
     assert columns[ONLY_SECOND].rate == pytest.approx(10, rel=0.05)
+    swapped = columns_of(course_of(*times, lost=spans), QUICK, "worker-2")
+    assert swapped[ONLY_SECOND].rate == 0
+
+
+def test_the_master_is_who_has_the_first_groups(bundle: Bundle) -> None:
+    def answered(plan: str) -> Course:
+        return Course((1.0,), (msgspec.structs.replace(record(1.0), plan=plan),), ())
+
+    assert matrix.master_of(answered("alone 0+1 on worker-2"), bundle) == "worker-2"
+    assert matrix.master_of(answered("alone 2+3 on worker-2"), bundle) == "worker-1"
 
 
 def test_scenes_fit_the_machine(path: Path) -> None:

@@ -76,7 +76,8 @@ def rows_for(
             scene = scene_of(file, DEVICES, timing.seconds, timing.faults, dict(marks))
             story = play(scene, loopback=loopback)
             found = course(story)
-            columns = columns_of(found, timing)
+            master = master_of(found, bundle)
+            columns = columns_of(found, timing, master)
             rates[mode] = columns[BOTH].rate
             for name, column in columns.items():
                 goal = ">= 1" if mode.startswith("Fluid") else None
@@ -85,7 +86,7 @@ def rows_for(
                 if share is not None:
                     yield row(f"{name}, {mode}: accuracy", 100 * share, "%")
             if mode.startswith("Fluid"):
-                yield from _losses(mode, story, found, columns)
+                yield from _losses(mode, story, found, columns, master)
                 if full:
                     for second, rate in enumerate(found.by_second(timing.seconds)):
                         yield row(f"{mode}, second {second}", rate, "images/s")
@@ -100,15 +101,31 @@ class Column(msgspec.Struct, frozen=True):
     plans: dict[str, int]
 
 
-def columns_of(found: Course, timing: Timing) -> dict[str, Column]:
+def master_of(found: Course, bundle: Bundle) -> str:
+    """Who has the first owner's groups: the hosts are equal, so either may have been measured as
+    the faster one."""
+    first = bundle.alone(team_of(bundle, DEVICES).owners[0])
+    for record in found.records:
+        if plan_of(record.plan) == f"{first.variant} {first.name}":
+            return record.plan.partition(" on ")[2]
+    return FIRST
+
+
+def columns_of(found: Course, timing: Timing, master: str = FIRST) -> dict[str, Column]:
     """What was answered while both were there, and while each was alone."""
     columns = {BOTH: _column(found, 1.0, timing.calm_s)}
-    for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
+    for column, lost in _columns(master):
         span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
         begin_s = span.begin_s + SETTLE_S
         end_s = span.end_s if span.end_s is not None else begin_s + timing.gone_s - SETTLE_S
         columns[column] = _column(found, begin_s, end_s)
     return columns
+
+
+def _columns(master: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The columns in which one answers alone, and who is lost in them."""
+    other = SECOND if master == FIRST else FIRST
+    return (ONLY_FIRST, other), (ONLY_SECOND, master)
 
 
 def _column(found: Course, begin_s: float, end_s: float) -> Column:
@@ -143,12 +160,14 @@ def plan_of(name: str) -> str:
     return name.partition(" on ")[0]
 
 
-def _losses(mode: str, story: Story, found: Course, columns: Mapping[str, Column]) -> Iterator[Row]:
+def _losses(
+    mode: str, story: Story, found: Course, columns: Mapping[str, Column], master: str
+) -> Iterator[Row]:
     what = f"{mode}, each host lost once under load and back"
     yield row(f"{what}: requests", story.totals.asked, "requests")
     yield row(f"{what}: lost", story.totals.lost, "requests", "= 0")
     yield row(f"{what}: answered twice", story.totals.twice, "requests", "= 0")
-    for column, lost in ((ONLY_FIRST, SECOND), (ONLY_SECOND, FIRST)):
+    for column, lost in _columns(master):
         span = next(span for span in found.lost if getattr(span.fault, "host", "") == lost)
         after_s = found.reaches(columns[column].rate, span.begin_s)
         yield row(f"{mode}, {lost} lost: at the level of the other after", after_s, "s", "<= 1")
