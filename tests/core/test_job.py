@@ -125,3 +125,16 @@ def test_the_same_work_is_run_together_whichever_gateway_and_playbook_ask_for_it
     other = job(1)
     other.task = Task("h", "h1", 1, 1, "its book", "its plan", 0, "h", (), 1000.0)
     assert numbers(filled(job(0), other).next_batch(0.0)) == [0, 1]
+
+
+def test_a_job_whose_time_would_run_out_while_it_waits_for_others_does_not_wait() -> None:
+    inbox = filled(patient(job(0, expires=0.04), wait_ms=50))
+    assert numbers(inbox.next_batch(0.0)) == [0]
+
+
+def test_what_waits_for_others_is_looked_at_again_after_a_run_and_not_before() -> None:
+    inbox = filled(patient(job(0), wait_ms=50), replace(job(5), part="another"))
+    assert numbers(inbox.next_batch(0.0)) == [5]
+    assert inbox.opens is None
+    assert inbox.next_batch(0.01) == []
+    assert inbox.opens == pytest.approx(0.05)

@@ -484,3 +484,17 @@ def test_playbooks_that_their_gateway_uses_no_more_are_let_go() -> None:
     unloaded = worker.hear("g", Install(newer, ("newer",)))
     assert worker.core.library.playbook("book") is None
     assert {action.part for action in of(Unload, unloaded)} == {"0-4", "0-4/0", "4-12", "8-12"}
+
+
+def test_what_waits_for_others_asks_for_no_tick_while_another_part_runs() -> None:
+    book = playbook(
+        plan("patient", one(0, 4, "a", batch=3, batch_wait_ms=50.0), one(4, 12, "b")),
+        plan("other", one(0, 6, "a"), one(6, 12, "b")),
+    )
+    worker = LoneWorker(book)
+    assert worker.task(0, "patient") == []
+    (other,) = worker.task(1, "other")
+    worker.now = 0.06
+    assert worker.core.handle(Tick(), 0.06) == []  # or the ticks would never end
+    _, waited = worker.ran(other)
+    assert (waited.part, len(waited.jobs)) == ("0-4", 1)

@@ -44,6 +44,13 @@ class Job:
         return self.plan.stages[self.key.stage]
 
     @property
+    def opens(self) -> float:
+        """When it need not wait for others any more, in seconds: one whose time would run out
+        meanwhile does not wait at all."""
+        opens = self.arrived + self.stage.batch_wait_ms / 1e3
+        return opens if opens < self.expires else self.arrived
+
+    @property
     def work(self) -> tuple[str, tuple[str, ...], Exit | None]:
         """What is computed: the same for plans and playbooks that share the part."""
         return self.part, self.stage.outputs, self.stage.exit
@@ -73,7 +80,8 @@ class Inbox:
         self.jobs: dict[JobKey, Job] = {}
         self.running: set[JobKey] = set()
         self.opens: float | None = None
-        """When a job that waits for others may be run alone, in seconds."""
+        """When a job that waits for others may be run without, in seconds; None while another run
+        takes place first."""
         self._ready: OrderedDict[JobKey, None] = OrderedDict()
         self._of: dict[RequestKey, list[Job]] = {}
 
@@ -117,8 +125,9 @@ class Inbox:
                 self.drop(key)
                 continue
             batch = self._batch(first, now)
-            opens = first.arrived + first.stage.batch_wait_ms / 1e3
+            opens = first.opens
             if first.alone or len(batch) >= first.stage.batch or now >= opens:
+                self.opens = None  # looked at again when this run is over
                 for job in batch:
                     del self._ready[job.key]
                     job.started = now
