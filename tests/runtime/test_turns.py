@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.runtime.tiny import soon
 
-from shoal.runtime.turns import GUEST_EVENTS, Turns
+from shoal.runtime.turns import GUEST_EVENTS, HOST_EVENTS, Turns
 
 
 class Table:
@@ -103,6 +103,33 @@ def test_a_guest_does_not_work_for_others_for_long(table):
     me = threading.current_thread().name
     assert table.threads.count(me) == 1 + GUEST_EVENTS
     assert table.threads.count("clock") == 4 * GUEST_EVENTS
+
+
+def test_a_thread_that_has_something_else_to_do_comes_back_to_it(table):
+    """However fast others bring events: the one that reads would never hear of an answer again."""
+    table.turns.start("first")
+    left = [10 * HOST_EVENTS]
+
+    def another():
+        left[0] -= 1
+        if left[0] > 0:
+            table.turns.put(another)
+
+    table.bring(another)
+    soon(lambda: left[0] == 0)
+    me = threading.current_thread().name
+    assert table.threads.count(me) == 1 + HOST_EVENTS
+
+
+def test_it_rings_for_what_the_first_event_asked(table):
+    table.at = time.monotonic()
+
+    def rung():
+        table.at = math.inf if None in table.handled else table.at
+        return None in table.handled
+
+    table.turns.start("first")
+    soon(rung)
 
 
 def test_it_rings_at_the_time_that_the_last_turn_named(table):

@@ -19,6 +19,9 @@ Event: TypeAlias = Any
 
 GUEST_EVENTS = 8
 """Events that a guest handles at a time: it has come with one of its own."""
+HOST_EVENTS = 32
+"""Events that another thread of the node handles at a time: it has something else to do, such as
+to read what peers answer. What is left has the clock thread, which has not."""
 MAX_PAUSE_S = 60.0
 """Longest sleep of the clock thread, whatever time it is to ring at."""
 
@@ -63,7 +66,7 @@ class Turns:
         with self._turn:
             self._owner = threading.get_ident()
             self._handle(first)
-            self._owner = 0
+            self._end()
             self._open = True
         self._clock.start()
         self.take()
@@ -74,7 +77,11 @@ class Turns:
 
     def take(self, guest: bool = False) -> None:
         """Handle what waits, unless another thread is at it."""
-        left = GUEST_EVENTS if guest else math.inf
+        if not self._take(GUEST_EVENTS if guest else HOST_EVENTS, guest):
+            self._calls.put(None)  # the clock thread has the rest
+
+    def _take(self, left: float, guest: bool = False) -> bool:
+        """As :meth:`take`, at most ``left`` events; False when it has handled as many."""
         # Whoever has the turn looks again after giving it back, so nothing is left behind.
         while self._open and not self._events.empty() and self._turn.acquire(blocking=False):
             self._owner, self.guest = threading.get_ident(), guest
@@ -88,8 +95,8 @@ class Turns:
                 self._end()
                 self._turn.release()
             if left <= 0:
-                self._calls.put(None)  # the clock thread has the rest
-                return
+                return False
+        return True
 
     def close(self) -> list[Event]:
         """Handle no more; what is left. An event that another thread handles is waited for, and
@@ -133,4 +140,4 @@ class Turns:
                 if self._open and time.monotonic() >= self._ring_at:
                     self._handle(None)
                 self._end()
-            self.take()
+            self._take(math.inf)
