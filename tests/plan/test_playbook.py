@@ -125,6 +125,7 @@ MISTAKES = {
         with_join(tensor=TensorSpec("other", "float32", (None, 4)))
     ],
     "at least 3 of 2 slices": [with_join(least=3)],
+    "has no axis": [with_join(axis=1 << 80)],
     "axis 7 of 'middle' has no fixed size": [with_join(axis=7)],
     "axis 0 of 'middle' has no fixed size": [with_join(axis=0)],
     "the slice of 'a' names a channel twice": [
@@ -178,9 +179,10 @@ ODD_NUMBERS = {
             "images_per_s": (-1.0, NAN, INF),
             "bytes_per_image": (-1.0, NAN),
             "energy_j": (-1.0, NAN),
+            "server_ms": (-1.0, NAN, INF),
             "stage_ms": ((NAN,), (-1.0,)),
             "holder_ms": (({"a": INF},),),
-            "memory": ({"a": -1},),
+            "memory": ({"a": -1}, {"a": 1 << 2000}),
         }.items()
         for value in odd
     ],
@@ -251,6 +253,7 @@ def test_a_part_that_lies_about_its_size_is_refused(complaint, info):
         ("settings of the policy", {"policy": PolicySpec("p", {"x": b"bytes"})}),
         ("settings of the policy", {"policy": PolicySpec("p", {"x": msgspec.msgpack.Ext(1, b"")})}),
         ("settings of the policy", {"policy": PolicySpec("p", {"x": DEEP})}),
+        ("settings of the policy", {"policy": PolicySpec("p", {"x": 1 << 64})}),
     ],
 )
 def test_what_it_says_of_the_network_is_not_believed(complaint, changes):

@@ -205,3 +205,22 @@ def test_control_messages_say_whether_the_peer_is_there(box):
     assert not box.outbox.control("nobody", wire.Ping(1))
     soon(lambda: box.link.sent)
     assert box.link.sent == [("a", wire.Chunk(1, 3), b"abc")]
+
+
+def test_few_bytes_are_held_for_one_peer(box, monkeypatch):
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 100)
+    box.link.room["a"] = 0
+    for k in range(6):
+        box.outbox.put(Send("a", Forget("g", "1", (k,)), Body({"x": np.zeros(40, np.int8)})))
+    box.put("b", 9)
+    soon(lambda: box.link.numbers("b"))
+    box.link.room["a"] = 10
+    soon(lambda: box.outbox.idle)
+    assert box.link.numbers("a") == [0, 1]
+    box.link.room["a"] = 0
+    box.put("a", 7)
+    box.outbox.put(Send("a", Forget("g", "1", (8,)), Body({"x": np.zeros(99, np.int8)})))
+    soon(lambda: box.link.tries)
+    box.link.room["a"] = 10
+    soon(lambda: box.outbox.idle)
+    assert box.link.numbers("a") == [0, 1, 7, 8]

@@ -33,6 +33,8 @@ MAX_TENSORS = 256
 MAX_NAME = 200
 MAX_TENSOR_NAME = 4096
 MAX_BATCH = 1024
+MAX_WHOLE = 1 << 63
+"""Whole numbers on the wire are below it."""
 MAX_WAIT_MS = 3_600_000.0
 """Longest wait that a stage may be told."""
 MAX_DEPTH = 16
@@ -85,7 +87,7 @@ def _check_plain(value: object, depth: int = 0) -> None:
         inner = list(value.values())
     elif isinstance(value, list | tuple) and depth < MAX_DEPTH:
         inner = list(value)
-    elif value is None or isinstance(value, str | bool | int) or _is_finite(value):
+    elif value is None or isinstance(value, str) or _is_number(value):
         return
     else:
         raise PlanError(
@@ -96,8 +98,11 @@ def _check_plain(value: object, depth: int = 0) -> None:
         _check_plain(item, depth + 1)
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number which a message can hold."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and -MAX_WHOLE <= value < MAX_WHOLE
 
 
 def _check_number(place: str, what: str, value: float, low: float, high: float) -> None:
@@ -215,11 +220,12 @@ def _check_forecast(place: str, forecast: Forecast, stages: int) -> None:
         forecast.latency_ms,
         forecast.images_per_s,
         forecast.bytes_per_image,
+        forecast.server_ms,
         *forecast.memory.values(),
         *([] if forecast.energy_j is None else [forecast.energy_j]),
         *times,
     ]
-    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+    if not all(_is_number(number) and number >= 0 for number in numbers):
         raise PlanError(f"{place} holds a number that is negative or none; build it again")
     _check_number(place, "an accuracy", forecast.accuracy, 0.0, 1.0)
     if max(len(forecast.stage_ms), len(forecast.holder_ms)) > stages:
@@ -277,6 +283,8 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
         raise PlanError(
             f"{place}: at least {join.least} of {len(join.slices)} slices makes no sense"
         )
+    if not 0 <= join.axis < limits.RANK:
+        raise PlanError(f"{place}: {join.tensor.name!r} has no axis {join.axis}")
     _check_positive(place, "a deadline of the join in ms", join.deadline_ms, MAX_WAIT_MS)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")

@@ -31,6 +31,8 @@ SWIFT_BYTES = 1 << 19
 """Bodies up to this size that need no codec are packed in no time."""
 MAX_HELD = 4096
 """Messages that are held for one peer whose link is full; more are lost, as on a broken link."""
+MAX_HELD_BYTES = 256 << 20
+"""Bytes of their bodies; one message may exceed it."""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -49,8 +51,36 @@ class _Held:
     """What waits for a peer, and how much its link held when it took no more."""
 
     def __init__(self, waiting: int) -> None:
-        self.items: deque[Item] = deque()
         self.waiting = waiting
+        self.bytes = 0
+        self._items: deque[tuple[Item, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def first(self) -> Item:
+        """What came first."""
+        return self._items[0][0]
+
+    def add(self, item: Item) -> bool:
+        """Hold a message too; False when there is no room for it."""
+        size = _size(item)
+        if self._items and (len(self._items) >= MAX_HELD or self.bytes + size > MAX_HELD_BYTES):
+            return False
+        self._items.append((item, size))
+        self.bytes += size
+        return True
+
+    def drop_first(self) -> None:
+        """What came first is out."""
+        self.bytes -= self._items.popleft()[1]
+
+
+def _size(item: Item) -> int:
+    if isinstance(item, Control):
+        return len(item.body or b"")
+    return 0 if item.body is None else item.body.size
 
 
 Item: TypeAlias = Send | Control
@@ -124,7 +154,7 @@ class Outbox:
                 return
             if isinstance(item, _Gone):
                 held = self._held.pop(item.name, None)
-                self._count(-len(held.items) if held else 0)
+                self._count(-len(held) if held else 0)
             else:
                 self._post(item)
             if self._held and time.monotonic() >= self._flush_at:
@@ -138,15 +168,18 @@ class Outbox:
                 return
             if not self._declined(item):
                 held = self._held[item.to] = _Held(self._link.waiting(item.to))
-                held.items.append(item)
+                held.add(item)
             return
         if self._declined(item):
             return
-        if len(held.items) >= MAX_HELD:
-            log.error("to %s: %d messages wait already, one is lost", item.to, MAX_HELD)
+        if not held.add(item):
+            log.error(
+                "to %s: %d messages of %d bytes wait already, one is lost",
+                item.to,
+                len(held),
+                held.bytes,
+            )
             self._count(-1)
-            return
-        held.items.append(item)
 
     def _declined(self, item: Item) -> bool:
         """Tell the core of work that the link does not take; False for other messages."""
@@ -161,11 +194,11 @@ class Outbox:
         for name, held in list(self._held.items()):
             if name in self._link.peers() and self._link.waiting(name) >= held.waiting:
                 continue
-            while held.items and self._send(held.items[0]):
-                held.items.popleft()
+            while held and self._send(held.first):
+                held.drop_first()
                 self._count(-1)
             held.waiting = self._link.waiting(name)
-            if not held.items:
+            if not held:
                 del self._held[name]
         self._flush_at = time.monotonic() + RETRY_S
 
