@@ -29,6 +29,7 @@ from shoal.plan.plan import (
 )
 from shoal.sim.engine import Symbols, Token, joined
 from shoal.sim.world import Reply, Ticket, World
+from shoal.strategies.preferred import policy as preferred
 
 MIB = 1 << 20
 
@@ -157,6 +158,7 @@ POLICIES: dict[str, Policy] = {
     "preferred": Preferred(),
     "tolerant": Preferred(tolerant=True),
     "free": Free(),
+    "the preferred": preferred,
 }
 
 

@@ -380,3 +380,29 @@ def test_every_reply_is_one_or_the_other() -> None:
     kinds = [type(reply.what) for reply in story.replies()]
     assert kinds == [Deliver] * 5 + [Reject] * 3
     assert story.replies()[-1].what.kind == "overloaded"  # type: ignore[union-attr]
+
+
+# -- a device that becomes slow
+
+
+def test_a_pipeline_goes_round_a_device_that_has_become_slow_and_comes_back_to_it() -> None:
+    line = plan("line", one(0, 6, "a"), one(6, 12, "b"))
+    book = playbook(line, plan("spare", one(0, 12, "c"), run_ms=20.0), policy="the preferred")
+    story = Story(
+        "abc", book, engine=Symbols(run_ms=lambda _, part, n: 20.0 if part == "0-12" else 10.0)
+    )
+
+    def plans(count: int) -> Counter[str]:
+        story.ask(count)
+        return Counter(answer.plan for answer in story.answers()[-count:])
+
+    assert plans(30) == {"line": 30}
+    story.world.slow("b", 10.0)
+    plans(40)
+    round_it = plans(100)
+    assert round_it["spare"] >= 90
+    assert round_it["line"] >= 3, "it is tried now and then"
+    story.world.slow("b", 1.0)
+    for _ in range(8):
+        plans(100)
+    assert plans(100)["line"] == 100

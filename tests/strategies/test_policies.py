@@ -94,6 +94,37 @@ def test_all_holders_have_to_be_usable():
     assert choose(preferred, shards, view(a=True, b=False)) is None
 
 
+LINE = plan("line", stage("a", "image", "m"), stage("b", "m", "logits"), stage_ms=(10.0, 10.0))
+SPARE = plan("spare", stage("c", "image", "logits"), stage_ms=(20.0,))
+SPARED = book(LINE, SPARE)
+
+
+def lagging(**slowdown):
+    return view(**{name: DeviceView(slowdown=slowdown.get(name, 1.0)) for name in "abc"})
+
+
+def test_a_plan_one_of_whose_devices_has_become_slow_is_left_for_a_better_one():
+    assert choose(preferred, SPARED, lagging(b=2.4)).plan == "line"  # 24 ms: not worth it
+    assert choose(preferred, SPARED, lagging(b=4.0)).plan == "spare"
+    assert choose(preferred, SPARED, lagging(b=4.0, c=3.0)).plan == "line"  # c is no better
+    assert choose(preferred, SPARED, lagging(a=4.0, b=4.0, c=4.0)).plan == "line"
+
+
+def test_a_plan_that_was_asked_for_is_not_left_since_another_would_always_be_better():
+    quick = plan("quick", stage("c", "image", "logits"), stage_ms=(1.0,))
+    assert choose(preferred, book(LINE, quick), lagging()).plan == "line"
+    assert choose(preferred, book(LINE, quick), lagging(b=1.9)).plan == "line"
+
+
+def test_a_slow_device_is_tried_again_now_and_then():
+    memory, plans = None, []
+    for _ in range(60):
+        choice, memory = preferred.choose(SPARED, lagging(b=4.0), IMAGE, memory)
+        plans.append(choice.plan)
+    assert plans.count("line") == 3
+    assert choose(preferred, SPARED, lagging(b=1.2)).plan == "line"
+
+
 def replicated(**hop_ms):
     whole = plan(
         "replicas",
@@ -170,8 +201,7 @@ def playbooks(draw):
 @settings(deadline=None)
 def test_every_route_can_be_followed_and_none_is_overlooked(playbook, facts, at):
     snapshot = View(0.0, facts)
-    choice, memory = preferred.choose(playbook, snapshot, (at,), "kept")
-    assert memory == "kept"
+    choice = choose(preferred, playbook, snapshot, (at,))
 
     def possible(one, start):
         return all(

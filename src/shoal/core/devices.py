@@ -14,6 +14,7 @@ from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
 _SLOWEST = 100.0
+_OUTLIER = 4.0
 
 Given: TypeAlias = dict[str, tuple[int, float]]
 """What one request was given to: stages and their forecast run time in ms, by device."""
@@ -132,5 +133,6 @@ class Devices:
             self.room.answered(step.device)
             expected_ms = plan.run_ms(step.stage, step.device) if plan else 0.0
             if expected_ms > 0 and step.batch > 0:
-                ratio = step.run_ms / step.batch / expected_ms
+                # One run that stood still for a moment says little of the next.
+                ratio = min(step.run_ms / step.batch / expected_ms, _OUTLIER * device.slowdown)
                 device.slowdown += _SMOOTHING * (ratio - device.slowdown)

@@ -1,39 +1,82 @@
 """The policy ``preferred``: the first plan, in the order of the playbook, that can be followed.
 
 Its plans stand in order of preference, so the first whose devices are all usable is the best that
-there is now. A request that was stopped half way goes on in the first plan that has a stage
-with just the tensors at hand.
+there is now, unless one of its devices has become slow: then the plan with the shortest time on
+its slowest device is followed, if the devices there have kept up with their forecasts at least
+``LAG`` times as well. One request in ``TRY`` goes the preferred way all the same, to see whether
+the device is itself again. A request that was stopped half way goes on in the first plan that has
+a stage with just the tensors at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
 from shoal.core.policy import Choice, View
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
 
+LAG = 2.0
+"""How much further behind its forecast the preferred plan must be than another."""
+GAIN = 1.25
+"""How much sooner the other must be done with an image on its slowest device."""
+TRY = 20
+
+
+class _Way(NamedTuple):
+    """A plan that can be followed now; ``lag`` is how much longer its slowest device needs than
+    was forecast, ``busy_ms`` how long it needs."""
+
+    choice: Choice
+    lag: float
+    busy_ms: float
+
 
 class Preferred:
-    """See the module."""
+    """See the module. What is remembered is how many requests have gone another way."""
 
     def choose(
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
     ) -> tuple[Choice | None, Any]:
-        """The first plan that can be followed from the tensors ``at``, with its whole route."""
-        for plan in playbook.plans:
-            start = stage_from(plan, at)
-            if start is None:
-                continue
-            route = whole_route(plan, start, view)
-            if route is not None:
-                return Choice(plan.name, route, start), memory
-        return None, memory
+        """The first plan that can be followed from the tensors ``at``, with its whole route, or
+        another when that has become slow."""
+        ways = _ways(playbook, view, at)
+        first = next(ways, None)
+        if first is None:
+            return None, memory
+        if first.lag < LAG:
+            return first.choice, 0
+        other = min(ways, key=lambda way: way.busy_ms, default=None)
+        if other is None or first.lag < LAG * other.lag or first.busy_ms < GAIN * other.busy_ms:
+            return first.choice, 0
+        count = (memory if isinstance(memory, int) else 0) + 1
+        return (first if count % TRY == 0 else other).choice, count
 
     def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
         """The usable holder that is expected to finish ``stage`` first."""
         return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view)
+
+
+def _ways(playbook: Playbook, view: View, at: tuple[str, ...]) -> Iterator[_Way]:
+    for plan in playbook.plans:
+        start = stage_from(plan, at)
+        route = None if start is None else whole_route(plan, start, view)
+        if start is not None and route is not None:
+            lag, busy_ms = pace(plan, route, view)
+            yield _Way(Choice(plan.name, route, start), lag, busy_ms)
+
+
+def pace(plan: Plan, route: Route, view: View) -> tuple[float, float]:
+    """How long the slowest device of a route computes for an image, over its forecast (at least
+    1), and in ms. Where nothing is forecast nothing can lag."""
+    stated: dict[str, float] = {}
+    for stage, names in enumerate(route):
+        for name in names:
+            stated[name] = stated.get(name, 0.0) + plan.run_ms(stage, name)
+    most = max(stated.values(), default=0.0)
+    busy_ms = max((ms * view.devices[name].slowdown for name, ms in stated.items()), default=0.0)
+    return max(1.0, busy_ms / most) if most > 0 else 1.0, busy_ms
 
 
 def stage_from(plan: Plan, at: Iterable[str]) -> int | None:
