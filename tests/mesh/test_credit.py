@@ -276,3 +276,15 @@ def test_a_sounding_that_is_overtaken_by_messages_says_nothing() -> None:
     assert number is not None
     assert sender.on_ack(1, 1, number, 2.0) == []
     assert sender.goodput.rate(2.0).rtt_ms == 0
+
+
+def test_a_line_is_sounded_although_the_answer_to_a_question_was_lost() -> None:
+    sender = Sender()
+    assert sender.push(b"", None, 0)
+    sender.take(0.0)
+    assert sender.tick(0.4) == 1
+    sender.on_ack(1, 1, 0, 0.5)  # overtook the question, whose answer never comes
+    assert sender.sound(0.6) == 2
+    assert sender.on_ack(1, 1, 1, 0.7) == []
+    assert sender.on_ack(1, 1, 2, 0.8) == []
+    assert sender.goodput.rtt_s == pytest.approx(0.2)

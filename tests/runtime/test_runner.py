@@ -73,6 +73,14 @@ def test_jobs_are_stacked_and_each_gets_its_own_rows_back():
         np.testing.assert_array_equal(outcome.body.arrays()["y"], array * 2)
 
 
+def test_nobody_gets_the_rows_of_another_by_a_job_whose_tensors_have_unlike_rows():
+    odd = given(x=np.ones((1, 3), np.float32), carried=np.zeros((2, 3), np.float32))
+    good = given(x=np.ones((1, 3), np.float32), carried=np.ones((1, 3), np.float32))
+    for jobs in ((odd, good), (good, odd)):
+        with pytest.raises(InputError, match="cannot be stacked"):
+            run(action(*jobs, outputs=("y", "carried")), Recorder())
+
+
 def test_rows_of_a_batch_do_not_keep_the_whole_batch_alive():
     """Outputs are kept for recovery, and their size is what is counted."""
     outcomes = run(action(*(given(x=np.ones((1, 3), np.float32)) for _ in range(4))), Recorder())

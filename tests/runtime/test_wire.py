@@ -114,6 +114,12 @@ def test_a_load_that_cannot_be_is_refused(load):
         wire.decode(wire.encode(Busy(load)))
 
 
+@pytest.mark.parametrize("parts", [("",) * ((1 << 16) + 1), ("x" * 201,)])
+def test_more_parts_than_a_device_can_hold_are_refused(parts):
+    with pytest.raises(FrameError, match="more parts than"):
+        wire.decode(wire.encode(Holding(parts)))
+
+
 def test_a_playbook_that_cannot_be_followed_is_refused(net):
     good = tiny.pipeline(net)
     hollow = msgspec.structs.replace(good, parts={})

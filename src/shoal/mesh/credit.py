@@ -197,6 +197,8 @@ class Sender:
             self._pause_s = ASK_S
             self._futile = 0
             self._ask_at = now + self._pause_s if self._sent > self._settled else None
+            if self._ask_at is None:
+                self._asked_about = 0  # there is nothing left to ask about
         if not self._asked_about or asked != self._asked:
             return []
         lost = self._range(self._received + 1, self._asked_about)

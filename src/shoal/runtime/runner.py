@@ -57,6 +57,10 @@ def _stack(session: Session, feeds: list[dict[str, Array]]) -> tuple[list[int], 
     """The rows of each job, and all of them together by tensor."""
     try:
         counts = [feed[session.inputs[0]].shape[0] for feed in feeds]
+        for feed, count in zip(feeds, counts, strict=True):
+            # Else the rows of one job could be taken for those of another.
+            if any(feed[name].shape[0] != count for name in feeds[0]):
+                raise InputError(f"tensors cannot be stacked: not all of them have {count} rows")
         return counts, {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     except KeyError as error:
         raise InputError(f"tensor {error.args[0]!r} is missing in one of {len(feeds)}") from None

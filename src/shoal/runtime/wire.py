@@ -17,6 +17,7 @@ from shoal.core.messages import (
     Answer,
     Busy,
     CoreMessage,
+    Holding,
     Install,
     Message,
     Refused,
@@ -27,6 +28,7 @@ from shoal.core.messages import (
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
 from shoal.plan.playbook import playbook_id, validate
+from shoal.plan.playbook_check import MAX_NAME, MAX_PARTS
 
 
 class Fetch(Message, frozen=True):
@@ -154,6 +156,9 @@ def _check(message: CoreMessage | ControlMessage) -> None:
         case Task(budget_ms=budget_ms) | Resume(budget_ms=budget_ms):
             if not math.isfinite(budget_ms):
                 raise FrameError(f"a message gives {budget_ms} ms; that is no time")
+        case Holding(parts):
+            if len(parts) > MAX_PARTS or not all(len(part) <= MAX_NAME for part in parts):
+                raise FrameError("a message names more parts than a device can hold")
         case Install(playbook):
             try:
                 validate(playbook)
