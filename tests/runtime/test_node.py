@@ -11,7 +11,7 @@ from tests.runtime import tiny
 from tests.runtime.test_service import right
 from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
 
-from shoal.core.messages import PROTOCOL, Forget, Hello, Install, Task
+from shoal.core.messages import PROTOCOL, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
 from shoal.errors import NameTakenError, RequestError, StoreError, UnreachableError
 from shoal.mesh.link import NameLost, PeerUp
@@ -393,6 +393,39 @@ def test_a_callback_may_ask_again_look_and_even_close(crowd, net):
     assert closed.wait(10)
     with pytest.raises(RequestError, match="closed"):
         service.infer(images(1)[0])
+
+
+def test_a_callback_that_closes_says_goodbye_to_the_devices(crowd, net, monkeypatch):
+    crowd.start("a", engine=SlowEngine(0.05))
+    service = crowd.serve(anywhere(net, "a"))
+    closed, told, send = threading.Event(), [], service.node._send
+
+    def note(action, later=False):
+        told.append(type(action.message))
+        send(action, later)
+
+    def close(future):
+        service.close()
+        closed.set()
+
+    monkeypatch.setattr(service.node, "_send", note)
+    service.submit(images(1)[0]).add_done_callback(close)
+    assert closed.wait(10)
+    assert Uninstall in told
+
+
+def test_a_callback_may_have_another_playbook_served(crowd, net):
+    crowd.start("a", engine=SlowEngine(0.05))
+    service = crowd.serve(anywhere(net, "a"))
+    other, adopted = pipeline(net), threading.Event()
+
+    def adopt(future):
+        service.adopt(other)
+        adopted.set()
+
+    service.submit(images(1)[0]).add_done_callback(adopt)
+    assert adopted.wait(10)
+    assert service.playbook is other
 
 
 def test_nobody_is_called_back_on_the_thread_of_a_client_that_asks(crowd, net):

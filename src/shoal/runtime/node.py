@@ -185,8 +185,12 @@ class Node:
         return answer.result()
 
     def act(self, decide: Callable[[float], list[GatewayAction]]) -> None:
-        """Do what ``decide`` (given the time) says, between two events."""
-        self.submit(decide)
+        """Do what ``decide`` (given the time) says, between two events; at once where a callback
+        asks for it, which may wait for what follows."""
+        if self.turns.mine:
+            self._serve(decide(time.monotonic()))
+        else:
+            self.submit(decide)
 
     def drain(self) -> None:
         """Finish what is here, take nothing new; ``drained`` is set when that is done."""
