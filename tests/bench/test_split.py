@@ -7,19 +7,22 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal import zoo
-from shoal.bench.split import decisions, grid, jumps
-from shoal.bench.split.scene import Result
+from shoal.bench.split import decisions, grid, jumps, traces, zlib_codec
+from shoal.bench.split.driver import Told
+from shoal.bench.split.scene import Result, merged
 from shoal.bench.split.systems import (
     CLOUD_JPEG,
     CLOUD_RAW,
     DEVICE_ONLY,
     FIXED,
     NEUROSURGEON,
+    NEUROSURGEON_ZLIB,
     NEUROSURGEON_ZSTD,
     ORACLE,
     SPLIT,
     Bench,
 )
+from shoal.errors import FrameError, LabError, UsageError
 from shoal.model.network import load
 from shoal.plan.cluster import Cluster
 from shoal.plan.playbook import validate
@@ -73,7 +76,7 @@ def test_every_system_is_a_playbook_that_answers(systems):
 
 def test_only_split_rounds_and_chooses(systems):
     _, _, made = systems
-    for name in (NEUROSURGEON, NEUROSURGEON_ZSTD):
+    for name in (NEUROSURGEON, NEUROSURGEON_ZLIB, NEUROSURGEON_ZSTD):
         assert all(plan.tolerance is not None for plan in made[name].playbook.plans)
         assert made[name].playbook.policy.name == "split"
     for name in (DEVICE_ONLY, CLOUD_RAW, FIXED):
@@ -92,7 +95,7 @@ def test_what_is_claimed_follows_from_the_grid():
         point: {
             name: result(
                 rate,
-                100_000.0 if name == NEUROSURGEON else 1000.0,
+                100_000.0 if name == NEUROSURGEON else 2000.0,
                 0.95 if name == CLOUD_JPEG else 1.0,
             )
             for name, rate in at.items()
@@ -102,14 +105,62 @@ def test_what_is_claimed_follows_from_the_grid():
     rows = {row.name: row for row in grid.claims(made)}
     assert rows["throughput over device only, best case"].value == 10.0
     assert rows["throughput over device only, best case"].met
-    assert rows["throughput over Neurosurgeon, best case"].value == 5.0
-    assert rows["throughput over Neurosurgeon, geometric mean"].value == pytest.approx(5**0.5)
-    assert rows["bytes of Neurosurgeon over ours, best case"].value == 100.0
+    assert rows[f"throughput over {NEUROSURGEON}, best case"].value == 5.0
+    assert rows[f"throughput over {NEUROSURGEON}, geometric mean"].value == pytest.approx(5**0.5)
+    name = "bytes of Neurosurgeon over ours at the same point with >= 99 % agreement"
+    assert rows[f"{name}, best case (5 % of a core, 1 Mbit/s)"].value == 50.0
     worst = "throughput over the better of device only and cloud JPEG"
     assert rows[f"{worst}, worst"].value == 0.5
     assert rows[f"{worst} where 98 % agree, worst"].value == 2.0
     assert rows["throughput over the best fixed plan, worst"].value == 0.8
     assert not rows["throughput over the best fixed plan, worst"].met
+
+
+def test_a_point_without_split_claims_nothing_and_hides_nothing():
+    made = {(0.1, 1.0): {DEVICE_ONLY: result(5.0)}, (0.1, 2.0): {SPLIT: result(8.0)}}
+    made[0.1, 2.0][DEVICE_ONLY] = result(4.0)
+    rows = {row.name: row for row in grid.claims(made)}
+    assert rows["throughput over device only, best case"].value == 2.0
+
+
+def test_bytes_are_not_compared_where_split_sends_nothing():
+    made = {(0.1, 1.0): {SPLIT: result(8.0, 50.0), NEUROSURGEON: result(8.0, 100_000.0)}}
+    assert not any(row.name.startswith("bytes") for row in grid.claims(made))
+
+
+def test_rounds_are_taken_together():
+    first, second = result(4.0, 1000.0), result(8.0, 3000.0)
+    assert merged([first, second]).images_per_s == 6.0
+    assert merged([first, second]).bytes_per_image == 2000.0
+
+
+def test_points_have_every_share_and_every_link():
+    assert {share for share, _ in grid.POINTS} == {0.05, 0.1, 0.2}
+    assert {mbit for _, mbit in grid.POINTS} == {1, 2, 5, 10, 20, 50, 100}
+
+
+def test_a_lab_that_cannot_be_had_is_a_row():
+    def broken():
+        raise LabError("no room")
+        yield
+
+    ((_, name, why),) = grid._until_it_fails(broken())
+    assert (name, why) == ("lab", "no room")
+    assert grid.failed(name, why).met is False
+
+
+def test_the_codec_of_the_baseline_is_exact_and_refuses_what_does_not_fit():
+    codec = zlib_codec.make("6")
+    array = np.arange(500, dtype=np.float32).reshape(5, 100)
+    data, meta = codec.encode(array)
+    np.testing.assert_array_equal(
+        codec.decode(memoryview(data), meta, array.dtype, array.shape), array
+    )
+    for broken, shape in ((data, (5, 99)), (data[:-9], (5, 100)), (b"x", (5, 100))):
+        with pytest.raises(FrameError):
+            codec.decode(memoryview(broken), meta, array.dtype, shape)
+    with pytest.raises(UsageError):
+        zlib_codec.make("fast")
 
 
 def test_nothing_is_claimed_without_measurements():
@@ -123,3 +174,17 @@ def test_the_plan_of_a_bandwidth_is_a_good_one_for_it(systems):
     assert slow
     assert quick
     assert slow != quick
+
+
+def test_on_a_trace_split_stands_beside_the_best_fixed_plan():
+    means = {SPLIT: 50.0, DEVICE_ONLY: 100.0, f"{ORACLE}: a": 60.0, f"{ORACLE}: b": 45.0}
+    rows = {row.name: row for row in traces.beside("walk", means)}
+    assert rows["trace walk: latency of device only over that of split"].value == 2.0
+    best = rows["trace walk: latency of the best fixed plan over that of split"]
+    assert (best.value, best.met) == (0.9, False)
+    assert not list(traces.beside("walk", {DEVICE_ONLY: 1.0}))
+
+
+def test_lost_requests_take_no_time():
+    told = tuple(Told(float(k), k + 0.5, "p", lost=k == 3) for k in range(5))
+    assert traces.times_ms(told) == [500.0, 500.0]

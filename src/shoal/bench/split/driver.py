@@ -22,12 +22,13 @@ import numpy as np
 
 class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
-    way, then for half as long one by one. ``follow``: ask one by one for ``seconds``, and tell
-    when each answer came."""
+    way, then for half as long one by one, but for a few requests at least (``few``: for the few
+    alone). ``follow``: ask one by one for ``seconds``, and tell when each answer came."""
 
     playbook: str | None = None
     seconds: float = 0.0
-    window: int = 6
+    window: int = 3
+    few: bool = False
     follow: bool = False
 
 
@@ -42,8 +43,9 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What was measured: images in ``seconds`` with a window, the times of single requests, how
-    often the class was the whole network's, which plans answered, and the time on the server."""
+    """What was measured: images in ``seconds`` with a window (after the first answer), the times of
+    single requests, how often the class was the whole network's, which plans answered, and the
+    time on the server. ``error`` says why there is nothing of this."""
 
     images: int = 0
     seconds: float = 0.0
@@ -53,13 +55,22 @@ class Measured(msgspec.Struct, frozen=True):
     plans: dict[str, int] = {}
     server_ms: float = 0.0
     told: tuple[Told, ...] = ()
+    error: str = ""
+
+
+LEAST, LEAST_SINGLE = 6, 3
+"""Requests with a window, and single ones, however long they take."""
+READY_S = 60.0
 
 
 def main(cluster: str, store: str, images: str) -> None:
     """Serve the bench until its input ends."""
     import shoal
+    from shoal.bench.split.zlib_codec import install
+    from shoal.errors import ShoalError
     from shoal.plan.playbook import load
 
+    install()
     where = shoal.Cluster.load(cluster)
     with np.load(images) as stored:
         cases = list(stored["images"])
@@ -71,20 +82,24 @@ def main(cluster: str, store: str, images: str) -> None:
         for line in sys.stdin.buffer:
             order = msgspec.json.decode(line, type=Order)
             measured = Measured()
-            if order.playbook is not None:
-                if service is not None:
-                    service.close()
-                playbook = load(order.playbook)
-                service = shoal.deploy(
-                    playbook, where, store=shoal.PartStore(Path(store)), wait_s=60.0
-                )
-                name = playbook.inputs[0].name
-                for case in cases[:2]:
-                    service.infer({name: case[None]})
-            if order.follow:
-                measured = Measured(told=follow(service, name, cases, order.seconds))
-            elif order.seconds:
-                measured = measure(service, name, where.gateway.name, cases, expected, order)
+            try:
+                if order.playbook is not None:
+                    playbook = load(order.playbook)
+                    if service is None:
+                        parts = shoal.PartStore(Path(store))
+                        service = shoal.deploy(playbook, where, store=parts, wait_s=READY_S)
+                    else:
+                        service.adopt(playbook)
+                        service.wait_ready(READY_S)
+                    name = playbook.inputs[0].name
+                    for case in cases[:2]:
+                        service.infer({name: case[None]})
+                if order.follow:
+                    measured = Measured(told=follow(service, name, cases, order.seconds))
+                elif order.few or order.seconds:
+                    measured = measure(service, name, where.gateway.name, cases, expected, order)
+            except ShoalError as error:
+                measured = Measured(error=str(error))
             replies.write(msgspec.json.encode(measured) + b"\n")
             replies.flush()
     finally:
@@ -118,17 +133,18 @@ def measure(
     end = time.monotonic() + order.seconds
 
     def inputs() -> Iterator[dict[str, Any]]:
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(asked) < LEAST:
             number = next(numbers)
             asked.append(number)
             yield {name: cases[number][None]}
 
-    began = time.monotonic()
-    answers = list(service.infer_many(inputs(), window=order.window))
-    seconds = time.monotonic() - began
-    latencies = []
+    answers, done = [], []
+    for answer in service.infer_many(inputs(), window=order.window):
+        answers.append(answer)
+        done.append(time.monotonic())
+    latencies: list[float] = []
     end = time.monotonic() + order.seconds / 2
-    while time.monotonic() < end:
+    while not order.few and (time.monotonic() < end or len(latencies) < LEAST_SINGLE):
         number = next(numbers)
         asked.append(number)
         answers.append(service.infer({name: cases[number][None]}))
@@ -136,8 +152,8 @@ def measure(
     found = [int(next(iter(answer.outputs.values())).argmax()) for answer in answers]
     away = [stage.run_ms for a in answers for stage in a.trace if stage.device != here]
     return Measured(
-        images=len(answers) - len(latencies),
-        seconds=seconds,
+        images=len(done) - 1,
+        seconds=done[-1] - done[0],
         latencies_ms=tuple(latencies),
         agreed=sum(top1 == expected[k] for top1, k in zip(found, asked, strict=True)),
         answered=len(answers),

@@ -6,9 +6,7 @@ the link as it is now, against the best plan's.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,14 +15,12 @@ from pathlib import Path
 
 from shoal.bench.row import Row, row
 from shoal.bench.split.driver import Told
-from shoal.bench.split.grid import PHOTOS, prepared
+from shoal.bench.split.grid import prepared
 from shoal.bench.split.scene import Scene
 from shoal.bench.split.systems import DEVICE_ONLY, SPLIT
 from shoal.plan.objective import Aim
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.explain import at_bandwidth
-
-log = logging.getLogger("shoal")
 
 SHARE = 0.2
 JUMPS = (50.0, 2.0, 20.0, 1.0, 100.0, 5.0)
@@ -36,13 +32,7 @@ BREAK_S = 4.0
 
 def rows(quick: bool) -> Iterator[Row]:
     """The slowest and the median return to a good plan, and the requests of a break."""
-    from shoal.lab.machine import look
-
-    photos = Path(os.environ.get("SHOAL_DATA", "")) / PHOTOS
-    if not look().can_emulate or "SHOAL_DATA" not in os.environ:
-        log.warning("split.jumps needs root, network namespaces and SHOAL_DATA: left out")
-        return
-    made = prepared(photos, (Aim.LATENCY, Aim.BYTES))
+    made = prepared((Aim.LATENCY, Aim.BYTES), quick)
     if made is None:
         return
     bench, arrays, expected = made
@@ -53,8 +43,8 @@ def rows(quick: bool) -> Iterator[Row]:
     ):
         systems = bench.systems(scene.cluster(SHARE, JUMPS[0]), 0)
         playbook = systems[SPLIT].playbook
-        scene.serve(SPLIT, systems[SPLIT])
         scene.link(JUMPS[0])
+        scene.serve(systems[SPLIT])
         changes = [
             (every_s * (k + 1), partial(scene.link, mbit)) for k, mbit in enumerate(JUMPS[1:])
         ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -19,7 +21,9 @@ from shoal.bench.split.driver import Measured, Order, Told
 from shoal.bench.split.systems import System
 from shoal.errors import LabError
 from shoal.lab import HostSpec, Lab, LabSpec, LinkSpec
+from shoal.lab.player import Player
 from shoal.lab.spec import Star
+from shoal.lab.trace import Trace
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.playbook import save
@@ -31,6 +35,8 @@ QUICK_SHARE = 0.7
 SERVER_SHARE = 1.0
 DELAY_MS = 1.0
 FASTEST_MBIT = 100.0
+PATIENCE_S = 180.0
+"""What an order may take beside the seconds that it asks for."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -53,6 +59,7 @@ class Scene:
     def __init__(self, folder: Path, images: Sequence[Any], expected: Sequence[int]) -> None:
         self.folder = folder
         self.store = PartStore(folder / "store")
+        self._server_store = PartStore(folder / "server")
         hosts = {
             DEVICE: HostSpec(share=QUICK_SHARE),
             SERVER: HostSpec(share=SERVER_SHARE),
@@ -67,9 +74,10 @@ class Scene:
     def __enter__(self) -> Self:
         self._stack.enter_context(self._lab)
         try:
-            self._start()
+            self._start_server()
+            self._start_driver()
         except BaseException:
-            self._stack.close()
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -79,13 +87,10 @@ class Scene:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._driver is not None:
-            self._driver.kill()
-            self._driver.wait()
-            for stream in (self._driver.stdin, self._driver.stdout):
-                if stream is not None:
-                    stream.close()
-        self._stack.close()
+        try:
+            self._end_driver()
+        finally:
+            self._stack.close()
 
     def cluster(self, share: float, mbit_s: float) -> Cluster:
         """The cluster as planning is told of it."""
@@ -96,8 +101,8 @@ class Scene:
             f"links: {{default: {{mbit_s: {mbit_s}, rtt_ms: {2 * DELAY_MS}}}}}\n"
         )
 
-    def link(self, mbit_s: float) -> None:
-        """Give the device's link this rate."""
+    def link(self, mbit_s: float | None) -> None:
+        """Give the device's link this rate; None: the fastest."""
         for cable in self._lab.cables:
             if DEVICE in cable.wire.ends:
                 cable.change(mbit=mbit_s)
@@ -106,21 +111,25 @@ class Scene:
         """Give the device this share of a core."""
         self._lab.host(DEVICE).slow(min(1.0, share / QUICK_SHARE))
 
-    def serve(self, name: str, system: System) -> None:
-        """Bring a system to both hosts, at full speed."""
+    def serve(self, system: System) -> None:
+        """Serve a system on both hosts. Parts are laid where the hosts look for them, and the
+        device is quick meanwhile: how long it takes to begin is not what is measured."""
         self.share(QUICK_SHARE)
-        self.link(FASTEST_MBIT)
         for part in system.parts.values():
-            self.store.add_part(part)
+            for store in (self.store, self._server_store):
+                if store.missing(part.hash):
+                    store.add_part(part)
         path = self.folder / "playbook.json"
         save(system.playbook, path)
+        if self._driver is None:
+            self._start_driver()
         self._tell(Order(playbook=str(path)))
 
-    def measure(self, share: float, mbit_s: float, seconds: float) -> Result:
-        """Measure what is served, on this device and link."""
-        self.link(mbit_s)
+    def measure(self, share: float, seconds: float) -> Result:
+        """Measure what is served, on this device and the link as it is."""
         self.share(share)
-        self._tell(Order(seconds=seconds / 3))
+        # A few requests teach the policy how quick device and link are.
+        self._tell(Order(seconds=seconds / 2, few=True))
         sent = self._lab.host(DEVICE).usage().sent_bytes
         measured = self._tell(Order(seconds=seconds))
         sent = self._lab.host(DEVICE).usage().sent_bytes - sent
@@ -165,15 +174,30 @@ class Scene:
             if DEVICE in cable.wire.ends:
                 cable.change(cut=is_cut)
 
-    def _start(self) -> None:
-        server, device = self._lab.host(SERVER), self._lab.host(DEVICE)
+    @contextmanager
+    def trace(self, trace: Trace) -> Iterator[None]:
+        """Let the device's link follow a trace."""
+        cables = [cable for cable in self._lab.cables if DEVICE in cable.wire.ends]
+        self.link(None)
+        player = Player(self._lab, traces=[(cable, trace) for cable in cables]).start()
+        try:
+            yield
+        finally:
+            player.stop()
+            for cable in cables:
+                cable.change(sample=None)
+
+    def _start_server(self) -> None:
+        server = self._lab.host(SERVER)
         address = f"tcp/{server.address}:{PORT}"
         options = {"name": SERVER, "listen": [address], "store": str(self.folder / "server")}
-        argv = [sys.executable, "-m", "shoal.runtime.worker"]
+        argv = [sys.executable, "-m", "shoal.bench.split.server"]
         server.spawn([*argv, msgspec.json.encode(options).decode()], stdin=subprocess.PIPE)
+
+    def _start_driver(self) -> None:
         cluster = self.folder / "cluster.yaml"
         cluster.write_text(self.cluster(1.0, FASTEST_MBIT).to_yaml())
-        self._driver = device.spawn(
+        self._driver = self._lab.host(DEVICE).spawn(
             [
                 sys.executable,
                 "-m",
@@ -192,13 +216,49 @@ class Scene:
         if driver is None or driver.stdin is None or driver.stdout is None:
             raise LabError("the device of the bench was not started")
         stdin: IO[bytes] = driver.stdin
-        stdin.write(msgspec.json.encode(order) + b"\n")
-        stdin.flush()
+        try:
+            stdin.write(msgspec.json.encode(order) + b"\n")
+            stdin.flush()
+        except OSError as error:
+            self._end_driver()
+            raise LabError(f"the device of the bench ended: {error.strerror}") from error
+        if not select.select([driver.stdout], [], [], PATIENCE_S + 2 * order.seconds)[0]:
+            self._end_driver()
+            raise LabError("the device of the bench did not answer and was ended")
         line = driver.stdout.readline()
         if not line:
+            self._end_driver()
             words = (self.folder / "driver.log").read_text(errors="replace").strip().splitlines()
             raise LabError(f"the device of the bench ended: {(words or ['no reason given'])[-1]}")
-        return msgspec.json.decode(line, type=Measured)
+        measured = msgspec.json.decode(line, type=Measured)
+        if measured.error:
+            self._end_driver()  # the next system gets a service of its own
+            raise LabError(f"the device of the bench: {measured.error}")
+        return measured
+
+    def _end_driver(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is None:
+            return
+        driver.kill()
+        driver.wait()
+        for stream in (driver.stdin, driver.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Rounds of one system at one point as one: means."""
+    mean = {
+        field: float(np.mean([getattr(result, field) for result in results]))
+        for field in Result.__struct_fields__
+        if field != "plans"
+    }
+    plans: Counter[str] = Counter()
+    for result in results:
+        plans.update(result.plans)
+    return Result(**mean, plans=dict(plans))
 
 
 def geometric_mean(values: Mapping[object, float]) -> float:

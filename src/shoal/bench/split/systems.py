@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from shoal.codec.frame import pack
+from shoal.bench.split.zlib_codec import LEVELS, install
+from shoal.codec.frame import pack, unpack
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network, RangeProfile
 from shoal.plan.objective import Aim, Objective
@@ -18,7 +20,7 @@ from shoal.plan.profiles import Profiles
 from shoal.strategies.split.assemble import Assembly, importance
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.choice import Wish, allowed, best
-from shoal.strategies.split.codings import is_photo
+from shoal.strategies.split.codings import LOSSLESS, is_photo
 from shoal.strategies.split.cuts import places
 from shoal.strategies.split.options import FRAME_BYTES, Ground, Option, options, useful
 from shoal.strategies.split.table import costs
@@ -27,6 +29,7 @@ from shoal.strategies.split.wish import wish
 DEVICE_ONLY = "device only"
 CLOUD_JPEG, CLOUD_PNG, CLOUD_RAW = "cloud only, JPEG 90", "cloud only, PNG", "cloud only, raw"
 NEUROSURGEON = "Neurosurgeon (best cut, fp32, re-chosen)"
+NEUROSURGEON_ZLIB = "Neurosurgeon with zlib"
 NEUROSURGEON_ZSTD = "Neurosurgeon with Zstandard"
 FIXED = "8 bits and LZ4 at the best cut"
 SPLIT = "split"
@@ -58,20 +61,23 @@ class Bench:
         self.objective = Objective(aims=aims, min_accuracy=min_accuracy)
         self.weighed: Wish = wish(self.objective, "", powers_known=False)
         self._profile = profile
-        self._found = found
+        self.found = found
         self._images = images[:4]
-        self._packed = self._eight_bits()
+        install()
+        self._packed: list[Option] = []
+        self._deflated: list[Option] = []
+        self._pack()
 
     def systems(self, cluster: Cluster, tried: int) -> dict[str, System]:
         """All systems on ``cluster``, and the ``tried`` plans of split that look best, each fixed:
         the best of these is the oracle."""
         profiles = Profiles.scaled(cluster, self._profile)
-        whole_ms = self._found.whole_ms
+        whole_ms = self.found.whole_ms
         ground = Ground(self.network, cluster, profiles, cluster.names, whole_ms)
         every = options(
             ground.device,
             places(self.network),
-            self._found,
+            self.found,
             CONFIDENCE,
             self.objective.min_accuracy or 0.0,
         )
@@ -89,17 +95,14 @@ class Bench:
             DEVICE_ONLY: self._fixed(ground, alone),
             CLOUD_RAW: self._fixed(ground, raw),
             NEUROSURGEON: self._chosen(ground, [alone, raw, *as_they_are]),
+            NEUROSURGEON_ZLIB: self._chosen(ground, [alone, raw, *self._deflated]),
             NEUROSURGEON_ZSTD: self._chosen(ground, [alone, raw, *zstd]),
             FIXED: self._fixed(ground, fixed_cut),
             SPLIT: self._chosen(ground, [alone, raw, *chosen]),
         }
         photos = is_photo(next(iter(self._images[0].values())))
         for name, codec in ((CLOUD_JPEG, "jpeg:90"), (CLOUD_PNG, "png")) if photos else ():
-            size = np.mean(
-                [memoryview(pack(feeds, codec).payload).nbytes for feeds in self._images]
-            )
-            image = Option(name, 0, codec, exact=False, bytes=float(size) + FRAME_BYTES)
-            made[name] = self._fixed(ground, image)
+            made[name] = self._fixed(ground, self._option(name, 0, codec, self._images))
         candidates = [alone, raw, *chosen]
         for option in self._ranked(ground, candidates)[:tried]:
             made[f"{ORACLE}: {option.name}"] = self._fixed(ground, option)
@@ -142,22 +145,40 @@ class Bench:
         )
         return System(playbook, {name: system.parts[name] for name in playbook.parts})
 
-    def _eight_bits(self) -> list[Option]:
-        """Every cut at 8 bits with LZ4, and the bytes that this takes."""
-        made = []
-        for place in places(self.network)[1:]:
-            prefix = self.network.split([place.at], prove=False)[0]
-            session = prefix.session()
-            frames = [pack(prefix.run_on(session, f), FIXED_CODEC) for f in self._images]
-            size = float(np.mean([memoryview(frame.payload).nbytes for frame in frames]))
-            made.append(
-                Option(
-                    f"cut {place.at}, 8 bits LZ4",
-                    place.at,
-                    FIXED_CODEC,
-                    bits=8,
-                    exact=False,
-                    bytes=size + FRAME_BYTES,
-                )
-            )
-        return made
+    def _pack(self) -> None:
+        """Every cut at 8 bits with LZ4, and exactly with zlib at each of its levels: the bytes and
+        the time that this takes."""
+        for place in places(self.network):
+            tensors = list(self._images)
+            if place.at:
+                prefix = self.network.split([place.at], prove=False)[0]
+                session = prefix.session()
+                tensors = [prefix.run_on(session, feeds) for feeds in tensors]
+                name = f"cut {place.at}, 8 bits LZ4"
+                self._packed.append(self._option(name, place.at, FIXED_CODEC, tensors))
+            for level in LEVELS:
+                name = f"cut {place.at}, zlib {level}"
+                option = self._option(name, place.at, f"zlib:{level}", tensors, LOSSLESS)
+                self._deflated.append(option)
+
+    def _option(
+        self, name: str, at: int, codec: str, tensors: Sequence[Feeds], bits: int = 8
+    ) -> Option:
+        """A way to send ``tensors``, with what it costs on this machine."""
+        frames = [pack(feeds, codec) for feeds in tensors]
+        return Option(
+            name,
+            at,
+            codec,
+            bits=bits,
+            exact=bits == LOSSLESS,
+            bytes=float(np.mean([memoryview(f.payload).nbytes for f in frames])) + FRAME_BYTES,
+            pack_ms=_cpu_ms(lambda: [pack(feeds, codec) for feeds in tensors]) / len(tensors),
+            unpack_ms=_cpu_ms(lambda: [unpack(frame) for frame in frames]) / len(tensors),
+        )
+
+
+def _cpu_ms(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return (time.thread_time() - began) * 1e3
