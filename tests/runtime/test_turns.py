@@ -121,6 +121,25 @@ def test_a_thread_that_has_something_else_to_do_comes_back_to_it(table):
     assert table.threads.count(me) == 1 + HOST_EVENTS
 
 
+def test_a_guest_that_is_interrupted_gives_the_turn_back():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    due, handled = [lambda: math.inf], []
+    turns = Turns("clock", handled.append, lambda: due[0]())
+    turns.start("first")
+    due[0] = interrupt
+    turns.put("second")
+    with pytest.raises(KeyboardInterrupt):
+        turns.take(guest=True)
+    due[0] = lambda: math.inf
+    assert not turns.mine
+    turns.put("third")
+    turns.take()
+    assert handled == ["first", "second", "third"]
+    turns.close()
+
+
 def test_it_rings_for_what_the_first_event_asked(table):
     table.at = time.monotonic()
 

@@ -92,8 +92,11 @@ class Turns:
             except queue.Empty:
                 pass
             finally:
-                self._end()
-                self._turn.release()
+                try:
+                    self._end()
+                finally:  # a guest may be interrupted anywhere (Ctrl-C), and others wait
+                    self._owner = 0
+                    self._turn.release()
             if left <= 0:
                 return False
         return True
