@@ -1,10 +1,10 @@
 """What a worker says of itself: what it has loaded, and how busy it is."""
 
-from tests.core.alone import LoneWorker, sent
+from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import one, plan, playbook
 
 from shoal.core.actions import Run
-from shoal.core.events import Appeared, Loaded, Tick
+from shoal.core.events import Appeared, Loaded, Tick, Vanished
 from shoal.core.messages import Busy, Holding, Install, Load, Uninstall
 
 LINE = playbook(plan("line", one(0, 6, "a"), one(6, 12, "b")))
@@ -46,6 +46,16 @@ def test_those_who_choose_hear_of_the_load_when_it_changes_and_not_too_often() -
     assert sent(Busy, worker.take(Tick())) == [(name, Busy(Load(1, 1))) for name in ("b", "c")]
     worker.now = 0.5
     assert sent(Busy, worker.take(Tick())) == []
+
+
+def test_one_who_chooses_and_was_out_of_sight_hears_of_the_load_again() -> None:
+    worker = LoneWorker(CHOICE)
+    (run,) = of(Run, worker.task(0, "choice", 1, giver="c"))
+    worker.take(Vanished("b", "b1"))
+    worker.now = 0.2
+    assert [to for to, _ in sent(Busy, worker.ran(run))] == ["c"]
+    assert sent(Busy, worker.take(Appeared("b", "b1"))) == [("b", Busy(Load(0, 0, 0, 10.0)))]
+    assert sent(Busy, worker.take(Appeared("x", "x1"))) == []
 
 
 def test_where_there_is_no_choice_nothing_is_said() -> None:

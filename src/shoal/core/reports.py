@@ -30,9 +30,14 @@ class Reports:
         self._not_before = 0.0
 
     def greeting(self, info: DeviceInfo, to: str) -> list[Send]:
-        """What a peer that has appeared is told."""
-        hello = Send(to, Hello(info))
-        return [hello, Send(to, Holding(self._held))] if self._held else [hello]
+        """What a peer that has appeared is told. One that chooses may remember a load of before it
+        was out of sight, and would shun this worker for as long as that does not change."""
+        sends = [Send(to, Hello(info))]
+        if self._held:
+            sends.append(Send(to, Holding(self._held)))
+        if to in self._library.choosers:
+            sends.append(Send(to, Busy(self._load())))
+        return sends
 
     def due(self, now: float) -> list[Send]:
         """What is to be said now."""
