@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shoal.codec.frame import Frame, pack
+from shoal.codec.frame import Frame, FrameHead, pack
 from shoal.errors import FrameError
 from shoal.runtime import body as module
 from shoal.runtime.body import Body
@@ -67,3 +67,11 @@ def test_damage_shows_when_it_is_unpacked_not_when_it_goes_on():
 def test_a_body_of_nothing():
     assert Body().arrays() == {}
     assert Body().size == 0
+
+
+def test_a_frame_without_tensors_is_judged_by_its_head_alone():
+    """Its payload may be damaged: that is found out where it is unpacked."""
+    body = Body(frame=Frame(FrameHead((), 0), b"what is this?"))
+    assert body.is_swift("raw", 10)
+    with pytest.raises(FrameError):
+        body.arrays()

@@ -11,7 +11,8 @@ from tests.runtime import tiny
 from tests.runtime.test_service import right
 from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
 
-from shoal.core.messages import PROTOCOL, Forget, Hello, Install, Task, Uninstall
+from shoal.codec.frame import FrameHead
+from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
 from shoal.errors import NameTakenError, RequestError, StoreError, UnreachableError
 from shoal.mesh.link import NameLost, PeerUp
@@ -232,6 +233,19 @@ def test_an_event_that_cannot_be_handled_does_not_end_the_node(crowd, net, caplo
     node.act(lambda now: 1 / 0)
     right(net, service.infer(images(1)[0]), images(1)[0])
     assert "could not handle" in caplog.text
+
+
+def test_an_answer_of_nothing_with_a_body_harms_no_request(crowd, net):
+    engine = SlowEngine()
+    engine.gate.clear()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    future = service.submit(images(1)[0])
+    nothing = Answer(service.node.name, "1", 0, 1, "whole", 0, "a")
+    head = wire.encode(nothing, FrameHead((), 0))
+    service.node.ask(lambda: service.node._received("a", head, b"what is this?", 0.0))
+    engine.gate.set()
+    right(net, future.result(10), images(1)[0])
 
 
 def test_a_question_that_fails_fails_only_for_who_asked(crowd):

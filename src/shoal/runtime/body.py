@@ -46,7 +46,7 @@ class Body:
         """Whether packing with ``codec``, or unpacking what came so, takes no time to speak of."""
         frame = self._frame
         came = {tensor.name: tensor.codec for tensor in frame.head.tensors} if frame else {}
-        wanted = {codec_of(codec, name) for name in came or self.arrays()}
+        wanted = {codec_of(codec, name) for name in (came if frame else self.arrays())}
         return wanted.union(came.values()) <= {"raw"} and self.size <= most_bytes
 
     @property
