@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shoal.bench.row import Row
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

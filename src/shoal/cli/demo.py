@@ -26,7 +26,7 @@ SHARE = 0.6
 LAST = 50
 """Answers that are looked at to see who takes part."""
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

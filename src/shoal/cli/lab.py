@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shoal.lab.player import Happening
     from shoal.lab.spec import LabSpec
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="LAB.YAML", help="The lab file.")]
 Loopback = Annotated[

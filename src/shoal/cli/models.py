@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from shoal.model.network import Network
 
 Model: TypeAlias = Annotated[
-    str, typer.Argument(metavar="MODEL", help="An .onnx file, or a name of 'shoal zoo list'.")
+    str,
+    typer.Argument(metavar="MODEL", help="An .onnx or .fluid file, or a name of 'shoal zoo list'."),
 ]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SPLIT = "split"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SLOWEST = 15
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Answers that are shown one by one; more are counted."""
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -12,7 +12,7 @@ import typer
 
 from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
 TRAIN_PACKAGES = ("torch", "onnxscript")
 
@@ -109,7 +109,9 @@ def fluid(
     ] = "joint",
     epochs: Epochs = 10,
     seed: Seed = 7,
-    patience: Patience = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many legs without a better score.")
+    ] = None,
     threads: Threads = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
         "results/fluid"

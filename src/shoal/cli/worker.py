@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ANYWHERE = "tcp/0.0.0.0:7447"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

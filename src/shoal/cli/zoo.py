@@ -12,7 +12,7 @@ from shoal.errors import DataError, HashError, MissingExtraError
 if TYPE_CHECKING:
     from pathlib import Path
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
 Name: TypeAlias = Annotated[str, typer.Argument(help="A name of 'shoal zoo list'.")]
 
