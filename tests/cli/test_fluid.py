@@ -37,7 +37,10 @@ def test_a_bundle_is_inspected_planned_and_run(
     bundle: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["inspect", str(bundle)]) == 0
-    assert "x float32 [batch, 1, 8, 8]" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "x float32 [batch, 1, 8, 8]" in shown
+    assert "sub-networks of 4 groups" in shown
+    assert "apart (logits added)" in shown
     out = tmp_path / "book.json"
     arguments = ["--cluster", str(cluster), "--strategy", "fluid", "--floor", "0.98"]
     assert run(["plan", str(bundle), *arguments, "--set", "calm_s=2", "-o", str(out)]) == 0

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from shoal.model.bundle import Bundle
     from shoal.model.network import Network
     from shoal.model.spec import TensorSpec
 
 NAMES_SHOWN = 3
+SUBNETS_SHOWN = 32
 CHART_WIDTH, CHART_HEIGHT = 100, 8
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -35,12 +37,16 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show inputs, outputs, size and cuts of a network."""
+    from shoal.model.bundle import Bundle
+
     network = load_network(model)
     if json:
         print_json(summary(network))
         return
     console = stdout()
     console.print(facts_table(network))
+    if isinstance(network, Bundle):
+        console.print(subnets_table(network))
     if plot:
         console.print(chart([cut.bytes for cut in network.cuts]))
     if cuts:
@@ -78,6 +84,27 @@ def facts_table(network: Network) -> Table:
         rows.append(("narrowest", f"{human_bytes(narrow.bytes)} at {narrow.at}"))
         rows.append(("widest", f"{human_bytes(wide.bytes)} at {wide.at}"))
     return table(network.name, ("", ""), rows)
+
+
+def subnets_table(bundle: Bundle) -> Table:
+    """The sub-networks of a bundle and how accurate each is: its groups run together, and each
+    device's by themselves with the logits added. Of many, the first."""
+    found: dict[str, dict[str, str]] = {}
+    groups = {}
+    for subnet in bundle.subnets:
+        way = "apart" if subnet.variant == "logits" else "together"
+        found.setdefault(subnet.name, {})[way] = f"{100 * subnet.accuracy:.2f} %"
+        groups[subnet.name] = len(subnet.groups)
+    names = list(found)[:SUBNETS_SHOWN]
+    more = f" (the first {len(names)} of {len(found)})" if len(found) > len(names) else ""
+    return table(
+        f"sub-networks of {len(bundle.groups)} groups{more}",
+        ("name", "groups>", "together>", "apart (logits added)>"),
+        (
+            (name, groups[name], found[name].get("together", ""), found[name].get("apart", ""))
+            for name in names
+        ),
+    )
 
 
 def cuts_table(network: Network) -> Table:
