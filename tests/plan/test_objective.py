@@ -24,6 +24,12 @@ def test_an_objective_has_a_short_form():
         Objective.of("speed")
 
 
+@pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])
+def test_a_latency_that_no_request_can_have_is_no_limit(limit: float):
+    with pytest.raises(PlanError, match=r"max_latency_ms.* is no limit"):
+        Objective(max_latency_ms=limit)
+
+
 def test_the_first_aim_decides_and_the_second_where_it_hardly_matters():
     wish = Objective(aims=(Aim.THROUGHPUT, Aim.LATENCY), tolerance=0.05)
     slow, close, best = forecast(1, 50), forecast(5, 97), forecast(9, 100)

@@ -53,7 +53,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise PlanError(f"a tolerance of {self.tolerance:g} is none; write 0 up to 0.99")
         for name in ("max_latency_ms", "min_images_per_s", "max_bytes_per_image", "max_energy_j"):
             limit = getattr(self, name)
-            if limit is not None and not 0 <= limit < math.inf:
+            no_time = limit == 0 and name == "max_latency_ms"  # no plan could ever meet it
+            if limit is not None and (no_time or not 0 <= limit < math.inf):
                 raise PlanError(f"{name}: {limit:g} is no limit; write a number above 0")
 
     @classmethod
