@@ -50,13 +50,13 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
     if len(data) > limits.FILE_BYTES:
         raise ModelFileError(f"{what}: more than {limits.FILE_BYTES} bytes.")
     if not data:
-        raise ModelFileError(f"{what}: empty, so not an ONNX model.")
+        raise ModelFileError(f"{what}: empty, so neither an ONNX model nor a bundle.")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except Exception as error:
         raise ModelFileError(
-            f"{what}: not an ONNX model, or damaged ({str(error).strip()[:200]})."
+            f"{what}: neither an ONNX model nor a bundle, or damaged ({str(error).strip()[:200]})."
         ) from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelFileError(f"{what}: no ONNX graph with nodes in it.")

@@ -174,7 +174,9 @@ def _notes(plans: Sequence[Plan], dealt: Mapping[str, Groups], floor: float) -> 
         )
     if floor and len(able) < len(singles):
         names = ", ".join(next(iter(plan.devices)) for plan in singles if plan not in able)
-        notes.append(f"alone, {names} would be below the floor of {floor:g}: only the last resort")
+        notes.append(
+            f"{names} would be below the floor of {floor:g} if alone: only the last resort"
+        )
     team = teams(dealt)
     return notes + [
         f"{name} has the same groups as {team[index % len(team)]}: it answers alone only (train "
