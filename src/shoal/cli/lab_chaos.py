@@ -30,7 +30,7 @@ def chaos(
     seed: Annotated[int, typer.Option(help="Which schedule of faults.")] = 7,
     strategy: Annotated[str, typer.Option(help="How the network is spread.")] = "pipeline",
     model: Annotated[
-        str, typer.Option(help="An .onnx file, or a name of 'shoal zoo list'.")
+        str, typer.Option(help="An .onnx or .fluid file, or a name of 'shoal zoo list'.")
     ] = "fashion-resnet",
     loopback: Annotated[
         bool, typer.Option("--loopback", help="Plain processes; only kill, freeze and restart.")
@@ -105,7 +105,10 @@ def second_text(moment: Moment) -> Text:
         ("degraded", tick.degraded, "yellow"),
     )
     line = Text(f"{moment.at_s:6.0f} s {tick.answered:5d} answers/s")
-    line.append(f"  p50 {tick.p50_ms:5.0f} ms  slowest {tick.slowest_ms:6.0f} ms ")
+    if tick.answered:
+        line.append(f"  p50 {tick.p50_ms:5.0f} ms  slowest {tick.slowest_ms:6.0f} ms ")
+    else:  # no answer took no time
+        line.append("  p50     -     slowest      -     ")
     for name, count, style in counts:
         line.append(f" {name} {count}", style if count else "dim")
     absent = [f"{name} {state}" for name, state in tick.states.items() if state != "alive"]
