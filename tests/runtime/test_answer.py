@@ -38,6 +38,10 @@ def test_a_whole_answer_is_not_degraded():
             {"absent": ("b",), "accuracy": 0.9},
             "without the slices of b; plan both keeps 90.0% of the accuracy",
         ),
+        (
+            {"accuracy": 0.9, "usual_accuracy": 0.985},
+            "plan both keeps 90.0% of the accuracy, usually 98.5%",
+        ),
         ({"unmet": ("latency", "energy")}, "no plan meets the limit of latency and energy now"),
     ],
 )
@@ -45,6 +49,12 @@ def test_a_lesser_answer_says_why(changes, why):
     answer = make_answer(deliver(**changes), 1.0)
     assert answer.degraded
     assert answer.why == why
+
+
+def test_the_plan_that_is_preferred_is_no_degradation_but_says_what_it_keeps():
+    answer = make_answer(deliver(accuracy=0.985, usual_accuracy=0.985), 1.0)
+    assert not answer.degraded
+    assert answer.accuracy == 0.985
 
 
 def test_leaving_early_is_no_degradation_but_is_told():

@@ -121,7 +121,8 @@ def test_many_are_answered_in_order(crowd, net):
     for answer, image in zip(service.infer_many(inputs), inputs, strict=True):
         right(net, answer, image)
     assert {step.state for step in service.stats().devices.values()} == {"alive"}
-    assert all(device.answered > 20 for device in service.stats().devices.values())
+    assert all(device.answered > 0 for device in service.stats().devices.values())
+    soon(lambda: all(device.parts for device in service.stats().devices.values()))
 
 
 def test_inputs_are_taken_as_they_are_needed(crowd, net):
@@ -487,8 +488,8 @@ def test_an_answer_is_judged_by_the_playbook_that_it_followed(crowd, net):
     soon(lambda: engine.runs)
     service.adopt(anywhere(net, "a"))
     engine.gate.set()
-    assert old.result(5).degraded
-    soon(lambda: not service.infer(images(1)[0]).degraded)
+    assert old.result(5).accuracy == 0.9
+    soon(lambda: service.infer(images(1)[0]).accuracy == 1.0)
 
 
 def test_a_playbook_of_another_network_is_not_adopted(crowd, net):

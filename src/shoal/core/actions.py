@@ -56,7 +56,8 @@ class Unload(msgspec.Struct, frozen=True):
 
 class Deliver(msgspec.Struct, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
-    of the whole network's that the plan promises, ``unmet`` what was asked and not promised."""
+    of the whole network's that the plan promises, ``usual_accuracy`` what the playbook's first plan
+    does, which is preferred when everybody is there; ``unmet`` what was asked and not promised."""
 
     number: int
     given: Given
@@ -67,6 +68,7 @@ class Deliver(msgspec.Struct, frozen=True):
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
     accuracy: float = 1.0
+    usual_accuracy: float = 1.0
     unmet: tuple[str, ...] = ()
 
 

@@ -67,6 +67,7 @@ class Answers:
         desk.flights.answered(tried.playbook, tried.plan.name, now - tried.began)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
         desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
+        book = desk.books.get(tried.playbook)
         deliver = Deliver(
             number=request.number,
             given=given,
@@ -77,6 +78,7 @@ class Answers:
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
             accuracy=tried.plan.forecast.accuracy,
+            usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
             unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)

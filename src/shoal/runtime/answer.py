@@ -30,7 +30,7 @@ class Answer:
 
     ``trace`` says for each stage where it ran, how long it waited and ran (ms), and the bytes it
     took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
-    is true when the answer is less than was asked for, or than the whole network's: ``why`` says
+    is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees.
     """
@@ -52,8 +52,9 @@ def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
     reasons = []
     if deliver.absent:
         reasons.append(f"without the slices of {', '.join(deliver.absent)}")
-    if deliver.accuracy < 1.0 and not deliver.left_early:
-        reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy")
+    if deliver.accuracy < deliver.usual_accuracy and not deliver.left_early:
+        usual = f", usually {deliver.usual_accuracy:.1%}" if deliver.usual_accuracy < 1 else ""
+        reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy{usual}")
     if deliver.unmet:
         reasons.append(f"no plan meets the limit of {' and '.join(deliver.unmet)} now")
     return Answer(

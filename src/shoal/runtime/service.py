@@ -309,6 +309,7 @@ class Service:
                 answered=device.answered,
                 slowdown=device.slowdown,
                 refused=tuple(sorted(set(device.refused.get(self.playbook.id, {}).values()))),
+                parts=tuple(sorted(peer.parts)) if peer is not None else (),
             )
         return len(self._gateway.requests), stats
 

@@ -17,7 +17,8 @@ class DeviceStats(msgspec.Struct, frozen=True):
     """One device as the gateway sees it. ``state`` is alive, suspect, gone, draining or expected
     (not seen yet); ``ready`` whether it is there with its parts loaded; ``outstanding`` the
     requests given to it; ``answered`` the stages that it ran; ``slowdown`` the observed over the
-    forecast run time; ``refused`` why parts of it are not loaded."""
+    forecast run time; ``refused`` why parts of it are not loaded; ``parts`` the hashes of all that
+    it says it has loaded, for other gateways too."""
 
     state: str
     ready: bool
@@ -25,6 +26,7 @@ class DeviceStats(msgspec.Struct, frozen=True):
     answered: int
     slowdown: float
     refused: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 class ServiceStats(msgspec.Struct, frozen=True):
