@@ -258,8 +258,6 @@ class Node:
             self._ring(now)
         except Exception as error:
             log.exception("%s: could not handle %s", self.name, type(event).__name__)
-            if isinstance(event, Received | Arrived):
-                return  # whatever a peer may say, it is not the end of everybody's requests
             self._fault(RequestError(f"the gateway failed: {type(error).__name__}: {error}"))
 
     def _weigh(self, now: float) -> None:
