@@ -15,14 +15,16 @@ from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import RangeProfile
 
-MESSAGE_MS = 0.15
-"""CPU time that a message costs a worker, beside its copy (CPU time of worker processes over 2,500
-images of a small network on loopback, less the computing: 0.13 to 0.16 ms)."""
-GATEWAY_MESSAGE_MS = 0.24
+MESSAGE_MS = 0.3
+"""CPU time that a message costs a worker, beside its copy. In a process that does nothing else it
+is half of that (small network, loopback); beside a part that computes, which finds its caches and
+its core taken, so much (what two workers on two cores lose, ``shoal bench foundation.pipelines``).
+"""
+GATEWAY_MESSAGE_MS = 0.45
 """The same at the gateway, which also keeps the request and hands over the answer."""
 COPY_BYTES_PER_S = 1e9
 """Rate at which one end deals with the bytes of a message (two copies in Python)."""
-HOP_MS = 0.28
+HOP_MS = 0.4
 """Time from the end of a part to the start of the next on another device, bytes apart."""
 
 
