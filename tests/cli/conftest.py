@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -5,10 +6,27 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import shoal
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[shoal.Cluster]:
+    """Two worker processes."""
+    with shoal.local_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(workers: shoal.Cluster, tmp_path: Path) -> Path:
+    """Their cluster file."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text(workers.to_yaml())
+    return path
 
 
 @pytest.fixture

@@ -1,31 +1,16 @@
 """A bundle at the command line is a network like any other, and more with ``fluid``."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.toys import fluid
 
-import shoal
 from shoal.cli.entry import run
 from shoal.plan.playbook import load
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[shoal.Cluster]:
-    with shoal.local_cluster(2) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(workers: shoal.Cluster, tmp_path: Path) -> Path:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(workers.to_yaml())
-    return path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """shoal plan and shoal run, on two real workers."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,6 @@ from shoal.cli.entry import run
 from shoal.plan.playbook import load
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[shoal.Cluster]:
-    with shoal.local_cluster(2) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(workers: shoal.Cluster, tmp_path: Path) -> Path:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(workers.to_yaml())
-    return path
 
 
 @pytest.fixture

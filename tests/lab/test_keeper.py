@@ -85,6 +85,7 @@ def test_a_lab_whose_keeper_was_killed_can_still_be_taken_down(name: str, lab_of
     while state.read(name).alive:
         time.sleep(0.01)
     keeper.down(name)
+    assert name not in [found.name for found in state.labs()]
 
 
 def test_what_a_keeper_refuses_is_raised_here(lab_of: LabOf) -> None:

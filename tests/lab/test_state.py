@@ -87,3 +87,4 @@ def test_releasing_twice_is_no_error() -> None:
     state.claim(of("one"))
     state.release(of("one"))
     state.release(of("one"))
+    assert state.labs() == []

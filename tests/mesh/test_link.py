@@ -232,7 +232,10 @@ def test_a_link_closes_more_than_once_and_cannot_be_started_again(fleet):
 
 
 def test_a_link_that_was_never_started_closes(fleet):
-    fleet.make("idle").close()
+    idle = fleet.make("idle")
+    idle.close()
+    assert idle.peers() == {}
+    assert not idle.send("a", b"")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "*", "x" * 65])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.bench.row import Row, number
 from shoal.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MET, MISSED, PLAIN = "#2a9d8f", "#e76f51", "#8d99ae"
 
@@ -17,15 +20,9 @@ def plot(name: str, rows: Sequence[Row], folder: Path, caption: str) -> Path:
 
     Raises MissingExtraError without matplotlib, UsageError when the folder cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib: pip install 'shoal[plot]'") from error
     units = list(dict.fromkeys(row.unit for row in rows))
     counts = [sum(row.unit == unit for row in rows) for unit in units]
-    figure = Figure(figsize=(9, 1.2 + sum(0.32 * count + 0.7 for count in counts)))
-    FigureCanvasAgg(figure)
+    figure = empty_figure(1.2 + sum(0.32 * count + 0.7 for count in counts))
     axes = figure.subplots(
         max(len(units), 1), 1, squeeze=False, height_ratios=[count + 1.2 for count in counts] or [1]
     )
@@ -34,6 +31,26 @@ def plot(name: str, rows: Sequence[Row], folder: Path, caption: str) -> Path:
     figure.suptitle(f"shoal bench {name}", x=0.01, ha="left")
     figure.text(0.01, 0.005, caption, fontsize=6, color="#666666")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
+    return save(figure, folder, name)
+
+
+def empty_figure(height: float) -> Figure:
+    """A figure of ``height`` inches, to be written with :func:`save`; no window, no global state.
+
+    MissingExtraError without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("--plot needs matplotlib: pip install 'shoal[plot]'") from error
+    figure = Figure(figsize=(9, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as ``folder/name.png``; UsageError when that cannot be done."""
     path = folder / f"{name}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)

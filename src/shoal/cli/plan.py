@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shoal.model.network import Network
+    from shoal.plan.cluster import Cluster
     from shoal.plan.objective import Objective
     from shoal.plan.plan import Playbook
     from shoal.plan.recommend import Option, Recommendation
@@ -90,12 +92,9 @@ def plan(
 
     Devices that can be reached are measured; for the others what the cluster file states is used.
     """
-    from shoal.model.store import PartStore, check_file
+    from shoal.model.store import check_file
     from shoal.plan.cluster import Cluster
     from shoal.plan.playbook import save
-    from shoal.plan.recommend import option, recommend
-    from shoal.runtime.survey import survey
-    from shoal.strategies.base import check_options, compare, find_strategy, make
 
     show_log()
     wish = objective_of(objective, minimise, then or (), min_accuracy, max_latency_ms)
@@ -103,40 +102,20 @@ def plan(
     if calibrate is not None:
         options["calibrate"] = str(calibrate)
     explaining = explain or bandwidth is not None or plot is not None
-    if explaining and strategy != SPLIT:
-        raise UsageError("--explain, --bandwidth and --plot are for --strategy split")
-    if strategy == AUTO and options:
-        raise UsageError("--set and --calibrate are for one strategy: name it with --strategy")
-    chosen = strategy
-    if strategy != AUTO:
-        check_options(find_strategy(strategy), options)
+    refuse_nonsense(strategy, options, explaining)
     if out is not None:
         check_file(out)
-    loaded = Cluster.load(cluster)
+    stated = Cluster.load(cluster)
     network = load_network(model)
     if strategy == SPLIT:
         calibrate_first(network, wish, options)
-    store = PartStore()
-    with stderr().status("looking at the cluster ...") as status:
-        seen = survey(
-            network, loaded, store=store, progress=lambda text: status.update(f"{text} ...")
-        )
-        profiles, loaded = seen.profiles, seen.cluster
-        if chosen == AUTO:
-            status.update("comparing strategies ...")
-            found = compare(network, loaded, profiles, wish)
-            chosen = found.strategy
-        status.update(f"building and proving the plans of {chosen} ...")
-        built = make(chosen, network, loaded, profiles, wish, store=store, **options)
-        if strategy != AUTO:
-            gateway = loaded.gateway.name
-            found = recommend([option(chosen, built.playbook, gateway, wish, built.notes)], wish)
+    playbook, found = build(strategy, network, stated, wish, options)
     if out is not None:
-        save(built.playbook, out)
-    explained = explanation(built.playbook, bandwidth) if explaining else None
-    drawn = draw(SPLIT, built.playbook, explained, plot) if plot and explained else None
+        save(playbook, out)
+    explained = explanation(playbook, bandwidth) if explaining else None
+    drawn = draw(SPLIT, playbook, explained, plot) if plot and explained else None
     if json:
-        print_json({**summary(found, built.playbook, out), **(explained or {})})
+        print_json({**summary(found, playbook, out), **(explained or {})})
         return
     console = stdout()
     console.print(forecast_table(network.name, found))
@@ -146,10 +125,47 @@ def plan(
     console.print(Text(found.reason, "bold"), soft_wrap=True)
     if explained is not None:
         show(explained)
-    if drawn is not None:
-        console.print(Text(f"wrote {drawn}"), soft_wrap=True)
-    if out is not None:
-        console.print(Text(f"wrote {out}"), soft_wrap=True)
+    for path in (drawn, out):
+        if path is not None:
+            console.print(Text(f"wrote {path}"), soft_wrap=True)
+
+
+def refuse_nonsense(strategy: str, options: Mapping[str, Any], explaining: bool) -> None:
+    """UsageError or PlanError for what does not go together, before anything is done."""
+    from shoal.strategies.base import check_options, find_strategy
+
+    if explaining and strategy != SPLIT:
+        raise UsageError("--explain, --bandwidth and --plot are for --strategy split")
+    if strategy != AUTO:
+        check_options(find_strategy(strategy), options)
+    elif options:
+        raise UsageError("--set and --calibrate are for one strategy: name it with --strategy")
+
+
+def build(
+    strategy: str, network: Network, stated: Cluster, wish: Objective, options: Mapping[str, Any]
+) -> tuple[Playbook, Recommendation]:
+    """Measure the cluster, and build and judge the playbook of a strategy (or of the best)."""
+    from shoal.model.store import PartStore
+    from shoal.plan.recommend import option, recommend
+    from shoal.runtime.survey import survey
+    from shoal.strategies.base import compare, make
+
+    store, found = PartStore(), None
+    with stderr().status("looking at the cluster ...") as status:
+        seen = survey(
+            network, stated, store=store, progress=lambda text: status.update(f"{text} ...")
+        )
+        if strategy == AUTO:
+            status.update("comparing strategies ...")
+            found = compare(network, seen.cluster, seen.profiles, wish)
+            strategy = found.strategy
+        status.update(f"building and proving the plans of {strategy} ...")
+        built = make(strategy, network, seen.cluster, seen.profiles, wish, store=store, **options)
+        if found is None:
+            gateway = seen.cluster.gateway.name
+            found = recommend([option(strategy, built.playbook, gateway, wish, built.notes)], wish)
+    return built.playbook, found
 
 
 def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ from shoal.core.messages import (
     Resume,
     Task,
     Why,
+    refusal,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.recovery import Recovery
@@ -273,15 +274,8 @@ class GatewayCore:
         """The link did not take a message: as if its taker had refused it."""
         match message:
             case Task() | Resume():
-                refused = Refused(
-                    gateway=message.gateway,
-                    incarnation=message.incarnation,
-                    number=message.number,
-                    attempt=message.attempt,
-                    stage=message.stage,
-                    why=Why.OVERLOADED if full else Why.PEER_ABSENT,
-                    absent=(to,),
-                )
+                why = Why.OVERLOADED if full else Why.PEER_ABSENT
+                refused = refusal(message, message.stage, why, absent=(to,))
                 return self._heard(to, refused, None, now)
             case Forget():
                 self._desk.owe((to,), self._desk.last_number, now)

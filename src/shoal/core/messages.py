@@ -127,6 +127,28 @@ class Refused(RequestMessage, frozen=True):
     load: Load = Load()
 
 
+def refusal(
+    about: RequestMessage,
+    stage: int,
+    why: Why,
+    text: str = "",
+    absent: tuple[str, ...] = (),
+    load: Load | None = None,
+) -> Refused:
+    """The refusal of the attempt that a message is about."""
+    return Refused(
+        gateway=about.gateway,
+        incarnation=about.incarnation,
+        number=about.number,
+        attempt=about.attempt,
+        stage=stage,
+        why=why,
+        text=text,
+        absent=absent,
+        load=load or Load(),
+    )
+
+
 class Moved(RequestMessage, frozen=True):
     """A worker decided who runs ``stage`` of an attempt whose route was free, and passed it on.
     ``route`` is the route as it is now."""

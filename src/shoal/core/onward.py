@@ -14,12 +14,12 @@ from shoal.core.kept import Output
 from shoal.core.messages import (
     Answer,
     Moved,
-    Refused,
     RequestMessage,
     Resume,
     StageTrace,
     Task,
     Why,
+    refusal,
 )
 from shoal.core.neighbours import Without
 from shoal.core.policy import Policy, View
@@ -124,6 +124,5 @@ class Onward:
         absent: Iterable[str] = (),
     ) -> Send:
         """Tell the gateway that the attempt does not go on from ``stage``, and why."""
-        request, load = request_of(about), self._worker.load
-        refused = Refused(*request, about.attempt, stage, why, text, tuple(absent), load)
+        refused = refusal(about, stage, why, text, tuple(absent), self._worker.load)
         return Send(about.gateway, refused)

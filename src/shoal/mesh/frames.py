@@ -100,6 +100,8 @@ def decode(attachment: bytes, payload_bytes: int, max_body: int = MAX_BODY) -> F
     if magic != MAGIC or version != VERSION:
         raise FrameError(f"not a frame of version {VERSION} of Shoal's mesh")
     pairing = Pairing(f"{source:016x}", f"{target:016x}", session)
+    if (kind == _DATA and z) or (kind == _ASK and (y or z)):
+        raise FrameError("a frame holds numbers where its kind has none")
     if kind == _DATA:
         size = None if y == NO_BODY else y
         if (size or 0) != payload_bytes:

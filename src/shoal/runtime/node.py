@@ -60,6 +60,7 @@ from shoal.core.messages import (
     RequestMessage,
     Task,
     Why,
+    refusal,
 )
 from shoal.core.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
@@ -448,7 +449,7 @@ class Node:
         if not isinstance(message, Task | Answer):
             log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
             return
-        refused = _refusal(message, Why.RUN_FAILED, text)
+        refused = refusal(message, message.stage, Why.RUN_FAILED, text)
         if message.gateway == self.name:
             self._hand(Arrived(send.to, refused))
         else:
@@ -524,17 +525,5 @@ def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:
             raise FrameError("an answer came without tensors")
         body.arrays()
     except Exception as error:
-        return Arrived(sender, _refusal(answer, Why.BAD_BODY, str(error)))
+        return Arrived(sender, refusal(answer, answer.stage, Why.BAD_BODY, str(error)))
     return Arrived(sender, answer, body)
-
-
-def _refusal(about: Task | Answer, why: Why, text: str) -> Refused:
-    return Refused(
-        gateway=about.gateway,
-        incarnation=about.incarnation,
-        number=about.number,
-        attempt=about.attempt,
-        stage=about.stage,
-        why=why,
-        text=text,
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.errors import MissingExtraError, UsageError
+from shoal.bench.plot import empty_figure, save
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.explain import Shown, at_bandwidth
 
@@ -21,13 +21,7 @@ def plot(name: str, playbook: Playbook, front: Sequence[Shown], folder: Path) ->
 
     Raises MissingExtraError without matplotlib, UsageError when the folder cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib: pip install 'shoal[plot]'") from error
-    figure = Figure(figsize=(9, 7.5))
-    FigureCanvasAgg(figure)
+    figure = empty_figure(7.5)
     above, below = figure.subplots(2, 1)
     for bound, colour in COLOURS.items():
         shown = [each for each in front if each.bound == bound]
@@ -72,10 +66,4 @@ def plot(name: str, playbook: Playbook, front: Sequence[Shown], folder: Path) ->
     for axis in (above, below):
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    path = folder / f"{name}.png"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return save(figure, folder, name)

@@ -1,19 +1,1 @@
 """The whole network in the user's process: what distributing it has to beat."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from shoal.strategies.local.build import strategy
-
-__all__ = ["strategy"]
-
-
-def __getattr__(name: str) -> Any:
-    """Load ``build`` when it is asked for: a worker needs the policies only."""
-    if name == "strategy":
-        from shoal.strategies.local.build import strategy
-
-        return strategy
-    raise AttributeError(name)
