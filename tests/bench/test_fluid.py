@@ -166,14 +166,25 @@ def test_fluid_is_held_against_static_seed_by_seed() -> None:
         run("static", 1, C100=0.992),
         run("fluid", 2, L50=0.985, U50=0.98, C100=0.993),
         run("static", 2, C100=0.992),
+        run("fluid", 3, L50=0.5, U50=0.5, C100=0.5),  # no static of its seed
         run("dynamic", 1, L50=0.985, U50=0.11, C100=0.99),
+        run("dynamic", 2, L50=0.985, U50=0.10, C100=0.99),
     ]
     rows = {row.name: row for row in mnist_rows(runs)}
     against = rows["MNIST, 2 seeds: C100 against Static"]
     assert (round(against.value, 6), against.met) == (0.0, True)
+    assert against.spread == pytest.approx((-0.1, 0.1))
+    assert rows["MNIST, seed 1: C100 against Static"].value == pytest.approx(-0.1)
+    assert rows["MNIST, seed 2: C100 against Static"].value == pytest.approx(0.1)
     assert rows["MNIST, 2 seeds: U50 against Static"].met is False
     assert rows["MNIST, 2 seeds: C100"].value == pytest.approx(99.2)
-    assert rows["MNIST, Dynamic's upper half alone (chance is 10)"].met
+    upper = rows["MNIST, 2 seeds: Dynamic's upper half alone (chance is 10)"]
+    assert (round(upper.value, 6), upper.met) == (10.5, True)
+
+
+def test_every_kind_of_training_has_its_rows() -> None:
+    names = [row.name for row in mnist_rows([run("slimmable", 1, L25=0.98, C100=0.99)])]
+    assert names == ["MNIST, slimmable, 1 seed: L25", "MNIST, slimmable, 1 seed: C100"]
 
 
 def test_a_device_more_must_not_make_it_worse() -> None:
@@ -186,11 +197,30 @@ def test_a_device_more_must_not_make_it_worse() -> None:
 
 
 def test_every_set_of_groups_is_counted() -> None:
-    pair = run("fluid", data="fashion-mnist", L50=0.9, U50=0.9, C100=0.92)
+    pair = run("fluid", data="fashion-mnist", L50=0.9, U50=0.88, C100=0.92)
     static = run("static", data="fashion-mnist", C100=0.923)
     rows = {row.name: row for row in subset_rows([pair, static])}
-    assert rows["Fashion-MNIST, 2 groups: sets of groups that answer"].met
-    assert rows["Fashion-MNIST, 2 groups: all together against Static"].met
+    what = "Fashion-MNIST, 2 groups, seed 1"
+    assert rows[f"{what}: sets of groups that answer"].met
+    assert rows[f"{what}: all together against Static"].met
+    ones = rows[f"{what}: 1 of them"]
+    assert (ones.value, ones.spread) == (pytest.approx(89), pytest.approx((88, 90)))
+
+
+def test_each_number_of_groups_is_held_against_its_own_baseline() -> None:
+    def three(kind: str, seed: int, whole: float) -> Run:
+        shares = {"1": 0.8, "2": 0.8, "3": 0.8, "1+2": 0.85, "1+3": 0.85, "2+3": 0.85}
+        return Run("fashion-mnist", kind, 3, seed, 10_000, shares | {"1+2+3": whole})
+
+    pair = run("fluid", data="fashion-mnist", L50=0.9, U50=0.9, C100=0.92)
+    runs = [three("fluid", 5, 0.84), three("static", 5, 0.92), three("static", 6, 0.84), pair]
+    rows = {row.name: row for row in subset_rows(runs)}
+    what = "Fashion-MNIST, 3 groups, seed 5"
+    against = rows[f"{what}: all together against Static"]
+    assert (round(against.value, 6), against.met) == (-8.0, False)
+    lost = rows[f"{what}: the most that is lost when a device is added"]
+    assert (round(lost.value, 6), lost.met) == (1.0, False)
+    assert "Fashion-MNIST, 2 groups, seed 1: all together against Static" not in rows
 
 
 def test_recorded_trainings_are_read_from_a_file(tmp_path: Path) -> None:

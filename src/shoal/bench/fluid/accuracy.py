@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from math import nan
 from pathlib import Path
 
 import msgspec
@@ -33,7 +34,7 @@ class Run(msgspec.Struct, frozen=True):
 
     def of(self, name: str) -> float:
         """The accuracy of a sub-network; NaN when it was not measured."""
-        return self.accuracy.get(name, float("nan"))
+        return self.accuracy.get(name, nan)
 
 
 def recorded(data: str) -> list[Run]:
@@ -58,59 +59,63 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def mnist_rows(runs: Sequence[Run]) -> Iterator[Row]:
-    """Two devices, over all seeds: every kind of training, and Fluid against Static."""
-    pairs = [run for run in runs if run.owners == 2]
+    """Two devices: every kind of training over its seeds, and Fluid against Static, both of the
+    same seed."""
     kinds: dict[str, list[Run]] = {}
-    for run in pairs:
-        kinds.setdefault(run.kind, []).append(run)
+    for run in runs:
+        if run.owners == 2:
+            kinds.setdefault(run.kind, []).append(run)
     for kind, those in kinds.items():
         for name in those[0].accuracy:
             yield _percent(f"MNIST, {kind}, {_seeds(those)}: {name}", those, name)
-    seeds = sorted({run.seed for run in kinds.get("fluid", ())})
-    fluid = {run.seed: run for run in kinds.get("fluid", ())}
     static = {run.seed: run for run in kinds.get("static", ())}
-    both = [seed for seed in seeds if seed in static]
-    if both:
-        what = f"MNIST, {_seeds(both)}: "
+    pairs = [(run, static[run.seed]) for run in kinds.get("fluid", ()) if run.seed in static]
+    if pairs:
         for name, goal in (("C100", ">= -0.3"), ("L50", ">= -1.0"), ("U50", ">= -1.0")):
-            points = [100 * (fluid[s].of(name) - static[s].of("C100")) for s in both]
-            yield row(f"{what}{name} against Static", statistics.fmean(points), "points", goal)
-        yield row(
-            f"{what}C100",
-            100 * statistics.fmean(fluid[s].of("C100") for s in both),
-            "%",
-            ">= 99.0",
-        )
+            points = [100 * (fluid.of(name) - other.of("C100")) for fluid, other in pairs]
+            yield _mean(f"MNIST, {_seeds(pairs)}: {name} against Static", points, "points", goal)
+            for (fluid, _), value in zip(pairs, points, strict=True):
+                yield row(f"MNIST, seed {fluid.seed}: {name} against Static", value, "points")
+        whole = [100 * fluid.of("C100") for fluid, _ in pairs]
+        yield _mean(f"MNIST, {_seeds(pairs)}: C100", whole, "%", ">= 99.0")
     if "dynamic" in kinds:
         upper = [100 * run.of("U50") for run in kinds["dynamic"]]
-        yield row(
-            "MNIST, Dynamic's upper half alone (chance is 10)",
-            statistics.fmean(upper),
-            "%",
-            "<= 20",
-        )
+        what = f"MNIST, {_seeds(upper)}: Dynamic's upper half alone (chance is 10)"
+        yield _mean(what, upper, "%", "<= 20")
 
 
 def subset_rows(runs: Sequence[Run]) -> Iterator[Row]:
     """N devices: whoever is left answers, and each more makes it better, or at least not worse."""
-    for count in sorted({run.owners for run in runs if run.kind == "fluid"}):
-        those = [run for run in runs if run.owners == count]
-        fluid = next(run for run in those if run.kind == "fluid")
-        sets = sets_of(fluid)
-        what = f"Fashion-MNIST, {count} groups"
-        yield row(f"{what}: sets of groups that answer", len(sets), "sets", f"= {2**count - 1}")
+    for fluid in sorted(runs, key=lambda run: (run.owners, run.seed)):
+        if fluid.kind != "fluid":
+            continue
+        sets, whole = sets_of(fluid), frozenset(str(k + 1) for k in range(fluid.owners))
+        what = f"Fashion-MNIST, {fluid.owners} groups, seed {fluid.seed}"
+        yield row(
+            f"{what}: sets of groups that answer", len(sets), "sets", f"= {2**fluid.owners - 1}"
+        )
         yield row(
             f"{what}: the most that is lost when a device is added",
             100 * worst_fall(sets),
             "points",
             "<= 0.3",
         )
-        whole = max(sets, key=len)
-        yield row(f"{what}: all together", 100 * sets[whole], "%")
-        static = next((run for run in those if run.kind == "static"), None)
+        yield from _size_rows(what, sets)
+        static = next((run for run in runs if _is_baseline(run, fluid)), None)
         if static is not None:
-            points = 100 * (sets[whole] - max(static.accuracy.values()))
+            points = 100 * (sets.get(whole, nan) - sets_of(static).get(whole, nan))
             yield row(f"{what}: all together against Static", points, "points", ">= -0.5")
+
+
+def _size_rows(what: str, sets: Mapping[frozenset[str], float]) -> Iterator[Row]:
+    """The mean accuracy over the sets of so many devices, from the worst set to the best."""
+    for count in sorted({len(some) for some in sets}):
+        shares = [100 * share for some, share in sets.items() if len(some) == count]
+        yield _mean(f"{what}: {count} of them", shares, "%")
+
+
+def _is_baseline(run: Run, fluid: Run) -> bool:
+    return (run.kind, run.owners, run.seed) == ("static", fluid.owners, fluid.seed)
 
 
 PAIR = {"L50": "1", "U50": "2", "C100": "1+2"}
@@ -143,5 +148,10 @@ def _seeds(runs: Sequence[object]) -> str:
 
 
 def _percent(name: str, runs: Sequence[Run], subnet: str) -> Row:
-    shares = [100 * run.of(subnet) for run in runs]
-    return row(name, statistics.fmean(shares), "%", spread=(min(shares), max(shares)))
+    return _mean(name, [100 * run.of(subnet) for run in runs], "%")
+
+
+def _mean(name: str, values: Sequence[float], unit: str, goal: str | None = None) -> Row:
+    """The mean, with the least and the most as its spread."""
+    spread = (min(values), max(values)) if len(values) > 1 else None
+    return row(name, statistics.fmean(values), unit, goal, spread)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from shoal.bench.chaos import Story, play
-from shoal.bench.fluid.accuracy import CHANCE, recorded
+from shoal.bench.fluid.accuracy import CHANCE, Run, recorded
 from shoal.bench.fluid.bundles import DENSE, DYNAMIC, FLUID, STATIC, asked_for, team_of, write_as
 from shoal.bench.fluid.scenes import APART, SETTLE_S, TOGETHER, Course, course, scene_of
 from shoal.bench.row import Row, row
@@ -138,7 +138,10 @@ def accuracy_of(mode: str, name: str, column: Column, bundle: Bundle) -> float |
     half also, although nobody would want its answers."""
     team = team_of(bundle, DEVICES)
     first, second = (bundle.alone(owner) for owner in team.owners)
-    runs = {run.kind: run for run in recorded("mnist") if run.owners == DEVICES}
+    runs: dict[str, Run] = {}
+    for run in recorded("mnist"):
+        if run.owners == DEVICES:
+            runs.setdefault(run.kind, run)  # the first seed: that of the bundle
     if mode == "Static":
         run = runs.get(STATIC)
         whole = run.of(team.name) if run else team.accuracy
