@@ -1,8 +1,8 @@
 """Measures a lab by independent means and holds it against what was asked.
 
-Rates by a TCP transfer counted at the receiver, delays by ICMP echo, CPU shares by a fixed piece of
-work timed inside the host and, for comparison, outside of any lab. Nothing here asks the shaper or
-the relay what they did.
+Rates by a TCP transfer counted at the receiver, delays by ICMP echo, CPU shares by work inside the
+host beside work outside of any lab (:mod:`shoal.lab.shares`). Nothing here asks the shaper or the
+relay what they did.
 """
 
 from __future__ import annotations
@@ -13,52 +13,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import msgspec
-
 from shoal.errors import LabError, LabRightsError
 from shoal.lab import command, probe, wiring
 from shoal.lab.cable import Cable
-from shoal.lab.host import Host
 from shoal.lab.lab import Lab
+from shoal.lab.reading import TOLERANCE, Reading
+from shoal.lab.shares import FIRST, share
 from shoal.lab.spec import HostSpec, LabSpec, PairSpec
 from shoal.lab.trace import Sample
 
 RATES_MBIT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 DELAYS_MS = (1.0, 5.0, 20.0, 100.0)
 SHARES = (0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
-TOLERANCE = 0.05
 TOLERANCE_MS = 1.0
 PORT = 7461
 TRANSFER_S = 3.0
 PINGS = 20
 PING_GAP_S = 0.02
-PIECE_S = 0.2
-"""CPU seconds of a piece of work on the whole core: as much as inference of a small network."""
-PIECES = 5
-PAUSES_S = 1.0
-FIRST = ("nice", "-n", "-20")
 PAYLOAD_OF_PACKET = 1448 / 1500
 """Bytes of payload in a full TCP packet with time stamps, of the bytes that rates count."""
-
-
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured value beside what was asked. ``low`` and ``high`` are the smallest and largest
-    sample; ``within`` is how far it may be off, in ``unit``. ``way`` says what emulates it."""
-
-    what: str
-    way: str
-    asked: float
-    got: float
-    low: float
-    high: float
-    within: float
-    unit: str
-    note: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether it is as near as promised."""
-        return abs(self.got - self.asked) <= self.within
 
 
 def check_machine(quick: bool = False) -> Iterator[Reading]:
@@ -89,10 +62,9 @@ def check_machine(quick: bool = False) -> Iterator[Reading]:
         for delay_ms in DELAYS_MS[1::2] if quick else DELAYS_MS:
             late.change(sample=Sample(0.0, 100.0, 100.0, 2 * delay_ms))
             yield delay(lab, late)
-        units = calibrate()
         for part in SHARES[::2] if quick else SHARES:
             lab.host("middle").slow(part)
-            yield share(lab.host("middle"), part, units)
+            yield from share(lab.host("middle"), part)
 
 
 def check_lab(lab: Lab) -> Iterator[Reading]:
@@ -101,23 +73,8 @@ def check_lab(lab: Lab) -> Iterator[Reading]:
     for cable in lab.cables:
         yield from rates(lab, cable)
         yield delay(lab, cable)
-    units = calibrate()
     for host in lab.hosts:
-        yield share(host, min(lab.spec.quota(host.name), 1.0), units)
-
-
-def calibrate() -> int:
-    """How many units of work take :data:`PIECE_S` on the whole core of this machine."""
-    units = 200_000
-    return round(units * PIECE_S / min(_probe_here("work", str(units), "5")["cpu_s"]))
-
-
-def whole_s(units: int) -> float:
-    """Seconds of a piece of work on the whole core of this machine.
-
-    Outside of any lab, in CPU time and before others: what else runs here must not count.
-    """
-    return statistics.median(_probe_here("work", str(units), str(PIECES))["cpu_s"])
+        yield from share(host, min(lab.spec.quota(host.name), 1.0))
 
 
 def rates(lab: Lab, cable: Cable) -> Iterator[Reading]:
@@ -194,46 +151,12 @@ def delay(lab: Lab, cable: Cable) -> Reading:
     )
 
 
-def share(host: Host, asked: float, units: int) -> Reading:
-    """The CPU share of a host, by pieces of ``units`` beside the same pieces on the whole core,
-    before and after (machines, virtual ones above all, change their speed)."""
-    before_s = whole_s(units)
-    pieces = PIECES if asked >= 0.1 else 3
-    said = json.loads(host.run(_program("work", str(units), str(pieces)), timeout_s=600))
-    after_s = whole_s(units)
-    alone_s = (before_s + after_s) / 2
-    shares = [100 * alone_s / piece_s for piece_s in said["piece_s"]]
-    # All pieces together: the mean of their times, not of their speeds.
-    got = 100 * alone_s * len(shares) / sum(said["piece_s"])
-    paused = json.loads(host.run(_program("pauses", str(PAUSES_S)), timeout_s=600))["pause_ms"]
-    notes = [f"longest pause {max(paused, default=0.0):.0f} ms"]
-    drift = abs(after_s - before_s) / alone_s
-    if drift > TOLERANCE / 2:
-        notes.append(f"the machine's own speed changed by {100 * drift:.0f} % meanwhile")
-    return Reading(
-        what=f"CPU of {host.name} at {100 * asked:g} %",
-        way="cgroup quota",
-        asked=100 * asked,
-        got=got,
-        low=min(shares),
-        high=max(shares),
-        within=TOLERANCE * 100 * asked,
-        unit="% of a core",
-        note="; ".join(notes),
-    )
-
-
 def _program(*words: str) -> list[str]:
     return [sys.executable, "-I", "-S", probe.__file__, *words]
 
 
 def _inside(lab: Lab, node: str) -> list[str]:
     return [*FIRST, *wiring.inside(lab.spec.name, node)]
-
-
-def _probe_here(*words: str) -> dict[str, list[float]]:
-    made: dict[str, list[float]] = json.loads(command.run(["nice", "-n", "-20", *_program(*words)]))
-    return made
 
 
 def _refuse_loopback(lab: Lab) -> None:

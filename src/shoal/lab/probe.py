@@ -3,8 +3,7 @@
 probe.py sink PORT SECONDS          take TCP bytes; prints {"mbit": payload, "slices": [...]}
 probe.py source ADDRESS PORT SECONDS
 probe.py ping ADDRESS COUNT GAP_S   ICMP echo; prints {"rtt_ms": [...], "lost": n}
-probe.py work UNITS PIECES          a fixed piece of work; prints {"piece_s": [...]}
-probe.py pauses SECONDS             when it did not run; prints {"pause_ms": [...]}
+probe.py turns CORE                 work on this core, a turn for each line SECONDS WARM_S PIECE
 """
 
 from __future__ import annotations
@@ -25,7 +24,11 @@ STEADY = (b"cubic", b"reno")
 CONNECT_S = 10.0
 CHUNK_BYTES = 65_536
 ECHO_TIMEOUT_S = 2.0
-LEAST_PAUSE_S = 0.0005
+CHUNK = 500
+"""Units of work between two looks at the clock: 50 us at most."""
+LEAST_PAUSE_S = 0.001
+GRACE_S = 0.2
+"""So long a turn waits for a pause. A whole core has none."""
 
 
 def sink(port: int, seconds: float) -> dict[str, object]:
@@ -110,30 +113,52 @@ def _echo(mark: int, number: int) -> bytes:
     return struct.pack("!BBHHH", 8, 0, check, mark, number) + body
 
 
-def work(units: int, pieces: int) -> dict[str, list[float]]:
-    """Seconds of each of ``pieces`` equal pieces of integer work, and CPU seconds of each."""
-    times, cpu = [], []
-    for _ in range(pieces):
-        start, cpu_start = time.monotonic(), time.process_time()
-        value = 1
-        for i in range(units):
+def turn(seconds: float, warm_s: float, piece: int) -> dict[str, object]:
+    """Integer work for about ``seconds``, after ``warm_s`` of it that do not count: the units done,
+    seconds, CPU seconds, milliseconds of each ``piece`` of so many units, the longest pause.
+
+    Begins and ends where the program goes on after a pause, so that what is counted are whole
+    rounds of running and waiting; without pauses it ends :data:`GRACE_S` later.
+    """
+    begin = _until_pause(time.monotonic() + warm_s)[0]
+    cpu_start = time.process_time()
+    end, units, longest_s, pieces = _until_pause(begin + seconds, piece)
+    return {
+        "units": units,
+        "wall_s": end - begin,
+        "cpu_s": time.process_time() - cpu_start,
+        "piece_ms": pieces,
+        "longest_pause_ms": longest_s * 1000,
+    }
+
+
+def _until_pause(until: float, piece: int = 0) -> tuple[float, int, float, list[float]]:
+    """Work until the first pause after ``until`` is over: when that was, the units done, the
+    longest pause, and the times of the pieces."""
+    value, units, longest, pieces = 1, 0, 0.0, []
+    last = piece_began = time.monotonic()
+    piece_units = 0
+    while True:
+        for i in range(CHUNK):
             value = (value * 31 + i) & 0xFFFFFFFF
-        times.append(time.monotonic() - start)
-        cpu.append(time.process_time() - cpu_start)
-    return {"piece_s": times, "cpu_s": cpu}
-
-
-def pauses(seconds: float) -> dict[str, list[float]]:
-    """The times in ms when this program, always busy, did not run."""
-    found = []
-    last = time.monotonic()
-    until = last + seconds
-    while last < until:
         now = time.monotonic()
-        if now - last > LEAST_PAUSE_S:
-            found.append((now - last) * 1000)
-        last = now
-    return {"pause_ms": found}
+        paused, last = now - last, now
+        longest = max(longest, paused)
+        units += CHUNK
+        piece_units += CHUNK
+        if piece and piece_units >= piece:
+            pieces.append((now - piece_began) * 1000)
+            piece_began, piece_units = now, 0
+        if now >= until and (paused >= LEAST_PAUSE_S or now >= until + GRACE_S):
+            return now, units, longest, pieces
+
+
+def turns(core: int) -> None:
+    """A :func:`turn` for each line of stdin."""
+    os.sched_setaffinity(0, {core})
+    for line in sys.stdin:
+        seconds, warm_s, piece = line.split()
+        print(json.dumps(turn(float(seconds), float(warm_s), int(piece))), flush=True)
 
 
 def main(words: list[str]) -> None:
@@ -145,10 +170,9 @@ def main(words: list[str]) -> None:
             said = source(address, int(port), float(seconds))
         case ["ping", address, count, gap_s]:
             said = ping(address, int(count), float(gap_s))
-        case ["work", units, pieces]:
-            said = work(int(units), int(pieces))
-        case ["pauses", seconds]:
-            said = pauses(float(seconds))
+        case ["turns", core]:
+            turns(int(core))
+            return
         case _:
             sys.exit(__doc__)
     print(json.dumps(said), flush=True)

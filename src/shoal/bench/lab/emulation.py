@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shoal.bench.row import Row, row
-from shoal.lab.check import Reading, check_machine
+from shoal.lab.check import check_machine
+from shoal.lab.reading import Reading
 
 
 def rows(quick: bool) -> Iterator[Row]:
