@@ -15,12 +15,12 @@ from shoal.bench.lab.emulation import row_of
 from shoal.bench.load import Failure, Record
 from shoal.bench.registry import find
 from shoal.errors import UsageError
-from shoal.lab.check import Reading
 from shoal.lab.faults import ClockJump, Cut, Fault, Freeze, Kill, Lossy, Restart, Slow
 from shoal.lab.file import parse_lab
 from shoal.lab.machine import Machine
 from shoal.lab.network import network
 from shoal.lab.player import Happening
+from shoal.lab.reading import Reading
 
 ALL = Machine(cores=8, netem=True, tun=True, compiler="cc")
 STAR = network(parse_lab("{hosts: {gate: {}, a: {}, b: {}}, topology: star}"))
@@ -89,6 +89,8 @@ def test_a_killed_host_is_down_until_its_restart() -> None:
     kill, restart = Kill(at_s=1, host="a"), Restart(at_s=4, host="a")
     seen = [happened(1, kill), happened(4, restart), happened(4.1, restart, True)]
     assert verdict.spans(seen) == [Span("kill", kill, 1, 4.1)]
+    # As a player tells it: a host that is down cannot be taken down.
+    assert verdict.spans([seen[0], seen[2]]) == [Span("kill", kill, 1, 4.1)]
 
 
 def test_faults_begin_and_end_or_stay_and_a_jump_is_a_moment() -> None:

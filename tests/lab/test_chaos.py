@@ -56,6 +56,7 @@ def test_chaos_without_root(tmp_path: Path, name: str, capsys: pytest.CaptureFix
     code = chaos(tmp_path, name, "star", "--loopback", "--strategy", "replicas")
     said = " ".join(capsys.readouterr().out.split())
     assert code == 0
+    assert "measuring a ... measuring b ... measuring links" in said
     assert "what the faults did" in said
     for count in ("lost 0", "answered twice 0", "wrong 0"):
         assert count in said

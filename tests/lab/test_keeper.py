@@ -12,8 +12,8 @@ import pytest
 from typer.main import get_command
 
 from shoal.cli.lab import app
-from shoal.errors import LabError, LabFileError, LabStateError, ShoalError
-from shoal.lab import check, keeper, state
+from shoal.errors import LabError, LabFileError, LabStateError, ShoalError, UsageError
+from shoal.lab import check, keeper, shares, state
 from shoal.lab.keeper import Order
 from shoal.lab.machine import look
 from shoal.lab.spec import LabSpec
@@ -75,6 +75,41 @@ def test_a_lab_stays_up_until_it_is_taken_down(
         shoal_lab("down", name)
     with pytest.raises(LabStateError, match="not up"):
         shoal_lab("down", name)
+
+
+def test_a_failing_line_of_run_is_told_by_up_status_and_run(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{name}.yaml"
+    file.write_text("hosts: {pi: {run: ['sleep 0.1; no-such-program']}}")
+    said = "run line 'sleep 0.1; no-such-program' failed with exit code 127 (log: /"
+    try:
+        shoal_lab("up", file, "--loopback")
+        told = ""
+        deadline = time.monotonic() + 30
+        while said not in told:
+            assert time.monotonic() < deadline
+            shoal_lab("status")
+            told = capsys.readouterr().err
+        assert "not found" in told, "the last line of the log"
+    finally:
+        shoal_lab("down", name)
+    shoal_lab("run", file, "--loopback", "--", "sleep", "2")
+    assert said in capsys.readouterr().err
+
+
+def test_a_command_without_a_name_means_the_only_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    class One:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    for commands in (("down",), ("watch", "--once"), ("exec", "pi", "--", "true")):
+        monkeypatch.setattr(state, "labs", lambda: [One("a"), One("b")])
+        with pytest.raises(UsageError, match=r"several labs are up \(a, b\)"):
+            shoal_lab(*commands)
+        monkeypatch.setattr(state, "labs", lambda: [])
+        with pytest.raises(LabStateError, match="no lab is up"):
+            shoal_lab(*commands)
 
 
 def test_a_lab_whose_keeper_was_killed_can_still_be_taken_down(name: str, lab_of: LabOf) -> None:
@@ -143,8 +178,9 @@ def test_check_measures_every_link_and_host_of_a_lab(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(check, "TRANSFER_S", 0.3)
-    monkeypatch.setattr(check, "PIECE_S", 0.03)
-    monkeypatch.setattr(check, "PAUSES_S", 0.1)
+    monkeypatch.setattr(shares, "ROUNDS", 1)
+    monkeypatch.setattr(shares, "TURN_S", 0.2)
+    monkeypatch.setattr(shares, "CPU_IN_TURN_S", 0.02)
     file = tmp_path / f"{name}.yaml"
     file.write_text(
         "hosts: {pi: {share: 0.2}, gate: {share: 0.2}}\n"
@@ -153,7 +189,7 @@ def test_check_measures_every_link_and_host_of_a_lab(
     shoal_lab("check", file, "--json")
     readings = json.loads(capsys.readouterr().out)
     assert [reading["what"].split()[0] for reading in readings] == [
-        "rate", "rate", "round", "CPU", "CPU",
+        "rate", "rate", "round", "CPU", "CPU", "CPU", "CPU",
     ]  # fmt: skip
     assert all(reading["got"] > 0 for reading in readings)
     assert {reading["way"] for reading in readings} <= {"tbf", "netem", "relay", "cgroup quota"}

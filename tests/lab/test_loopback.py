@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from shoal.errors import LabError, LabStateError
-from shoal.lab import state
+from shoal.lab import conditions, state
+from shoal.lab.conditions import FailedLine
 from shoal.lab.faults import Cut, Kill
 from shoal.lab.lab import Lab
 from shoal.lab.spec import LabSpec
@@ -63,6 +64,36 @@ def test_killed_and_restarted(lab_of: LabOf) -> None:
             pi.spawn(["true"])
         pi.restart()
         assert [process.args for process in pi.processes] == [first.args]
+
+
+def test_a_line_of_run_that_fails_is_told_once_with_what_it_said(lab_of: LabOf) -> None:
+    spec = lab_of(
+        "{hosts: {pi: {run: ['echo all is well', 'echo no such thing >&2; exit 3', 'sleep 100']}, "
+        "gate: {run: ['kill -9 $$']}}, topology: star}"
+    )
+    with Lab(spec, loopback=True) as lab:
+        told: list[FailedLine] = []
+        assert until(lambda: bool(told.extend(lab.failed_lines()) or len(told) == 2))
+        pi, gate = sorted(told, key=lambda failed: failed.host, reverse=True)
+        assert (pi.code, pi.how) == (3, "exit code 3")
+        assert pi.log == str(lab.host("pi").log)
+        assert "no such thing" in Path(pi.log).read_text()
+        assert "exit 3" in pi.text
+        assert pi.log in pi.text
+        assert gate.how == "signal 9"
+        assert lab.failed_lines() == []
+        seen = conditions.read(state.lab_folder(lab.spec.name)).hosts
+        assert seen["pi"].failed == (pi,)
+        assert "failed (exit code 3)" in seen["pi"].faults[0]
+
+
+def test_a_line_of_run_that_was_killed_did_not_fail(lab_of: LabOf) -> None:
+    with Lab(lab_of("{hosts: {pi: {run: ['sleep 100']}}}"), loopback=True) as lab:
+        lab.host("pi").kill()
+        assert lab.failed_lines() == []
+        lab.host("pi").restart()
+        assert lab.failed_lines() == []
+        assert len(lab.host("pi").processes) == 1
 
 
 def test_frozen_and_thawed(lab_of: LabOf) -> None:

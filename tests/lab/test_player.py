@@ -100,6 +100,37 @@ def test_faults_happen_in_order_and_at_their_time() -> None:
         assert at_s <= happening.at_s
 
 
+def test_a_killed_host_that_comes_back_was_killed_once() -> None:
+    """What a random schedule does after 'kill' is no second fault."""
+    lab, told = Quiet(), []
+    mortal = Mortal()
+    lab.host = lambda name: mortal  # type: ignore[method-assign]
+    faults = [
+        Kill(at_s=0, host="pi"),
+        Restart(at_s=0.01, host="pi"),
+        Restart(at_s=0.02, host="pi", for_s=0.01),
+    ]
+    player = Player(lab, faults, say=told.append).start()  # type: ignore[arg-type]
+    assert player.wait(30)
+    assert [happening.text for happening in told] == [
+        "kill pi", "pi is back", "restart pi", "pi is back",
+    ]  # fmt: skip
+    assert [happening.ends for happening in told] == [False, True, False, True]
+
+
+class Mortal:
+    """A host that only knows whether it lives."""
+
+    lives = True
+
+    def kill(self) -> bool:
+        lived, self.lives = self.lives, False
+        return lived
+
+    def restart(self) -> None:
+        self.lives = True
+
+
 def test_what_cannot_be_done_is_told_and_the_rest_happens() -> None:
     lab = Quiet()
 

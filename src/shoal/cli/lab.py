@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from shoal.cli.lab_chaos import chaos
 from shoal.cli.lab_names import only_lab
@@ -18,8 +20,8 @@ from shoal.cli.output import Json, print_json, stderr, stdout, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shoal.lab.check import Reading
     from shoal.lab.player import Happening
+    from shoal.lab.reading import Reading
     from shoal.lab.spec import LabSpec
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
@@ -32,6 +34,8 @@ Logs = Annotated[
     Path | None, typer.Option("--logs", metavar="DIR", help="Keep what the hosts print here.")
 ]
 Command = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What to run.")]
+LOOK_S = 0.5
+"""How often 'run' looks whether lines of the lab file's 'run' failed."""
 INSIDE = {"allow_extra_args": False, "ignore_unknown_options": True}
 
 
@@ -108,7 +112,11 @@ def run(
         # Our own terminal and process group: Ctrl-C is for COMMAND too.
         process = host.spawn(words, stdin=None, stdout=None, stderr=None, start_new_session=False)
         made.play(say=_tell)
-        code = process.wait()
+        code = None
+        while code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(LOOK_S)
+            _warn(failed.text for failed in made.failed_lines())
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
@@ -135,7 +143,7 @@ def execute(
 @app.command()
 def status(json: Json = False) -> None:
     """List the labs that are up, and those that a dead program left behind."""
-    from shoal.lab import state
+    from shoal.lab import conditions, state
 
     labs = state.labs()
     if json:
@@ -145,6 +153,8 @@ def status(json: Json = False) -> None:
         stderr().print("no lab is up", style="dim")
     for found in labs:
         _show(found.spec.name)
+        hosts = conditions.read(state.lab_folder(found.name)).hosts
+        _warn(failed.text for host in hosts.values() for failed in host.failed)
         if not found.alive:
             stderr().print(
                 f"its program is gone: 'shoal lab down {found.name}' or the next 'up' cleans up",
@@ -280,7 +290,7 @@ def _links(spec: LabSpec, ways: dict[str, str]) -> Table:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        stderr().print(f"warning: {warning}", style="yellow")
+        stderr().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
 def _tell(happening: Happening) -> None:

@@ -62,12 +62,13 @@ def chaos(
         f"asked by {wanted.gate}; {len(wanted.faults)} faults in {60 * minutes:g} s (seed {seed})",
         soft_wrap=True,
     )
-    console.print("measuring the devices and placing the parts ...", style="dim")
+    console.print("before the load, which takes about a minute on slow devices:", style="dim")
     story = play(
         wanted,
         loopback=loopback,
         logs=logs,
         on_warning=lambda text: stderr().print(f"warning: {text}", style="yellow"),
+        on_step=lambda text: console.print(f"  {text} ...", style="dim", soft_wrap=True),
         on_second=lambda moment: console.print(second_text(moment), soft_wrap=True),
         on_happening=lambda happening: console.print(happening_text(happening), soft_wrap=True),
     )

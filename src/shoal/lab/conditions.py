@@ -16,15 +16,38 @@ FILE = "conditions.json"
 MAX_BYTES = 1 << 20
 
 
+class FailedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a host's ``run`` that ended by itself and not with 0 (negative: by a signal).
+    ``last`` is what its host's log ended with then."""
+
+    host: str
+    line: str
+    code: int
+    log: str
+    last: str
+
+    @property
+    def how(self) -> str:
+        """How it ended."""
+        return f"signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
+
+    @property
+    def text(self) -> str:
+        """All of it, as a sentence."""
+        said = f"; it ends with: {self.last}" if self.last else ""
+        return f"{self.host}: run line {self.line!r} failed with {self.how} (log: {self.log}{said})"
+
+
 class HostCondition(msgspec.Struct, frozen=True, kw_only=True):
     """What a host suffers. ``factor`` is what is left of its share, ``clock_s`` how far its wall
-    clock is off."""
+    clock is off, ``failed`` are the lines of its ``run`` that did not end well."""
 
     dead: bool = False
     frozen: bool = False
     factor: float = 1.0
     disk_full: bool = False
     clock_s: float = 0.0
+    failed: tuple[FailedLine, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -36,7 +59,8 @@ class HostCondition(msgspec.Struct, frozen=True, kw_only=True):
             "disk full": self.disk_full,
             f"clock off by {self.clock_s:+g} s": self.clock_s != 0,
         }
-        return tuple(words for words, is_so in said.items() if is_so)
+        made = [words for words, is_so in said.items() if is_so]
+        return (*made, *(f"{one.line!r} failed ({one.how})" for one in self.failed))
 
 
 class LinkCondition(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from shoal.errors import LabError
-from shoal.lab.conditions import HostCondition
+from shoal.lab.conditions import FailedLine, HostCondition
 from shoal.lab.energy import Energy, estimate
 from shoal.lab.spec import HostSpec
 
 END_TIMEOUT_S = 5.0
+TAIL_BYTES = 2000
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +34,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct):
-    """A process that a host runs, and how it was started."""
+    """A process that a host runs, and how it was started. ``line`` is the one of the host's ``run``
+    that it is, if it is one; ``judged`` once it is known how that ended."""
 
     argv: tuple[str, ...]
     options: dict[str, Any]
     process: subprocess.Popen[Any]
+    line: str | None = None
+    judged: bool = False
 
 
 class Host(ABC):
@@ -74,6 +78,40 @@ class Host(ABC):
             service = Service(tuple(argv), options, self._start(argv, options))
             self._services.append(service)
         return service.process
+
+    def start_lines(self) -> None:
+        """Start the lines of ``run``."""
+        for line in self.spec.run:
+            self.spawn(["/bin/sh", "-c", line])
+            self._services[-1].line = line
+
+    def failed_lines(self) -> list[FailedLine]:
+        """The lines of ``run`` that failed since this was asked last. Who was killed did not."""
+        with self._lock:
+            ended = [
+                service
+                for service in self._services
+                if service.line is not None
+                and not service.judged
+                and service.process.poll() is not None
+                and not self.condition.dead
+            ]
+            for service in ended:
+                service.judged = True
+            failed = [
+                FailedLine(
+                    host=self.name,
+                    line=service.line or "",
+                    code=service.process.returncode,
+                    log=str(self.log),
+                    last=_last_line(self.log),
+                )
+                for service in ended
+                if service.process.returncode != 0
+            ]
+            if failed:
+                self._note(failed=(*self.condition.failed, *failed))
+        return failed
 
     def run(self, argv: Sequence[str], timeout_s: float = 60.0) -> str:
         """Run a program on this host to its end; what it printed on stdout.
@@ -116,10 +154,11 @@ class Host(ABC):
         """What was started here and still runs."""
         return [service.process for service in self._services if service.process.poll() is None]
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """End every process at once, also those that started by themselves. Nothing is started
-        here until :meth:`restart`."""
+        here until :meth:`restart`. Whether it lived until now."""
         with self._lock:
+            lived = not self.condition.dead
             self._note(dead=True)
             for service in self._services:
                 service.process.kill()  # it may not have joined its cgroup yet
@@ -129,6 +168,7 @@ class Host(ABC):
                     service.process.wait(END_TIMEOUT_S)
             if self.condition.frozen:
                 self.thaw()  # a device that starts again is not frozen
+            return lived
 
     def restart(self) -> None:
         """End every process and start what :meth:`spawn` had started (what ran when the host was
@@ -140,7 +180,7 @@ class Host(ABC):
                 if service.process.poll() is None or service.process.returncode < 0
             ]
             self.kill()
-            self._note(dead=False)
+            self._note(dead=False, failed=())
             for service in self._services:
                 if service.process.stdin is not None:  # nobody can write to it any more
                     with contextlib.suppress(OSError):
@@ -148,7 +188,7 @@ class Host(ABC):
             self._services = []
             for service in again:
                 process = self._start(service.argv, service.options)
-                self._services.append(Service(service.argv, service.options, process))
+                self._services.append(Service(service.argv, service.options, process, service.line))
 
     def freeze(self) -> None:
         """Stop every process where it is; its connections stay open."""
@@ -247,3 +287,15 @@ class Host(ABC):
     @abstractmethod
     def usage(self) -> Usage:
         """What it used since it is up."""
+
+
+def _last_line(log: Path) -> str:
+    """The last line of a log, empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
+            lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1][:200] if said else ""

@@ -25,6 +25,9 @@ from shoal.lab.lab import Lab
 from shoal.lab.spec import LabSpec
 
 DOWN_TIMEOUT_S = 30.0
+FIRST_LINES_S = 0.5
+"""So long 'up' waits for a line of 'run' to fail at once. Later ones are told by those who look."""
+LOOK_S = 0.5
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,8 +121,13 @@ def main() -> None:
         return
     try:
         lab.play()
-        _say(Report(up_s=lab.up_s, warnings=lab.warnings))
-        signal.sigwait(signals)
+        failed = []
+        if any(host.spec.run for host in lab.hosts):
+            time.sleep(FIRST_LINES_S)
+            failed = [line.text for line in lab.failed_lines()]
+        _say(Report(up_s=lab.up_s, warnings=(*lab.warnings, *failed)))
+        while signal.sigtimedwait(signals, LOOK_S) is None:
+            lab.failed_lines()  # notes them for those who look
     except BrokenPipeError:
         pass  # whoever asked for the lab has been interrupted
     finally:

@@ -162,6 +162,10 @@ class Lab:
         self._players.append(player)
         return player
 
+    def failed_lines(self) -> list[conditions.FailedLine]:
+        """The lines of hosts' ``run`` that failed since this was asked last."""
+        return [failed for host in self.hosts for failed in host.failed_lines()]
+
     def energy_j(self) -> dict[str, float]:
         """Joules that each host with a preset would have used so far. An estimate."""
         wall_s = time.monotonic() - self._began
@@ -204,8 +208,7 @@ class Lab:
         if traces:
             self._players.append(Player(self, traces=traces).start())
         for host in self._hosts.values():
-            for line in host.spec.run:
-                host.spawn(["/bin/sh", "-c", line])
+            host.start_lines()
         self._began = time.monotonic()
         self.up_s = self._began - began
         self._write_conditions()

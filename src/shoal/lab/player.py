@@ -44,7 +44,8 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One thing to do. Empty ``text``: not worth telling."""
+    """One thing to do. Not told: with an empty ``text``, or when ``do`` returns False because there
+    was nothing to do."""
 
     at_s: float
     text: str
@@ -77,8 +78,9 @@ def steps(fault: Fault, lab: Lab) -> list[Step]:
         case Restart(host=name, for_s=for_s):
             host = lab.host(name)
             return [
-                Step(fault.at_s, f"kill {name} (restart)", host.kill, fault),
-                Step(fault.at_s + for_s, f"restart {name}", host.restart, fault, ends=True),
+                # After a kill it only comes back: a second fault is not what happens then.
+                Step(fault.at_s, f"restart {name}", host.kill, fault),
+                Step(fault.at_s + for_s, f"{name} is back", host.restart, fault, ends=True),
             ]
         case Freeze(host=name):
             host = lab.host(name)
@@ -159,12 +161,12 @@ class Player:
             if self._stop.wait(max(at_s - self.now_s, 0.0)):
                 return
             heapq.heappop(self._due)
-            error = None
+            error, done = None, True
             try:
-                step.do()
+                done = step.do() is not False
             except LabError as failed:
                 error = str(failed)
-            if step.text or error:
+            if (step.text and done) or error:
                 happening = Happening(self.now_s, step.text, error, step.fault, step.ends)
                 self.happenings.append(happening)
                 if self._say is not None:

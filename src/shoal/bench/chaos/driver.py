@@ -2,7 +2,7 @@
 
     python -m shoal.bench.chaos.driver JOB
 
-Says a line of JSON when the load begins (a :class:`Tick` of nothing), and one each second. When
+Says in lines of JSON what it does until the load begins, then a :class:`Tick` each second. When
 its standard input ends it waits for the last answers, writes the account, and leaves.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 import shoal
 from shoal import zoo
-from shoal.bench.chaos.job import Account, Job, Tick
+from shoal.bench.chaos.job import Account, Doing, Job, Said, Tick
 from shoal.bench.load import Arrays, Load, answers_of
 from shoal.errors import ShoalError
 from shoal.lab.reporting import reporting
@@ -46,18 +46,21 @@ def main(text: str) -> None:
     job = msgspec.json.decode(text, type=Job)
     over = threading.Event()
     threading.Thread(target=_wait_for_end, args=(over,), name="end", daemon=True).start()
+    _do("computing the answers of the whole network")
     network = shoal.load(_file(job.model), name=job.model)
     cases = cases_of(job.model, network)
     expected = answers_of(network, cases)
     cluster = cluster_of(job)
+    _do("waiting for the devices to start")
     wait_for(job.devices.values())
-    playbook = shoal.plan(network, cluster, job.strategy, **job.options)
+    playbook = shoal.plan(network, cluster, job.strategy, progress=_do, **job.options)
+    _do("bringing the parts to the devices")
     with shoal.deploy(playbook, cluster, wait_s=WAIT_S, deadline_ms=job.deadline_ms) as service:
         with reporting(service), Load(service, cases, expected, job.window) as load:
             seconds = Seconds(load)
             while True:
                 states = {name: one.state for name, one in service.stats().devices.items()}
-                print(msgspec.json.encode(seconds.next(states)).decode(), flush=True)
+                _say(seconds.next(states))
                 if over.wait(TICK_S):
                     break
         account = Account(
@@ -130,6 +133,14 @@ class Seconds:
             plans=dict(Counter(record.plan for record in new)),
             states=states,
         )
+
+
+def _do(text: str) -> None:
+    _say(Doing(text))
+
+
+def _say(said: Said) -> None:
+    print(msgspec.json.encode(said).decode(), flush=True)
 
 
 def _file(model: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     account: str
 
 
-class Tick(msgspec.Struct, frozen=True, kw_only=True):
+class Doing(msgspec.Struct, frozen=True, tag=True):
+    """What it does until the load begins."""
+
+    text: str
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A second of load. ``at_s`` is on the monotonic clock, which all hosts of a lab share;
     ``answered`` and the times are of this second, ``lost``, ``twice``, ``wrong`` and ``degraded``
     of all until now."""
@@ -39,6 +45,9 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     plans: dict[str, int]
     states: dict[str, str]
+
+
+Said: TypeAlias = Doing | Tick
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

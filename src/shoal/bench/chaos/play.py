@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 from shoal.bench.chaos import verdict
-from shoal.bench.chaos.job import Account, Job, Tick
+from shoal.bench.chaos.job import Account, Job, Said, Tick
 from shoal.bench.chaos.scene import Scene
 from shoal.bench.chaos.verdict import Effect, Loss, Totals
 from shoal.bench.load import Record
@@ -27,7 +27,7 @@ from shoal.runtime.worker import WorkerOptions
 
 PORT = 7447
 START_S = 240.0
-"""How long slow devices may take to be measured and to load their parts."""
+"""How long slow devices may take for each step until the load begins."""
 SILENT_S = 120.0
 """After so long without a word the driver is taken for dead."""
 LEAVE_S = 30.0
@@ -65,12 +65,14 @@ def play(
     loopback: bool = False,
     logs: Path | None = None,
     on_warning: Callable[[str], object] = lambda text: None,
+    on_step: Callable[[str], object] = lambda text: None,
     on_second: Callable[[Moment], object] = lambda moment: None,
     on_happening: Callable[[Happening], object] = lambda happening: None,
 ) -> Story:
     """Play ``scene`` and tell what happened. Nothing stays, whatever happens.
 
-    ``on_happening`` is called in another thread. ``logs`` keeps what the hosts printed. LabError
+    ``on_step`` hears what is done until the load begins. ``on_happening`` is called in another
+    thread. ``logs`` keeps what the hosts printed. LabError
     when the driver fails, with what it said last, and what bringing up the lab raises.
     """
     with tempfile.TemporaryDirectory(prefix="shoal-chaos-") as made:
@@ -81,7 +83,7 @@ def play(
                 on_warning(warning)
             began_s = time.monotonic()
             with _Driver(lab, scene, folder, logs or folder) as driver:
-                driver.tick(START_S)
+                driver.tick(START_S, on_step)
                 ready_s = time.monotonic() - began_s
                 used_j = _energy_j(lab)
                 player = lab.play(scene.faults, say=on_happening)
@@ -96,6 +98,8 @@ def play(
                         if span.covers(at_s)
                     ]
                     moments.append(Moment(at_s, tick, tuple(going_on)))
+                    for failed in lab.failed_lines():
+                        on_warning(failed.text)
                     on_second(moments[-1])
                 took_s = time.monotonic() - began_s
                 energy_j = {name: j - used_j[name] for name, j in _energy_j(lab).items()}
@@ -167,15 +171,20 @@ class _Driver:
         self._process.wait()
         self._reader.join()
 
-    def tick(self, within_s: float) -> Tick:
-        """The next second."""
-        try:
-            line = self._lines.get(timeout=within_s)
-        except queue.Empty:
-            raise self._failed(f"said nothing for {within_s:g} s") from None
-        if not line:
-            raise self._failed(f"ended with {self._process.wait()}")
-        return msgspec.json.decode(line, type=Tick)
+    def tick(self, within_s: float, on_step: Callable[[str], object] = lambda text: None) -> Tick:
+        """The next second; ``on_step`` hears what is done until then. LabError when nothing is
+        said for ``within_s``, or the driver ended."""
+        while True:
+            try:
+                line = self._lines.get(timeout=within_s)
+            except queue.Empty:
+                raise self._failed(f"said nothing for {within_s:g} s") from None
+            if not line:
+                raise self._failed(f"ended with {self._process.wait()}")
+            said: Said = msgspec.json.decode(line, type=Said)
+            if isinstance(said, Tick):
+                return said
+            on_step(said.text)
 
     def finish(self, within_s: float) -> Account:
         """Let it end the load and give its account."""

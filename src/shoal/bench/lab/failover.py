@@ -69,7 +69,7 @@ def rows_of(story: Story, workers: int) -> Iterator[Row]:
     hits = sum(effect.hit for effect in story.effects)
     yield row(f"{what}: that hit a worker at work", hits, "rounds")
     yield row(f"{what}: answers", found.images_per_s, "images/s")
-    for name, kind in (("killed", "kill"), ("frozen", "freeze")):
+    for name, kind in (("killed", "restart"), ("frozen", "freeze")):
         did = [effect for effect in story.effects if effect.what.startswith(kind)]
         extra = samples([effect.slowest_ms - found.usual_ms for effect in did])
         each = f"{workers} workers: extra delay of the slowest request, {name}"
