@@ -1,5 +1,6 @@
 """What the fluid bench makes of a story and of recorded trainings; nothing is measured here."""
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 from tests.toys import fluid
 
 from shoal.bench.chaos.verdict import Span
-from shoal.bench.fluid import matrix
+from shoal.bench.fluid import matrix, scale
 from shoal.bench.fluid.accuracy import (
     Run,
     mnist_rows,
@@ -106,6 +107,39 @@ def test_scenes_fit_the_machine(path: Path) -> None:
     scene = scene_of(path, 4, 10.0, [Restart(at_s=1, host="worker-1")], APART)
     assert sum(host.share for host in scene.spec.hosts.values()) <= 16
     assert scene.workers == tuple(f"worker-{k}" for k in (1, 2, 3, 4))
+
+
+def test_every_host_is_alone_once_and_each_number_of_hosts_comes_in_each_round() -> None:
+    steps = scale.steps_of(4, 5.0)
+    assert [len(step.awake) for step in steps] == [1, 2, 3, 4] * 4
+    assert {host for step in steps if len(step.awake) == 1 for host in step.awake} == {0, 1, 2, 3}
+    for step in steps:
+        middle_s = (step.begin_s + step.end_s) / 2
+        frozen = [
+            fault.host
+            for fault in scale.faults_of(4, steps)
+            if fault.at_s <= middle_s < fault.at_s + fault.for_s
+        ]
+        assert sorted(frozen) == [f"worker-{k + 1}" for k in range(4) if k not in step.awake]
+    assert len(scale.steps_of(2, 5.0, rounds=3)) == 3 * 4
+
+
+def test_several_hosts_are_held_against_the_mean_of_all_alone() -> None:
+    """One host is slower than the others: it must not be the measure of all."""
+    speeds = (10, 20, 20, 20)
+    steps = scale.steps_of(4, 5.0)
+    times = [
+        step.begin_s + k / rate
+        for step in steps
+        for rate in [sum(speeds[host] for host in step.awake)]
+        for k in range(5 * rate)
+    ]
+    rates = scale.rates_of(course_of(*times), steps)
+    rows = {row.name: row for row in scale.rate_rows(rates)}
+    assert rows["each for itself, 1 of 4 equal hosts"].value == pytest.approx(17.5)
+    four = rows["each for itself, 4 hosts over the mean of one"]
+    assert (four.value, four.goal, four.met) == (pytest.approx(4), ">= 3.6", True)
+    assert math.isnan(scale.over_one({1: [0.0], 2: [5.0]}, 2))
 
 
 def test_delays_are_counted_in_service_times() -> None:

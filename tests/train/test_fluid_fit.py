@@ -2,6 +2,7 @@
 # ruff: noqa: E402
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,15 @@ from tests.train import tiny
 from shoal.errors import UsageError
 from shoal.train import models, seeding
 from shoal.train.fluid import FluidModel, make_fluid
-from shoal.train.fluid.fit import Material, accuracies, block_masks, fit, steps_per_epoch
+from shoal.train.fluid.fit import (
+    Material,
+    _drawn,
+    _losses,
+    accuracies,
+    block_masks,
+    fit,
+    steps_per_epoch,
+)
 from shoal.train.fluid.groups import KINDS
 from shoal.train.fluid.turns import POLICIES, turns
 from shoal.train.loop import Fitted, Settings
@@ -106,6 +115,37 @@ def test_of_many_subsets_some_are_drawn_in_each_step() -> None:
     assert found["1+2+3+4+5"] > 0.7
 
 
+def test_of_very_many_subsets_every_size_is_drawn_as_often() -> None:
+    model = untrained(groups=8)
+    (turn,) = turns(model.sub_networks, model.division, "fluid", "joint", 10)
+    chance = torch.Generator().manual_seed(1)
+    counts = Counter(len(sub.groups) for _ in range(600) for sub in _drawn(turn, chance))
+    assert (counts[8], counts[1]) == (600, 600)
+    for size in range(2, 8):
+        assert 150 < counts[size] < 250
+
+
+def test_the_full_network_counts_most_where_there_are_many() -> None:
+    """What a step changes of the full network's own values: its share of the whole gradient."""
+    some = material()
+    norms = []
+    for by_size in (False, True):
+        model = untrained(groups=8)
+        (turn,) = turns(model.sub_networks, model.division, "fluid", "joint", 10)
+        subs = (model.full, model.of((0, 1)), model.of((2, 3, 4)), model.of((5,)))
+        images = some.images.float() / 255
+        _losses(model, images, some.labels, replace(turn, by_size=by_size), subs)
+        norms.append(
+            [
+                sum(float(v.grad.norm()) for n, v in model.named_parameters() if key in n)
+                for key in ("scale.values.of8", "scale.values.of1")
+            ]
+        )
+    (full, small), (full_weighed, small_weighed) = norms
+    assert full_weighed > 1.5 * full
+    assert small_weighed < 0.5 * small
+
+
 def test_frozen_blocks_stay_as_they_are() -> None:
     model = untrained("dynamic")
     planned = turns(model.sub_networks, model.division, "dynamic", "joint", 64)
@@ -156,6 +196,13 @@ def test_another_training_does_not_go_on_from_its_checkpoint(tmp_path: Path) -> 
     train(untrained(), "joint", settings, folder=tmp_path, purpose="one")
     with pytest.raises(UsageError, match="another training"):
         train(untrained(), "joint", settings, folder=tmp_path, purpose="two")
+
+
+def test_a_network_with_other_layers_does_not_go_on_from_its_checkpoint(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=1)
+    train(untrained(groups=2), "joint", settings, folder=tmp_path)
+    with pytest.raises(UsageError, match=r"other layers.*--out"):
+        train(untrained(groups=3), "joint", settings, folder=tmp_path)
 
 
 def test_the_weights_with_the_best_minimum_over_the_targets_are_kept() -> None:

@@ -33,6 +33,12 @@ def small(shape, classes):
 def nothing(shape, classes):
     return None
 
+def broken(shape, classes):
+    raise KeyError("oh")
+
+def one_more(shape, classes):
+    return small(shape, classes + 1)
+
 number = 3
 """
 
@@ -129,15 +135,29 @@ def test_options_that_make_no_sense_are_refused(
 def test_a_file_of_ones_own_must_hold_a_factory_of_a_network(surfaces: Path) -> None:
     data, settings = tiny.data(), Settings(1, 3)
     mine = surfaces / "mine.py"
-    for model, why in ((f"{mine}:number", "no function"), (f"{mine}:nothing", "NoneType")):
+    for factory, why in (
+        ("number", "no function"),
+        ("nothing", "NoneType"),
+        ("broken", "KeyError: 'oh'"),
+        ("one_more", r"gives \[5\] for an image, but surfaces has 4 classes"),
+    ):
         with pytest.raises(UsageError, match=why):
-            prepare(data, Recipe(model, "2"), settings)
+            prepare(data, Recipe(f"{mine}:{factory}", "2"), settings)
     mine.write_text("raise ValueError('oh')")
     with pytest.raises(UsageError, match="ValueError: oh"):
         prepare(data, Recipe(f"{mine}:small", "2"), settings)
     mine.write_text(FACTORY.replace(" 8, 3", " 5, 3").replace("128", "80"))
     with pytest.raises(UnsupportedModelError, match="channels"):
         prepare(data, Recipe(f"{mine}:small", "8"), settings)
+
+
+def test_it_says_which_sub_networks_get_no_turn(surfaces: Path) -> None:
+    """240 images are one batch, so that an epoch is one step: too few for a ladder of four."""
+    done = invoke(options(surfaces, kind="dynamic", epochs=1))
+    assert "too few steps for a turn of C75, L25, L50: not trained" in done.stderr
+    card = json.loads((surfaces / "out" / "card.json").read_text())
+    trained = {name for name, about in card["fluid"]["sub_networks"].items() if about["trained"]}
+    assert trained == {"C100"}
 
 
 def test_cuda_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def test_joint_trains_all_in_each_step_while_they_are_few() -> None:
     (turn,) = plan("fluid", "joint", groups=5)
     assert [sub.name for sub in turn.subs] == ["1+2+3+4+5"]
     assert len(turn.pool) == 30
+    assert turn.by_size
+    (turn,) = plan("fluid", "joint", groups=4)
+    assert (len(turn.pool), turn.by_size) == (14, False)
 
 
 def test_the_baselines() -> None:

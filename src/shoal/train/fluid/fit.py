@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shoal.errors import UsageError
 from shoal.train import checkpoint
 from shoal.train.augment import Augment
 from shoal.train.fluid.groups import SubNetwork
@@ -93,8 +94,14 @@ def fit(
     state = checkpoint.Checkpoint(purpose, {}, {}, {}, [], [])
     if folder is not None and (folder / "checkpoint.pt").exists():
         state = checkpoint.load(folder / "checkpoint.pt", purpose)
-        model.load_state_dict(state.module)
-        optimiser.load_state_dict(state.optimiser)
+        try:
+            model.load_state_dict(state.module)
+            optimiser.load_state_dict(state.optimiser)
+        except (RuntimeError, ValueError) as error:  # a factory's file was changed
+            raise UsageError(
+                f"the checkpoint in {folder} is of a network with other layers than this one: "
+                "use another --out"
+            ) from error
     route = legs(turns, steps_per_epoch(len(material.labels), settings.batch))
     measured = scored(model, settings.seed)
     while len(state.scores) < len(route) and not _stop(state, settings):
@@ -234,9 +241,12 @@ def _losses(
     model: FluidModel, images: Tensor, labels: Tensor, turn: Turn, subs: Sequence[SubNetwork]
 ) -> float:
     """Add the gradients of the losses of ``subs``; returns the mean loss."""
+    weights = [model.division.share(sub.groups) if turn.by_size else 1.0 for sub in subs]
+    # The more losses, the larger their sum; this keeps the steps of a similar length.
+    length = sum(weight * weight for weight in weights) ** 0.5
     teacher: Tensor | None = None
     total = 0.0
-    for sub in subs:
+    for sub, weight in zip(subs, weights, strict=True):
         given = model(images, sub)
         loss = functional.cross_entropy(given, labels)
         if teacher is not None:
@@ -246,8 +256,7 @@ def _losses(
             loss = (1 - SOFT) * loss + SOFT * soft
         elif turn.distilled:
             teacher = functional.log_softmax(given.detach(), 1)
-        # The more losses, the larger their sum; its root keeps the steps of a similar length.
-        (loss / len(subs) ** 0.5).backward()
+        (loss * weight / length).backward()
         total += loss.item()
     return total / len(subs)
 
@@ -260,8 +269,15 @@ def _drawn(turn: Turn, chance: torch.Generator) -> tuple[SubNetwork, ...]:
     smallest = [sub for sub in turn.pool if len(sub.groups) == 1]
     others = [sub for sub in turn.pool if len(sub.groups) > 1]
     one = int(torch.randint(len(smallest), (), generator=chance))
-    more = torch.randperm(len(others), generator=chance)[:DRAWN].tolist()
-    return (*turn.subs, *(others[place] for place in more), smallest[one])
+    if turn.by_size:
+        sizes = sorted({len(sub.groups) for sub in others})
+        chosen = torch.randperm(len(sizes), generator=chance)[:DRAWN].tolist()
+        pools = [[sub for sub in others if len(sub.groups) == sizes[place]] for place in chosen]
+        drawn = [pool[int(torch.randint(len(pool), (), generator=chance))] for pool in pools]
+    else:
+        more = torch.randperm(len(others), generator=chance)[:DRAWN].tolist()
+        drawn = [others[place] for place in more]
+    return (*turn.subs, *drawn, smallest[one])
 
 
 def _decay(model: FluidModel, masks: Mapping[str, Tensor], weight_decay: float) -> None:

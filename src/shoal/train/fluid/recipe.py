@@ -51,6 +51,11 @@ class Training:
         return legs(self.turns, steps_per_epoch(len(self.material.labels), self.settings.batch))
 
     @property
+    def trained(self) -> frozenset[str]:
+        """The sub-networks that get a turn: of very few steps not all do."""
+        return frozenset(sub.name for turn in self.turns for sub in (*turn.subs, *turn.pool))
+
+    @property
     def purpose(self) -> str:
         """What its checkpoint is for."""
         recipe = self.recipe
@@ -72,6 +77,11 @@ def prepare(data: DataSet, recipe: Recipe, settings: Settings) -> Training:
     with seeding.reproducible(settings.seed, "weights"):
         module = build(recipe.model, data)
         model = make_fluid(module, torch.ones((1, *data.shape)), recipe.groups, recipe.kind)
+    if model.logits.shape != (len(data.classes),):
+        raise UsageError(
+            f"{recipe.model} gives {list(model.logits.shape)} for an image, but {data.name} has "
+            f"{len(data.classes)} classes: its last layer must have as many outputs"
+        )
     steps = settings.epochs * steps_per_epoch(len(used), settings.batch)
     planned = turns(model.sub_networks, model.division, recipe.kind, recipe.policy, steps)
     return Training(data, recipe, settings, model, material, planned)
@@ -87,7 +97,13 @@ def build(name: str, data: DataSet) -> nn.Module:
     module = _run(Path(path).expanduser()).get(factory)
     if not callable(module):
         raise UsageError(f"{path} has no function {factory!r}: --model is FILE.py:FUNCTION")
-    made = module(data.shape, len(data.classes))
+    try:
+        made = module(data.shape, len(data.classes))
+    except Exception as error:  # whatever somebody's file does
+        raise UsageError(
+            f"{name} fails with {type(error).__name__}: {error}; it is called with the shape of an "
+            "image (channels, height, width) and the number of classes"
+        ) from error
     if not isinstance(made, nn.Module):
         raise UsageError(f"{name} gives {type(made).__name__}: it must return a torch.nn.Module")
     return made

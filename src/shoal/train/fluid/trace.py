@@ -89,7 +89,7 @@ def trace(
         graph = fx.symbolic_trace(module)
     except Exception as error:  # whatever forward() does with a stand-in for its input
         raise UnsupportedModelError(
-            f"{type(module).__name__} cannot be traced ({str(error).splitlines()[0]}): its forward "
+            f"{type(module).__name__} cannot be traced ({_first_line(error)}): its forward "
             "must not branch on what is in a tensor"
         ) from error
     try:
@@ -98,9 +98,13 @@ def trace(
     except Exception as error:
         raise InputError(
             f"{type(module).__name__} does not take the example of shape {tuple(example.shape)}: "
-            f"{str(error).splitlines()[0]}"
+            f"{_first_line(error)}"
         ) from error
     return _Tracer(graph, division, subs).run()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class _Tracer:

@@ -67,6 +67,9 @@ def train_fluid(
         f"{sum(weight.numel() for weight in model.parameters()):,} parameters, on "
         f"{len(training.material.labels):,} images of {training.data.name}"
     )
+    meant = {sub.name for sub in model.sub_networks if sub.statistics == sub.name}
+    if missed := ", ".join(sorted(meant - training.trained)):
+        say(f"too few steps for a turn of {missed}: not trained (more epochs or images help)")
     with _chance(settings.seed, device):
         fitted = fit(
             model,
@@ -146,7 +149,7 @@ def _card(
         subs[sub.name] = {
             "groups": list(sub.groups),
             "share": round(model.division.share(sub.groups), 4),
-            "trained": sub.statistics == sub.name,
+            "trained": sub.name in training.trained,
             "test_top1": measured.alone[sub.name],
         }
         if sub.name in measured.apart:

@@ -20,6 +20,10 @@ RATE_PER_ROUND = 0.6
 ALL_IN_ONE_STEP = 7
 """Up to so many sub-networks are trained in every step; of more, some are drawn."""
 DRAWN = 2
+MANY = 16
+"""Of more sub-networks most are of a middling size, so that the large ones would hardly ever be
+drawn, and what the small ones want of the weights would outweigh the full one: then sizes are drawn
+first, and each sub-network counts as much as its share of the width."""
 
 Block: TypeAlias = tuple[int, int]
 """A block of the weights: to a group, from a group."""
@@ -43,6 +47,8 @@ class Turn:
     """Whose private values the sub-network starts from."""
     distilled: bool = False
     """Whether the sub-networks learn from the answers of the first one, too."""
+    by_size: bool = False
+    """Whether sizes are drawn before sub-networks of them, and losses weighed by width."""
 
 
 def turns(
@@ -74,7 +80,8 @@ def turns(
     rest = tuple(sub for sub in trained if sub is not full)
     if len(trained) <= ALL_IN_ONE_STEP:
         return (Turn("all", (full, *rest), steps, distilled=True),)
-    return (Turn("some", (full,), steps, pool=rest, distilled=True),)
+    many = len(trained) > MANY
+    return (Turn("some", (full,), steps, pool=rest, distilled=True, by_size=many),)
 
 
 def _one_by_one(
