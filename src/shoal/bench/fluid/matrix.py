@@ -50,7 +50,7 @@ class Timing(msgspec.Struct, frozen=True):
         return 3 * self.calm_s + 2 * self.gone_s
 
 
-QUICK, FULL = Timing(10.0, 4.0), Timing(20.0, 15.0)
+QUICK, FULL = Timing(10.0, 4.0), Timing(15.0, 12.0)
 TURN_S = 4.5
 QUICK_ROUNDS, ROUNDS = 2, 6
 """Of turns, in each of which every host is alone once and both are together twice."""
