@@ -52,3 +52,17 @@ def test_an_address_of_another_host_is_refused():
 
 def test_an_unknown_host_is_said_to_be_unknown():
     assert dial(Address("tcp", "no-such-host.invalid", 7447)) == "the host name is unknown"
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("tcp/127.0.0.1:7447", True),
+        ("tcp/[::1]:7447", True),
+        ("tcp/localhost:7447", True),
+        ("tcp/0.0.0.0:7447", False),
+        ("tcp/board.local:7447", False),
+    ],
+)
+def test_loopback_is_told_from_a_network(text, local):
+    assert parse_address(text).is_loopback == local

@@ -249,6 +249,16 @@ def test_what_the_transport_has_room_for_is_swift_until_it_is_received():
     assert sender.swift  # the window holds the others back
 
 
+def test_a_transport_with_small_pieces_has_room_for_fewer_bytes() -> None:
+    sender = Sender(window=8, piece_bytes=16_000)
+    sender.push(b"", None, 200_000)
+    sender.take(0.0)
+    assert sender.swift
+    sender.push(b"", None, 200_000)
+    sender.take(0.0)
+    assert not sender.swift  # 2 x 13 pieces
+
+
 def test_a_line_that_was_just_used_is_sounded_while_it_is_quiet() -> None:
     sender = Sender()
     assert sender.sound(0.0) is None  # it was never used

@@ -45,8 +45,9 @@ def main(name: str, host: str, *seeds: str) -> int:
     print("ready", link.addresses[0], f"{time.process_time():.3f}", flush=True)
 
     def obey() -> None:
-        for line in sys.stdin:  # "say NAME": send it something
-            link.send(line.split()[1], b"from %s" % name.encode())
+        for line in sys.stdin:  # "say NAME BYTES": send it something
+            _, to, size = line.split()
+            link.send(to, b"from %s" % name.encode(), bytes(int(size)))
         ended.set()
 
     threading.Thread(target=obey, daemon=True).start()

@@ -62,10 +62,10 @@ class Host:
             time.sleep(0.01)
         return pytest.fail(f"{self.name} did not say {what!r} but {self.said}")
 
-    def say(self, to: "Host") -> None:
-        """Send a message to another node and wait until it is there."""
+    def say(self, to: "Host", size: int = 0) -> None:
+        """Send a message of ``size`` bytes to another node and wait until it is there."""
         since = time.monotonic()
-        self.process.stdin.write(f"say {to.name}\n")
+        self.process.stdin.write(f"say {to.name} {size}\n")
         self.process.stdin.flush()
         to.wait(f"got from {self.name}", since)
 
@@ -105,6 +105,12 @@ class Lan:
         for here, there in ((a, b), (b, a)):
             verb = "add" if cut else "del"
             run(f"ip -n {here.space} route {verb} blackhole {there.address}/32")
+
+    def narrow(self, host: Host, mbit: float) -> None:
+        run(
+            f"ip netns exec {host.space} tc qdisc replace dev eth0 root "
+            f"tbf rate {mbit}mbit burst 2000 limit 30000"
+        )
 
     def close(self) -> None:
         for host in self.hosts:
@@ -158,3 +164,14 @@ def test_cut_lines_are_noticed_and_mended_ones_are_used_again(lan):
     w1.say(w2)
     w2.say(w1)
     print(f"heard of: cut noticed after {noticed:.2f} s, mended after {back:.2f} s")
+
+
+def test_a_line_of_1_mbit_carries_what_takes_longer_than_the_lease(lan):
+    """The signs of life of a sender stand behind its own bytes: it must not be taken for dead
+    while they come in."""
+    gw, w1, _ = lan.hosts
+    lan.narrow(w1, 1.0)
+    seed = gw.start()
+    w1.start(seed)
+    w1.wait("PeerUp gw")
+    w1.say(gw, 300_000)  # 2.4 s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import re
 import socket
 
@@ -29,6 +30,14 @@ class Address(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.protocol}/{host}:{self.port}{self.rest}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can be reached there."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def kind(self) -> socket.SocketKind:

@@ -33,7 +33,7 @@ carries, by the time until they are acknowledged."""
 SILENCE_S = 0.025
 """Time after which a receiver says at once what it settled."""
 PIECE_BYTES = 60_000
-"""Bytes of a message that a transport sends at a time, rather too low than too high."""
+"""Bytes of a message that a transport sends at a time, where it does not say so."""
 SWIFT_PIECES = 14
 """Pieces that may be on their way to a receiver when the transport still takes all of the next
 message without waiting for the line; see :mod:`shoal.mesh.session`."""
@@ -64,21 +64,19 @@ class Parcel(msgspec.Struct, frozen=True):
         """Bytes that it occupies while it waits."""
         return len(self.head) + (self.size or 0)
 
-    @property
-    def pieces(self) -> int:
-        """What it takes of a transport's room."""
-        return 1 + self.weight // PIECE_BYTES
-
 
 class Sender:
-    """The sending side of one session. Times are seconds on any steady clock."""
+    """The sending side of one session. Times are seconds on any steady clock. A transport sends
+    ``piece_bytes`` of a message at a time."""
 
     def __init__(
         self,
         window: int = WINDOW,
         max_waiting: int = MAX_WAITING,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
+        self._piece_bytes = piece_bytes
         self.window = window
         self.max_waiting = max_waiting
         self.max_waiting_bytes = max_waiting_bytes
@@ -148,7 +146,7 @@ class Sender:
         for parcel in fresh:
             self.goodput.left(parcel.seq, parcel.weight, now)
         self._sent, self._sounding, self._used_at = upto, 0, now
-        self._pieces += sum(parcel.pieces for parcel in fresh)
+        self._pieces += sum(map(self._room, fresh))
         if self._ask_at is None:
             self._ask_at = now + self._pause_s
         return fresh
@@ -193,7 +191,7 @@ class Sender:
             while self._parcels and self._parcels[0].seq <= self._received:
                 parcel = self._parcels.popleft()
                 self._bytes -= parcel.weight
-                self._pieces -= parcel.pieces
+                self._pieces -= self._room(parcel)
             self._pause_s = ASK_S
             self._futile = 0
             self._ask_at = now + self._pause_s if self._sent > self._settled else None
@@ -206,6 +204,10 @@ class Sender:
         self.resent += len(lost)
         self._futile += bool(lost)
         return lost
+
+    def _room(self, parcel: Parcel) -> int:
+        """The pieces in which a transport sends a message."""
+        return 1 + parcel.weight // self._piece_bytes
 
     def _range(self, first: int, last: int) -> list[Parcel]:
         if not self._parcels or last < first:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from shoal.errors import FrameError
-from shoal.mesh.credit import Parcel, Receiver, Sender
+from shoal.mesh.credit import PIECE_BYTES, Parcel, Receiver, Sender
 from shoal.mesh.frames import Ack, Ask, Data, Frame, Pairing, decode, encode
 from shoal.mesh.goodput import LinkRate
 from shoal.mesh.link import MAX_BODY, LinkEvent, LinkStats, PeerDown, PeerUp, Received
@@ -62,12 +62,13 @@ Outgoing: TypeAlias = Transmit | Hint | Discard
 class _Peer:
     """What is known of a name: its visible lives, and the session with the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece_bytes: int) -> None:
+        self._piece_bytes = piece_bytes
         self.lives: set[str] = set()
         self.incarnation = ""
         self.up = False
         self.session = 0
-        self.sender = Sender()
+        self.sender = Sender(piece_bytes=piece_bytes)
         self.receiver = Receiver()
         self.queued = False  # among those whose messages are to be offered
         self._sessions: dict[str, int] = {}  # of the last lives, for those that come back
@@ -88,14 +89,22 @@ class _Peer:
     def renew(self) -> None:
         """Both directions start anew."""
         self.queued = False
-        self.sender = Sender()
+        self.sender = Sender(piece_bytes=self._piece_bytes)
         self.receiver = Receiver()
 
 
 class Exchange:
-    """Sessions with all peers of one node. Times are seconds on any steady clock."""
+    """Sessions with all peers of one node. Times are seconds on any steady clock. The transport
+    sends ``piece_bytes`` of a message at a time."""
 
-    def __init__(self, name: str, incarnation: str, max_body: int = MAX_BODY) -> None:
+    def __init__(
+        self,
+        name: str,
+        incarnation: str,
+        max_body: int = MAX_BODY,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._piece_bytes = piece_bytes
         self.name = name
         self.incarnation = incarnation
         self._max_body = max_body
@@ -117,7 +126,7 @@ class Exchange:
             if len(self._peers) >= MAX_PEERS and not self._forget_one():
                 self._dropped += 1
                 return
-            peer = self._peers[name] = _Peer()
+            peer = self._peers[name] = _Peer(self._piece_bytes)
         if len(peer.lives) >= MAX_LIVES:
             self._dropped += 1
             return

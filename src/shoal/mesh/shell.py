@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from shoal.errors import FrameError, UsageError
+from shoal.mesh.credit import PIECE_BYTES
 from shoal.mesh.exchange import MAX_LIVES, Discard, Exchange, Hint, Outgoing, Transmit
 from shoal.mesh.goodput import LinkRate
 from shoal.mesh.link import (
@@ -59,11 +60,11 @@ log = logging.getLogger("shoal.mesh")
 class ExchangeLink(Link):
     """A link around an :class:`Exchange`; see the module for what a kind of link adds."""
 
-    def __init__(self, name: str, max_body: int = MAX_BODY) -> None:
+    def __init__(self, name: str, max_body: int = MAX_BODY, piece_bytes: int = PIECE_BYTES) -> None:
         self.name = check_name(name)
         self.incarnation = ""
         self._max_body = max_body
-        self._exchange = Exchange(name, "", max_body)
+        self._exchange = Exchange(name, "", max_body, piece_bytes)
         self._lock = threading.Lock()
         self._turn = threading.RLock()
         self._sightings: deque[tuple[str, str, bool]] = deque()

@@ -40,7 +40,7 @@ from shoal.mesh.frames import MAX_ATTACHMENT
 from shoal.mesh.lane import Lane
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
-from shoal.mesh.session import Session, configuration
+from shoal.mesh.session import Session, batch_bytes, configuration
 from shoal.mesh.shell import ExchangeLink
 from shoal.mesh.watchdog import BEAT_S, Watchdog
 
@@ -127,11 +127,11 @@ class ZenohLink(ExchangeLink):
         max_body: int = MAX_BODY,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, max_body)
-        self._cluster = check_name(cluster, "cluster")
-        self._prefix = f"shoal/{cluster}"
         self._listen = [parse_address(text) for text in listen]
         self._connect = [parse_address(text) for text in connect]
+        super().__init__(name, max_body, batch_bytes(self._listen, self._connect))
+        self._cluster = check_name(cluster, "cluster")
+        self._prefix = f"shoal/{cluster}"
         self._bound: list[Address] = []
         self._lease_s = lease_ms / 1000
         self._configure = functools.partial(
