@@ -142,15 +142,27 @@ def test_several_hosts_are_held_against_the_mean_of_all_alone() -> None:
     assert math.isnan(scale.over_one({1: [0.0], 2: [5.0]}, 2))
 
 
-def test_delays_are_counted_in_service_times() -> None:
-    """10 ms alone, 50 ms under the heavy load from second 10 to 20, 70 ms when that came."""
+def test_delays_are_counted_in_service_times_around_each_change() -> None:
+    """10 ms alone, 50 ms under the heavy load from second 10 to 20, 70 ms when that came; together
+    again from second 22, when one takes 30 ms."""
 
     def latency_s(at: float) -> float:
-        return 0.07 if 10 <= at < 10.2 else 0.05 if 10 <= at < 20 else 0.01
+        if 10 <= at < 20:
+            return 0.07 if at < 10.2 else 0.05
+        return 0.03 if 22 <= at < 22.1 else 0.01
 
-    asked = [k / 20 for k in range(600)]
-    records = [record(at + latency_s(at), at) for at in asked]
-    assert delays(records, 10.0, 20.0) == pytest.approx([2.0, 0.0], abs=0.01)
+    def story(again_s: float) -> list[Record]:
+        asked = [k / 20 for k in range(600)]
+        return [
+            msgspec.structs.replace(
+                record(at + latency_s(at), at),
+                plan="alone L50 on a" if 10 <= at < again_s else "dense C100 on a+b",
+            )
+            for at in asked
+        ]
+
+    assert delays(story(22.0), 10.0, 20.0) == pytest.approx((2.0, 2.0), abs=0.01)
+    assert delays(story(100.0), 10.0, 20.0) == (pytest.approx(2.0, abs=0.01), None)
 
 
 # -- what each way of training leaves

@@ -1,8 +1,9 @@
 """Together, each for itself, and together again, as the load comes and goes: who waits for that.
 
 A light load is there all the time. A heavy one comes on top, so that the queue passes the high
-mark, and goes. A request that was begun while the mode changed may take longer than any in the
-steady times around it by one service time at most.
+mark, and goes; together again is only later, when it has been calm for a while. A request that was
+begun within a second of a change may take longer than any under the same load when nothing changes
+(the heavy load for the one change, the light one for the other) by one service time at most.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import shoal
 from shoal.bench.fluid.bundles import asked_for, team_of
 from shoal.bench.load import Load, Record, answers_of
 from shoal.bench.measure import quiet_collector, samples
 from shoal.bench.row import Row, row
-from shoal.model.bundle import load_bundle
+from shoal.model.bundle import Variant, load_bundle
 
 DEVICES = 2
 LIGHT, HEAVY = 2, 48
@@ -42,8 +44,7 @@ def rows_for(path: Path, phase_s: float, rounds: int) -> Iterator[Row]:
     cases = [bundle.probe(seed) for seed in range(16)]
     expected = answers_of(bundle, cases)
     together = team_of(bundle, DEVICES)
-    changes: list[float] = []
-    away: list[float] = []
+    found: list[Delays] = []
     lost = twice = 0
     with shoal.local_cluster(DEVICES) as cluster:
         playbook = shoal.plan(bundle, cluster, "fluid", high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
@@ -58,14 +59,16 @@ def rows_for(path: Path, phase_s: float, rounds: int) -> Iterator[Row]:
                     time.sleep(phase_s + CALM_S)
                 lost += len(light.lost) + len(heavy.lost)
                 twice += light.twice + heavy.twice
-                found = delays(light.records, came_s, went_s)
-                changes += found[:1]
-                away += found[1:]
+                found.append(delays(light.records, came_s, went_s))
     what = f"{rounds} times together, each for itself, and back ({together.name})"
-    for name, values in (("each for itself", changes), ("together", away)):
+    for mode, values in (
+        ("each for itself", [each.apart for each in found if each.apart is not None]),
+        ("together", [each.together for each in found if each.together is not None]),
+    ):
+        yield row(f"{what}: all went {mode}", len(values), "times", f"= {rounds}")
         yield row(
-            f"slowest request while all go {name}, beyond the slowest of the steady load",
-            samples(values),
+            f"slowest request while all go {mode}, beyond the slowest of the same load in one mode",
+            samples(values) if values else float("nan"),
             "service times",
             "<= 1",
         )
@@ -73,15 +76,45 @@ def rows_for(path: Path, phase_s: float, rounds: int) -> Iterator[Row]:
     yield row(f"{what}: answered twice", twice, "requests", "= 0")
 
 
-def delays(records: Sequence[Record], came_s: float, went_s: float) -> list[float]:
-    """How much longer the slowest request around each change took than the slowest of the steady
-    heavy load, in service times: in the median time of a request under the light load alone."""
-    begins = min(record.asked_s for record in records)
-    alone = [r.latency_ms for r in records if begins + EDGE_S < r.asked_s < came_s - EDGE_S]
-    steady = [r.latency_ms for r in records if came_s + EDGE_S < r.asked_s < went_s - EDGE_S]
-    service_ms = statistics.median(alone)
-    found = []
-    for change_s in (came_s, went_s):
+class Delays(NamedTuple):
+    """How much longer the slowest request around a change took than the slowest under the same load
+    without one, in service times (the median time of a request under the light load, together).
+    None: there was no such change."""
+
+    apart: float | None
+    together: float | None
+
+
+def delays(records: Sequence[Record], came_s: float, went_s: float) -> Delays:
+    """The delays of one round, from the requests of the light load; the heavy one came and went."""
+    begins_s = min(record.asked_s for record in records)
+
+    def between(begin_s: float, end_s: float) -> list[float]:
+        return [r.latency_ms for r in records if begin_s + EDGE_S < r.asked_s < end_s - EDGE_S]
+
+    def beyond(change_s: float | None, steady: Sequence[float]) -> float | None:
+        if change_s is None or not steady:
+            return None
         near = [r.latency_ms for r in records if abs(r.asked_s - change_s) <= EDGE_S]
-        found.append((max(near) - max(steady)) / service_ms)
-    return found
+        return (max(near) - max(steady)) / service_ms
+
+    calm = between(begins_s, came_s)
+    service_ms = statistics.median(calm)
+    apart_s = _first(records, came_s, alone=True)
+    together_s = _first(records, went_s, alone=False)
+    return Delays(
+        apart=beyond(apart_s, between(came_s, went_s)),
+        together=beyond(together_s, calm + between(went_s, together_s or went_s)),
+    )
+
+
+def _first(records: Sequence[Record], after_s: float, *, alone: bool) -> float | None:
+    """When the first request was asked that one device alone (or several) then answered."""
+    return min(
+        (
+            record.asked_s
+            for record in records
+            if record.asked_s >= after_s and record.plan.startswith(Variant.ALONE) == alone
+        ),
+        default=None,
+    )
