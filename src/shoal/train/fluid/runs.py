@@ -34,7 +34,9 @@ def as_run(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "data": card["data"]["name"],
         "kind": fluid["kind"],
+        "model": card["network"]["model"],
         "owners": len(fluid["owners"]),
+        "epochs": training["epochs"],
         "seed": training["seed"],
         "images": card["accuracy"]["test_images"],
         "accuracy": {name: about["test_top1"] for name, about in subs.items()},
