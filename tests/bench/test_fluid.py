@@ -109,25 +109,25 @@ def test_scenes_fit_the_machine(path: Path) -> None:
     assert scene.workers == tuple(f"worker-{k}" for k in (1, 2, 3, 4))
 
 
-def test_every_host_is_alone_once_and_each_number_of_hosts_comes_in_each_round() -> None:
-    steps = scale.steps_of(4, 5.0)
-    assert [len(step.awake) for step in steps] == [1, 2, 3, 4] * 4
-    assert {host for step in steps if len(step.awake) == 1 for host in step.awake} == {0, 1, 2, 3}
+def test_each_number_of_hosts_comes_in_each_round_and_another_host_is_the_last() -> None:
+    steps = scale.steps_of(4, 5.0, 4)
+    faults = scale.faults_of(4, steps)
+    assert [len(step.awake) for step in steps] == [4, 3, 2, 1] * 4
+    assert [set(step.awake) for step in steps if len(step.awake) == 1] == [{0}, {1}, {2}, {3}]
     for step in steps:
         middle_s = (step.begin_s + step.end_s) / 2
-        frozen = [
-            fault.host
-            for fault in scale.faults_of(4, steps)
-            if fault.at_s <= middle_s < fault.at_s + fault.for_s
-        ]
-        assert sorted(frozen) == [f"worker-{k + 1}" for k in range(4) if k not in step.awake]
-    assert len(scale.steps_of(2, 5.0, rounds=3)) == 3 * 4
+        gone = [f.host for f in faults if f.at_s <= middle_s < f.at_s + f.for_s]
+        assert sorted(gone) == [f"worker-{k + 1}" for k in range(4) if k not in step.awake]
+    for step in steps:
+        if len(step.awake) == 4:
+            back_s = [f.at_s + f.for_s for f in faults if f.at_s + f.for_s < step.begin_s]
+            assert all(step.begin_s - at_s >= scale.BACK_S for at_s in back_s)
 
 
 def test_several_hosts_are_held_against_the_mean_of_all_alone() -> None:
     """One host is slower than the others: it must not be the measure of all."""
     speeds = (10, 20, 20, 20)
-    steps = scale.steps_of(4, 5.0)
+    steps = scale.steps_of(4, 5.0, 4)
     times = [
         step.begin_s + k / rate
         for step in steps

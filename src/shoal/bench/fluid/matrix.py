@@ -53,7 +53,7 @@ class Timing(msgspec.Struct, frozen=True):
 QUICK, FULL = Timing(10.0, 4.0), Timing(15.0, 12.0)
 TURN_S = 4.5
 QUICK_ROUNDS, ROUNDS = 2, 6
-"""Of turns, in each of which every host is alone once and both are together twice."""
+"""Of turns: both together, then one alone, every time another one."""
 MODES: dict[str, tuple[str, Mapping[str, float]]] = {
     "Static": (STATIC, TOGETHER),
     "Dynamic": (DYNAMIC, APART),
