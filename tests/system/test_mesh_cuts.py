@@ -107,9 +107,10 @@ class Lan:
             run(f"ip -n {here.space} route {verb} blackhole {there.address}/32")
 
     def narrow(self, host: Host, mbit: float) -> None:
+        # A queue without end: what TCP does about losses is not what is tried.
         run(
             f"ip netns exec {host.space} tc qdisc replace dev eth0 root "
-            f"tbf rate {mbit}mbit burst 2000 limit 30000"
+            f"tbf rate {mbit}mbit burst 2000 limit 1000000"
         )
 
     def close(self) -> None:

@@ -22,8 +22,9 @@ import numpy as np
 
 class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
-    way, then for half as long one by one, but for a few requests at least (``few``: for the few
-    alone). ``follow``: ask one by one for ``seconds``, and tell when each answer came."""
+    way, then for half as long one by one (``few``: not these), and for longer where so few are
+    answered that their number says nothing. ``follow``: ask one by one for ``seconds``, and tell
+    when each answer came."""
 
     playbook: str | None = None
     seconds: float = 0.0
@@ -58,8 +59,11 @@ class Measured(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-LEAST, LEAST_SINGLE = 6, 3
-"""Requests with a window, and single ones, however long they take."""
+ENOUGH, LEAST, LEAST_SINGLE = 24, 6, 3
+"""Requests with a window that are enough to tell a rate, those (and single ones) that are sent
+however long they take."""
+PATIENCE_S = 6.0
+"""How long more than the least are waited for."""
 READY_S = 60.0
 
 
@@ -130,10 +134,16 @@ def measure(
     """Ask with a window, then one by one."""
     numbers = cycle(range(len(cases)))
     asked: list[int] = []
-    end = time.monotonic() + order.seconds
+    began = time.monotonic()
+    enough = LEAST if order.few else ENOUGH
+
+    def on() -> bool:
+        passed_s = time.monotonic() - began
+        few = len(asked) < (enough if passed_s < PATIENCE_S else LEAST)
+        return few or passed_s < order.seconds
 
     def inputs() -> Iterator[dict[str, Any]]:
-        while time.monotonic() < end or len(asked) < LEAST:
+        while on():
             number = next(numbers)
             asked.append(number)
             yield {name: cases[number][None]}

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from shoal.bench.row import Row, row
 from shoal.bench.split.driver import Told
-from shoal.bench.split.grid import prepared
+from shoal.bench.split.grid import Prepared, failed, prepared
 from shoal.bench.split.scene import Scene
 from shoal.bench.split.systems import DEVICE_ONLY, SPLIT
+from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.explain import at_bandwidth
@@ -35,8 +36,14 @@ def rows(quick: bool) -> Iterator[Row]:
     made = prepared((Aim.LATENCY, Aim.BYTES), quick)
     if made is None:
         return
+    try:
+        yield from _measured(made, QUICK_EVERY_S if quick else EVERY_S)
+    except ShoalError as error:
+        yield failed("lab", str(error))
+
+
+def _measured(made: Prepared, every_s: float) -> Iterator[Row]:
     bench, arrays, expected = made
-    every_s = QUICK_EVERY_S if quick else EVERY_S
     with (
         tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
         Scene(Path(folder), arrays, expected) as scene,

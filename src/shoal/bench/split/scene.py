@@ -35,6 +35,8 @@ QUICK_SHARE = 0.7
 SERVER_SHARE = 1.0
 DELAY_MS = 1.0
 FASTEST_MBIT = 100.0
+LEASE_MS = 1000
+"""As advised for links below 5 Mbit/s (docs/clusters.md)."""
 PATIENCE_S = 180.0
 """What an order may take beside the seconds that it asks for."""
 
@@ -99,6 +101,7 @@ class Scene:
             f"devices: [{{name: {SERVER}, address: {address}, speed: {SERVER_SHARE}}}]\n"
             f"gateway: {{name: {DEVICE}, compute: true, speed: {share}}}\n"
             f"links: {{default: {{mbit_s: {mbit_s}, rtt_ms: {2 * DELAY_MS}}}}}\n"
+            f"lease_ms: {LEASE_MS}\n"
         )
 
     def link(self, mbit_s: float | None) -> None:
@@ -190,7 +193,12 @@ class Scene:
     def _start_server(self) -> None:
         server = self._lab.host(SERVER)
         address = f"tcp/{server.address}:{PORT}"
-        options = {"name": SERVER, "listen": [address], "store": str(self.folder / "server")}
+        options = {
+            "name": SERVER,
+            "listen": [address],
+            "store": str(self.folder / "server"),
+            "lease_ms": LEASE_MS,
+        }
         argv = [sys.executable, "-m", "shoal.bench.split.server"]
         server.spawn([*argv, msgspec.json.encode(options).decode()], stdin=subprocess.PIPE)
 

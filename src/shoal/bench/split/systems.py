@@ -33,6 +33,8 @@ NEUROSURGEON_ZLIB = "Neurosurgeon with zlib"
 NEUROSURGEON_ZSTD = "Neurosurgeon with Zstandard"
 FIXED = "8 bits and LZ4 at the best cut"
 SPLIT = "split"
+SPLIT_LOOSE = "split, less kept"
+SPLITS = (SPLIT, SPLIT_LOOSE)
 ORACLE = "fixed plan"
 FIXED_CODEC = "quant:8,bytes,lz4"
 CONFIDENCE = 0.95
@@ -46,7 +48,8 @@ class System(msgspec.Struct, frozen=True):
 
 
 class Bench:
-    """Makes all systems for one network between one device and one server."""
+    """Makes all systems for one network between one device and one server. ``loose`` is a lower
+    accuracy for a second split beside the one with ``min_accuracy``."""
 
     def __init__(
         self,
@@ -56,8 +59,10 @@ class Bench:
         images: Sequence[Feeds],
         min_accuracy: float,
         aims: tuple[Aim, ...] = (Aim.THROUGHPUT, Aim.LATENCY),
+        loose: float | None = None,
     ) -> None:
         self.network = network
+        self._loose = loose
         self.objective = Objective(aims=aims, min_accuracy=min_accuracy)
         self.weighed: Wish = wish(self.objective, "", powers_known=False)
         self._profile = profile
@@ -74,13 +79,8 @@ class Bench:
         profiles = Profiles.scaled(cluster, self._profile)
         whole_ms = self.found.whole_ms
         ground = Ground(self.network, cluster, profiles, cluster.names, whole_ms)
-        every = options(
-            ground.device,
-            places(self.network),
-            self.found,
-            CONFIDENCE,
-            self.objective.min_accuracy or 0.0,
-        )
+        least = self.objective.min_accuracy or 0.0
+        every, chosen = self._options(ground, self.objective, least)
         alone, raw = every[0], every[1]
         exact = [option for option in every[2:] if option.exact and option.at]
         as_they_are = [
@@ -88,8 +88,6 @@ class Bench:
             for place in places(self.network)[1:]
         ]
         zstd = [option for option in exact if "zstd" in option.codec]
-        counts = useful(ground, every, self.weighed)
-        chosen = [every[index] for index in importance(counts, every) if index > 1]
         fixed_cut = self._best(ground, [alone, *self._packed])
         made = {
             DEVICE_ONLY: self._fixed(ground, alone),
@@ -106,7 +104,19 @@ class Bench:
         candidates = [alone, raw, *chosen]
         for option in self._ranked(ground, candidates)[:tried]:
             made[f"{ORACLE}: {option.name}"] = self._fixed(ground, option)
+        if self._loose is not None:
+            objective = msgspec.structs.replace(self.objective, min_accuracy=self._loose)
+            loose = self._options(ground, objective, self._loose)[1]
+            made[SPLIT_LOOSE] = self._chosen(ground, [alone, raw, *loose], objective)
         return made
+
+    def _options(
+        self, ground: Ground, objective: Objective, least: float
+    ) -> tuple[list[Option], list[Option]]:
+        """All plans that may be made, and those that split takes (beside the two first ones)."""
+        every = options(ground.device, places(self.network), self.found, CONFIDENCE, least)
+        counts = useful(ground, every, wish(objective, "", powers_known=False))
+        return every, [every[index] for index in importance(counts, every) if index > 1]
 
     def _ranked(self, ground: Ground, candidates: Sequence[Option]) -> list[Option]:
         """Best first by forecast."""
@@ -123,12 +133,16 @@ class Bench:
         """The cut with the best forecast; the device alone is no cut."""
         return next(o for o in self._ranked(ground, candidates) if o.at is not None)
 
-    def _chosen(self, ground: Ground, made: Sequence[Option]) -> System:
+    def _chosen(
+        self, ground: Ground, made: Sequence[Option], objective: Objective | None = None
+    ) -> System:
         """A playbook among whose plans the policy chooses."""
-        assembly = Assembly(ground, self.objective, 1, 0.0)
+        asked = objective or self.objective
+        assembly = Assembly(ground, asked, 1, 0.0)
         for option in made:
             assembly.take(option)
-        return System(assembly.playbook(self.weighed, self.objective), assembly.shelf.parts)
+        weighed = wish(asked, "", powers_known=False)
+        return System(assembly.playbook(weighed, asked), assembly.shelf.parts)
 
     def _fixed(self, ground: Ground, option: Option) -> System:
         """A playbook of one plan."""
