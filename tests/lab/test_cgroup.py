@@ -101,6 +101,17 @@ def test_version_2_gets_its_limits_in_one_folder(tmp_path: Path) -> None:
         assert (parent / "cgroup.subtree_control").read_text() == "+cpu +memory"
 
 
+def test_a_host_with_nearly_a_whole_core_keeps_what_the_kernel_would_throw_away(
+    tmp_path: Path,
+) -> None:
+    for version, name in ((1, "cpu/shoal-lab/lab/pi/cpu.cfs_burst_us"),
+                          (2, "shoal-lab/lab/pi/cpu.max.burst")):  # fmt: skip
+        group, root = fake(tmp_path / str(version), version)
+        for cores, burst in ((1.0, "5000"), (0.1, "0"), (1.5, "5000")):
+            group.set_cpu(cores)
+            assert (root / name).read_text() == burst
+
+
 def test_use_is_read_from_both_versions(tmp_path: Path) -> None:
     one, root = fake(tmp_path / "one", 1)
     (root / "cpuacct/shoal-lab/lab/pi/cpuacct.usage").write_text("1500000000\n")

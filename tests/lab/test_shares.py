@@ -5,42 +5,64 @@ import json
 import os
 import subprocess
 import sys
-from itertools import pairwise
+import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.errors import LabError
 from shoal.lab import probe
-from shoal.lab.shares import ROUNDS, Turn, by_work
+from shoal.lab.shares import GAP_S, Turn, Whole, by_all_work, by_work
 
 
-def turn(units: float, wall_s: float, cpu_s: float) -> Turn:
-    return Turn(round(units), wall_s, cpu_s, (), 0.0)
+def turn(began_s: float, speed: float, wall_s: float, share: float) -> Turn:
+    """Work at a speed in units a second, for a share of the time."""
+    return Turn(
+        began_s=began_s, ended_s=began_s + wall_s, units=round(speed * share * wall_s),
+        wall_s=wall_s, ran_s=share * wall_s, cpu_s=share * wall_s, piece_ms=(),
+        chunk_us=(1e6 / speed,), longest_pause_ms=0.0,
+    )  # fmt: skip
 
 
-@given(
-    st.floats(0.01, 1.0),
-    st.floats(1e6, 1e9),
-    st.lists(st.floats(0.97, 1.03), min_size=ROUNDS, max_size=ROUNDS),
-)
+@given(st.floats(0.01, 0.9), st.lists(st.floats(1e6, 1e9), min_size=1, max_size=20))
 def test_a_machine_that_changes_its_speed_does_not_change_the_share(
-    share: float, speed: float, changes: list[float]
+    share: float, speeds: list[float]
 ) -> None:
-    """Its speed doubles meanwhile, and wobbles: a turn has the mean of the speeds beside it."""
-    speeds = [speed]
-    for change in changes:
-        speeds.append(speeds[-1] * change * 2 ** (1 / ROUNDS))
-    wholes = [turn(each, 1.0, 1.0) for each in speeds]
-    middles = [(a + b) / 2 for a, b in pairwise(speeds)]
-    turns = [turn(middle * share * 3.0, 3.0, 3.0 * share) for middle in middles]
-    assert by_work(wholes, turns) == pytest.approx([share] * ROUNDS, rel=1e-3)
+    """It has another speed in each turn of a second, and the work outside takes the rest of it."""
+    at_s, units, cpu_s, chunk_us = [0.0], [0.0], [0.0], [0.0]
+    turns = []
+    for number, speed in enumerate(speeds):
+        turns.append(turn(number + GAP_S + 0.05, speed, 0.7, share))
+        at_s.append(number + 1.0)
+        units.append(units[-1] + speed * (1 - share))
+        cpu_s.append(cpu_s[-1] + 1 - share)
+        chunk_us.append(1e6 / speed)
+    whole = Whole(tuple(at_s), tuple(map(round, units)), tuple(cpu_s), tuple(chunk_us))
+    for way in (by_work, by_all_work):
+        assert way(whole, turns) == pytest.approx([share] * len(speeds), rel=1e-3)
 
 
-def test_others_that_take_the_core_from_the_whole_do_not_count() -> None:
-    """Work on the whole core counts by its CPU time, work in the host by the time that passed."""
-    wholes = [turn(100, 2.0, 1.0), turn(100, 5.0, 1.0)]
-    assert by_work(wholes, [turn(50, 1.0, 0.2)]) == [0.5]
+def test_a_neighbour_that_disturbs_one_of_both_does_not_change_the_share() -> None:
+    """Half of all moments in the host are slow, and most of its work is done in the others."""
+    whole = Whole((0.0, 5.0), (0, 1000), (0.0, 1.0), (0.0, 1.0))
+    disturbed = msgspec.structs.replace(
+        turn(1.0, 1000, 1.0, 0.5), units=375, chunk_us=(1.0, 2.0, 1.0, 2.0, 1.01, 2.0)
+    )
+    assert by_work(whole, [disturbed]) == pytest.approx([0.5])
+    assert by_all_work(whole, [disturbed]) == pytest.approx([0.375]), "and that is told"
+
+
+def test_a_host_whose_core_is_slower_has_less() -> None:
+    whole = Whole((0.0, 5.0), (0, 1000), (0.0, 1.0), (0.0, 1000.0))
+    assert by_work(whole, [turn(1.0, 800, 1.0, 0.5)]) == pytest.approx([0.4])
+
+
+def test_a_machine_that_has_no_time_to_measure_itself_is_told() -> None:
+    for whole in (Whole((), (), (), ()), Whole((0.0, 1.0), (5, 5), (1.0, 1.0), (1.0, 1.0))):
+        with pytest.raises(LabError, match="busy"):
+            whole.speed(0.0, 1.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="labs are tested on Linux")
@@ -53,7 +75,21 @@ def test_a_probe_works_for_as_long_as_it_is_told() -> None:
     whole, pieces = (json.loads(line) for line in done.stdout.splitlines())
     assert whole["wall_s"] >= 0.2
     assert 0 < whole["cpu_s"] <= whole["wall_s"] + 0.01
+    assert 0 < whole["ran_s"] <= whole["wall_s"] + 0.01
+    assert min(whole["chunk_us"]) > 0
     assert whole["units"] > 0
     assert whole["piece_ms"] == []
     assert len(pieces["piece_ms"]) == pieces["units"] // 1000
     assert sum(pieces["piece_ms"]) <= 1000 * pieces["wall_s"] + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="labs are tested on Linux")
+def test_work_beside_it_goes_on_until_it_is_ended() -> None:
+    words = [sys.executable, "-I", "-S", probe.__file__, "fill", str(max(os.sched_getaffinity(0)))]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        time.sleep(0.5)
+        out, _ = process.communicate(timeout=60)
+    log = json.loads(out)
+    assert len(log["at_s"]) == len(log["units"]) == len(log["cpu_s"]) == len(log["chunk_us"])
+    assert log["at_s"] == sorted(log["at_s"])
+    assert log["units"][0] == 0

@@ -21,6 +21,11 @@ TOP = "shoal-lab"
 LEAST_PERIOD_US = 10_000
 LEAST_QUOTA_US = 1_000
 MOST_PERIOD_US = 1_000_000
+NEARLY_WHOLE = 0.9
+BURST_US = 5_000
+"""The kernel deals a quota in slices of 5 ms and throws away what is left of it at the end of a
+period: 4 % of a host that has a whole core and so can never make up for it. Up to this much is
+kept for hosts that are so fast that it gives them nothing else."""
 MOST_WEIGHT = {1: "262144", 2: "10000"}
 """Hosts get their quota first, whatever else runs: all quotas together fit the machine."""
 V1_CONTROLLERS = ("cpu", "cpuacct", "memory", "freezer")
@@ -98,13 +103,22 @@ class Cgroup:
     def set_cpu(self, cores: float) -> None:
         """Limit it to ``cores`` seconds of CPU in a second."""
         period, quota = period_and_quota_us(cores)
+        burst = str(BURST_US if cores >= NEARLY_WHOLE else 0)
         if self._v2:
+            self._set_burst("cpu.max.burst", "0")  # the old one may be more than the new quota
             _write(self._file("cpu.max"), f"{quota} {period}")
+            self._set_burst("cpu.max.burst", burst)
             return
         # The old quota may not fit the new period: take it away first.
+        self._set_burst("cpu.cfs_burst_us", "0")
         _write(self._file("cpu.cfs_quota_us"), "-1")
         _write(self._file("cpu.cfs_period_us"), str(period))
         _write(self._file("cpu.cfs_quota_us"), str(quota))
+        self._set_burst("cpu.cfs_burst_us", burst)
+
+    def _set_burst(self, name: str, burst_us: str) -> None:
+        with contextlib.suppress(OSError):  # kernels before 5.14 have none
+            _write(self._file(name), burst_us)
 
     def set_memory(self, limit_bytes: int) -> None:
         """Limit its memory; the kernel kills a process of it that wants more."""

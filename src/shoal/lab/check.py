@@ -18,7 +18,7 @@ from shoal.lab import command, probe, wiring
 from shoal.lab.cable import Cable
 from shoal.lab.lab import Lab
 from shoal.lab.reading import TOLERANCE, Reading
-from shoal.lab.shares import FIRST, share
+from shoal.lab.shares import share
 from shoal.lab.spec import HostSpec, LabSpec, PairSpec
 from shoal.lab.trace import Sample
 
@@ -30,6 +30,7 @@ PORT = 7461
 TRANSFER_S = 3.0
 PINGS = 20
 PING_GAP_S = 0.02
+FIRST = ("nice", "-n", "-20")
 PAYLOAD_OF_PACKET = 1448 / 1500
 """Bytes of payload in a full TCP packet with time stamps, of the bytes that rates count."""
 

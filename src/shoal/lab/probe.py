@@ -4,6 +4,9 @@ probe.py sink PORT SECONDS          take TCP bytes; prints {"mbit": payload, "sl
 probe.py source ADDRESS PORT SECONDS
 probe.py ping ADDRESS COUNT GAP_S   ICMP echo; prints {"rtt_ms": [...], "lost": n}
 probe.py turns CORE                 work on this core, a turn for each line SECONDS WARM_S PIECE
+probe.py fill CORE                  work on this core when nobody else does, until stdin ends;
+                                    prints {"at_s": [...], "units": [...], "cpu_s": [...],
+                                    "chunk_us": [...]}
 """
 
 from __future__ import annotations
@@ -27,8 +30,12 @@ ECHO_TIMEOUT_S = 2.0
 CHUNK = 500
 """Units of work between two looks at the clock: 50 us at most."""
 LEAST_PAUSE_S = 0.001
-GRACE_S = 0.2
+GRACE_S = 0.05
 """So long a turn waits for a pause. A whole core has none."""
+SAMPLE_CHUNKS = 100
+YIELD_CHUNKS = 10
+"""Who has its quota again waits as long for the work beside it: 0.5 ms at most, and no tick of the
+kernel. More often would slow that work down: what comes after a system call is slower."""
 
 
 def sink(port: int, seconds: float) -> dict[str, object]:
@@ -115,42 +122,94 @@ def _echo(mark: int, number: int) -> bytes:
 
 def turn(seconds: float, warm_s: float, piece: int) -> dict[str, object]:
     """Integer work for about ``seconds``, after ``warm_s`` of it that do not count: the units done,
-    seconds, CPU seconds, milliseconds of each ``piece`` of so many units, the longest pause.
+    seconds, those in which it ran by its own clock, CPU seconds, milliseconds of each ``piece`` of
+    so many units, microseconds of its chunks (as in :func:`fill`), the longest pause.
 
     Begins and ends where the program goes on after a pause, so that what is counted are whole
-    rounds of running and waiting; without pauses it ends :data:`GRACE_S` later.
+    rounds of running and waiting; without pauses it ends :data:`GRACE_S` later. ``began_s`` and
+    ``ended_s`` hold the warm-up too.
     """
-    begin = _until_pause(time.monotonic() + warm_s)[0]
+    began = time.monotonic()
+    begin = _until_pause(began + warm_s)[0]
     cpu_start = time.process_time()
-    end, units, longest_s, pieces = _until_pause(begin + seconds, piece)
+    end, took, pauses, pieces = _until_pause(begin + seconds, piece)
+    chunks = _samples(took)
+    # In the time of a pause there is a chunk, too.
+    ran_s = end - begin - sum(pauses) + len(pauses) * min(chunks) / 1e6
     return {
-        "units": units,
+        "began_s": began,
+        "ended_s": end,
+        "units": CHUNK * len(took),
         "wall_s": end - begin,
+        "ran_s": ran_s,
         "cpu_s": time.process_time() - cpu_start,
         "piece_ms": pieces,
-        "longest_pause_ms": longest_s * 1000,
+        "chunk_us": chunks,
+        "longest_pause_ms": max(pauses, default=0.0) * 1000,
     }
 
 
-def _until_pause(until: float, piece: int = 0) -> tuple[float, int, float, list[float]]:
-    """Work until the first pause after ``until`` is over: when that was, the units done, the
-    longest pause, and the times of the pieces."""
-    value, units, longest, pieces = 1, 0, 0.0, []
+def _chunk() -> None:
+    """:data:`CHUNK` units of work."""
+    value = 1
+    for i in range(CHUNK):
+        value = (value * 31 + i) & 0xFFFFFFFF
+
+
+def _samples(took: list[float]) -> list[float]:
+    """The lower quartile of each :data:`SAMPLE_CHUNKS` chunks, in microseconds: their time where
+    nobody else was at work on the same physical core."""
+    groups = [took[at : at + SAMPLE_CHUNKS] for at in range(0, len(took), SAMPLE_CHUNKS)]
+    return [1e6 * sorted(group)[len(group) // 4] for group in groups]
+
+
+def _until_pause(
+    until: float, piece: int = 0
+) -> tuple[float, list[float], list[float], list[float]]:
+    """Work until the first pause after ``until`` is over: when that was, the seconds of each chunk
+    and of each pause, and the milliseconds of the pieces."""
+    took, pauses, pieces = [], [], []
     last = piece_began = time.monotonic()
     piece_units = 0
     while True:
-        for i in range(CHUNK):
-            value = (value * 31 + i) & 0xFFFFFFFF
+        began = time.monotonic()
+        _chunk()
         now = time.monotonic()
+        took.append(now - began)
         paused, last = now - last, now
-        longest = max(longest, paused)
-        units += CHUNK
+        if paused >= LEAST_PAUSE_S:
+            pauses.append(paused)
         piece_units += CHUNK
         if piece and piece_units >= piece:
             pieces.append((now - piece_began) * 1000)
             piece_began, piece_units = now, 0
         if now >= until and (paused >= LEAST_PAUSE_S or now >= until + GRACE_S):
-            return now, units, longest, pieces
+            return now, took, pauses, pieces
+
+
+def fill(core: int) -> dict[str, object]:
+    """The same work in all the time that others leave on this core, until stdin ends: units done
+    and CPU seconds used until moments of the monotonic clock, and the lower quartile of the times
+    of the chunks before each."""
+    os.sched_setaffinity(0, {core})
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    at_s, done, cpu_s, chunk_us, took = [], [], [], [], [0.0]
+    units = 0
+    while True:
+        chunk_us += _samples(took)
+        at_s.append(time.monotonic())
+        done.append(units)
+        cpu_s.append(time.process_time())
+        if select.select([sys.stdin], [], [], 0)[0]:
+            return {"at_s": at_s, "units": done, "cpu_s": cpu_s, "chunk_us": chunk_us}
+        took = []
+        for number in range(SAMPLE_CHUNKS):
+            began = time.monotonic()
+            _chunk()
+            took.append(time.monotonic() - began)
+            if number % YIELD_CHUNKS == 0:
+                os.sched_yield()
+        units += SAMPLE_CHUNKS * CHUNK
 
 
 def turns(core: int) -> None:
@@ -170,6 +229,8 @@ def main(words: list[str]) -> None:
             said = source(address, int(port), float(seconds))
         case ["ping", address, count, gap_s]:
             said = ping(address, int(count), float(gap_s))
+        case ["fill", core]:
+            said = fill(int(core))
         case ["turns", core]:
             turns(int(core))
             return
