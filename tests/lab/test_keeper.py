@@ -77,6 +77,19 @@ def test_a_lab_stays_up_until_it_is_taken_down(
         shoal_lab("down", name)
 
 
+def test_what_up_prints_ends_with_up(file: Path, name: str) -> None:
+    """Not with the lab: 'up 2>&1 | tee log' must return."""
+    program = "import sys; from shoal.cli.lab import app; app()"
+    words = [sys.executable, "-c", program, "up", str(file), "--loopback"]
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=True
+        )
+        assert b"up in" in done.stdout
+    finally:
+        shoal_lab("down", name)
+
+
 def test_a_failing_line_of_run_is_told_by_up_status_and_run(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,8 +192,6 @@ def test_check_measures_every_link_and_host_of_a_lab(
 ) -> None:
     monkeypatch.setattr(check, "TRANSFER_S", 0.3)
     monkeypatch.setattr(shares, "ROUNDS", 1)
-    monkeypatch.setattr(shares, "TURN_S", 0.2)
-    monkeypatch.setattr(shares, "CPU_IN_TURN_S", 0.02)
     file = tmp_path / f"{name}.yaml"
     file.write_text(
         "hosts: {pi: {share: 0.2}, gate: {share: 0.2}}\n"

@@ -255,7 +255,9 @@ def _show(name: str) -> None:
                     made.preset or "",
                     "" if found.loopback else f"{100 * made.core_share / spec.core:g} %",
                     made.cores,
-                    f"{made.memory_limit_mb} MiB" if made.memory_limit_mb else "",
+                    f"{made.memory_limit_mb} MiB"
+                    if made.memory_limit_mb and not found.loopback
+                    else "",
                 )
                 for host, made in spec.hosts.items()
             ),

@@ -18,6 +18,8 @@ from shoal.lab.spec import HostSpec, LabSpec, PairSpec, Topology, check, check_f
 from shoal.lab.trace import load_trace
 
 MAX_BYTES = 1 << 20
+YAML_WORDS = {"array": "a list", "object": "a mapping (key: value)", "str": "a text"}
+"""What the names of JSON's types are called in a lab file."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -156,7 +158,12 @@ def _convert(raw: Any, kind: Any, where: str) -> Any:
         known = ""
         if isinstance(raw, dict) and raw.get("kind") not in (kinds := _kinds(kind)) and kinds:
             known = f"; kinds are {', '.join(kinds)}"
-        raise LabFileError(f"{where}: {error}{known}") from None
+        elif "unknown field" in str(error) and (fields := getattr(kind, "__struct_fields__", ())):
+            known = f"; known are {', '.join(fields)}"
+        said = str(error)
+        for theirs, ours in YAML_WORDS.items():
+            said = said.replace(f"`{theirs}`", ours)
+        raise LabFileError(f"{where}: {said}{known}") from None
 
 
 def _kinds(kind: Any) -> list[str]:

@@ -137,8 +137,10 @@ def main() -> None:
 def _say(report: Report) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.flush()
-    with Path(os.devnull).open("wb") as nowhere:  # whoever started us has heard enough
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    # Whoever started us has heard enough, and a pipe from there ('up 2>&1 | tee log') shall end.
+    with Path(os.devnull).open("wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 if __name__ == "__main__":
