@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import statistics
 import sys
 from collections.abc import Iterator
 
 from shoal.bench.chaos import Scene, Story, play
+from shoal.bench.chaos.verdict import Effect
 from shoal.bench.measure import samples
 from shoal.bench.row import Row, row
 from shoal.lab import Fault, HostSpec, LabSpec, LinkSpec
@@ -19,6 +22,7 @@ MBIT = 20.0
 ROUNDS, QUICK_ROUNDS = 20, 4
 ROUND_S = 14.0
 GONE_S = 3.0
+TAKEN_OVER_S = 1.0
 PART = 0.75
 """Of the cores: the rest is for the machine itself."""
 GATE = "gate"
@@ -69,16 +73,28 @@ def rows_of(story: Story, workers: int) -> Iterator[Row]:
     hits = sum(effect.hit for effect in story.effects)
     yield row(f"{what}: that hit a worker at work", hits, "rounds")
     yield row(f"{what}: answers", found.images_per_s, "images/s")
-    for name, kind in (("killed", "restart"), ("frozen", "freeze")):
+    yield row(f"{what}: usual time of an answer", found.usual_ms, "ms")
+    for name, kind, goal in (("killed", "restart", "<= 100"), ("frozen", "freeze", "<= 600")):
         did = [effect for effect in story.effects if effect.what.startswith(kind)]
         extra = samples([effect.slowest_ms - found.usual_ms for effect in did])
         each = f"{workers} workers: extra delay of the slowest request, {name}"
-        yield row(f"{each}, worst round", max(extra.values), "ms", spread=extra.spread)
+        yield row(f"{each}, worst round", max(extra.values), "ms", goal, extra.spread)
         yield row(f"{each}, median round", extra, "ms")
+        fewer = f"{workers} workers: usual time of an answer while it was {name}, beyond the usual"
+        yield row(fewer, samples([_away_ms(story, one) - found.usual_ms for one in did]), "ms")
         back = [effect.back_s for effect in did if effect.back_s is not None]
         if back:
             again = f"{workers} workers: at work again after it was {name} and came back"
             yield row(again, samples(back), "s")
+
+
+def _away_ms(story: Story, effect: Effect) -> float:
+    """The median time of the answers to what was asked when the others had taken over. They have
+    the same requests under way with one device less: that much is no matter of failing over."""
+    begin_s = story.began_s + effect.at_s + TAKEN_OVER_S
+    end_s = story.began_s + effect.at_s + (effect.lasted_s or 0.0)
+    times = [one.latency_ms for one in story.records if begin_s <= one.asked_s < end_s]
+    return statistics.median(times) if times else math.nan
 
 
 def _warn(text: str) -> None:
