@@ -1,6 +1,8 @@
 """What the fluid bench makes of a story and of recorded trainings; nothing is measured here."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -8,7 +10,7 @@ import pytest
 from tests.toys import fluid
 
 from shoal.bench.chaos.verdict import Span
-from shoal.bench.fluid import matrix, scale
+from shoal.bench.fluid import ballast, matrix, scale
 from shoal.bench.fluid.accuracy import (
     Run,
     mnist_rows,
@@ -24,6 +26,7 @@ from shoal.bench.fluid.scenes import APART, Course, scene_of
 from shoal.bench.fluid.switch import delays
 from shoal.bench.load import Record
 from shoal.lab.faults import Restart
+from shoal.lab.player import Happening
 from shoal.model.bundle import Bundle, Variant, load_bundle
 
 
@@ -140,6 +143,31 @@ def test_several_hosts_are_held_against_the_mean_of_all_alone() -> None:
     four = rows["each for itself, 4 hosts over the mean of one"]
     assert (four.value, four.goal, four.met) == (pytest.approx(4), ">= 3.6", True)
     assert math.isnan(scale.over_one({1: [0.0], 2: [5.0]}, 2))
+
+
+def test_ballast_is_there_while_a_host_is_away() -> None:
+    fault = Restart(at_s=1.0, host="worker-2", for_s=1.0)
+    begins, ends = Happening(1.0, "", fault=fault), Happening(2.0, "", fault=fault, ends=True)
+    with ballast.Ballast(0.01) as held:
+        held.heard(Happening(0.5, ""))
+        assert held.hosts == frozenset()
+        held.heard(begins)
+        held.heard(begins)
+        assert held.hosts == {"worker-2"}
+        held.heard(ends)
+        assert held.hosts == frozenset()
+        held.heard(begins)
+    assert held.hosts == frozenset()
+    held.heard(begins)
+    assert held.hosts == frozenset()
+
+
+def test_ballast_ends_with_who_began_it() -> None:
+    command = [sys.executable, "-m", ballast.__name__, "0.01"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
 
 
 def test_delays_are_counted_in_service_times_around_each_change() -> None:

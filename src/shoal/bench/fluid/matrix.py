@@ -52,7 +52,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 QUICK, FULL = Timing(10.0, 4.0), Timing(15.0, 12.0)
 TURN_S = 4.5
-QUICK_ROUNDS, ROUNDS = 2, 6
+QUICK_ROUNDS, ROUNDS = 2, 4
 """Of turns: both together, then one alone, every time another one."""
 MODES: dict[str, tuple[str, Mapping[str, float]]] = {
     "Static": (STATIC, TOGETHER),

@@ -3,8 +3,8 @@
 Hosts of equal quota are not equally fast here: where and when the quota of one is spent costs it up
 to a quarter, and the machine itself is faster at times than at others. So it goes in rounds: all
 answer, one after the other is killed until another host in each round is the last, and all are
-started again. The rate of *one* is the mean over all hosts. (Hosts that are frozen instead would
-cost those that go on a tenth of their rate: their connections stay open and are tried again.)
+started again. The rate of *one* is the mean over all hosts. As much as the dead ones would have
+taken of the machine is computed in their place (:mod:`shoal.bench.fluid.ballast`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from shoal.bench.chaos import play
 from shoal.bench.chaos.verdict import Totals
+from shoal.bench.fluid.ballast import Ballast
 from shoal.bench.fluid.bundles import asked_for
 from shoal.bench.fluid.scenes import APART, SETTLE_S, Course, course, scene_of
 from shoal.bench.measure import samples
@@ -24,7 +25,7 @@ from shoal.bench.row import Row, row
 from shoal.lab.faults import Restart
 
 HOSTS = 4
-STEP_S, QUICK_STEP_S = 6.0, 3.0
+STEP_S, QUICK_STEP_S = 5.0, 3.0
 BACK_S = 9.0
 """To start again and load the parts, at an eighth of a core."""
 
@@ -62,7 +63,8 @@ def rates_in_turns(
     ``path``, a value for each step; and what became of all requests."""
     steps = steps_of(hosts, step_s, rounds)
     scene = scene_of(path, hosts, steps[-1].end_s, faults_of(hosts, steps), APART)
-    story = play(scene, loopback=loopback)
+    with Ballast(scene.spec.hosts[scene.workers[0]].share) as ballast:
+        story = play(scene, loopback=loopback, on_happening=ballast.heard)
     return rates_of(course(story), steps), story.totals
 
 

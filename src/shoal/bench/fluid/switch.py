@@ -24,7 +24,7 @@ from shoal.model.bundle import Variant, load_bundle
 DEVICES = 2
 LIGHT, HEAVY = 2, 48
 PHASE_S, QUICK_PHASE_S = 6.0, 3.5
-ROUNDS, QUICK_ROUNDS = 9, 2
+ROUNDS, QUICK_ROUNDS = 7, 2
 EDGE_S = 1.0
 HIGH_S, LOW_S, CALM_S = 0.03, 0.02, 1.0
 """The light load is below the low mark, the heavy one above the high mark."""
