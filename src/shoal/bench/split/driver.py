@@ -59,10 +59,10 @@ class Measured(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-ENOUGH, LEAST, LEAST_SINGLE = 24, 6, 3
+ENOUGH, LEAST, LEAST_SINGLE = 16, 6, 3
 """Requests with a window that are enough to tell a rate, those (and single ones) that are sent
 however long they take."""
-PATIENCE_S = 6.0
+PATIENCE_S = 3.0
 """How long more than the least are waited for."""
 READY_S = 60.0
 
