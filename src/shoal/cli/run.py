@@ -83,6 +83,7 @@ def run(
     from shoal.plan.cluster import Cluster
     from shoal.plan.playbook import load
     from shoal.runtime.deploy import deploy
+    from shoal.runtime.service import MAX_WINDOW, busy_window
 
     show_log()
     if out is not None:
@@ -96,7 +97,8 @@ def run(
         service = deploy(loaded, devices, deadline_ms=deadline_ms)
     service.watch(_say_change)
     with service, reporting(service):
-        ends = _ask(service, cases, window)
+        width = min(window or busy_window(service.playbook), MAX_WINDOW)
+        ends = _ask(service, cases, width)
         for number, (case, answer) in enumerate(_watched(ends, cases.count, json)):
             if isinstance(answer, ShoalError):
                 facts = tally.miss(number, case, answer)
@@ -112,7 +114,7 @@ def run(
         print_json_line(summary | {"failed": tally.failed, "reasons": tally.reasons})
     else:
         stdout().print(answers_table(tally.shown, cases.count))
-        stdout().print(stats_table(stats, tally))
+        stdout().print(stats_table(stats, tally, width))
     if tally.first_failure is not None:
         raise tally.first_failure
 
@@ -182,13 +184,8 @@ def _cases(
     return from_arrays(arrays, playbook, count)
 
 
-def _ask(
-    service: Service, cases: Cases, window: int | None
-) -> Iterator[tuple[Case, Answer | ShoalError]]:
-    """What became of each case, in order, a bounded number of them under way."""
-    from shoal.runtime.service import MAX_WINDOW, busy_window
-
-    width = min(window or busy_window(service.playbook), MAX_WINDOW)
+def _ask(service: Service, cases: Cases, width: int) -> Iterator[tuple[Case, Answer | ShoalError]]:
+    """What became of each case, in order, ``width`` of them under way."""
     waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
     try:
         for case in _readable(cases):
@@ -320,15 +317,18 @@ def answers_table(rows: list[dict[str, Any]], count: int) -> Table:
     )
 
 
-def stats_table(stats: ServiceStats, tally: Tally) -> Table:
-    """The service in a few lines."""
+def stats_table(stats: ServiceStats, tally: Tally, width: int) -> Table:
+    """The service in a few lines; ``width`` requests were under way at once."""
     rows = [
         ("answered", stats.answered),
         ("failed", _failures(tally)),
         ("tried again", stats.retried),
         ("degraded", stats.degraded),
         ("images/s", f"{stats.images_per_s:.1f}"),
-        ("latency", f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms"),
+        (
+            f"latency, {width} under way",
+            f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms",
+        ),
         ("plans", ", ".join(f"{name} ({count})" for name, count in stats.plans.items())),
     ]
     if tally.labelled:
