@@ -19,7 +19,7 @@ from shoal.bench.chaos import play
 from shoal.bench.chaos.verdict import Totals
 from shoal.bench.fluid.ballast import Ballast
 from shoal.bench.fluid.bundles import asked_for
-from shoal.bench.fluid.scenes import APART, SETTLE_S, Course, course, scene_of
+from shoal.bench.fluid.scenes import APART, SETTLE_S, Course, course, scene_of, share_of
 from shoal.bench.measure import samples
 from shoal.bench.row import Row, row
 from shoal.lab.faults import Restart
@@ -63,7 +63,7 @@ def rates_in_turns(
     ``path``, a value for each step; and what became of all requests."""
     steps = steps_of(hosts, step_s, rounds)
     scene = scene_of(path, hosts, steps[-1].end_s, faults_of(hosts, steps), APART)
-    with Ballast(scene.spec.hosts[scene.workers[0]].share) as ballast:
+    with Ballast(share_of(hosts)) as ballast:
         story = play(scene, loopback=loopback, on_happening=ballast.heard)
     return rates_of(course(story), steps), story.totals
 

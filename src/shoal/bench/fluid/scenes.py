@@ -33,6 +33,11 @@ TOGETHER = {"high_s": 1e5}
 """Marks with which they always answer together."""
 
 
+def share_of(workers: int) -> float:
+    """The part of a core that each of so many equal workers gets."""
+    return min(0.5, PART * (os.cpu_count() or 1) / 3) / workers
+
+
 def scene_of(
     path: Path,
     workers: int,
@@ -43,7 +48,7 @@ def scene_of(
 ) -> Scene:
     """Equal workers, and a gateway with twice as much as all of them, but one core at most: it
     shall not be what bounds them."""
-    share = min(0.5, PART * (os.cpu_count() or 1) / 3) / workers
+    share = share_of(workers)
     hosts = {GATE: HostSpec(share=2 * workers * share)}
     hosts |= {f"worker-{k + 1}": HostSpec(share=share) for k in range(workers)}
     return Scene(
