@@ -7,7 +7,7 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal import zoo
-from shoal.bench.split import decisions, grid, jumps, traces, zlib_codec
+from shoal.bench.split import decisions, grid, jumps, shapes, traces, zlib_codec
 from shoal.bench.split.driver import Told
 from shoal.bench.split.scene import Result, merged
 from shoal.bench.split.systems import (
@@ -201,3 +201,45 @@ def test_on_a_trace_split_stands_beside_the_best_fixed_plan():
 def test_lost_requests_take_no_time():
     told = tuple(Told(float(k), k + 0.5, "p", lost=k == 3) for k in range(5))
     assert traces.times_ms(told) == [500.0, 500.0]
+
+
+def test_other_networks_are_rounded_without_a_promise_and_keep_few_cuts(monkeypatch):
+    monkeypatch.setattr(shapes, "CUTS", 1)
+    network = load(zoo.path("fashion-resnet"))
+    cases = [{network.inputs[0].name: i[None]} for i in zoo.samples("fashion-resnet").images[:2]]
+    node_ms = (0.1,) * (len(network.nodes) - 2) + (10.0, 10.0)
+    costs = shapes.Costs.of(network, cases)
+    assert costs.whole_ms > 0
+    made = shapes.systems(network, ToyProfile(node_ms, fixed_ms=0.1), costs, CLUSTER)
+    assert list(made) == [DEVICE_ONLY, CLOUD_RAW, NEUROSURGEON, SPLIT]
+    for name, system in made.items():
+        validate(system.playbook)
+        for plan in system.playbook.plans:
+            (found,) = run_plan(plan, system.parts, cases[0]).values()
+            assert np.isfinite(found).all(), name
+    cut = {
+        name: [plan for plan in system.playbook.plans if plan.name.startswith("cut")]
+        for name, system in made.items()
+    }
+    assert len(cut[NEUROSURGEON]) == len(cut[SPLIT]) == 1
+    assert {plan.stages[0].codec for plan in cut[NEUROSURGEON]} == {"raw"}
+    assert {plan.stages[0].codec for plan in cut[SPLIT]} == {shapes.CODEC}
+    assert {plan.forecast.accuracy for plan in cut[SPLIT]} == {0.0}
+    assert all(plan.tolerance is None for plan in cut[SPLIT])
+
+
+def test_what_failed_on_another_network_is_a_row_and_no_ratio():
+    rates = {DEVICE_ONLY: 2.0, CLOUD_RAW: "no answer", NEUROSURGEON: 4.0, SPLIT: 8.0}
+    rows = {row.name: row for row in shapes.told("net", rates)}
+    assert rows["net, split at 8 bits"].value == 8.0
+    assert rows[f"net: split at 8 bits over {DEVICE_ONLY}"].value == 4.0
+    assert rows[f"net: split at 8 bits over {NEUROSURGEON}"].value == 2.0
+    assert rows[f"net, {CLOUD_RAW}: not measured (no answer)"].met is False
+    rows = [row.name for row in shapes.told("net", {**rates, SPLIT: "gone"})]
+    assert not any("over" in name for name in rows)
+
+
+def test_a_network_for_which_memory_is_missing_is_not_begun():
+    shapes._check_memory(1)
+    with pytest.raises(LabError, match="GiB of free memory"):
+        shapes._check_memory(1 << 50)

@@ -123,17 +123,12 @@ Prepared = tuple[Bench, list[Any], list[int]]
 def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     """The calibrated network, images to ask for and the whole network's classes; None, and a line
     in the log, where something is missing for that."""
-    from shoal.lab.machine import look
     from shoal.model.profiles import profile
     from shoal.strategies.split.build import calibration
     from shoal.strategies.split.images import open_folder
 
-    photos = Path(os.environ.get("SHOAL_DATA", "")) / PHOTOS
-    if not look().can_emulate:
-        log.warning("the bench split needs root and network namespaces: left out")
-        return None
-    if "SHOAL_DATA" not in os.environ or not (photos / "calibration").is_dir():
-        log.warning("the bench split needs the photos in the folder SHOAL_DATA: left out")
+    photos = photos_for_lab()
+    if photos is None:
         return None
     network = load(LITE0)
     if network is None:
@@ -148,6 +143,20 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     expected = [int(next(iter(network.run(feeds).values())).argmax()) for feeds in cases]
     bench = Bench(network, profile(network), found, cases, least, aims, loose)
     return bench, [next(iter(feeds.values())) for feeds in cases], expected
+
+
+def photos_for_lab() -> Path | None:
+    """The folder of photos; None, and a line in the log, without it or the right to have a lab."""
+    from shoal.lab.machine import look
+
+    photos = Path(os.environ.get("SHOAL_DATA", "")) / PHOTOS
+    if not look().can_emulate:
+        log.warning("the bench split needs root and network namespaces: left out")
+        return None
+    if "SHOAL_DATA" not in os.environ or not (photos / "calibration").is_dir():
+        log.warning("the bench split needs the photos in the folder SHOAL_DATA: left out")
+        return None
+    return photos
 
 
 def fewer(images: Images, count: int) -> Images:

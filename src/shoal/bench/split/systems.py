@@ -80,34 +80,30 @@ class Bench:
         whole_ms = self.found.whole_ms
         ground = Ground(self.network, cluster, profiles, cluster.names, whole_ms)
         least = self.objective.min_accuracy or 0.0
-        every, chosen = self._options(ground, self.objective, least)
+        every, kept = self._options(ground, self.objective, least)
         alone, raw = every[0], every[1]
         exact = [option for option in every[2:] if option.exact and option.at]
-        as_they_are = [
-            Option(f"cut {place.at}, raw", place.at, bytes=place.raw_bytes + FRAME_BYTES)
-            for place in places(self.network)[1:]
-        ]
         zstd = [option for option in exact if "zstd" in option.codec]
         fixed_cut = self._best(ground, [alone, *self._packed])
         made = {
             DEVICE_ONLY: self._fixed(ground, alone),
             CLOUD_RAW: self._fixed(ground, raw),
-            NEUROSURGEON: self._chosen(ground, [alone, raw, *as_they_are]),
+            NEUROSURGEON: self._chosen(ground, [alone, raw, *as_they_are(self.network)]),
             NEUROSURGEON_ZLIB: self._chosen(ground, [alone, raw, *self._deflated]),
             NEUROSURGEON_ZSTD: self._chosen(ground, [alone, raw, *zstd]),
             FIXED: self._fixed(ground, fixed_cut),
-            SPLIT: self._chosen(ground, [alone, raw, *chosen]),
+            SPLIT: self._chosen(ground, [alone, raw, *kept]),
         }
         photos = is_photo(next(iter(self._images[0].values())))
         for name, codec in ((CLOUD_JPEG, "jpeg:90"), (CLOUD_PNG, "png")) if photos else ():
-            made[name] = self._fixed(ground, self._option(name, 0, codec, self._images))
-        candidates = [alone, raw, *chosen]
-        for option in self._ranked(ground, candidates)[:tried]:
+            made[name] = self._fixed(ground, packed(name, 0, codec, self._images))
+        candidates = [alone, raw, *kept]
+        for option in ranked(ground, candidates, self.weighed)[:tried]:
             made[f"{ORACLE}: {option.name}"] = self._fixed(ground, option)
         if self._loose is not None:
             objective = msgspec.structs.replace(self.objective, min_accuracy=self._loose)
             loose = self._options(ground, objective, self._loose)[1]
-            made[SPLIT_LOOSE] = self._chosen(ground, [alone, raw, *loose], objective)
+            made[SPLIT_LOOSE] = chosen(ground, [alone, raw, *loose], objective)
         return made
 
     def _options(
@@ -118,46 +114,16 @@ class Bench:
         counts = useful(ground, every, wish(objective, "", powers_known=False))
         return every, [every[index] for index in importance(counts, every) if index > 1]
 
-    def _ranked(self, ground: Ground, candidates: Sequence[Option]) -> list[Option]:
-        """Best first by forecast."""
-        found = costs(ground.table(candidates), ground.facts())
-        plans = allowed(found, self.weighed).plans.copy()
-        order = []
-        while plans.any():
-            row = best(found, self.weighed, plans)
-            order.append(candidates[row])
-            plans[row] = False
-        return order
-
     def _best(self, ground: Ground, candidates: Sequence[Option]) -> Option:
         """The cut with the best forecast; the device alone is no cut."""
-        return next(o for o in self._ranked(ground, candidates) if o.at is not None)
+        order = ranked(ground, candidates, self.weighed)
+        return next(option for option in order if option.at is not None)
 
-    def _chosen(
-        self, ground: Ground, made: Sequence[Option], objective: Objective | None = None
-    ) -> System:
-        """A playbook among whose plans the policy chooses."""
-        asked = objective or self.objective
-        assembly = Assembly(ground, asked, 1, 0.0)
-        for option in made:
-            assembly.take(option)
-        weighed = wish(asked, "", powers_known=False)
-        return System(assembly.playbook(weighed, asked), assembly.shelf.parts)
+    def _chosen(self, ground: Ground, made: Sequence[Option]) -> System:
+        return chosen(ground, made, self.objective)
 
     def _fixed(self, ground: Ground, option: Option) -> System:
-        """A playbook of one plan."""
-        system = self._chosen(ground, [option])
-        (plan, *_) = system.playbook.plans
-        playbook = make_playbook(
-            network=system.playbook.network,
-            strategy=option.name,
-            policy=PolicySpec("preferred"),
-            plans=[plan],
-            parts=system.playbook.parts,
-            inputs=system.playbook.inputs,
-            outputs=system.playbook.outputs,
-        )
-        return System(playbook, {name: system.parts[name] for name in playbook.parts})
+        return fixed(ground, option, self.objective)
 
     def _pack(self) -> None:
         """Every cut at 8 bits with LZ4, and exactly with zlib at each of its levels: the bytes and
@@ -169,30 +135,75 @@ class Bench:
                 session = prefix.session()
                 tensors = [prefix.run_on(session, feeds) for feeds in tensors]
                 name = f"cut {place.at}, 8 bits LZ4"
-                self._packed.append(self._option(name, place.at, FIXED_CODEC, tensors))
+                self._packed.append(packed(name, place.at, FIXED_CODEC, tensors))
             for level in LEVELS:
                 name = f"cut {place.at}, zlib {level}"
-                option = self._option(name, place.at, f"zlib:{level}", tensors, LOSSLESS)
+                option = packed(name, place.at, f"zlib:{level}", tensors, LOSSLESS)
                 self._deflated.append(option)
 
-    def _option(
-        self, name: str, at: int, codec: str, tensors: Sequence[Feeds], bits: int = 8
-    ) -> Option:
-        """A way to send ``tensors``, with what it costs on this machine."""
-        frames = [pack(feeds, codec) for feeds in tensors]
-        return Option(
-            name,
-            at,
-            codec,
-            bits=bits,
-            exact=bits == LOSSLESS,
-            bytes=float(np.mean([memoryview(f.payload).nbytes for f in frames])) + FRAME_BYTES,
-            pack_ms=_cpu_ms(lambda: [pack(feeds, codec) for feeds in tensors]) / len(tensors),
-            unpack_ms=_cpu_ms(lambda: [unpack(frame) for frame in frames]) / len(tensors),
-        )
+
+def ranked(ground: Ground, candidates: Sequence[Option], weighed: Wish) -> list[Option]:
+    """Best first by forecast."""
+    found = costs(ground.table(candidates), ground.facts())
+    plans = allowed(found, weighed).plans.copy()
+    order = []
+    while plans.any():
+        row = best(found, weighed, plans)
+        order.append(candidates[row])
+        plans[row] = False
+    return order
 
 
-def _cpu_ms(work: Callable[[], object]) -> float:
+def chosen(ground: Ground, made: Sequence[Option], objective: Objective) -> System:
+    """A playbook among whose plans the policy chooses."""
+    assembly = Assembly(ground, objective, 1, 0.0)
+    for option in made:
+        assembly.take(option)
+    weighed = wish(objective, "", powers_known=False)
+    return System(assembly.playbook(weighed, objective), assembly.shelf.parts)
+
+
+def fixed(ground: Ground, option: Option, objective: Objective) -> System:
+    """A playbook of one plan."""
+    system = chosen(ground, [option], objective)
+    (plan, *_) = system.playbook.plans
+    playbook = make_playbook(
+        network=system.playbook.network,
+        strategy=option.name,
+        policy=PolicySpec("preferred"),
+        plans=[plan],
+        parts=system.playbook.parts,
+        inputs=system.playbook.inputs,
+        outputs=system.playbook.outputs,
+    )
+    return System(playbook, {name: system.parts[name] for name in playbook.parts})
+
+
+def as_they_are(network: Network) -> list[Option]:
+    """Every cut with its tensors as they are: what Neurosurgeon chooses from."""
+    return [
+        Option(f"cut {place.at}, raw", place.at, bytes=place.raw_bytes + FRAME_BYTES)
+        for place in places(network)[1:]
+    ]
+
+
+def packed(name: str, at: int, codec: str, tensors: Sequence[Feeds], bits: int = 8) -> Option:
+    """A way to send ``tensors``, with what it costs on this machine."""
+    frames = [pack(feeds, codec) for feeds in tensors]
+    return Option(
+        name,
+        at,
+        codec,
+        bits=bits,
+        exact=bits == LOSSLESS,
+        bytes=float(np.mean([memoryview(f.payload).nbytes for f in frames])) + FRAME_BYTES,
+        pack_ms=cpu_ms(lambda: [pack(feeds, codec) for feeds in tensors]) / len(tensors),
+        unpack_ms=cpu_ms(lambda: [unpack(frame) for frame in frames]) / len(tensors),
+    )
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    """CPU time of this thread for some work."""
     began = time.thread_time()
     work()
     return (time.thread_time() - began) * 1e3
