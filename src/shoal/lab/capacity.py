@@ -20,10 +20,12 @@ def check_capacity(spec: LabSpec, cores: int) -> None:
     }
     total = sum(asked.values()) + sum(others.values())
     if total > cores + 1e-9:
-        words = [f"{name} {share:.2f}" for name, share in {**asked, **others}.items()]
+        words = [f"{name} {share:.2f}" for name, share in asked.items()]
+        words += [f"the lab {name}, which is up, {share:.2f}" for name, share in others.items()]
+        down = f", or 'shoal lab down {next(iter(others))}' first" if others else ""
         raise LabCapacityError(
             f"the hosts need {total:.2f} cores ({', '.join(words)}) and this machine has {cores}: "
-            "its numbers would be wrong; take smaller shares or fewer hosts"
+            f"its numbers would be wrong; take smaller shares or fewer hosts{down}"
         )
 
 
