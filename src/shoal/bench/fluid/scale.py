@@ -26,7 +26,7 @@ from shoal.lab.faults import Restart
 
 HOSTS = 4
 STEP_S, QUICK_STEP_S = 5.0, 3.0
-BACK_S = 9.0
+BACK_S = 16.0
 """To start again and load the parts, at an eighth of a core."""
 
 
