@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -93,12 +95,14 @@ def trace(
             "must not branch on what is in a tensor"
         ) from error
     try:
-        with torch.no_grad():
+        # It prints what it raises as well.
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             ShapeProp(graph).propagate(example)
     except Exception as error:
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise InputError(
             f"{type(module).__name__} does not take the example of shape {tuple(example.shape)}: "
-            f"{_first_line(error)}"
+            f"{_first_line(reason)}"
         ) from error
     return _Tracer(graph, division, subs).run()
 
