@@ -78,7 +78,7 @@ def rows(quick: bool) -> Iterator[Row]:
     for name in QUICK_NETWORKS if quick else NETWORKS:
         what = f"{name} (random weights)"
         try:
-            rates = _measured(NETWORKS[name], photos, QUICK_SECONDS if quick else SECONDS)
+            rates = _measured(name, photos, QUICK_SECONDS if quick else SECONDS)
         except ShoalError as error:
             yield failed(what, str(error))
             continue
@@ -100,16 +100,14 @@ def told(what: str, rates: Mapping[str, float | str]) -> Iterator[Row]:
             yield row(f"{what}: split at 8 bits over {other}", ours / theirs, "ratio")
 
 
-def _measured(
-    build: Callable[[], onnx.ModelProto], photos: Path, seconds: float
-) -> dict[str, float | str]:
+def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]:
     """Images per second of each system, or why there are none."""
     from shoal.model.network import load
     from shoal.model.profiles import profile
     from shoal.strategies.split.images import open_folder
 
     # Not kept like the other benches' networks: each goes before the next one comes.
-    network = load(of_photos(build()).SerializeToString())
+    network = load(of_photos(NETWORKS[name]()).SerializeToString(), name=name)
     _check_memory(network.weight_bytes)
     cases = [feeds for feeds, _ in islice(open_folder(photos / "test", network.inputs), IMAGES)]
     costs, profiled = Costs.of(network, cases[:PACKED]), profile(network)
@@ -121,16 +119,16 @@ def _measured(
     ):
         made = systems(network, profiled, costs, scene.cluster(SHARE, MBIT_S))
         scene.link(MBIT_S)
-        for name, system in made.items():
+        for kind, system in made.items():
             try:
                 scene.serve(system)
                 result = scene.measure(SHARE, seconds)
             except ShoalError as error:
-                rates[name] = str(error)
+                rates[kind] = str(error)
                 continue
-            rates[name] = result.images_per_s
+            rates[kind] = result.images_per_s
             sent = f"{result.bytes_per_image:.0f} bytes/image, plans {result.plans}"
-            log.info("%s: %.3g images/s, %s", name, result.images_per_s, sent)
+            log.info("%s, %s: %.3g images/s, %s", name, kind, result.images_per_s, sent)
     return rates
 
 
