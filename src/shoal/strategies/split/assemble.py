@@ -138,6 +138,7 @@ class Assembly:
             limits=wish.limits,
             answer_bytes=table.answer_bytes,
             device_message_ms=table.device_message_ms,
+            device_stage_ms=table.device_stage_ms,
             server_message_ms=table.server_message_ms,
             power_w=table.power_w,
         )

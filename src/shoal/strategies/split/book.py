@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: tuple[tuple[str, float], ...] = ()
     answer_bytes: float = 0.0
     device_message_ms: float = 0.0
+    device_stage_ms: float = 0.0
     server_message_ms: float = 0.0
     power_w: tuple[float, float, float] | None = None
 
@@ -80,7 +81,12 @@ def read_settings(playbook: Playbook) -> Settings:
         raise PlanError(
             f"the playbook's settings are not those of the policy 'split' ({error}); make it again"
         ) from None
-    numbers = [settings.answer_bytes, settings.device_message_ms, settings.server_message_ms]
+    numbers = [
+        settings.answer_bytes,
+        settings.device_message_ms,
+        settings.device_stage_ms,
+        settings.server_message_ms,
+    ]
     numbers += [bound for _, bound in settings.limits]
     for link in settings.links.values():
         numbers += [link.rtt_ms, link.hop_ms, link.up, link.down]
@@ -151,6 +157,7 @@ def _scene(settings: Settings, found: list[tuple[Plan, int]]) -> Scene:
         here=here,
         answer_bytes=settings.answer_bytes,
         device_message_ms=settings.device_message_ms,
+        device_stage_ms=settings.device_stage_ms,
         server_message_ms=settings.server_message_ms,
         power_w=settings.power_w,
     )

@@ -47,6 +47,7 @@ class Table:
     here: Flags
     answer_bytes: float = 0.0
     device_message_ms: float = 0.0
+    device_stage_ms: float = 0.0
     server_message_ms: float = 0.0
     power_w: tuple[float, float, float] | None = None
 
@@ -65,8 +66,9 @@ class Table:
 
     @cached_property
     def message_ms(self) -> Floats:
-        """What messages cost the device."""
-        return np.where(self.crosses, self.device_message_ms, 0.0)
+        """What messages, and running a stage beside the run itself, cost the device."""
+        crossing = np.where(self.crosses, self.device_message_ms, 0.0)
+        return np.asarray(crossing + np.where(self.here, self.device_stage_ms, 0.0))
 
     @cached_property
     def away_ms(self) -> Floats:
