@@ -139,6 +139,6 @@ def test_what_cannot_be_converted_is_refused_by_name(why: str) -> None:
 
 
 def test_an_example_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="does not take the example.*channels"):
+    with pytest.raises(InputError, match=r"does not take the example.*channels"):
         make_fluid(MAKERS["plain"](), torch.ones(1, 3, *IMAGE[1:]), 2)
     assert capsys.readouterr().err == ""
