@@ -11,14 +11,7 @@ from shoal.core.policy import DeviceView, LinkView, View, find_policy
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
-from shoal.strategies.split.policy import (
-    COOL_S,
-    HOLD_S,
-    PATIENCE,
-    PROBE_AFTER,
-    PROBE_RARELY,
-    PROBE_S,
-)
+from shoal.strategies.split.policy import COOL_S, PATIENCE, PROBE_AFTER, PROBE_RARELY, PROBE_S
 
 split = find_policy("split")
 
@@ -156,22 +149,6 @@ def test_a_better_plan_is_turned_to_after_it_was_better_for_a_few_requests():
     assert world.requests(4) == ["cut"] * (PATIENCE - 1) + ["image"] * (5 - PATIENCE)
 
 
-def test_a_choice_holds_for_a_moment_while_the_same_devices_are_there():
-    world = World(book(limits=EXACT), every_s=HOLD_S / 4, mbit_s=5)
-    held = world.request()
-    world.link(0.1)  # where it breaks no limit, a plan is left after a few looks
-    assert world.request() is held
-    world.change("server", usable=False)
-    assert world.request().plan == "alone"
-
-
-def test_with_several_servers_every_request_is_looked_at():
-    world = World(book(servers=("one", "two"), limits=EXACT), every_s=HOLD_S / 4, mbit_s=5)
-    first = world.request().route[-1]
-    world.change(*first, work_ms=500.0)
-    assert world.request().route[-1] != first
-
-
 def test_one_good_moment_changes_nothing():
     world = World(book(limits=EXACT), mbit_s=5)
     for _ in range(20):
@@ -186,8 +163,7 @@ def test_a_change_is_not_followed_by_another_at_once():
     world = World(book(limits=EXACT), every_s=0.01, mbit_s=5)
     world.requests(30)
     world.link(200)
-    while world.request().plan != "image":
-        assert world.now < 30 * 0.01 + (PATIENCE + 1) * (HOLD_S + 0.01)
+    assert world.requests(PATIENCE)[-1] == "image"
     turned = world.now
     world.link(1.0)
     while world.request().plan == "image":

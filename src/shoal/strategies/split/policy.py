@@ -9,9 +9,6 @@ and server now, without running after every wobble of them.
   one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
   shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:
   what was thought is an average, and one small message does not move it far.
-* A plan that was just chosen is kept for ``HOLD_S``, as long as the same devices can be used:
-  looking at all plans costs a weak device half a millisecond. (With several servers each request
-  is looked at, for they share the work.)
 * A request that was stopped on its way goes on from the tensors at hand: on another server, or on
   the device alone.
 """
@@ -28,14 +25,13 @@ from shoal.plan.plan import Plan, Playbook
 from shoal.strategies.preferred import least_busy, usable_holders
 
 if TYPE_CHECKING:
-    from shoal.strategies.split.book import Book, Scene, Settings
+    from shoal.strategies.split.book import Book, Scene
     from shoal.strategies.split.choice import Allowed, Wish
     from shoal.strategies.split.table import Costs
 
 GAIN = 0.05
 PATIENCE = 3
 COOL_S = 0.2
-HOLD_S = 0.09
 PROBE_S = 0.5
 PROBE_SHARE = 0.25
 PROBE_ROW, PROBE_BETTER = 5, 1.1
@@ -47,8 +43,7 @@ class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, the plan
     in use, when it was turned to, how many requests in a row another was better, when a request
     last crossed the link, how many have not since, what the link was thought to carry when it was
-    last tried and how many trials there were in a row, and the limits that are relaxed now; and
-    the choice that holds (None: the last one was a trial), since when, and who could be used."""
+    last tried and how many trials there were in a row, and the limits that are relaxed now."""
 
     playbook: Playbook
     book: Any
@@ -60,23 +55,6 @@ class State(msgspec.Struct, frozen=True):
     tried_bytes_per_s: float = 0.0
     tries: int = 0
     relaxed: tuple[str, ...] = ()
-    held: Choice | None = None
-    held_since_s: float = -math.inf
-    usable: tuple[bool, ...] = ()
-
-    def holds(self, view: View) -> bool:
-        """Whether the last choice is still that of a new request."""
-        settings: Settings = self.book.settings
-        return (
-            self.held is not None
-            and len(settings.servers) <= 1
-            and 0 <= view.now - self.held_since_s < HOLD_S
-            and self.usable == _usable(settings, view)
-        )
-
-
-def _usable(settings: Settings, view: View) -> tuple[bool, ...]:
-    return tuple(view.usable(name) for name in (settings.device, *settings.servers))
 
 
 class Split:
@@ -97,8 +75,6 @@ class Split:
         if scene is None:
             return None, memory
         settings = book.settings
-        if names == book.inputs and state.holds(view):
-            return state.held, state
         found = costs(scene.table, facts(view, settings.device, settings.servers, book.links))
         if not found.usable.any():
             return None, memory
@@ -107,13 +83,7 @@ class Split:
             row = best(found, book.wish, meets.plans)
             return _choice(book, scene, row, found, meets.relaxed), memory
         row, state = _decide(book, scene, found, view, state)
-        choice = _choice(book, scene, row, found, state.relaxed)
-        return choice, msgspec.structs.replace(
-            state,
-            held=choice if choice.plan == state.plan else None,
-            held_since_s=view.now,
-            usable=_usable(settings, view),
-        )
+        return _choice(book, scene, row, found, state.relaxed), state
 
     def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
         """The usable holder that is expected to finish ``stage`` first."""
@@ -128,7 +98,7 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
         return State(playbook, read_book(playbook))
     if memory.playbook is playbook:
         return memory
-    return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook), held=None)
+    return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook))
 
 
 def _decide(book: Book, scene: Scene, found: Costs, view: View, state: State) -> tuple[int, State]:
