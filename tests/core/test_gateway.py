@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.core.alone import LoneGateway, of, sent
-from tests.core.toys import every, one, pipeline, plan, playbook
+from tests.core.toys import every, find, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver, Reject, Send
 from shoal.core.events import Appeared, Cancelled, Submitted, Tick, Unsent, Vanished
@@ -257,6 +257,35 @@ def test_a_request_that_fails_wherever_it_is_run_is_rejected_with_the_reason() -
     assert (reject.kind, reject.why) == ("remote", Why.RUN_FAILED)
     assert "not a number" in reject.text
     assert task.attempt == 3
+
+
+@pytest.mark.parametrize(("policy", "said"), [("broken", "no plan"), ("broken hop", "no hop")])
+def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
+    policy: str, said: str
+) -> None:
+    gateway = LoneGateway(ALONE)
+    task = task_of(gateway.ask(0))
+    (book,) = gateway.core.books.all()
+    good, book.policy = book.policy, find(policy)
+    (reject,) = of(Reject, gateway.ask(1))
+    assert (reject.number, reject.kind) == (1, "remote")
+    assert "'preferred' broke: ZeroDivisionError: " + said in reject.text
+    assert "toys.py:" in reject.text
+    assert of(Reject, gateway.refuse("a", task, Why.RUN_FAILED)), "recovery asks the policy too"
+    book.policy = good
+    (deliver,) = of(Deliver, gateway.answer("a", task_of(gateway.ask(2))))
+    assert deliver.number == 2
+    assert not gateway.core.requests
+
+
+def test_a_device_that_only_the_hop_sees_is_not_chosen_again() -> None:
+    """The hop would choose it for ever: the gateway cannot wait for whom it does not see."""
+    book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="free")
+    gateway = LoneGateway(book, devices="ac")
+    task = task_of(gateway.ask(0))
+    moved = Moved("g", "g1", 0, task.attempt, 1, (("a",), ("b",)))
+    ((_, resume),) = sent(Resume, gateway.hear("a", moved))
+    assert resume.without == ("b",)
 
 
 def test_a_task_that_the_link_does_not_take_goes_elsewhere() -> None:

@@ -463,6 +463,15 @@ def test_what_is_meant_for_an_earlier_life_of_a_gateway_is_ignored() -> None:
     assert worker.core.inbox.jobs == {}
 
 
+def test_a_policy_that_raises_at_a_hop_is_told_to_the_gateway() -> None:
+    book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="broken hop")
+    worker = LoneWorker(book)
+    (run,) = of(Run, worker.task(0, "free", route=((), ())))
+    ((to, refused),) = sent(Refused, worker.ran(run))
+    assert (to, refused.stage, refused.why) == ("g", 1, Why.RUN_FAILED)
+    assert "no hop" in refused.text
+
+
 def test_a_hop_that_decides_does_so_without_whom_it_was_told_to_avoid() -> None:
     book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="free")
     worker = LoneWorker(book)

@@ -154,7 +154,27 @@ class Free(Preferred):
         return choice and Choice(choice.plan, (), choice.start), memory
 
 
+class Broken(Free):
+    """Raises, when asked for a plan or only when asked for the next hop."""
+
+    def __init__(self, hop: bool = False) -> None:
+        super().__init__()
+        self._hop = hop
+
+    def choose(
+        self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+    ) -> tuple[Choice | None, Any]:
+        if not self._hop:
+            raise ZeroDivisionError("no plan")
+        return super().choose(playbook, view, at, memory)
+
+    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+        raise ZeroDivisionError("no hop")
+
+
 POLICIES: dict[str, Policy] = {
+    "broken": Broken(),
+    "broken hop": Broken(hop=True),
     "preferred": Preferred(),
     "tolerant": Preferred(tolerant=True),
     "free": Free(),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from tests.core.toys import Story, check, every, leaving, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver
@@ -58,6 +58,23 @@ faults = st.lists(
     name=st.sampled_from(sorted(BOOKS)),
     faults=faults,
     lost=st.sets(st.integers(0, 200), max_size=12),
+)
+@example(
+    name="free",  # s sees b, and chooses it; g does not see b
+    faults=[
+        (0.4756632962208803, "freeze", "a", "g"),
+        (0.5, "heal", "a", "s"),
+        (0.20564716193970428, "slow", "c", "c"),
+        (0.47420854884537833, "cut one way", "b", "c"),
+        (0.014100227436840921, "heal", "c", "a"),
+        (0.3403787700092313, "cut", "a", "c"),
+        (0.06162579461903141, "cut one way", "b", "g"),
+        (0.1557982496019719, "cut one way", "b", "c"),
+        (0.3, "cut", "c", "b"),
+        (0.0002, "restart", "c", "g"),
+        (4.1354843772852727e-231, "restart", "c", "a"),
+    ],
+    lost={192, 68, 133, 7, 155, 81, 51, 180, 53, 52, 25, 123},
 )
 @settings(max_examples=150, deadline=None)
 def test_a_survivor_serves_all(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.books import Book, Books
 from shoal.core.devices import Devices
-from shoal.core.policy import Choice, DeviceView, LinkView, View
+from shoal.core.policy import Choice, DeviceView, LinkView, PolicyBroken, View, deciding
 from shoal.core.request import Request, Source
 from shoal.core.routes import runs
 from shoal.plan.plan import Spread
@@ -54,11 +54,13 @@ class _Devices(Mapping[str, DeviceView]):
 
 class Chooser:
     """Asks the policies of a gateway's playbooks. ``links`` are those from here, by peer,
-    ``waiting`` the number of requests that wait."""
+    ``waiting`` the number of requests that wait, ``broken`` those (by number) that have no answer
+    because a policy raised, and what it said."""
 
     def __init__(self, books: Books, devices: Devices) -> None:
         self.links: dict[str, LinkView] = {}
         self.waiting = 0
+        self.broken: dict[int, str] = {}
         self._books = books
         self._devices = devices
 
@@ -83,6 +85,13 @@ class Chooser:
         """The best way on that uses none of ``without``: from the tensors kept on the way, within
         their own playbook (others may mean other tensors by the same names), else from the
         input."""
+        try:
+            return self._pick(without, request, now)
+        except PolicyBroken as error:
+            self.broken[request.number] = str(error)
+            return None
+
+    def _pick(self, without: tuple[str, ...], request: Request, now: float) -> Pick | None:
         source = request.source
         if source is not None and source.holder not in without:
             book = self._books.get(request.playbook)
@@ -98,7 +107,10 @@ class Chooser:
 
     def servable(self, book: Book, now: float) -> bool:
         """Whether a new request could be served now."""
-        return self._choose(book, book.inputs, (), now) is not None
+        try:
+            return self._choose(book, book.inputs, (), now) is not None
+        except PolicyBroken:
+            return True  # requests are told what is wrong
 
     def _ask(
         self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
@@ -117,7 +129,8 @@ class Chooser:
         if not playbook.plans:
             return None
         view = self.view(book, without, now)
-        choice, memory = book.policy.choose(playbook, view, at, book.memory)
+        with deciding(playbook):
+            choice, memory = book.policy.choose(playbook, view, at, book.memory)
         return (choice, memory) if choice is not None else None
 
     def _has_room(self, book: Book, choice: Choice, full: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ from shoal.core.devices import Devices
 from shoal.core.gather import Gather
 from shoal.core.membership import Membership
 from shoal.core.messages import Resume, Route, Task
+from shoal.core.policy import PolicyBroken
 from shoal.core.request import Request, RoundTrip
 from shoal.core.routes import Hop, next_hop, runs
 from shoal.core.settling import Settling
@@ -53,7 +54,11 @@ class Flights:
         if plan is None or not 0 <= choice.start < len(plan.stages):
             return None
         if source is None:
-            hop = self._first_hop(pick, plan, now)
+            try:
+                hop = self._first_hop(pick, plan, now)
+            except PolicyBroken as error:
+                self._chooser.broken[request.number] = str(error)
+                return None
             if hop is None:
                 return None
             route, targets = hop.route, hop.targets

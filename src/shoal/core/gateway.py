@@ -189,6 +189,9 @@ class GatewayCore:
         asked for (one that comes too early does no harm)."""
         if self._desk.queue:
             self._dispatch(actions, now)
+        while self._desk.chooser.broken:
+            actions += self._broken(now)
+            self._dispatch(actions, now)
         wake = self._desk.next_due()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
@@ -280,6 +283,17 @@ class GatewayCore:
             case Forget():
                 self._desk.owe((to,), self._desk.last_number, now)
         return []
+
+    def _broken(self, now: float) -> list[GatewayAction]:
+        """The requests about which a policy raised: to ask it again would hardly help."""
+        actions: list[GatewayAction] = []
+        broken, self._desk.chooser.broken = self._desk.chooser.broken, {}
+        for number, text in broken.items():
+            request = self.requests.get(number)
+            if request is not None:
+                actions.append(Reject(number, "remote", text))
+                actions += self._desk.end(request, now, stop=True)
+        return actions
 
     def _too_late(self, request: Request) -> Reject:
         waited_ms = (request.deadline - request.admitted) * 1e3

@@ -22,7 +22,7 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.neighbours import Without
-from shoal.core.policy import Policy, View
+from shoal.core.policy import Policy, PolicyBroken, View
 from shoal.core.routes import next_hop, runs
 from shoal.plan.plan import Plan, Spread
 
@@ -57,7 +57,11 @@ class Onward:
         for without in (follow.without, ()) if follow.without else ((),):
             devices = Without(worker.neighbours, without) if without else worker.neighbours
             view = View(now, devices, worker.neighbours.links, worker.inbox.waiting)
-            hop = hop or next_hop(policy, book, plan, stage, follow.route, view, worker.reachable)
+            try:
+                reach = worker.reachable
+                hop = hop or next_hop(policy, book, plan, stage, follow.route, view, reach)
+            except PolicyBroken as error:
+                return [self.refuse(follow, stage, Why.RUN_FAILED, str(error))]
         if not sliced:
             to = hop.targets if hop else ()
             kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)

@@ -7,7 +7,8 @@ to remember between two decisions it returns as ``memory`` and is given back the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
 
@@ -85,6 +86,25 @@ class Policy(Protocol):
 
     def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
         """Pick who runs ``stage`` of a plan whose route is free. None: nobody can."""
+
+
+class PolicyBroken(Exception):  # noqa: N818
+    """A policy raised an exception; its text names the policy, the exception, and where."""
+
+
+@contextmanager
+def deciding(playbook: Playbook) -> Iterator[None]:
+    """Around a question to the policy of a playbook: whatever it raises is raised as
+    :class:`PolicyBroken`, so that it is laid to the one request that it was asked about."""
+    try:
+        yield
+    except Exception as error:
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
+        said = f"{type(error).__name__}: {error}{where}"
+        raise PolicyBroken(f"the policy {playbook.policy.name!r} broke: {said}") from error
 
 
 @cache

@@ -70,12 +70,17 @@ class Recovery:
         ]
         request.route = tuple(runs(known, k) or told[k] for k in stages)
         request.reached = moved.stage
+        unseen: list[str] = []
         for stage in stages[moved.stage :]:
             names = runs(request.route, stage)
             if names and not runs(known, stage):
                 self._desk.devices.give(request.given, plan, request.route, range(stage, stage + 1))
                 request.touched.update(names)
-                request.out.update(name for name in names if not members.alive(name))
+                unseen += [name for name in names if not members.alive(name)]
+        if unseen:
+            # The hop sees them, and would choose them again at once if it were not told.
+            request.out.update(unseen)
+            request.blame(unseen)
         return self.reconsider(request, now)
 
     def lost(self, name: str, now: float) -> list[GatewayAction]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shoal.core.messages import Route
-from shoal.core.policy import Policy, View
+from shoal.core.policy import Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
@@ -32,7 +32,8 @@ def next_hop(
     view: View,
     reachable: Callable[[str], bool],
 ) -> Hop | None:
-    """Who runs ``stage``; None when too few of those who could are reachable.
+    """Who runs ``stage``; None when too few of those who could are reachable. PolicyBroken when
+    the policy raises.
 
     The holders of an ALL stage all give to the same taker, so whoever passes a request on to one
     decides for them as well, up to the first stage after it that is run by one device.
@@ -46,7 +47,8 @@ def next_hop(
             if here.spread is Spread.ALL:
                 steps[index] = tuple(name for name in here.parts if view.usable(name))
             else:
-                chosen = policy.forward(playbook, plan, index, view)
+                with deciding(playbook):
+                    chosen = policy.forward(playbook, plan, index, view)
                 steps[index] = () if chosen is None else (chosen,)
             if not steps[index]:
                 return None

@@ -2,7 +2,7 @@
 
 For the plan that cuts at ``c`` and packs to ``b`` bits (docs/split.md)::
 
-    T_dev = k_d * (time before the cut + packing)
+    T_dev = k_d * (time before the cut + packing) + messages and running a stage
     T_net = rtt + bytes / goodput          (and the answer's way back)
     T_srv = k_s * (unpacking + time after the cut)
 
@@ -65,8 +65,8 @@ class Table:
         return np.asarray(self.device_ms + self.pack_ms)
 
     @cached_property
-    def message_ms(self) -> Floats:
-        """What messages, and running a stage beside the run itself, cost the device."""
+    def beside_ms(self) -> Floats:
+        """What messages, and a stage beside its run, cost the device."""
         crossing = np.where(self.crosses, self.device_message_ms, 0.0)
         return np.asarray(crossing + np.where(self.here, self.device_stage_ms, 0.0))
 
@@ -131,7 +131,7 @@ class Costs:
 
 def costs(table: Table, facts: Facts) -> Costs:
     """The costs of all plans at once."""
-    device = facts.slow * table.own_ms + table.message_ms
+    device = facts.slow * table.own_ms + table.beside_ms
     if not facts.up.size:
         away = _Away(table.nothing, table.nothing, table.nothing, table.nothing, _first(table))
         usable = ~table.crosses
