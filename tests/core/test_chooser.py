@@ -55,6 +55,21 @@ def test_when_all_is_not_possible_the_latest_to_blame_are_done_without() -> None
     assert desk.pick(request("b", "a")) == ("bc", (("b",), ("c",)))
 
 
+def test_whoever_can_be_spared_is_though_somebody_blamed_later_cannot() -> None:
+    """Neither ``a`` nor ``b`` reaches ``s``; ``s`` alone would do."""
+    desk = Desk(
+        playbook(
+            pipeline("abs", "a", "b", "s"),
+            pipeline("as", "a", "s"),
+            pipeline("bs", "b", "s"),
+            plan("alone", one(0, 12, "s")),
+            policy="preferred",
+        )
+    )
+    assert desk.pick(request("s", "b")) == ("as", (("a",), ("s",)))
+    assert desk.pick(request("b", "s", "a")) == ("alone", (("s",),))
+
+
 def test_if_nobody_can_be_spared_it_is_grudging() -> None:
     desk = Desk(playbook(pipeline("ab", "a", "b")))
     picked = desk.chooser.pick(request("a"), 0.0)

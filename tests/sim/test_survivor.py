@@ -76,6 +76,9 @@ faults = st.lists(
     ],
     lost={192, 68, 133, 7, 155, 81, 51, 180, 53, 52, 25, 123},
 )
+@example(
+    name="pipeline", faults=[(0.0, "cut", "a", "s"), (0.0, "cut", "b", "s")], lost=set()
+)  # neither a nor b reaches s, and all of them are blamed
 @settings(max_examples=150, deadline=None)
 def test_a_survivor_serves_all(
     name: str, faults: list[tuple[float, str, str, str]], lost: set[int]

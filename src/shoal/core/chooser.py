@@ -12,8 +12,6 @@ from shoal.core.request import Request, Source
 from shoal.core.routes import runs
 from shoal.plan.plan import Spread
 
-_MANY = 8
-
 Said: TypeAlias = tuple[Choice, Any]
 """What a policy chose, and what it would remember of that."""
 
@@ -70,14 +68,21 @@ class Chooser:
         return View(now, devices, self.links, self.waiting)
 
     def pick(self, request: Request, now: float) -> Pick | None:
-        """The best way on: without all that are to blame; or without the latest of them; or
-        without one; or with all of them, grudgingly. None: there is none."""
+        """The best way on without all that are to blame; or, if there is none, without as many of
+        them as can be spared together, the latest first; or with all of them, grudgingly. None:
+        there is none."""
         if not request.blamed:
             return self.pick_without((), request, now)
-        for without in _fewer_and_fewer(request.blamed):
-            picked = self.pick_without(without, request, now)
-            if picked is not None:
-                return picked
+        picked = self.pick_without(request.blamed, request, now)
+        if picked is not None:
+            return picked
+        spared: tuple[str, ...] = ()
+        for name in reversed(request.blamed):
+            without = self.pick_without((*spared, name), request, now)
+            if without is not None:
+                picked, spared = without, (*spared, name)
+        if picked is not None:
+            return picked
         picked = self.pick_without((), request, now)
         return picked and picked._replace(grudging=True)
 
@@ -144,14 +149,3 @@ class Chooser:
             if any(name in full for name in names):
                 return False
         return True
-
-
-def _fewer_and_fewer(blamed: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """All, then fewer and fewer of the latest (half as many each time while there are many), then
-    each of the others alone."""
-    count = len(blamed)
-    while count:
-        yield blamed[-count:]
-        count = count // 2 if count > _MANY else count - 1
-    for name in blamed[-2 : -_MANY - 1 : -1]:
-        yield (name,)
