@@ -21,7 +21,8 @@ ShoalError                      exit code 1
 │   ├── DeadlineError           61  its deadline passed
 │   ├── OverloadedError         62  queues are full; try again later
 │   ├── UnservedError           63  nobody who is alive can serve it
-│   └── RemoteError             64  a worker failed while running its part
+│   ├── RemoteError             64  a worker failed while running its part
+│   └── PolicyError             65  a policy raised when it was asked
 ├── StoreError                  70  the part store cannot be read or written (disk full, rights)
 │   └── HashError               71  bytes do not match the hash that names them
 ├── MissingExtraError           80  an optional dependency is not installed
@@ -170,6 +171,12 @@ class RemoteError(RequestError):
     """A worker failed while it ran its part."""
 
     exit_code = 64
+
+
+class PolicyError(RequestError):
+    """A policy raised an exception when it was asked what to do with a request."""
+
+    exit_code = 65
 
 
 class StoreError(ShoalError):

@@ -268,7 +268,7 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
     (book,) = gateway.core.books.all()
     good, book.policy = book.policy, find(policy)
     (reject,) = of(Reject, gateway.ask(1))
-    assert (reject.number, reject.kind) == (1, "remote")
+    assert (reject.number, reject.kind) == (1, "policy")
     assert "'preferred' broke: ZeroDivisionError: " + said in reject.text
     assert "toys.py:" in reject.text
     assert of(Reject, gateway.refuse("a", task, Why.RUN_FAILED)), "recovery asks the policy too"

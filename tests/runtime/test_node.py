@@ -14,7 +14,7 @@ from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline,
 from shoal.codec.frame import FrameHead
 from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
-from shoal.errors import NameTakenError, RequestError, StoreError, UnreachableError
+from shoal.errors import NameTakenError, PolicyError, RequestError, StoreError, UnreachableError
 from shoal.mesh.link import NameLost, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import node as module
@@ -219,7 +219,7 @@ def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd,
     service.node.ask(lambda: setattr(service._gateway.books.all()[0], "policy", policy))
     futures = [service.submit(image) for image in images(3)]
     for future in futures:
-        with pytest.raises(RequestError, match="the policy is broken"):
+        with pytest.raises(PolicyError, match="the policy is broken"):
             future.result(2)
     policy.broken = False
     soon(lambda: service.stats().pending == 0)

@@ -1,6 +1,5 @@
 """The choice among all plans: equal to trying each, whatever the numbers."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -19,7 +18,7 @@ from shoal.strategies.split.choice import (
     keeps,
     within,
 )
-from shoal.strategies.split.table import Facts, Table, costs, stated
+from shoal.strategies.split.table import Facts, Table, costs, stated, with_goodput
 
 LINK = {"s": (1e6, 1e6, 4.0, 0.5)}
 
@@ -38,6 +37,10 @@ def table(rows, servers=1, **facts):
         here=device > 0,
         **facts,
     )
+
+
+def with_servers(*servers):
+    return Facts(1.0, 0.0, servers)
 
 
 ROWS = st.lists(
@@ -155,7 +158,7 @@ def test_what_the_link_carries_decides():
     wish = Wish(("latency",))
     chosen = []
     for goodput in (1e4, 2e5, 1e8):
-        facts = dataclasses.replace(usual, up=np.array([goodput]), down=np.array([goodput]))
+        facts = with_goodput(usual, goodput)
         found = costs(made, facts)
         chosen.append(best(found, wish, allowed(found, wish).plans))
     assert chosen == [0, 1, 2]
@@ -200,21 +203,22 @@ def test_each_plan_goes_to_the_server_that_ends_first_and_all_share_the_load():
     made = table([ALONE, CUT], servers=2)
     links = {"s": (1e6, 1e6, 4.0, 0.5), "t": (1e6, 1e6, 4.0, 0.5)}
     usual = stated(("s", "t"), links)
-    queued = dataclasses.replace(usual, server_queue_ms=np.array([30.0, 0.0]))
+    s, t = usual.servers
+    queued = with_servers(s._replace(queue_ms=30.0), t)
     found = costs(made, queued)
     assert found.server[1] == 1
     assert costs(made, usual).period_ms[1] == pytest.approx(21.0)  # the device
-    slow = dataclasses.replace(usual, server_slow=np.array([10.0, 10.0]))
+    slow = with_servers(s._replace(slow=10.0), t._replace(slow=10.0))
     assert costs(made, slow).period_ms[1] == pytest.approx(55.0)  # 110 ms on two servers
-    lost = dataclasses.replace(usual, usable=np.array([True, False]))
+    lost = with_servers(s, t._replace(usable=False))
     assert costs(made, lost).server[1] == 0
-    none = dataclasses.replace(usual, usable=np.array([False, False]))
+    none = with_servers(s._replace(usable=False), t._replace(usable=False))
     assert costs(made, none).usable.tolist() == [True, False]
 
 
 def test_others_on_the_server_take_their_share_of_it():
     usual = stated(("s",), LINK)
-    crowded = dataclasses.replace(usual, crowd=np.array([4.0]))
+    crowded = with_servers(usual.servers[0]._replace(crowd=4.0))
     made = table([(1, 0, 100, 10, 0, 1.0)])
     assert costs(made, crowded).period_ms[0] == pytest.approx(4 * costs(made, usual).period_ms[0])
 

@@ -9,7 +9,7 @@ import pytest
 import shoal
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim
-from shoal.strategies.split import policy
+from shoal.strategies.split import decide
 from shoal.strategies.split.build import RELAX, strategy
 from shoal.strategies.split.choice import COLUMNS
 from shoal.strategies.split.statistics import images_needed, lower_bound
@@ -46,6 +46,6 @@ def test_the_numbers_are_those_of_the_code():
     assert images_needed(0.99) == 268
     assert lower_bound(314, 315) == pytest.approx(0.986, abs=1e-3)
     assert lower_bound(309, 315) == pytest.approx(0.9636, abs=1e-3)
-    assert (policy.GAIN, policy.PATIENCE, policy.COOL_S) == (0.05, 3, 0.2)
-    assert (policy.PROBE_S, policy.PROBE_SHARE) == (0.5, 0.25)
-    assert (policy.PROBE_AFTER, policy.PROBE_RARELY) == (4, 20)
+    assert (decide.GAIN, decide.PATIENCE, decide.COOL_S) == (0.05, 3, 0.2)
+    assert (decide.PROBE_S, decide.PROBE_SHARE) == (0.5, 0.25)
+    assert (decide.PROBE_AFTER, decide.PROBE_RARELY) == (4, 20)

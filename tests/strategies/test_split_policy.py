@@ -11,7 +11,7 @@ from shoal.core.policy import DeviceView, LinkView, View, find_policy
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
-from shoal.strategies.split.policy import COOL_S, PATIENCE, PROBE_AFTER, PROBE_RARELY, PROBE_S
+from shoal.strategies.split.decide import COOL_S, PATIENCE, PROBE_AFTER, PROBE_RARELY, PROBE_S
 
 split = find_policy("split")
 

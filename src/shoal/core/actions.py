@@ -74,7 +74,8 @@ class Deliver(msgspec.Struct, frozen=True):
 
 class Reject(msgspec.Struct, frozen=True):
     """Tell a client that its request failed. ``why`` is None when the deadline passed or nobody
-    could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"`` or ``"remote"``."""
+    could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"``, ``"remote"`` or
+    ``"policy"``."""
 
     number: int
     kind: str

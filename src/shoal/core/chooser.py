@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.books import Book, Books
 from shoal.core.devices import Devices
-from shoal.core.policy import Choice, DeviceView, LinkView, PolicyBroken, View, deciding
+from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
 from shoal.core.request import Request, Source
 from shoal.core.routes import runs
+from shoal.errors import PolicyError
 from shoal.plan.plan import Spread
 
 Said: TypeAlias = tuple[Choice, Any]
@@ -92,7 +93,7 @@ class Chooser:
         input."""
         try:
             return self._pick(without, request, now)
-        except PolicyBroken as error:
+        except PolicyError as error:
             self.broken[request.number] = str(error)
             return None
 
@@ -114,7 +115,7 @@ class Chooser:
         """Whether a new request could be served now."""
         try:
             return self._choose(book, book.inputs, (), now) is not None
-        except PolicyBroken:
+        except PolicyError:
             return True  # requests are told what is wrong
 
     def _ask(

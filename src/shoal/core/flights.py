@@ -9,11 +9,11 @@ from shoal.core.devices import Devices
 from shoal.core.gather import Gather
 from shoal.core.membership import Membership
 from shoal.core.messages import Resume, Route, Task
-from shoal.core.policy import PolicyBroken
 from shoal.core.request import Request, RoundTrip
 from shoal.core.routes import Hop, next_hop, runs
 from shoal.core.settling import Settling
 from shoal.core.timers import Timers
+from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Spread
 
 ROUND = 3
@@ -56,7 +56,7 @@ class Flights:
         if source is None:
             try:
                 hop = self._first_hop(pick, plan, now)
-            except PolicyBroken as error:
+            except PolicyError as error:
                 self._chooser.broken[request.number] = str(error)
                 return None
             if hop is None:

@@ -291,7 +291,7 @@ class GatewayCore:
         for number, text in broken.items():
             request = self.requests.get(number)
             if request is not None:
-                actions.append(Reject(number, "remote", text))
+                actions.append(Reject(number, "policy", text))
                 actions += self._desk.end(request, now, stop=True)
         return actions
 

@@ -22,8 +22,9 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.neighbours import Without
-from shoal.core.policy import Policy, PolicyBroken, View
+from shoal.core.policy import Policy, View
 from shoal.core.routes import next_hop, runs
+from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Spread
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Onward:
             try:
                 reach = worker.reachable
                 hop = hop or next_hop(policy, book, plan, stage, follow.route, view, reach)
-            except PolicyBroken as error:
+            except PolicyError as error:
                 return [self.refuse(follow, stage, Why.RUN_FAILED, str(error))]
         if not sliced:
             to = hop.targets if hop else ()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from shoal.core.messages import Load, Route
-from shoal.errors import PlanError
+from shoal.errors import PlanError, PolicyError
 from shoal.plan.plan import Plan, Playbook
 
 GROUP = "shoal.policies"
@@ -88,14 +88,10 @@ class Policy(Protocol):
         """Pick who runs ``stage`` of a plan whose route is free. None: nobody can."""
 
 
-class PolicyBroken(Exception):  # noqa: N818
-    """A policy raised an exception; its text names the policy, the exception, and where."""
-
-
 @contextmanager
 def deciding(playbook: Playbook) -> Iterator[None]:
-    """Around a question to the policy of a playbook: whatever it raises is raised as
-    :class:`PolicyBroken`, so that it is laid to the one request that it was asked about."""
+    """Around a question to the policy of a playbook: whatever it raises is raised as PolicyError,
+    with the place, so that it is laid to the one request that it was asked about."""
     try:
         yield
     except Exception as error:
@@ -104,7 +100,7 @@ def deciding(playbook: Playbook) -> Iterator[None]:
             last = last.tb_next
         where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
         said = f"{type(error).__name__}: {error}{where}"
-        raise PolicyBroken(f"the policy {playbook.policy.name!r} broke: {said}") from error
+        raise PolicyError(f"the policy {playbook.policy.name!r} broke: {said}") from error
 
 
 @cache

@@ -32,7 +32,7 @@ def next_hop(
     view: View,
     reachable: Callable[[str], bool],
 ) -> Hop | None:
-    """Who runs ``stage``; None when too few of those who could are reachable. PolicyBroken when
+    """Who runs ``stage``; None when too few of those who could are reachable. PolicyError when
     the policy raises.
 
     The holders of an ALL stage all give to the same taker, so whoever passes a request on to one

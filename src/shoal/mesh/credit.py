@@ -125,6 +125,14 @@ class Sender:
         """When :meth:`tick` is due; None while everything is settled."""
         return self._ask_at
 
+    def due(self, now: float) -> float:
+        """When :meth:`tick` or :meth:`sound` has something to do, as far as is known now;
+        infinite for never."""
+        if self._ask_at is not None:
+            return self._ask_at
+        at = self._sounded_at + SOUND_S
+        return at if max(at, now) <= self._used_at + SOUND_FOR_S else math.inf
+
     def push(self, head: bytes, body: Any, size: int | None) -> bool:
         """Queue a message. False when there is no room."""
         parcel = Parcel(self._last + 1, head, body, size)

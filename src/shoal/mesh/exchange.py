@@ -186,6 +186,19 @@ class Exchange:
                     self._ack(name, peer, now)
         self.offer_again()
 
+    def due(self, now: float) -> float:
+        """When :meth:`tick` has something to do, as far as is known now; infinite for never."""
+        at = math.inf
+        for peer in self._peers.values():
+            if peer.up:
+                at = min(at, now if peer.receiver.owes else peer.sender.due(now))
+        return at
+
+    def owes(self, sender: str) -> bool:
+        """Whether a sender does not know yet of all that is settled, and waits for a tick."""
+        peer = self._peers.get(sender)
+        return peer is not None and peer.up and peer.receiver.owes
+
     # -- what the node wants --------------------------------------------------------------------
 
     def send(self, to: str, head: bytes, body: Any, size: int | None, now: float) -> bool:

@@ -42,8 +42,9 @@ from shoal.mesh.link import (
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
 
-TICK_S = 0.1
-"""Time between two looks at acknowledgements that are overdue, or owed."""
+TICK_S, CALM_S = 0.1, 0.5
+"""Time between two looks at acknowledgements that are overdue, or owed; the longest, while none
+is. A look costs a weak device milliseconds."""
 OFFER_AGAIN_S = 0.02
 """Time after which a message that found no room is offered again."""
 MAX_SIGHTINGS = 4096
@@ -74,6 +75,7 @@ class ExchangeLink(Link):
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._sink: Sink | None = None
         self._closed = False
+        self._tick_at = 0.0  # when the clock thread looks next
         self._offering = 0  # the thread that is offering events
 
     # -- what a kind of link brings -------------------------------------------------------------
@@ -104,7 +106,7 @@ class ExchangeLink(Link):
         return bytes(body)
 
     def _on_tick(self, now: float) -> None:
-        """Called on the clock thread every :data:`TICK_S`."""
+        """Called on the clock thread every :data:`CALM_S` at least."""
 
     @abstractmethod
     def _on_twin(self, now: float) -> None:
@@ -144,12 +146,14 @@ class ExchangeLink(Link):
         return taken
 
     def settle(self, sender: str) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._exchange.settle(sender, time.monotonic())
+            self._exchange.settle(sender, now)
             posted = self._flush()
             offer = self._exchange.has_event
+            late = self._exchange.owes(sender) and self._tick_at > now + TICK_S
         self._transmit(posted)
-        if offer:
+        if offer or late:
             self._chore(_look)
 
     def peers(self) -> dict[str, str]:
@@ -302,14 +306,14 @@ class ExchangeLink(Link):
             log.exception("%s failed at a chore", self.name)
 
     def _keep_time(self) -> None:
-        tick_at = again_at = 0.0
+        again_at = 0.0
         twins: set[str] = set()
         while not self._closed:
             now = time.monotonic()
-            if now >= tick_at:
+            if now >= self._tick_at:
                 self._tell(functools.partial(Exchange.tick, now=now))
                 self._safely(self._on_tick)
-                tick_at, again_at = now + TICK_S, now + OFFER_AGAIN_S
+                self._tick_at, again_at = now + CALM_S, now + OFFER_AGAIN_S
             elif self._exchange.refused and now >= again_at:
                 self._tell(Exchange.offer_again)
                 again_at = now + OFFER_AGAIN_S
@@ -318,7 +322,10 @@ class ExchangeLink(Link):
             if (seen := self._twin_lives()) != twins:
                 twins = seen
                 self._safely(self._on_twin)
-            wake_at = again_at if self._exchange.refused else tick_at
+            with self._lock:
+                due_at = max(self._exchange.due(now), now + TICK_S)
+            self._tick_at = min(self._tick_at, due_at)
+            wake_at = again_at if self._exchange.refused else self._tick_at
             try:
                 chore = self._chores.get(timeout=max(wake_at - now, 0.0))
             except queue.Empty:

@@ -10,6 +10,7 @@ from shoal.core.messages import StageTrace
 from shoal.errors import (
     DeadlineError,
     OverloadedError,
+    PolicyError,
     RemoteError,
     RequestError,
     UnservedError,
@@ -21,6 +22,7 @@ _ERRORS: dict[str, type[RequestError]] = {
     "overloaded": OverloadedError,
     "unserved": UnservedError,
     "remote": RemoteError,
+    "policy": PolicyError,
 }
 
 

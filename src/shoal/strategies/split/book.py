@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -54,9 +54,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 @dataclass(frozen=True)
 class Scene:
     """The plans that can be followed from some tensors: their table, the stage from which, and
-    their rows by name."""
+    their rows by name. ``wish`` is that of the playbook without the limits that all of them meet
+    whatever happens."""
 
     table: Table
+    wish: Wish
     start: tuple[int, ...]
     plans: tuple[Plan, ...]
     rows: Mapping[str, int]
@@ -114,19 +116,20 @@ def read_book(playbook: Playbook) -> Book:
             entries[inputs].append((plan, 0))
         for index, stage in enumerate(plan.stages[1:], 1):
             entries.setdefault(frozenset(stage.inputs), []).append((plan, index))
+    wish = Wish(settings.aims, settings.tolerance, settings.limits)
     return Book(
         settings=settings,
-        wish=Wish(settings.aims, settings.tolerance, settings.limits),
+        wish=wish,
         links=stated(
             settings.servers,
             {n: (k.up, k.down, k.rtt_ms, k.hop_ms) for n, k in settings.links.items()},
         ),
-        scenes={at: _scene(settings, found) for at, found in entries.items() if found},
+        scenes={at: _scene(settings, wish, found) for at, found in entries.items() if found},
         inputs=inputs,
     )
 
 
-def _scene(settings: Settings, found: list[tuple[Plan, int]]) -> Scene:
+def _scene(settings: Settings, wish: Wish, found: list[tuple[Plan, int]]) -> Scene:
     servers = settings.servers
     count = len(found)
     device, pack, size = np.zeros(count), np.zeros(count), np.zeros(count)
@@ -161,8 +164,15 @@ def _scene(settings: Settings, found: list[tuple[Plan, int]]) -> Scene:
         server_message_ms=settings.server_message_ms,
         power_w=settings.power_w,
     )
+    steady = {"accuracy": table.lost, "bytes": table.all_bytes}
+    limits = tuple(
+        (name, limit)
+        for name, limit in wish.limits
+        if name not in steady or (steady[name] > limit).any()
+    )
     return Scene(
         table,
+        replace(wish, limits=limits),
         tuple(start for _, start in found),
         tuple(plan for plan, _ in found),
         {name: row for row, name in enumerate(table.names)},

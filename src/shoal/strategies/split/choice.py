@@ -56,12 +56,13 @@ def column(costs: Costs, name: str) -> Floats:
 
 
 def allowed(costs: Costs, wish: Wish) -> Allowed:
-    """The usable plans that meet the limits. Where a limit leaves none, it is relaxed to the
-    nearest value (and ``tolerance``) that can be met together with the more important ones."""
+    """The usable plans that meet the limits, if any are usable. Where a limit leaves none, it is
+    relaxed to the nearest value (and ``tolerance``) that can be met together with the more
+    important ones."""
     plans = costs.usable
     relaxed: list[str] = []
     bounds: list[tuple[str, float]] = []
-    if not plans.any():
+    if wish.limits and not plans.any():
         return Allowed(plans, (), ())
     for name, limit in wish.limits:
         values = column(costs, name)
@@ -100,7 +101,7 @@ def best(costs: Costs, wish: Wish, plans: Flags) -> int:
     left: npt.NDArray[np.intp] = np.flatnonzero(plans)
     for aim in wish.aims:
         if left.size == 1:
-            break
+            return int(left[0])
         values = column(costs, aim)[left]
         left = left[values <= values.min() * (1 + wish.tolerance)]
     first = column(costs, wish.aims[0] if wish.aims else "latency")[left]

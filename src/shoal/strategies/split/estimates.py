@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from shoal.core.policy import DeviceView, LinkView, View
-from shoal.strategies.split.table import Facts
+from shoal.strategies.split.table import Facts, ServerFacts
 
 LEAST_BYTES_PER_S = 100.0
 """Slower goodput than this is taken for this."""
 SLOWEST, FASTEST = 100.0, 0.01
 """Bounds of a slowdown that is believed."""
+_UNSEEN = LinkView()
 
 
 def facts(view: View, device: str, servers: Sequence[str], stated: Facts) -> Facts:
@@ -24,31 +23,27 @@ def facts(view: View, device: str, servers: Sequence[str], stated: Facts) -> Fac
     server is the longer one of what it was given from here and what it says that it has.
     """
     own = view.devices.get(device)
-    seen = [view.devices.get(name) for name in servers]
-    links = [view.links.get(name, LinkView()) for name in servers]
-    up = np.array(
-        [
-            max(link.bytes_per_s, LEAST_BYTES_PER_S) if link.bytes_per_s > 0 else float(known)
-            for link, known in zip(links, stated.up, strict=True)
-        ],
-        np.float64,
-    )
-    rtt = [
-        link.rtt_ms if link.rtt_ms > 0 else float(known)
-        for link, known in zip(links, stated.rtt_ms, strict=True)
-    ]
+    each = zip(servers, stated.servers, strict=True)
     return Facts(
         slow=_slow(own),
         queue_ms=own.work_ms * _slow(own) if own is not None else 0.0,
-        server_slow=np.array([_slow(server) for server in seen], np.float64),
-        server_queue_ms=np.array([_queue_ms(server) for server in seen], np.float64),
-        crowd=np.array([_crowd(server) for server in seen], np.float64),
-        up=up,
-        down=stated.down * (up / stated.up) if len(servers) else stated.down,
-        rtt_ms=np.array(rtt, np.float64),
-        hop_ms=stated.hop_ms,
-        usable=np.array([server is not None and server.usable for server in seen], bool),
+        servers=tuple(_server(view, name, known) for name, known in each),
         device_usable=own is not None and own.usable,
+    )
+
+
+def _server(view: View, name: str, stated: ServerFacts) -> ServerFacts:
+    seen, link = view.devices.get(name), view.links.get(name, _UNSEEN)
+    up = max(link.bytes_per_s, LEAST_BYTES_PER_S) if link.bytes_per_s > 0 else stated.up
+    return ServerFacts(
+        slow=_slow(seen),
+        queue_ms=_queue_ms(seen),
+        crowd=_crowd(seen),
+        up=up,
+        down=stated.down * (up / stated.up),
+        rtt_ms=link.rtt_ms if link.rtt_ms > 0 else stated.rtt_ms,
+        hop_ms=stated.hop_ms,
+        usable=seen is not None and seen.usable,
     )
 
 

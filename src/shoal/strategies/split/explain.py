@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import numpy as np
 
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.book import Book, Scene, read_book
 from shoal.strategies.split.choice import allowed, best, column, front
-from shoal.strategies.split.table import Costs, Facts, costs
+from shoal.strategies.split.table import Costs, costs, with_goodput
 
 SHOWN = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Mbit/s at which the choice is shown when no other bandwidth is asked for."""
@@ -63,7 +61,7 @@ def at_bandwidth(playbook: Playbook, mbit_s: float) -> Explained:
     """What is chosen when the links to all servers carry ``mbit_s`` (and back as much less or
     more as stated), and what becomes of the others: of each cut, the best one."""
     book, scene = _open(playbook)
-    found = costs(scene.table, _with_bandwidth(book.links, mbit_s))
+    found = costs(scene.table, with_goodput(book.links, mbit_s * 1e6 / 8))
     meets = allowed(found, book.wish)
     row = best(found, book.wish, meets.plans)
     others = []
@@ -85,11 +83,6 @@ def at_bandwidth(playbook: Playbook, mbit_s: float) -> Explained:
 def _open(playbook: Playbook) -> tuple[Book, Scene]:
     book = read_book(playbook)
     return book, book.scenes[book.inputs]
-
-
-def _with_bandwidth(links: Facts, mbit_s: float) -> Facts:
-    ratio = mbit_s * 1e6 / 8 / links.up
-    return dataclasses.replace(links, up=links.up * ratio, down=links.down * ratio)
 
 
 def _cut(scene: Scene, row: int) -> tuple[str, ...]:

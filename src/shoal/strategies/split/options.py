@@ -15,7 +15,7 @@ from shoal.strategies.split.calibration import Calibration, Entry
 from shoal.strategies.split.choice import Wish, allowed, best
 from shoal.strategies.split.codings import HALF, LOSSLESS
 from shoal.strategies.split.cuts import Place
-from shoal.strategies.split.table import Facts, Table, costs, stated
+from shoal.strategies.split.table import Facts, Table, costs, stated, with_goodput
 
 FRAME_BYTES = 150
 """Bytes of a frame beside its tensors, about, where nothing was measured."""
@@ -191,20 +191,9 @@ def useful(ground: Ground, made: Sequence[Option], wish: Wish) -> dict[int, int]
     table, usual = ground.table(made), ground.facts()
     counts: dict[int, int] = {}
     for slow, server_slow, goodput in itertools.product(SPEEDS, SPEEDS, BANDWIDTHS):
-        ratio = goodput / usual.up
-        facts = Facts(
-            slow=slow,
-            queue_ms=0.0,
-            server_slow=usual.server_slow * server_slow,
-            server_queue_ms=usual.server_queue_ms,
-            crowd=usual.crowd,
-            up=usual.up * ratio,
-            down=usual.down * ratio,
-            rtt_ms=usual.rtt_ms,
-            hop_ms=usual.hop_ms,
-            usable=usual.usable,
-        )
-        found = costs(table, facts)
+        linked = with_goodput(usual, goodput).servers
+        servers = tuple(server._replace(slow=server_slow) for server in linked)
+        found = costs(table, Facts(slow, 0.0, servers))
         row = best(found, wish, allowed(found, wish).plans)
         counts[row] = counts.get(row, 0) + 1
     return counts

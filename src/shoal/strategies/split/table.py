@@ -12,7 +12,7 @@ latency is their sum and the queues on the way, throughput 1 / the largest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -51,29 +51,34 @@ class Table:
     server_message_ms: float = 0.0
     power_w: tuple[float, float, float] | None = None
 
+    # What does not change from request to request is laid out once: a decision costs a device of
+    # 5 % of a core, whose caches are cold each time, three times what it costs elsewhere.
+
     @cached_property
     def crosses(self) -> Flags:
         """Which plans need a server."""
         return np.asarray(self.bytes > 0)
 
-    # What does not change from request to request is added up once: a decision costs a weak
-    # device a good part of a millisecond.
+    @cached_property
+    def features(self) -> tuple[Floats, ...]:
+        """For each server what its facts are multiplied with (one row each, see
+        :func:`_weights`)."""
+        crosses = self.crosses.astype(np.float64)
+        here = self.here.astype(np.float64)
+        beside = crosses * self.device_message_ms + here * self.device_stage_ms
+        own = self.device_ms + self.pack_ms
+        away = np.where(self.crosses[:, None], self.unpack_ms + self.server_ms, 0.0)
+        away = np.where(np.isfinite(away), away, 0.0)
+        rows = [(own, beside, self.bytes, column, crosses, here) for column in away.T]
+        return tuple(map(np.stack, rows)) or (
+            np.stack((own, beside, 0 * own, 0 * own, 0 * own, here)),
+        )
 
     @cached_property
-    def own_ms(self) -> Floats:
-        """Computing and packing on the device."""
-        return np.asarray(self.device_ms + self.pack_ms)
-
-    @cached_property
-    def beside_ms(self) -> Floats:
-        """What messages, and a stage beside its run, cost the device."""
-        crossing = np.where(self.crosses, self.device_message_ms, 0.0)
-        return np.asarray(crossing + np.where(self.here, self.device_stage_ms, 0.0))
-
-    @cached_property
-    def away_ms(self) -> Floats:
-        """Unpacking and computing on each server."""
-        return np.asarray(self.unpack_ms + self.server_ms)
+    def able(self) -> tuple[Flags, ...]:
+        """Which plans can be followed with each server."""
+        local = ~self.crosses
+        return tuple(local | np.isfinite(column) for column in self.server_ms.T) or (local,)
 
     @cached_property
     def all_bytes(self) -> Floats:
@@ -90,24 +95,38 @@ class Table:
         """Zeros."""
         return np.zeros(len(self.names))
 
+    @cached_property
+    def first(self) -> npt.NDArray[np.intp]:
+        """The only server, for all plans."""
+        return np.zeros(len(self.names), np.intp)
+
+
+class ServerFacts(NamedTuple):
+    """A server now: its slowdown and queue, how many times its computing time one image takes
+    since others use it too (``crowd``), goodput to and from it in bytes/s, round trip, the fixed
+    time of a hop, and whether it is to be had."""
+
+    slow: float
+    queue_ms: float
+    crowd: float
+    up: float
+    down: float
+    rtt_ms: float
+    hop_ms: float
+    usable: bool = True
+
+
+NO_SERVER = ServerFacts(1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, False)
+
 
 @dataclass(frozen=True)
 class Facts:
     """What is the case now. ``slow`` and ``queue_ms`` are the device's slowdown and the work
-    waiting there; arrays have an entry for each server: slowdown, queue, how many times its
-    computing time one image takes since others use it too (``crowd``), goodput to and from it in
-    bytes/s, round trip, and the fixed time of a hop. ``usable`` are the servers to be had."""
+    waiting there."""
 
     slow: float
     queue_ms: float
-    server_slow: Floats
-    server_queue_ms: Floats
-    crowd: Floats
-    up: Floats
-    down: Floats
-    rtt_ms: Floats
-    hop_ms: Floats
-    usable: Flags
+    servers: tuple[ServerFacts, ...]
     device_usable: bool = True
 
 
@@ -131,76 +150,63 @@ class Costs:
 
 def costs(table: Table, facts: Facts) -> Costs:
     """The costs of all plans at once."""
-    device = facts.slow * table.own_ms + table.beside_ms
-    if not facts.up.size:
-        away = _Away(table.nothing, table.nothing, table.nothing, table.nothing, _first(table))
-        usable = ~table.crosses
+    servers = facts.servers or (NO_SERVER,)
+    if len(servers) == 1:
+        rows = _weights(table, facts, servers[0]) @ table.features[0]
+        period, server = rows[:4].max(axis=0), table.first
+        usable = table.able[0] if servers[0].usable else ~table.crosses
     else:
-        away = _one(table, facts) if facts.up.size == 1 else _several(table, facts)
-        usable = ~table.crosses | np.isfinite(away.ms)
-    latency = device + np.where(table.crosses, away.ms, 0.0)
-    if facts.queue_ms > 0:
-        latency = latency + np.where(table.here, facts.queue_ms, 0.0)
+        rows, period, server, usable = _several(table, facts)
     if not facts.device_usable:
         usable = usable & ~table.here
-    link = np.where(table.crosses, away.link_ms, 0.0)
+    device, link, _, _, working, latency = rows
     return Costs(
         latency_ms=latency,
-        period_ms=np.maximum(device, np.where(table.crosses, away.period_ms, 0.0)),
-        server_ms=np.where(table.crosses, away.server_ms, 0.0),
+        period_ms=period,
+        server_ms=working,
         bytes=table.all_bytes,
         energy_j=_energy_j(table, device, link, latency),
         lost=table.lost,
         device_ms=device,
         link_ms=link,
-        server=away.server,
+        server=server,
         usable=usable,
     )
 
 
-class _Away(NamedTuple):
-    """What is spent beyond the device, for a plan that crosses the link: all of it, on the link,
-    on the server; the time between images; the best server."""
-
-    ms: Floats
-    link_ms: Floats
-    server_ms: Floats
-    period_ms: Floats
-    server: npt.NDArray[np.intp]
-
-
-def _one(table: Table, facts: Facts) -> _Away:
-    """The same as :func:`_several`, in fewer steps."""
-    up, down, crowd = float(facts.up[0]), float(facts.down[0]), float(facts.crowd[0])
-    back = table.answer_bytes / down * 1e3
-    link = table.bytes * (1e3 / up)
-    work = float(facts.server_slow[0]) * table.away_ms[:, 0] + table.server_message_ms
-    fixed = back + float(facts.rtt_ms[0] + 2 * facts.hop_ms[0] + facts.server_queue_ms[0])
-    if not facts.usable[0]:
-        fixed = np.inf
-    period = np.maximum(np.maximum(link, work * crowd), max(back, LEAST_MS))
-    return _Away(link + work + fixed, link, work, period, _first(table))
+def _weights(table: Table, facts: Facts, server: ServerFacts) -> Floats:
+    """With the features of a table: the device's time, the link's, the server's as it counts for
+    the time between images, the way back; the server's time, and the latency."""
+    slow, away, hello = server.slow, server.slow * server.crowd, table.server_message_ms
+    sending, back = 1e3 / server.up, table.answer_bytes / server.down * 1e3
+    fixed = hello + back + server.rtt_ms + 2 * server.hop_ms + server.queue_ms
+    return np.array(
+        (
+            (facts.slow, 1.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, sending, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 0.0, away, hello * server.crowd, 0.0),
+            (0.0, 0.0, 0.0, 0.0, max(back, LEAST_MS), 0.0),
+            (0.0, 0.0, 0.0, slow, hello, 0.0),
+            (facts.slow, 1.0, sending, slow, fixed, facts.queue_ms),
+        )
+    )
 
 
-def _several(table: Table, facts: Facts) -> _Away:
+def _several(table: Table, facts: Facts) -> tuple[Floats, Floats, npt.NDArray[np.intp], Flags]:
     """Each plan goes to the server where it ends first; together they take one image after the
-    other."""
-    sending = table.bytes[:, None] / facts.up * 1e3
-    back = table.answer_bytes / facts.down * 1e3
-    working = facts.server_slow * table.away_ms + table.server_message_ms
-    fixed = facts.rtt_ms + 2 * facts.hop_ms + back + facts.server_queue_ms
-    away = np.where(facts.usable, sending + working + fixed, np.inf)
-    server = away.argmin(axis=1)
-    rows = np.arange(len(table.names))
-    busy = np.maximum(np.maximum(sending, back), working * facts.crowd)
-    rates = (facts.usable / np.maximum(busy, LEAST_MS)).sum(axis=1)
+    other. The rows of :func:`_weights` for that server, the time between images, the server, and
+    which plans can be followed."""
+    pairs = zip(facts.servers, table.features, strict=True)
+    each = np.stack([_weights(table, facts, server) @ rows for server, rows in pairs])
+    able = zip(facts.servers, table.able, strict=True)
+    usable = np.stack([plans if server.usable else ~table.crosses for server, plans in able])
+    server = np.where(usable, each[:, -1], np.inf).argmin(axis=0)
+    rates = (usable / np.maximum(each[:, 1:4].max(axis=1), LEAST_MS)).sum(axis=0)
+    rows: Floats = each[server, :, np.arange(len(table.names))].T
     with np.errstate(divide="ignore"):
-        period = 1.0 / rates
-    return _Away(away[rows, server], sending[rows, server], working[rows, server], period, server)
-
-
-def _first(table: Table) -> npt.NDArray[np.intp]:
-    return np.zeros(len(table.names), np.intp)
+        together = np.where(table.crosses, 1.0 / rates, 0.0)
+    period: Floats = np.maximum(rows[0], together)
+    return rows, period, server, np.asarray(usable.any(axis=0))
 
 
 def _energy_j(table: Table, device: Floats, link: Floats, latency: Floats) -> Floats:
@@ -217,17 +223,13 @@ def _energy_j(table: Table, device: Floats, link: Floats, latency: Floats) -> Fl
 def stated(servers: Sequence[str], links: Mapping[str, tuple[float, float, float, float]]) -> Facts:
     """Facts when nothing was measured yet: ``links`` has goodput to and from each server, round
     trip and hop time."""
-    rows = np.array([links[name] for name in servers], np.float64).reshape(-1, 4)
-    ones = np.ones(len(servers))
-    return Facts(
-        slow=1.0,
-        queue_ms=0.0,
-        server_slow=ones,
-        server_queue_ms=np.zeros(len(servers)),
-        crowd=ones,
-        up=rows[:, 0],
-        down=rows[:, 1],
-        rtt_ms=rows[:, 2],
-        hop_ms=rows[:, 3],
-        usable=np.ones(len(servers), bool),
+    return Facts(1.0, 0.0, tuple(ServerFacts(1.0, 0.0, 1.0, *links[name]) for name in servers))
+
+
+def with_goodput(facts: Facts, bytes_per_s: float) -> Facts:
+    """The same with links that carry so much to their servers, and as much more or less back."""
+    servers = (
+        server._replace(up=bytes_per_s, down=server.down * bytes_per_s / server.up)
+        for server in facts.servers
     )
+    return replace(facts, servers=tuple(servers))
