@@ -29,12 +29,12 @@ class Wire:
         match frame:
             case ("data", seq, body):
                 if self.receiver.expects(seq):
-                    self.receiver.put(body)
+                    self.receiver.put(body, now=self.now)
             case ("ask", number):
-                self.receiver.asked(number)
+                self.receiver.asked(number, self.now)
                 self._ack()
-            case ("ack", received, settled, asked):
-                self._launch(self.sender.on_ack(received, settled, asked, self.now))
+            case ("ack", received, settled, asked, came):
+                self._launch(self.sender.on_ack(received, settled, asked, self.now, came))
                 self._launch(self.sender.take(self.now))
 
     def take(self) -> None:

@@ -1,19 +1,26 @@
 """Goodput and round-trip time from messages that were sent anyway."""
 
+import math
+from collections.abc import Iterator
+from itertools import repeat
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.mesh.goodput import Goodput, LinkRate
+from shoal.mesh.goodput import SMOOTHING, Goodput, LinkRate
 
 MBIT = 125_000.0
 
 
 class Line:
-    """A link of a given rate and delay: one message after another, acknowledged at once."""
+    """A link of a given rate and delay: one message after another, acknowledged at once. The
+    receiver's clock is ``ahead`` by so much, and the sender is ``late`` to hear of what comes."""
 
-    def __init__(self, bytes_per_s: float, rtt_s: float) -> None:
-        self.bytes_per_s, self.rtt_s = bytes_per_s, rtt_s
+    def __init__(self, bytes_per_s: float, rtt_s: float, ahead: float | None = 1e3) -> None:
+        self.bytes_per_s, self.rtt_s, self.ahead = bytes_per_s, rtt_s, ahead
+        self.late: Iterator[float] = repeat(0.0)
         self.goodput = Goodput()
         self.now = self.free = 0.0
         self.seq = 0
@@ -25,10 +32,11 @@ class Line:
             self.seq += 1
             self.goodput.left(self.seq, size, self.now)
             self.free = max(self.free, self.now) + size / self.bytes_per_s
-            acks.append((self.seq, self.free + self.rtt_s))
+            acks.append((self.seq, self.free + self.rtt_s / 2))
         for seq, at in acks:
-            self.now = at
-            self.goodput.arrived(seq, at)
+            self.now = max(self.now, at + self.rtt_s / 2 + next(self.late))
+            came = None if self.ahead is None else at + self.ahead
+            self.goodput.arrived(seq, self.now, came)
 
     @property
     def rate(self) -> LinkRate:
@@ -43,11 +51,12 @@ def test_nothing_is_known_of_a_link_that_was_not_used() -> None:
     mbit=st.floats(1, 1000),
     rtt_ms=st.floats(0.1, 100),
     bursts=st.lists(st.lists(st.integers(50_000, 500_000), min_size=1, max_size=4), min_size=6),
+    ahead=st.one_of(st.none(), st.floats(-1e4, 1e4)),
 )
 def test_rate_and_round_trip_are_those_of_the_link(
-    mbit: float, rtt_ms: float, bursts: list[list[int]]
+    mbit: float, rtt_ms: float, bursts: list[list[int]], ahead: float | None
 ) -> None:
-    line = Line(mbit * MBIT, rtt_ms / 1e3)
+    line = Line(mbit * MBIT, rtt_ms / 1e3, ahead)
     line.send(200)
     for sizes in bursts:
         line.send(*sizes)
@@ -83,7 +92,8 @@ def test_what_is_late_counts_before_it_arrives() -> None:
         line.send(125_000)
     line.goodput.left(99, 125_000, line.now)
     assert line.goodput.rate(line.now + 0.005).bytes_per_s == pytest.approx(100 * MBIT)
-    assert line.goodput.rate(line.now + 1.0).bytes_per_s == pytest.approx(10 * MBIT)
+    late = 100 ** (1 - SMOOTHING)  # by now it is 1 Mbit/s: a sample as any other
+    assert line.goodput.rate(line.now + 1.0).bytes_per_s == pytest.approx(late * MBIT)
 
 
 def test_the_round_trip_is_the_least_of_the_last_seconds() -> None:
@@ -126,8 +136,46 @@ def test_acknowledgements_that_come_in_a_bunch_make_no_link_fast() -> None:
     assert line.rate.bytes_per_s == pytest.approx(10 * MBIT, rel=0.9)
 
 
-def test_what_a_busy_device_adds_to_each_message_is_not_laid_to_the_link() -> None:
+@pytest.mark.parametrize("size", [60_000, 150_000])
+def test_a_sender_that_is_late_to_hear_of_what_came_does_not_take_that_for_the_link(
+    size: int,
+) -> None:
     line = Line(100 * MBIT, 0.001)
+    chance = Random(7)
+    line.late = iter(lambda: chance.uniform(0.002, 0.08), None)
+    for _ in range(5):
+        line.send(100)
+        line.now += 0.3
+    for _ in range(50):
+        line.send(size)
+        assert line.rate.bytes_per_s == pytest.approx(100 * MBIT, rel=0.1)
+
+
+def test_clocks_that_drift_apart_do_little_harm() -> None:
+    line = Line(100 * MBIT, 0.001)
+    for k in range(600):
+        line.send(100)
+        line.send(100_000)
+        line.now += 0.1
+        line.ahead = 1e3 + 50e-6 * (line.now if k % 300 < 150 else -line.now)
+        if k % 150 > 10:
+            assert line.rate.bytes_per_s == pytest.approx(100 * MBIT, rel=0.15)
+
+
+@pytest.mark.parametrize("came", [math.nan, math.inf, -math.inf, -1e300, 1e300])
+def test_a_receiver_that_lies_of_when_something_came_is_not_believed_beyond_bounds(
+    came: float,
+) -> None:
+    goodput, now = Goodput(), 0.0
+    for seq in range(1, 20):
+        goodput.left(seq, 100 if seq % 2 else 100_000, now)
+        now += 0.01
+        goodput.arrived(seq, now, came if seq % 3 else now)
+    assert 0 <= goodput.rate(now).bytes_per_s < math.inf
+
+
+def test_what_a_busy_device_adds_to_each_message_is_not_laid_to_the_link() -> None:
+    line = Line(100 * MBIT, 0.001, ahead=None)
     for _ in range(10):
         line.goodput.trip(0.006, line.now)  # usually 6 ms, once 1 ms
     line.goodput.trip(0.001, line.now)

@@ -11,7 +11,15 @@ from shoal.core.policy import DeviceView, LinkView, View, find_policy
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
-from shoal.strategies.split.decide import COOL_S, PATIENCE, PROBE_AFTER, PROBE_RARELY, PROBE_S
+from shoal.strategies.split.decide import (
+    COOL_S,
+    HOLD_S,
+    PATIENCE,
+    PROBE_AFTER,
+    PROBE_RARELY,
+    PROBE_S,
+    STIR,
+)
 
 split = find_policy("split")
 
@@ -147,6 +155,31 @@ def test_a_better_plan_is_turned_to_after_it_was_better_for_a_few_requests():
     assert world.requests(3) == ["cut"] * 3
     world.link(200)
     assert world.requests(4) == ["cut"] * (PATIENCE - 1) + ["image"] * (5 - PATIENCE)
+
+
+def test_a_choice_holds_for_a_moment_while_nothing_speaks_against_it():
+    world = World(book(limits=EXACT), every_s=HOLD_S / 5, mbit_s=5)
+    held = world.request()
+    world.change("device", slowdown=3.0)  # it would matter, but nobody looks
+    assert [world.request() is held for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_what_speaks_against_it_ends_it_at_once():
+    world = World(book(limits=EXACT), every_s=HOLD_S / 100, mbit_s=5)
+    held = world.request()
+    world.link(5 * STIR * 0.99)
+    assert world.request() is held
+    world.link(5 / STIR * 0.99)
+    assert world.request() is not held
+    world.change("server", usable=False)
+    assert world.request().plan == "alone"
+
+
+def test_with_several_servers_every_request_is_looked_at():
+    world = World(book(servers=("one", "two"), limits=EXACT), every_s=HOLD_S / 100, mbit_s=5)
+    (first,) = world.request().route[-1]
+    world.change(first, work_ms=500.0)
+    assert world.request().route[-1] != (first,)
 
 
 def test_one_good_moment_changes_nothing():

@@ -90,6 +90,7 @@ class Sender:
         self._received = 0
         self._settled = 0
         self._asked = 0  # last question
+        self._answered = 0  # last question that is known to have come
         self._asked_about = 0  # what had gone out when it was asked; 0 when it is answered
         self._pause_s = ASK_S
         self._ask_at: float | None = None
@@ -179,22 +180,29 @@ class Sender:
         self._sounding, self._sounded_at = self._asked, now
         return self._asked
 
-    def on_ack(self, received: int, settled: int, asked: int, now: float) -> list[Parcel]:
+    def on_ack(
+        self, received: int, settled: int, asked: int, now: float, came: float | None = None
+    ) -> list[Parcel]:
         """Take note of what the receiver says; returns the messages that must be sent again.
+        ``came`` is when the last of what it says came, on its own clock.
 
         An acknowledgement of what was never sent is ignored whole. One that knows nothing at all
         comes from a receiver that sees this sender only now: it is asked at once.
         """
         if not settled <= received <= self._sent or asked > self._asked:
             return []
+        news = asked > self._answered  # then it may be the question that came last
+        self._answered = max(self._answered, asked)
         if self._sounding and asked == self._sounding:
             self._sounding = 0
             self.goodput.trip(now - self._sounded_at, now)
+            if came is not None and received == self._received:
+                self.goodput.way(came - self._sounded_at, now)
         if self._sent and not (received or asked or self._received or self._asked):
             self._ask_at = now
         if received > self._received or settled > self._settled:
             self._received = max(self._received, received)
-            self.goodput.arrived(received, now)
+            self.goodput.arrived(received, now, None if news else came)
             self._settled = max(self._settled, settled)
             while self._parcels and self._parcels[0].seq <= self._received:
                 parcel = self._parcels.popleft()
@@ -236,6 +244,7 @@ class Receiver:
         self._told = 0  # settled, as the sender was told
         self._bytes = 0  # that came since then
         self._told_at = -SILENCE_S
+        self._came = 0.0  # when the last message or question came
 
     @property
     def held(self) -> int:
@@ -258,24 +267,27 @@ class Receiver:
         much = owed >= max(1, self._window // 2) or self._bytes >= MUCH_BYTES
         return owed > 0 and (much or now - self._told_at >= SILENCE_S)
 
-    def tell(self, now: float) -> tuple[int, int, int]:
-        """What an acknowledgement says that goes out now: received, settled, asked."""
+    def tell(self, now: float) -> tuple[int, int, int, float]:
+        """What an acknowledgement says that goes out now: received, settled, asked, and when the
+        last message or question came."""
         self._told, self._bytes, self._told_at = self._settled, 0, now
-        return self._received, self._settled, self._asked
+        return self._received, self._settled, self._asked, self._came
 
     def expects(self, seq: int) -> bool:
         """Whether message ``seq`` is the next one, and within the window."""
         return seq == self._received + 1 and self.unsettled < self._window
 
-    def put(self, message: LinkEvent, size: int = 0) -> None:
+    def put(self, message: LinkEvent, size: int = 0, now: float = 0.0) -> None:
         """Hold the message of ``size`` bytes that was expected."""
         self._received += 1
+        self._came = now
         self._bytes += size
         self._held.append(message)
 
-    def asked(self, number: int) -> None:
+    def asked(self, number: int, now: float = 0.0) -> None:
         """The sender asked."""
         self._asked = max(self._asked, number)
+        self._came = now
 
     def pop(self) -> LinkEvent:
         """The oldest message that is held, to offer it to the node."""

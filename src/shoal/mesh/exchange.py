@@ -367,11 +367,12 @@ class Exchange:
                     peer.queued = True
                     self._ready.append(name)
                 weight = len(head) + (size or 0)
-                peer.receiver.put(Received(name, head, None if size is None else read()), weight)
+                message = Received(name, head, None if size is None else read())
+                peer.receiver.put(message, weight, now)
                 self._received += 1
                 self._bytes_received += weight
-            case Ack(received=received, settled=settled, asked=asked):
-                lost = peer.sender.on_ack(received, settled, asked, now)
+            case Ack(received=received, settled=settled, asked=asked, came=came):
+                lost = peer.sender.on_ack(received, settled, asked, now, came)
                 if peer.sender.stuck:
                     self._break(name, peer, peer.session + 1)
                     return
@@ -380,7 +381,7 @@ class Exchange:
                 self._dispatch(name, peer, now)
                 self._ask(name, peer, now)
             case Ask(number=number):
-                peer.receiver.asked(number)
+                peer.receiver.asked(number, now)
                 self._ack(name, peer, now)
 
     def _dispatch(self, name: str, peer: _Peer, now: float) -> None:

@@ -5,7 +5,8 @@ body, untouched, so that it is copied once). Three kinds:
 
 =====  ==========================  =========================================================
 DATA   seq, body size              a message; carries head and body
-ACK    received, settled, asked    all that a receiver knows; replaces every earlier one
+ACK    received, settled, asked,   all that a receiver knows; replaces every earlier one
+       when it came
 ASK    number                      "what have you got?", sent when an ACK is overdue
 =====  ==========================  =========================================================
 
@@ -24,11 +25,12 @@ from shoal.errors import FrameError
 from shoal.mesh.link import MAX_BODY, MAX_HEAD
 
 MAGIC = b"Sh"
-VERSION = 1
+VERSION = 2
 NO_BODY = (1 << 64) - 1
 """Body size of a message without a body (an empty body has size 0)."""
 
 _HEADER = struct.Struct("<2sBB6Q")
+_CAME = struct.Struct("<d")
 _DATA, _ACK, _ASK = 1, 2, 3
 MAX_ATTACHMENT = _HEADER.size + MAX_HEAD
 
@@ -52,12 +54,14 @@ class Data(msgspec.Struct, frozen=True):
 
 class Ack(msgspec.Struct, frozen=True):
     """All messages up to ``received`` are here, those up to ``settled`` dealt with; ``asked`` is
-    the last ASK that was seen."""
+    the last ASK that was seen. ``came`` is when the last of them came, in seconds on the
+    receiver's clock: differences between such times are free of what delays an acknowledgement."""
 
     pairing: Pairing
     received: int
     settled: int
     asked: int
+    came: float = 0.0
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -75,8 +79,8 @@ def encode(frame: Frame) -> bytes:
     match frame:
         case Data(pairing, seq, head, size):
             return _header(pairing, _DATA, seq, NO_BODY if size is None else size, 0) + head
-        case Ack(pairing, received, settled, asked):
-            return _header(pairing, _ACK, received, settled, asked)
+        case Ack(pairing, received, settled, asked, came):
+            return _header(pairing, _ACK, received, settled, asked) + _CAME.pack(came)
         case Ask(pairing, number):
             return _header(pairing, _ASK, number, 0, 0)
 
@@ -107,10 +111,10 @@ def decode(attachment: bytes, payload_bytes: int, max_body: int = MAX_BODY) -> F
         if (size or 0) != payload_bytes:
             raise FrameError(f"a frame announces {size} bytes and brings {payload_bytes}")
         return Data(pairing, x, attachment[_HEADER.size :], size)
-    if len(attachment) != _HEADER.size or payload_bytes:
+    if len(attachment) != _HEADER.size + (_CAME.size if kind == _ACK else 0) or payload_bytes:
         raise FrameError("a frame without a message brings bytes")
     if kind == _ACK:
-        return Ack(pairing, x, y, z)
+        return Ack(pairing, x, y, z, *_CAME.unpack_from(attachment, _HEADER.size))
     if kind == _ASK:
         return Ask(pairing, x)
     raise FrameError(f"a frame is of unknown kind {kind}")

@@ -1,11 +1,14 @@
 """What a link carries: goodput and round-trip time, from messages that were sent anyway.
 
-Each acknowledged message tells how long the link needed for it: from when it left, or from when
-the one before it was through if it had to wait for that, to its acknowledgement, less what a round
-trip usually takes (the samples of delivery rate of BBR, Cardwell et al. 2016, taken message by
-message). Acknowledgements that come in a bunch tell nothing one by one, so times and bytes are
-added up until there is enough of them. Round trips are told by messages too small to say anything
-of the rate, and by questions that are asked for it while the line is quiet.
+Each message tells how long the link needed for it: from when it left, or from when the one before
+it was through if it had to wait for that, until it came (the samples of delivery rate of BBR,
+Cardwell et al. 2016, taken message by message). When it came is told on the receiver's clock, so
+that a sender that is late to hear of it, as a busy or weak device is, does not take that for the
+link: what the way takes, and by how much the clocks differ, is told by messages too small to say
+anything of the rate, and by questions that are asked for it while the line is quiet (the least of
+the last seconds, since clocks drift; and the link took no longer than until the acknowledgement).
+Acknowledgements that come in a bunch tell nothing one by one, so times and bytes are added up until
+there is enough of them.
 
 No I/O and no clock; times are seconds on any steady clock.
 """
@@ -22,13 +25,14 @@ SMALL_BYTES = 2048
 """Messages up to this size measure the round trip."""
 LARGE_BYTES = 8192
 """Messages from this size on measure the rate."""
-SMOOTHING = 0.5
-"""Weight of a new sample. Logarithms are averaged, so that a jump up is believed as soon as a jump
-down, after a few messages."""
+SMOOTHING = 0.6
+"""Weight of a new sample: the better of the last two, as what holds up a single message, on its way
+out of a busy device say, makes no slow link. Logarithms are averaged, so that a jump up is believed
+as soon as a jump down, after a few messages."""
 ENOUGH_S, ENOUGH_MESSAGES = 1e-3, 4
 """A sample of the rate: so much time on the link, or so many messages."""
-RTT_WINDOW_S = 10.0
-"""The round-trip time is the least of this long: queues make it longer, nothing shorter."""
+WINDOW_S = 10.0
+"""Round trips and ways are the least of this long: queues make them longer, nothing shorter."""
 USUAL = 0.25
 """Weight of a new round trip in what is usual."""
 _LEAST_S = 20e-6
@@ -39,6 +43,26 @@ class LinkRate(msgspec.Struct, frozen=True):
 
     bytes_per_s: float = 0.0
     rtt_ms: float = 0.0
+
+
+class _Least:
+    """The least of what was seen within :data:`WINDOW_S`; the last one, if that is longer ago."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, float]] = deque()  # (when, value), both increasing
+
+    def see(self, value: float, now: float) -> None:
+        """Another value."""
+        while self._seen and self._seen[-1][1] >= value:
+            self._seen.pop()
+        self._seen.append((now, value))
+        while len(self._seen) > 1 and self._seen[0][0] < now - WINDOW_S:
+            self._seen.popleft()
+
+    @property
+    def value(self) -> float | None:
+        """The least; None before there was any."""
+        return self._seen[0][1] if self._seen else None
 
 
 class _Flying(NamedTuple):
@@ -55,53 +79,63 @@ class Goodput:
         self.news = False
         """Whether a message has arrived since this was last set to False."""
         self._flying: deque[_Flying] = deque()
-        self._arrived = 0.0
+        self._arrived = 0.0  # when the last one was known to have arrived
+        self._came: float | None = None  # when it came, on the receiver's clock
         self._log_rate: float | None = None
+        self._log_last = -math.inf  # of the last sample
         self._bytes = 0
         self._seconds = 0.0
         self._messages = 0
         self._usual_s = 0.0
-        self._trips: deque[tuple[float, float]] = deque()  # (when, seconds), both increasing
+        self._trips, self._ways = _Least(), _Least()
 
     def left(self, seq: int, size: int, now: float) -> None:
         """Message ``seq`` of ``size`` bytes goes out."""
         self._flying.append(_Flying(seq, size, now, not self._flying))
 
-    def arrived(self, upto: int, now: float) -> None:
-        """All messages up to ``upto`` are known to have arrived. Of large ones that is known at
-        once; small ones may have arrived long before."""
+    def arrived(self, upto: int, now: float, came: float | None = None) -> None:
+        """All messages up to ``upto`` are known to have arrived, the last one at ``came`` on the
+        receiver's clock. Of large ones that is known at once; small ones may have arrived long
+        before."""
         arrived = []
         while self._flying and self._flying[0].seq <= upto:
             arrived.append(self._flying.popleft())
         if not arrived:
             return
         large = [message for message in arrived if message.size >= LARGE_BYTES]
+        last = arrived[-1]
+        if came is not None and last.size <= SMALL_BYTES:
+            self.way(came - last.left, now)
         if large:
             self._bytes += sum(message.size for message in large)
-            self._seconds += max(0.0, self._since(large[0], now))
+            self._seconds += max(0.0, self._on_link_s(large[0], now, came))
             self._messages += len(large)
             if self._seconds >= ENOUGH_S or self._messages >= ENOUGH_MESSAGES:
-                self._log_rate = self._with(self._bytes, self._seconds)
+                sample = _log_rate(self._bytes, self._seconds)
+                self._log_rate = self._with(max(sample, self._log_last))
+                self._log_last = sample
                 self._bytes, self._seconds, self._messages = 0, 0.0, 0
-        elif len(arrived) == 1 and arrived[0].alone and arrived[0].size <= SMALL_BYTES:
-            self.trip(now - arrived[0].left, now)
-        self._arrived = now
+        elif len(arrived) == 1 and last.alone and last.size <= SMALL_BYTES:
+            self.trip(now - last.left, now)
+        self._arrived, self._came = now, came
         self.news = True
 
     def trip(self, seconds: float, now: float) -> None:
         """A round trip over the quiet line took ``seconds``."""
-        self._usual_s += (USUAL if self._trips else 1.0) * (seconds - self._usual_s)
-        while self._trips and self._trips[-1][1] >= seconds:
-            self._trips.pop()
-        self._trips.append((now, seconds))
-        while len(self._trips) > 1 and self._trips[0][0] < now - RTT_WINDOW_S:
-            self._trips.popleft()
+        first = self._trips.value is None
+        self._usual_s += (1.0 if first else USUAL) * (seconds - self._usual_s)
+        self._trips.see(seconds, now)
         self.news = True
+
+    def way(self, seconds: float, now: float) -> None:
+        """Something small came so long after it left, on the clocks of receiver and sender."""
+        if math.isfinite(seconds):
+            self._ways.see(seconds, now)
 
     @property
     def rtt_s(self) -> float:
         """The least round-trip time of late, in seconds; 0 where it is not known."""
-        return self._trips[0][1] if self._trips else 0.0
+        return self._trips.value or 0.0
 
     def rate(self, now: float) -> LinkRate:
         """What the link carries, as far as known. What is under way for longer than it should be
@@ -111,15 +145,27 @@ class Goodput:
             first = self._flying[0]
             waited = self._since(first, now)
             if first.size >= LARGE_BYTES and waited * math.exp(known) > first.size:
-                known = self._with(first.size, waited)
+                known = self._with(_log_rate(first.size, waited))
         return LinkRate(0.0 if known is None else math.exp(known), self.rtt_s * 1e3)
 
+    def _on_link_s(self, message: _Flying, now: float, came: float | None) -> float:
+        """How long the link took for messages from this one on, the last of which came."""
+        way = self._ways.value
+        if came is None or way is None or not math.isfinite(came):
+            return self._since(message, now)
+        left = message.left + way
+        there = came - (left if self._came is None else max(self._came, left))
+        return min(there, now - message.left)
+
     def _since(self, message: _Flying, now: float) -> float:
-        """How long the link has worked for a message, in seconds."""
+        """How long the link has worked for a message, in seconds, as far as is known here."""
         return now - max(self._arrived, message.left + self._usual_s)
 
-    def _with(self, size: int, seconds: float) -> float:
+    def _with(self, sample: float) -> float:
         """The logarithm of the rate, with one more sample."""
-        sample = math.log(size / max(seconds, _LEAST_S))
         known = sample if self._log_rate is None else self._log_rate
         return known + SMOOTHING * (sample - known)
+
+
+def _log_rate(size: int, seconds: float) -> float:
+    return math.log(size / max(seconds, _LEAST_S))

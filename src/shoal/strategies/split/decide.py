@@ -5,6 +5,10 @@ device, link and server now, without running after every wobble of them.
   a row and the last change is ``COOL_S`` ago; at once when it no longer meets a hard limit that
   another meets. Another is only turned to if it meets the limits with ``GAIN`` to spare, so that
   one that wavers about a limit is not left and taken again.
+* A choice that crosses the link holds for ``HOLD_S`` while no other is better, the link carries
+  about what it did, and all devices are there: to look at all plans costs a weak device a third of
+  a millisecond, with its caches cold. With several servers each request is looked at, as their
+  queues change with each.
 * When nothing has crossed the link for ``PROBE_S``, one request takes a plan that crosses it: the
   one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
   shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:
@@ -30,6 +34,8 @@ from shoal.strategies.split.table import Costs, costs
 GAIN = 0.05
 PATIENCE = 3
 COOL_S = 0.2
+HOLD_S, STIR = 0.25, 1.25
+"""How long a choice holds, and how much a link may carry more or less meanwhile."""
 PROBE_S = 0.5
 PROBE_SHARE = 0.25
 PROBE_ROW, PROBE_BETTER = 5, 1.1
@@ -41,7 +47,8 @@ class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, the plan
     in use, when it was turned to, how many requests in a row another was better, when a request
     last crossed the link, how many have not since, what the link was thought to carry when it was
-    last tried and how many trials there were in a row, and the limits that are relaxed now."""
+    last tried and how many trials there were in a row, and the limits that are relaxed now. The
+    choice that holds, if one does, since when, and what the link to its server carried then."""
 
     playbook: Playbook
     book: Any
@@ -53,6 +60,9 @@ class State(msgspec.Struct, frozen=True):
     tried_bytes_per_s: float = 0.0
     tries: int = 0
     relaxed: tuple[str, ...] = ()
+    held: Choice | None = None
+    held_s: float = -math.inf
+    held_bytes_per_s: float = 0.0
 
 
 def decide(
@@ -63,6 +73,8 @@ def decide(
     state = _remembered(playbook, memory)
     book: Book = state.book
     names = frozenset(at)
+    if names == book.inputs and _holds(book, view, state):
+        return state.held, memory
     scene = book.scenes.get(names)
     if scene is None:
         return None, memory
@@ -75,7 +87,30 @@ def decide(
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
     row, state = _decide(book, scene, found, meets, view, state)
-    return _choice(book, scene, row, found, state.relaxed), state
+    choice = _choice(book, scene, row, found, state.relaxed)
+    return choice, _hold(book, scene, row, choice, view, state)
+
+
+def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, state: State) -> State:
+    """The state with the choice, if it may hold."""
+    servers = book.settings.servers
+    in_use = scene.table.names[row] == state.plan and bool(scene.table.bytes[row] > 0)
+    if not in_use or state.better or len(servers) > 1:
+        return state if state.held is None else msgspec.structs.replace(state, held=None)
+    link = view.links.get(servers[0])
+    carries = link.bytes_per_s if link is not None else 0.0
+    return msgspec.structs.replace(state, held=choice, held_s=view.now, held_bytes_per_s=carries)
+
+
+def _holds(book: Book, view: View, state: State) -> bool:
+    """Whether nothing speaks against the choice that was made a moment ago."""
+    if state.held is None or view.now - state.held_s >= HOLD_S:
+        return False
+    link = view.links.get(book.settings.servers[0])
+    carries, before = link.bytes_per_s if link is not None else 0.0, state.held_bytes_per_s
+    if not before <= carries * STIR or not carries <= before * STIR:
+        return False
+    return all(view.usable(name) for names in state.held.route for name in names)
 
 
 def _remembered(playbook: Playbook, memory: Any) -> State:
@@ -84,7 +119,7 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
         return State(playbook, read_book(playbook))
     if memory.playbook is playbook:
         return memory
-    return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook))
+    return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook), held=None)
 
 
 def _decide(
