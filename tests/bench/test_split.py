@@ -7,7 +7,7 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal import zoo
-from shoal.bench.split import decisions, grid, jumps, shapes, traces, zlib_codec
+from shoal.bench.split import baselines, decisions, grid, jumps, shapes, traces
 from shoal.bench.split.driver import Told
 from shoal.bench.split.scene import Result, merged
 from shoal.bench.split.systems import (
@@ -163,7 +163,7 @@ def test_a_lab_that_cannot_be_had_is_a_row():
 
 
 def test_the_codec_of_the_baseline_is_exact_and_refuses_what_does_not_fit():
-    codec = zlib_codec.make("6")
+    codec = baselines.make_zlib("6")
     array = np.arange(500, dtype=np.float32).reshape(5, 100)
     data, meta = codec.encode(array)
     np.testing.assert_array_equal(
@@ -173,7 +173,21 @@ def test_the_codec_of_the_baseline_is_exact_and_refuses_what_does_not_fit():
         with pytest.raises(FrameError):
             codec.decode(memoryview(broken), meta, array.dtype, shape)
     with pytest.raises(UsageError):
-        zlib_codec.make("fast")
+        baselines.make_zlib("fast")
+
+
+def test_an_image_as_float32_takes_four_times_the_bytes_and_comes_back_the_same():
+    codec = baselines.make_wide("")
+    image = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    data, meta = codec.encode(image)
+    assert memoryview(data).nbytes == 4 * image.nbytes
+    back = codec.decode(memoryview(data), meta, image.dtype, image.shape)
+    np.testing.assert_array_equal(back, image)
+    assert back.dtype == image.dtype
+    with pytest.raises(FrameError):
+        codec.decode(memoryview(data)[:-4], meta, image.dtype, image.shape)
+    with pytest.raises(UsageError):
+        baselines.make_wide("16")
 
 
 def test_nothing_is_claimed_without_measurements():

@@ -70,7 +70,7 @@ READY_S = 60.0
 def main(cluster: str, store: str, images: str) -> None:
     """Serve the bench until its input ends."""
     import shoal
-    from shoal.bench.split.zlib_codec import install
+    from shoal.bench.split.baselines import install
     from shoal.errors import ShoalError
     from shoal.plan.playbook import load
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 
-from shoal.bench.split.zlib_codec import install
+from shoal.bench.split.baselines import install
 
 if __name__ == "__main__":
     install()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from shoal.bench.split.zlib_codec import LEVELS, install
+from shoal.bench.split.baselines import LEVELS, WIDE, install
 from shoal.codec.frame import pack, unpack
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network, RangeProfile
@@ -29,6 +29,7 @@ from shoal.strategies.split.wish import wish
 DEVICE_ONLY = "device only"
 CLOUD_JPEG, CLOUD_PNG, CLOUD_RAW = "cloud only, JPEG 90", "cloud only, PNG", "cloud only, raw"
 NEUROSURGEON = "Neurosurgeon (best cut, fp32, re-chosen)"
+NEUROSURGEON_BYTES = "Neurosurgeon, the image as bytes"
 NEUROSURGEON_ZLIB = "Neurosurgeon with zlib"
 NEUROSURGEON_ZSTD = "Neurosurgeon with Zstandard"
 FIXED = "8 bits and LZ4 at the best cut"
@@ -71,6 +72,7 @@ class Bench:
         install()
         self._packed: list[Option] = []
         self._deflated: list[Option] = []
+        self._wide = packed("image, float32", 0, WIDE, self._images, LOSSLESS)
         self._pack()
 
     def systems(self, cluster: Cluster, tried: int) -> dict[str, System]:
@@ -88,7 +90,8 @@ class Bench:
         made = {
             DEVICE_ONLY: self._fixed(ground, alone),
             CLOUD_RAW: self._fixed(ground, raw),
-            NEUROSURGEON: self._chosen(ground, [alone, raw, *as_they_are(self.network)]),
+            NEUROSURGEON: self._chosen(ground, [alone, self._wide, *as_they_are(self.network)]),
+            NEUROSURGEON_BYTES: self._chosen(ground, [alone, raw, *as_they_are(self.network)]),
             NEUROSURGEON_ZLIB: self._chosen(ground, [alone, raw, *self._deflated]),
             NEUROSURGEON_ZSTD: self._chosen(ground, [alone, raw, *zstd]),
             FIXED: self._fixed(ground, fixed_cut),
