@@ -79,6 +79,19 @@ faults = st.lists(
 @example(
     name="pipeline", faults=[(0.0, "cut", "a", "s"), (0.0, "cut", "b", "s")], lost=set()
 )  # neither a nor b reaches s, and all of them are blamed
+@example(
+    name="pipeline",  # what is lost is lost of one request; in the end only s is to be had
+    faults=[
+        (0.0, "cut", "a", "a"),
+        (0.5, "freeze", "b", "a"),
+        *[(0.0, "cut", "a", "a")] * 2,
+        (0.5, "cut", "a", "a"),
+        *[(0.0, "cut", "a", "a")] * 3,
+        (0.0, "restart", "a", "a"),
+        (0.0, "slow", "a", "a"),
+    ],
+    lost={1, 14, 49, 82, 83, 25},
+)
 @settings(max_examples=150, deadline=None)
 def test_a_survivor_serves_all(
     name: str, faults: list[tuple[float, str, str, str]], lost: set[int]

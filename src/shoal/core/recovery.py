@@ -120,7 +120,9 @@ class Recovery:
         request.fault(f"no answer from {', '.join(suspects)} in time")
         picked = picked or chooser.pick_without((*suspects, *request.blamed), request, now)
         if picked is None and suspects:
-            request.blame((suspects[rounds % len(suspects)],))
+            # As many as can be are done without, each time beginning with another one.
+            turn = rounds % len(suspects) + 1
+            request.blame((*suspects[turn:], *suspects[:turn]))
         picked = picked or chooser.pick(request, now)
         begun = flights.begin(request, picked, now) if picked else None
         if begun is None:
