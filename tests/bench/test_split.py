@@ -16,6 +16,7 @@ from shoal.bench.split.systems import (
     DEVICE_ONLY,
     FIXED,
     NEUROSURGEON,
+    NEUROSURGEON_BYTES,
     NEUROSURGEON_ZLIB,
     NEUROSURGEON_ZSTD,
     ORACLE,
@@ -38,7 +39,10 @@ CLUSTER = Cluster.from_yaml(
 
 
 def result(images_per_s, bytes_per_image=1000.0, agreement=1.0):
-    return Result(images_per_s, 1.0, 2.0, bytes_per_image, 1.0, agreement, {})
+    return Result(images_per_s, 1.0, 2.0, bytes_per_image, 3.0, 1.0, agreement, {})
+
+
+NEUROSURGEONS = (NEUROSURGEON, NEUROSURGEON_BYTES, NEUROSURGEON_ZLIB, NEUROSURGEON_ZSTD)
 
 
 def test_a_decision_is_timed_among_so_many_plans():
@@ -66,7 +70,7 @@ def systems(tmp_path_factory):
 
 def test_every_system_is_a_playbook_that_answers(systems):
     network, cases, made = systems
-    assert set(made) >= {DEVICE_ONLY, CLOUD_RAW, NEUROSURGEON, NEUROSURGEON_ZSTD, FIXED, SPLIT}
+    assert set(made) >= {DEVICE_ONLY, CLOUD_RAW, FIXED, SPLIT, *NEUROSURGEONS}
     assert sum(name.startswith(ORACLE) for name in made) == 2
     (expected,) = network.run(cases[0]).values()
     for name, system in made.items():
@@ -77,7 +81,7 @@ def test_every_system_is_a_playbook_that_answers(systems):
 
 def test_only_split_rounds_and_chooses(systems):
     _, _, made = systems
-    for name in (NEUROSURGEON, NEUROSURGEON_ZLIB, NEUROSURGEON_ZSTD):
+    for name in NEUROSURGEONS:
         assert all(plan.tolerance is not None for plan in made[name].playbook.plans)
         assert made[name].playbook.policy.name == "split"
     for name in (DEVICE_ONLY, CLOUD_RAW, FIXED):
@@ -114,7 +118,7 @@ def test_what_is_claimed_follows_from_the_grid():
     assert rows["throughput over device only, best case"].met
     assert rows[f"throughput over {NEUROSURGEON}, best case"].value == 5.0
     assert rows[f"throughput over {NEUROSURGEON}, geometric mean"].value == pytest.approx(5**0.5)
-    name = "bytes of Neurosurgeon over ours at the same point with >= 99 % agreement"
+    name = f"bytes of {NEUROSURGEON} over ours at the same point with >= 99 % agreement"
     assert rows[f"{name}, best case (5 % of a core, 1 Mbit/s)"].value == 50.0
     worst = "over the better of device only and cloud JPEG, worst"
     assert rows[f"throughput of {SPLIT} {worst}"].value == 0.5
@@ -225,7 +229,7 @@ def test_other_networks_are_rounded_without_a_promise_and_keep_few_cuts(monkeypa
     costs = shapes.Costs.of(network, cases)
     assert costs.whole_ms > 0
     made = shapes.systems(network, ToyProfile(node_ms, fixed_ms=0.1), costs, CLUSTER)
-    assert list(made) == [DEVICE_ONLY, CLOUD_RAW, NEUROSURGEON, SPLIT]
+    assert list(made) == [DEVICE_ONLY, CLOUD_RAW, NEUROSURGEON_BYTES, SPLIT]
     for name, system in made.items():
         validate(system.playbook)
         for plan in system.playbook.plans:
@@ -235,19 +239,19 @@ def test_other_networks_are_rounded_without_a_promise_and_keep_few_cuts(monkeypa
         name: [plan for plan in system.playbook.plans if plan.name.startswith("cut")]
         for name, system in made.items()
     }
-    assert len(cut[NEUROSURGEON]) == len(cut[SPLIT]) == 1
-    assert {plan.stages[0].codec for plan in cut[NEUROSURGEON]} == {"raw"}
+    assert len(cut[NEUROSURGEON_BYTES]) == len(cut[SPLIT]) == 1
+    assert {plan.stages[0].codec for plan in cut[NEUROSURGEON_BYTES]} == {"raw"}
     assert {plan.stages[0].codec for plan in cut[SPLIT]} == {shapes.CODEC}
     assert {plan.forecast.accuracy for plan in cut[SPLIT]} == {0.0}
     assert all(plan.tolerance is None for plan in cut[SPLIT])
 
 
 def test_what_failed_on_another_network_is_a_row_and_no_ratio():
-    rates = {DEVICE_ONLY: 2.0, CLOUD_RAW: "no answer", NEUROSURGEON: 4.0, SPLIT: 8.0}
+    rates = {DEVICE_ONLY: 2.0, CLOUD_RAW: "no answer", NEUROSURGEON_BYTES: 4.0, SPLIT: 8.0}
     rows = {row.name: row for row in shapes.told("net", rates)}
     assert rows["net, split at 8 bits"].value == 8.0
     assert rows[f"net: split at 8 bits over {DEVICE_ONLY}"].value == 4.0
-    assert rows[f"net: split at 8 bits over {NEUROSURGEON}"].value == 2.0
+    assert rows[f"net: split at 8 bits over {NEUROSURGEON_BYTES}"].value == 2.0
     assert rows[f"net, {CLOUD_RAW}: not measured (no answer)"].met is False
     rows = [row.name for row in shapes.told("net", {**rates, SPLIT: "gone"})]
     assert not any("over" in name for name in rows)

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.core.alone import LoneGateway, of, sent
-from tests.core.toys import every, find, one, pipeline, plan, playbook
+from tests.core.toys import Preferred, every, find, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver, Reject, Send
 from shoal.core.events import Appeared, Cancelled, Submitted, Tick, Unsent, Vanished
 from shoal.core.messages import Forget, Install, Moved, Resume, Task, Uninstall, Why
+from shoal.core.policy import Choice, View
 from shoal.errors import PlanError
+from shoal.plan.plan import Playbook
 
 ALONE = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")))
 PAIRS = playbook(
@@ -272,10 +274,49 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
     assert "'preferred' broke: ZeroDivisionError: " + said in reject.text
     assert "toys.py:" in reject.text
     assert of(Reject, gateway.refuse("a", task, Why.RUN_FAILED)), "recovery asks the policy too"
+    assert not gateway.core.requests
     book.policy = good
     (deliver,) = of(Deliver, gateway.answer("a", task_of(gateway.ask(2))))
     assert deliver.number == 2
     assert not gateway.core.requests
+
+
+def test_a_policy_that_raises_harms_no_attempt_under_way() -> None:
+    gateway = LoneGateway(ALONE)
+    task = task_of(gateway.ask(0, budget_ms=60_000))
+    (book,) = gateway.core.books.all()
+    book.policy = find("broken")
+    gateway.now = 20.0
+    assert of(Reject, gateway.take(Tick())) == []  # in doubt, it is asked who else could do it
+    (deliver,) = of(Deliver, gateway.answer("a", task))
+    assert deliver.number == 0
+
+
+@pytest.mark.parametrize("why", [Why.OVERLOADED, Why.RUN_FAILED])
+def test_a_policy_that_raises_without_a_device_may_have_a_plan_with_it(why: Why) -> None:
+    class Picky(Preferred):
+        def choose(
+            self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+        ) -> tuple[Choice | None, Any]:
+            if not view.usable("a"):
+                raise ZeroDivisionError("nobody")
+            return super().choose(playbook, view, at, memory)
+
+    gateway = LoneGateway(playbook(plan("a", one(0, 12, "a"))), devices="a")
+    (book,) = gateway.core.books.all()
+    book.policy = Picky()
+    task = task_of(gateway.ask(0))
+    assert of(Reject, gateway.refuse("a", task, why)) == []
+    gateway.now += 0.5
+    assert task_of(gateway.take(Tick())).attempt == 2
+
+
+def test_a_hop_whose_policy_raises_fails_the_request_and_nobody_is_blamed() -> None:
+    gateway = LoneGateway(PAIRS)
+    task = task_of(gateway.ask(0))
+    (reject,) = of(Reject, gateway.refuse("a", task, Why.POLICY_FAILED, text="no hop"))
+    assert (reject.kind, reject.text) == ("policy", "a: policy failed (no hop)")
+    assert gateway.core.devices["a"].slowdown == 1.0
 
 
 def test_a_device_that_only_the_hop_sees_is_not_chosen_again() -> None:
@@ -286,6 +327,19 @@ def test_a_device_that_only_the_hop_sees_is_not_chosen_again() -> None:
     moved = Moved("g", "g1", 0, task.attempt, 1, (("a",), ("b",)))
     ((_, resume),) = sent(Resume, gateway.hear("a", moved))
     assert resume.without == ("b",)
+
+
+def test_a_hop_that_has_nobody_else_is_not_asked_again_at_once() -> None:
+    book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="free")
+    gateway = LoneGateway(book, devices="ac")
+    attempt = task_of(gateway.ask(0)).attempt
+    resumes = 0
+    for _ in range(50):
+        moved = Moved("g", "g1", 0, attempt, 1, (("a",), ("b",)))
+        again = sent(Resume, gateway.hear("a", moved))
+        resumes += len(again)
+        attempt = again[0][1].attempt if again else attempt
+    assert 1 <= resumes <= 4
 
 
 def test_a_task_that_the_link_does_not_take_goes_elsewhere() -> None:

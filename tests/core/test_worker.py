@@ -468,8 +468,12 @@ def test_a_policy_that_raises_at_a_hop_is_told_to_the_gateway() -> None:
     worker = LoneWorker(book)
     (run,) = of(Run, worker.task(0, "free", route=((), ())))
     ((to, refused),) = sent(Refused, worker.ran(run))
-    assert (to, refused.stage, refused.why) == ("g", 1, Why.RUN_FAILED)
+    assert (to, refused.stage, refused.why) == ("g", 1, Why.POLICY_FAILED)
     assert "no hop" in refused.text
+    ((_, again),) = sent(
+        Refused, worker.hear("g", Resume("g", "g1", 0, 2, "book", "free", 1, (), 99))
+    )
+    assert again.why is Why.POLICY_FAILED, "the output is kept for all that"
 
 
 def test_a_hop_that_decides_does_so_without_whom_it_was_told_to_avoid() -> None:

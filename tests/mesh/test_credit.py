@@ -1,12 +1,23 @@
 """Whatever the wire does, each message arrives once, in order, and little is held."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.mesh.credit import MAX_ASK_S, MUCH_BYTES, SILENCE_S, SWIFT_PIECES, Receiver, Sender
+from shoal.mesh.credit import (
+    ASK_S,
+    MAX_ASK_S,
+    MUCH_BYTES,
+    SILENCE_S,
+    SOUND_FOR_S,
+    SOUND_S,
+    SWIFT_PIECES,
+    Receiver,
+    Sender,
+)
 
 
 class Wire:
@@ -29,7 +40,7 @@ class Wire:
         match frame:
             case ("data", seq, body):
                 if self.receiver.expects(seq):
-                    self.receiver.put(body, now=self.now)
+                    self.receiver.put(body, 8, self.now)
             case ("ask", number):
                 self.receiver.asked(number, self.now)
                 self._ack()
@@ -115,7 +126,7 @@ def test_each_message_arrives_once_and_in_order_whatever_the_wire_does(doings, w
     wire.finish()
     assert wire.got == list(range(pushed))
     assert wire.sender.queued_bytes == 0
-    assert wire.sender.ask_at is None
+    assert wire.sender.due(wire.now + 2 * SOUND_FOR_S) == math.inf
 
 
 @given(doings, st.integers(1, 20), st.integers(1, 200))
@@ -140,7 +151,7 @@ def test_made_up_acknowledgements_do_no_harm(lies):
     for body in range(8):
         wire.push(body)
     for lie in lies:
-        wire.sender.on_ack(*lie, wire.now)
+        wire.sender.on_ack(*lie, wire.now, wire.now)
         assert 0 <= wire.sender.waiting <= 8
         assert wire.sender.queued_bytes >= 0
 
@@ -197,7 +208,7 @@ def test_what_an_answer_does_not_know_is_sent_again_at_once():
 def test_settling_what_never_came_is_ignored():
     receiver = Receiver()
     assert not receiver.settle()
-    receiver.put(object())
+    receiver.put(object(), 8, 0.0)
     assert not receiver.settle()  # here, but not taken by the node yet
     receiver.pop()
     assert receiver.settle()
@@ -206,7 +217,7 @@ def test_settling_what_never_came_is_ignored():
 
 def settled(receiver: Receiver, count: int, size: int = 0) -> None:
     for _ in range(count):
-        receiver.put(object(), size)
+        receiver.put(object(), size, 0.0)
         receiver.pop()
         receiver.settle()
 
@@ -241,7 +252,7 @@ def test_what_the_transport_has_room_for_is_swift_until_it_is_received():
     sender.push(b"", None, 400_000)
     sender.take(0.0)
     assert not sender.swift  # 3 x 7 pieces
-    sender.on_ack(2, 1, 0, 0.0)
+    sender.on_ack(2, 1, 0, 0.0, 0.0)
     assert sender.swift
     for _ in range(SWIFT_PIECES):
         sender.push(b"", None, 0)
@@ -265,11 +276,11 @@ def test_a_line_that_was_just_used_is_sounded_while_it_is_quiet() -> None:
     sender.push(b"m", None, None)
     sender.take(0.0)
     assert sender.sound(0.1) is None  # not quiet
-    sender.on_ack(1, 1, 0, 0.2)
+    sender.on_ack(1, 1, 0, 0.2, 0.2)
     number = sender.sound(0.3)
     assert number == 1
     assert sender.sound(0.4) is None  # a moment ago
-    sender.on_ack(1, 1, number, 0.35)
+    sender.on_ack(1, 1, number, 0.35, 0.35)
     assert sender.goodput.rate(0.4).rtt_ms == pytest.approx(50)
     assert sender.sound(0.6) == 2
     assert sender.sound(2.0) is None  # not used for long
@@ -279,12 +290,12 @@ def test_a_sounding_that_is_overtaken_by_messages_says_nothing() -> None:
     sender = Sender()
     sender.push(b"m", None, 100_000)
     sender.take(0.0)
-    sender.on_ack(1, 1, 0, 0.2)
+    sender.on_ack(1, 1, 0, 0.2, 0.2)
     number = sender.sound(0.3)
     sender.push(b"m", None, 100_000)
     sender.take(0.31)
     assert number is not None
-    assert sender.on_ack(1, 1, number, 2.0) == []
+    assert sender.on_ack(1, 1, number, 2.0, 2.0) == []
     assert sender.goodput.rate(2.0).rtt_ms == 0
 
 
@@ -293,8 +304,23 @@ def test_a_line_is_sounded_although_the_answer_to_a_question_was_lost() -> None:
     assert sender.push(b"", None, 0)
     sender.take(0.0)
     assert sender.tick(0.4) == 1
-    sender.on_ack(1, 1, 0, 0.5)  # overtook the question, whose answer never comes
+    sender.on_ack(1, 1, 0, 0.5, 0.5)  # overtook the question, whose answer never comes
     assert sender.sound(0.6) == 2
-    assert sender.on_ack(1, 1, 1, 0.7) == []
-    assert sender.on_ack(1, 1, 2, 0.8) == []
+    assert sender.on_ack(1, 1, 1, 0.7, 0.7) == []
+    assert sender.on_ack(1, 1, 2, 0.8, 0.8) == []
     assert sender.goodput.rtt_s == pytest.approx(0.2)
+
+
+def test_when_there_is_something_to_do_is_known():
+    sender = Sender()
+    assert sender.due(0.0) == math.inf
+    sender.push(b"", None, 8)
+    sender.take(1.0)
+    assert sender.due(1.0) == 1.0 + ASK_S
+    assert sender.tick(1.0 + ASK_S - 0.01) is None
+    assert sender.tick(1.0 + ASK_S) == 1
+    sender.on_ack(1, 1, 1, 1.4, 1.4)
+    assert sender.due(1.4) <= 1.4  # the line is quiet, and may be sounded
+    assert sender.sound(1.4) is not None
+    assert sender.due(1.4) == 1.4 + SOUND_S
+    assert sender.due(1.0 + SOUND_FOR_S + 0.01) == math.inf

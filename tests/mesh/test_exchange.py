@@ -327,7 +327,7 @@ def test_garbage_is_counted_and_nothing_is_read():
     ]:
         exchange.arrived("b", attachment, size, never, 0.0)
     exchange.arrived("stranger", encode(Data(pairing, 1, b"", 10)), 10, never, 0.0)
-    exchange.arrived("b", encode(Ack(pairing, 99, 99, 99)), 0, never, 0.0)
+    exchange.arrived("b", encode(Ack(pairing, 99, 99, 99, 0.0)), 0, never, 0.0)
     assert exchange.stats().dropped == 8
     assert exchange.stats().received == 0
 

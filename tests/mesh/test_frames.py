@@ -1,6 +1,7 @@
 """Frames say what they carry, and lies are refused before anything is copied."""
 
 import contextlib
+import math
 import struct
 
 import pytest
@@ -22,10 +23,11 @@ from shoal.mesh.frames import (
 
 lives = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
 counts = st.integers(0, 2**63)
+times = st.floats(allow_nan=False, allow_infinity=False)
 pairings = st.builds(Pairing, lives, lives, counts)
 frames = st.one_of(
     st.builds(Data, pairings, counts, st.binary(max_size=64), st.none() | st.integers(0, 1 << 20)),
-    st.builds(Ack, pairings, counts, counts, counts),
+    st.builds(Ack, pairings, counts, counts, counts, times),
     st.builds(Ask, pairings, counts),
 )
 PAIRING = Pairing("0" * 15 + "1", "0" * 15 + "2", 3)
@@ -63,7 +65,8 @@ def test_a_damaged_frame_is_refused_or_is_another_frame(frame, data):
         (encode(Data(PAIRING, 1, b"", NO_BODY - 1)), 0, "brings 0"),
         (encode(Data(PAIRING, 1, b"", 2000)), 2000, "outside the limits"),
         (encode(Data(PAIRING, 1, bytes(MAX_ATTACHMENT), None)), 0, "outside the limits"),
-        (encode(Ack(PAIRING, 1, 1, 1)) + b"x", 0, "without a message brings bytes"),
+        (encode(Ack(PAIRING, 1, 1, 1, 1.0)) + b"x", 0, "without a message brings bytes"),
+        (encode(Ack(PAIRING, 1, 1, 1, 1.0))[:-1], 0, "without a message brings bytes"),
         (encode(Ask(PAIRING, 1)), 1, "without a message brings bytes"),
         (b"", 0, "outside the limits"),
     ],
@@ -83,3 +86,9 @@ def test_a_frame_of_another_version_is_refused():
 def test_an_empty_body_is_not_no_body():
     assert decode(encode(Data(PAIRING, 1, b"h", 0)), 0).size == 0
     assert decode(encode(Data(PAIRING, 1, b"h", None)), 0).size is None
+
+
+@pytest.mark.parametrize("came", [math.nan, math.inf, -math.inf])
+def test_a_time_that_is_none_is_refused(came):
+    with pytest.raises(FrameError, match="came at"):
+        decode(encode(Ack(PAIRING, 1, 1, 1, came)), 0)

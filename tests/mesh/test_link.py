@@ -7,8 +7,9 @@ import time
 import pytest
 
 from shoal.errors import FrameError, NameTakenError, UsageError
-from shoal.mesh.credit import MAX_WAITING, WINDOW
+from shoal.mesh.credit import ASK_S, MAX_WAITING, SOUND_FOR_S, WINDOW
 from shoal.mesh.link import MAX_HEAD, PeerDown, PeerUp, Received
+from shoal.mesh.shell import CALM_S
 
 
 def say_all(link, to, messages):
@@ -101,6 +102,17 @@ def test_credits_stop_a_sender_until_its_messages_are_settled(fleet):
         b.link.settle("a")
         b.wait(lambda done=done: len(b.heard()) == WINDOW + done)
     a.wait(lambda: a.link.waiting("b") == WINDOW)
+
+
+def test_what_is_owed_after_a_calm_is_told_soon(fleet):
+    a, _ = fleet.pair()
+    a.link.send("b", b"0")
+    a.wait(lambda: a.link.waiting("b") == 0)
+    time.sleep(SOUND_FOR_S + 2 * CALM_S)  # the clocks look rarely now
+    began = time.monotonic()
+    say_all(a.link, "b", [b"1", b"2"])  # the second is not acknowledged by itself
+    a.wait(lambda: a.link.waiting("b") == 0)
+    assert time.monotonic() - began < ASK_S
 
 
 def test_too_much_for_one_peer_is_refused_and_other_peers_are_not_held_up(fleet):

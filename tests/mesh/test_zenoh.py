@@ -164,7 +164,7 @@ def test_garbage_is_counted_and_the_link_goes_on(node, stranger, zenoh_fleet, ca
     ]
     for key, payload, attachment in bad:
         stranger.say(key, payload, attachment)
-    stranger.say(to, b"", encode(Ack(pairing, 9, 9, 9)))
+    stranger.say(to, b"", encode(Ack(pairing, 9, 9, 9, 0.0)))
     stranger.say("alive/nonsense")
     for key in ("**", "view/**", "view/*/**", "claim/**", "taken/**", "to/**"):
         stranger.say(key, b"to everybody")

@@ -13,6 +13,8 @@ from shoal.core.routes import runs
 from shoal.errors import PolicyError
 from shoal.plan.plan import Spread
 
+_MANY = 8
+
 Said: TypeAlias = tuple[Choice, Any]
 """What a policy chose, and what it would remember of that."""
 
@@ -53,8 +55,8 @@ class _Devices(Mapping[str, DeviceView]):
 
 class Chooser:
     """Asks the policies of a gateway's playbooks. ``links`` are those from here, by peer,
-    ``waiting`` the number of requests that wait, ``broken`` those (by number) that have no answer
-    because a policy raised, and what it said."""
+    ``waiting`` the number of requests that wait, ``broken`` those (by number) about which a policy
+    raised when it was asked last, and what it said."""
 
     def __init__(self, books: Books, devices: Devices) -> None:
         self.links: dict[str, LinkView] = {}
@@ -70,15 +72,15 @@ class Chooser:
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of
-        them as can be spared together, the latest first; or with all of them, grudgingly. None:
-        there is none."""
+        the latest of them as can be spared together; or with all of them, grudgingly. None: there
+        is none."""
         if not request.blamed:
             return self.pick_without((), request, now)
         picked = self.pick_without(request.blamed, request, now)
         if picked is not None:
             return picked
         spared: tuple[str, ...] = ()
-        for name in reversed(request.blamed):
+        for name in request.blamed[: -_MANY - 1 : -1]:
             without = self.pick_without((*spared, name), request, now)
             if without is not None:
                 picked, spared = without, (*spared, name)
@@ -92,10 +94,12 @@ class Chooser:
         their own playbook (others may mean other tensors by the same names), else from the
         input."""
         try:
-            return self._pick(without, request, now)
+            picked = self._pick(without, request, now)
         except PolicyError as error:
             self.broken[request.number] = str(error)
             return None
+        self.broken.pop(request.number, None)
+        return picked
 
     def _pick(self, without: tuple[str, ...], request: Request, now: float) -> Pick | None:
         source = request.source
@@ -125,7 +129,10 @@ class Chooser:
         full = self._devices.full(now)
         if said is None or not full or self._has_room(book, said[0], full):
             return said
-        said = self._choose(book, at, (*without, *full), now)
+        try:
+            said = self._choose(book, at, (*without, *full), now)
+        except PolicyError:
+            return None  # with all of them it did not raise: there will be room
         return said if said and self._has_room(book, said[0], full) else None
 
     def _choose(

@@ -285,12 +285,12 @@ class GatewayCore:
         return []
 
     def _broken(self, now: float) -> list[GatewayAction]:
-        """The requests about which a policy raised: to ask it again would hardly help."""
+        """The requests that wait since a policy raised: to ask it again would hardly help."""
         actions: list[GatewayAction] = []
         broken, self._desk.chooser.broken = self._desk.chooser.broken, {}
         for number, text in broken.items():
             request = self.requests.get(number)
-            if request is not None:
+            if request is not None and not request.in_flight:
                 actions.append(Reject(number, "policy", text))
                 actions += self._desk.end(request, now, stop=True)
         return actions

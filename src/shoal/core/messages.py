@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the messages; devices of another version are refused."""
 
 Route: TypeAlias = tuple[tuple[str, ...], ...]
@@ -114,6 +114,7 @@ class Why(StrEnum):
     PEER_ABSENT = "next device absent"
     TOO_FEW_SLICES = "too few slices"
     BAD_BODY = "damaged body"
+    POLICY_FAILED = "policy failed"
 
 
 class Refused(RequestMessage, frozen=True):

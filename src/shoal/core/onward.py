@@ -54,7 +54,7 @@ class Onward:
         if book is None:
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
         load = worker.neighbours.own = worker.load
-        policy, hop = self._policies(book.policy.name), None
+        policy, hop, broken = self._policies(book.policy.name), None, ""
         for without in (follow.without, ()) if follow.without else ((),):
             devices = Without(worker.neighbours, without) if without else worker.neighbours
             view = View(now, devices, worker.neighbours.links, worker.inbox.waiting)
@@ -62,11 +62,13 @@ class Onward:
                 reach = worker.reachable
                 hop = hop or next_hop(policy, book, plan, stage, follow.route, view, reach)
             except PolicyError as error:
-                return [self.refuse(follow, stage, Why.RUN_FAILED, str(error))]
+                broken = str(error)
         if not sliced:
             to = hop.targets if hop else ()
             kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)
             worker.kept.put(request_of(follow), kept)
+        if hop is None and broken:
+            return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
             absent = [name for name in runs(follow.route, stage) if not worker.reachable(name)]
             return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]

@@ -15,10 +15,12 @@ from typing import Any, Protocol
 import msgspec
 
 from shoal.core.messages import Load, Route
-from shoal.errors import PlanError, PolicyError
+from shoal.errors import PlanError, PolicyError, ShoalError
 from shoal.plan.plan import Plan, Playbook
 
 GROUP = "shoal.policies"
+MAX_SAID = 300
+"""Letters of what an exception says that are told."""
 
 
 class DeviceView(msgspec.Struct, frozen=True):
@@ -75,7 +77,8 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Policy(Protocol):
-    """The decisions that a strategy takes at run time."""
+    """The decisions that a strategy takes at run time. What it raises fails the request that it was
+    asked about (PolicyError), if no other way is found."""
 
     def choose(
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
@@ -94,12 +97,14 @@ def deciding(playbook: Playbook) -> Iterator[None]:
     with the place, so that it is laid to the one request that it was asked about."""
     try:
         yield
+    except ShoalError as error:
+        raise PolicyError(f"the policy {playbook.policy.name!r}: {error}") from error
     except Exception as error:
         last = error.__traceback__
         while last is not None and last.tb_next is not None:
             last = last.tb_next
         where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
-        said = f"{type(error).__name__}: {error}{where}"
+        said = f"{type(error).__name__}: {str(error)[:MAX_SAID]}{where}"
         raise PolicyError(f"the policy {playbook.policy.name!r} broke: {said}") from error
 
 

@@ -47,6 +47,9 @@ class Recovery:
             if request.failures >= MAX_FAILED_ATTEMPTS:
                 reject = Reject(request.number, "remote", text, refused.why)
                 return [reject, *self._desk.end(request, now, stop=True)]
+        if refused.why is Why.POLICY_FAILED:
+            reject = Reject(request.number, "policy", text, refused.why)
+            return [reject, *self._desk.end(request, now, stop=True)]
         fault = blame(request, sender, refused)
         request.out.update(fault.out)
         if refused.why is Why.NOT_KEPT:
@@ -81,7 +84,7 @@ class Recovery:
             # The hop sees them, and would choose them again at once if it were not told.
             request.out.update(unseen)
             request.blame(unseen)
-        return self.reconsider(request, now)
+        return self.reconsider(request, now, refused=bool(unseen))
 
     def lost(self, name: str, now: float) -> list[GatewayAction]:
         """A device is gone, silent, or has restarted."""

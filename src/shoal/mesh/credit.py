@@ -42,7 +42,7 @@ MAX_WAITING = 1024
 MAX_WAITING_BYTES = 256 << 20
 """Bytes of heads and bodies that may be queued for one receiver; one message may exceed it."""
 ASK_S = 0.3
-"""Seconds without news after which a sender asks."""
+"""Seconds without news after which a sender asks, when its link looks next."""
 MAX_ASK_S = 5.0
 """Longest time between two questions; it doubles up to here while there is no news."""
 SOUND_S, SOUND_FOR_S = 0.25, 1.0
@@ -121,11 +121,6 @@ class Sender:
         """Bytes held for messages that are not known to be received."""
         return self._bytes
 
-    @property
-    def ask_at(self) -> float | None:
-        """When :meth:`tick` is due; None while everything is settled."""
-        return self._ask_at
-
     def due(self, now: float) -> float:
         """When :meth:`tick` or :meth:`sound` has something to do, as far as is known now;
         infinite for never."""
@@ -181,7 +176,7 @@ class Sender:
         return self._asked
 
     def on_ack(
-        self, received: int, settled: int, asked: int, now: float, came: float | None = None
+        self, received: int, settled: int, asked: int, now: float, came: float
     ) -> list[Parcel]:
         """Take note of what the receiver says; returns the messages that must be sent again.
         ``came`` is when the last of what it says came, on its own clock.
@@ -196,7 +191,7 @@ class Sender:
         if self._sounding and asked == self._sounding:
             self._sounding = 0
             self.goodput.trip(now - self._sounded_at, now)
-            if came is not None and received == self._received:
+            if received == self._received:
                 self.goodput.way(came - self._sounded_at, now)
         if self._sent and not (received or asked or self._received or self._asked):
             self._ask_at = now
@@ -277,14 +272,14 @@ class Receiver:
         """Whether message ``seq`` is the next one, and within the window."""
         return seq == self._received + 1 and self.unsettled < self._window
 
-    def put(self, message: LinkEvent, size: int = 0, now: float = 0.0) -> None:
+    def put(self, message: LinkEvent, size: int, now: float) -> None:
         """Hold the message of ``size`` bytes that was expected."""
         self._received += 1
         self._came = now
         self._bytes += size
         self._held.append(message)
 
-    def asked(self, number: int, now: float = 0.0) -> None:
+    def asked(self, number: int, now: float) -> None:
         """The sender asked."""
         self._asked = max(self._asked, number)
         self._came = now

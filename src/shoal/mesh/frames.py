@@ -16,6 +16,7 @@ life of a node, or for the time before a break, is ever taken for something new.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TypeAlias
 
@@ -25,7 +26,9 @@ from shoal.errors import FrameError
 from shoal.mesh.link import MAX_BODY, MAX_HEAD
 
 MAGIC = b"Sh"
-VERSION = 2
+VERSION = 1
+"""Of the header. What follows it may change with the protocol of messages, in which nodes tell each
+other that they do not understand each other (``runtime/wire.py``)."""
 NO_BODY = (1 << 64) - 1
 """Body size of a message without a body (an empty body has size 0)."""
 
@@ -61,7 +64,7 @@ class Ack(msgspec.Struct, frozen=True):
     received: int
     settled: int
     asked: int
-    came: float = 0.0
+    came: float
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -114,7 +117,10 @@ def decode(attachment: bytes, payload_bytes: int, max_body: int = MAX_BODY) -> F
     if len(attachment) != _HEADER.size + (_CAME.size if kind == _ACK else 0) or payload_bytes:
         raise FrameError("a frame without a message brings bytes")
     if kind == _ACK:
-        return Ack(pairing, x, y, z, *_CAME.unpack_from(attachment, _HEADER.size))
+        (came,) = _CAME.unpack_from(attachment, _HEADER.size)
+        if not math.isfinite(came):
+            raise FrameError(f"an acknowledgement says that something came at {came}")
+        return Ack(pairing, x, y, z, came)
     if kind == _ASK:
         return Ask(pairing, x)
     raise FrameError(f"a frame is of unknown kind {kind}")

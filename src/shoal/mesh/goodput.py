@@ -27,12 +27,16 @@ LARGE_BYTES = 8192
 """Messages from this size on measure the rate."""
 SMOOTHING = 0.6
 """Weight of a new sample: the better of the last two, as what holds up a single message, on its way
-out of a busy device say, makes no slow link. Logarithms are averaged, so that a jump up is believed
-as soon as a jump down, after a few messages."""
+out of a busy device say, makes no slow link. Logarithms are averaged, so that a jump is believed
+after a few messages, one down no later than the message after one up."""
 ENOUGH_S, ENOUGH_MESSAGES = 1e-3, 4
 """A sample of the rate: so much time on the link, or so many messages."""
-WINDOW_S = 10.0
-"""Round trips and ways are the least of this long: queues make them longer, nothing shorter."""
+IN_A_ROW = 4
+"""Messages without a rest between them that make one sample: a receiver that is late itself reads
+several at once, and only of all of them it is known how long they took."""
+WINDOW_S, STALE_S = 10.0, 30.0
+"""Round trips and ways are the least of this long: queues make them longer, nothing shorter. A way
+is no longer known after this long, since clocks drift."""
 USUAL = 0.25
 """Weight of a new round trip in what is usual."""
 _LEAST_S = 20e-6
@@ -64,6 +68,10 @@ class _Least:
         """The least; None before there was any."""
         return self._seen[0][1] if self._seen else None
 
+    def fresh(self, now: float) -> float | None:
+        """The least; None where nothing was seen for :data:`STALE_S`."""
+        return self.value if self._seen and self._seen[-1][0] >= now - STALE_S else None
+
 
 class _Flying(NamedTuple):
     seq: int
@@ -81,6 +89,8 @@ class Goodput:
         self._flying: deque[_Flying] = deque()
         self._arrived = 0.0  # when the last one was known to have arrived
         self._came: float | None = None  # when it came, on the receiver's clock
+        # Those between which the line had no rest: bytes, and when the line began with them.
+        self._in_a_row: deque[tuple[int, float]] = deque(maxlen=IN_A_ROW)
         self._log_rate: float | None = None
         self._log_last = -math.inf  # of the last sample
         self._bytes = 0
@@ -93,32 +103,59 @@ class Goodput:
         """Message ``seq`` of ``size`` bytes goes out."""
         self._flying.append(_Flying(seq, size, now, not self._flying))
 
-    def arrived(self, upto: int, now: float, came: float | None = None) -> None:
+    def arrived(self, upto: int, now: float, came: float | None) -> None:
         """All messages up to ``upto`` are known to have arrived, the last one at ``came`` on the
-        receiver's clock. Of large ones that is known at once; small ones may have arrived long
-        before."""
+        receiver's clock (None where that is not known). Of large ones that is known at once; small
+        ones may have arrived long before."""
         arrived = []
         while self._flying and self._flying[0].seq <= upto:
             arrived.append(self._flying.popleft())
         if not arrived:
             return
-        large = [message for message in arrived if message.size >= LARGE_BYTES]
         last = arrived[-1]
-        if came is not None and last.size <= SMALL_BYTES:
-            self.way(came - last.left, now)
-        if large:
-            self._bytes += sum(message.size for message in large)
-            self._seconds += max(0.0, self._on_link_s(large[0], now, came))
-            self._messages += len(large)
-            if self._seconds >= ENOUGH_S or self._messages >= ENOUGH_MESSAGES:
-                sample = _log_rate(self._bytes, self._seconds)
-                self._log_rate = self._with(max(sample, self._log_last))
-                self._log_last = sample
-                self._bytes, self._seconds, self._messages = 0, 0.0, 0
+        if any(message.size >= LARGE_BYTES for message in arrived):
+            self._sample(arrived, now, came)
         elif len(arrived) == 1 and last.alone and last.size <= SMALL_BYTES:
             self.trip(now - last.left, now)
+            if came is not None:
+                self.way(came - last.left, now)
         self._arrived, self._came = now, came
         self.news = True
+
+    def _sample(self, arrived: list[_Flying], now: float, came: float | None) -> None:
+        """Large messages arrived, perhaps with small ones among them."""
+        size = sum(message.size for message in arrived)
+        first = next(message for message in arrived if message.size >= LARGE_BYTES)
+        row, way = self._in_a_row, self._ways.fresh(now)
+        if came is None or way is None or (self._came is None and self._arrived):
+            row.clear()
+            self._add(size, max(0.0, self._since(first, now)), len(arrived))
+            return
+        began = max(first.left + way, came - (now - first.left))
+        if self._came is not None and self._came > began:
+            began = self._came  # the line was busy until then
+        else:
+            row.clear()
+        row.append((size, began))
+        seconds = came - row[0][1]
+        if seconds >= ENOUGH_S or len(row) == IN_A_ROW:
+            self._take(_log_rate(sum(size for size, _ in row), seconds))
+        elif len(row) == 1:
+            self._add(size, max(0.0, seconds), len(arrived))
+
+    def _add(self, size: int, seconds: float, messages: int) -> None:
+        """Add up what says too little by itself."""
+        self._bytes += size
+        self._seconds += seconds
+        self._messages += messages
+        if self._seconds >= ENOUGH_S or self._messages >= ENOUGH_MESSAGES:
+            self._take(_log_rate(self._bytes, self._seconds))
+            self._bytes, self._seconds, self._messages = 0, 0.0, 0
+
+    def _take(self, sample: float) -> None:
+        """Take in a sample of the rate, or the one before it where that was better."""
+        self._log_rate = self._with(max(sample, self._log_last))
+        self._log_last = sample
 
     def trip(self, seconds: float, now: float) -> None:
         """A round trip over the quiet line took ``seconds``."""
@@ -129,8 +166,7 @@ class Goodput:
 
     def way(self, seconds: float, now: float) -> None:
         """Something small came so long after it left, on the clocks of receiver and sender."""
-        if math.isfinite(seconds):
-            self._ways.see(seconds, now)
+        self._ways.see(seconds, now)
 
     @property
     def rtt_s(self) -> float:
@@ -147,15 +183,6 @@ class Goodput:
             if first.size >= LARGE_BYTES and waited * math.exp(known) > first.size:
                 known = self._with(_log_rate(first.size, waited))
         return LinkRate(0.0 if known is None else math.exp(known), self.rtt_s * 1e3)
-
-    def _on_link_s(self, message: _Flying, now: float, came: float | None) -> float:
-        """How long the link took for messages from this one on, the last of which came."""
-        way = self._ways.value
-        if came is None or way is None or not math.isfinite(came):
-            return self._since(message, now)
-        left = message.left + way
-        there = came - (left if self._came is None else max(self._came, left))
-        return min(there, now - message.left)
 
     def _since(self, message: _Flying, now: float) -> float:
         """How long the link has worked for a message, in seconds, as far as is known here."""

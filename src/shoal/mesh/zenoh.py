@@ -41,7 +41,7 @@ from shoal.mesh.lane import Lane
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
 from shoal.mesh.session import Session, batch_bytes, configuration
-from shoal.mesh.shell import ExchangeLink
+from shoal.mesh.shell import TICK_S, ExchangeLink
 from shoal.mesh.watchdog import BEAT_S, Watchdog
 
 MAX_FRAMES = 512
@@ -415,7 +415,7 @@ class ZenohLink(ExchangeLink):
             self._lose_name(life)
 
     def _on_tick(self, now: float) -> None:
-        if now < self._beat_at:
+        if now + TICK_S < self._beat_at:
             return
         self._beat_at = now + BEAT_S
         peers = self.peers()

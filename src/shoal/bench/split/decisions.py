@@ -12,6 +12,7 @@ from shoal.core.messages import Load
 from shoal.core.policy import DeviceView, LinkView, View, find_policy
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
+from shoal.strategies.split.decide import HOLD_S
 
 PLANS = 400
 DECISIONS, QUICK_DECISIONS = 20_000, 4_000
@@ -35,7 +36,7 @@ def _times(servers: int, count: int) -> Samples:
     memory, now, times = None, 0.0, []
     with quiet_collector():
         for _ in range(count):
-            now += 0.01
+            now += 2 * HOLD_S  # a choice that holds is none
             devices = {name: _device(chance) for name in ("device", *names)}
             links = {name: LinkView(chance.uniform(1e5, 1e7), 4.0, now) for name in names}
             view = View(now, devices, links)

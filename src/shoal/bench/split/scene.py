@@ -42,13 +42,14 @@ PATIENCE_S = 180.0
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a system did at a point: images/s, single requests, bytes on the wire and seconds of
-    the server for an image, agreement with the whole network."""
+    """What a system did at a point: images/s, single requests; bytes on the wire, CPU time of the
+    device's host and time of the server for an image; agreement with the whole network."""
 
     images_per_s: float
     p50_ms: float
     p99_ms: float
     bytes_per_image: float
+    device_ms: float
     server_ms: float
     agreement: float
     plans: dict[str, int]
@@ -133,16 +134,17 @@ class Scene:
         self.share(share)
         # A few requests teach the policy how quick device and link are.
         self._tell(Order(seconds=seconds / 2, few=True))
-        sent = self._lab.host(DEVICE).usage().sent_bytes
+        before = self._lab.host(DEVICE).usage()
         measured = self._tell(Order(seconds=seconds))
-        sent = self._lab.host(DEVICE).usage().sent_bytes - sent
+        after = self._lab.host(DEVICE).usage()
         answered = max(1, measured.answered)
         times = measured.latencies_ms or (float("nan"),)
         return Result(
             images_per_s=measured.images / max(measured.seconds, 1e-9),
             p50_ms=float(np.percentile(times, 50)),
             p99_ms=float(np.percentile(times, 99)),
-            bytes_per_image=sent / answered,
+            bytes_per_image=(after.sent_bytes - before.sent_bytes) / answered,
+            device_ms=(after.cpu_s - before.cpu_s) * 1e3 / answered,
             server_ms=measured.server_ms / answered,
             agreement=measured.agreed / answered,
             plans=measured.plans,

@@ -22,7 +22,7 @@ from shoal.bench.split.scene import Scene
 from shoal.bench.split.systems import (
     CLOUD_RAW,
     DEVICE_ONLY,
-    NEUROSURGEON,
+    NEUROSURGEON_BYTES,
     SPLIT,
     System,
     as_they_are,
@@ -94,7 +94,7 @@ def told(what: str, rates: Mapping[str, float | str]) -> Iterator[Row]:
         else:
             yield row(f"{what}, {how}", rate, "images/s")
     ours = rates.get(SPLIT)
-    for other in (DEVICE_ONLY, NEUROSURGEON):
+    for other in (DEVICE_ONLY, NEUROSURGEON_BYTES):
         theirs = rates.get(other)
         if isinstance(ours, float) and isinstance(theirs, float) and theirs > 0:
             yield row(f"{what}: split at 8 bits over {other}", ours / theirs, "ratio")
@@ -179,7 +179,7 @@ def systems(
     return {
         DEVICE_ONLY: fixed(ground, alone, OBJECTIVE),
         CLOUD_RAW: fixed(ground, raw, OBJECTIVE),
-        NEUROSURGEON: chosen(
+        NEUROSURGEON_BYTES: chosen(
             ground, [alone, raw, *foremost(ground, as_they_are(network))], OBJECTIVE
         ),
         SPLIT: chosen(ground, [alone, raw, *exact, *foremost(ground, rounded)], OBJECTIVE),

@@ -11,7 +11,7 @@ import numpy as np
 
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook
-from shoal.strategies.split.choice import COLUMNS, Wish
+from shoal.strategies.split.choice import COLUMNS, STEADY, Wish
 from shoal.strategies.split.table import Facts, Table, stated
 
 
@@ -164,11 +164,11 @@ def _scene(settings: Settings, wish: Wish, found: list[tuple[Plan, int]]) -> Sce
         server_message_ms=settings.server_message_ms,
         power_w=settings.power_w,
     )
-    steady = {"accuracy": table.lost, "bytes": table.all_bytes}
+    columns = dict(zip(STEADY, (table.lost, table.all_bytes), strict=True))
     limits = tuple(
         (name, limit)
         for name, limit in wish.limits
-        if name not in steady or (steady[name] > limit).any()
+        if name not in STEADY or (columns[name] > limit).any()
     )
     return Scene(
         table,

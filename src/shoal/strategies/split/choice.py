@@ -25,6 +25,9 @@ COLUMNS = {
 LIMITS = ("accuracy", "energy", "bytes", "throughput", "latency")
 """What may be limited, the most important first: the last is relaxed first."""
 
+STEADY = ("accuracy", "bytes")
+"""Columns that are the same for each request."""
+
 _HAIR = 1e-9
 """Share by which a number may miss a limit that it was computed to meet."""
 

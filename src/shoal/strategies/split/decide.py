@@ -5,10 +5,10 @@ device, link and server now, without running after every wobble of them.
   a row and the last change is ``COOL_S`` ago; at once when it no longer meets a hard limit that
   another meets. Another is only turned to if it meets the limits with ``GAIN`` to spare, so that
   one that wavers about a limit is not left and taken again.
-* A choice that crosses the link holds for ``HOLD_S`` while no other is better, the link carries
-  about what it did, and all devices are there: to look at all plans costs a weak device a third of
-  a millisecond, with its caches cold. With several servers each request is looked at, as their
-  queues change with each.
+* A choice that crosses the link holds for ``HOLD_S`` if no other was better when it was made, while
+  the link carries about what it did and all devices are there: to look at all plans costs a weak
+  device a third of a millisecond, with its caches cold. With several servers, or a limit on what
+  changes from request to request, each one is looked at.
 * When nothing has crossed the link for ``PROBE_S``, one request takes a plan that crosses it: the
   one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
   shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:
@@ -27,7 +27,7 @@ import msgspec
 from shoal.core.policy import Choice, View
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.book import Book, Scene, read_book
-from shoal.strategies.split.choice import Allowed, Wish, allowed, best, gains, keeps, within
+from shoal.strategies.split.choice import STEADY, Allowed, Wish, allowed, best, gains, keeps, within
 from shoal.strategies.split.estimates import facts, measured_s
 from shoal.strategies.split.table import Costs, costs
 
@@ -95,7 +95,8 @@ def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, state:
     """The state with the choice, if it may hold."""
     servers = book.settings.servers
     in_use = scene.table.names[row] == state.plan and bool(scene.table.bytes[row] > 0)
-    if not in_use or state.better or len(servers) > 1:
+    limited = any(name not in STEADY for name, _ in scene.wish.limits)
+    if not in_use or state.better or limited or len(servers) > 1:
         return state if state.held is None else msgspec.structs.replace(state, held=None)
     link = view.links.get(servers[0])
     carries = link.bytes_per_s if link is not None else 0.0

@@ -11,6 +11,8 @@ LEAST_BYTES_PER_S = 100.0
 """Slower goodput than this is taken for this."""
 SLOWEST, FASTEST = 100.0, 0.01
 """Bounds of a slowdown that is believed."""
+LONGEST_MS = 1e9
+"""A longer queue is taken for this."""
 _UNSEEN = LinkView()
 
 
@@ -26,7 +28,7 @@ def facts(view: View, device: str, servers: Sequence[str], stated: Facts) -> Fac
     each = zip(servers, stated.servers, strict=True)
     return Facts(
         slow=_slow(own),
-        queue_ms=own.work_ms * _slow(own) if own is not None else 0.0,
+        queue_ms=min(own.work_ms * _slow(own), LONGEST_MS) if own is not None else 0.0,
         servers=tuple(_server(view, name, known) for name, known in each),
         device_usable=own is not None and own.usable,
     )
@@ -61,7 +63,7 @@ def _queue_ms(seen: DeviceView | None) -> float:
     if seen is None:
         return 0.0
     said_ms = (seen.load.waiting + seen.load.running) * seen.load.run_ms
-    return max(seen.work_ms * _slow(seen), said_ms)
+    return min(max(seen.work_ms * _slow(seen), said_ms), LONGEST_MS)
 
 
 def _crowd(seen: DeviceView | None) -> float:

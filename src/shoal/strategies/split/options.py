@@ -21,13 +21,18 @@ FRAME_BYTES = 150
 """Bytes of a frame beside its tensors, about, where nothing was measured."""
 
 
-STAGE_MS = 1.2
-"""What a stage costs the device beside the run itself, and"""
-CROSSING_MS = 0.7
-"""what an image that is sent on costs it beside its two messages: CPU time of a device of speed 1,
-which is the gateway and a worker at once. Measured as the CPU time of a host with 5 and with 20 %
-of a core for an image: 1.5 to 1.9 ms beside the run, 1.5 to 2.1 ms for an image that is only sent,
-of which the messages are 0.9. Where the processor's caches stay warm it is less."""
+STAGE_MS = 2.5
+"""What a stage costs the device beside the run itself,"""
+CROSSING_MS = 1.1
+"""what it costs to send something on beside the two messages,"""
+PACKING_MS = 0.25
+"""what it costs to pack it beside the time that this takes with warm caches, and"""
+SENT_BYTES_PER_S = 2e8
+"""how many bytes are sent in a second of CPU time. All for a device of speed 1 that is the gateway
+and a worker at once and, with a few images a second, finds its caches cold each time: fitted to the
+CPU time for an image of a host with 5 to 20 % of a core (``shoal bench split.grid``), which is the
+run and the packing and 2 to 4 ms for the device alone, 2.2 to 2.9 for an image that is only sent
+and 4 to 6 for a cut."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ class Ground:
             return ms
         return ms * self.run_ms(device, 0, self.nodes) / self.whole_ms
 
+    def sending_ms(self, option: Option) -> float:
+        """The device's time for packing what crosses the link and for its bytes."""
+        beside = PACKING_MS if option.codec != "raw" else 0.0
+        beside += option.bytes / SENT_BYTES_PER_S * 1e3
+        speed: float = self.cluster.gateway.speed
+        return self.there(self.device, option.pack_ms) + beside / speed
+
     def message_ms(self, device: str) -> float:
         """What the two messages of a request (there and back) cost a device, bytes apart."""
         profile: DeviceProfile = self.profiles.device(device)
@@ -114,7 +126,7 @@ class Ground:
         return Table(
             names=tuple(option.name for option in options),
             device_ms=np.array([self.run_ms(self.device, 0, at) for at in ats]),
-            pack_ms=np.array([self.there(self.device, option.pack_ms) for option in options]),
+            pack_ms=np.array([self.sending_ms(option) for option in options]),
             bytes=np.array([option.bytes for option in options]),
             server_ms=np.array(
                 [[self.run_ms(name, at, end) for name in self.servers] for at in ats]
