@@ -21,11 +21,11 @@ FRAME_BYTES = 150
 """Bytes of a frame beside its tensors, about, where nothing was measured."""
 
 
-STAGE_MS = 2.5
+STAGE_MS = 2.2
 """What a stage costs the device beside the run itself,"""
 CROSSING_MS = 1.1
 """what it costs to send something on beside the two messages,"""
-PACKING_MS = 0.25
+PACKING_MS = 0.5
 """what it costs to pack it beside the time that this takes with warm caches, and"""
 SENT_BYTES_PER_S = 2e8
 """how many bytes are sent in a second of CPU time. All for a device of speed 1 that is the gateway
