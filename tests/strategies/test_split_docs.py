@@ -47,5 +47,8 @@ def test_the_numbers_are_those_of_the_code():
     assert lower_bound(314, 315) == pytest.approx(0.986, abs=1e-3)
     assert lower_bound(309, 315) == pytest.approx(0.9636, abs=1e-3)
     assert (decide.GAIN, decide.PATIENCE, decide.COOL_S) == (0.05, 3, 0.2)
+    assert (decide.HOLD_S, decide.STIR) == (0.25, 1.25)
+    assert "**holds** for 250 ms" in PAGE
+    assert "(by a factor of 1.25)" in PAGE
     assert (decide.PROBE_S, decide.PROBE_SHARE) == (0.5, 0.25)
     assert (decide.PROBE_AFTER, decide.PROBE_RARELY) == (4, 20)

@@ -2,6 +2,7 @@
 # ruff: noqa: E402
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -142,3 +143,15 @@ def test_an_example_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[s
     with pytest.raises(InputError, match=r"does not take the example.*channels"):
         make_fluid(MAKERS["plain"](), torch.ones(1, 3, *IMAGE[1:]), 2)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("groups", [2.5, None, ("a", "b"), 1, 9, "two", (1, -1)])
+def test_groups_that_make_no_sense_are_refused(groups: Any) -> None:
+    with pytest.raises(UsageError):
+        make_fluid(MAKERS["plain"](), images(), groups)
+
+
+def test_what_is_no_module_or_no_tensor_is_refused() -> None:
+    for module, example in (("x", images()), (MAKERS["plain"](), "x")):
+        with pytest.raises(UsageError, match="are wanted, not"):
+            make_fluid(module, example, 2)  # type: ignore[arg-type]

@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
@@ -61,7 +64,7 @@ def classifier(
     loaded = datasets.load(data, console.print)
     words = ["shoal", "train", "classifier", "--data", data, "--model", model]
     words += _words(epochs, seed, patience, threads, out)
-    with Bar(console, epochs) as bar:
+    with _goes_on(console, out), Bar(console, epochs) as bar:
         card = train_classifier(
             loaded,
             model,
@@ -136,7 +139,7 @@ def fluid(
     training = prepare(loaded, recipe, Settings(epochs=epochs, seed=seed, patience=patience))
     words = ["shoal", "train", "fluid", "--data", data, "--model", model, "--groups", groups]
     words += ["--kind", kind, "--policy", policy, *_words(epochs, seed, patience, threads, out)]
-    with LegBar(console, len(training.legs)) as bar:
+    with _goes_on(console, out), LegBar(console, len(training.legs)) as bar:
         card = train_fluid(
             training,
             out,
@@ -184,6 +187,19 @@ def _train_packages() -> Iterator[None]:
         raise MissingExtraError(
             f"training needs the package {error.name}: pip install 'shoal[train]'"
         ) from error
+
+
+@contextmanager
+def _goes_on(console: Console, out: Path) -> Iterator[None]:
+    """Say what becomes of a training that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from shoal.train.checkpoint import FILE
+
+        if (out / FILE).exists():
+            console.print(f"stopped; the same command goes on from {out / FILE}", soft_wrap=True)
+        raise
 
 
 def _words(

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from shoal.errors import DataError, StoreError, UsageError
 
+FILE = "checkpoint.pt"
+"""Its name in the folder of a training."""
+
 
 @dataclass
 class Checkpoint:

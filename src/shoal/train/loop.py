@@ -121,7 +121,7 @@ def fit(
             state.best = _copy(module)
         if folder is not None:
             state.module, state.optimiser = module.state_dict(), optimiser.state_dict()
-            checkpoint.save(state, folder / "checkpoint.pt")
+            checkpoint.save(state, folder / checkpoint.FILE)
             write_log(folder / "train.jsonl", state.rows)
         if watcher is not None:
             watcher.on_epoch(state.rows[-1])
@@ -139,8 +139,8 @@ def _start(
     purpose: str,
 ) -> checkpoint.Checkpoint:
     purpose = f"{purpose} {asdict(settings)}".strip()
-    if folder is not None and (folder / "checkpoint.pt").exists():
-        state = checkpoint.load(folder / "checkpoint.pt", purpose)
+    if folder is not None and (folder / checkpoint.FILE).exists():
+        state = checkpoint.load(folder / checkpoint.FILE, purpose)
         module.load_state_dict(state.module)
         optimiser.load_state_dict(state.optimiser)
         return state

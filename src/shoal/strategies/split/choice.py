@@ -1,6 +1,6 @@
 """Which plan is the best one now: hard limits first, then aims, lexicographic with tolerance.
 
-All plans are looked at each time: it is a handful of operations on columns of numbers.
+All plans are looked at: it is a handful of operations on columns of numbers.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from shoal.strategies.preferred import least_busy, usable_holders
 
 
 class Split:
-    """Cut and precision of the transferred tensor, chosen again for each request."""
+    """Cut and precision of the transferred tensor, chosen again as device and link change."""
 
     def choose(
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any

@@ -92,8 +92,8 @@ def fit(
     )
     purpose = f"{purpose} {asdict(settings)}".strip()
     state = checkpoint.Checkpoint(purpose, {}, {}, {}, [], [])
-    if folder is not None and (folder / "checkpoint.pt").exists():
-        state = checkpoint.load(folder / "checkpoint.pt", purpose)
+    if folder is not None and (folder / checkpoint.FILE).exists():
+        state = checkpoint.load(folder / checkpoint.FILE, purpose)
         try:
             model.load_state_dict(state.module)
             optimiser.load_state_dict(state.optimiser)
@@ -125,7 +125,7 @@ def fit(
             state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if folder is not None:
             state.module, state.optimiser = model.state_dict(), optimiser.state_dict()
-            checkpoint.save(state, folder / "checkpoint.pt")
+            checkpoint.save(state, folder / checkpoint.FILE)
             write_log(folder / "train.jsonl", state.rows)
         if watcher is not None:
             watcher.on_epoch(state.rows[-1])

@@ -129,7 +129,13 @@ def _widths(groups: int | str | Sequence[float]) -> tuple[float, ...]:
         groups = int(parts[0])
     if isinstance(groups, int):
         return (1.0,) * max(0, min(groups, MAX_DEVICES + 1))
-    return tuple(float(width) for width in groups)
+    try:
+        return tuple(float(width) for width in groups)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"groups {groups!r} make no sense: give a whole number such as 4, or relative widths "
+            "such as (2, 1, 1)"
+        ) from None
 
 
 def sub_networks(division: Division, kind: Kind = "fluid") -> tuple[SubNetwork, ...]:

@@ -142,6 +142,11 @@ def make_fluid(
     Raises ``UnsupportedModelError`` that names the layer which cannot be divided, ``UsageError``
     for groups that make no sense.
     """
+    if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
+        raise UsageError(
+            "a torch.nn.Module and a tensor to show its input are wanted, not "
+            f"{type(module).__name__} and {type(example).__name__}"
+        )
     division = divide(groups)
     subs = sub_networks(division, kind)
     return FluidModel(trace(module, example, division, subs), division, subs, kind)
