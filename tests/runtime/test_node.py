@@ -17,8 +17,8 @@ from shoal.core.policy import Choice
 from shoal.errors import NameTakenError, PolicyError, RequestError, StoreError, UnreachableError
 from shoal.mesh.link import NameLost, PeerUp
 from shoal.model.store import PartStore
+from shoal.runtime import chores, wire
 from shoal.runtime import node as module
-from shoal.runtime import wire
 
 
 class Peer:
@@ -127,12 +127,12 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
 
 
 def test_questions_without_end_are_not_all_kept(crowd, monkeypatch):
-    monkeypatch.setattr(module, "MAX_ASKED", 5)
+    monkeypatch.setattr(chores, "MAX_ASKED", 5)
     node = crowd.start("a")
     node.ask(lambda: None)
     for k in range(50):
         node._received("peer", wire.encode(wire.Fetch(k, "0" * 64, 0, 0)), None, 0.0)
-        assert node._gifts.qsize() <= 5
+        assert node._chores.asked <= 5
 
 
 def speaks_another_version(head):

@@ -2,15 +2,10 @@
 
 Events are given to the core by the threads that bring them (see :mod:`shoal.runtime.turns`), the
 link's reader and the clients of a gateway among them; what is small is sent and unpacked there and
-then. The other threads have one thing to do each, and queues before them:
-
-- *compute* runs parts (the engine lets the GIL go), unpacking what came;
-- *send* packs and sends what is large, what has to wait, and, where there is a core to spare for
-  it, what was computed while there is more to do; *open* unpacks large answers and gives out
-  what a client must not (gateways only);
-- *load* fetches parts and makes sessions; *give* serves blobs to peers.
-
-So receiving, computing and sending overlap, and no lock is held while computing.
+then. What takes its time has threads of its own (see :mod:`shoal.runtime.chores`), and so has
+sending what is large, what has to wait, and, where there is a core to spare for it, what was
+computed while there is more to do (see :mod:`shoal.runtime.outbox`). So receiving, computing and
+sending overlap, and no lock is held while computing.
 """
 
 from __future__ import annotations
@@ -18,12 +13,11 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shoal.codec.frame import Frame
 from shoal.core.actions import (
@@ -69,10 +63,10 @@ from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.runtime import wire
 from shoal.runtime.body import Body
+from shoal.runtime.chores import Chores
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
-from shoal.runtime.runner import run
 from shoal.runtime.turns import Event, Turns
 
 if TYPE_CHECKING:
@@ -83,8 +77,6 @@ log = logging.getLogger("shoal")
 FOR_GATEWAY = (Answer, Refused, Moved, Installed)
 INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
-MAX_ASKED = 1024
-"""Blobs and measurements that peers may have asked for and not got; more are not answered."""
 COMPLAIN_S = 1.0
 """Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
@@ -123,31 +115,19 @@ class Node:
         self._on_fault = on_fault
         self._on_peer = on_peer
         self.turns = Turns(f"shoal-decide-{info.name}", self._handle, self._next_wake)
-        self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._loads: queue.SimpleQueue[Load | tuple[str, wire.Measure | wire.MeasureWay] | None] = (
-            queue.SimpleQueue()
-        )
-        self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._outbox = Outbox(link, self._hand, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
         self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
+        self._chores = Chores(info.name, self.shelf, self.prober, self.exchange, self._hand)
         self._wakes: dict[str, float] = {}
         self._complain_at = 0.0
         self._weigh_at = 0.0
         self._stopping = self._closed = False
         self._closing = threading.Lock()
-        self._threads = [
-            threading.Thread(target=target, name=f"shoal-{name}-{info.name}", daemon=True)
-            for name, target in (
-                ("compute", self._compute),
-                ("send", self._outbox.serve),
-                ("load", self._load),
-                ("give", self._give),
-                *([("open", self._open)] if gateway is not None else []),
-            )
-        ]
+        self._sending = threading.Thread(
+            target=self._outbox.serve, name=f"shoal-send-{info.name}", daemon=True
+        )
         self._spare = info.cores > info.threads  # a core that sends while others compute
 
     @property
@@ -163,8 +143,8 @@ class Node:
             self.link.close()
             raise
         self.worker.introduce(self.link.incarnation)
-        for thread in self._threads:
-            thread.start()
+        self._sending.start()
+        self._chores.start(calls=self.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
     def submit(self, event: Event) -> None:
@@ -213,18 +193,15 @@ class Node:
             if self._stopping:
                 return
             self._stopping = True
+        self._chores.leave()
         self.link.close()
         self.exchange.close()
         self.prober.close()
         left = self.turns.close()
-        self._runs.put(None)
-        self._loads.put(None)
-        self._gifts.put(None)
-        self._answers.put(None)
         self._outbox.stop()
-        for thread in self._threads:
-            if thread.ident is not None and thread is not threading.current_thread():
-                thread.join()
+        self._chores.close()
+        if self._sending.ident is not None and self._sending is not threading.current_thread():
+            self._sending.join()
         self._closed = True
         self._refuse([*left, *self.turns.left()])
 
@@ -337,8 +314,7 @@ class Node:
         message = envelope.message
         match message:
             case wire.Fetch():
-                if self._gifts.qsize() < MAX_ASKED:
-                    self._gifts.put((sender, message))
+                self._chores.give(sender, message)
             case wire.Chunk():
                 self.exchange.take(sender, message, body)
             case wire.Ping():
@@ -346,8 +322,7 @@ class Node:
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
-                if self._loads.qsize() < MAX_ASKED:
-                    self._loads.put((sender, message))
+                self._chores.measure(sender, message)
             case _:
                 tensors = None
                 if envelope.frame is not None:
@@ -358,7 +333,7 @@ class Node:
                     self._deal(_opened(sender, message, tensors), now)
                 else:
                     opened = functools.partial(_opened, sender, message, tensors)
-                    self._answers.put(lambda: self._hand(opened()))
+                    self._chores.call(lambda: self._hand(opened()))
 
     def _deal(self, event: Arrived, now: float) -> None:
         """A message for the core that it concerns."""
@@ -392,16 +367,16 @@ class Node:
     def _work(self, actions: list[WorkerAction]) -> None:
         runs = [action for action in actions if isinstance(action, Run)]
         for each in runs:
-            self._runs.put(each)
+            self._chores.run(each)
         # The computing thread has the next run to do; where there is a core for it, others send.
-        later = bool(runs) and self._spare and threading.current_thread() is self._threads[0]
+        later = bool(runs) and self._spare and self._chores.computes
         for action in actions:
             match action:
                 case Send():
                     self._send(action, later)
                 case Load(part=part):
                     self.shelf.want(part)
-                    self._loads.put(action)
+                    self._chores.load(action)
                 case Unload(part):
                     self.shelf.unload(part)
                 case Wake(at):
@@ -433,12 +408,12 @@ class Node:
 
     def _tell_of(self, name: str, there: bool) -> None:
         if self._on_peer is not None:
-            self._answers.put(functools.partial(self._on_peer, name, there))
+            self._chores.call(functools.partial(self._on_peer, name, there))
 
     def _give_out(self, give: Callable[[], None]) -> None:
         """Call back the clients: not on the thread of one of them, which may hold locks."""
         if self.turns.guest:
-            self._answers.put(give)
+            self._chores.call(give)
         else:
             give()
 
@@ -457,64 +432,6 @@ class Node:
 
     def _peers(self) -> list[str]:
         return [name for name in self.link.peers() if name not in self.strangers]
-
-    # -- threads that take their time
-
-    def _compute(self) -> None:
-        while (action := self._runs.get()) is not None:
-            self._hand(self._run(action))
-
-    def _run(self, action: Run) -> Ran | RunFailed:
-        session = self.shelf.session(action.part)
-        if session is None:
-            return RunFailed(action.jobs, f"the part {action.part[:12]} is not loaded")
-        started = time.monotonic()
-        try:
-            outcomes = run(action, session)
-        except FrameError as error:
-            return RunFailed(action.jobs, str(error), damaged=True)
-        except ShoalError as error:
-            return RunFailed(action.jobs, str(error))
-        except Exception as error:
-            log.exception("%s: a run failed", self.name)
-            return RunFailed(action.jobs, f"{type(error).__name__}: {error}")
-        return Ran(action.jobs, outcomes, (time.monotonic() - started) * 1e3, started)
-
-    def _load(self) -> None:
-        while (task := self._loads.get()) is not None:
-            if self._stopping:
-                continue
-            if isinstance(task, tuple):
-                self._safely(self.prober.serve, *task)
-                continue
-            error = None
-            try:
-                wanted = self.shelf.load(task.part, task.info, task.source)
-            except ShoalError as wrong:
-                wanted, error = True, str(wrong)
-            except Exception as wrong:
-                log.exception("%s: could not load a part", self.name)
-                wanted, error = True, f"{type(wrong).__name__}: {wrong}"
-            if error is not None:
-                log.warning("%s: the part %s is not loaded: %s", self.name, task.part[:12], error)
-            if wanted:
-                self._hand(Loaded(task.playbook, task.part, error))
-
-    def _open(self) -> None:
-        while (task := self._answers.get()) is not None:
-            self._safely(task)
-
-    def _give(self) -> None:
-        while (asked := self._gifts.get()) is not None:
-            self._safely(self.exchange.give, *asked)
-
-    def _safely(self, do: Callable[..., None], *what: Any) -> None:
-        """A thread outlives what it was asked to do."""
-        try:
-            do(*what)
-        except Exception:
-            about = type(what[-1]).__name__ if what else "a client"
-            log.exception("%s: could not answer %s", self.name, about)
 
 
 def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:

@@ -73,6 +73,10 @@ def _jumps(playbook: Playbook, at_s: Sequence[float], told: Sequence[Told]) -> I
         else:
             seconds.append(float("inf"))
         requests.append(place)
+        last = after[-1].plan if after else "nothing"
+        best = at_bandwidth(playbook, mbit).chosen.plan
+        about = f"jump to {mbit:g} Mbit/s: requests until a plan within 5 % of {best}"
+        yield row(f"{about}; in use at the end: {last}", place, "requests")
     # Either is enough: slow devices have few requests a second, quick ones many.
     late = sum(s > 1.0 and n > 5 for s, n in zip(seconds, requests, strict=True))
     yield row("jumps of the link after which it took over 1 s and 5 requests", late, "jumps", "= 0")
