@@ -259,16 +259,16 @@ class Scene:
 
 
 def merged(results: Sequence[Result]) -> Result:
-    """Rounds of one system at one point as one: means."""
-    mean = {
-        field: float(np.mean([getattr(result, field) for result in results]))
+    """Rounds of one system at one point as one: medians."""
+    middle = {
+        field: float(np.median([getattr(result, field) for result in results]))
         for field in Result.__struct_fields__
         if field != "plans"
     }
     plans: Counter[str] = Counter()
     for result in results:
         plans.update(result.plans)
-    return Result(**mean, plans=dict(plans))
+    return Result(**middle, plans=dict(plans))
 
 
 def geometric_mean(values: Mapping[object, float]) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -60,25 +60,29 @@ class Table:
         return np.asarray(self.bytes > 0)
 
     @cached_property
-    def features(self) -> tuple[Floats, ...]:
-        """For each server what its facts are multiplied with (one row each, see
-        :func:`_weights`)."""
+    def features(self) -> Floats:
+        """For each server (a made-up one where there is none) what its facts are multiplied with,
+        one row each (see :func:`_weights`)."""
         crosses = self.crosses.astype(np.float64)
         here = self.here.astype(np.float64)
         beside = crosses * self.device_message_ms + here * self.device_stage_ms
         own = self.device_ms + self.pack_ms
         away = np.where(self.crosses[:, None], self.unpack_ms + self.server_ms, 0.0)
         away = np.where(np.isfinite(away), away, 0.0)
-        rows = [(own, beside, self.bytes, column, crosses, here) for column in away.T]
-        return tuple(map(np.stack, rows)) or (
-            np.stack((own, beside, 0 * own, 0 * own, 0 * own, here)),
-        )
+        columns = away.T if away.size else np.zeros((1, len(own)))
+        return np.stack([(own, beside, self.bytes, each, crosses, here) for each in columns])
 
     @cached_property
-    def able(self) -> tuple[Flags, ...]:
-        """Which plans can be followed with each server."""
-        local = ~self.crosses
-        return tuple(local | np.isfinite(column) for column in self.server_ms.T) or (local,)
+    def local(self) -> Flags:
+        """Which plans need no server."""
+        return ~self.crosses
+
+    @cached_property
+    def able(self) -> Flags:
+        """Which plans can be followed with each server (one row each)."""
+        if not self.server_ms.size:
+            return self.local[None]
+        return np.asarray(self.local | np.isfinite(self.server_ms.T))
 
     @cached_property
     def all_bytes(self) -> Floats:
@@ -151,12 +155,13 @@ class Costs:
 def costs(table: Table, facts: Facts) -> Costs:
     """The costs of all plans at once."""
     servers = facts.servers or (NO_SERVER,)
+    weights = np.array([_weights(table, facts, server) for server in servers])
     if len(servers) == 1:
-        rows = _weights(table, facts, servers[0]) @ table.features[0]
+        rows = weights[0] @ table.features[0]
         period, server = rows[:4].max(axis=0), table.first
-        usable = table.able[0] if servers[0].usable else ~table.crosses
+        usable = table.able[0] if servers[0].usable else table.local
     else:
-        rows, period, server, usable = _several(table, facts)
+        rows, period, server, usable = _several(table, servers, weights @ table.features)
     if not facts.device_usable:
         usable = usable & ~table.here
     device, link, _, _, working, latency = rows
@@ -174,35 +179,36 @@ def costs(table: Table, facts: Facts) -> Costs:
     )
 
 
-def _weights(table: Table, facts: Facts, server: ServerFacts) -> Floats:
+_Weights: TypeAlias = tuple[tuple[float, ...], ...]
+
+
+def _weights(table: Table, facts: Facts, server: ServerFacts) -> _Weights:
     """With the features of a table: the device's time, the link's, the server's as it counts for
     the time between images, the way back; the server's time, and the latency."""
     slow, away, hello = server.slow, server.slow * server.crowd, table.server_message_ms
     sending, back = 1e3 / server.up, table.answer_bytes / server.down * 1e3
     fixed = hello + back + server.rtt_ms + 2 * server.hop_ms + server.queue_ms
-    return np.array(
-        (
-            (facts.slow, 1.0, 0.0, 0.0, 0.0, 0.0),
-            (0.0, 0.0, sending, 0.0, 0.0, 0.0),
-            (0.0, 0.0, 0.0, away, hello * server.crowd, 0.0),
-            (0.0, 0.0, 0.0, 0.0, max(back, LEAST_MS), 0.0),
-            (0.0, 0.0, 0.0, slow, hello, 0.0),
-            (facts.slow, 1.0, sending, slow, fixed, facts.queue_ms),
-        )
+    return (
+        (facts.slow, 1.0, 0.0, 0.0, 0.0, 0.0),
+        (0.0, 0.0, sending, 0.0, 0.0, 0.0),
+        (0.0, 0.0, 0.0, away, hello * server.crowd, 0.0),
+        (0.0, 0.0, 0.0, 0.0, max(back, LEAST_MS), 0.0),
+        (0.0, 0.0, 0.0, slow, hello, 0.0),
+        (facts.slow, 1.0, sending, slow, fixed, facts.queue_ms),
     )
 
 
-def _several(table: Table, facts: Facts) -> tuple[Floats, Floats, npt.NDArray[np.intp], Flags]:
+def _several(
+    table: Table, servers: Sequence[ServerFacts], each: Floats
+) -> tuple[Floats, Floats, npt.NDArray[np.intp], Flags]:
     """Each plan goes to the server where it ends first; together they take one image after the
-    other. The rows of :func:`_weights` for that server, the time between images, the server, and
-    which plans can be followed."""
-    pairs = zip(facts.servers, table.features, strict=True)
-    each = np.stack([_weights(table, facts, server) @ rows for server, rows in pairs])
-    able = zip(facts.servers, table.able, strict=True)
-    usable = np.stack([plans if server.usable else ~table.crosses for server, plans in able])
-    server = np.where(usable, each[:, -1], np.inf).argmin(axis=0)
+    other. The rows of ``each`` for that server, the time between images, the server, and which
+    plans can be followed."""
+    there = np.array([server.usable for server in servers])[:, None]
+    usable = (table.able & there) | table.local
+    server = np.where(usable, each[:, 5], np.inf).argmin(axis=0)
+    rows: Floats = np.take_along_axis(each, server[None, None], axis=0)[0]
     rates = (usable / np.maximum(each[:, 1:4].max(axis=1), LEAST_MS)).sum(axis=0)
-    rows: Floats = each[server, :, np.arange(len(table.names))].T
     with np.errstate(divide="ignore"):
         together = np.where(table.crosses, 1.0 / rates, 0.0)
     period: Floats = np.maximum(rows[0], together)
