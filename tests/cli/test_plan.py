@@ -1,6 +1,7 @@
 """shoal plan and shoal run, on two real workers."""
 
 import json
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 
 import shoal
 from shoal.cli.entry import run
+from shoal.cli.inputs import Case, Cases
+from shoal.cli.run import _ask
+from shoal.errors import UnservedError
 from shoal.plan.playbook import load
+from shoal.runtime.service import Service
 
 pytestmark = pytest.mark.system
 
@@ -131,6 +136,57 @@ def test_a_failed_request_is_counted_and_the_others_go_on(
     assert (last["failed"], last["summary"]["answered"]) == (1, 2)
     assert run(arguments) == 20
     assert "InputError (1)" in capsys.readouterr().out
+
+
+class _Nobody:
+    """A service whose devices are all gone after so many answers."""
+
+    def __init__(self, answers: int) -> None:
+        self.answers = answers
+
+    def submit(self, feeds: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.answers:
+            future.set_result("an answer")
+        else:
+            future.set_exception(UnservedError("nobody is there"))
+        self.answers = max(0, self.answers - 1)
+        return future
+
+
+@pytest.mark.parametrize(("width", "failures"), [(1, 3), (4, 4), (20, 20)])
+def test_when_nobody_is_left_no_more_are_sent(
+    width: int, failures: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = Cases((Case(str(k), {}) for k in range(1000)), 1000)
+    ends = [end for _, end in _ask(_Nobody(5), cases, width)]  # type: ignore[arg-type]
+    assert ends[:5] == ["an answer"] * 5
+    assert len(ends) == 5 + failures
+    assert f"the last {failures} requests" in capsys.readouterr().err
+
+
+def test_what_was_answered_before_an_interruption_is_told(
+    playbook: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, _ = arrays(tmp_path, 30)
+    submit, asked = Service.submit, []
+
+    def interrupted(self: Service, *given: Any) -> Any:
+        asked.append(given)
+        if len(asked) > 20:
+            raise KeyboardInterrupt
+        return submit(self, *given)
+
+    monkeypatch.setattr(Service, "submit", interrupted)
+    capsys.readouterr()
+    arguments = ["--cluster", str(cluster), "--input", str(file), "--window", "2", "--json"]
+    assert run(["run", str(playbook), *arguments]) == 130
+    *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == last["summary"]["answered"] >= 18
 
 
 def test_a_store_without_the_parts_is_told_before_anything_is_sent(

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from shoal.cli.output import (
     stdout,
     table,
 )
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import ShoalError, UnservedError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Answers that are shown one by one; more are counted."""
+LEAST_UNSERVED = 3
+"""At least so many requests in a row that nobody serves are enough."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -61,7 +64,7 @@ def run(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="How many; samples are repeated as needed.")
+        int | None, typer.Option(min=1, help="How many at most; --samples are repeated as needed.")
     ] = None,
     window: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
     deadline_ms: Annotated[
@@ -75,8 +78,9 @@ def run(
     """Answer images on a cluster, in order, and say how each answer came about.
 
     A request that fails is shown with its reason, the others go on; the exit code is that of the
-    first failure. With --json: one line for each request ("error" where it failed), and a last
-    line with the service's statistics.
+    first failure. When nobody has served as many in a row as are under way at once, no more are
+    sent. With --json: one line for each request ("error" where it failed), and a last line with the
+    service's statistics; after Ctrl-C, too.
     """
     from shoal.lab.reporting import reporting
     from shoal.model.store import check_file
@@ -95,17 +99,21 @@ def run(
     _say_missing(loaded, devices)
     with stderr().status("waiting for the devices ..."):
         service = deploy(loaded, devices, deadline_ms=deadline_ms)
-    service.watch(_say_change)
+    service.watch(partial(_say_change, service))
+    stopped: KeyboardInterrupt | None = None
     with service, reporting(service):
         width = min(window or busy_window(service.playbook), MAX_WINDOW)
-        ends = _ask(service, cases, width)
-        for number, (case, answer) in enumerate(_watched(ends, cases.count, json)):
-            if isinstance(answer, ShoalError):
-                facts = tally.miss(number, case, answer)
-            else:
-                facts = tally.take(number, case, answer, cases.classes)
-            if json:
-                print_json_line(facts)
+        ends = _watched(_ask(service, cases, width), cases.count, json)
+        try:
+            for number, (case, answer) in enumerate(ends):
+                if isinstance(answer, ShoalError):
+                    facts = tally.miss(number, case, answer)
+                else:
+                    facts = tally.take(number, case, answer, cases.classes)
+                if json:
+                    print_json_line(facts)
+        except KeyboardInterrupt as stop:
+            stopped = stop
         stats = service.stats()
     if out is not None:
         _write(out, tally.outputs)
@@ -115,6 +123,8 @@ def run(
     else:
         stdout().print(answers_table(tally.shown, cases.count))
         stdout().print(stats_table(stats, tally, width))
+    if stopped is not None:
+        raise stopped
     if tally.first_failure is not None:
         raise tally.first_failure
 
@@ -185,15 +195,26 @@ def _cases(
 
 
 def _ask(service: Service, cases: Cases, width: int) -> Iterator[tuple[Case, Answer | ShoalError]]:
-    """What became of each case, in order, ``width`` of them under way."""
+    """What became of each case, in order, ``width`` of them under way. It ends when nobody has
+    served as many in a row."""
     waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
+    unserved = 0
     try:
-        for case in _readable(cases):
-            waiting.append(case if isinstance(case, tuple) else (case, _submit(service, case)))
-            if len(waiting) >= width:
-                yield _end(*waiting.popleft())
-        while waiting:
-            yield _end(*waiting.popleft())
+        readable = _readable(cases)
+        while True:
+            case = next(readable, None) if len(waiting) < width else None
+            if case is not None:
+                waiting.append(case if isinstance(case, tuple) else (case, _submit(service, case)))
+                continue
+            if not waiting:
+                return
+            end = _end(*waiting.popleft())
+            yield end
+            unserved = unserved + 1 if isinstance(end[1], UnservedError) else 0
+            if unserved >= max(width, LEAST_UNSERVED):
+                say = f"nobody has served the last {unserved} requests: no more are sent"
+                stderr().print(say, soft_wrap=True, highlight=False)
+                return
     finally:
         for _, future in waiting:
             if isinstance(future, Future):
@@ -241,10 +262,16 @@ def _say_missing(playbook: Playbook, cluster: Cluster) -> None:
         )
 
 
-def _say_change(name: str, there: bool) -> None:
+def _say_change(service: Service, name: str, there: bool) -> None:
     """Say that a device went, or is there (again)."""
     moment = time.strftime("%H:%M:%S")
-    what = "is there, and takes part once it is ready" if there else "is gone; the others go on"
+    devices = service.playbook.devices
+    what = "is there, and takes part once it is ready"
+    if not there:
+        left = service.node.name in devices or devices & service.node.link.peers().keys()
+        what = "is gone; " + (
+            "the others go on" if left else "nobody is left, requests wait until their deadlines"
+        )
     stderr().print(f"{moment} {name} {what}", soft_wrap=True, highlight=False)
 
 

@@ -1,7 +1,8 @@
 """What can go wrong, by name and time: data only. :mod:`shoal.lab.player` makes it happen.
 
 Each fault says when (``at_s`` seconds after the faults begin) and where (a host, or a link as the
-pair of its ends). Those with ``for_s`` pass after so many seconds; without it they stay.
+pair of its ends). Those with ``for_s`` pass after so many seconds; without it they stay (a freeze
+needs one).
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ log = logging.getLogger("shoal")
 APPEAR_S = 2.0
 BATCH_S = 0.3
 """How long a device runs the network for each size of a batch."""
+STOPPED = 1.5
+"""The mean of times over their median from which on a device is taken to be stopped again and
+again."""
 MAX_MESH = 8
 """Devices whose links with each other are all measured."""
 
@@ -150,21 +153,29 @@ def _device(node: Node, name: str, network: Network, measured: NetworkProfile) -
     """A device's profile: this machine's, scaled to the time of the whole network there."""
     (whole,) = network.split(())
 
-    def median_ms(count: int, seconds: float) -> float:
+    def run_ms(count: int, seconds: float) -> float:
         shapes = {
             spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
             for spec in network.inputs
         }
         times = node.prober.device(name, whole.hash, whole.info, shapes, seconds=seconds)
-        return statistics.median(times)
+        return sustained_ms(times)
 
-    one_ms = median_ms(1, 1.0)
+    one_ms = run_ms(1, 1.0)
     info = device_info(node, name)
     room = info.memory if info is not None and info.memory else math.inf
     # There are ratios only where images stack, so the batch is what is free.
     batches = [n for n in measured.batch_ratio if n * whole.info.memory <= room]
-    ratio = {n: median_ms(n, BATCH_S) / n / one_ms for n in batches}
+    ratio = {n: run_ms(n, BATCH_S) / n / one_ms for n in batches}
     return DeviceProfile(Scaled(measured, measured.whole_ms / one_ms), batch_ratio=ratio)
+
+
+def sustained_ms(times: Sequence[float]) -> float:
+    """The time of a run when one follows the other: the median, which a single disturbance leaves
+    alone; the mean on a device that is stopped again and again, as where a quota gives it only a
+    share of a core: most of its runs fall between two stops."""
+    median, mean = statistics.median(times), statistics.fmean(times)
+    return mean if mean > STOPPED * median else median
 
 
 def device_info(node: Node, name: str) -> DeviceInfo | None:
