@@ -85,7 +85,7 @@ def test_a_batch_is_asked_image_by_image(tmp_path: Path) -> None:
 
 
 def test_several_inputs_by_name(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", a=np.zeros((2, 1)), b=np.ones((2, 1)))
+    np.savez(tmp_path / "x.npz", a=np.zeros((2, 1), "f4"), b=np.ones((2, 1), "f4"))
     (first, _) = from_arrays([tmp_path / "x.npz"], playbook(a=(None, 1), b=(None, 1)), None).cases
     assert set(first.feeds) == {"a", "b"}
 
@@ -98,5 +98,14 @@ def test_one_array_for_a_network_with_several_inputs(tmp_path: Path) -> None:
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="no array"):
+    with pytest.raises(InputError, match=r"no array \(not an .npy or .npz file\)"):
         from_arrays([tmp_path / "x.npy"], playbook(x=(None, 1)), None)
+
+
+def test_arrays_that_do_not_fit_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 2), "f4"))
+    with pytest.raises(InputError, match=r"x\.npy: .*shape \[1, 2\], the network takes"):
+        from_arrays([tmp_path / "x.npy"], playbook(x=(None, 5)), None)
+    np.save(tmp_path / "x.npy", np.zeros((3, 5)))
+    with pytest.raises(InputError, match=r"x\.npy: .*dtype float64"):
+        from_arrays([tmp_path / "x.npy"], playbook(x=(None, 5)), None)

@@ -186,7 +186,7 @@ def test_what_was_answered_before_an_interruption_is_told(
     arguments = ["--cluster", str(cluster), "--input", str(file), "--window", "2", "--json"]
     assert run(["run", str(playbook), *arguments]) == 130
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == last["summary"]["answered"] >= 18
+    assert 18 <= len(lines) <= last["summary"]["answered"]
 
 
 def test_a_store_without_the_parts_is_told_before_anything_is_sent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -80,9 +80,11 @@ def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     """Arrays: ``.npy`` holds the only input, ``.npz`` inputs by name; a leading batch of more than
     one is fed image by image.
 
-    Raises InputError for a file that is no array.
+    Raises InputError for a file that is no array, or holds what the network does not take.
     """
     feeds = [(path, _read(path, playbook)) for path in paths]
+    for path, feed in feeds:
+        _check(path, feed, playbook)
     lengths = [min(len(array) for array in feed.values()) for _, feed in feeds]
     wanted = min(count or sum(lengths), sum(lengths))
 
@@ -93,6 +95,19 @@ def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
                 yield Case(f"{path.name}[{at}]" if length > 1 else path.name, one)
 
     return Cases(islice(cases(), wanted), wanted)
+
+
+def _check(path: Path, feed: Mapping[str, np.ndarray[Any, Any]], playbook: Playbook) -> None:
+    """Whether names, dtypes and shapes are those of the network; of numbers each image is judged
+    for itself."""
+    import numpy as np
+
+    from shoal.model.network import check_feeds
+
+    try:
+        check_feeds(playbook.inputs, {n: np.zeros_like(array[:1]) for n, array in feed.items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _images_of(path: Path) -> list[Path]:
@@ -117,7 +132,9 @@ def _read(path: Path, playbook: Playbook) -> dict[str, np.ndarray[Any, Any]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no array ({error}); write it with numpy.save") from None
+        # NumPy takes what it does not know for a pickle, and would advise to trust it.
+        why = "not an .npy or .npz file" if "pickle" in str(error) else str(error)
+        raise InputError(f"{path} holds no array ({why}); write it with numpy.save") from None
     if isinstance(stored, np.ndarray):
         if len(playbook.inputs) != 1:
             names = ", ".join(spec.name for spec in playbook.inputs)
