@@ -11,7 +11,7 @@ import pytest
 import shoal
 from shoal.cli.entry import run
 from shoal.cli.inputs import Case, Cases
-from shoal.cli.run import _ask
+from shoal.cli.run import _ask, ran_on
 from shoal.errors import UnservedError
 from shoal.plan.playbook import load
 from shoal.runtime.service import Service
@@ -136,6 +136,11 @@ def test_a_failed_request_is_counted_and_the_others_go_on(
     assert (last["failed"], last["summary"]["answered"]) == (1, 2)
     assert run(arguments) == 20
     assert "InputError (1)" in capsys.readouterr().out
+
+
+def test_those_who_ran_a_stage_together_are_shown_together() -> None:
+    stages = [(0, "a"), (1, "c"), (1, "b"), (2, "a")]
+    assert ran_on([{"stage": k, "device": name} for k, name in stages]) == "a -> b + c -> a"
 
 
 class _Nobody:

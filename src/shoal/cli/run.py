@@ -308,6 +308,7 @@ def describe(number: int, case: Case, answer: Answer, classes: tuple[str, ...]) 
         "accuracy": answer.accuracy,
         "stages": [
             {
+                "stage": stage.stage,
                 "device": stage.device,
                 "wait_ms": stage.wait_ms,
                 "run_ms": stage.run_ms,
@@ -334,7 +335,7 @@ def answers_table(rows: list[dict[str, Any]], count: int) -> Table:
                 marks[row["right"]],
                 f"{row['latency_ms']:.1f}",
                 row["attempts"],
-                " -> ".join(stage["device"] for stage in row["stages"]),
+                ran_on(row["stages"]),
                 row["why"] or ("left early" if row["left_early"] else ""),
             )
             if "error" not in row
@@ -342,6 +343,14 @@ def answers_table(rows: list[dict[str, Any]], count: int) -> Table:
             for row in rows
         ),
     )
+
+
+def ran_on(stages: list[dict[str, Any]]) -> str:
+    """The devices in turn; those that ran a stage together joined by a plus."""
+    together: dict[int, list[str]] = {}
+    for stage in stages:
+        together.setdefault(stage["stage"], []).append(stage["device"])
+    return " -> ".join(" + ".join(sorted(names)) for names in together.values())
 
 
 def stats_table(stats: ServiceStats, tally: Tally, width: int) -> Table:
