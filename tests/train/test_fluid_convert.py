@@ -151,6 +151,11 @@ def test_groups_that_make_no_sense_are_refused(groups: Any) -> None:
         make_fluid(MAKERS["plain"](), images(), groups)
 
 
+def test_an_example_without_a_batch_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"example\[None\]"):
+        make_fluid(MAKERS["plain"](), images()[0], 2)
+
+
 def test_what_is_no_module_or_no_tensor_is_refused() -> None:
     for module, example in (("x", images()), (MAKERS["plain"](), "x")):
         with pytest.raises(UsageError, match="are wanted, not"):

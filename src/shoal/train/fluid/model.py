@@ -147,6 +147,11 @@ def make_fluid(
             "a torch.nn.Module and a tensor to show its input are wanted, not "
             f"{type(module).__name__} and {type(example).__name__}"
         )
+    if example.ndim != 4:
+        raise UsageError(
+            f"the example has shape {tuple(example.shape)}; it must be (batch, channels, height, "
+            "width): example[None] gives an image a batch of its own"
+        )
     division = divide(groups)
     subs = sub_networks(division, kind)
     return FluidModel(trace(module, example, division, subs), division, subs, kind)
