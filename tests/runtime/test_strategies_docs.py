@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.runtime.test_node import right
+from tests.runtime.test_service import right
 from tests.runtime.tiny import images
 from tests.toys.network import ToyProfile
 

@@ -44,7 +44,7 @@ from shoal.mesh.names import check_name, is_incarnation, is_name
 
 TICK_S, CALM_S = 0.1, 0.5
 """Time between two looks at acknowledgements that are overdue, or owed; the longest, while none
-is. A look costs a weak device milliseconds."""
+is: each wakes a thread, which may have a twentieth of a core."""
 OFFER_AGAIN_S = 0.02
 """Time after which a message that found no room is offered again."""
 MAX_SIGHTINGS = 4096

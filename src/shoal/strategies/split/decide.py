@@ -7,8 +7,8 @@ device, link and server now, without running after every wobble of them.
   one that wavers about a limit is not left and taken again.
 * A choice that crosses the link holds for ``HOLD_S`` if no other was better when it was made, while
   the link carries about what it did and all devices are there: to look at all plans costs a weak
-  device a third of a millisecond, with its caches cold. With several servers, or a limit on what
-  changes from request to request, each one is looked at.
+  device a good part of what an image does. With several servers, or a limit on what changes from
+  request to request, each one is looked at.
 * When nothing has crossed the link for ``PROBE_S``, one request takes a plan that crosses it: the
   one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
   shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:

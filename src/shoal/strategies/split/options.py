@@ -30,9 +30,8 @@ PACKING_MS = 0.5
 SENT_BYTES_PER_S = 2e8
 """how many bytes are sent in a second of CPU time. All for a device of speed 1 that is the gateway
 and a worker at once and, with a few images a second, finds its caches cold each time: fitted to the
-CPU time for an image of a host with 5 to 20 % of a core (``shoal bench split.grid``), which is the
-run and the packing and 2 to 4 ms for the device alone, 2.2 to 2.9 for an image that is only sent
-and 4 to 6 for a cut."""
+CPU time for an image of a host with 5 to 20 % of a core (``shoal bench split.grid``, rows
+``device``)."""
 
 
 @dataclass(frozen=True)

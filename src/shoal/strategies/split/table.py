@@ -51,8 +51,7 @@ class Table:
     server_message_ms: float = 0.0
     power_w: tuple[float, float, float] | None = None
 
-    # What does not change from request to request is laid out once: a decision costs a device of
-    # 5 % of a core, whose caches are cold each time, three times what it costs elsewhere.
+    # What does not change from request to request is laid out once.
 
     @cached_property
     def crosses(self) -> Flags:
