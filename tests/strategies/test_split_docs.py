@@ -9,7 +9,7 @@ import pytest
 import shoal
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim
-from shoal.strategies.split import decide
+from shoal.strategies.split import decide, trials
 from shoal.strategies.split.build import RELAX, strategy
 from shoal.strategies.split.choice import COLUMNS
 from shoal.strategies.split.statistics import images_needed, lower_bound
@@ -50,5 +50,6 @@ def test_the_numbers_are_those_of_the_code():
     assert (decide.HOLD_S, decide.STIR) == (0.25, 1.25)
     assert "**holds** for 250 ms" in PAGE
     assert "(by a factor of 1.25)" in PAGE
-    assert (decide.PROBE_S, decide.PROBE_SHARE) == (0.5, 0.25)
-    assert (decide.PROBE_AFTER, decide.PROBE_RARELY) == (4, 20)
+    assert (trials.TRY_S, trials.SHARE, trials.COST) == (0.5, 0.25, 0.05)
+    assert (trials.AFTER, trials.RARELY, trials.ROW) == (4, 20, 5)
+    assert (trials.BETTER, trials.GROWN, trials.MORE) == (1.1, 1.5, 4.0)

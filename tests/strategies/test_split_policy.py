@@ -15,10 +15,15 @@ from shoal.strategies.split.decide import (
     COOL_S,
     HOLD_S,
     PATIENCE,
-    PROBE_AFTER,
-    PROBE_RARELY,
-    PROBE_S,
     STIR,
+)
+from shoal.strategies.split.trials import (
+    AFTER,
+    COST,
+    GROWN,
+    RARELY,
+    TELLING_BYTES,
+    TRY_S,
 )
 
 split = find_policy("split")
@@ -274,10 +279,10 @@ def test_after_a_while_alone_the_link_is_tried_again():
     plans = world.requests(40)
     tries = [k for k, name in enumerate(plans) if name != "alone"]
     assert tries
-    assert tries[0] * world.every_s >= PROBE_S
+    assert tries[0] * world.every_s >= TRY_S
     gaps = [b - a for a, b in itertools.pairwise(tries)]
-    assert all(gap > PROBE_AFTER for gap in gaps)
-    assert len(tries) <= len(plans) / PROBE_AFTER
+    assert all(gap > AFTER for gap in gaps)
+    assert len(tries) <= len(plans) / AFTER
 
 
 def test_a_link_that_is_measured_by_others_need_not_be_tried():
@@ -313,19 +318,74 @@ def test_a_trial_that_shows_a_better_link_is_followed_by_others():
 
 
 def test_a_trial_that_shows_nothing_new_is_not_followed_by_another():
-    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.1)
+    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.5)
     for _ in range(100):
         if world.request().plan != "alone":
-            world.link(0.1)
+            world.link(0.5)
     tries = [k for k, name in enumerate(world.plans) if name != "alone"]
     assert len(tries) > 3
-    assert min(b - a for a, b in itertools.pairwise(tries)) * world.every_s >= PROBE_S
+    assert min(b - a for a, b in itertools.pairwise(tries)) * world.every_s >= TRY_S
+
+
+@pytest.mark.parametrize("mbit_s", [0.3, 0.2, 0.1])
+def test_trials_that_take_long_are_made_seldom(mbit_s):
+    world = World(book(limits=EXACT), every_s=0.1, mbit_s=mbit_s)
+    for _ in range(2000):
+        if world.request().plan != "alone":
+            world.link(mbit_s)
+    tries = len(world.plans) - world.plans.count("alone")
+    longer_s = 0.033 + 5000 / (mbit_s * MBIT) - 0.1
+    assert tries > 3
+    assert (tries - 1) * longer_s <= 1.1 * COST * world.now
+
+
+def test_a_link_that_small_messages_cannot_tell_to_be_quick_is_tried_with_a_larger_one():
+    """What 5 kB tell is never above 17 Mbit/s; the threshold to the image is 19.8."""
+    world = World(book(limits=EXACT), mbit_s=5)
+    assert world.requests(5) == ["cut"] * 5
+    world.link(17)
+    for _ in range(20):
+        if world.request().plan == "image":
+            world.link(100)
+    assert world.memory.plan == "image"
+    assert world.plans.index("image") <= 6
+
+
+def test_a_link_that_is_no_quicker_than_it_seemed_is_tried_once():
+    world = World(book(limits=EXACT), mbit_s=5)
+    world.requests(5)
+    world.link(17)
+    assert world.requests(200).count("image") == 1
+
+
+def test_a_link_that_wavers_by_less_than_what_counts_as_grown_is_not_tried():
+    world = World(book(limits=EXACT), mbit_s=17)
+    world.requests(5)
+    for k in range(100):
+        world.link(17 / (GROWN * 0.99) if k % 2 else 17)
+        world.request()
+    assert world.plans.count("image") == 1  # the first time that it was seen
+
+
+def test_what_would_take_much_longer_is_no_trial():
+    world = World(book(limits=EXACT), mbit_s=2)
+    world.requests(5)
+    world.link(6)
+    assert set(world.requests(50)) == {"cut"}
+
+
+def test_a_trial_sends_enough_to_tell():
+    from shoal.mesh.goodput import LARGE_BYTES
+
+    assert TELLING_BYTES == LARGE_BYTES
+    world = World(book(), mbit_s=0.1)
+    assert set(world.requests(100)) == {"alone", "cut"}  # and never "cut, 4 bits", of 2 kB
 
 
 def test_a_trial_that_breaks_a_hard_limit_is_rare():
     world = World(book(limits=(("accuracy", 0.0), ("latency", 105.0))), mbit_s=0.1)
     plans = world.requests(200)
-    assert 1 <= sum(name != "alone" for name in plans) <= 200 / PROBE_RARELY
+    assert 1 <= sum(name != "alone" for name in plans) <= 200 / RARELY
 
 
 def test_with_no_server_there_is_nothing_to_try():

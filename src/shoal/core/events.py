@@ -46,11 +46,12 @@ class Unsent(msgspec.Struct, frozen=True):
 
 
 class LinkMeasured(msgspec.Struct, frozen=True):
-    """What the link to a peer carries now, as measured; policies see it."""
+    """What the link to a peer carries, as measured ``age_s`` ago; policies see it."""
 
     peer: str
     bytes_per_s: float
     rtt_ms: float
+    age_s: float
 
 
 class JobKey(msgspec.Struct, frozen=True):

@@ -143,8 +143,8 @@ class GatewayCore:
                 return self._recovery.lost(name, now)
             case Unsent(to, message, full):
                 return self._unsent(to, message, full, now)
-            case LinkMeasured(peer, bytes_per_s, rtt_ms):
-                self._desk.chooser.links[peer] = LinkView(bytes_per_s, rtt_ms, now)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s):
+                self._desk.chooser.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s)
                 return []
             case Cancelled(number):
                 request = self.requests.get(number)

@@ -39,7 +39,7 @@ class DeviceView(msgspec.Struct, frozen=True):
 
 
 class LinkView(msgspec.Struct, frozen=True):
-    """A link as the decider sees it; 0 where nothing was measured. ``at`` is when it was, in
+    """A link as the decider sees it; 0 where nothing was measured. ``at`` is when the rate was, in
     seconds on the clock of :class:`View`."""
 
     bytes_per_s: float = 0.0

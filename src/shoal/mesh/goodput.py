@@ -23,7 +23,7 @@ import msgspec
 
 SMALL_BYTES = 2048
 """Messages up to this size measure the round trip."""
-LARGE_BYTES = 8192
+LARGE_BYTES = 4096
 """Messages from this size on measure the rate."""
 SMOOTHING = 0.6
 """Weight of a new sample: the better of the last two, as what holds up a single message, on its way
@@ -43,10 +43,12 @@ _LEAST_S = 20e-6
 
 
 class LinkRate(msgspec.Struct, frozen=True):
-    """What a link carries: ``bytes_per_s`` (0: not known), ``rtt_ms`` (0: not known)."""
+    """What a link carries: ``bytes_per_s`` (0: not known), measured ``age_s`` ago; ``rtt_ms`` (0:
+    not known)."""
 
     bytes_per_s: float = 0.0
     rtt_ms: float = 0.0
+    age_s: float = math.inf
 
 
 class _Least:
@@ -93,6 +95,7 @@ class Goodput:
         self._in_a_row: deque[tuple[int, float]] = deque(maxlen=IN_A_ROW)
         self._log_rate: float | None = None
         self._log_last = -math.inf  # of the last sample
+        self._sampled = -math.inf  # when that was
         self._bytes = 0
         self._seconds = 0.0
         self._messages = 0
@@ -129,7 +132,7 @@ class Goodput:
         row, way = self._in_a_row, self._ways.fresh(now)
         if came is None or way is None or (self._came is None and self._arrived):
             row.clear()
-            self._add(size, max(0.0, self._since(first, now)), len(arrived))
+            self._add(size, max(0.0, self._since(first, now)), len(arrived), now)
             return
         began = max(first.left + way, came - (now - first.left))
         if self._came is not None and self._came > began:
@@ -139,23 +142,24 @@ class Goodput:
         row.append((size, began))
         seconds = came - row[0][1]
         if seconds >= ENOUGH_S or len(row) == IN_A_ROW:
-            self._take(_log_rate(sum(size for size, _ in row), seconds))
+            self._take(_log_rate(sum(size for size, _ in row), seconds), now)
         elif len(row) == 1:
-            self._add(size, max(0.0, seconds), len(arrived))
+            self._add(size, max(0.0, seconds), len(arrived), now)
 
-    def _add(self, size: int, seconds: float, messages: int) -> None:
+    def _add(self, size: int, seconds: float, messages: int, now: float) -> None:
         """Add up what says too little by itself."""
         self._bytes += size
         self._seconds += seconds
         self._messages += messages
         if self._seconds >= ENOUGH_S or self._messages >= ENOUGH_MESSAGES:
-            self._take(_log_rate(self._bytes, self._seconds))
+            self._take(_log_rate(self._bytes, self._seconds), now)
             self._bytes, self._seconds, self._messages = 0, 0.0, 0
 
-    def _take(self, sample: float) -> None:
+    def _take(self, sample: float, now: float) -> None:
         """Take in a sample of the rate, or the one before it where that was better."""
         self._log_rate = self._with(max(sample, self._log_last))
         self._log_last = sample
+        self._sampled = now
 
     def trip(self, seconds: float, now: float) -> None:
         """A round trip over the quiet line took ``seconds``."""
@@ -182,7 +186,8 @@ class Goodput:
             waited = self._since(first, now)
             if first.size >= LARGE_BYTES and waited * math.exp(known) > first.size:
                 known = self._with(_log_rate(first.size, waited))
-        return LinkRate(0.0 if known is None else math.exp(known), self.rtt_s * 1e3)
+        bytes_per_s = 0.0 if known is None else math.exp(known)
+        return LinkRate(bytes_per_s, self.rtt_s * 1e3, now - self._sampled)
 
     def _since(self, message: _Flying, now: float) -> float:
         """How long the link has worked for a message, in seconds, as far as is known here."""

@@ -244,7 +244,7 @@ class Node:
             return
         self._weigh_at = now + WEIGH_S
         for peer, rate in self.link.rates().items():
-            self._both(LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms), now)
+            self._both(LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:

@@ -45,16 +45,17 @@ log = logging.getLogger("shoal")
 
 POINTS = (
     (0.05, 1.0), (0.1, 10.0), (0.2, 50.0), (0.05, 100.0), (0.1, 2.0), (0.2, 5.0), (0.05, 20.0),
-    (0.2, 1.0), (0.1, 50.0),
+    (0.2, 1.0), (0.1, 50.0), (0.05, 2.0), (0.1, 5.0), (0.2, 10.0), (0.05, 50.0), (0.1, 1.0),
+    (0.2, 20.0), (0.05, 10.0), (0.1, 100.0), (0.2, 2.0), (0.05, 5.0), (0.1, 20.0), (0.2, 100.0),
 )  # fmt: skip
-"""Shares of a core and Mbit/s: each share and each link, the ends of both together."""
+"""Shares of a core and Mbit/s: first each share and each link once, then all others."""
 QUICK_POINTS = ((0.05, 100.0), (0.2, 10.0), (0.1, 2.0))
 ROUNDS, QUICK_ROUNDS = 3, 1
 CLOSE = 0.7
 """After the first round only those go on whose rate is at least this share of the best one's."""
 SECONDS, QUICK_SECONDS = 1.5, 1.0
 """With a window, in each round; half as long one by one."""
-BUDGET_S, QUICK_BUDGET_S = 1600.0, 180.0
+BUDGET_S, QUICK_BUDGET_S = 4500.0, 180.0
 """No point is begun that would end later, judged by the slowest so far."""
 TRIED, QUICK_TRIED = 3, 1
 IMAGES = 64

@@ -9,10 +9,7 @@ device, link and server now, without running after every wobble of them.
   the link carries about what it did and all devices are there: to look at all plans costs a weak
   device a good part of what an image does. With several servers, or a limit on what changes from
   request to request, each one is looked at.
-* When nothing has crossed the link for ``PROBE_S``, one request takes a plan that crosses it: the
-  one that sends the most for at most ``PROBE_SHARE`` more time, or the cheapest there is. When that
-  shows that the link carries more than was thought, the next ones do so too, ``PROBE_ROW`` at most:
-  what was thought is an average, and one small message does not move it far.
+* Now and then a request tries what the link carries (:mod:`shoal.strategies.split.trials`).
 * A request that was stopped on its way goes on from the tensors at hand: on another server, or on
   the device alone.
 """
@@ -28,37 +25,29 @@ from shoal.core.policy import Choice, View
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.book import Book, Scene, read_book
 from shoal.strategies.split.choice import STEADY, Allowed, Wish, allowed, best, gains, keeps, within
-from shoal.strategies.split.estimates import facts, measured_s
-from shoal.strategies.split.table import Costs, costs
+from shoal.strategies.split.estimates import facts
+from shoal.strategies.split.table import Costs, Facts, costs
+from shoal.strategies.split.trials import Trials, trial
 
 GAIN = 0.05
 PATIENCE = 3
 COOL_S = 0.2
 HOLD_S, STIR = 0.25, 1.25
 """How long a choice holds, and how much a link may carry more or less meanwhile."""
-PROBE_S = 0.5
-PROBE_SHARE = 0.25
-PROBE_ROW, PROBE_BETTER = 5, 1.1
-PROBE_AFTER, PROBE_RARELY = 4, 20
-"""Requests without a probe between two: usually, and where a probe breaks a hard limit."""
 
 
 class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, the plan
-    in use, when it was turned to, how many requests in a row another was better, when a request
-    last crossed the link, how many have not since, what the link was thought to carry when it was
-    last tried and how many trials there were in a row, and the limits that are relaxed now. The
-    choice that holds, if one does, since when, and what the link to its server carried then."""
+    in use, when it was turned to, how many requests in a row another was better, the trials of the
+    link, and the limits that are relaxed now. The choice that holds, if one does, since when, and
+    what the link to its server carried then."""
 
     playbook: Playbook
     book: Any
     plan: str = ""
     turned_s: float = -math.inf
     better: int = 0
-    crossed_s: float = -math.inf
-    alone: int = 0
-    tried_bytes_per_s: float = 0.0
-    tries: int = 0
+    trials: Trials = Trials()
     relaxed: tuple[str, ...] = ()
     held: Choice | None = None
     held_s: float = -math.inf
@@ -79,14 +68,15 @@ def decide(
     if scene is None:
         return None, memory
     settings = book.settings
-    found = costs(scene.table, facts(view, settings.device, settings.servers, book.links))
+    known = facts(view, settings.device, settings.servers, book.links)
+    found = costs(scene.table, known)
     meets = allowed(found, scene.wish)
     if not meets.plans.any():
         return None, memory
     if names != book.inputs:
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
-    row, state = _decide(book, scene, found, meets, view, state)
+    row, state = _decide(book, scene, known, found, meets, view, state)
     choice = _choice(book, scene, row, found, state.relaxed)
     return choice, _hold(book, scene, row, choice, view, state)
 
@@ -124,7 +114,7 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
 
 
 def _decide(
-    book: Book, scene: Scene, found: Costs, meets: Allowed, view: View, state: State
+    book: Book, scene: Scene, known: Facts, found: Costs, meets: Allowed, view: View, state: State
 ) -> tuple[int, State]:
     """The row for a new request, and what is to be remembered."""
     wish, now = scene.wish, view.now
@@ -148,20 +138,10 @@ def _decide(
                 row, better = rival, 0
                 name = scene.table.names[row]
                 state = msgspec.structs.replace(state, plan=name, turned_s=now)
-    if scene.table.bytes[row] <= 0:
-        carries = max((link.bytes_per_s for link in view.links.values()), default=0.0)
-        again = _is_better(state, carries)
-        probe = _probe(book, scene, found, view, state, row, meets.plans, again)
-        if probe is not None:
-            row, tries = probe, state.tries + 1 if again else 1
-            state = msgspec.structs.replace(state, tried_bytes_per_s=carries, tries=tries)
+    row, trials = trial(book, scene, known, found, meets.plans, view, row, state.trials)
     crosses = bool(scene.table.bytes[row] > 0)
     return row, msgspec.structs.replace(
-        state,
-        better=better,
-        crossed_s=now if crosses else state.crossed_s,
-        alone=0 if crosses else state.alone + 1,
-        relaxed=meets.relaxed,
+        state, better=better, trials=trials.after(crosses, now), relaxed=meets.relaxed
     )
 
 
@@ -174,48 +154,6 @@ def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None
         return None
     rival = best(found, wish, able)
     return rival if gains(found, wish, rival, current, GAIN) else None
-
-
-def _is_better(state: State, carries: float) -> bool:
-    """Whether the last trial, a moment ago, has shown that the link carries more than was
-    thought, and there may be another at once."""
-    thought = state.tried_bytes_per_s
-    new = state.alone < PROBE_AFTER and 0 < state.tries < PROBE_ROW
-    return new and 0 < thought * PROBE_BETTER < carries
-
-
-def _probe(
-    book: Book,
-    scene: Scene,
-    found: Costs,
-    view: View,
-    state: State,
-    row: int,
-    meets: Any,
-    again: bool,
-) -> int | None:
-    """The row of a plan that crosses the link, when it is time to try it, or to try it again."""
-    table = scene.table
-    if not again:
-        seen_s = max(state.crossed_s, measured_s(view.links, book.settings.servers))
-        if state.alone < PROBE_AFTER or view.now - seen_s < PROBE_S:
-            return None
-    able = found.usable & (table.bytes > 0)
-    good = able & meets
-    if not good.any():
-        good = able & (table.accuracy >= _least_accuracy(book))
-        if (state.alone < PROBE_RARELY and not again) or not good.any():
-            return None
-    latency_ms = found.latency_ms
-    cheap = good & (latency_ms <= (1 + PROBE_SHARE) * latency_ms[row])
-    rows = range(len(table.names))
-    if cheap.any():
-        return max((r for r in rows if cheap[r]), key=lambda r: (table.bytes[r], -latency_ms[r]))
-    return min((r for r in rows if good[r]), key=lambda r: (latency_ms[r], table.bytes[r]))
-
-
-def _least_accuracy(book: Book) -> float:
-    return 1.0 - dict(book.wish.limits).get("accuracy", 1.0) - 1e-9
 
 
 def _choice(book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...]) -> Choice:
