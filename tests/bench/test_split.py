@@ -7,7 +7,7 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal import zoo
-from shoal.bench.split import baselines, decisions, grid, jumps, shapes, traces
+from shoal.bench.split import baselines, decisions, grid, jumps, shapes, together, traces
 from shoal.bench.split.driver import Told
 from shoal.bench.split.scene import Result, merged
 from shoal.bench.split.systems import (
@@ -205,6 +205,32 @@ def test_the_plan_of_a_bandwidth_is_a_good_one_for_it(systems):
     assert slow
     assert quick
     assert slow != quick
+
+
+def test_with_several_images_in_a_request_each_is_compared_both_ways():
+    several = together.TOGETHER
+    rates = {
+        DEVICE_ONLY: (4.0, 5.0),
+        CLOUD_RAW: (20.0, 40.0),
+        CLOUD_JPEG: (25.0, 50.0),
+        NEUROSURGEON: (10.0, 20.0),
+        SPLIT: (20.0, 60.0),
+        SPLIT_LOOSE: (25.0, 60.0),
+    }
+    at = {
+        (name, images): result(rate)
+        for name, each in rates.items()
+        for images, rate in zip((1, several), each, strict=True)
+    }
+    rows = {row.name: row for row in together.claims({(0.1, 10.0): at, (0.2, 5.0): at})}
+    ours = f"split with {several} images in a request over"
+    best = rows[f"{ours} {DEVICE_ONLY} with 1, best case"]
+    assert (best.value, best.met) == (15.0, True)
+    same = rows[f"{ours} {DEVICE_ONLY} with {several}, best case"]
+    assert (same.value, same.met) == (12.0, None)
+    assert rows[f"{ours} {NEUROSURGEON} with 1, geometric mean"].value == pytest.approx(6.0)
+    assert next(row for name, row in rows.items() if name.endswith("worst")).value == 1.2
+    assert not list(together.claims({}))
 
 
 def test_on_a_trace_split_stands_beside_the_best_fixed_plan():

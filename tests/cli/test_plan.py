@@ -134,6 +134,12 @@ def test_a_failed_request_is_counted_and_the_others_go_on(
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["error" in line for line in lines] == [False, True, False]
     assert (last["failed"], last["summary"]["answered"]) == (1, 2)
+    assert run([*arguments, "--together", "3", "--json"]) == 20
+    *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert (last["failed"], last["summary"]["answered"]) == (1, 1)
+    assert run([*arguments, "--together", "1000"]) == 20
+    assert "give 1 to 64" in capsys.readouterr().err
     assert run(arguments) == 20
     assert "InputError (1)" in capsys.readouterr().out
 
@@ -149,24 +155,28 @@ class _Nobody:
     def __init__(self, answers: int) -> None:
         self.answers = answers
 
-    def submit(self, feeds: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        if self.answers:
-            future.set_result("an answer")
-        else:
-            future.set_exception(UnservedError("nobody is there"))
+    def submit_together(self, each: list[Any]) -> list[Future[Any]]:
+        futures: list[Future[Any]] = [Future() for _ in each]
+        for future in futures:
+            if self.answers:
+                future.set_result("an answer")
+            else:
+                future.set_exception(UnservedError("nobody is there"))
         self.answers = max(0, self.answers - 1)
-        return future
+        return futures
 
 
-@pytest.mark.parametrize(("width", "failures"), [(1, 3), (4, 4), (20, 20)])
+@pytest.mark.parametrize(
+    ("width", "together", "failures"), [(1, 1, 3), (4, 1, 4), (20, 1, 20), (4, 10, 40)]
+)
 def test_when_nobody_is_left_no_more_are_sent(
-    width: int, failures: int, capsys: pytest.CaptureFixture[str]
+    width: int, together: int, failures: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = Cases((Case(str(k), {}) for k in range(1000)), 1000)
-    ends = [end for _, end in _ask(_Nobody(5), cases, width)]  # type: ignore[arg-type]
-    assert ends[:5] == ["an answer"] * 5
-    assert len(ends) == 5 + failures
+    nobody: Any = _Nobody(5)
+    ends = [end for _, end in _ask(nobody, cases, width, together)]
+    assert ends[: 5 * together] == ["an answer"] * 5 * together
+    assert len(ends) == 5 * together + failures
     assert f"the last {failures} requests" in capsys.readouterr().err
 
 

@@ -123,6 +123,22 @@ def test_a_newer_playbook_is_asked_first_when_it_is_installed_everywhere() -> No
     assert desk.pick(request()) == ("new", (("b",),)), "neither is installed everywhere"
 
 
+def test_policies_are_told_how_many_images_there_are() -> None:
+    told = []
+
+    class Asked(Preferred):
+        def choose(
+            self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+        ) -> tuple[Choice | None, Any]:
+            told.append(view.images)
+            return super().choose(playbook, view, at, memory)
+
+    POLICIES["asked"] = Asked()
+    desk = Desk(playbook(plan("any", one(0, 12, "ab")), policy="asked"))
+    desk.pick(Request(0, None, 0.0, 10.0, images=5))
+    assert told == [5]
+
+
 def test_policies_are_given_back_what_they_wanted_to_remember() -> None:
     class Counting(Preferred):
         def choose(

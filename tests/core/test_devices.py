@@ -47,6 +47,18 @@ def test_a_device_that_is_slower_than_forecast_is_learned_and_a_batch_is_shared_
     assert devices.get("x") is None, "who is unknown is not made up"
 
 
+def test_several_images_are_so_much_more_work_and_make_no_device_seem_slow() -> None:
+    devices = Devices()
+    given: Given = {}
+    devices.give(given, PLAN, ROUTE, range(2), images=4)
+    assert (devices["a"].outstanding, devices["a"].work_ms) == (1, 40.0)
+    for _ in range(100):
+        devices.observe(PLAN, (StageTrace(0, "a", run_ms=60.0),), 0.0, images=4)
+    assert devices["a"].slowdown == pytest.approx(1.5, rel=0.01)
+    devices.take_back_all(given)
+    assert devices["a"].work_ms == 0.0
+
+
 def test_a_restart_empties_a_device_but_not_what_it_was_given() -> None:
     devices = Devices()
     given: Given = {}

@@ -164,6 +164,62 @@ def test_a_wrong_input_in_the_middle_is_an_error_in_its_turn(crowd, net):
         next(answers)
 
 
+@pytest.mark.parametrize("together", [2, 3, 7, 64])
+def test_several_in_one_request_are_answered_as_each_alone(crowd, net, together):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    inputs = images(20)
+    answers = list(service.infer_many(inputs, window=2, together=together))
+    for answer, image in zip(answers, inputs, strict=True):
+        assert right(net, answer, image)
+        assert answer.outputs["y"].shape[0] == 1
+    assert service.stats().answered == -(-20 // together)
+
+
+def test_requests_of_several_images_each_may_be_put_together(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = [np.concatenate(images(count)) for count in (1, 3, 2)]
+    futures = service.submit_together(inputs)
+    for future, image in zip(futures, inputs, strict=True):
+        assert right(net, future.result(60), image)
+
+
+def test_no_more_requests_are_under_way_than_the_window_allows(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    taken = []
+    endless = (taken.append(k) or images(1)[0] for k in itertools.count())
+    answers = service.infer_many(endless, window=3, together=4)
+    next(answers)
+    assert len(taken) == 12
+    answers.close()
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_a_wrong_input_among_several_is_an_error_in_its_turn(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(8)
+    inputs[5] = np.full((1, 8), np.nan, np.float32)
+    answers = service.infer_many(inputs, together=4)
+    for image in inputs[:5]:
+        right(net, next(answers), image)
+    with pytest.raises(InputError, match="NaN"):
+        next(answers)
+    futures = service.submit_together(inputs)
+    assert isinstance(futures[5].exception(60), InputError)
+    assert right(net, futures[6].result(60), inputs[6])
+
+
+@pytest.mark.parametrize("together", [0, 65])
+def test_so_many_cannot_be_put_together(crowd, net, together):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    with pytest.raises(InputError, match="give 1 to 64"):
+        service.infer_many(images(1), together=together)
+
+
 @pytest.mark.parametrize("window", [0, -1])
 def test_a_window_that_holds_nothing_is_refused(crowd, net, window):
     crowd.start("a")

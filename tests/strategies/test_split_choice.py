@@ -1,6 +1,7 @@
 """The choice among all plans: equal to trying each, whatever the numbers."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,3 +229,21 @@ def test_without_servers_only_the_device_is_left():
     found = costs(table([ALONE, CUT], servers=0), facts)
     assert found.usable.tolist() == [True, False]
     assert found.latency_ms[0] == 100
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(2, 64), st.floats(0, 5), st.floats(0, 5))
+def test_several_images_share_what_a_request_costs_whatever_is_in_it(rows, images, stage, message):
+    """All else is that of so many images one after the other."""
+    beside = {"device_stage_ms": stage, "device_message_ms": message, "answer_bytes": 100.0}
+    one = table(rows, **beside, server_message_ms=0.5)
+    known = stated(("s",), LINK)
+    single, several = costs(one, known), costs(one, replace(known, images=images))
+    crosses = one.crosses
+    fixed = crosses * (message + 0.5 + 4.0 + 1.0) + one.here * stage
+    each = single.latency_ms - fixed
+    np.testing.assert_allclose(several.latency_ms, images * each + fixed, rtol=1e-6, atol=1e-6)
+    assert (several.period_ms <= single.period_ms * (1 + 1e-9)).all()
+    assert (several.server_ms <= single.server_ms * (1 + 1e-9)).all()
+    np.testing.assert_allclose(several.link_ms, single.link_ms)
+    np.testing.assert_allclose(several.bytes, single.bytes)

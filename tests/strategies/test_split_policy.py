@@ -93,6 +93,7 @@ class World:
         self.plans = []
         self.devices = {name: DeviceView() for name in playbook.devices}
         self.links = {}
+        self.images = 1
         if mbit_s:
             self.link(mbit_s)
 
@@ -107,7 +108,7 @@ class World:
         self.devices[device] = msgspec.structs.replace(self.devices[device], **facts)
 
     def ask(self, at=IMAGE):
-        view = View(self.now, self.devices, self.links)
+        view = View(self.now, self.devices, self.links, images=self.images)
         choice, memory = split.choose(self.playbook, view, at, self.memory)
         if choice is not None:
             self.memory = memory
@@ -178,6 +179,24 @@ def test_what_speaks_against_it_ends_it_at_once():
     assert world.request() is not held
     world.change("server", usable=False)
     assert world.request().plan == "alone"
+
+
+def test_what_suits_one_image_need_not_suit_several():
+    """Alone 100 ms each; cut 20 + 8 + 5 kB each, and 4 ms + 1 ms for all of them."""
+    world = World(book(limits=EXACT), mbit_s=0.55)
+    assert [world.request().plan for _ in range(5)] == ["alone"] * 5
+    world.images = 10
+    assert world.request().plan == "cut"
+    world.images = 1
+    assert world.request().plan == "alone"
+
+
+def test_what_holds_holds_for_as_many_images():
+    world = World(book(limits=EXACT), every_s=HOLD_S / 100, mbit_s=5)
+    held = world.request()
+    world.images = 3
+    assert world.request() is not held
+    assert world.request() is world.memory.held
 
 
 def test_with_several_servers_every_request_is_looked_at():

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,6 +68,14 @@ def run(
         int | None, typer.Option(min=1, help="How many at most; --samples are repeated as needed.")
     ] = None,
     window: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    together: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Images in a request: more may be answered per second, and each one later "
+            "(docs/operations.md).",
+        ),
+    ] = 1,
     deadline_ms: Annotated[
         float, typer.Option(min=1, help="How long a request may take.")
     ] = 10_000.0,
@@ -88,11 +97,13 @@ def run(
     from shoal.plan.playbook import load
     from shoal.runtime.deploy import deploy
     from shoal.runtime.service import MAX_WINDOW, busy_window
+    from shoal.runtime.together import check_together
 
     show_log()
     if out is not None:
         check_file(out)
     loaded = load(playbook)
+    check_together(together, loaded.inputs, loaded.outputs)
     cases = _cases(loaded, samples, images or [], input or [], count)
     devices = Cluster.load(cluster)
     tally = Tally(keep_outputs=out is not None)
@@ -103,7 +114,7 @@ def run(
     stopped: KeyboardInterrupt | None = None
     with service, reporting(service):
         width = min(window or busy_window(service.playbook), MAX_WINDOW)
-        ends = _watched(_ask(service, cases, width), cases.count, json)
+        ends = _watched(_ask(service, cases, width, together), cases.count, json)
         try:
             for number, (case, answer) in enumerate(ends):
                 if isinstance(answer, ShoalError):
@@ -122,7 +133,7 @@ def run(
         print_json_line(summary | {"failed": tally.failed, "reasons": tally.reasons})
     else:
         stdout().print(answers_table(tally.shown, cases.count))
-        stdout().print(stats_table(stats, tally, width))
+        stdout().print(stats_table(stats, tally, width, together))
     if stopped is not None:
         raise stopped
     if tally.first_failure is not None:
@@ -194,24 +205,28 @@ def _cases(
     return from_arrays(arrays, playbook, count)
 
 
-def _ask(service: Service, cases: Cases, width: int) -> Iterator[tuple[Case, Answer | ShoalError]]:
-    """What became of each case, in order, ``width`` of them under way. It ends when nobody has
-    served as many in a row."""
+def _ask(
+    service: Service, cases: Cases, width: int, together: int
+) -> Iterator[tuple[Case, Answer | ShoalError]]:
+    """What became of each case, in order, ``width`` requests of ``together`` cases under way. It
+    ends when nobody has served as many requests in a row."""
     waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
     unserved = 0
     try:
         readable = _readable(cases)
         while True:
-            case = next(readable, None) if len(waiting) < width else None
-            if case is not None:
-                waiting.append(case if isinstance(case, tuple) else (case, _submit(service, case)))
-                continue
-            if not waiting:
+            taken = []
+            if len(waiting) <= (width - 1) * together:
+                taken = list(islice(readable, together))
+                waiting += _submit(service, taken)
+            if not taken and not waiting:
                 return
+            if taken:
+                continue
             end = _end(*waiting.popleft())
             yield end
             unserved = unserved + 1 if isinstance(end[1], UnservedError) else 0
-            if unserved >= max(width, LEAST_UNSERVED):
+            if unserved >= max(width, LEAST_UNSERVED) * together:
                 say = f"nobody has served the last {unserved} requests: no more are sent"
                 stderr().print(say, soft_wrap=True, highlight=False)
                 return
@@ -229,11 +244,17 @@ def _readable(cases: Cases) -> Iterator[Case | tuple[Case, ShoalError]]:
         yield Case("unreadable", {}), error
 
 
-def _submit(service: Service, case: Case) -> Future[Answer] | ShoalError:
+def _submit(
+    service: Service, taken: list[Case | tuple[Case, ShoalError]]
+) -> list[tuple[Case, Future[Answer] | ShoalError]]:
+    """Ask for what could be read, in one request."""
+    cases = [case for case in taken if isinstance(case, Case)]
+    unread = [each for each in taken if not isinstance(each, Case)]  # the last one, if any
     try:
-        return service.submit(case.feeds)
+        futures = service.submit_together([case.feeds for case in cases]) if cases else []
     except ShoalError as error:
-        return error
+        return [*((case, error) for case in cases), *unread]
+    return [*zip(cases, futures, strict=True), *unread]
 
 
 def _end(case: Case, future: Future[Answer] | ShoalError) -> tuple[Case, Answer | ShoalError]:
@@ -353,16 +374,18 @@ def ran_on(stages: list[dict[str, Any]]) -> str:
     return " -> ".join(" + ".join(sorted(names)) for names in together.values())
 
 
-def stats_table(stats: ServiceStats, tally: Tally, width: int) -> Table:
-    """The service in a few lines; ``width`` requests were under way at once."""
+def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) -> Table:
+    """The service in a few lines; ``width`` requests of ``together`` images were under way at
+    once."""
+    each = f" of {together} images" if together > 1 else ""
     rows = [
-        ("answered", stats.answered),
+        ("answered", f"{stats.answered}{' requests' + each if each else ''}"),
         ("failed", _failures(tally)),
         ("tried again", stats.retried),
         ("degraded", stats.degraded),
         ("images/s", f"{stats.images_per_s:.1f}"),
         (
-            f"latency, {width} under way",
+            f"latency, {width}{each} under way",
             f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms",
         ),
         ("plans", ", ".join(f"{name} ({count})" for name, count in stats.plans.items())),

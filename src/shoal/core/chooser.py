@@ -65,10 +65,11 @@ class Chooser:
         self._books = books
         self._devices = devices
 
-    def view(self, book: Book, without: Collection[str], now: float) -> View:
-        """What a policy is shown; devices in ``without`` count as unusable."""
+    def view(self, book: Book, without: Collection[str], now: float, images: int = 1) -> View:
+        """What a policy is shown about a request of so many images; devices in ``without`` count
+        as unusable."""
         devices = _Devices(self._books, self._devices, book, without)
-        return View(now, devices, self.links, self.waiting)
+        return View(now, devices, self.links, self.waiting, images)
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of
@@ -106,11 +107,11 @@ class Chooser:
         if source is not None and source.holder not in without:
             book = self._books.get(request.playbook)
             if book is not None and self._books.usable(source.holder, book.id):
-                said = self._ask(book, source.names, without, now)
+                said = self._ask(book, source.names, without, request.images, now)
                 if said is not None:
                     return Pick(book, said[0], source, without, said[1])
         for book in self._books.ordered():
-            said = self._ask(book, book.inputs, without, now)
+            said = self._ask(book, book.inputs, without, request.images, now)
             if said is not None:
                 return Pick(book, said[0], None, without, said[1])
         return None
@@ -118,30 +119,30 @@ class Chooser:
     def servable(self, book: Book, now: float) -> bool:
         """Whether a new request could be served now."""
         try:
-            return self._choose(book, book.inputs, (), now) is not None
+            return self._choose(book, book.inputs, (), 1, now) is not None
         except PolicyError:
             return True  # requests are told what is wrong
 
     def _ask(
-        self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
+        self, book: Book, at: tuple[str, ...], without: Collection[str], images: int, now: float
     ) -> Said | None:
-        said = self._choose(book, at, without, now)
+        said = self._choose(book, at, without, images, now)
         full = self._devices.full(now)
         if said is None or not full or self._has_room(book, said[0], full):
             return said
         try:
-            said = self._choose(book, at, (*without, *full), now)
+            said = self._choose(book, at, (*without, *full), images, now)
         except PolicyError:
             return None  # with all of them it did not raise: there will be room
         return said if said and self._has_room(book, said[0], full) else None
 
     def _choose(
-        self, book: Book, at: tuple[str, ...], without: Collection[str], now: float
+        self, book: Book, at: tuple[str, ...], without: Collection[str], images: int, now: float
     ) -> Said | None:
         playbook = self._books.current(book)
         if not playbook.plans:
             return None
-        view = self.view(book, without, now)
+        view = self.view(book, without, now, images)
         with deciding(playbook):
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
         return (choice, memory) if choice is not None else None

@@ -81,11 +81,11 @@ class Devices:
         device.ready, device.refused, device.draining = {}, {}, False
         device.slowdown, device.load = 1.0, Load()
 
-    def give(self, given: Given, plan: Plan, route: Route, stages: range) -> None:
+    def give(self, given: Given, plan: Plan, route: Route, stages: range, images: int = 1) -> None:
         """Count the work of ``stages`` for those who run them, and note it in ``given``."""
         for stage in stages:
             for name in runs(route, stage):
-                ms = plan.run_ms(stage, name)
+                ms = images * plan.run_ms(stage, name)
                 count, sum_ms = given.get(name, (0, 0.0))
                 given[name] = count + 1, sum_ms + ms
                 device = self[name]
@@ -121,9 +121,12 @@ class Devices:
         if device is not None:
             device.slowdown = min(_SLOWEST, 2 * device.slowdown)
 
-    def observe(self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float) -> None:
+    def observe(
+        self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float, images: int = 1
+    ) -> None:
         """Learn from the times of an answer how slow each device is against its forecast (None:
-        the steps are not all of one plan, and are only counted)."""
+        the steps are not all of one plan, and are only counted). What it ran together with others
+        is taken for requests of as many images."""
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
@@ -131,7 +134,7 @@ class Devices:
             device.answered += 1
             device.heard = now
             self.room.answered(step.device)
-            expected_ms = plan.run_ms(step.stage, step.device) if plan else 0.0
+            expected_ms = images * plan.run_ms(step.stage, step.device) if plan else 0.0
             if expected_ms > 0 and step.batch > 0:
                 # One run that stood still for a moment says little of the next.
                 ratio = min(step.run_ms / step.batch / expected_ms, _OUTLIER * device.slowdown)

@@ -102,11 +102,13 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A client asks: ``body`` are the network's inputs. Each ``number`` is higher than the last."""
+    """A client asks: ``body`` are the network's inputs, of so many ``images``. Each ``number`` is
+    higher than the last."""
 
     number: int
     body: Body
     budget_ms: float
+    images: int = 1
 
 
 class Cancelled(msgspec.Struct, frozen=True):

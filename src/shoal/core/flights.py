@@ -55,7 +55,7 @@ class Flights:
             return None
         if source is None:
             try:
-                hop = self._first_hop(pick, plan, now)
+                hop = self._first_hop(request, pick, plan, now)
             except PolicyError as error:
                 self._chooser.broken[request.number] = str(error)
                 return None
@@ -74,7 +74,7 @@ class Flights:
         for stage in stages:
             request.touched.update(runs(route, stage))
         request.touched.update(targets)
-        self._devices.give(request.given, plan, route, stages)
+        self._devices.give(request.given, plan, route, stages, request.images)
         self.count += 1
         self.doubts.set(request.number, now + self.patience_s(request))
         budget_ms = (request.deadline - now) * 1e3
@@ -102,7 +102,7 @@ class Flights:
         if plan is None:
             return 0.0
         trip = self._trip(request.playbook, plan.name)
-        bound_s = trip.timeout(plan.forecast.latency_ms / 1e3)
+        bound_s = trip.timeout(request.images * plan.forecast.latency_ms / 1e3)
         if self._hedge_s is not None and self.hedges(request):
             return min(self._hedge_s, bound_s)
         rounds = request.extensions // ROUND
@@ -122,10 +122,10 @@ class Flights:
         trips = book.trips if book is not None else {}
         return trips.setdefault(plan, RoundTrip(self._timeout_floor_s))
 
-    def _first_hop(self, pick: Pick, plan: Plan, now: float) -> Hop | None:
+    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
         without = (*pick.without, *self._devices.full(now)) if not choice.route else pick.without
-        view = self._chooser.view(book, without, now)
+        view = self._chooser.view(book, without, now, request.images)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive

@@ -130,8 +130,8 @@ class GatewayCore:
 
     def _react(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
         match event:
-            case Submitted(number, body, budget_ms):
-                return self._submit(number, body, budget_ms, now)
+            case Submitted():
+                return self._submit(event, now)
             case Arrived(sender, message, body):
                 return self._arrived(sender, message, body, now)
             case Appeared(name, incarnation):
@@ -200,16 +200,16 @@ class GatewayCore:
 
     # -- requests
 
-    def _submit(self, number: int, body: Body, budget_ms: float, now: float) -> list[GatewayAction]:
-        desk = self._desk
+    def _submit(self, asked: Submitted, now: float) -> list[GatewayAction]:
+        desk, number = self._desk, asked.number
         if number <= desk.last_number:
             raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
         desk.last_number = number
         if len(desk.requests) >= self._max_pending:
             text = f"{self._max_pending} requests are pending; wait for answers before sending more"
             return [Reject(number, "overloaded", text)]
-        deadline = now + (budget_ms / 1e3 if budget_ms > 0 else 0.0)
-        desk.requests[number] = Request(number, body, now, deadline)
+        deadline = now + max(0.0, asked.budget_ms / 1e3)
+        desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
         desk.deadlines.set(number, deadline)
         desk.queue.put(number)
         return []

@@ -48,13 +48,14 @@ class LinkView(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """A snapshot: the time in seconds, the devices, the links from here by peer, and the
-    requests that wait here."""
+    """A snapshot: the time in seconds, the devices, the links from here by peer, the requests that
+    wait here, and how many images are in the one that is decided about."""
 
     now: float
     devices: Mapping[str, DeviceView]
     links: Mapping[str, LinkView] = {}
     waiting: int = 0
+    images: int = 1
 
     def usable(self, device: str) -> bool:
         """Whether work can be given to ``device``."""

@@ -77,7 +77,8 @@ class Recovery:
         for stage in stages[moved.stage :]:
             names = runs(request.route, stage)
             if names and not runs(known, stage):
-                self._desk.devices.give(request.given, plan, request.route, range(stage, stage + 1))
+                step = range(stage, stage + 1)
+                self._desk.devices.give(request.given, plan, request.route, step, request.images)
                 request.touched.update(names)
                 unseen += [name for name in names if not members.alive(name)]
         if unseen:

@@ -39,7 +39,7 @@ class Try(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """One request. Times in seconds on the gateway's clock.
+    """One request, of one image or several. Times in seconds on the gateway's clock.
 
     An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
     whose inputs come from ``source`` (None: from here). It is known to have reached the stage
@@ -57,6 +57,7 @@ class Request:
     body: Body
     admitted: float
     deadline: float
+    images: int = 1
     attempt: int = 0
     playbook: str = ""
     plan: Plan | None = None

@@ -9,10 +9,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
 from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
+from shoal.runtime.together import check_together, images_in, joined, parted
 
 log = logging.getLogger("shoal")
 
@@ -41,6 +42,14 @@ MAX_WINDOW = 512
 its clients."""
 FAREWELL_S = 0.5
 """How long closing waits for the devices to take the news."""
+
+
+class _Asked(NamedTuple):
+    """A request under way: who waits, since when (monotonic clock), and for how many images."""
+
+    future: Future[Answer]
+    at: float
+    images: int
 
 
 class Service:
@@ -68,7 +77,7 @@ class Service:
         self._recorder = Recorder()
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._futures: dict[int, tuple[Future[Answer], float]] = {}
+        self._futures: dict[int, _Asked] = {}
         self._watchers: list[Callable[[str, bool], None]] = []
         self._closed = False
         self._broken: ShoalError | None = None
@@ -84,12 +93,46 @@ class Service:
 
         InputError when names, dtypes or shapes are wrong or a value is not finite.
         """
+        arrays = self._checked(feeds)
+        return self._submit({name: array.copy() for name, array in arrays.items()}, deadline_ms)
+
+    def submit_together(
+        self, each: Sequence[Feeds], deadline_ms: float | None = None
+    ) -> list[Future[Answer]]:
+        """As :meth:`submit` for several at once, in one request: a future for each. What is wrong
+        with one of them its own future tells; the others go on without it.
+
+        InputError where the network takes a fixed number of images, or for more than
+        :data:`~shoal.runtime.together.MAX_TOGETHER`.
+        """
+        check_together(len(each), self.playbook.inputs, self.playbook.outputs)
+        futures: list[Future[Answer]] = []
+        good: dict[int, dict[str, Array]] = {}
+        for place, feeds in enumerate(each):
+            futures.append(Future())
+            try:
+                good[place] = self._checked(feeds)
+            except ShoalError as error:
+                futures[place].set_exception(error)
+        if good:
+            counts = [images_in(self.playbook.inputs, arrays) for arrays in good.values()]
+            whole = self._submit(joined(list(good.values())), deadline_ms)
+            for place, future in zip(good, parted(whole, counts), strict=True):
+                futures[place] = future
+        return futures
+
+    def _checked(self, feeds: Feeds) -> dict[str, Array]:
+        """The arrays by name; InputError unless they fit the network."""
         arrays = self._arrays(feeds)
         check_feeds(self.playbook.inputs, arrays)
-        arrays = {name: array.copy() for name, array in arrays.items()}
+        return arrays
+
+    def _submit(self, arrays: dict[str, Array], deadline_ms: float | None) -> Future[Answer]:
+        """Ask; the arrays fit the network and are nobody else's."""
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 < budget_ms < math.inf:
             raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
+        images = images_in(self.playbook.inputs, arrays)
         future: Future[Answer] = Future()
         with self._lock:
             if self._closed:
@@ -97,8 +140,8 @@ class Service:
             if self._broken is not None:
                 raise self._broken
             number = next(self._numbers)
-            self._futures[number] = (future, time.monotonic())
-            self.node.turns.put(Submitted(number, Body(arrays), budget_ms))  # in this order
+            self._futures[number] = _Asked(future, time.monotonic(), images)
+            self.node.turns.put(Submitted(number, Body(arrays), budget_ms, images))  # in this order
         self.node.turns.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
@@ -118,24 +161,33 @@ class Service:
         window: int | None = None,
         deadline_ms: float | None = None,
         progress: bool = False,
+        together: int = 1,
     ) -> Iterator[Answer]:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
-        ``window`` requests are under way (default: enough to keep every device busy). The first
-        error ends it. ``progress`` shows a bar on stderr."""
+        ``window`` requests are under way (default: enough to keep every device busy), each of
+        ``together`` inputs: more make more images per second where a device sends more than it
+        computes, and answers come later. The first error ends it. ``progress`` shows a bar on
+        stderr.
+
+        InputError as :meth:`submit_together`.
+        """
         if window is not None and window < 1:
             raise InputError(f"the window must hold at least one request, not {window}")
+        check_together(together, self.playbook.inputs, self.playbook.outputs)
         width = min(window or busy_window(self.playbook), MAX_WINDOW)
-        answers = self._in_order(inputs, width, deadline_ms)
+        answers = self._in_order(inputs, width, deadline_ms, together)
         return _with_progress(answers, inputs) if progress else answers
 
     def _in_order(
-        self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None
+        self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None, together: int
     ) -> Iterator[Answer]:
         waiting: deque[Future[Answer]] = deque()
+        source = iter(inputs)
         try:
-            for feeds in inputs:
-                waiting.append(self._submit_safely(feeds, deadline_ms))
-                if len(waiting) >= window:
+            while taken := list(itertools.islice(source, together)):
+                waiting += self._submit_safely(taken, deadline_ms)
+                # As many as a request holds, so that the next one can be sent at once.
+                while len(waiting) > (window - 1) * together:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -143,14 +195,18 @@ class Service:
             for future in waiting:
                 future.cancel()
 
-    def _submit_safely(self, feeds: Feeds, deadline_ms: float | None) -> Future[Answer]:
-        """As :meth:`submit`; an error waits for its turn, behind the answers before it."""
+    def _submit_safely(
+        self, each: Sequence[Feeds], deadline_ms: float | None
+    ) -> list[Future[Answer]]:
+        """In one request; an error waits for its turn, behind the answers before it."""
         try:
-            return self.submit(feeds, deadline_ms)
+            if len(each) == 1:
+                return [self.submit(each[0], deadline_ms)]
+            return self.submit_together(each, deadline_ms)
         except ShoalError as error:
             failed: Future[Answer] = Future()
             failed.set_exception(error)
-            return failed
+            return [failed]
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
         if not isinstance(feeds, np.ndarray):
@@ -165,19 +221,22 @@ class Service:
     def on_result(self, result: Deliver | Reject) -> None:
         """Take an end of a request from the core (called by the node)."""
         with self._lock:
-            future, asked = self._futures.pop(result.number, (None, 0.0))
-        if future is None or not future.set_running_or_notify_cancel():
+            asked = self._futures.pop(result.number, None)
+        if asked is None or not asked.future.set_running_or_notify_cancel():
             return
+        future = asked.future
         try:
             if isinstance(result, Reject):
                 raise make_error(result)
-            latency_ms = (time.monotonic() - asked) * 1e3
+            latency_ms = (time.monotonic() - asked.at) * 1e3
             answer = make_answer(result, latency_ms)
         except BaseException as error:
             self._recorder.failed()
             future.set_exception(error)
             return
-        self._recorder.answered(answer.plan, latency_ms, answer.attempts, answer.degraded)
+        self._recorder.answered(
+            answer.plan, latency_ms, answer.attempts, answer.degraded, asked.images
+        )
         future.set_result(answer)
 
     def on_fault(self, error: ShoalError) -> None:
@@ -187,9 +246,9 @@ class Service:
             if not isinstance(error, RequestError):
                 self._broken = error
             pending, self._futures = self._futures, {}
-        for number, (future, _) in pending.items():
+        for number, asked in pending.items():
             self.node.submit(Cancelled(number))
-            self._fail(future, error)
+            self._fail(asked.future, error)
 
     def watch(self, tell: Callable[[str, bool], None]) -> None:
         """From now on call ``tell`` with the name of a device of the playbook and whether it is
@@ -319,7 +378,7 @@ class Service:
             if self._closed:
                 return
             self._closed = True
-            pending = [future for future, _ in self._futures.values()]
+            pending = [asked.future for asked in self._futures.values()]
             self._futures.clear()
         for future in pending:
             self._fail(future, RequestError("the service was closed before the answer came"))

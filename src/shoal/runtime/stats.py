@@ -30,8 +30,8 @@ class DeviceStats(msgspec.Struct, frozen=True):
 
 
 class ServiceStats(msgspec.Struct, frozen=True):
-    """A service up to now. Times in ms over the last answers; ``images_per_s`` over the time
-    that these took."""
+    """A service up to now: counts of requests; times in ms over the last answers, and
+    ``images_per_s``, of which a request may hold several, over the time that these took."""
 
     answered: int
     failed: int
@@ -51,15 +51,17 @@ class Recorder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[float, float, int]] = deque(maxlen=RECENT)
         self._plans: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._max_ms = 0.0
 
-    def answered(self, plan: str, latency_ms: float, attempts: int, degraded: bool) -> None:
-        """A request was answered."""
+    def answered(
+        self, plan: str, latency_ms: float, attempts: int, degraded: bool, images: int = 1
+    ) -> None:
+        """A request of so many images was answered."""
         with self._lock:
-            self._recent.append((time.monotonic(), latency_ms))
+            self._recent.append((time.monotonic(), latency_ms, images))
             self._plans[plan] += 1
             self._counts["answered"] += 1
             self._counts["retried"] += attempts > 1
@@ -76,7 +78,8 @@ class Recorder:
         with self._lock:
             recent, counts = list(self._recent), dict(self._counts)
             plans, max_ms = dict(self._plans), self._max_ms
-        times = np.array([ms for _, ms in recent]) if recent else np.zeros(1)
+        times = np.array([ms for _, ms, _ in recent]) if recent else np.zeros(1)
+        images = sum(count for _, _, count in recent[1:])
         span_s = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
         return ServiceStats(
             answered=counts.get("answered", 0),
@@ -84,7 +87,7 @@ class Recorder:
             pending=pending,
             retried=counts.get("retried", 0),
             degraded=counts.get("degraded", 0),
-            images_per_s=(len(recent) - 1) / span_s if span_s > 0 else 0.0,
+            images_per_s=images / span_s if span_s > 0 else 0.0,
             p50_ms=float(np.percentile(times, 50)),
             p99_ms=float(np.percentile(times, 99)),
             max_ms=max_ms,

@@ -121,7 +121,8 @@ def finish_ms(plan: Plan, stage: int, device: str, view: View) -> float:
     the work that it was given and has not answered, and this, as slow as it has shown to be.
     Work of unknown length counts as long as this."""
     facts, run_ms = view.devices[device], plan.run_ms(stage, device)
-    return (run_ms + (facts.work_ms or facts.outstanding * run_ms)) * facts.slowdown
+    given_ms = facts.work_ms or facts.outstanding * run_ms
+    return (view.images * run_ms + given_ms) * facts.slowdown
 
 
 policy = Preferred()

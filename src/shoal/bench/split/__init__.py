@@ -7,7 +7,7 @@ from importlib import import_module
 
 from shoal.bench.row import Row
 
-SECTIONS = ("decisions", "jumps", "grid", "traces", "shapes")
+SECTIONS = ("decisions", "jumps", "grid", "together", "traces", "shapes")
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ import numpy as np
 
 class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
-    way, then for half as long one by one (``few``: not these), and for longer where so few are
-    answered that their number says nothing. ``follow``: ask one by one for ``seconds``, and tell
-    when each answer came."""
+    way, of ``together`` images each, then for half as long one by one (``few``: not these), and for
+    longer where so few are answered that their number says nothing. ``follow``: ask one by one for
+    ``seconds``, and tell when each answer came."""
 
     playbook: str | None = None
     seconds: float = 0.0
     window: int = 3
+    together: int = 1
     few: bool = False
     follow: bool = False
 
@@ -135,12 +136,13 @@ def measure(
     numbers = cycle(range(len(cases)))
     asked: list[int] = []
     began = time.monotonic()
+    together = order.together
     enough = LEAST if order.few else ENOUGH
 
     def on() -> bool:
         passed_s = time.monotonic() - began
-        few = len(asked) < (enough if passed_s < PATIENCE_S else LEAST)
-        return few or passed_s < order.seconds
+        few = len(asked) < together * (enough if passed_s < PATIENCE_S else LEAST)
+        return few or passed_s < order.seconds or bool(len(asked) % together)
 
     def inputs() -> Iterator[dict[str, Any]]:
         while on():
@@ -149,20 +151,22 @@ def measure(
             yield {name: cases[number][None]}
 
     answers, done = [], []
-    for answer in service.infer_many(inputs(), window=order.window):
+    for answer in service.infer_many(inputs(), window=order.window, together=together):
         answers.append(answer)
         done.append(time.monotonic())
     latencies: list[float] = []
     end = time.monotonic() + order.seconds / 2
     while not order.few and (time.monotonic() < end or len(latencies) < LEAST_SINGLE):
-        number = next(numbers)
-        asked.append(number)
-        answers.append(service.infer({name: cases[number][None]}))
+        taken = list(islice(numbers, together))
+        asked += taken
+        futures = service.submit_together([{name: cases[number][None]} for number in taken])
+        answers += [future.result() for future in futures]
         latencies.append(answers[-1].latency_ms)
     found = [int(next(iter(answer.outputs.values())).argmax()) for answer in answers]
-    away = [stage.run_ms for a in answers for stage in a.trace if stage.device != here]
+    # Those of one request have one trace.
+    away = [stage.run_ms for a in answers[::together] for stage in a.trace if stage.device != here]
     return Measured(
-        images=len(done) - 1,
+        images=len(done) - together,
         seconds=done[-1] - done[0],
         latencies_ms=tuple(latencies),
         agreed=sum(top1 == expected[k] for top1, k in zip(found, asked, strict=True)),

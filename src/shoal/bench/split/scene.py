@@ -129,13 +129,14 @@ class Scene:
             self._start_driver()
         self._tell(Order(playbook=str(path)))
 
-    def measure(self, share: float, seconds: float) -> Result:
-        """Measure what is served, on this device and the link as it is."""
+    def measure(self, share: float, seconds: float, together: int = 1) -> Result:
+        """Measure what is served, on this device and the link as it is, with so many images in a
+        request."""
         self.share(share)
         # A few requests teach the policy how quick device and link are.
-        self._tell(Order(seconds=seconds / 2, few=True))
+        self._tell(Order(seconds=seconds / 2, few=True, together=together))
         before = self._lab.host(DEVICE).usage()
-        measured = self._tell(Order(seconds=seconds))
+        measured = self._tell(Order(seconds=seconds, together=together))
         after = self._lab.host(DEVICE).usage()
         answered = max(1, measured.answered)
         times = measured.latencies_ms or (float("nan"),)

@@ -98,13 +98,13 @@ def next_mood(mood: Mood, plan: Plan, view: View, settings: Mapping[str, Any]) -
 
 
 def backlog(plan: Plan, view: View) -> float:
-    """Seconds that it would take to answer by ``plan`` what waits and what was begun (but for the
-    request that begins now, which is among those that wait), its devices as slow as they have
-    shown to be."""
+    """Seconds that it would take to answer by ``plan`` what waits (taken for as many images each as
+    the request that begins now, which is among them and does not count) and what was begun, its
+    devices as slow as they have shown to be."""
     facts = [view.devices[name] for name in plan.stages[0].parts]
     rate = plan.forecast.images_per_s / max(1.0, *(fact.slowdown for fact in facts))
     given_s = max(fact.work_ms * fact.slowdown for fact in facts) / 1e3
-    return max(0, view.waiting - 1) / max(rate, 1e-9) + given_s
+    return view.images * max(0, view.waiting - 1) / max(rate, 1e-9) + given_s
 
 
 def _together(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:

@@ -39,8 +39,8 @@ HOLD_S, STIR = 0.25, 1.25
 class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, the plan
     in use, when it was turned to, how many requests in a row another was better, the trials of the
-    link, and the limits that are relaxed now. The choice that holds, if one does, since when, and
-    what the link to its server carried then."""
+    link, the limits that are relaxed now, and how many images the last request had. The choice that
+    holds, if one does, since when, and what the link to its server carried then."""
 
     playbook: Playbook
     book: Any
@@ -49,6 +49,7 @@ class State(msgspec.Struct, frozen=True):
     better: int = 0
     trials: Trials = Trials()
     relaxed: tuple[str, ...] = ()
+    images: int = 1
     held: Choice | None = None
     held_s: float = -math.inf
     held_bytes_per_s: float = 0.0
@@ -95,7 +96,7 @@ def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, state:
 
 def _holds(book: Book, view: View, state: State) -> bool:
     """Whether nothing speaks against the choice that was made a moment ago."""
-    if state.held is None or view.now - state.held_s >= HOLD_S:
+    if state.held is None or view.now - state.held_s >= HOLD_S or view.images != state.images:
         return False
     link = view.links.get(book.settings.servers[0])
     carries, before = link.bytes_per_s if link is not None else 0.0, state.held_bytes_per_s
@@ -118,7 +119,8 @@ def _decide(
 ) -> tuple[int, State]:
     """The row for a new request, and what is to be remembered."""
     wish, now = scene.wish, view.now
-    current = scene.rows.get(state.plan)
+    # What suits one image need not suit several.
+    current = scene.rows.get(state.plan) if view.images == state.images else None
     better = 0
     if current is None:
         row = best(found, wish, meets.plans)
@@ -141,7 +143,11 @@ def _decide(
     row, trials = trial(book, scene, known, found, meets.plans, view, row, state.trials)
     crosses = bool(scene.table.bytes[row] > 0)
     return row, msgspec.structs.replace(
-        state, better=better, trials=trials.after(crosses, now), relaxed=meets.relaxed
+        state,
+        better=better,
+        trials=trials.after(crosses, now),
+        relaxed=meets.relaxed,
+        images=view.images,
     )
 
 

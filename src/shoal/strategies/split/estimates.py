@@ -31,6 +31,7 @@ def facts(view: View, device: str, servers: Sequence[str], stated: Facts) -> Fac
         queue_ms=min(own.work_ms * _slow(own), LONGEST_MS) if own is not None else 0.0,
         servers=tuple(_server(view, name, known) for name, known in each),
         device_usable=own is not None and own.usable,
+        images=view.images,
     )
 
 

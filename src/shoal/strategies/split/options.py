@@ -193,18 +193,21 @@ def _named(entry: Entry, taken: set[str]) -> str:
 
 
 SPEEDS = (1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+IMAGES = (1, 8)
 BANDWIDTHS = tuple(float(mbit) * 1e6 / 8 for mbit in np.geomspace(0.1, 1000, 33))
 
 
 def useful(ground: Ground, made: Sequence[Option], wish: Wish) -> dict[int, int]:
-    """The options that are the best for some goodput (0.1 to 1000 Mbit/s) and for device and
-    server a quarter to eight times as slow as forecast: how often, by index."""
+    """The options that are the best for some goodput (0.1 to 1000 Mbit/s), for device and server a
+    quarter to eight times as slow as forecast, and for one image or eight in a request: how often,
+    by index."""
     table, usual = ground.table(made), ground.facts()
     counts: dict[int, int] = {}
-    for slow, server_slow, goodput in itertools.product(SPEEDS, SPEEDS, BANDWIDTHS):
+    circumstances = itertools.product(SPEEDS, SPEEDS, BANDWIDTHS, IMAGES)
+    for slow, server_slow, goodput, images in circumstances:
         linked = with_goodput(usual, goodput).servers
         servers = tuple(server._replace(slow=server_slow) for server in linked)
-        found = costs(table, Facts(slow, 0.0, servers))
+        found = costs(table, Facts(slow, 0.0, servers, images=images))
         row = best(found, wish, allowed(found, wish).plans)
         counts[row] = counts.get(row, 0) + 1
     return counts

@@ -125,19 +125,20 @@ NO_SERVER = ServerFacts(1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, False)
 @dataclass(frozen=True)
 class Facts:
     """What is the case now. ``slow`` and ``queue_ms`` are the device's slowdown and the work
-    waiting there."""
+    waiting there, ``images`` those in the request."""
 
     slow: float
     queue_ms: float
     servers: tuple[ServerFacts, ...]
     device_usable: bool = True
+    images: int = 1
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What each plan costs: ms, ms between images, ms, ms, bytes, joules, and the parts that they
-    are made of. ``server`` is the index of the best server for each, ``usable`` which plans can be
-    followed."""
+    """What each plan costs: the latency of a request in ms; for each image of it ms between images,
+    ms of the server, bytes, joules; and the ms of device and link. ``server`` is the index of the
+    best server for each, ``usable`` which plans can be followed."""
 
     latency_ms: Floats
     period_ms: Floats
@@ -164,12 +165,17 @@ def costs(table: Table, facts: Facts) -> Costs:
     if not facts.device_usable:
         usable = usable & ~table.here
     device, link, _, _, working, latency = rows
+    energy_j = _energy_j(table, device, link, latency)
+    if facts.images > 1:
+        period, working, energy_j, device, link = (
+            column / facts.images for column in (period, working, energy_j, device, link)
+        )
     return Costs(
         latency_ms=latency,
         period_ms=period,
         server_ms=working,
         bytes=table.all_bytes,
-        energy_j=_energy_j(table, device, link, latency),
+        energy_j=energy_j,
         lost=table.lost,
         device_ms=device,
         link_ms=link,
@@ -184,16 +190,17 @@ _Weights: TypeAlias = tuple[tuple[float, ...], ...]
 def _weights(table: Table, facts: Facts, server: ServerFacts) -> _Weights:
     """With the features of a table: the device's time, the link's, the server's as it counts for
     the time between images, the way back; the server's time, and the latency."""
-    slow, away, hello = server.slow, server.slow * server.crowd, table.server_message_ms
-    sending, back = 1e3 / server.up, table.answer_bytes / server.down * 1e3
+    images, hello = facts.images, table.server_message_ms
+    here, slow = images * facts.slow, images * server.slow
+    sending, back = images * 1e3 / server.up, images * table.answer_bytes / server.down * 1e3
     fixed = hello + back + server.rtt_ms + 2 * server.hop_ms + server.queue_ms
     return (
-        (facts.slow, 1.0, 0.0, 0.0, 0.0, 0.0),
+        (here, 1.0, 0.0, 0.0, 0.0, 0.0),
         (0.0, 0.0, sending, 0.0, 0.0, 0.0),
-        (0.0, 0.0, 0.0, away, hello * server.crowd, 0.0),
+        (0.0, 0.0, 0.0, slow * server.crowd, hello * server.crowd, 0.0),
         (0.0, 0.0, 0.0, 0.0, max(back, LEAST_MS), 0.0),
         (0.0, 0.0, 0.0, slow, hello, 0.0),
-        (facts.slow, 1.0, sending, slow, fixed, facts.queue_ms),
+        (here, 1.0, sending, slow, fixed, facts.queue_ms),
     )
 
 

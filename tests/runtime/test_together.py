@@ -1,0 +1,73 @@
+"""Several requests put together to one, and its answer taken apart."""
+
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from shoal.errors import InputError, UnservedError
+from shoal.model.spec import TensorSpec
+from shoal.runtime.answer import Answer
+from shoal.runtime.together import check_together, images_in, joined, parted
+
+FREE = TensorSpec("x", "float32", (None, 2))
+FIXED = TensorSpec("y", "float32", (1, 2))
+
+
+def answer(rows):
+    made = {"y": np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)}
+    return Answer(made, "plan", (), 5.0, degraded=True, why="because")
+
+
+def test_images_are_counted_where_their_number_is_free():
+    assert images_in((FREE,), {"x": np.zeros((3, 2))}) == 3
+    assert images_in((FIXED,), {"y": np.zeros((1, 2))}) == 1
+    assert images_in((FIXED, FREE), {"y": np.zeros((1, 2)), "x": np.zeros((4, 2))}) == 4
+
+
+def test_a_network_of_fixed_size_takes_one_at_a_time():
+    check_together(1, (FIXED,), (FIXED,))
+    with pytest.raises(InputError, match=r"'y' has the fixed shape \[1, 2\]"):
+        check_together(2, (FREE,), (FIXED,))
+
+
+def test_what_is_joined_is_a_copy():
+    given = np.ones((1, 2), np.float32)
+    whole = joined([{"x": given}, {"x": 2 * given}])["x"]
+    given[:] = 7
+    np.testing.assert_array_equal(whole, [[1, 1], [2, 2]])
+
+
+def test_each_gets_its_rows_and_all_else_of_the_answer():
+    whole = Future()
+    parts = parted(whole, [1, 3, 2])
+    whole.set_result(answer(6))
+    rows = [part.result(1).outputs["y"] for part in parts]
+    assert [len(each) for each in rows] == [1, 3, 2]
+    np.testing.assert_array_equal(np.concatenate(rows), answer(6).outputs["y"])
+    assert all(part.result().why == "because" for part in parts)
+    assert all(each.base is None for each in rows), "what is kept keeps nothing else"
+
+
+def test_all_fail_with_the_whole():
+    whole = Future()
+    parts = parted(whole, [1, 1])
+    whole.set_exception(UnservedError("nobody is there"))
+    assert [str(part.exception(1)) for part in parts] == ["nobody is there"] * 2
+
+
+def test_the_whole_is_given_up_when_nobody_waits_for_it_any_more():
+    whole = Future()
+    first, second = parted(whole, [1, 1])
+    first.cancel()
+    assert not whole.cancelled()
+    second.cancel()
+    assert whole.cancelled()
+
+
+def test_who_waits_no_more_takes_nothing_from_the_others():
+    whole = Future()
+    first, second = parted(whole, [1, 1])
+    first.cancel()
+    whole.set_result(answer(2))
+    np.testing.assert_array_equal(second.result(1).outputs["y"], [[2, 3]])
