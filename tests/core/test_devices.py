@@ -53,7 +53,7 @@ def test_several_images_are_so_much_more_work_and_make_no_device_seem_slow() -> 
     devices.give(given, PLAN, ROUTE, range(2), images=4)
     assert (devices["a"].outstanding, devices["a"].work_ms) == (1, 40.0)
     for _ in range(100):
-        devices.observe(PLAN, (StageTrace(0, "a", run_ms=60.0),), 0.0, images=4)
+        devices.observe(PLAN, (StageTrace(0, "a", run_ms=60.0, batch=4),), 0.0)
     assert devices["a"].slowdown == pytest.approx(1.5, rel=0.01)
     devices.take_back_all(given)
     assert devices["a"].work_ms == 0.0

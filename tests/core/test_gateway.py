@@ -9,7 +9,7 @@ from tests.core.toys import Preferred, every, find, one, pipeline, plan, playboo
 
 from shoal.core.actions import Deliver, Reject, Send
 from shoal.core.events import Appeared, Cancelled, Submitted, Tick, Unsent, Vanished
-from shoal.core.messages import Forget, Install, Moved, Resume, Task, Uninstall, Why
+from shoal.core.messages import Forget, Install, Moved, Resume, StageTrace, Task, Uninstall, Why
 from shoal.core.policy import Choice, View
 from shoal.errors import PlanError
 from shoal.plan.plan import Playbook
@@ -88,6 +88,18 @@ def test_only_as_many_are_in_flight_as_keep_the_devices_busy() -> None:
     assert len(begun) == 6
     actions = gateway.answer("a", begun[0])
     assert [task.number for _, task in sent(Task, actions)] == [6], "first come, first served"
+
+
+def test_what_a_device_was_given_is_counted_in_images() -> None:
+    gateway = LoneGateway(ALONE, "a")
+    task = task_of(gateway.take(Submitted(0, "x", 1000.0, images=4)))
+    one = gateway.core.devices["a"].work_ms / 4
+    assert task.images == 4
+    assert one == ALONE.plans[0].run_ms(0, "a") > 0
+    step = StageTrace(0, "a", run_ms=4 * one, batch=4)
+    gateway.answer("a", task, trace=(step,))
+    assert gateway.core.devices["a"].work_ms == 0.0
+    assert gateway.core.devices["a"].slowdown == pytest.approx(1.0)
 
 
 def test_a_cancelled_request_is_forgotten_by_those_who_work_on_it() -> None:

@@ -48,6 +48,23 @@ def test_the_same_step_is_run_together_up_to_the_batch_of_the_stage() -> None:
     assert (inbox.waiting, len(inbox.running)) == (0, 5)
 
 
+def several(images: int, waiting: Job) -> Job:
+    """As ``waiting``, of so many images."""
+    return replace(waiting, task=msgspec.structs.replace(waiting.task, images=images))
+
+
+def test_the_batch_of_a_stage_is_of_images() -> None:
+    inbox = filled(several(2, job(0)), several(2, job(1)), job(2), several(5, job(3)), job(4))
+    batches = [numbers(inbox.next_batch(1.0)) for _ in range(4)]
+    assert batches == [[0, 2], [1, 4], [3], []]
+
+
+def test_a_job_of_enough_images_waits_for_no_others() -> None:
+    inbox = filled(patient(several(3, job(0)), wait_ms=50), patient(job(1), wait_ms=50))
+    assert numbers(inbox.next_batch(0.0)) == [0]
+    assert inbox.next_batch(0.0) == []
+
+
 def test_another_step_slices_and_lone_jobs_are_not_run_with_others() -> None:
     alone = replace(job(3), alone=True)
     other = replace(job(5), part="another")

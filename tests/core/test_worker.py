@@ -97,6 +97,22 @@ def test_what_waits_for_the_same_stage_is_run_as_one_batch() -> None:
     assert [task.number for _, task in sent(Task, worker.ran(third))] == [4, 5]
 
 
+def test_images_are_counted_in_a_batch_in_what_is_told_and_on_the_way() -> None:
+    worker = LoneWorker(BOOK)
+    (first,) = worker.task(0, "line", images=5)
+    for number, images in enumerate((1, 2, 1), 1):
+        worker.task(number, "line", images=images)
+    actions = worker.ran(first)
+    ((_, task),) = sent(Task, actions)
+    assert (task.images, task.trace[0].batch) == (5, 5)
+    (second,) = of(Run, actions)
+    assert [key.number for key in second.jobs] == [1, 2], "three of the first part at most"
+    told = [task for _, task in sent(Task, worker.ran(second))]
+    assert [(task.images, task.trace[0].batch) for task in told] == [(1, 3), (2, 3)]
+    (send,) = worker.hear("g", resume(2))
+    assert send.message.images == 2, "also when it goes on from what was kept"
+
+
 def test_with_capacity_for_two_two_run_at_once() -> None:
     worker = LoneWorker(BOOK, capacity=2)
     assert len(worker.task(0, "line")) == 1

@@ -11,6 +11,7 @@ from tests.runtime import tiny
 
 from shoal.codec.frame import FrameHead, Packed
 from shoal.core.messages import (
+    MAX_IMAGES,
     PROTOCOL,
     Answer,
     Busy,
@@ -97,6 +98,13 @@ def test_settings_nested_without_end_are_refused(net):
     assert head[settings_at : settings_at + 1] == b"\x80"
     with pytest.raises(FrameError):
         wire.decode(head[:settings_at] + deep + head[settings_at + 1 :])
+
+
+@pytest.mark.parametrize("images", [0, -1, MAX_IMAGES + 1])
+def test_a_task_of_no_or_too_many_images_is_refused(images):
+    task = msgspec.structs.replace(TASK, images=images)
+    with pytest.raises(FrameError, match=f"of {images} images"):
+        wire.decode(wire.encode(task))
 
 
 @pytest.mark.parametrize("budget_ms", [math.nan, math.inf, -math.inf])

@@ -66,8 +66,7 @@ class Answers:
         desk = self._desk
         desk.flights.answered(tried.playbook, tried.plan.name, now - tried.began)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
-        plan = None if resumed else tried.plan
-        desk.devices.observe(plan, answer.trace, now, request.images)
+        desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
         book = desk.books.get(tried.playbook)
         deliver = Deliver(
             number=request.number,

@@ -121,12 +121,9 @@ class Devices:
         if device is not None:
             device.slowdown = min(_SLOWEST, 2 * device.slowdown)
 
-    def observe(
-        self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float, images: int = 1
-    ) -> None:
+    def observe(self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float) -> None:
         """Learn from the times of an answer how slow each device is against its forecast (None:
-        the steps are not all of one plan, and are only counted). What it ran together with others
-        is taken for requests of as many images."""
+        the steps are not all of one plan, and are only counted)."""
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
@@ -134,7 +131,7 @@ class Devices:
             device.answered += 1
             device.heard = now
             self.room.answered(step.device)
-            expected_ms = images * plan.run_ms(step.stage, step.device) if plan else 0.0
+            expected_ms = plan.run_ms(step.stage, step.device) if plan else 0.0
             if expected_ms > 0 and step.batch > 0:
                 # One run that stood still for a moment says little of the next.
                 ratio = min(step.run_ms / step.batch / expected_ms, _OUTLIER * device.slowdown)

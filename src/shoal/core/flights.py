@@ -154,6 +154,7 @@ class Flights:
             budget_ms=budget_ms,
             without=without,
             settled=self._settling.settled,
+            images=request.images,
         )
 
     def _resume(

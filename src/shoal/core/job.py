@@ -39,6 +39,11 @@ class Job:
         return self.redirect or self.task
 
     @property
+    def images(self) -> int:
+        """How many images it is of."""
+        return self.task.images
+
+    @property
     def stage(self) -> Stage:
         """The stage that it runs."""
         return self.plan.stages[self.key.stage]
@@ -126,7 +131,8 @@ class Inbox:
                 continue
             batch = self._batch(first, now)
             opens = first.opens
-            if first.alone or len(batch) >= first.stage.batch or now >= opens:
+            full = sum(job.images for job in batch) >= first.stage.batch
+            if first.alone or full or now >= opens:
                 self.opens = None  # looked at again when this run is over
                 for job in batch:
                     del self._ready[job.key]
@@ -138,15 +144,17 @@ class Inbox:
         return []
 
     def _batch(self, first: Job, now: float) -> list[Job]:
-        """``first`` and those of its work that wait behind it, as many as may be run at once."""
-        batch = [first]
-        if first.stage.batch > 1:
-            for key in self._ready:
-                job = self.jobs[key]
-                if len(batch) >= first.stage.batch:
+        """``first`` and those of its work that wait behind it, as many images as may be run at
+        once."""
+        batch, room = [first], first.stage.batch - first.images
+        for key in self._ready if room > 0 else ():
+            job = self.jobs[key]
+            fits = job is not first and job.images <= room
+            if fits and job.expires > now and job.batches_with(first):
+                batch.append(job)
+                room -= job.images
+                if room <= 0:
                     break
-                if job is not first and job.expires > now and job.batches_with(first):
-                    batch.append(job)
         return batch
 
     def finish(self, key: JobKey) -> Job | None:

@@ -14,9 +14,9 @@ MAX_KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What ``stage`` of ``plan`` made of one request: tensors ``names`` in ``body``, ``size``
-    bytes. ``attempt`` is the one that it was last passed on for, to the devices ``to``, as input
-    of the stage ``onward``; nobody needs it after ``expires`` (seconds)."""
+    """What ``stage`` of ``plan`` made of one request of ``images``: tensors ``names`` in ``body``,
+    ``size`` bytes. ``attempt`` is the one that it was last passed on for, to the devices ``to``, as
+    input of the stage ``onward``; nobody needs it after ``expires`` (seconds)."""
 
     playbook: str
     plan: str
@@ -31,6 +31,7 @@ class Output:
     expires: float
     to: tuple[str, ...] = ()
     onward: int = 0
+    images: int = 1
 
 
 class Kept:

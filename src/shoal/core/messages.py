@@ -13,7 +13,9 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 2
+PROTOCOL = 3
+MAX_IMAGES = 1 << 20
+"""In a request."""
 """Version of the messages; devices of another version are refused."""
 
 Route: TypeAlias = tuple[tuple[str, ...], ...]
@@ -32,9 +34,10 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
-    to start, ``run_ms`` the run itself (of the whole batch). ``started_s`` is on the
-    device's own monotonic clock: nodes of one machine share it, others do not. ``bytes_in`` came
-    over links, packed; ``bytes_out`` is what was computed, before it is packed."""
+    to start, ``run_ms`` the run itself, of all the images that were run together (``batch``).
+    ``started_s`` is on the device's own monotonic clock: nodes of one machine share it, others do
+    not. ``bytes_in`` came over links, packed; ``bytes_out`` is what was computed, before it is
+    packed."""
 
     stage: int
     device: str
@@ -71,7 +74,7 @@ class Task(RequestMessage, frozen=True):
 
     ``budget_ms`` is the time left until the deadline. Hops that decide do so ``without`` these
     devices if they can. All requests of this gateway numbered below ``settled`` are over.
-    ``absent`` names devices whose slices were missing on the way.
+    ``absent`` names devices whose slices were missing on the way. The request is of ``images``.
     """
 
     playbook: str
@@ -86,6 +89,7 @@ class Task(RequestMessage, frozen=True):
     absent: tuple[str, ...] = ()
     trace: tuple[StageTrace, ...] = ()
     load: Load = Load()
+    images: int = 1
 
 
 class Answer(RequestMessage, frozen=True):

@@ -57,7 +57,8 @@ class Onward:
         policy, hop, broken = self._policies(book.policy.name), None, ""
         for without in (follow.without, ()) if follow.without else ((),):
             devices = Without(worker.neighbours, without) if without else worker.neighbours
-            view = View(now, devices, worker.neighbours.links, worker.inbox.waiting)
+            links, waiting = worker.neighbours.links, worker.inbox.waiting
+            view = View(now, devices, links, waiting, output.images)
             try:
                 reach = worker.reachable
                 hop = hop or next_hop(policy, book, plan, stage, follow.route, view, reach)
@@ -89,6 +90,7 @@ class Onward:
             absent=output.absent,
             trace=output.trace,
             load=load,
+            images=output.images,
         )
         codec = plan.stages[stage - 1].codec if stage else output.codec
         actions: list[WorkerAction] = []

@@ -223,13 +223,16 @@ class WorkerCore:
         self._running -= 1
         self._run_ms += (_SMOOTHING if self._run_ms else 1.0) * (ran.run_ms - self._run_ms)
         actions: list[WorkerAction] = []
-        for key, outcome in zip(ran.jobs, ran.outcomes, strict=True):
-            job = self.inbox.finish(key)
+        jobs = [self.inbox.finish(key) for key in ran.jobs]
+        images = sum(job.images if job is not None else 1 for job in jobs)
+        for job, outcome in zip(jobs, ran.outcomes, strict=True):
             if job is not None:
-                actions += self._job_done(job, outcome, ran, now)
+                actions += self._job_done(job, outcome, ran, images, now)
         return actions
 
-    def _job_done(self, job: Job, outcome: Outcome, ran: Ran, now: float) -> list[WorkerAction]:
+    def _job_done(
+        self, job: Job, outcome: Outcome, ran: Ran, images: int, now: float
+    ) -> list[WorkerAction]:
         stage, follow = job.stage, job.follow
         redirected = job.redirect is not None
         done = follow.stage - 1 if redirected else follow.stage
@@ -240,7 +243,7 @@ class WorkerCore:
             wait_ms=(job.started - job.arrived) * 1e3,
             run_ms=ran.run_ms,
             bytes_out=outcome.size,
-            batch=len(ran.jobs),
+            batch=images,
             started_s=ran.started_s,
             bytes_in=outcome.size_in,
         )
@@ -264,6 +267,7 @@ class WorkerCore:
             absent=job.absent,
             trace=trace,
             expires=job.expires,
+            images=job.images,
         )
         return self._onward.pass_on(follow, plan, output, job.expires, now)
 

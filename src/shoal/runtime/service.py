@@ -20,7 +20,7 @@ from shoal.codec.codecs import Array
 from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
-from shoal.core.messages import Install
+from shoal.core.messages import MAX_IMAGES, Install
 from shoal.errors import InputError, PlanError, RequestError, ShoalError, UnreachableError
 from shoal.mesh.address import dial, parse_address
 from shoal.mesh.link import MAX_HEAD
@@ -133,6 +133,8 @@ class Service:
         if not 0 < budget_ms < math.inf:
             raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
         images = images_in(self.playbook.inputs, arrays)
+        if images > MAX_IMAGES:
+            raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
         future: Future[Answer] = Future()
         with self._lock:
             if self._closed:

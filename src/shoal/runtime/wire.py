@@ -13,6 +13,7 @@ import msgspec
 
 from shoal.codec.frame import FrameHead
 from shoal.core.messages import (
+    MAX_IMAGES,
     PROTOCOL,
     Answer,
     Busy,
@@ -138,6 +139,9 @@ def decode(head: bytes) -> Envelope:
 
 def _check(message: CoreMessage | ControlMessage) -> None:
     """What types cannot say, and what the state machines rely on."""
+    match message:
+        case Task(images=images) if not 1 <= images <= MAX_IMAGES:
+            raise FrameError(f"a message is of {images} images; 1 to {MAX_IMAGES} can be")
     match message:
         case Task(trace=trace) | Answer(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
