@@ -137,7 +137,8 @@ def test_a_failed_request_is_counted_and_the_others_go_on(
     assert run([*arguments, "--together", "3", "--json"]) == 20
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["error" in line for line in lines] == [False, True, False]
-    assert (last["failed"], last["summary"]["answered"]) == (1, 1)
+    assert (last["failed"], last["summary"]["answered"], last["summary"]["images"]) == (1, 1, 2)
+    assert [line.get("images") for line in lines] == [2, None, 2]
     assert run([*arguments, "--together", "1000"]) == 20
     assert "give 1 to 64" in capsys.readouterr().err
     assert run(arguments) == 20
@@ -177,7 +178,7 @@ def test_when_nobody_is_left_no_more_are_sent(
     ends = [end for _, end in _ask(nobody, cases, width, together)]
     assert ends[: 5 * together] == ["an answer"] * 5 * together
     assert len(ends) == 5 * together + failures
-    assert f"the last {failures} requests" in capsys.readouterr().err
+    assert f"the last {failures} inputs" in capsys.readouterr().err
 
 
 def test_what_was_answered_before_an_interruption_is_told(

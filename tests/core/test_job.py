@@ -59,6 +59,13 @@ def test_the_batch_of_a_stage_is_of_images() -> None:
     assert batches == [[0, 2], [1, 4], [3], []]
 
 
+def test_who_leaves_no_room_for_the_next_waits_for_no_others() -> None:
+    inbox = filled(*(patient(several(2, job(k)), wait_ms=50) for k in range(2)))
+    assert numbers(inbox.next_batch(0.0)) == [0]
+    assert inbox.next_batch(0.0) == [], "there may be one more of a single image"
+    assert numbers(inbox.next_batch(0.05)) == [1]
+
+
 def test_a_job_of_enough_images_waits_for_no_others() -> None:
     inbox = filled(patient(several(3, job(0)), wait_ms=50), patient(job(1), wait_ms=50))
     assert numbers(inbox.next_batch(0.0)) == [0]

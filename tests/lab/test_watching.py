@@ -91,8 +91,8 @@ def test_conditions_that_cannot_be_read_are_none(tmp_path: Path) -> None:
 def stats(**plans: int) -> ServiceStats:
     device = DeviceStats(state="alive", ready=True, outstanding=2, answered=9, slowdown=1.0)
     return ServiceStats(
-        answered=9, failed=0, pending=3, retried=0, degraded=0, images_per_s=5.0, p50_ms=1.0,
-        p99_ms=2.0, max_ms=3.0, plans=plans, devices={"a": device, "b": device},
+        answered=9, images=9, failed=0, pending=3, retried=0, degraded=0, images_per_s=5.0,
+        p50_ms=1.0, p99_ms=2.0, max_ms=3.0, plans=plans, devices={"a": device, "b": device},
     )  # fmt: skip
 
 

@@ -1,11 +1,15 @@
 """Several requests put together to one, and its answer taken apart."""
 
+import gc
+import weakref
 from concurrent.futures import Future
 
+import msgspec
 import numpy as np
 import pytest
+from tests.core.toys import one, plan, playbook
 
-from shoal.errors import InputError, UnservedError
+from shoal.errors import InputError, RemoteError, UnservedError
 from shoal.model.spec import TensorSpec
 from shoal.runtime.answer import Answer
 from shoal.runtime.together import check_together, images_in, joined, parted
@@ -25,10 +29,12 @@ def test_images_are_counted_where_their_number_is_free():
     assert images_in((FIXED, FREE), {"y": np.zeros((1, 2)), "x": np.zeros((4, 2))}) == 4
 
 
-def test_a_network_of_fixed_size_takes_one_at_a_time():
-    check_together(1, (FIXED,), (FIXED,))
-    with pytest.raises(InputError, match=r"'y' has the fixed shape \[1, 2\]"):
-        check_together(2, (FREE,), (FIXED,))
+def test_only_images_that_do_not_depend_on_each_other_may_be_put_together():
+    book = playbook(plan("any", one(0, 12, "a")))
+    check_together(1, book)
+    with pytest.raises(InputError, match="depends on the others"):
+        check_together(2, book)
+    check_together(2, msgspec.structs.replace(book, stacks=True))
 
 
 def test_what_is_joined_is_a_copy():
@@ -46,7 +52,32 @@ def test_each_gets_its_rows_and_all_else_of_the_answer():
     assert [len(each) for each in rows] == [1, 3, 2]
     np.testing.assert_array_equal(np.concatenate(rows), answer(6).outputs["y"])
     assert all(part.result().why == "because" for part in parts)
-    assert all(each.base is None for each in rows), "what is kept keeps nothing else"
+    assert all(each.base is None for each in rows)
+
+
+def test_who_keeps_one_keeps_no_other():
+    whole = Future()
+    first, second = parted(whole, [1, 1])
+    whole.set_result(answer(2))
+    rows = [each.result().outputs["y"] for each in (whole, second)]
+    others = [weakref.ref(each) for each in (whole, second, *rows)]
+    gc.disable()
+    try:
+        del whole, second, rows
+        assert [other() for other in others] == [None] * 4
+    finally:
+        gc.enable()
+    assert first.result() is not None
+
+
+@pytest.mark.parametrize("shape", [(), (4, 1), (1, 2)])
+def test_an_answer_that_has_not_a_row_for_each_image_is_an_error_for_all(shape):
+    whole = Future()
+    parts = parted(whole, [1, 1])
+    whole.set_result(Answer({"y": np.zeros(shape, np.float32)}, "plan", (), 5.0))
+    for part in parts:
+        with pytest.raises(RemoteError, match="2 images were put together, and output 'y'"):
+            part.result(1)
 
 
 def test_all_fail_with_the_whole():

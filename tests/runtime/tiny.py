@@ -90,6 +90,7 @@ def book(net: Network, parts: Sequence[Part], *plans: Plan, policy: str = "prefe
         parts={part.hash: part.info for part in parts},
         inputs=net.inputs,
         outputs=net.outputs,
+        stacks=net.stacks,
     )
 
 

@@ -69,6 +69,7 @@ class ToyNetwork:
     name: str = "toy"
     hash: str = "toyhash"
     tolerance: float = 1e-4
+    stacks: bool = True
 
     @property
     def nodes(self):

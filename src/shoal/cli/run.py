@@ -103,7 +103,7 @@ def run(
     if out is not None:
         check_file(out)
     loaded = load(playbook)
-    check_together(together, loaded.inputs, loaded.outputs)
+    check_together(together, loaded)
     cases = _cases(loaded, samples, images or [], input or [], count)
     devices = Cluster.load(cluster)
     tally = Tally(keep_outputs=out is not None)
@@ -113,7 +113,7 @@ def run(
     service.watch(partial(_say_change, service))
     stopped: KeyboardInterrupt | None = None
     with service, reporting(service):
-        width = min(window or busy_window(service.playbook), MAX_WINDOW)
+        width = min(window or busy_window(service.playbook, together), MAX_WINDOW)
         ends = _watched(_ask(service, cases, width, together), cases.count, json)
         try:
             for number, (case, answer) in enumerate(ends):
@@ -209,7 +209,7 @@ def _ask(
     service: Service, cases: Cases, width: int, together: int
 ) -> Iterator[tuple[Case, Answer | ShoalError]]:
     """What became of each case, in order, ``width`` requests of ``together`` cases under way. It
-    ends when nobody has served as many requests in a row."""
+    ends when nobody has served as many in a row."""
     waiting: deque[tuple[Case, Future[Answer] | ShoalError]] = deque()
     unserved = 0
     try:
@@ -227,7 +227,7 @@ def _ask(
             yield end
             unserved = unserved + 1 if isinstance(end[1], UnservedError) else 0
             if unserved >= max(width, LEAST_UNSERVED) * together:
-                say = f"nobody has served the last {unserved} requests: no more are sent"
+                say = f"nobody has served the last {unserved} inputs: no more are sent"
                 stderr().print(say, soft_wrap=True, highlight=False)
                 return
     finally:
@@ -327,6 +327,7 @@ def describe(number: int, case: Case, answer: Answer, classes: tuple[str, ...]) 
         "degraded": answer.degraded,
         "why": answer.why,
         "accuracy": answer.accuracy,
+        "images": answer.images,
         "stages": [
             {
                 "stage": stage.stage,
@@ -379,7 +380,7 @@ def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) ->
     once."""
     each = f" of {together} images" if together > 1 else ""
     rows = [
-        ("answered", f"{stats.answered}{' requests' + each if each else ''}"),
+        ("answered", f"{stats.images} in {stats.answered} requests" if each else stats.answered),
         ("failed", _failures(tally)),
         ("tried again", stats.retried),
         ("degraded", stats.degraded),

@@ -64,7 +64,8 @@ class Answers:
         self, request: Request, tried: Try, given: Given, answer: Answer, now: float
     ) -> list[GatewayAction]:
         desk = self._desk
-        desk.flights.answered(tried.playbook, tried.plan.name, now - tried.began)
+        took_s = now - tried.began
+        desk.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
         desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
         book = desk.books.get(tried.playbook)

@@ -26,8 +26,9 @@ _REFUSED_AGAIN_S, _REFUSED_MOST_S = 5.0, 300.0
 @dataclass(slots=True)
 class Book:
     """A playbook in use. ``memory`` is its policy's, ``users`` counts the requests that follow it,
-    ``trips`` has the times of attempts by plan, ``asked`` how often in vain each device was asked
-    to install it. ``current`` and ``everywhere`` are worked out when they are needed."""
+    ``trips`` has the times of attempts by plan and number of images (in powers of two), ``asked``
+    how often in vain each device was asked to install it. ``current`` and ``everywhere`` are
+    worked out when they are needed."""
 
     playbook: Playbook
     policy: Policy
@@ -36,7 +37,7 @@ class Book:
     inputs: tuple[str, ...]
     memory: Any = None
     users: int = 0
-    trips: dict[str, RoundTrip] = field(default_factory=dict)
+    trips: dict[tuple[str, int], RoundTrip] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     current: Playbook | None = None
     everywhere: bool | None = None

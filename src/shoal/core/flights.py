@@ -101,7 +101,7 @@ class Flights:
         plan = request.plan
         if plan is None:
             return 0.0
-        trip = self._trip(request.playbook, plan.name)
+        trip = self._trip(request.playbook, plan.name, request.images)
         bound_s = trip.timeout(request.images * plan.forecast.latency_ms / 1e3)
         if self._hedge_s is not None and self.hedges(request):
             return min(self._hedge_s, bound_s)
@@ -112,15 +112,16 @@ class Flights:
         """Whether the next doubt about a request is not one, but a hedge."""
         return self._hedge_s is not None and request.attempt == 1 and not request.extensions
 
-    def answered(self, playbook: str, plan: str, seconds: float) -> None:
-        """Take in the time of an attempt that was answered."""
+    def answered(self, playbook: str, plan: str, images: int, seconds: float) -> None:
+        """Take in the time of an attempt, at a request of so many images, that was answered."""
         if self._books.get(playbook) is not None:
-            self._trip(playbook, plan).observe(seconds)
+            self._trip(playbook, plan, images).observe(seconds)
 
-    def _trip(self, playbook: str, plan: str) -> RoundTrip:
+    def _trip(self, playbook: str, plan: str, images: int) -> RoundTrip:
         book = self._books.get(playbook)
         trips = book.trips if book is not None else {}
-        return trips.setdefault(plan, RoundTrip(self._timeout_floor_s))
+        about = plan, images.bit_length()  # requests of twice as many take about as long
+        return trips.setdefault(about, RoundTrip(self._timeout_floor_s))
 
     def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice

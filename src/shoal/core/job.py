@@ -129,9 +129,8 @@ class Inbox:
             if first.expires <= now:
                 self.drop(key)
                 continue
-            batch = self._batch(first, now)
+            batch, full = self._batch(first, now)
             opens = first.opens
-            full = sum(job.images for job in batch) >= first.stage.batch
             if first.alone or full or now >= opens:
                 self.opens = None  # looked at again when this run is over
                 for job in batch:
@@ -143,19 +142,22 @@ class Inbox:
             self.opens = opens if self.opens is None else min(opens, self.opens)
         return []
 
-    def _batch(self, first: Job, now: float) -> list[Job]:
+    def _batch(self, first: Job, now: float) -> tuple[list[Job], bool]:
         """``first`` and those of its work that wait behind it, as many images as may be run at
-        once."""
-        batch, room = [first], first.stage.batch - first.images
-        for key in self._ready if room > 0 else ():
+        once; whether there is no room for another, or for one that waits."""
+        batch, room, full = [first], first.stage.batch - first.images, False
+        for key in self._ready:
+            if room <= 0:
+                break
             job = self.jobs[key]
-            fits = job is not first and job.images <= room
-            if fits and job.expires > now and job.batches_with(first):
-                batch.append(job)
-                room -= job.images
-                if room <= 0:
-                    break
-        return batch
+            if job is first or job.expires <= now or not job.batches_with(first):
+                continue
+            if job.images > room:
+                full = True
+                continue
+            batch.append(job)
+            room -= job.images
+        return batch, full or room <= 0
 
     def finish(self, key: JobKey) -> Job | None:
         """Take a job out after its run; None when it was dropped meanwhile."""

@@ -14,9 +14,10 @@ import msgspec
 from shoal.plan.plan import Playbook
 
 PROTOCOL = 3
+"""Version of the messages; devices of another version are refused."""
+
 MAX_IMAGES = 1 << 20
 """In a request."""
-"""Version of the messages; devices of another version are refused."""
 
 Route: TypeAlias = tuple[tuple[str, ...], ...]
 """The devices of each stage of a plan; an empty entry is decided by the hop before it. An empty

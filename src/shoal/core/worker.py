@@ -97,7 +97,7 @@ class WorkerCore:
         self._reports = Reports(self.library, self.members, lambda: self.load)
         self._capacity = capacity
         self._wake: float | None = None
-        self._running = 0
+        self._runs: dict[tuple[JobKey, ...], int] = {}  # those under way, and their images
         self._run_ms = 0.0
         self._drained = False
 
@@ -117,7 +117,7 @@ class WorkerCore:
     @property
     def load(self) -> Load:
         """How busy this worker is."""
-        return Load(self.inbox.waiting, self._running, 0, self._run_ms)
+        return Load(self.inbox.waiting, len(self._runs), 0, self._run_ms)
 
     def reachable(self, name: str) -> bool:
         """Whether a message can be sent to ``name``."""
@@ -202,15 +202,16 @@ class WorkerCore:
 
     def _start_runs(self, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
-        while self._running < self._capacity:
+        while len(self._runs) < self._capacity:
             batch = self.inbox.next_batch(now)
             if not batch:
                 break
-            self._running += 1
             part, outputs, exit = batch[0].work
+            jobs = tuple(job.key for job in batch)
+            self._runs[jobs] = sum(job.images for job in batch)
             actions.append(
                 Run(
-                    jobs=tuple(job.key for job in batch),
+                    jobs=jobs,
                     part=part,
                     given=tuple(job.gather.given() for job in batch),
                     outputs=outputs,
@@ -220,12 +221,11 @@ class WorkerCore:
         return actions
 
     def _ran(self, ran: Ran, now: float) -> list[WorkerAction]:
-        self._running -= 1
+        images = self._runs.pop(ran.jobs)
         self._run_ms += (_SMOOTHING if self._run_ms else 1.0) * (ran.run_ms - self._run_ms)
         actions: list[WorkerAction] = []
-        jobs = [self.inbox.finish(key) for key in ran.jobs]
-        images = sum(job.images if job is not None else 1 for job in jobs)
-        for job, outcome in zip(jobs, ran.outcomes, strict=True):
+        for key, outcome in zip(ran.jobs, ran.outcomes, strict=True):
+            job = self.inbox.finish(key)
             if job is not None:
                 actions += self._job_done(job, outcome, ran, images, now)
         return actions
@@ -272,7 +272,7 @@ class WorkerCore:
         return self._onward.pass_on(follow, plan, output, job.expires, now)
 
     def _run_failed(self, jobs: tuple[JobKey, ...], text: str, damaged: bool) -> list[WorkerAction]:
-        self._running -= 1
+        del self._runs[jobs]
         if len(jobs) > 1:
             for key in reversed([key for key in jobs if key in self.inbox.jobs]):
                 self.inbox.jobs[key].alone = True

@@ -52,7 +52,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``parts`` maps a device to the hash of the part that it runs here. ``inputs`` are the tensors
     that enter, ``outputs`` those that go on to the next stage (or are the answer); names in both
     are carried through unchanged. ``codec`` packs the outputs on their way. ``batch`` is the
-    largest number of waiting requests that may be run at once (1: batching does not pay);
+    largest number of images of waiting requests that may be run at once (1: batching does not pay);
     ``batch_wait_ms`` is how long a request may wait for others to be run with it.
     """
 
@@ -130,7 +130,8 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A set of plans whose parts can all be in place, and the policy that picks among them.
 
     Plans are in order of preference when everybody is alive. ``inputs`` and ``outputs`` are those
-    of the network. ``id`` names the content (see :func:`playbook_id`).
+    of the network. ``stacks`` tells that several images in a request are answered as each alone.
+    ``id`` names the content (see :func:`playbook_id`).
     """
 
     id: str
@@ -141,6 +142,7 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: dict[str, PartInfo]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    stacks: bool = False
 
     def plan(self, name: str) -> Plan:
         """The plan called ``name``; KeyError if there is none."""

@@ -27,6 +27,7 @@ def make_playbook(
     parts: Mapping[str, PartInfo],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
+    stacks: bool = False,
 ) -> Playbook:
     """A checked playbook with its id; only the parts that some plan uses are kept."""
     used = {part for plan in plans for stage in plan.stages for part in stage.parts.values()}
@@ -39,6 +40,7 @@ def make_playbook(
         parts={name: info for name, info in parts.items() if name in used},
         inputs=tuple(inputs),
         outputs=tuple(outputs),
+        stacks=stacks,
     )
     validate(playbook)
     return msgspec.structs.replace(playbook, id=playbook_id(playbook))

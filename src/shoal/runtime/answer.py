@@ -34,7 +34,8 @@ class Answer:
     took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
     is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
-    early; ``accuracy`` the share of the whole network's that the plan guarantees.
+    early; ``accuracy`` the share of the whole network's that the plan guarantees. ``images`` were
+    in the request: the trace tells of all of them.
     """
 
     outputs: dict[str, Array]
@@ -47,9 +48,10 @@ class Answer:
     degraded: bool = False
     why: str = ""
     accuracy: float = 1.0
+    images: int = 1
 
 
-def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
+def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
     reasons = []
     if deliver.absent:
@@ -70,6 +72,7 @@ def make_answer(deliver: Deliver, latency_ms: float) -> Answer:
         degraded=bool(reasons),
         why="; ".join(reasons),
         accuracy=deliver.accuracy,
+        images=images,
     )
 
 

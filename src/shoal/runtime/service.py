@@ -40,6 +40,8 @@ DEADLINE_MS = 10_000.0
 MAX_WINDOW = 512
 """Requests of one :meth:`Service.infer_many` that may be under way; the gateway takes 1,024 of all
 its clients."""
+LEAST_WINDOW = 3
+"""Requests under way, however large: one here, one on its way, one there."""
 FAREWELL_S = 0.5
 """How long closing waits for the devices to take the news."""
 
@@ -102,10 +104,11 @@ class Service:
         """As :meth:`submit` for several at once, in one request: a future for each. What is wrong
         with one of them its own future tells; the others go on without it.
 
-        InputError where the network takes a fixed number of images, or for more than
+        What devices tell of an answer (``trace``) is of all images that went with it. InputError
+        for a network whose images cannot be put together, and for more than
         :data:`~shoal.runtime.together.MAX_TOGETHER`.
         """
-        check_together(len(each), self.playbook.inputs, self.playbook.outputs)
+        check_together(len(each), self.playbook)
         futures: list[Future[Answer]] = []
         good: dict[int, dict[str, Array]] = {}
         for place, feeds in enumerate(each):
@@ -115,9 +118,10 @@ class Service:
             except ShoalError as error:
                 futures[place].set_exception(error)
         if good:
-            counts = [images_in(self.playbook.inputs, arrays) for arrays in good.values()]
             whole = self._submit(joined(list(good.values())), deadline_ms)
-            for place, future in zip(good, parted(whole, counts), strict=True):
+            counts = [images_in(self.playbook.inputs, arrays) for arrays in good.values()]
+            parts = parted(whole, counts) if len(good) > 1 else [whole]
+            for place, future in zip(good, parts, strict=True):
                 futures[place] = future
         return futures
 
@@ -167,16 +171,16 @@ class Service:
     ) -> Iterator[Answer]:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
         ``window`` requests are under way (default: enough to keep every device busy), each of
-        ``together`` inputs: more make more images per second where a device sends more than it
-        computes, and answers come later. The first error ends it. ``progress`` shows a bar on
-        stderr.
+        ``together`` inputs, which are waited for: more make more images per second where a device
+        sends more than it computes, and answers come later. The first error ends it. ``progress``
+        shows a bar on stderr.
 
         InputError as :meth:`submit_together`.
         """
         if window is not None and window < 1:
             raise InputError(f"the window must hold at least one request, not {window}")
-        check_together(together, self.playbook.inputs, self.playbook.outputs)
-        width = min(window or busy_window(self.playbook), MAX_WINDOW)
+        check_together(together, self.playbook)
+        width = min(window or busy_window(self.playbook, together), MAX_WINDOW)
         answers = self._in_order(inputs, width, deadline_ms, together)
         return _with_progress(answers, inputs) if progress else answers
 
@@ -231,7 +235,7 @@ class Service:
             if isinstance(result, Reject):
                 raise make_error(result)
             latency_ms = (time.monotonic() - asked.at) * 1e3
-            answer = make_answer(result, latency_ms)
+            answer = make_answer(result, latency_ms, asked.images)
         except BaseException as error:
             self._recorder.failed()
             future.set_exception(error)
@@ -401,12 +405,13 @@ class Service:
         self.close()
 
 
-def busy_window(playbook: Playbook) -> int:
-    """How many requests under way keep every device of a playbook busy: what runs, what waits to
-    be run together next, and what is on its way."""
+def busy_window(playbook: Playbook, together: int = 1) -> int:
+    """How many requests under way, each of ``together`` images, keep every device of a playbook
+    busy: what runs, what waits to be run together next, and what is on its way."""
     batch = max((stage.batch for plan in playbook.plans for stage in plan.stages), default=1)
     per_device = 3 * batch if batch > 1 else 4
-    return max(8, per_device * len(playbook.devices))
+    images = max(8, per_device * len(playbook.devices))
+    return max(LEAST_WINDOW, math.ceil(images / together))
 
 
 def _with_progress(answers: Iterator[Answer], inputs: Any) -> Iterator[Answer]:

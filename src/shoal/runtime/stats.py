@@ -30,10 +30,11 @@ class DeviceStats(msgspec.Struct, frozen=True):
 
 
 class ServiceStats(msgspec.Struct, frozen=True):
-    """A service up to now: counts of requests; times in ms over the last answers, and
-    ``images_per_s``, of which a request may hold several, over the time that these took."""
+    """A service up to now: counts of requests, and of the ``images`` in those that were answered;
+    times in ms over the last answers, and ``images_per_s`` over the time that these took."""
 
     answered: int
+    images: int
     failed: int
     pending: int
     retried: int
@@ -64,6 +65,7 @@ class Recorder:
             self._recent.append((time.monotonic(), latency_ms, images))
             self._plans[plan] += 1
             self._counts["answered"] += 1
+            self._counts["images"] += images
             self._counts["retried"] += attempts > 1
             self._counts["degraded"] += degraded
             self._max_ms = max(self._max_ms, latency_ms)
@@ -79,15 +81,16 @@ class Recorder:
             recent, counts = list(self._recent), dict(self._counts)
             plans, max_ms = dict(self._plans), self._max_ms
         times = np.array([ms for _, ms, _ in recent]) if recent else np.zeros(1)
-        images = sum(count for _, _, count in recent[1:])
+        later = sum(images for _, _, images in recent[1:])
         span_s = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
         return ServiceStats(
             answered=counts.get("answered", 0),
+            images=counts.get("images", 0),
             failed=counts.get("failed", 0),
             pending=pending,
             retried=counts.get("retried", 0),
             degraded=counts.get("degraded", 0),
-            images_per_s=images / span_s if span_s > 0 else 0.0,
+            images_per_s=later / span_s if span_s > 0 else 0.0,
             p50_ms=float(np.percentile(times, 50)),
             p99_ms=float(np.percentile(times, 99)),
             max_ms=max_ms,

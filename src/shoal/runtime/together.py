@@ -13,25 +13,24 @@ from concurrent.futures import Future
 import numpy as np
 
 from shoal.codec.codecs import Array
-from shoal.errors import InputError
+from shoal.errors import InputError, RemoteError
 from shoal.model.spec import TensorSpec
+from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer
 
 MAX_TOGETHER = 64
-"""Requests that may be put together; what they take in memory grows with it on every device."""
+"""Inputs that may be put together; what they take in memory grows with it on every device."""
 
 
-def check_together(count: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    """InputError unless so many requests may be put together to one of a network with these
-    inputs and outputs."""
+def check_together(count: int, playbook: Playbook) -> None:
+    """InputError unless so many requests of a playbook may be put together to one."""
     if not 1 <= count <= MAX_TOGETHER:
-        raise InputError(f"{count} images cannot be put together; give 1 to {MAX_TOGETHER}")
-    for spec in (*inputs, *outputs) if count > 1 else ():
-        if not spec.shape or spec.shape[0] is not None:
-            raise InputError(
-                f"images cannot be put together: {spec.name!r} has the fixed shape "
-                f"{list(spec.shape)}; export the network with a free batch axis"
-            )
+        raise InputError(f"{count} inputs cannot be put together; give 1 to {MAX_TOGETHER}")
+    if count > 1 and not playbook.stacks:
+        raise InputError(
+            f"inputs of {playbook.network!r} cannot be put together: its batch is fixed, or its "
+            "answer to an image depends on the others (or the playbook is an old one: plan again)"
+        )
 
 
 def images_in(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
@@ -47,25 +46,33 @@ def joined(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]:
     """Futures for the first so many images of an answer, for the next, and so on. When all of them
-    are cancelled, so is ``whole``."""
+    are cancelled, so is ``whole``. They fail with it, and with RemoteError where an output has not
+    as many rows as there are images."""
     futures: list[Future[Answer]] = [Future() for _ in counts]
+    waiting, awaited = list(futures), [whole]
 
     def answered(done: Future[Answer]) -> None:
-        start = 0
-        for future, count in zip(futures, counts, strict=True):
-            rows = slice(start, start + count)
-            start += count
+        # Who keeps one of them must not keep all.
+        ending = list(waiting)
+        waiting.clear()
+        awaited.clear()
+        parts: list[Answer | BaseException]
+        try:
+            parts = [*_parts(done.result(), counts)]
+        except BaseException as error:
+            parts = [error] * len(ending)
+        for future, part in zip(ending, parts, strict=True):
             if not future.set_running_or_notify_cancel():
                 continue
-            error = done.exception() if not done.cancelled() else None
-            if error is not None:
-                future.set_exception(error)
+            if isinstance(part, BaseException):
+                future.set_exception(part)
             else:
-                future.set_result(_rows(done.result(), rows))
+                future.set_result(part)
 
     def cancelled(_: Future[Answer]) -> None:
-        if all(future.cancelled() for future in futures):
-            whole.cancel()
+        if waiting and all(future.cancelled() for future in waiting):
+            for asked in awaited:
+                asked.cancel()
 
     for future in futures:
         future.add_done_callback(cancelled)
@@ -73,7 +80,19 @@ def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]
     return futures
 
 
-def _rows(answer: Answer, rows: slice) -> Answer:
-    """The answer for some of the images. A copy: one that is kept must not keep all of them."""
-    outputs = {name: array[rows].copy() for name, array in answer.outputs.items()}
-    return dataclasses.replace(answer, outputs=outputs)
+def _parts(answer: Answer, counts: Sequence[int]) -> list[Answer]:
+    """The answers for some images each, as copies."""
+    images = sum(counts)
+    for name, array in answer.outputs.items():
+        if array.ndim == 0 or array.shape[0] != images:
+            raise RemoteError(
+                f"{images} images were put together, and output {name!r} has the shape "
+                f"{list(array.shape)}; ask for one at a time"
+            )
+    made, start = [], 0
+    for count in counts:
+        rows = slice(start, start + count)
+        outputs = {name: array[rows].copy() for name, array in answer.outputs.items()}
+        made.append(dataclasses.replace(answer, outputs=outputs))
+        start += count
+    return made

@@ -300,14 +300,16 @@ class World:
 
     # -- requests
 
-    def submit(self, gateway: str, body: Body, budget_ms: float = 10_000.0) -> Ticket:
+    def submit(
+        self, gateway: str, body: Body, budget_ms: float = 10_000.0, images: int = 1
+    ) -> Ticket:
         """Ask a gateway; the ticket finds the replies."""
         node = self.nodes[gateway]
         number = self._numbers.get((gateway, node.life), 0)
         self._numbers[gateway, node.life] = number + 1
         ticket = Ticket(gateway, node.life, number)
         self.replies[ticket] = []
-        node.handle(Core.GATEWAY, Submitted(number, body, budget_ms), node.life)
+        node.handle(Core.GATEWAY, Submitted(number, body, budget_ms, images), node.life)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:

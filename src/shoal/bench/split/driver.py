@@ -19,6 +19,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+WINDOW = 3
+"""Requests under way."""
+
 
 class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
@@ -28,7 +31,7 @@ class Order(msgspec.Struct, frozen=True):
 
     playbook: str | None = None
     seconds: float = 0.0
-    window: int = 3
+    window: int = WINDOW
     together: int = 1
     few: bool = False
     follow: bool = False

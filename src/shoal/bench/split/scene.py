@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 import msgspec
 import numpy as np
 
-from shoal.bench.split.driver import Measured, Order, Told
+from shoal.bench.split.driver import WINDOW, Measured, Order, Told
 from shoal.bench.split.systems import System
 from shoal.errors import LabError
 from shoal.lab import HostSpec, Lab, LabSpec, LinkSpec
@@ -129,14 +129,16 @@ class Scene:
             self._start_driver()
         self._tell(Order(playbook=str(path)))
 
-    def measure(self, share: float, seconds: float, together: int = 1) -> Result:
+    def measure(
+        self, share: float, seconds: float, together: int = 1, window: int = WINDOW
+    ) -> Result:
         """Measure what is served, on this device and the link as it is, with so many images in a
-        request."""
+        request and requests under way."""
         self.share(share)
         # A few requests teach the policy how quick device and link are.
-        self._tell(Order(seconds=seconds / 2, few=True, together=together))
+        self._tell(Order(seconds=seconds / 2, few=True, together=together, window=window))
         before = self._lab.host(DEVICE).usage()
-        measured = self._tell(Order(seconds=seconds, together=together))
+        measured = self._tell(Order(seconds=seconds, together=together, window=window))
         after = self._lab.host(DEVICE).usage()
         answered = max(1, measured.answered)
         times = measured.latencies_ms or (float("nan"),)

@@ -178,6 +178,7 @@ def fixed(ground: Ground, option: Option, objective: Objective) -> System:
         parts=system.playbook.parts,
         inputs=system.playbook.inputs,
         outputs=system.playbook.outputs,
+        stacks=system.playbook.stacks,
     )
     return System(playbook, {name: system.parts[name] for name in playbook.parts})
 

@@ -93,6 +93,7 @@ class Fluid:
             parts={hash: part.info for hash, part in used.items()},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
         return Built(playbook, used, (*notes, *_notes(plans, dealt, floor)))
 

@@ -40,6 +40,7 @@ class Local:
             parts={part.hash: part.info},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
         return Built(playbook, {part.hash: part})
 

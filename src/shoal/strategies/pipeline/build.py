@@ -75,6 +75,7 @@ class Pipeline:
             parts={name: part.info for name, part in ledger.parts.items()},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
         return Built(playbook, ledger.parts, tuple(notes))
 

@@ -45,6 +45,7 @@ class Remote:
             parts={part.hash: part.info},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
         return Built(playbook, {part.hash: part}, tuple(notes))
 

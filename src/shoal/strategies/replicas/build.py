@@ -38,6 +38,7 @@ class Replicas:
             parts={part.hash: part.info},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
         return Built(playbook, {part.hash: part}, tuple(notes))
 

@@ -151,6 +151,7 @@ class Assembly:
             parts={name: part.info for name, part in self.shelf.parts.items()},
             inputs=network.inputs,
             outputs=network.outputs,
+            stacks=network.stacks,
         )
 
     def _plan(self, row: int, found: Costs) -> Plan:

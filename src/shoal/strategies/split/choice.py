@@ -28,6 +28,9 @@ LIMITS = ("accuracy", "energy", "bytes", "throughput", "latency")
 STEADY = ("accuracy", "bytes")
 """Columns that are the same for each request."""
 
+GAIN = 0.05
+"""By how much a plan must be better to be worth a change."""
+
 _HAIR = 1e-9
 """Share by which a number may miss a limit that it was computed to meet."""
 

@@ -24,35 +24,67 @@ import msgspec
 from shoal.core.policy import Choice, View
 from shoal.plan.plan import Playbook
 from shoal.strategies.split.book import Book, Scene, read_book
-from shoal.strategies.split.choice import STEADY, Allowed, Wish, allowed, best, gains, keeps, within
+from shoal.strategies.split.choice import (
+    GAIN,
+    STEADY,
+    Allowed,
+    Wish,
+    allowed,
+    best,
+    gains,
+    keeps,
+    within,
+)
 from shoal.strategies.split.estimates import facts
-from shoal.strategies.split.table import Costs, Facts, costs
+from shoal.strategies.split.table import Costs, costs
 from shoal.strategies.split.trials import Trials, trial
 
-GAIN = 0.05
 PATIENCE = 3
 COOL_S = 0.2
 HOLD_S, STIR = 0.25, 1.25
 """How long a choice holds, and how much a link may carry more or less meanwhile."""
+USES = 4
+"""Numbers of images in a request for which it is remembered what is in use."""
 
 
-class State(msgspec.Struct, frozen=True):
-    """What is remembered between two requests: the playbook and what was read from it, the plan
-    in use, when it was turned to, how many requests in a row another was better, the trials of the
-    link, the limits that are relaxed now, and how many images the last request had. The choice that
-    holds, if one does, since when, and what the link to its server carried then."""
+class Use(msgspec.Struct, frozen=True):
+    """What is remembered of requests of so many images: the plan in use, when it was turned to, how
+    many requests in a row another was better. The choice that holds, if one does, since when, and
+    what the link to its server carried then."""
 
-    playbook: Playbook
-    book: Any
+    images: int
     plan: str = ""
     turned_s: float = -math.inf
     better: int = 0
-    trials: Trials = Trials()
-    relaxed: tuple[str, ...] = ()
-    images: int = 1
     held: Choice | None = None
     held_s: float = -math.inf
     held_bytes_per_s: float = 0.0
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is remembered between two requests: the playbook and what was read from it, what is in
+    use, for a few numbers of images (what suits one need not suit several; the last first), the
+    trials of the link, and the limits that are relaxed now."""
+
+    playbook: Playbook
+    book: Any
+    uses: tuple[Use, ...] = (Use(1),)
+    trials: Trials = Trials()
+    relaxed: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> str:
+        """The plan in use for requests as the last one."""
+        return self.uses[0].plan
+
+    def use(self, images: int) -> Use:
+        """What is in use for so many images."""
+        return next((use for use in self.uses if use.images == images), Use(images))
+
+    def using(self, use: Use) -> tuple[Use, ...]:
+        """All that is in use, with ``use`` as the last."""
+        others = [other for other in self.uses if other.images != use.images]
+        return (use, *others[: USES - 1])
 
 
 def decide(
@@ -63,8 +95,9 @@ def decide(
     state = _remembered(playbook, memory)
     book: Book = state.book
     names = frozenset(at)
-    if names == book.inputs and _holds(book, view, state):
-        return state.held, memory
+    use = state.uses[0]
+    if names == book.inputs and use.images == view.images and _holds(book, view, use):
+        return use.held, memory
     scene = book.scenes.get(names)
     if scene is None:
         return None, memory
@@ -77,32 +110,35 @@ def decide(
     if names != book.inputs:
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
-    row, state = _decide(book, scene, known, found, meets, view, state)
-    choice = _choice(book, scene, row, found, state.relaxed)
-    return choice, _hold(book, scene, row, choice, view, state)
+    row, use = _decide(scene, found, meets, view, state.use(view.images))
+    row, trials = trial(book, scene, known, found, meets.plans, view, row, state.trials)
+    choice = _choice(book, scene, row, found, meets.relaxed)
+    use = _hold(book, scene, row, choice, view, use)
+    uses = state.using(use)
+    return choice, State(playbook, book, uses, trials, meets.relaxed)
 
 
-def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, state: State) -> State:
-    """The state with the choice, if it may hold."""
+def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, use: Use) -> Use:
+    """What is in use, with the choice, if it may hold."""
     servers = book.settings.servers
-    in_use = scene.table.names[row] == state.plan and bool(scene.table.bytes[row] > 0)
+    in_use = scene.table.names[row] == use.plan and bool(scene.table.bytes[row] > 0)
     limited = any(name not in STEADY for name, _ in scene.wish.limits)
-    if not in_use or state.better or limited or len(servers) > 1:
-        return state if state.held is None else msgspec.structs.replace(state, held=None)
+    if not in_use or use.better or limited or len(servers) > 1:
+        return use if use.held is None else msgspec.structs.replace(use, held=None)
     link = view.links.get(servers[0])
     carries = link.bytes_per_s if link is not None else 0.0
-    return msgspec.structs.replace(state, held=choice, held_s=view.now, held_bytes_per_s=carries)
+    return msgspec.structs.replace(use, held=choice, held_s=view.now, held_bytes_per_s=carries)
 
 
-def _holds(book: Book, view: View, state: State) -> bool:
+def _holds(book: Book, view: View, use: Use) -> bool:
     """Whether nothing speaks against the choice that was made a moment ago."""
-    if state.held is None or view.now - state.held_s >= HOLD_S or view.images != state.images:
+    if use.held is None or view.now - use.held_s >= HOLD_S:
         return False
     link = view.links.get(book.settings.servers[0])
-    carries, before = link.bytes_per_s if link is not None else 0.0, state.held_bytes_per_s
+    carries, before = link.bytes_per_s if link is not None else 0.0, use.held_bytes_per_s
     if not before <= carries * STIR or not carries <= before * STIR:
         return False
-    return all(view.usable(name) for names in state.held.route for name in names)
+    return all(view.usable(name) for names in use.held.route for name in names)
 
 
 def _remembered(playbook: Playbook, memory: Any) -> State:
@@ -111,44 +147,36 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
         return State(playbook, read_book(playbook))
     if memory.playbook is playbook:
         return memory
-    return msgspec.structs.replace(memory, playbook=playbook, book=read_book(playbook), held=None)
+    uses = tuple(msgspec.structs.replace(use, held=None) for use in memory.uses)
+    return State(playbook, read_book(playbook), uses, memory.trials, memory.relaxed)
 
 
-def _decide(
-    book: Book, scene: Scene, known: Facts, found: Costs, meets: Allowed, view: View, state: State
-) -> tuple[int, State]:
-    """The row for a new request, and what is to be remembered."""
+def _decide(scene: Scene, found: Costs, meets: Allowed, view: View, use: Use) -> tuple[int, Use]:
+    """The row for a new request, and what is in use then."""
     wish, now = scene.wish, view.now
-    # What suits one image need not suit several.
-    current = scene.rows.get(state.plan) if view.images == state.images else None
-    better = 0
+    current = scene.rows.get(use.plan)
     if current is None:
-        row = best(found, wish, meets.plans)
-        state = msgspec.structs.replace(state, plan=scene.table.names[row], turned_s=now)
-    elif not found.usable[current]:
+        return _turn(scene, best(found, wish, meets.plans), now, use)
+    if not found.usable[current]:
         # For this request, or for as long as a device is gone: the plan in use stays in mind.
-        row = best(found, wish, meets.plans)
-    elif not keeps(found, meets, current, GAIN):
-        row = best(found, wish, meets.plans)
-        state = msgspec.structs.replace(state, plan=scene.table.names[row], turned_s=now)
-    else:
-        row = current
-        rival = _rival(found, wish, meets, current)
-        if rival is not None:
-            better = state.better + 1
-            if better >= PATIENCE and now - state.turned_s >= COOL_S:
-                row, better = rival, 0
-                name = scene.table.names[row]
-                state = msgspec.structs.replace(state, plan=name, turned_s=now)
-    row, trials = trial(book, scene, known, found, meets.plans, view, row, state.trials)
-    crosses = bool(scene.table.bytes[row] > 0)
-    return row, msgspec.structs.replace(
-        state,
-        better=better,
-        trials=trials.after(crosses, now),
-        relaxed=meets.relaxed,
-        images=view.images,
-    )
+        return best(found, wish, meets.plans), _with(use, 0)
+    if not keeps(found, meets, current, GAIN):
+        return _turn(scene, best(found, wish, meets.plans), now, use)
+    rival = _rival(found, wish, meets, current)
+    better = 0 if rival is None else use.better + 1
+    if rival is not None and better >= PATIENCE and now - use.turned_s >= COOL_S:
+        return _turn(scene, rival, now, use)
+    return current, _with(use, better)
+
+
+def _turn(scene: Scene, row: int, now: float, use: Use) -> tuple[int, Use]:
+    """The row, and what is in use: that."""
+    name = scene.table.names[row]
+    return row, msgspec.structs.replace(use, plan=name, turned_s=now, better=0)
+
+
+def _with(use: Use, better: int) -> Use:
+    return use if use.better == better else msgspec.structs.replace(use, better=better)
 
 
 def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None:

@@ -2,14 +2,17 @@
 
 * When nothing has told of the link for ``TRY_S``, one request takes a plan that crosses it with
   enough to tell: the one that sends the most for at most ``SHARE`` more time, or the cheapest there
-  is. Trials that take more time are made less often, so that they cost ``COST`` of it at most. When
-  one shows that the link carries more than was thought, the next ones do so too, ``ROW`` at most:
-  what was thought is an average, and one small message does not move it far. Where that is
+  is. When that shows that the link carries more than was thought, the next ones do so too, ``ROW``
+  at most: what was thought is an average, and one small message does not move it far. Where that is
   ``GROWN`` times as much, the next trial is judged as if it were ``MORE`` times of that.
 * What crosses may itself be too small to tell a quick link from a quicker one: its way is lost in
-  what hosts need to send and receive. So when the link has come to carry ``GROWN`` times of what it
-  did when it was tried last, one request takes the plan that would be the best if it carried
-  ``MORE`` times of that, if it sends more and takes at most ``SHARE`` more time.
+  what hosts need to send and receive. So when the link has come to carry ``GROWN`` times of the
+  least since it was tried last, or ``LATER_S`` have passed, one request takes the plan that would
+  be the best if it carried ``MORE`` times of what it is thought to, if that sends more and takes at
+  most ``SHARE`` more time.
+
+Trials that take more time are made less often, so that they cost ``COST`` of it at most, but for
+those that follow on a success.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ import msgspec
 
 from shoal.core.policy import LinkView, View
 from shoal.strategies.split.book import Book, Scene
-from shoal.strategies.split.choice import allowed, best
+from shoal.strategies.split.choice import GAIN, allowed, best, gains
 from shoal.strategies.split.estimates import measured_s
 from shoal.strategies.split.table import Costs, Facts, Flags, costs, scaled
 
-TRY_S, SELDOM_S = 0.5, 30.0
+TRY_S, LATER_S = 0.5, 10.0
 SHARE = 0.25
 COST = 0.05
 TELLING_BYTES = 4096
@@ -37,9 +40,9 @@ GROWN, MORE = 1.5, 4.0
 
 
 class Trials(msgspec.Struct, frozen=True):
-    """What is remembered of trials: when a request last crossed the link, how many have not since,
-    what the link was thought to carry when it was last tried (or later, if that was less), how
-    many trials there were in a row, and when the last one was."""
+    """What is remembered of trials: when a request last crossed the link with enough to tell, how
+    many have not since, what the link was thought to carry when it was last tried (or later, if
+    that was less), how many trials there were in a row, and when the last one was."""
 
     crossed_s: float = -math.inf
     alone: int = 0
@@ -47,55 +50,79 @@ class Trials(msgspec.Struct, frozen=True):
     tries: int = 0
     tried_s: float = -math.inf
 
-    def after(self, crosses: bool, now: float) -> Trials:
-        """What is to be remembered after a request that crosses the link or does not."""
-        if crosses:
-            return msgspec.structs.replace(self, crossed_s=now, alone=0)
-        return msgspec.structs.replace(self, alone=self.alone + 1)
-
 
 def trial(
     book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, view: View, row: int,
     trials: Trials,
 ) -> tuple[int, Trials]:  # fmt: skip
     """The row of a plan that tries the link, if it is time for that, else ``row``, which is the
-    plan for this request; ``meets`` are the plans that meet the limits."""
-    carries = max((link.bytes_per_s for link in view.links.values()), default=0.0)
-    if scene.table.bytes[row] > 0:
-        return _larger(scene, known, found, meets, row, trials, carries)
+    plan for this request; ``meets`` are the plans that meet the limits. What is to be remembered.
+    """
+    servers = book.settings.servers
+    links = [view.links[name] for name in servers if name in view.links and view.usable(name)]
+    carries = max((link.bytes_per_s for link in links), default=0.0)
+    telling = scene.table.bytes * view.images >= TELLING_BYTES
+    if telling[row]:
+        row, trials = _larger(scene, known, found, meets, row, trials, carries, view.now)
+    else:
+        row, trials = _first(book, scene, known, found, meets, telling, view, row, trials, carries)
+    if telling[row]:
+        return row, msgspec.structs.replace(trials, crossed_s=view.now, alone=0)
+    return row, msgspec.structs.replace(trials, alone=trials.alone + 1)
+
+
+def _first(
+    book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, telling: Flags, view: View,
+    row: int, trials: Trials, carries: float,
+) -> tuple[int, Trials]:  # fmt: skip
+    """A plan that tells of the link, in place of one that does not."""
     again = _is_better(trials, carries)
     if not again and not _is_time(trials, view.links, book.settings.servers, view.now):
         return row, trials
     grown = again and carries >= GROWN * trials.tried_bytes_per_s
     judged = costs(scene.table, scaled(known, MORE)) if grown else found
-    chosen = _crossing(book, scene, judged, meets, row, again or trials.alone >= RARELY)
+    may_break = again or trials.alone >= RARELY
+    chosen = _crossing(book, scene, judged, meets, telling, row, may_break)
     if chosen is None:
         return row, trials
-    longer_s = float(found.latency_ms[chosen] - found.latency_ms[row]) / 1e3
-    if not again and view.now - trials.tried_s < min(longer_s / COST, SELDOM_S):
+    if not again and view.now - trials.tried_s < _longer_s(found, chosen, row) / COST:
         return row, trials
+    tries = trials.tries + 1 if again else 1
     return chosen, msgspec.structs.replace(
-        trials,
-        tried_bytes_per_s=carries,
-        tries=trials.tries + 1 if again else 1,
-        tried_s=view.now,
+        trials, tried_bytes_per_s=carries, tries=tries, tried_s=view.now
     )
 
 
 def _larger(
-    scene: Scene, known: Facts, found: Costs, meets: Flags, row: int, trials: Trials, carries: float
-) -> tuple[int, Trials]:
+    scene: Scene, known: Facts, found: Costs, meets: Flags, row: int, trials: Trials,
+    carries: float, now: float,
+) -> tuple[int, Trials]:  # fmt: skip
     """A plan that sends more than the one for this request, if the link may carry it."""
-    if carries <= trials.tried_bytes_per_s:
-        return row, msgspec.structs.replace(trials, tried_bytes_per_s=carries)
-    if carries < GROWN * trials.tried_bytes_per_s or best(found, scene.wish, meets) != row:
-        return row, trials  # where another is better already, it will be turned to
-    trials = msgspec.structs.replace(trials, tried_bytes_per_s=carries)
+    if carries < trials.tried_bytes_per_s:
+        trials = msgspec.structs.replace(trials, tried_bytes_per_s=carries)
+    grown = 0 < carries >= GROWN * trials.tried_bytes_per_s
+    if now - trials.tried_s < (TRY_S if grown else LATER_S):
+        return row, trials
+    wish = scene.wish
+    other = best(found, wish, meets)
+    if other != row and gains(found, wish, other, row, GAIN):
+        return row, trials  # it will be turned to, and tells by itself
     quicker = costs(scene.table, scaled(known, MORE))
-    chosen = best(quicker, scene.wish, allowed(quicker, scene.wish).plans)
-    sends_more = scene.table.bytes[chosen] > scene.table.bytes[row]
-    cheap = found.latency_ms[chosen] <= (1 + SHARE) * found.latency_ms[row]
-    return chosen if sends_more and cheap and meets[chosen] else row, trials
+    chosen = best(quicker, wish, allowed(quicker, wish).plans)
+    longer_s = _longer_s(found, chosen, row)
+    if now - trials.tried_s < longer_s / COST:
+        return row, trials
+    trials = msgspec.structs.replace(trials, tried_s=now)
+    if scene.table.bytes[chosen] > scene.table.bytes[row] and meets[chosen]:
+        if longer_s > SHARE * found.latency_ms[row] / 1e3:
+            return row, trials  # it may be worth it when the link has grown further
+        row = chosen
+    return row, msgspec.structs.replace(trials, tried_bytes_per_s=carries)
+
+
+def _longer_s(found: Costs, chosen: int, row: int) -> float:
+    """How much longer a request takes by a trial."""
+    return float(found.latency_ms[chosen] - found.latency_ms[row]) / 1e3
 
 
 def _is_better(trials: Trials, carries: float) -> bool:
@@ -115,19 +142,17 @@ def _is_time(
 
 
 def _crossing(
-    book: Book, scene: Scene, found: Costs, meets: Flags, row: int, may_break: bool
+    book: Book, scene: Scene, found: Costs, meets: Flags, telling: Flags, row: int, may_break: bool
 ) -> int | None:
-    """A plan that crosses the link; one that breaks a limit other than that of accuracy if there
+    """A plan that tells of the link; one that breaks a limit other than that of accuracy if there
     is no other and it may."""
     table = scene.table
-    able = found.usable & (table.bytes > 0)
+    able = found.usable & telling
     good = able & meets
     if not good.any():
         good = able & (table.accuracy >= _least_accuracy(book))
         if not may_break or not good.any():
             return None
-    telling = good & (table.bytes >= TELLING_BYTES)
-    good = telling if telling.any() else good
     latency_ms = found.latency_ms
     cheap = good & (latency_ms <= (1 + SHARE) * latency_ms[row])
     rows = range(len(table.names))
