@@ -255,7 +255,7 @@ class Chaos(RuleBasedStateMachine):
         self.world.run(30.0)
         self.world.run_until(self.quiet, limit_s=120.0)
         for gateway in "gh":
-            self.ask(3, 5_000.0, gateway)
+            self.ask(3, 5_000.0, gateway, 2)
         well = self.world.now
         self.world.run(60.0)
         self.watch.check_replies()
