@@ -11,8 +11,9 @@
   be the best if it carried ``MORE`` times of what it is thought to, if that sends more and takes at
   most ``SHARE`` more time.
 
-Trials that take more time are made less often, so that they cost ``COST`` of it at most, but for
-those that follow on a success.
+Trials that take more time are made less often, so that they cost ``COST`` of it at most where
+nothing tells of the link otherwise, and ``LARGER_COST`` where something does, but for those that
+follow on a success: what is measured of a link wavers by more than ``GROWN`` on a weak device.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from shoal.strategies.split.table import Costs, Facts, Flags, costs, scaled
 
 TRY_S, LATER_S = 0.5, 10.0
 SHARE = 0.25
-COST = 0.05
+COST, LARGER_COST = 0.05, 0.01
 TELLING_BYTES = 4096
 """Smaller messages tell nothing of what a link carries (``mesh/goodput.py``)."""
 ROW, BETTER = 5, 1.1
 AFTER, RARELY = 4, 20
 """Requests without a trial between two: usually, and where a trial breaks a hard limit."""
-GROWN, MORE = 1.5, 4.0
+GROWN, MORE = 2.0, 4.0
 
 
 class Trials(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ def _larger(
     quicker = costs(scene.table, scaled(known, MORE))
     chosen = best(quicker, wish, allowed(quicker, wish).plans)
     longer_s = _longer_s(found, chosen, row)
-    if now - trials.tried_s < longer_s / COST:
+    if now - trials.tried_s < longer_s / LARGER_COST:
         return row, trials
     trials = msgspec.structs.replace(trials, tried_s=now)
     if scene.table.bytes[chosen] > scene.table.bytes[row] and meets[chosen]:
