@@ -189,7 +189,7 @@ def test_what_was_answered_before_an_interruption_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file, _ = arrays(tmp_path, 30)
-    submit, asked = Service.submit, []
+    submit, asked = Service.submit_together, []
 
     def interrupted(self: Service, *given: Any) -> Any:
         asked.append(given)
@@ -197,7 +197,7 @@ def test_what_was_answered_before_an_interruption_is_told(
             raise KeyboardInterrupt
         return submit(self, *given)
 
-    monkeypatch.setattr(Service, "submit", interrupted)
+    monkeypatch.setattr(Service, "submit_together", interrupted)
     capsys.readouterr()
     arguments = ["--cluster", str(cluster), "--input", str(file), "--window", "2", "--json"]
     assert run(["run", str(playbook), *arguments]) == 130

@@ -235,6 +235,15 @@ def test_a_device_that_drains_gets_no_more_work() -> None:
     assert to(gateway.ask(1)) == ["b"]
 
 
+def test_that_a_device_drains_is_not_believed_of_a_request_that_is_over() -> None:
+    """It may have been said by an earlier life of it."""
+    gateway = LoneGateway(ALONE, "a")
+    task = task_of(gateway.ask(0))
+    gateway.answer("a", task)
+    gateway.refuse("a", task, Why.DRAINING)
+    assert len(sent(Task, gateway.ask(1))) == 1
+
+
 @pytest.mark.parametrize("why", [Why.UNKNOWN_PLAN, Why.PART_MISSING])
 def test_a_device_that_lacks_the_playbook_is_asked_to_install_it_before_more_work(why: Why) -> None:
     gateway = LoneGateway(ALONE)

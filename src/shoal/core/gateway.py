@@ -254,6 +254,9 @@ class GatewayCore:
             case Moved() if current:
                 return self._recovery.moved(request, message, now)
             case Refused() if current:
+                if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
+                    self.devices[sender].draining = True
+                    self.books.changed()
                 return actions + self._recovery.refused(request, sender, message, now)
             case _:
                 return actions
@@ -263,9 +266,6 @@ class GatewayCore:
         desk = self._desk
         if refused.why is Why.OVERLOADED:
             desk.devices.overloaded(sender, now)
-        if refused.why is Why.DRAINING:
-            desk.devices[sender].draining = True
-            desk.books.changed()
         if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
             request = desk.requests.get(refused.number)
             tried = request.tries.get(refused.attempt) if request else None
