@@ -7,7 +7,7 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal import zoo
-from shoal.bench.split import baselines, decisions, grid, jumps, shapes, together, traces
+from shoal.bench.split import baselines, decisions, frames, grid, jumps, shapes, together, traces
 from shoal.bench.split.driver import Told
 from shoal.bench.split.scene import Result, merged
 from shoal.bench.split.systems import (
@@ -205,6 +205,17 @@ def test_the_plan_of_a_bandwidth_is_a_good_one_for_it(systems):
     assert slow
     assert quick
     assert slow != quick
+
+
+def test_what_the_answers_bear_is_told(monkeypatch):
+    network, samples = load(zoo.path("fashion-resnet")), zoo.samples("fashion-resnet")
+    images = [np.rint(255 * image[None]) for image in samples.images[:8]]
+    name = network.inputs[0].name
+    top1 = [int(next(iter(network.run({name: image}).values())).argmax()) for image in images]
+    monkeypatch.setattr(frames, "NOISE", (0.0, 200.0))
+    none, much = frames.noise(network, images, top1)
+    assert none.value == 100.0
+    assert much.value < 100.0
 
 
 def test_with_several_images_in_a_request_each_is_compared_both_ways():

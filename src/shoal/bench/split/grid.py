@@ -90,6 +90,7 @@ def rows(quick: bool) -> Iterator[Row]:
     if made is None:
         return
     yield from frames.rows(made[0])
+    yield from frames.noise(made[0].network, made[1], made[2])
     grid: Grid = {}
     for (share, mbit_s), name, result in _until_it_fails(measured(made, quick)):
         where = f"{100 * share:g} % of a core, {mbit_s:g} Mbit/s, {name}"
