@@ -31,7 +31,7 @@ from shoal.strategies.split.table import Costs, Facts, Flags, costs, scaled
 
 TRY_S, LATER_S = 0.5, 10.0
 SHARE = 0.25
-COST, LARGER_COST = 0.05, 0.01
+COST, LARGER_COST = 0.03, 0.01
 TELLING_BYTES = 4096
 """Smaller messages tell nothing of what a link carries (``mesh/goodput.py``)."""
 ROW, BETTER = 5, 1.1
