@@ -1,7 +1,10 @@
 from typing import Any
 
+import msgspec
+from tests.core.alone import LoneGateway, of
 from tests.core.toys import POLICIES, Preferred, every, find, one, pipeline, plan, playbook
 
+from shoal.core.actions import Probe
 from shoal.core.books import Books
 from shoal.core.chooser import Chooser, Pick
 from shoal.core.devices import Devices
@@ -121,6 +124,21 @@ def test_a_newer_playbook_is_asked_first_when_it_is_installed_everywhere() -> No
     desk.devices.restarted("a")
     desk.books.changed()
     assert desk.pick(request()) == ("new", (("b",),)), "neither is installed everywhere"
+
+
+def test_a_policy_may_have_a_link_probed_beside_a_request() -> None:
+    class Curious(Preferred):
+        def choose(
+            self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+        ) -> tuple[Choice | None, Any]:
+            choice, memory = super().choose(playbook, view, at, memory)
+            asked = "b" if not memory else "nobody"
+            return choice and msgspec.structs.replace(choice, probe=asked), True
+
+    POLICIES["curious"] = Curious()
+    gateway = LoneGateway(playbook(plan("any", one(0, 12, "a")), policy="curious"), "ab")
+    assert [each.to for each in of(Probe, gateway.ask(0))] == ["b"]
+    assert of(Probe, gateway.ask(1)) == [], "who is not there is not probed"
 
 
 def test_policies_are_told_how_many_images_there_are() -> None:

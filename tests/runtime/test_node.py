@@ -12,9 +12,11 @@ from tests.runtime.test_service import right
 from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
 
 from shoal.codec.frame import FrameHead
+from shoal.core.actions import Probe
 from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
 from shoal.errors import NameTakenError, PolicyError, RequestError, StoreError, UnreachableError
+from shoal.mesh.goodput import LARGE_BYTES
 from shoal.mesh.link import NameLost, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import chores, wire
@@ -97,6 +99,23 @@ def test_garbage_of_any_kind_harms_nobody(crowd, net, peer):
     for image in images(20):
         right(net, service.infer(image), image)
     assert service.stats().failed == 0
+
+
+def test_a_probe_weighs_enough_to_tell_and_nothing_comes_of_it(crowd, net, peer):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    other = peer()
+    soon(lambda: "peer" in service.node.link.peers())
+    service.node.act(lambda now: [Probe("peer"), Probe("a"), Probe("nobody")])
+    soon(lambda: wire.Weight() in other.messages())
+    (size,) = [len(event.body) for event in other.heard if _is(event, wire.Weight())]
+    assert size >= LARGE_BYTES
+    (image,) = images(1)
+    right(net, service.infer(image), image)
+
+
+def _is(event, message):
+    return hasattr(event, "head") and wire.decode(event.head).message == message
 
 
 def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, peer):

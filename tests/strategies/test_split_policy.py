@@ -23,6 +23,7 @@ from shoal.strategies.split.trials import (
     GROWN,
     LARGER_COST,
     LATER_S,
+    PROBE_S,
     RARELY,
     TELLING_BYTES,
     TRY_S,
@@ -468,6 +469,61 @@ def test_several_small_ones_tell_as_much_as_a_large_one():
     world = World(book(), mbit_s=2)
     world.images = 3
     assert set(world.requests(50)) == {"cut, 4 bits"}
+
+
+def test_where_a_trial_takes_long_the_link_is_probed_meanwhile():
+    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
+    probes = [k for k in range(300) if world.request().probe == "server"]
+    gaps = [(b - a) * world.every_s for a, b in itertools.pairwise(probes)]
+    assert len(probes) > 20
+    assert min(gaps) >= PROBE_S - 1e-9
+    assert world.plans.count("cut") < 5
+
+
+def test_what_a_probe_shows_is_tried_at_once():
+    """Of a link of 20 Mbit/s the probe shows 1, where 0.1 was known."""
+    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
+    world.requests(20)
+    while not world.request().probe:
+        pass
+    world.link(1)
+    first = world.request().plan
+    world.link(20)
+    assert first != "alone"
+    assert world.requests(PATIENCE + 1)[-1] in ("cut", "image")
+
+
+def test_what_a_probe_shows_by_chance_costs_nothing():
+    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
+    for k in range(300):
+        if world.request().probe:
+            world.link(0.1 * (1.4 if k % 2 else 1.0))
+    longer_s = 5000 / (0.14 * MBIT) - 0.08
+    assert world.plans.count("cut") * longer_s <= COST * world.now + longer_s
+
+
+def test_where_a_trial_is_cheap_there_is_no_probe():
+    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.6)
+    assert not any(world.request().probe for _ in range(100))
+    assert world.plans.count("cut") > 5
+
+
+def test_who_is_not_there_is_not_probed():
+    world = World(book(limits=EXACT), mbit_s=0.1)
+    world.change("server", usable=False)
+    assert not any(world.request().probe for _ in range(100))
+
+
+def test_of_several_servers_the_one_is_probed_that_was_measured_the_longest_ago():
+    world = World(book(servers=("one", "two"), limits=EXACT), mbit_s=0.1)
+    probed = []
+    for _ in range(200):
+        choice = world.request()
+        if choice.probe:
+            probed.append(choice.probe)
+            world.links = {**world.links, choice.probe: LinkView(0.1 * MBIT, 4.0, world.now)}
+    assert len(probed) > 5
+    assert all(a != b for a, b in itertools.pairwise(probed))
 
 
 def test_a_trial_sends_enough_to_tell():

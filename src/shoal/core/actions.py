@@ -20,6 +20,12 @@ class Send(msgspec.Struct, frozen=True):
     codec: str = "raw"
 
 
+class Probe(msgspec.Struct, frozen=True):
+    """Send a peer what only weighs, so that it is measured what the way there carries."""
+
+    to: str
+
+
 class Given(msgspec.Struct, frozen=True):
     """The body of one job: one complete body, or slices by the device that gave them."""
 
@@ -94,4 +100,4 @@ class Drained(msgspec.Struct, frozen=True):
 
 
 WorkerAction: TypeAlias = Send | Run | Load | Unload | Wake | Drained
-GatewayAction: TypeAlias = Send | Deliver | Reject | Wake
+GatewayAction: TypeAlias = Send | Probe | Deliver | Reject | Wake

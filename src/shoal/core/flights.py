@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.core.actions import Send
+from shoal.core.actions import Probe, Send
 from shoal.core.books import Books
 from shoal.core.chooser import Chooser, Pick
 from shoal.core.devices import Devices
@@ -47,7 +47,7 @@ class Flights:
         self._hedge_s = hedge_s
         self._timeout_floor_s = timeout_floor_s
 
-    def begin(self, request: Request, pick: Pick, now: float) -> list[Send] | None:
+    def begin(self, request: Request, pick: Pick, now: float) -> list[Send | Probe] | None:
         """Begin an attempt; None when nobody can take its first step."""
         book, choice, source, without = pick.book, pick.choice, pick.source, pick.without
         plan = book.plans.get(choice.plan)
@@ -78,10 +78,11 @@ class Flights:
         self.count += 1
         self.doubts.set(request.number, now + self.patience_s(request))
         budget_ms = (request.deadline - now) * 1e3
+        probes = [Probe(choice.probe)] if self._members.alive(choice.probe) else []
         if source is not None:
-            return [Send(source.holder, self._resume(request, plan, budget_ms, without))]
+            return [Send(source.holder, self._resume(request, plan, budget_ms, without)), *probes]
         task = self._task(request, plan, budget_ms, without)
-        return [Send(target, task, request.body, plan.codec) for target in targets]
+        return [*(Send(target, task, request.body, plan.codec) for target in targets), *probes]
 
     def leave(self, request: Request) -> None:
         """The attempt under way of a request, if any, is given up or over."""

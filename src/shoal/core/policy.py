@@ -68,13 +68,15 @@ class Choice(msgspec.Struct, frozen=True):
 
     ``start`` is 0 for a new request, or the stage whose inputs are the tensors at hand. An empty
     route leaves each hop to :meth:`Policy.forward`. ``unmet`` names what was asked of answers and
-    is not expected of this one, such as ``"latency"``.
+    is not expected of this one, such as ``"latency"``. ``probe`` names a peer the way to which is
+    to be measured meanwhile, by a message that no request waits for.
     """
 
     plan: str
     route: Route
     start: int = 0
     unmet: tuple[str, ...] = ()
+    probe: str = ""
 
 
 class Policy(Protocol):

@@ -25,6 +25,7 @@ from shoal.core.actions import (
     Drained,
     GatewayAction,
     Load,
+    Probe,
     Reject,
     Run,
     Send,
@@ -81,6 +82,8 @@ COMPLAIN_S = 1.0
 """Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
+PROBE_BODY = bytes(8192)
+"""Enough to tell what a link carries (``mesh/goodput.py``)."""
 SMALL_BYTES = 1 << 18
 """Answers up to this size are unpacked at once."""
 
@@ -319,6 +322,8 @@ class Node:
                 self.exchange.take(sender, message, body)
             case wire.Ping():
                 self._outbox.control(sender, wire.Pong(message.token))
+            case wire.Weight():
+                pass
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
@@ -389,6 +394,8 @@ class Node:
             match action:
                 case Send():
                     self._send(action)
+                case Probe(to):
+                    self._outbox.control(to, wire.Weight(), PROBE_BODY)
                 case Deliver() | Reject() if self._on_result is not None:
                     self._give_out(functools.partial(self._on_result, action))
                 case Wake(at):

@@ -54,6 +54,10 @@ class Ping(Message, frozen=True):
     token: int
 
 
+class Weight(Message, frozen=True):
+    """Nothing to do; the body only weighs."""
+
+
 class Pong(Message, frozen=True):
     """The answer to a Ping."""
 
@@ -97,7 +101,7 @@ class Measured(Message, frozen=True):
 
 
 ControlMessage: TypeAlias = (
-    Fetch | Chunk | Ping | Pong | Measure | Measured | MeasureWay | MeasuredWay
+    Fetch | Chunk | Ping | Weight | Pong | Measure | Measured | MeasureWay | MeasuredWay
 )
 
 

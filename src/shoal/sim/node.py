@@ -11,6 +11,7 @@ from shoal.core.actions import (
     Drained,
     GatewayAction,
     Load,
+    Probe,
     Reject,
     Run,
     Send,
@@ -165,6 +166,8 @@ class Node:
                     self.loaded.discard(part)
                 case Drained():
                     self.drained = True
+                case Probe():
+                    pass  # links have no rate here
 
     def _end_run(self, life: int, run: Run, started: float, stalled_s: float) -> None:
         """A run is over, unless the node stood still meanwhile: then it has that much to go.

@@ -111,11 +111,10 @@ def decide(
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
     row, use = _decide(scene, found, meets, view, state.use(view.images))
-    row, trials = trial(book, scene, known, found, meets.plans, view, row, state.trials)
-    choice = _choice(book, scene, row, found, meets.relaxed)
-    use = _hold(book, scene, row, choice, view, use)
-    uses = state.using(use)
-    return choice, State(playbook, book, uses, trials, meets.relaxed)
+    made = trial(book, scene, known, found, meets.plans, view, row, state.trials)
+    choice = _choice(book, scene, made.row, found, meets.relaxed, made.probe)
+    use = _hold(book, scene, made.row, choice, view, use)
+    return choice, State(playbook, book, state.using(use), made.trials, meets.relaxed)
 
 
 def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, use: Use) -> Use:
@@ -190,7 +189,9 @@ def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None
     return rival if gains(found, wish, rival, current, GAIN) else None
 
 
-def _choice(book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...]) -> Choice:
+def _choice(
+    book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...], probe: str = ""
+) -> Choice:
     """The choice of a row: the device runs what is its, the best server the rest."""
     plan, start = scene.plans[row], scene.start[row]
     settings = book.settings
@@ -200,4 +201,4 @@ def _choice(book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str
         (settings.device if settings.device in stage.parts else server,)
         for stage in plan.stages[start:]
     ]
-    return Choice(plan.name, tuple(route), start, relaxed)
+    return Choice(plan.name, tuple(route), start, relaxed, probe)

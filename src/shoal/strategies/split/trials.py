@@ -5,6 +5,9 @@
   is. When that shows that the link carries more than was thought, the next ones do so too, ``ROW``
   at most: what was thought is an average, and one small message does not move it far. Where that is
   ``GROWN`` times as much, the next trial is judged as if it were ``MORE`` times of that.
+* Where such a plan takes too much time, or breaks a limit, the link is probed every ``PROBE_S``:
+  with a message that no request waits for, and that tells little of a quick link, but that it is
+  quick.
 * What crosses may itself be too small to tell a quick link from a quicker one: its way is lost in
   what hosts need to send and receive. So when the link has come to carry ``GROWN`` times of the
   least since it was tried last, or ``LATER_S`` have passed, one request takes the plan that would
@@ -12,14 +15,15 @@
   most ``SHARE`` more time.
 
 Trials that take more time are made less often, so that they cost ``COST`` of it at most where
-nothing tells of the link otherwise, and ``LARGER_COST`` where something does, but for those that
-follow on a success: what is measured of a link wavers by more than ``GROWN`` on a weak device.
+nothing tells of the link otherwise, and ``LARGER_COST`` where something does (what is measured of a
+link wavers by half on a weak device), but for those that follow when it has ``GROWN``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +34,7 @@ from shoal.strategies.split.estimates import measured_s
 from shoal.strategies.split.table import Costs, Facts, Flags, costs, scaled
 
 TRY_S, LATER_S = 0.5, 10.0
+PROBE_S = 1.0
 SHARE = 0.25
 COST, LARGER_COST = 0.03, 0.01
 TELLING_BYTES = 4096
@@ -41,57 +46,91 @@ GROWN, MORE = 2.0, 4.0
 
 
 class Trials(msgspec.Struct, frozen=True):
-    """What is remembered of trials: when a request last crossed the link with enough to tell, how
-    many have not since, what the link was thought to carry when it was last tried (or later, if
-    that was less), how many trials there were in a row, and when the last one was."""
+    """What is remembered of trials: when a request last crossed the link with enough to tell, and
+    how many have not since; what the link was thought to carry when it was last tried or probed
+    (or later, if that was less), how many requests there were since, and how many trials in a row;
+    when the last one was, and the last probe."""
 
     crossed_s: float = -math.inf
     alone: int = 0
     tried_bytes_per_s: float = 0.0
+    since: int = 0
     tries: int = 0
     tried_s: float = -math.inf
+    probed_s: float = -math.inf
+
+
+class Trial(NamedTuple):
+    """The row of the plan that a request takes, the server the way to which is probed meanwhile
+    (may be empty), and what is to be remembered."""
+
+    row: int
+    trials: Trials
+    probe: str = ""
 
 
 def trial(
     book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, view: View, row: int,
     trials: Trials,
-) -> tuple[int, Trials]:  # fmt: skip
-    """The row of a plan that tries the link, if it is time for that, else ``row``, which is the
-    plan for this request; ``meets`` are the plans that meet the limits. What is to be remembered.
-    """
-    servers = book.settings.servers
-    links = [view.links[name] for name in servers if name in view.links and view.usable(name)]
+) -> Trial:  # fmt: skip
+    """A plan that tries the link in place of ``row``, the plan for this request, if it is time for
+    that, or a probe; ``meets`` are the plans that meet the limits."""
+    servers = [name for name in book.settings.servers if view.usable(name)]
+    links = [view.links[name] for name in servers if name in view.links]
     carries = max((link.bytes_per_s for link in links), default=0.0)
     telling = scene.table.bytes * view.images >= TELLING_BYTES
     if telling[row]:
         row, trials = _larger(scene, known, found, meets, row, trials, carries, view.now)
+        made = Trial(row, trials)
     else:
-        row, trials = _first(book, scene, known, found, meets, telling, view, row, trials, carries)
-    if telling[row]:
-        return row, msgspec.structs.replace(trials, crossed_s=view.now, alone=0)
-    return row, msgspec.structs.replace(trials, alone=trials.alone + 1)
+        made = _first(book, scene, known, found, meets, telling, view, row, trials, carries)
+    return made._replace(trials=_after(made, bool(telling[made.row]), view.now))
+
+
+def _after(made: Trial, tells: bool, now: float) -> Trials:
+    """What is to be remembered after the request."""
+    trials = made.trials
+    if tells:
+        return msgspec.structs.replace(trials, crossed_s=now, alone=0, since=trials.since + 1)
+    return msgspec.structs.replace(trials, alone=trials.alone + 1, since=trials.since + 1)
 
 
 def _first(
     book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, telling: Flags, view: View,
     row: int, trials: Trials, carries: float,
-) -> tuple[int, Trials]:  # fmt: skip
-    """A plan that tells of the link, in place of one that does not."""
+) -> Trial:  # fmt: skip
+    """A plan that tells of the link, in place of one that does not; or a probe."""
     again = _is_better(trials, carries)
     if not again and not _is_time(trials, view.links, book.settings.servers, view.now):
-        return row, trials
+        return Trial(row, trials)
     grown = again and carries >= GROWN * trials.tried_bytes_per_s
     judged = costs(scene.table, scaled(known, MORE)) if grown else found
     may_break = again or trials.alone >= RARELY
     chosen = _crossing(book, scene, judged, meets, telling, row, may_break)
-    if chosen is None:
-        return row, trials
-    if not again and view.now - trials.tried_s < _longer_s(found, chosen, row) / COST:
-        return row, trials
-    tries = trials.tries + 1 if again else 1
-    return chosen, msgspec.structs.replace(
-        trials, tried_bytes_per_s=carries, tries=tries, tried_s=view.now
+    soon = chosen is not None and view.now - trials.tried_s < _longer_s(found, chosen, row) / COST
+    if chosen is None or (soon and not grown):
+        return _probe(book, view, row, trials, carries)
+    trials = msgspec.structs.replace(
+        trials,
+        tried_bytes_per_s=carries,
+        since=0,
+        tries=trials.tries + 1 if again else 1,
+        tried_s=view.now,
     )
+    return Trial(chosen, trials)
+
+
+def _probe(book: Book, view: View, row: int, trials: Trials, carries: float) -> Trial:
+    """A probe of the link that was measured the longest ago, if it is time for one."""
+    servers = [name for name in book.settings.servers if view.usable(name)]
+    if not servers or view.now - trials.probed_s < PROBE_S:
+        return Trial(row, trials)
+    unseen = LinkView()
+    oldest = min(servers, key=lambda name: view.links.get(name, unseen).at)
+    trials = msgspec.structs.replace(
+        trials, tried_bytes_per_s=carries, since=0, tries=1, probed_s=view.now
+    )
+    return Trial(row, trials, oldest)
 
 
 def _larger(
@@ -130,7 +169,7 @@ def _is_better(trials: Trials, carries: float) -> bool:
     """Whether the last trial, a moment ago, has shown that the link carries more than was
     thought, and there may be another at once."""
     thought = trials.tried_bytes_per_s
-    new = trials.alone < AFTER and 0 < trials.tries < ROW
+    new = trials.since < AFTER and 0 < trials.tries < ROW
     return new and 0 < thought * BETTER < carries
 
 
