@@ -28,7 +28,7 @@ from shoal.bench.split.systems import (
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 
-POINTS = ((0.05, 100.0), (0.1, 20.0), (0.2, 50.0), (0.05, 10.0), (0.1, 50.0), (0.2, 5.0))
+POINTS = ((0.05, 100.0), (0.1, 20.0), (0.2, 50.0), (0.05, 10.0))
 QUICK_POINTS = ((0.05, 100.0),)
 """Shares of a core and Mbit/s."""
 TOGETHER = 8
