@@ -52,6 +52,6 @@ def test_the_numbers_are_those_of_the_code():
     assert "(by a factor of 1.25)" in PAGE
     assert (trials.TRY_S, trials.LATER_S, trials.PROBE_S) == (0.5, 10.0, 1.0)
     assert trials.SHARE == 0.25
-    assert (trials.COST, trials.LARGER_COST) == (0.03, 0.01)
+    assert (trials.COST, trials.LARGER_COST, trials.GROWN_COST) == (0.03, 0.01, 0.1)
     assert (trials.AFTER, trials.RARELY, trials.ROW) == (4, 20, 5)
     assert (trials.BETTER, trials.GROWN, trials.MORE) == (1.1, 2.0, 4.0)

@@ -16,7 +16,7 @@
 
 Trials that take more time are made less often, so that they cost ``COST`` of it at most where
 nothing tells of the link otherwise, and ``LARGER_COST`` where something does (what is measured of a
-link wavers by half on a weak device), but for those that follow when it has ``GROWN``.
+link wavers by half on a weak device), or ``GROWN_COST`` where the link has ``GROWN``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from shoal.strategies.split.table import Costs, Facts, Flags, costs, scaled
 TRY_S, LATER_S = 0.5, 10.0
 PROBE_S = 1.0
 SHARE = 0.25
-COST, LARGER_COST = 0.03, 0.01
+COST, LARGER_COST, GROWN_COST = 0.03, 0.01, 0.1
 TELLING_BYTES = 4096
 """Smaller messages tell nothing of what a link carries (``mesh/goodput.py``)."""
 ROW, BETTER = 5, 1.1
@@ -47,14 +47,13 @@ GROWN, MORE = 2.0, 4.0
 
 class Trials(msgspec.Struct, frozen=True):
     """What is remembered of trials: when a request last crossed the link with enough to tell, and
-    how many have not since; what the link was thought to carry when it was last tried or probed
-    (or later, if that was less), how many requests there were since, and how many trials in a row;
-    when the last one was, and the last probe."""
+    how many have not since; what the link was thought to carry when it was last tried (or later, if
+    that was less), how many trials there were in a row, when the last one was, and the last probe.
+    """
 
     crossed_s: float = -math.inf
     alone: int = 0
     tried_bytes_per_s: float = 0.0
-    since: int = 0
     tries: int = 0
     tried_s: float = -math.inf
     probed_s: float = -math.inf
@@ -91,8 +90,8 @@ def _after(made: Trial, tells: bool, now: float) -> Trials:
     """What is to be remembered after the request."""
     trials = made.trials
     if tells:
-        return msgspec.structs.replace(trials, crossed_s=now, alone=0, since=trials.since + 1)
-    return msgspec.structs.replace(trials, alone=trials.alone + 1, since=trials.since + 1)
+        return msgspec.structs.replace(trials, crossed_s=now, alone=0)
+    return msgspec.structs.replace(trials, alone=trials.alone + 1)
 
 
 def _first(
@@ -100,37 +99,34 @@ def _first(
     row: int, trials: Trials, carries: float,
 ) -> Trial:  # fmt: skip
     """A plan that tells of the link, in place of one that does not; or a probe."""
+    trials = _least(trials, carries)
+    grown = trials.tried_bytes_per_s > 0 and _has_grown(trials, carries)
     again = _is_better(trials, carries)
-    if not again and not _is_time(trials, view.links, book.settings.servers, view.now):
+    if not (again or grown) and not _is_time(trials, view.links, book.settings.servers, view.now):
         return Trial(row, trials)
-    grown = again and carries >= GROWN * trials.tried_bytes_per_s
-    judged = costs(scene.table, scaled(known, MORE)) if grown else found
-    may_break = again or trials.alone >= RARELY
-    chosen = _crossing(book, scene, judged, meets, telling, row, may_break)
-    soon = chosen is not None and view.now - trials.tried_s < _longer_s(found, chosen, row) / COST
-    if chosen is None or (soon and not grown):
-        return _probe(book, view, row, trials, carries)
-    trials = msgspec.structs.replace(
-        trials,
-        tried_bytes_per_s=carries,
-        since=0,
-        tries=trials.tries + 1 if again else 1,
-        tried_s=view.now,
-    )
-    return Trial(chosen, trials)
+    may_break = again or grown or trials.alone >= RARELY
+    # First as if the link carried yet more than it has come to, then as it is thought to.
+    for judged in [costs(scene.table, scaled(known, MORE)), found] if grown else [found]:
+        chosen = _crossing(book, scene, judged, meets, telling, row, may_break)
+        if chosen is None:
+            break
+        pause_s = _longer_s(found, chosen, row) / (GROWN_COST if grown else COST)
+        if again or view.now - trials.tried_s >= pause_s:
+            tries = trials.tries + 1 if again else 1
+            return Trial(chosen, msgspec.structs.replace(
+                trials, tried_bytes_per_s=carries, tries=tries, tried_s=view.now
+            ))  # fmt: skip
+    return _probe(book, view, row, trials)
 
 
-def _probe(book: Book, view: View, row: int, trials: Trials, carries: float) -> Trial:
+def _probe(book: Book, view: View, row: int, trials: Trials) -> Trial:
     """A probe of the link that was measured the longest ago, if it is time for one."""
     servers = [name for name in book.settings.servers if view.usable(name)]
     if not servers or view.now - trials.probed_s < PROBE_S:
         return Trial(row, trials)
     unseen = LinkView()
     oldest = min(servers, key=lambda name: view.links.get(name, unseen).at)
-    trials = msgspec.structs.replace(
-        trials, tried_bytes_per_s=carries, since=0, tries=1, probed_s=view.now
-    )
-    return Trial(row, trials, oldest)
+    return Trial(row, msgspec.structs.replace(trials, probed_s=view.now), oldest)
 
 
 def _larger(
@@ -138,9 +134,8 @@ def _larger(
     carries: float, now: float,
 ) -> tuple[int, Trials]:  # fmt: skip
     """A plan that sends more than the one for this request, if the link may carry it."""
-    if carries < trials.tried_bytes_per_s:
-        trials = msgspec.structs.replace(trials, tried_bytes_per_s=carries)
-    grown = 0 < carries >= GROWN * trials.tried_bytes_per_s
+    grown = _has_grown(trials, carries)
+    trials = _least(trials, carries)
     if now - trials.tried_s < (TRY_S if grown else LATER_S):
         return row, trials
     wish = scene.wish
@@ -165,11 +160,23 @@ def _longer_s(found: Costs, chosen: int, row: int) -> float:
     return float(found.latency_ms[chosen] - found.latency_ms[row]) / 1e3
 
 
+def _least(trials: Trials, carries: float) -> Trials:
+    """With what the link carries now, if that is less than when it was tried (or it was not)."""
+    if 0 < trials.tried_bytes_per_s <= carries:
+        return trials
+    return msgspec.structs.replace(trials, tried_bytes_per_s=carries)
+
+
+def _has_grown(trials: Trials, carries: float) -> bool:
+    """Whether the link has come to carry much more since it was tried, or is new."""
+    return 0 < carries >= GROWN * trials.tried_bytes_per_s
+
+
 def _is_better(trials: Trials, carries: float) -> bool:
     """Whether the last trial, a moment ago, has shown that the link carries more than was
     thought, and there may be another at once."""
     thought = trials.tried_bytes_per_s
-    new = trials.since < AFTER and 0 < trials.tries < ROW
+    new = trials.alone < AFTER and 0 < trials.tries < ROW
     return new and 0 < thought * BETTER < carries
 
 
