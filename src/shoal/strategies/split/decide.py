@@ -37,7 +37,7 @@ from shoal.strategies.split.choice import (
 )
 from shoal.strategies.split.estimates import facts
 from shoal.strategies.split.table import Costs, costs
-from shoal.strategies.split.trials import Trials, trial
+from shoal.strategies.split.trials import Trials, moment, trial
 
 PATIENCE = 3
 COOL_S = 0.2
@@ -111,7 +111,8 @@ def decide(
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
     row, use = _decide(scene, found, meets, view, state.use(view.images))
-    made = trial(book, scene, known, found, meets.plans, view, row, state.trials)
+    now = moment(book, scene, known, found, meets.plans, view, row)
+    made = trial(now, state.trials)
     choice = _choice(book, scene, made.row, found, meets.relaxed, made.probe)
     use = _hold(book, scene, made.row, choice, view, use)
     return choice, State(playbook, book, state.using(use), made.trials, meets.relaxed)

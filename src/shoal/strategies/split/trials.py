@@ -22,7 +22,6 @@ link wavers by half on a weak device), or ``GROWN_COST`` where the link has ``GR
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -68,96 +67,114 @@ class Trial(NamedTuple):
     probe: str = ""
 
 
-def trial(
-    book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, view: View, row: int,
-    trials: Trials,
-) -> Trial:  # fmt: skip
-    """A plan that tries the link in place of ``row``, the plan for this request, if it is time for
-    that, or a probe; ``meets`` are the plans that meet the limits."""
-    servers = [name for name in book.settings.servers if view.usable(name)]
+class Moment(NamedTuple):
+    """What is known when a request comes: the facts, what each plan costs by them, which plans meet
+    the limits, and the ``row`` of the one that it would take. ``telling`` are those that tell of
+    the link, ``carries`` what it is thought to carry at best, ``servers`` those that are usable."""
+
+    book: Book
+    scene: Scene
+    known: Facts
+    found: Costs
+    meets: Flags
+    view: View
+    row: int
+    telling: Flags
+    carries: float
+    servers: tuple[str, ...]
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds."""
+        return self.view.now
+
+    def longer_s(self, row: int) -> float:
+        """How much longer the request takes by another plan."""
+        return float(self.found.latency_ms[row] - self.found.latency_ms[self.row]) / 1e3
+
+    def quicker(self) -> Costs:
+        """What each plan costs if the links carry more."""
+        return costs(self.scene.table, scaled(self.known, MORE))
+
+
+def moment(
+    book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, view: View, row: int
+) -> Moment:
+    """What is known when a request comes."""
+    servers = tuple(name for name in book.settings.servers if view.usable(name))
     links = [view.links[name] for name in servers if name in view.links]
     carries = max((link.bytes_per_s for link in links), default=0.0)
     telling = scene.table.bytes * view.images >= TELLING_BYTES
-    if telling[row]:
-        row, trials = _larger(scene, known, found, meets, row, trials, carries, view.now)
-        made = Trial(row, trials)
+    return Moment(book, scene, known, found, meets, view, row, telling, carries, servers)
+
+
+def trial(at: Moment, trials: Trials) -> Trial:
+    """A plan that tries the link in place of the one for this request, if it is time for that, or a
+    probe."""
+    made = _larger(at, trials) if at.telling[at.row] else _first(at, trials)
+    if at.telling[made.row]:
+        after = msgspec.structs.replace(made.trials, crossed_s=at.now, alone=0)
     else:
-        made = _first(book, scene, known, found, meets, telling, view, row, trials, carries)
-    return made._replace(trials=_after(made, bool(telling[made.row]), view.now))
+        after = msgspec.structs.replace(made.trials, alone=made.trials.alone + 1)
+    return made._replace(trials=after)
 
 
-def _after(made: Trial, tells: bool, now: float) -> Trials:
-    """What is to be remembered after the request."""
-    trials = made.trials
-    if tells:
-        return msgspec.structs.replace(trials, crossed_s=now, alone=0)
-    return msgspec.structs.replace(trials, alone=trials.alone + 1)
-
-
-def _first(
-    book: Book, scene: Scene, known: Facts, found: Costs, meets: Flags, telling: Flags, view: View,
-    row: int, trials: Trials, carries: float,
-) -> Trial:  # fmt: skip
+def _first(at: Moment, trials: Trials) -> Trial:
     """A plan that tells of the link, in place of one that does not; or a probe."""
-    trials = _least(trials, carries)
-    grown = trials.tried_bytes_per_s > 0 and _has_grown(trials, carries)
-    again = _is_better(trials, carries)
-    if not (again or grown) and not _is_time(trials, view.links, book.settings.servers, view.now):
-        return Trial(row, trials)
+    trials = _least(trials, at.carries)
+    grown = trials.tried_bytes_per_s > 0 and _has_grown(trials, at.carries)
+    again = _is_better(trials, at.carries)
+    if not again and not grown and not _is_time(at, trials):
+        return Trial(at.row, trials)
     may_break = again or grown or trials.alone >= RARELY
     # First as if the link carried yet more than it has come to, then as it is thought to.
-    for judged in [costs(scene.table, scaled(known, MORE)), found] if grown else [found]:
-        chosen = _crossing(book, scene, judged, meets, telling, row, may_break)
+    for judged in (at.quicker(), at.found) if grown else (at.found,):
+        chosen = _crossing(at, judged, may_break)
         if chosen is None:
             break
-        pause_s = _longer_s(found, chosen, row) / (GROWN_COST if grown else COST)
-        if again or view.now - trials.tried_s >= pause_s:
-            tries = trials.tries + 1 if again else 1
-            return Trial(chosen, msgspec.structs.replace(
-                trials, tried_bytes_per_s=carries, tries=tries, tried_s=view.now
-            ))  # fmt: skip
-    return _probe(book, view, row, trials)
+        pause_s = at.longer_s(chosen) / (GROWN_COST if grown else COST)
+        if again or at.now - trials.tried_s >= pause_s:
+            return Trial(chosen, _tried(at, trials, trials.tries + 1 if again else 1))
+    return _probe(at, trials)
 
 
-def _probe(book: Book, view: View, row: int, trials: Trials) -> Trial:
+def _probe(at: Moment, trials: Trials) -> Trial:
     """A probe of the link that was measured the longest ago, if it is time for one."""
-    servers = [name for name in book.settings.servers if view.usable(name)]
-    if not servers or view.now - trials.probed_s < PROBE_S:
-        return Trial(row, trials)
+    if not at.servers or at.now - trials.probed_s < PROBE_S:
+        return Trial(at.row, trials)
     unseen = LinkView()
-    oldest = min(servers, key=lambda name: view.links.get(name, unseen).at)
-    return Trial(row, msgspec.structs.replace(trials, probed_s=view.now), oldest)
+    oldest = min(at.servers, key=lambda name: at.view.links.get(name, unseen).at)
+    return Trial(at.row, msgspec.structs.replace(trials, probed_s=at.now), oldest)
 
 
-def _larger(
-    scene: Scene, known: Facts, found: Costs, meets: Flags, row: int, trials: Trials,
-    carries: float, now: float,
-) -> tuple[int, Trials]:  # fmt: skip
+def _larger(at: Moment, trials: Trials) -> Trial:
     """A plan that sends more than the one for this request, if the link may carry it."""
-    grown = _has_grown(trials, carries)
-    trials = _least(trials, carries)
-    if now - trials.tried_s < (TRY_S if grown else LATER_S):
-        return row, trials
-    wish = scene.wish
-    other = best(found, wish, meets)
-    if other != row and gains(found, wish, other, row, GAIN):
-        return row, trials  # it will be turned to, and tells by itself
-    quicker = costs(scene.table, scaled(known, MORE))
+    grown = _has_grown(trials, at.carries)
+    trials = _least(trials, at.carries)
+    if at.now - trials.tried_s < (TRY_S if grown else LATER_S):
+        return Trial(at.row, trials)
+    wish, bytes_sent = at.scene.wish, at.scene.table.bytes
+    other = best(at.found, wish, at.meets)
+    if other != at.row and gains(at.found, wish, other, at.row, GAIN):
+        return Trial(at.row, trials)  # it will be turned to, and tells by itself
+    quicker = at.quicker()
     chosen = best(quicker, wish, allowed(quicker, wish).plans)
-    longer_s = _longer_s(found, chosen, row)
-    if now - trials.tried_s < longer_s / LARGER_COST:
-        return row, trials
-    trials = msgspec.structs.replace(trials, tried_s=now)
-    if scene.table.bytes[chosen] > scene.table.bytes[row] and meets[chosen]:
-        if longer_s > SHARE * found.latency_ms[row] / 1e3:
-            return row, trials  # it may be worth it when the link has grown further
-        row = chosen
-    return row, msgspec.structs.replace(trials, tried_bytes_per_s=carries)
+    longer_s = at.longer_s(chosen)
+    if at.now - trials.tried_s < longer_s / LARGER_COST:
+        return Trial(at.row, trials)
+    if bytes_sent[chosen] <= bytes_sent[at.row] or not at.meets[chosen]:
+        return Trial(at.row, _tried(at, trials, trials.tries))  # there is nothing to try
+    if longer_s > SHARE * at.found.latency_ms[at.row] / 1e3:
+        # It may be worth it when the link has grown further.
+        return Trial(at.row, msgspec.structs.replace(trials, tried_s=at.now))
+    return Trial(chosen, _tried(at, trials, trials.tries))
 
 
-def _longer_s(found: Costs, chosen: int, row: int) -> float:
-    """How much longer a request takes by a trial."""
-    return float(found.latency_ms[chosen] - found.latency_ms[row]) / 1e3
+def _tried(at: Moment, trials: Trials, tries: int) -> Trials:
+    """What is remembered after a trial, one of so many in a row."""
+    return msgspec.structs.replace(
+        trials, tried_bytes_per_s=at.carries, tries=tries, tried_s=at.now
+    )
 
 
 def _least(trials: Trials, carries: float) -> Trials:
@@ -180,28 +197,24 @@ def _is_better(trials: Trials, carries: float) -> bool:
     return new and 0 < thought * BETTER < carries
 
 
-def _is_time(
-    trials: Trials, links: Mapping[str, LinkView], servers: tuple[str, ...], now: float
-) -> bool:
+def _is_time(at: Moment, trials: Trials) -> bool:
     """Whether nothing has told of the link for long enough."""
-    seen_s = max(trials.crossed_s, measured_s(links, servers))
-    return trials.alone >= AFTER and now - seen_s >= TRY_S
+    seen_s = max(trials.crossed_s, measured_s(at.view.links, at.book.settings.servers))
+    return trials.alone >= AFTER and at.now - seen_s >= TRY_S
 
 
-def _crossing(
-    book: Book, scene: Scene, found: Costs, meets: Flags, telling: Flags, row: int, may_break: bool
-) -> int | None:
+def _crossing(at: Moment, found: Costs, may_break: bool) -> int | None:
     """A plan that tells of the link; one that breaks a limit other than that of accuracy if there
     is no other and it may."""
-    table = scene.table
-    able = found.usable & telling
-    good = able & meets
+    table = at.scene.table
+    able = found.usable & at.telling
+    good = able & at.meets
     if not good.any():
-        good = able & (table.accuracy >= _least_accuracy(book))
+        good = able & (table.accuracy >= _least_accuracy(at.book))
         if not may_break or not good.any():
             return None
     latency_ms = found.latency_ms
-    cheap = good & (latency_ms <= (1 + SHARE) * latency_ms[row])
+    cheap = good & (latency_ms <= (1 + SHARE) * latency_ms[at.row])
     rows = range(len(table.names))
     if cheap.any():
         return max((r for r in rows if cheap[r]), key=lambda r: (table.bytes[r], -latency_ms[r]))
