@@ -378,7 +378,7 @@ def ran_on(stages: list[dict[str, Any]]) -> str:
 def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) -> Table:
     """The service in a few lines; ``width`` requests of ``together`` images were under way at
     once."""
-    each = f" of {together} images" if together > 1 else ""
+    each = f" requests of {together} images" if together > 1 else ""
     rows = [
         ("answered", f"{stats.images} in {stats.answered} requests" if each else stats.answered),
         ("failed", _failures(tally)),
