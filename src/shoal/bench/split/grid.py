@@ -253,8 +253,12 @@ def claims(grid: Grid) -> Iterator[Row]:
         either = _least(grid, name, clouds.__contains__)
         about = f"throughput of {name} over the better of device only and cloud JPEG, worst"
         yield row(about, either, "ratio", ">= 0.97")
-    fixed = _least(grid, SPLIT, lambda other: other.startswith(ORACLE))
-    yield row("throughput over the best fixed plan, worst", fixed, "ratio", ">= 0.95")
+    fixed = _beside(grid, SPLIT, lambda other: other.startswith(ORACLE))
+    if fixed:
+        about = "throughput over the best fixed plan, geometric mean"
+        yield row(about, geometric_mean(fixed), "ratio")
+    worst = min(fixed.values(), default=float("nan"))
+    yield row("throughput over the best fixed plan, worst", worst, "ratio", ">= 0.95")
     for name in (*SPLITS, CLOUD_JPEG):
         agreement = [at[name].agreement for at in grid.values() if name in at]
         if agreement:
@@ -274,9 +278,14 @@ def _over(grid: Grid, name: str) -> Mapping[object, float]:
 
 def _least(grid: Grid, split: str, counts: Callable[[str], bool]) -> float:
     """The least throughput of a split over the best of those that count."""
-    ratios = []
-    for at in grid.values():
+    return min(_beside(grid, split, counts).values(), default=float("nan"))
+
+
+def _beside(grid: Grid, split: str, counts: Callable[[str], bool]) -> Mapping[object, float]:
+    """Throughput of a split over the best of those that count, by point."""
+    ratios: dict[object, float] = {}
+    for point, at in grid.items():
         others = [result.images_per_s for name, result in at.items() if counts(name)]
         if others and split in at:
-            ratios.append(at[split].images_per_s / max(others))
-    return min(ratios, default=float("nan"))
+            ratios[point] = at[split].images_per_s / max(others)
+    return ratios
