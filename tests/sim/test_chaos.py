@@ -140,16 +140,15 @@ class Chaos(RuleBasedStateMachine):
         count=st.sampled_from([1, 1, 3, 15]),
         budget_ms=st.sampled_from([1.0, 80.0, 900.0, 30_000.0, 600_000.0]),
         gateway=st.sampled_from("ggh"),
-        images=st.sampled_from([1, 1, 2, 8]),
     )
-    def ask(self, count: int, budget_ms: float, gateway: str, images: int) -> None:
+    def ask(self, count: int, budget_ms: float, gateway: str) -> None:
         node = self.world.nodes[gateway]
         if node.silent:
             return
         for _ in range(count):
             name = f"x{self.count}"
             self.count += 1
-            ticket = self.world.submit(gateway, Token(("input", name), 1000), budget_ms, images)
+            ticket = self.world.submit(gateway, Token(("input", name), 1000), budget_ms)
             self.watch.note(ticket, name, budget_ms)
 
     @rule(data=st.data())
@@ -255,7 +254,7 @@ class Chaos(RuleBasedStateMachine):
         self.world.run(30.0)
         self.world.run_until(self.quiet, limit_s=120.0)
         for gateway in "gh":
-            self.ask(3, 5_000.0, gateway, 2)
+            self.ask(3, 5_000.0, gateway)
         well = self.world.now
         self.world.run(60.0)
         self.watch.check_replies()
