@@ -59,6 +59,16 @@ def test_several_images_are_so_much_more_work_and_make_no_device_seem_slow() -> 
     assert devices["a"].work_ms == 0.0
 
 
+def test_what_a_request_was_given_does_not_stand_in_its_own_way() -> None:
+    devices = Devices()
+    given: Given = {}
+    devices.give(given, PLAN, ROUTE, range(1))
+    devices.room.refused("a", 0, now=0.0)
+    assert devices.full(60.0, {}) == ["a"]
+    assert devices.full(60.0, given) == []
+    assert devices.full(0.0, given) == ["a"], "it is left alone for a moment"
+
+
 def test_a_restart_empties_a_device_but_not_what_it_was_given() -> None:
     devices = Devices()
     given: Given = {}

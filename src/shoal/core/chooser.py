@@ -107,11 +107,11 @@ class Chooser:
         if source is not None and source.holder not in without:
             book = self._books.get(request.playbook)
             if book is not None and self._books.usable(source.holder, book.id):
-                said = self._ask(book, source.names, without, request.images, now)
+                said = self._ask(book, source.names, without, request, now)
                 if said is not None:
                     return Pick(book, said[0], source, without, said[1])
         for book in self._books.ordered():
-            said = self._ask(book, book.inputs, without, request.images, now)
+            said = self._ask(book, book.inputs, without, request, now)
             if said is not None:
                 return Pick(book, said[0], None, without, said[1])
         return None
@@ -124,10 +124,16 @@ class Chooser:
             return True  # requests are told what is wrong
 
     def _ask(
-        self, book: Book, at: tuple[str, ...], without: Collection[str], images: int, now: float
+        self,
+        book: Book,
+        at: tuple[str, ...],
+        without: Collection[str],
+        request: Request,
+        now: float,
     ) -> Said | None:
+        images = request.images
         said = self._choose(book, at, without, images, now)
-        full = self._devices.full(now)
+        full = self._devices.full(now, request.given)
         if said is None or not full or self._has_room(book, said[0], full):
             return said
         try:

@@ -67,10 +67,14 @@ class Devices:
         self._devices.pop(name, None)
         self.room.forget(name)
 
-    def full(self, now: float) -> list[str]:
-        """The devices that should not be given more now."""
-        names = self.room.limited()
-        return [name for name in names if self.room.full(name, self[name].outstanding, now)]
+    def full(self, now: float, given: Given) -> list[str]:
+        """The devices that should not be given more now. What the request in question was ``given``
+        already does not stand in its own way: another attempt takes its place."""
+        return [name for name in self.room.limited() if self._full(name, now, given)]
+
+    def _full(self, name: str, now: float, given: Given) -> bool:
+        own, _ = given.get(name, (0, 0.0))
+        return self.room.full(name, self[name].outstanding - own, now)
 
     def restarted(self, name: str) -> None:
         """A new incarnation has nothing loaded; what it was given is recovered by the caller."""

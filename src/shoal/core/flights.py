@@ -126,7 +126,9 @@ class Flights:
 
     def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
-        without = (*pick.without, *self._devices.full(now)) if not choice.route else pick.without
+        without = pick.without
+        if not choice.route:
+            without = (*without, *self._devices.full(now, request.given))
         view = self._chooser.view(book, without, now, request.images)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
