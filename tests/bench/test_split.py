@@ -244,6 +244,13 @@ def test_with_several_images_in_a_request_each_is_compared_both_ways():
     assert not list(together.claims({}))
 
 
+def test_a_single_good_request_after_a_jump_may_be_a_trial():
+    assert jumps.arrived([False, True, False, True, True, True, False]) == 3
+    assert jumps.arrived([True] * 3) == 0
+    assert jumps.arrived([True, True]) == 2
+    assert jumps.arrived([]) == 0
+
+
 def test_on_a_trace_split_stands_beside_the_best_fixed_plan():
     means = {SPLIT: 50.0, DEVICE_ONLY: 100.0, f"{ORACLE}: a": 60.0, f"{ORACLE}: b": 45.0}
     rows = {row.name: row for row in traces.beside("walk", means)}

@@ -28,6 +28,7 @@ JUMPS = (50.0, 2.0, 20.0, 1.0, 100.0, 5.0)
 """Mbit/s, one after the other."""
 EVERY_S, QUICK_EVERY_S = 8.0, 4.0
 NEAR = 1.05
+STAYS = 3
 BREAK_S = 4.0
 
 
@@ -67,7 +68,7 @@ def _jumps(playbook: Playbook, at_s: Sequence[float], told: Sequence[Told]) -> I
         until = at_s[k + 1] if k + 1 < len(at_s) else math.inf
         after = [t for t in told if at_s[k] <= t.asked_s < until]
         good = good_plans(playbook, mbit)
-        place = next((n for n, t in enumerate(after) if t.plan in good), len(after))
+        place = arrived([t.plan in good for t in after])
         if place < len(after):
             seconds.append(after[place].asked_s - at_s[k])
         else:
@@ -85,6 +86,13 @@ def _jumps(playbook: Playbook, at_s: Sequence[float], told: Sequence[Told]) -> I
     )
     yield row("the same, requests, worst", max(requests), "requests")
     yield row("requests lost while the link jumped", sum(t.lost for t in told), "requests", "= 0")
+
+
+def arrived(good: Sequence[bool]) -> int:
+    """From which request on a good plan is in use: the first of ``STAYS`` good ones in a row, since
+    a single one may be a trial of the link. The number of requests, if there is none."""
+    rows = (n for n in range(len(good) - STAYS + 1) if all(good[n : n + STAYS]))
+    return next(rows, len(good))
 
 
 def good_plans(playbook: Playbook, mbit_s: float) -> set[str]:
