@@ -13,7 +13,7 @@ from shoal.errors import AddressInUseError, UsageError
 
 DIAL_TIMEOUT_S = 1.0
 _FORM = re.compile(
-    r"(?P<protocol>[a-z][a-z0-9-]*)/(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]/:?#]+):(?P<port>\d{1,5})"
+    r"(?P<protocol>[a-z][a-z0-9-]*)/(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\[\]/:?#]+):(?P<port>\d{1,5})"
     r"(?P<rest>[?#].*)?"
 )
 _DATAGRAM = {"udp", "quic"}
@@ -77,11 +77,12 @@ def bindable(address: Address) -> Address:
                 probe.listen(1)
             port: int = probe.getsockname()[1]
     except OSError as error:
-        raise AddressInUseError(_why_not(address, error)) from error
+        raise AddressInUseError(why_not(address, error)) from error
     return Address(address.protocol, address.host, port, address.rest)
 
 
-def _why_not(address: Address, error: OSError) -> str:
+def why_not(address: Address, error: OSError) -> str:
+    """Why an address cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"cannot listen on {address}: another process has this port; stop it, or choose "
@@ -107,3 +108,24 @@ def dial(address: Address) -> str | None:
         return "the host name is unknown"
     except OSError as error:
         return error.strerror or str(error)
+
+
+def resolved(address: Address) -> list[str]:
+    """An address as the engine of the mesh is told it: as it is written, so that a name is looked
+    up again when it moves, and what the engine does not find out itself: the IPv6 addresses of a
+    name, and the number of a zone."""
+    number, _, zone = address.host.partition("%")
+    if zone:
+        try:
+            scope = str(socket.if_nametoindex(zone)) if not zone.isdigit() else zone
+        except OSError:
+            return [str(address)]
+        return [str(msgspec.structs.replace(address, host=f"{number}%{scope}"))]
+    if address.protocol != "tcp" or ":" in number:
+        return [str(address)]
+    try:
+        found = socket.getaddrinfo(number, address.port, socket.AF_INET6, address.kind)
+    except (OSError, UnicodeError):
+        return [str(address)]
+    hosts = dict.fromkeys(str(target[0]) for *_, target in found)
+    return [str(address), *(str(msgspec.structs.replace(address, host=host)) for host in hosts)]

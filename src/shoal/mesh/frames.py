@@ -1,126 +1,117 @@
-"""What one frame on the mesh looks like.
+"""What goes over a connection once it stands: frames with a head of fixed size.
 
-A frame is an *attachment* (a fixed header, then the head of the message) and a *payload* (the
-body, untouched, so that it is copied once). Three kinds:
+========  ===========================================================================
+MESSAGE   a message: its head, and the first piece of its body (all of it, mostly)
+PIECE     the next piece of the body of the message before
+PING      "say something"; may stand between two pieces
+PONG      the answer to a PING
+NEWS      whom the sender is in touch with, and where these take data
+========  ===========================================================================
 
-=====  ==========================  =========================================================
-DATA   seq, body size              a message; carries head and body
-ACK    received, settled, asked,   all that a receiver knows; replaces every earlier one
-       when it came
-ASK    number                      "what have you got?", sent when an ACK is overdue
-=====  ==========================  =========================================================
-
-Each names both incarnations and the session between them, so that nothing meant for another
-life of a node, or for the time before a break, is ever taken for something new.
+A body on a slow line is sent in pieces, so that a question whether somebody is there need not wait
+for all of it. Every length is checked before memory is taken for it.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from typing import TypeAlias
+from enum import IntEnum
 
 import msgspec
 
 from shoal.errors import FrameError
-from shoal.mesh.link import MAX_BODY, MAX_HEAD
+from shoal.mesh.link import MAX_HEAD
+from shoal.mesh.names import is_incarnation, is_name
+from shoal.mesh.place import MAX_PLACES, Place, is_place
 
-MAGIC = b"Sh"
-VERSION = 1
-"""Of the header. What follows it may change with the protocol of messages, in which nodes tell each
-other that they do not understand each other (``runtime/wire.py``)."""
+MAX_NEWS = 1 << 18
+"""Bytes of one NEWS."""
+MAX_KNOWN = 1024
+"""Nodes in one NEWS."""
 NO_BODY = (1 << 64) - 1
 """Body size of a message without a body (an empty body has size 0)."""
 
-_HEADER = struct.Struct("<2sBB6Q")
-_CAME = struct.Struct("<d")
-_DATA, _ACK, _ASK = 1, 2, 3
-MAX_ATTACHMENT = _HEADER.size + MAX_HEAD
+_HEADER = struct.Struct("<2sBxIQI")
+HEADER_BYTES = _HEADER.size
+_MAGIC = b"Sh"
 
 
-class Pairing(msgspec.Struct, frozen=True):
-    """Who speaks to whom, in which session; incarnations as in :mod:`shoal.mesh.names`."""
+class Kind(IntEnum):
+    """What a frame is."""
 
-    source: str
-    target: str
-    session: int
-
-
-class Data(msgspec.Struct, frozen=True):
-    """Message number ``seq`` of the session; ``size`` is that of the body, None without one."""
-
-    pairing: Pairing
-    seq: int
-    head: bytes
-    size: int | None
+    MESSAGE = 1
+    PIECE = 2
+    PING = 3
+    PONG = 4
+    NEWS = 5
 
 
-class Ack(msgspec.Struct, frozen=True):
-    """All messages up to ``received`` are here, those up to ``settled`` dealt with; ``asked`` is
-    the last ASK that was seen. ``came`` is when the last of them came, in seconds on the
-    receiver's clock: differences between such times are free of what delays an acknowledgement."""
+class Header(msgspec.Struct, frozen=True):
+    """The head of a frame: ``head`` bytes of a head and ``piece`` bytes of a body follow; ``body``
+    is the size of the whole body, None without one."""
 
-    pairing: Pairing
-    received: int
-    settled: int
-    asked: int
-    came: float
+    kind: Kind
+    head: int = 0
+    body: int | None = None
+    piece: int = 0
 
 
-class Ask(msgspec.Struct, frozen=True):
-    """ASK number ``number`` of the session."""
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """A node that somebody is in touch with."""
 
-    pairing: Pairing
-    number: int
-
-
-Frame: TypeAlias = Data | Ack | Ask
+    name: str
+    incarnation: str
+    places: tuple[Place, ...]
 
 
-def encode(frame: Frame) -> bytes:
-    """The attachment of ``frame``."""
-    match frame:
-        case Data(pairing, seq, head, size):
-            return _header(pairing, _DATA, seq, NO_BODY if size is None else size, 0) + head
-        case Ack(pairing, received, settled, asked, came):
-            return _header(pairing, _ACK, received, settled, asked) + _CAME.pack(came)
-        case Ask(pairing, number):
-            return _header(pairing, _ASK, number, 0, 0)
+def write_header(kind: Kind, head: int = 0, body: int | None = None, piece: int = 0) -> bytes:
+    """The bytes of a header."""
+    return _HEADER.pack(_MAGIC, kind, head, NO_BODY if body is None else body, piece)
 
 
-def _header(pairing: Pairing, kind: int, x: int, y: int, z: int) -> bytes:
-    source, target = int(pairing.source, 16), int(pairing.target, 16)
-    return _HEADER.pack(MAGIC, VERSION, kind, source, target, pairing.session, x, y, z)
-
-
-def decode(attachment: bytes, payload_bytes: int, max_body: int = MAX_BODY) -> Frame:
-    """The frame that came as ``attachment`` with a payload of ``payload_bytes``.
-
-    Raises FrameError when it is not a frame of this version, or when its sizes lie or pass a
-    limit. The payload itself is not needed, so nothing is copied for a frame that is refused.
-    """
-    if not _HEADER.size <= len(attachment) <= MAX_ATTACHMENT or payload_bytes > max_body:
+def read_header(data: bytes | bytearray | memoryview, max_body: int) -> Header:
+    """The header in the first bytes of ``data``; FrameError for what is none, or over a limit."""
+    magic, number, head, body, piece = _HEADER.unpack_from(data)
+    try:
+        kind = Kind(number)
+    except ValueError:
+        raise FrameError(f"a frame of unknown kind {number} came") from None
+    if magic != _MAGIC:
+        raise FrameError("something came that is no frame")
+    size = None if body == NO_BODY else body
+    most = MAX_NEWS if kind is Kind.NEWS else MAX_HEAD
+    if head > most or (size or 0) > max_body or piece > (size or 0):
         raise FrameError(
-            f"a frame of {len(attachment)} + {payload_bytes} bytes is outside the limits"
+            f"a frame says that it has {head} + {size} bytes, {piece} of them here; "
+            f"{most} + {max_body} can be"
         )
-    magic, version, kind, source, target, session, x, y, z = _HEADER.unpack_from(attachment)
-    if magic != MAGIC or version != VERSION:
-        raise FrameError(f"not a frame of version {VERSION} of Shoal's mesh")
-    pairing = Pairing(f"{source:016x}", f"{target:016x}", session)
-    if (kind == _DATA and z) or (kind == _ASK and (y or z)):
-        raise FrameError("a frame holds numbers where its kind has none")
-    if kind == _DATA:
-        size = None if y == NO_BODY else y
-        if (size or 0) != payload_bytes:
-            raise FrameError(f"a frame announces {size} bytes and brings {payload_bytes}")
-        return Data(pairing, x, attachment[_HEADER.size :], size)
-    if len(attachment) != _HEADER.size + (_CAME.size if kind == _ACK else 0) or payload_bytes:
-        raise FrameError("a frame without a message brings bytes")
-    if kind == _ACK:
-        (came,) = _CAME.unpack_from(attachment, _HEADER.size)
-        if not math.isfinite(came):
-            raise FrameError(f"an acknowledgement says that something came at {came}")
-        return Ack(pairing, x, y, z, came)
-    if kind == _ASK:
-        return Ask(pairing, x)
-    raise FrameError(f"a frame is of unknown kind {kind}")
+    return Header(kind, head, size, piece)
+
+
+_decode_news = msgspec.msgpack.Decoder(list[Node]).decode
+
+
+def write_news(nodes: list[Node]) -> bytes:
+    """A whole NEWS frame; what is over the limits is left out."""
+    known = msgspec.msgpack.encode(nodes[:MAX_KNOWN])
+    while len(known) > MAX_NEWS:
+        nodes = nodes[: len(nodes) // 2]
+        known = msgspec.msgpack.encode(nodes)
+    return write_header(Kind.NEWS, len(known)) + known
+
+
+def read_news(head: bytes) -> list[Node]:
+    """The nodes in the head of a NEWS; those that cannot be are left out. FrameError for what
+    cannot be read."""
+    try:
+        nodes = _decode_news(head)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise FrameError(f"news cannot be read: {error}") from None
+    return [
+        node
+        for node in nodes[:MAX_KNOWN]
+        if is_name(node.name)
+        and is_incarnation(node.incarnation)
+        and len(node.places) <= MAX_PLACES
+        and all(map(is_place, node.places))
+    ]

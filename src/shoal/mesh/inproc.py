@@ -1,223 +1,280 @@
-"""The in-process kind of link: a mesh in one process, with the faults of a real one on demand.
+"""The in-process kind of mesh, with the faults of a real one on demand.
 
-Everything above the wire is that of the Zenoh kind; here the wire is a heap of frames per link.
+Who is there is a table; connections are pairs of sockets whose bytes one thread carries, so that it
+can delay them, lose them, or stop. All else is that of the kind between processes.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import socket
 import threading
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 from shoal.errors import NameTakenError
-from shoal.mesh.exchange import Discard, Hint, Transmit
+from shoal.mesh.discovery import Discovery, Watcher
+from shoal.mesh.doors import Doors
+from shoal.mesh.ether import Ether, Way
 from shoal.mesh.link import MAX_BODY
-from shoal.mesh.names import new_incarnation
-from shoal.mesh.shell import ExchangeLink
+from shoal.mesh.mesh_link import MeshLink
+from shoal.mesh.names import check_name, new_incarnation
+from shoal.mesh.place import Place
 
-MAX_FRAMES = 4096
-"""Frames on their way to one link; more are lost."""
+LEASE_S = 0.4
+PORT = 1
 
 
 class InprocMesh:
     """A mesh within this process. Call it with a name to make a link.
 
-    The rest are faults for tests. A pair of names can be ``cut`` and ``heal``-ed, a way delayed
-    or made lossy, a link killed without a goodbye or frozen and thawed. Peers notice at once.
+    The rest are faults for tests. A pair of names can be ``cut`` and ``heal``-ed, a way delayed,
+    connections dropped, a link killed without a goodbye or frozen and thawed, the mesh hidden from
+    a link while its connections stand.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._links: list[InprocLink] = []
-        self._cuts: set[tuple[str, str]] = set()
-        self._delays: dict[tuple[str, str], float] = {}
-        self._loses: Callable[[str, str, bytes], bool] = lambda source, target, attachment: False
+        self._members: dict[str, list[InprocDiscovery]] = {}
+        self._cuts: set[Way] = set()
+        self._ether = Ether()
 
-    def __call__(self, name: str) -> InprocLink:
-        return InprocLink(name, self)
+    def __call__(self, name: str, max_body: int = MAX_BODY, lease_s: float = LEASE_S) -> MeshLink:
+        return InprocLink(name, self, max_body, lease_s)
 
     def cut(self, a: str, b: str, both: bool = True) -> None:
         """Nothing goes from ``a`` to ``b`` any more (nor back), and ``b`` does not see ``a`` (nor
         ``a`` see ``b``)."""
-        self._change_ways([(a, b), (b, a)] if both else [(a, b)], cut=True)
+        for way in [(a, b), (b, a)] if both else [(a, b)]:
+            self._ether.stop(way, True)
+            with self._lock:
+                if way not in self._cuts:
+                    self._cuts.add(way)
+                    self._show_way(way, False)
 
     def heal(self, a: str, b: str) -> None:
         """Undo :meth:`cut`."""
-        self._change_ways([(a, b), (b, a)], cut=False)
+        for way in ((a, b), (b, a)):
+            self._ether.stop(way, False)
+            with self._lock:
+                if way in self._cuts:
+                    self._cuts.discard(way)
+                    self._show_way(way, True)
 
     def delay(self, a: str, b: str, seconds: float) -> None:
-        """Frames from ``a`` to ``b`` take this long."""
-        with self._lock:
-            self._delays[a, b] = seconds
+        """Bytes from ``a`` to ``b`` take this long."""
+        self._ether.delay((a, b), seconds)
 
-    def lose(self, loses: Callable[[str, str, bytes], bool] | None) -> None:
-        """Lose the frames for which ``loses(source, target, attachment)`` is true; None: keep
-        all."""
-        with self._lock:
-            self._loses = loses or (lambda source, target, attachment: False)
+    def drop(self, a: str, b: str) -> None:
+        """Break the connections between two nodes that stand now."""
+        self._ether.drop(lambda way: way in ((a, b), (b, a)))
 
     def kill(self, name: str) -> None:
         """Stop a link as SIGKILL would: no goodbye, and it never learns of it."""
-        for link in self._named(name):
-            self._remove(link)
-            link.close()
+        for member in self._named(name):
+            member.silent = True
+            self.remove(member)
+            self._ether.drop(lambda way: name in way)
+            member.link.close()
 
     def freeze(self, name: str) -> None:
-        """Stop a link as SIGSTOP would."""
-        for link in self._named(name):
-            link.frozen.set()
-            self._show(link, visible=False)
+        """Stop a link as SIGSTOP would: its system takes what comes, and nothing goes on."""
+        for member in self._named(name):
+            member.frozen = True
+            self._ether.freeze(name, True)
+            self._show(member, False)
 
     def thaw(self, name: str) -> None:
         """Undo :meth:`freeze`."""
         with self._lock:
-            for link in self._named(name):
-                if not link.frozen.is_set():
+            for member in self._named(name):
+                if not member.frozen:
                     continue
-                link.frozen.clear()
-                for other in self._links:
-                    if other is not link:
-                        link.sight(other.name, other.incarnation, visible=False)
-                self._show(link, visible=True)
-                for other in self._links:
-                    self._show(other, visible=True, only=link)
+                member.frozen = False
+                self._ether.freeze(name, False)
+                for other in self._others(member):
+                    member.sight(other, False)
+                self._show(member, True)
+                for other in self._others(member):
+                    if self._sees(other, member):
+                        member.sight(other, True)
+
+    def hide(self, name: str, hidden: bool = True) -> None:
+        """The mesh loses a link, and it loses the mesh; connections stand."""
+        with self._lock:
+            for member in self._named(name):
+                self._show(member, not hidden)
+                if hidden:
+                    member.blind()
+                else:
+                    for other in self._others(member):
+                        member.sight(other, True)
 
     # -- what links call ------------------------------------------------------------------------
 
-    def add(self, link: InprocLink) -> str:
-        """Make a link visible; gives its incarnation."""
+    def claim(self, member: InprocDiscovery) -> str:
+        """An incarnation for a node."""
         with self._lock:
-            namesakes = self._named(link.name)
-            if any(not namesake.frozen.is_set() for namesake in namesakes):
+            namesakes = self._named(member.name)
+            if any(not namesake.frozen for namesake in namesakes):
                 raise NameTakenError(
-                    f"a node called {link.name!r} is alive on this mesh; stop it, or choose "
+                    f"a node called {member.name!r} is alive on this mesh; stop it, or choose "
                     "another name"
                 )
-            link.incarnation = new_incarnation(other.incarnation for other in namesakes)
-            for other in self._links:
-                self._show(other, visible=True, only=link)
-            self._links.append(link)
-            self._show(link, visible=True)
-            return link.incarnation
+            return new_incarnation(other.life for other in namesakes)
 
-    def remove(self, link: InprocLink) -> None:
-        """A link says goodbye."""
-        self._remove(link)
-
-    def carry(self, source: InprocLink, target: str, attachment: bytes, body: bytes) -> None:
-        """Carry a frame to all links called ``target``."""
+    def add(self, member: InprocDiscovery) -> None:
+        """Make a node visible."""
         with self._lock:
-            way = (source.name, target)
-            if source not in self._links or source.frozen.is_set() or way in self._cuts:
-                return
-            if self._loses(source.name, target, attachment):
-                return
-            due = time.monotonic() + self._delays.get(way, 0.0)
-            for link in self._named(target):
-                link.take(due, source.name, attachment, body)
+            self._members.setdefault(member.name, []).append(member)
+            for other in self._others(member):
+                if not other.frozen and self._sees(other, member):
+                    member.sight(other, True)
+            self._show(member, True)
+
+    def remove(self, member: InprocDiscovery) -> None:
+        """A node leaves."""
+        with self._lock:
+            if member in self._members.get(member.name, []):
+                self._show(member, False)
+                self._members[member.name].remove(member)
+
+    def call(self, caller: str, places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:
+        """Connections to the nodes at these places."""
+        for place in places:
+            found = self._named(place.host)
+            if not found or {(caller, place.host), (place.host, caller)} & self._cuts:
+                yield place, "nobody is there"
+                continue
+            mine, theirs = self._ether.connect((caller, place.host))
+            if found[-1].link.bring(theirs):
+                yield place, mine
+            else:
+                mine.close()
+                theirs.close()
+                yield place, "it is leaving"
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _named(self, name: str) -> list[InprocLink]:
+    def _named(self, name: str) -> list[InprocDiscovery]:
         with self._lock:
-            return [link for link in self._links if link.name == name]
+            return list(self._members.get(name, ()))
 
-    def _remove(self, link: InprocLink) -> None:
-        with self._lock:
-            if link in self._links:
-                self._show(link, visible=False)
-                self._links.remove(link)
+    def _others(self, member: InprocDiscovery) -> list[InprocDiscovery]:
+        return [m for members in self._members.values() for m in members if m is not member]
 
-    def _show(self, link: InprocLink, visible: bool, only: InprocLink | None = None) -> None:
-        """Let others (or only one) see, or no longer see, ``link``."""
+    def _sees(self, shown: InprocDiscovery, watching: InprocDiscovery) -> bool:
+        return (shown.name, watching.name) not in self._cuts
+
+    def _show(self, member: InprocDiscovery, visible: bool) -> None:
+        """Let others see, or no longer see, a node."""
         with self._lock:
-            if visible and link.frozen.is_set():
+            if visible and member.frozen:
                 return
-            for other in self._links if only is None else [only]:
-                if other is not link and (link.name, other.name) not in self._cuts:
-                    other.sight(link.name, link.incarnation, visible)
+            for other in self._others(member):
+                if self._sees(member, other):
+                    other.sight(member, visible)
 
-    def _change_ways(self, ways: list[tuple[str, str]], cut: bool) -> None:
-        with self._lock:
-            for source, target in ways:
-                if ((source, target) in self._cuts) == cut:
-                    continue
-                self._cuts ^= {(source, target)}
-                for link in self._named(source):
-                    for other in self._named(target):
-                        if not link.frozen.is_set():
-                            other.sight(link.name, link.incarnation, visible=not cut)
+    def _show_way(self, way: Way, visible: bool) -> None:
+        for shown in self._named(way[0]):
+            for watching in self._named(way[1]):
+                if not shown.frozen:
+                    watching.sight(shown, visible)
 
 
-class InprocLink(ExchangeLink):
+class InprocDiscovery(Discovery):
+    """One node's way into an :class:`InprocMesh`."""
+
+    def __init__(self, name: str, mesh: InprocMesh, lease_s: float) -> None:
+        self.name = name
+        self.life = ""
+        self.lease_s = lease_s
+        self.frozen = self.silent = False
+        self.places: tuple[Place, ...] = ()
+        self.link: InprocLink
+        self._mesh = mesh
+        self._watcher: Watcher | None = None
+        self._news: deque[tuple[InprocDiscovery, bool] | None] = deque()
+        self._changed = threading.Condition()
+        self._left = False
+        self._thread = threading.Thread(target=self._serve, name=f"{name}-mesh", daemon=True)
+
+    def join(self) -> str:
+        self.life = self._mesh.claim(self)
+        return self.life
+
+    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
+        self._watcher, self.places = watcher, tuple(places)
+        self._thread.start()
+        self._mesh.add(self)
+
+    def look(self, unseen: Sequence[str], alone: bool, now: float) -> None:
+        pass
+
+    def leave(self) -> None:
+        if not self.silent:
+            self._mesh.remove(self)
+        with self._changed:
+            self._left = True
+            self._changed.notify()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def sight(self, other: InprocDiscovery, visible: bool) -> None:
+        """Another node is, or is no longer, visible."""
+        with self._changed:
+            self._news.append((other, visible))
+            self._changed.notify()
+
+    def blind(self) -> None:
+        """This node loses the mesh."""
+        with self._changed:
+            self._news.append(None)
+            self._changed.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._left and (not self._news or self.frozen):
+                    self._changed.wait(0.005 if self.frozen else None)
+                if self._left:
+                    return
+                news = self._news.popleft()
+            watcher = self._watcher
+            if watcher is None:
+                continue
+            if news is None:
+                watcher.blinded()
+                continue
+            other, visible = news
+            if other.name == self.name:
+                if visible and other.life > self.life:
+                    watcher.name_lost(other.life)
+            elif visible:
+                watcher.appeared(other.name, other.life, other.places)
+            else:
+                watcher.vanished(other.name, other.life)
+
+
+class InprocLink(MeshLink):
     """One node's link on an :class:`InprocMesh`."""
 
-    def __init__(self, name: str, mesh: InprocMesh, max_body: int = MAX_BODY) -> None:
-        super().__init__(name, max_body)
-        self.frozen = threading.Event()
-        self._mesh = mesh
-        self._frames: list[tuple[float, int, str, bytes, bytes]] = []
-        self._order = itertools.count()
-        self._news = threading.Condition()
-        self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
+    def __init__(self, name: str, mesh: InprocMesh, max_body: int, lease_s: float) -> None:
+        way = InprocDiscovery(check_name(name), mesh, lease_s)
+        way.link = self
 
-    def take(self, due: float, sender: str, attachment: bytes, body: bytes) -> None:
-        """A frame arrives at the time ``due``."""
-        with self._news:
-            if len(self._frames) < MAX_FRAMES:
-                heapq.heappush(self._frames, (due, next(self._order), sender, attachment, body))
-                self._news.notify()
+        def call(places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:
+            return mesh.call(name, places)
 
-    def sight(self, name: str, incarnation: str, visible: bool) -> None:
-        """An incarnation of a name can, or can no longer, be seen."""
-        self._sighted(name, incarnation, visible)
+        super().__init__(name, "inproc", way, lambda: _Inside(name), call, max_body)
 
-    def _open(self) -> str:
-        incarnation = self._mesh.add(self)
-        self._exchange.incarnation = incarnation
-        self._reader.start()
-        return incarnation
+    def bring(self, sock: socket.socket) -> bool:
+        """Take a connection; False when it comes too early or too late."""
+        return self._porter is not None and self._porter.bring(sock)
 
-    def _post(self, frame: Transmit | Discard) -> None:
-        if isinstance(frame, Transmit):
-            self._mesh.carry(self, frame.to, frame.attachment, frame.body or b"")
 
-    def _hint(self, frame: Hint) -> None:
-        self._mesh.carry(self, frame.to, frame.attachment, b"")
+class _Inside(Doors):
+    """No doors: connections are brought."""
 
-    def _leave(self) -> None:
-        self._mesh.remove(self)
-        with self._news:
-            self._news.notify()
-        self._join(self._reader)
-
-    def _on_tick(self, now: float) -> None:
-        self._wait_out_the_frost()
-
-    def _on_twin(self, now: float) -> None:
-        newest = max(self._twin_lives(), default="")
-        if newest > self.incarnation:
-            self._lose_name(newest)
-
-    def _see(self) -> None:
-        if not self.frozen.is_set():
-            super()._see()
-
-    def _wait_out_the_frost(self) -> None:
-        while self.frozen.is_set() and not self._closed:
-            time.sleep(0.002)
-
-    def _read(self) -> None:
-        while True:
-            self._wait_out_the_frost()
-            with self._news:
-                now = time.monotonic()
-                if self._closed:
-                    return
-                if not self._frames or self._frames[0][0] > now:
-                    self._news.wait(self._frames[0][0] - now if self._frames else None)
-                    continue
-                _, _, sender, attachment, body = heapq.heappop(self._frames)
-            self._frame(sender, attachment, len(body), body.__bytes__)
+    def __init__(self, name: str) -> None:
+        super().__init__((), None)
+        self.places = (Place(name, PORT),)

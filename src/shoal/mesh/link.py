@@ -1,4 +1,4 @@
-"""How nodes talk: one small interface, two kinds (Zenoh between processes, in-process for tests).
+"""How nodes talk: one small interface, two kinds (between processes, and in-process for tests).
 
 A node opens one link under its name. It sends bytes to a peer by name and gets back what arrives.
 Nothing here knows what the bytes mean.
@@ -16,21 +16,25 @@ What a node can rely on:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
 
-from shoal.mesh.goodput import LinkRate
+from shoal.mesh.rate import LinkRate
 
 MAX_HEAD = 1 << 24
 """Largest head in bytes; more is refused before it is read."""
 MAX_BODY = 1 << 30
 """Largest body in bytes; more is refused before memory is taken."""
 
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Body: TypeAlias = Buffer | Sequence[Buffer]
+"""What is sent: one contiguous buffer, or several that are sent one behind the other."""
+
 
 class Received(msgspec.Struct, frozen=True):
-    """Bytes from a peer: a short head and an optional body (any contiguous buffer)."""
+    """Bytes from a peer: a short head and an optional body, which is the taker's own."""
 
     sender: str
     head: bytes
@@ -38,15 +42,15 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class PeerUp(msgspec.Struct, frozen=True):
-    """A node became visible. ``incarnation`` differs each time that a node starts."""
+    """A node can be reached. ``incarnation`` differs each time that a node starts."""
 
     name: str
     incarnation: str
 
 
 class PeerDown(msgspec.Struct, frozen=True):
-    """A node is no longer visible: it left, died, froze, or the way to it is cut. What was sent
-    to it and has not arrived is dropped; its messages need not be settled any more."""
+    """A node can no longer be reached: it left, died, froze, or the way to it is cut. What was
+    sent to it and has not arrived is dropped."""
 
     name: str
     incarnation: str
@@ -60,24 +64,30 @@ class NameLost(msgspec.Struct, frozen=True):
     incarnation: str
 
 
-LinkEvent: TypeAlias = Received | PeerUp | PeerDown | NameLost
+class Outdated(msgspec.Struct, frozen=True):
+    """A node is there that speaks another version, so there is no way to talk to it."""
+
+    name: str
+    text: str
+
+
+LinkEvent: TypeAlias = Received | PeerUp | PeerDown | NameLost | Outdated
 Sink: TypeAlias = Callable[[LinkEvent], bool]
-"""Takes an event and never blocks. For a message, False says that there is no room: it is kept
-(its sender gets no credit) and offered again after the next :meth:`Link.settle`, or a little
-later. For other events the answer does not matter. Called by one thread at a time, never while
-the link holds a lock, so it may call the link."""
+"""Takes an event and never blocks. For a message, False says that there is no room: nothing more
+is read from its sender, and it is offered again a little later. For other events the answer does
+not matter. What comes from one peer comes in order, from one thread at a time; different peers have
+different threads. Called while the link holds no lock, so it may call the link."""
 
 
 class LinkStats(msgspec.Struct, frozen=True):
-    """Counts since the link was started. ``dropped`` are frames that were malformed, copies, too
-    large, or from or for another incarnation or session."""
+    """Counts since the link was started. ``refused`` are connections of strangers, or of whoever
+    broke the rules."""
 
     sent: int = 0
     received: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
-    resent: int = 0
-    dropped: int = 0
+    refused: int = 0
 
 
 class Link(ABC):
@@ -95,30 +105,28 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def send(
-        self, to: str, head: bytes, body: bytes | bytearray | memoryview | None = None
-    ) -> bool:
-        """Send to a peer; returns at once, with the body copied (bytes and bytearray once, a
-        memoryview of a part of one twice). False when the peer is not visible or when too much
-        waits for it already (the caller decides what then). FrameError when it is too large."""
-
-    @abstractmethod
-    def settle(self, sender: str) -> None:
-        """Say that the oldest unsettled message of ``sender`` has been dealt with, so that it may
-        send another (credits). Ignored when there is none."""
+    def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
+        """Send to a peer; returns at once. The body is not copied: whoever sends it must not change
+        it afterwards. False when the peer is not there, or when too much waits for it already (the
+        caller decides what then); for ``work``, which somebody else could do as well, little is too
+        much. FrameError when it is too large."""
 
     @abstractmethod
     def peers(self) -> dict[str, str]:
-        """Visible peers and their incarnations."""
+        """The peers that are up, and their incarnations."""
 
     @abstractmethod
     def waiting(self, to: str) -> int:
-        """Messages to a peer that are not settled yet (in flight and queued)."""
+        """Messages to a peer that the operating system has not taken yet."""
 
     @abstractmethod
     def rates(self) -> dict[str, LinkRate]:
-        """What the links to peers carry, as measured from what was sent: of those where something
-        has arrived, or is late, since this was last asked."""
+        """What the links to peers carry: of those over which something was sent since this was
+        last asked, or is under way."""
+
+    @abstractmethod
+    def unreachable(self) -> dict[str, str]:
+        """Nodes that are there, and that this one has no way to, and why."""
 
     @abstractmethod
     def stats(self) -> LinkStats:

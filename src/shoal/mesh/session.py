@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -14,7 +15,6 @@ import zenoh
 
 from shoal.errors import UsageError
 from shoal.mesh.address import Address
-from shoal.mesh.frames import MAX_ATTACHMENT
 
 Session: TypeAlias = Any
 """A ``zenoh.Session``, whose own annotations are incomplete."""
@@ -25,29 +25,16 @@ Session: TypeAlias = Any
 # not be heard meanwhile, so there are more than peers that are lost at one time.
 os.environ.setdefault("ZENOH_RUNTIME", "(rx: (worker_threads: 8))")
 
+MAX_MESSAGE = 1 << 16
+"""Bytes of the largest message that is taken: only names and places travel here."""
 BATCH_BYTES = 1 << 14
-"""What is sent at a time. A peer counts as gone when no whole batch comes within the lease: of a
-batch of 64 KiB less than 1.3 Mbit/s brings in 400 ms nothing, of this one less than 0.33."""
-LOCAL_BATCH_BYTES = (1 << 16) - 1
-"""The same between processes of one machine, where a larger one is quicker."""
-LONGEST_PUT_S = 3600
-"""Time in which one message, however large, must leave."""
-PATIENCE_WITH_ACKS_MS = 20
-"""Time that an acknowledgement waits for a place before it is dropped."""
-
-
-def batch_bytes(listen: Sequence[Address], connect: Sequence[Address]) -> int:
-    """What a node that listens and calls at these addresses sends at a time."""
-    addresses = [*listen, *connect]
-    local = bool(addresses) and all(address.is_loopback for address in addresses)
-    return LOCAL_BATCH_BYTES if local else BATCH_BYTES
+"""Bytes that are sent at a time."""
 
 
 def configuration(
     listen: Sequence[Address],
-    connect: Sequence[Address],
+    connect: Sequence[str],
     lease_ms: int,
-    max_body: int,
     settings: Mapping[str, Any],
 ) -> zenoh.Config:
     """Zenoh's configuration; ``settings`` (paths of Zenoh's own) have the last word.
@@ -55,11 +42,11 @@ def configuration(
     Raises UsageError when Zenoh does not know one of them.
     """
     tx = "transport/link/tx"
-    queue = f"{tx}/queue"
     values: dict[str, Any] = {
         "mode": "peer",
+        "id": _identity(calls=not listen),
         "listen/endpoints": [str(address) for address in listen],
-        "connect/endpoints": [str(address) for address in connect],
+        "connect/endpoints": list(connect),
         "connect/retry": {
             "period_init_ms": 100,
             "period_max_ms": 1000,
@@ -72,18 +59,10 @@ def configuration(
         # Of two peers that hear of each other only one calls, or both connections may fail.
         "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
         "transport/shared_memory/enabled": False,
-        "transport/link/rx/max_message_size": max_body + MAX_ATTACHMENT + (1 << 16),
-        f"{tx}/batch_size": batch_bytes(listen, connect),
+        "transport/link/rx/max_message_size": MAX_MESSAGE,
+        f"{tx}/batch_size": BATCH_BYTES,
         f"{tx}/lease": lease_ms,
         f"{tx}/keep_alive": 4,
-        # When one message takes longer than this to leave, Zenoh closes the connection; a large
-        # body on a slow line takes minutes. That a peer is dead is noticed by the lease.
-        f"{queue}/congestion_control/block/wait_before_close": LONGEST_PUT_S * 1_000_000,
-        f"{queue}/congestion_control/drop/wait_before_drop": PATIENCE_WITH_ACKS_MS * 1000,
-        f"{queue}/size/interactive_high": 16,
-        # A large body is cut up and sent at the same time; room for more pieces makes it a third
-        # faster. Taken when needed, a batch each.
-        f"{queue}/size/data": 16,
         **settings,
     }
     config = zenoh.Config()
@@ -95,3 +74,9 @@ def configuration(
                 f"Zenoh does not take the setting {path} = {value!r} (its own words: {error})"
             ) from error
     return config
+
+
+def _identity(calls: bool) -> str:
+    """A number for this peer. The greater of two calls, and nobody can call one that listens
+    nowhere, so its number is greater than those of all that listen."""
+    return ("f" if calls else secrets.choice("1234567")) + secrets.token_hex(16)[1:]

@@ -1,0 +1,58 @@
+"""How a node makes itself known and learns of others: what a kind of mesh brings to a link."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+from shoal.mesh.place import Place
+
+
+class Watcher(Protocol):
+    """Is told what a node learns of others; from any thread that may wait for a moment."""
+
+    def appeared(self, name: str, incarnation: str, places: Sequence[Place]) -> None:
+        """The sign of a life is visible; it takes data at ``places``."""
+
+    def vanished(self, name: str, incarnation: str) -> None:
+        """The sign of a life is gone."""
+
+    def blinded(self) -> None:
+        """No signs are visible any more, as this node has left the mesh for a moment."""
+
+    def outdated(self, name: str, text: str) -> None:
+        """A node is there that speaks another version."""
+
+    def name_lost(self, incarnation: str) -> None:
+        """A later life took the name of this node while it was out of touch."""
+
+
+class Discovery(ABC):
+    """The way of one node into one mesh."""
+
+    lease_s: float
+    """Silence after which a node is not visible any more."""
+
+    @abstractmethod
+    def join(self) -> str:
+        """Take the name; the incarnation under which this node is known from now on.
+
+        Raises NameTakenError when a live node has the name, MeshError when there is no mesh to be
+        had.
+        """
+
+    @abstractmethod
+    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
+        """Become visible as a node that takes data at ``places``, and tell of others from now
+        on."""
+
+    @abstractmethod
+    def look(self, unseen: Sequence[str], alone: bool, now: float) -> None:
+        """Called every second: the peers that are up although no sign of them is visible, and
+        whether there are no peers at all. The way to the mesh may be made anew then, which must not
+        be waited for."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Leave the mesh and end all threads. Idempotent."""

@@ -1,0 +1,254 @@
+"""Beginning connections: who calls says hello, who is called hears it and replies.
+
+Strangers cost little: one thread hears all that are not known yet, at most :data:`MAX_PENDING` of
+them, each for :data:`HELLO_S`; when there are more, the one that is silent for the longest goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from shoal.errors import FrameError, MeshError, VersionError
+from shoal.mesh.doors import Doors, take
+from shoal.mesh.hello import (
+    PREAMBLE_BYTES,
+    Hello,
+    No,
+    Refusal,
+    Reply,
+    length,
+    read_hello,
+    read_reply,
+    write_hello,
+)
+
+MAX_PENDING = 128
+"""Connections that have not said who they are yet, or whose other half has not come."""
+HELLO_S = 2.0
+"""How long a greeting may take."""
+TAKEN_AT_ONCE = 16
+
+Decide: TypeAlias = Callable[[Hello, socket.socket, socket.socket], None]
+"""Takes or refuses a session with the connections that it reads from and writes to, and says so
+with :func:`reply`."""
+
+
+class _Pending:
+    """A connection that has not said who it is yet."""
+
+    def __init__(self, sock: socket.socket, now: float) -> None:
+        self.sock = sock
+        self.since = now
+        self.data = bytearray()
+
+    def hear(self) -> Hello | None:
+        """What it says, once it has said it. Raises OSError, or as :func:`length` does."""
+        while True:
+            wanted = PREAMBLE_BYTES
+            if len(self.data) >= PREAMBLE_BYTES:
+                wanted += length(self.data)
+                if len(self.data) == wanted:
+                    return read_hello(bytes(self.data[PREAMBLE_BYTES:]))
+            try:
+                more = self.sock.recv(wanted - len(self.data))
+            except BlockingIOError:
+                return None
+            if not more:
+                raise FrameError("it left without a word")
+            self.data += more
+
+
+class Porter:
+    """Takes the connections that come through ``doors``, or that are brought to it. ``refused``
+    hears why one was not taken."""
+
+    def __init__(
+        self, name: str, doors: Doors, decide: Decide, refused: Callable[[str], None]
+    ) -> None:
+        self._doors = doors
+        self._decide = decide
+        self._refused = refused
+        self._selector = selectors.DefaultSelector()
+        self._here, self._there = socket.socketpair()
+        self._pending: OrderedDict[socket.socket, _Pending] = OrderedDict()
+        self._halves: OrderedDict[tuple[str, str, int], tuple[Hello, socket.socket, float]]
+        self._halves = OrderedDict()
+        self._brought: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self.thread = threading.Thread(target=self._serve, name=f"{name}-porter", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._here.setblocking(False)
+        self._selector.register(self._here, selectors.EVENT_READ)
+        for door in self._doors.sockets:
+            self._selector.register(door, selectors.EVENT_READ)
+        self.thread.start()
+
+    def bring(self, sock: socket.socket) -> bool:
+        """Take a connection that came another way; False when it comes too late."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._brought.append(sock)
+        self._there.send(b"!")
+        return True
+
+    def close(self) -> None:
+        """Take no more; the thread ends soon."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self.thread.ident is None:
+            self._clear()
+        else:
+            with contextlib.suppress(OSError):
+                self._there.send(b"!")
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while not self._closed:
+            waits = self._pending or self._halves
+            for key, _ in self._selector.select(HELLO_S / 4 if waits else None):
+                sock = key.fileobj
+                if sock is self._here:
+                    self._collect()
+                elif sock in self._pending:
+                    self._hear(self._pending[sock])
+                elif isinstance(sock, socket.socket):
+                    self._open(sock)
+            self._expire(time.monotonic())
+        self._clear()
+
+    def _collect(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._here.recv(4096)
+        with self._lock:
+            brought, self._brought = self._brought, []
+        for sock in brought:
+            self._admit(sock)
+
+    def _open(self, door: socket.socket) -> None:
+        for _ in range(TAKEN_AT_ONCE):
+            sock = take(door)
+            if sock is None:
+                return
+            self._admit(sock)
+
+    def _admit(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        pending = _Pending(sock, time.monotonic())
+        self._pending[sock] = pending
+        self._selector.register(sock, selectors.EVENT_READ)
+        self._hear(pending)  # mostly it is there already
+        while len(self._pending) > MAX_PENDING:
+            self._dismiss(next(iter(self._pending.values())), "too many who say nothing")
+
+    def _hear(self, pending: _Pending) -> None:
+        try:
+            hello = pending.hear()
+        except VersionError as error:
+            # It finds the version of this node in what it is told.
+            reply(pending.sock, Refusal(No.STRANGER, str(error)))
+            self._dismiss(pending, str(error))
+            return
+        except (FrameError, OSError) as error:
+            self._dismiss(pending, str(error))
+            return
+        if hello is None:
+            return
+        del self._pending[pending.sock]
+        self._selector.unregister(pending.sock)
+        pending.sock.setblocking(True)
+        self._match(hello, pending.sock)
+
+    def _match(self, hello: Hello, sock: socket.socket) -> None:
+        """Both connections of a session must have come."""
+        key = (hello.name, hello.incarnation, hello.number)
+        other = self._halves.pop(key, None)
+        if other is None:
+            self._halves[key] = (hello, sock, time.monotonic())
+            while len(self._halves) > MAX_PENDING:
+                self._halves.popitem(last=False)[1][1].close()
+            return
+        if other[0].back == hello.back:
+            self._refused(f"{hello.name} made one half of a connection twice")
+            other[1].close()
+            sock.close()
+            return
+        there, back = (other[1], sock) if hello.back else (sock, other[1])
+        main = hello if not hello.back else other[0]
+        self._decide(main, there, back)
+
+    def _dismiss(self, pending: _Pending, why: str) -> None:
+        del self._pending[pending.sock]
+        self._selector.unregister(pending.sock)
+        pending.sock.close()
+        self._refused(why)
+
+    def _expire(self, now: float) -> None:
+        for pending in list(self._pending.values()):
+            if now - pending.since < HELLO_S:
+                break
+            self._dismiss(pending, "it said nothing")
+        for key, (_, sock, since) in list(self._halves.items()):
+            if now - since < HELLO_S:
+                break
+            del self._halves[key]
+            sock.close()
+
+    def _clear(self) -> None:
+        for sock in [*self._pending, *(half[1] for half in self._halves.values()), *self._brought]:
+            sock.close()
+        self._pending.clear()
+        self._halves.clear()
+        self._selector.close()
+        self._doors.close()
+        self._here.close()
+        self._there.close()
+
+
+def reply(sock: socket.socket, what: Reply) -> None:
+    """Answer a hello, on the connection of the two on which the caller sends."""
+    with contextlib.suppress(OSError):
+        sock.send(write_hello(what))
+
+
+def say_hello(
+    there: socket.socket, back: socket.socket, hello: Callable[[bool], Hello]
+) -> Reply:
+    """Ask for a session on two fresh connections.
+
+    MeshError when what answers is no node, of another version, or does not answer in time.
+    """
+    try:
+        back.sendall(write_hello(hello(True)))
+        there.sendall(write_hello(hello(False)))
+        there.settimeout(HELLO_S)
+        said = read_reply(_exactly(there, length(_exactly(there, PREAMBLE_BYTES))))
+        there.settimeout(None)
+    except TimeoutError:
+        raise MeshError("it does not answer: it is frozen, or no node of Shoal") from None
+    except OSError as error:
+        raise MeshError(error.strerror or str(error)) from None
+    return said
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        if not more:
+            raise FrameError("it hung up without a word")
+        data += more
+    return bytes(data)

@@ -1,0 +1,445 @@
+"""Who is there, who calls whom, and whether who is silent lives: without I/O and without a clock.
+
+Two things are known of a node: whether its sign of life is *visible* on the mesh (a liveliness
+token), and whether a *session* with it stands (its two connections). A peer is up while a session
+stands; what follows from a sign of life is:
+
+===========================================  ====================================================
+it comes                                     who is first of the two calls (see below)
+a later life of the same name comes          the session with the earlier one is broken
+it goes                                      the session is doubted: the peer is asked over it,
+                                             again and again until the sign is back, and the
+                                             session is broken when no reply comes
+===========================================  ====================================================
+
+So a node that died is noticed by its connections, one that froze or is cut off by its silence, and
+a mesh that lost its view of somebody who lives breaks nothing. Peers also tell each other whom they
+are in touch with, so that a node is found although the mesh shows it to some only.
+
+Of two nodes the one with the lesser name calls at once, and the other when nothing came of it for
+a while; one that takes no data anywhere, or that cannot be called, makes no difference between
+them. A call that comes while an own one is under way is taken by the greater name, and refused by
+the lesser, whose own comes first: so one session comes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+from shoal.mesh.frames import Node
+from shoal.mesh.hello import Hello, No, Refusal
+from shoal.mesh.place import Place
+
+MAX_PEERS = 1024
+"""Names of which something is known at a time."""
+MAX_LIVES = 8
+"""Visible lives of a name, the current one among them."""
+GRACE_S = 0.25
+"""Time that the node with the lesser name has to call."""
+AGAIN_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.03, 0.1, 2.0
+"""Time until a node calls again: when it is told to, and else; it doubles up to the longest."""
+LEAST_PATIENCE_S = 0.1
+"""Least time in which a peer that is doubted must say something."""
+HEARSAY_CALLS = 6
+"""Calls of a node that is only heard of, until it is forgotten."""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session with ``incarnation`` of ``name``: its ``number`` among those of the caller, which
+    is this node if ``ours``."""
+
+    name: str
+    incarnation: str
+    number: int
+    ours: bool
+    places: tuple[Place, ...] = ()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Call a node at one of these places; :meth:`Peers.may_ask` follows, and
+    :meth:`Peers.answered` or :meth:`Peers.failed`."""
+
+    session: Session
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """A session stands: tell of it, and read what comes; :meth:`Peers.ended` follows."""
+
+    session: Session
+
+
+class Break(msgspec.Struct, frozen=True):
+    """Close the connections of a session, at once."""
+
+    session: Session
+    why: str
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Send a PING on a session."""
+
+    session: Session
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send NEWS on a session."""
+
+    session: Session
+    nodes: tuple[Node, ...]
+
+
+Action: TypeAlias = Call | Begin | Break | Ask | Tell
+Clock: TypeAlias = Callable[[Session], float]
+"""A time of a session, in seconds."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is known of a name. Of ``lives`` the sign is visible, ``hearsay`` is a life that a peer
+    tells of. ``calling`` is an own call, ``asked`` whether it is past the point where it may be
+    given up; ``ending`` a session that is broken and whose last words are not told yet."""
+
+    lives: dict[str, tuple[Place, ...]] = field(default_factory=dict)
+    hearsay: tuple[str, tuple[Place, ...]] | None = None
+    standing: Session | None = None
+    ending: Session | None = None
+    calling: Session | None = None
+    asked: bool = False
+    call_at: float = 0.0
+    pause_s: float = FIRST_PAUSE_S
+    failures: int = 0
+    failure: str = ""
+    ask_at: float = 0.0  # when it is asked next, while it is doubted
+    asked_at: float | None = None
+    patience_s: float = LEAST_PATIENCE_S
+    suspect: bool = False  # it is doubted although it is visible
+
+    @property
+    def idle(self) -> bool:
+        return not (self.lives or self.hearsay or self.standing or self.ending or self.calling)
+
+    @property
+    def doubted(self) -> bool:
+        standing = self.standing
+        return standing is not None and (self.suspect or standing.incarnation not in self.lives)
+
+    def latest(self) -> tuple[str, tuple[Place, ...]] | None:
+        """The latest life that is known of, and its places."""
+        known = [*self.lives.items(), *([self.hearsay] if self.hearsay else [])]
+        return max(known, key=lambda each: each[0]) if known else None
+
+
+class Peers:
+    """The peers of the node ``name``, which takes data at ``places``. ``lease_s`` is the silence
+    after which a peer counts as gone. Times are seconds on any steady clock."""
+
+    def __init__(self, name: str, lease_s: float) -> None:
+        self.name = name
+        self.incarnation = ""
+        self.places: tuple[Place, ...] = ()
+        self._lease_s = lease_s
+        self._patience_s = max(LEAST_PATIENCE_S, lease_s / 4)
+        self._peers: dict[str, _Peer] = {}
+        self._numbers = 0
+        self._actions: list[Action] = []
+
+    def take(self) -> list[Action]:
+        """What is to be done, in this order; to be asked for after every call below."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # -- what the mesh shows --------------------------------------------------------------------
+
+    def appeared(self, name: str, incarnation: str, places: Sequence[Place], now: float) -> None:
+        """The sign of a life is visible."""
+        peer = self._peer(name)
+        if peer is None or (len(peer.lives) >= MAX_LIVES and incarnation not in peer.lives):
+            return
+        peer.lives[incarnation] = tuple(places)
+        peer.asked_at = None
+        self._news_of(name, peer, incarnation, now)
+
+    def vanished(self, name: str, incarnation: str, now: float) -> None:
+        """The sign of a life is gone."""
+        peer = self._peers.get(name)
+        if peer is None or peer.lives.pop(incarnation, None) is None:
+            return
+        if peer.standing is not None and peer.standing.incarnation == incarnation:
+            self._doubt(peer, self._patience_s, now)
+        self._tidy(name, peer)
+
+    def blinded(self, now: float) -> None:
+        """This node sees no signs any more, as it has left the mesh for a moment: that says little
+        of the others."""
+        for name, peer in list(self._peers.items()):
+            if peer.standing is not None and not peer.doubted:
+                peer.lives.clear()
+                self._doubt(peer, max(self._lease_s, self._patience_s), now)
+            peer.lives.clear()
+            self._tidy(name, peer)
+
+    def heard(self, node: Node, now: float) -> None:
+        """A peer says that it is in touch with a node."""
+        if node.name == self.name or not node.places:
+            return
+        known = self._peers.get(node.name)
+        latest = known.latest() if known is not None else None
+        standing = known.standing.incarnation if known and known.standing else ""
+        if max(latest[0] if latest else "", standing) >= node.incarnation:
+            return
+        peer = self._peer(node.name)
+        if peer is not None:
+            peer.hearsay = node.incarnation, node.places
+            self._news_of(node.name, peer, node.incarnation, now)
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def may_ask(self, session: Session) -> bool:
+        """A called node can be reached, and is about to be asked for a session; False when that is
+        not wanted any more. A call of the same node that comes later finds it under way."""
+        peer = self._peers.get(session.name)
+        if peer is None or peer.calling != session or peer.standing or peer.ending:
+            return False
+        peer.asked = True
+        return True
+
+    def answered(self, session: Session, now: float) -> bool:
+        """The called node took the session; False when it is not wanted any more."""
+        peer = self._peers.get(session.name)
+        if peer is None or peer.calling != session:
+            return False
+        peer.calling = None
+        if peer.standing or peer.ending:
+            return False
+        self._begin(peer, session, now)
+        return True
+
+    def failed(self, session: Session, why: str, now: float, *, again: bool = False) -> None:
+        """Nothing came of a call; ``again`` says that it will soon."""
+        peer = self._peers.get(session.name)
+        if peer is None or peer.calling != session:
+            return
+        peer.calling = None
+        if again:
+            peer.call_at = now + AGAIN_S
+            return
+        peer.failure = why
+        peer.failures += 1
+        peer.call_at = now + peer.pause_s
+        peer.pause_s = min(2 * peer.pause_s, LONGEST_PAUSE_S)
+        if peer.failures >= HEARSAY_CALLS and not peer.lives:
+            peer.hearsay = None
+        self._tidy(session.name, peer)
+
+    def called(self, hello: Hello, now: float) -> Session | Refusal:
+        """A node asks for a session: it stands now, or why not."""
+        text = ""
+        if (hello.target, hello.life) != (self.name, self.incarnation):
+            text = f"{hello.target} in another life was called"
+        elif hello.name == self.name:
+            text = "it has the same name"
+        if text:
+            return self._no(No.STRANGER, text)
+        peer = self._peer(hello.name)
+        if peer is None:
+            return self._no(No.STRANGER, f"it knows {MAX_PEERS} nodes already")
+        latest = peer.latest()
+        if latest is not None and latest[0] > hello.incarnation:
+            return self._no(No.AGAIN, f"a later life of {hello.name} is there")
+        refusal = self._engaged(hello, peer, now)
+        if refusal is not None:
+            return refusal
+        peer.calling = None  # theirs it is
+        session = Session(hello.name, hello.incarnation, hello.number, False, hello.places)
+        self._begin(peer, session, now)
+        return session
+
+    def _engaged(self, hello: Hello, peer: _Peer, now: float) -> Refusal | None:
+        """Why a call has to wait, if it has to."""
+        standing = peer.standing
+        if standing is not None:
+            if standing.incarnation == hello.incarnation and standing.ours:
+                # It would not call, had it not lost this one: but perhaps the two crossed.
+                self._doubt(peer, self._patience_s, now)
+                peer.suspect = True
+            else:
+                self._break(peer, "it called again")
+            return self._no(No.AGAIN, "the last session has not ended yet")
+        if peer.ending is not None:
+            return self._no(No.AGAIN, "the last session has not ended yet")
+        if peer.calling is not None and peer.asked and self.name < hello.name:
+            return self._no(No.AGAIN, "its own call comes first")
+        return None
+
+    def _no(self, no: No, text: str) -> Refusal:
+        return Refusal(no, text, self.name, self.incarnation)
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def lost(self, session: Session, why: str) -> None:
+        """A connection of a session is broken; :meth:`ended` follows when all is told."""
+        peer = self._peers.get(session.name)
+        if peer is not None and peer.standing == session:
+            self._break(peer, why)
+
+    def ended(self, session: Session, now: float) -> None:
+        """All that came of a broken session, and that it is broken, has been told."""
+        peer = self._peers.get(session.name)
+        if peer is None or peer.ending != session:
+            return
+        peer.ending = None
+        peer.pause_s, peer.failures = FIRST_PAUSE_S, 0
+        peer.call_at = now + self._grace(session.name, peer)
+        self._tidy(session.name, peer)
+
+    def tell_all(self) -> None:
+        """Tell all peers again whom this node is in touch with: some may have lost the way."""
+        known = tuple(
+            _node(peer.standing)
+            for peer in self._peers.values()
+            if peer.standing is not None and peer.standing.places
+        )
+        for peer in self._peers.values():
+            if peer.standing is not None and known:
+                self._actions.append(Tell(peer.standing, known))
+
+    def break_all(self, why: str) -> None:
+        """This node leaves."""
+        for peer in self._peers.values():
+            peer.lives.clear()
+            peer.hearsay = None
+            if peer.standing is not None:
+                self._break(peer, why)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def tick(self, now: float, heard_at: Clock, late_s: Clock) -> None:
+        """Time passes. ``heard_at`` is when something came last on a session, ``late_s`` how long
+        what is sent now waits for what was sent before."""
+        for name, peer in list(self._peers.items()):
+            if peer.doubted:
+                self._judge(peer, now, heard_at, late_s)
+            self._call(name, peer, now)
+
+    def due(self, now: float) -> float:
+        """When :meth:`tick` has something to do, as far as is known now; infinite for never."""
+        at = math.inf
+        for name, peer in self._peers.items():
+            if peer.doubted:
+                at = min(at, peer.ask_at if peer.asked_at is None else now + self._patience_s / 4)
+            if self._wants(name, peer):
+                at = min(at, peer.call_at)
+        return at
+
+    # -- what is asked --------------------------------------------------------------------------
+
+    def visible(self, name: str) -> frozenset[str]:
+        """The lives of a name whose signs are visible."""
+        peer = self._peers.get(name)
+        return frozenset(peer.lives if peer else ())
+
+    def unseen(self) -> list[str]:
+        """The peers that are up although no sign of them is visible."""
+        return [name for name, peer in self._peers.items() if peer.doubted]
+
+    def unreachable(self) -> dict[str, str]:
+        """The nodes that are visible, and that there is no way to, and why."""
+        return {
+            name: peer.failure or "it tells no place to be called at"
+            for name, peer in self._peers.items()
+            if peer.lives and not peer.standing and (peer.failure or not any(peer.lives.values()))
+        }
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _peer(self, name: str) -> _Peer | None:
+        """What is known of a name, from now on at least; None when too many are known."""
+        peer = self._peers.get(name)
+        if peer is None and name != self.name and len(self._peers) < MAX_PEERS:
+            peer = self._peers[name] = _Peer()
+        return peer
+
+    def _tidy(self, name: str, peer: _Peer) -> None:
+        """Forget a name of which nothing is known any more."""
+        if peer.idle:
+            self._peers.pop(name, None)
+
+    def _news_of(self, name: str, peer: _Peer, incarnation: str, now: float) -> None:
+        """A life is known of, perhaps anew."""
+        if peer.standing is not None and peer.standing.incarnation < incarnation:
+            self._break(peer, "a later life of it came")
+        if peer.calling is not None and peer.calling.incarnation < incarnation:
+            peer.calling = None
+        peer.pause_s, peer.failures = FIRST_PAUSE_S, 0
+        if peer.calling is None:
+            peer.call_at = now + self._grace(name, peer)
+
+    def _grace(self, name: str, peer: _Peer) -> float:
+        """How long the other one has to call."""
+        return 0.0 if self.name < name or not self.places else GRACE_S
+
+    def _wants(self, name: str, peer: _Peer) -> bool:
+        """Whether a node is to be called."""
+        latest = peer.latest()
+        engaged = peer.standing or peer.ending or peer.calling
+        return not engaged and latest is not None and bool(latest[1])
+
+    def _call(self, name: str, peer: _Peer, now: float) -> None:
+        latest = peer.latest()
+        if latest is None or now < peer.call_at or not self._wants(name, peer):
+            return
+        self._numbers += 1
+        peer.calling = Session(name, latest[0], self._numbers, True, latest[1])
+        peer.asked = False
+        self._actions.append(Call(peer.calling))
+
+    def _begin(self, peer: _Peer, session: Session, now: float) -> None:
+        known = tuple(
+            _node(other.standing)
+            for other in self._peers.values()
+            if other.standing is not None and other.standing.places
+        )
+        for other in self._peers.values():
+            if other.standing is not None and session.places:
+                self._actions.append(Tell(other.standing, (_node(session),)))
+        peer.standing = session
+        peer.failure = ""
+        self._doubt(peer, self._lease_s, now + self._lease_s)  # its sign may be on its way
+        self._actions.append(Begin(session))
+        if known:
+            self._actions.append(Tell(session, known))
+
+    def _break(self, peer: _Peer, why: str) -> None:
+        if peer.standing is not None:
+            if peer.hearsay is not None and peer.hearsay[0] <= peer.standing.incarnation:
+                peer.hearsay = None
+            self._actions.append(Break(peer.standing, why))
+            peer.ending, peer.standing = peer.standing, None
+
+    def _doubt(self, peer: _Peer, patience_s: float, now: float) -> None:
+        peer.ask_at, peer.asked_at, peer.patience_s = now, None, patience_s
+        peer.suspect = False
+
+    def _judge(self, peer: _Peer, now: float, heard_at: Clock, late_s: Clock) -> None:
+        """A session whose peer is not visible: ask it, and break it when no reply comes."""
+        session = peer.standing
+        if session is None:
+            return
+        if peer.asked_at is not None:
+            if heard_at(session) >= peer.asked_at:
+                peer.asked_at, peer.ask_at = None, now + self._patience_s
+                peer.patience_s, peer.suspect = self._patience_s, False
+            elif now - peer.asked_at >= peer.patience_s + late_s(session):
+                self._break(peer, "it is silent")
+        elif now >= peer.ask_at:
+            peer.asked_at = now
+            self._actions.append(Ask(session))
+
+
+def _node(session: Session) -> Node:
+    return Node(session.name, session.incarnation, session.places)

@@ -1,0 +1,141 @@
+"""The receiving end of a connection: frames from a socket, bodies read to where they stay."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from shoal.errors import FrameError
+from shoal.mesh.frames import HEADER_BYTES, Header, Kind, Node, read_header, read_news
+
+AHEAD_BYTES = 1 << 14
+"""What is read at a time where it is not known how much comes."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message that came."""
+
+    head: bytes
+    body: memoryview | None
+
+
+class Question(msgspec.Struct, frozen=True):
+    """The other end wants to hear something."""
+
+
+class News(msgspec.Struct, frozen=True):
+    """The other end says whom it is in touch with."""
+
+    nodes: list[Node]
+
+
+Came: TypeAlias = Message | Question | News
+
+
+class Receiver:
+    """Reads from ``sock``, which blocks. One thread may use it; ``heard_at`` is when something came
+    last, and ``received`` and ``bytes_received`` count messages."""
+
+    def __init__(self, sock: socket.socket, max_body: int) -> None:
+        self.heard_at = time.monotonic()
+        self.received = self.bytes_received = 0
+        self._sock = sock
+        self._max_body = max_body
+        self._ahead = bytearray(AHEAD_BYTES)
+        self._view = memoryview(self._ahead)
+        self._start = self._end = 0
+        self._head = b""
+        self._body: memoryview | None = None
+        self._at = 0  # bytes of the body that are here
+
+    def next(self) -> Came | None:
+        """What comes next; None at the end. FrameError for what breaks the rules, OSError when the
+        connection broke."""
+        while self._fill(HEADER_BYTES):
+            header = read_header(self._view[self._start : self._end], self._max_body)
+            self._start += HEADER_BYTES
+            came = self._frame(header)
+            if came is not None:
+                return came
+        return None
+
+    def _frame(self, header: Header) -> Came | None:
+        """What a frame completes, if it does."""
+        match header.kind:
+            case Kind.PING:
+                return Question()
+            case Kind.PONG:
+                return None
+            case Kind.NEWS:
+                return News(read_news(self._bytes(header.head)))
+            case Kind.MESSAGE:
+                if self._body is not None:
+                    raise FrameError("a message came before the end of the last one")
+                self._head = self._bytes(header.head)
+                if header.body is None:
+                    return self._whole(None)
+                # Not touched before bytes are there, so a lie takes no memory.
+                self._body = np.empty(header.body, np.uint8).data
+                self._at = 0
+                return self._piece(header.piece)
+            case Kind.PIECE:
+                return self._piece(header.piece)
+
+    def _piece(self, size: int) -> Message | None:
+        body = self._body
+        if body is None or size > len(body) - self._at:
+            raise FrameError("a piece came that belongs to no message")
+        self._into(body[self._at : self._at + size])
+        self._at += size
+        if self._at < len(body):
+            return None
+        self._body = None
+        return self._whole(body)
+
+    def _whole(self, body: memoryview | None) -> Message:
+        self.received += 1
+        self.bytes_received += len(self._head) + (0 if body is None else len(body))
+        return Message(self._head, body)
+
+    def _bytes(self, size: int) -> bytes:
+        if size <= AHEAD_BYTES:
+            if not self._fill(size):
+                raise FrameError("a connection ended in the middle of a message")
+            self._start += size
+            return bytes(self._view[self._start - size : self._start])
+        taken = bytearray(size)
+        self._into(memoryview(taken))
+        return bytes(taken)
+
+    def _fill(self, size: int) -> bool:
+        """Have so many bytes at hand; False where the connection ended before the first."""
+        while self._end - self._start < size:
+            if self._start:
+                left = self._end - self._start
+                self._view[:left] = bytes(self._view[self._start : self._end])
+                self._start, self._end = 0, left
+            count = self._sock.recv_into(self._view[self._end :])
+            if not count:
+                if self._end or self._body is not None:
+                    raise FrameError("a connection ended in the middle of a message")
+                return False
+            self.heard_at = time.monotonic()
+            self._end += count
+        return True
+
+    def _into(self, target: memoryview) -> None:
+        """Fill a buffer with what comes: what was read ahead, then straight from the system."""
+        ahead = min(len(target), self._end - self._start)
+        target[:ahead] = self._view[self._start : self._start + ahead]
+        self._start += ahead
+        at = ahead
+        while at < len(target):
+            count = self._sock.recv_into(target[at:], 0, socket.MSG_WAITALL)
+            if not count:
+                raise FrameError("a connection ended in the middle of a message")
+            self.heard_at = time.monotonic()
+            at += count

@@ -1,0 +1,282 @@
+"""The sending end of a connection: at once what the system takes, the rest by a thread.
+
+What waits is bounded, and waits here rather than in the system (``TCP_NOTSENT_LOWAT``): what was
+given to the system can be given to nobody else.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from shoal.mesh.frames import Kind, write_header
+from shoal.mesh.link import Body
+from shoal.mesh.rate import LinkRate, RateMeter
+from shoal.mesh.tcp_info import tcp_info
+
+MAX_WAITING, MAX_WORK = 4096, 64
+"""Messages that may wait for one peer, and among how many that wait work is not taken."""
+MAX_WAITING_BYTES = 256 << 20
+"""Bytes of them; one message may exceed it."""
+PIECE_S, LEAST_PIECE, FIRST_PIECE, MOST_PIECE = 0.02, 1 << 13, 1 << 16, 1 << 24
+"""A piece of a body takes about this long on the line; bytes of the least, of one on a line that
+is not known yet, and of the largest."""
+MAX_VECTOR = 64
+"""Buffers that are given to the system at once."""
+
+
+class _Message(NamedTuple):
+    """``views`` are all bytes of its body, ``size`` those of head and body."""
+
+    head: bytes
+    views: Sequence[memoryview]
+    body: int | None
+    size: int
+
+
+class _Run(NamedTuple):
+    """Bytes that leave one behind the other; before it something urgent may leave (``apart``)."""
+
+    views: list[memoryview]
+    apart: bool
+
+
+class Sender:
+    """Sends messages on ``sock``, which blocks, and which it does not close. ``fail`` is told once,
+    from any thread and with no lock held, that the connection is broken."""
+
+    def __init__(self, sock: socket.socket, name: str, fail: Callable[[str], None]) -> None:
+        self.sent = self.bytes_sent = 0
+        self._sock = sock
+        self._name = name
+        self._fail = fail
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._queue: deque[_Message] = deque()
+        self._runs: Iterator[_Run] = iter(())  # of the message that is on its way
+        self._rest: deque[memoryview] = deque()  # of the run that is on its way
+        self._urgent: deque[bytes] = deque()
+        self._bytes = 0  # that wait
+        self._busy = False  # the thread sends
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._meter = RateMeter()
+        self._measured = 0  # bytes sent when the rate was read last
+        self._piece = FIRST_PIECE
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the system has not taken whole."""
+        return len(self._queue) + self._busy
+
+    def send(self, head: bytes, body: Body | None, *, work: bool) -> bool:
+        """Send a message; False when too much waits."""
+        message = _message(head, body)
+        with self._lock:
+            if self._busy:
+                full = len(self._queue) >= (MAX_WORK if work else MAX_WAITING)
+                if full or (self._queue and self._bytes + message.size > MAX_WAITING_BYTES):
+                    return False
+                self._queue.append(message)
+                self._bytes += message.size
+            elif not self._closed:
+                self._begin(message)
+                if not self._push():
+                    self._wake()
+            self.sent += 1
+            self.bytes_sent += message.size
+        return True
+
+    def urgent(self, frame: bytes) -> None:
+        """Send a small frame before what waits; lost when the connection is broken."""
+        with self._lock:
+            if self._closed:
+                return
+            self._urgent.append(frame)
+            if not self._busy and not self._push():
+                self._wake()
+
+    def rate(self, now: float) -> LinkRate | None:
+        """What the line carries; None where nothing was sent since this was last asked, and
+        nothing waits."""
+        with self._lock:
+            if self.bytes_sent == self._measured and not self._busy:
+                return None
+            self._measured = self.bytes_sent
+            self._measure(now)
+            return self._meter.rate(now)
+
+    def late_s(self) -> float:
+        """How long what is sent now may wait for what is before it on the line, in seconds."""
+        info = tcp_info(self._sock)
+        if info is None or not info.delivery_rate:
+            return 0.0
+        return (info.unsent + info.flying + self._piece) / info.delivery_rate
+
+    def close(self) -> None:
+        """Send nothing more. The thread ends when the socket does not block it any more."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            self._rest.clear()
+            self._urgent.clear()
+            self._bytes = 0
+            self._news.notify_all()
+
+    def join(self) -> None:
+        """Wait for the thread."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    # -- inside, with the lock held -------------------------------------------------------------
+
+    def _begin(self, message: _Message) -> None:
+        """The next message is on its way."""
+        if message.size > self._piece:
+            self._measure(time.monotonic())
+        self._runs = _runs(message, self._piece)
+
+    def _next(self) -> bool:
+        """Make the next bytes the rest of a run, if there are any."""
+        while not self._rest:
+            run = next(self._runs, None)
+            if run is None:
+                if self._urgent:
+                    self._rest.append(memoryview(self._urgent.popleft()))
+                    return True
+                if not self._queue:
+                    return False
+                message = self._queue.popleft()
+                self._bytes -= message.size
+                self._begin(message)
+                continue
+            if run.apart:
+                self._rest.extend(map(memoryview, self._urgent))
+                self._urgent.clear()
+            self._rest.extend(run.views)
+        return True
+
+    def _push(self) -> bool:
+        """Give the system what it takes without waiting; False when something is left."""
+        try:
+            while self._next():
+                self._taken(self._sock.sendmsg(self._vector(), (), socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._broken(error)
+        return True
+
+    def _vector(self) -> list[memoryview]:
+        return [self._rest[at] for at in range(min(len(self._rest), MAX_VECTOR))]
+
+    def _taken(self, count: int) -> None:
+        while self._rest and count >= len(self._rest[0]):
+            count -= len(self._rest.popleft())
+        if count:
+            self._rest[0] = self._rest[0][count:]
+
+    def _wake(self) -> None:
+        """Have the thread send the rest."""
+        self._busy = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            self._thread.start()
+        else:
+            self._news.notify_all()
+
+    def _broken(self, error: OSError) -> None:
+        """The other end is gone; whoever reads from it will say so too."""
+        if not self._closed:
+            self._closed = True
+            why = error.strerror or str(error)
+            threading.Thread(target=self._fail, args=(why,), daemon=True).start()
+
+    def _measure(self, now: float) -> None:
+        info = tcp_info(self._sock)
+        if info is None:
+            return
+        self._meter.read(info, now)
+        known = info.delivery_rate or FIRST_PIECE / PIECE_S
+        self._piece = int(min(max(known * PIECE_S, LEAST_PIECE), MOST_PIECE))
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                while not self._closed and not self._next():
+                    self._busy = False
+                    self._news.wait()
+                if self._closed:
+                    self._busy = False
+                    return
+                vector = self._vector()
+            size, began = sum(map(len, vector)), time.monotonic()
+            try:
+                count = self._sock.sendmsg(vector)
+            except OSError as error:
+                with self._lock:
+                    self._broken(error)
+                continue
+            now = time.monotonic()
+            with self._lock:
+                if count == size:
+                    self._meter.took(count, now - began, now)
+                if not self._closed:
+                    self._taken(count)
+
+
+def _message(head: bytes, body: Body | None) -> _Message:
+    if body is None:
+        return _Message(head, (), None, len(head))
+    parts = [body] if isinstance(body, bytes | bytearray | memoryview) else body
+    views = [_flat(part) for part in parts]
+    size = sum(map(len, views))
+    return _Message(head, [view for view in views if len(view)], size, len(head) + size)
+
+
+def _flat(part: bytes | bytearray | memoryview) -> memoryview:
+    """The bytes of a buffer; those that do not lie one behind the other are copied."""
+    view = memoryview(part)
+    if not view.nbytes:
+        return memoryview(b"")
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
+def _runs(message: _Message, piece: int) -> Iterator[_Run]:
+    """The frames of a message, with at most so many bytes of its body each."""
+    body = message.body or 0
+    first = min(body, piece)
+    header = write_header(Kind.MESSAGE, len(message.head), message.body, first)
+    if first == body:
+        yield _Run([memoryview(header + message.head), *message.views], True)
+        return
+    pieces = _pieces(message.views, piece)
+    yield _Run([memoryview(header + message.head), *next(pieces)], True)
+    left = body - first
+    for views in pieces:
+        size = min(left, piece)
+        yield _Run([memoryview(write_header(Kind.PIECE, 0, body, size)), *views], True)
+        left -= size
+
+
+def _pieces(views: Sequence[memoryview], piece: int) -> Iterator[list[memoryview]]:
+    """The bytes of some buffers, so many at a time."""
+    taken: list[memoryview] = []
+    room = piece
+    for view in views:
+        rest = view
+        while len(rest) >= room:
+            yield [*taken, rest[:room]]
+            rest, taken, room = rest[room:], [], piece
+        if len(rest):
+            taken.append(rest)
+            room -= len(rest)
+    if taken:
+        yield taken

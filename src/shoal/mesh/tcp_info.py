@@ -1,0 +1,49 @@
+"""What Linux says of a TCP connection (``struct tcp_info`` in ``linux/tcp.h``)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from functools import cache
+
+from shoal.mesh.rate import TcpInfo
+
+_SIZE = 232
+_LEAST = 168
+"""Bytes up to the rate of delivery (Linux 4.9)."""
+_APP_LIMITED = struct.Struct("=7xB")
+_U32 = struct.Struct("=24I")  # from 8: rto, ato, snd_mss, rcv_mss, unacked, ...
+_MSS, _UNACKED, _LAST_ACK, _RTT = 2, 4, 12, 15
+_ACKED = struct.Struct("=Q")  # at 120
+_UNSENT = struct.Struct("=II")  # at 144: notsent_bytes, min_rtt
+_RATE = struct.Struct("=Q")  # at 160
+
+
+@cache
+def _option() -> int | None:
+    return getattr(socket, "TCP_INFO", None) if hasattr(socket, "TCP_NOTSENT_LOWAT") else None
+
+
+def tcp_info(sock: socket.socket) -> TcpInfo | None:
+    """What the system says of a connection; None where it says nothing."""
+    option = _option()
+    if option is None:
+        return None
+    try:
+        data = sock.getsockopt(socket.IPPROTO_TCP, option, _SIZE)
+    except OSError:
+        return None
+    if len(data) < _LEAST:
+        return None
+    words = _U32.unpack_from(data, 8)
+    unsent, min_rtt_us = _UNSENT.unpack_from(data, 144)
+    return TcpInfo(
+        delivery_rate=float(_RATE.unpack_from(data, 160)[0]),
+        app_limited=bool(_APP_LIMITED.unpack_from(data)[0] & 1),
+        delivered=_ACKED.unpack_from(data, 120)[0],
+        unsent=unsent,
+        flying=words[_UNACKED] * words[_MSS],
+        rtt_s=words[_RTT] * 1e-6,
+        min_rtt_s=0.0 if min_rtt_us == 0xFFFFFFFF else min_rtt_us * 1e-6,
+        quiet_s=words[_LAST_ACK] * 1e-3,
+    )
