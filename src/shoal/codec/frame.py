@@ -1,4 +1,4 @@
-"""A frame: named tensors in one contiguous payload, and the head that tells how to read it.
+"""A frame: named tensors one behind the other, and the head that tells how to read them.
 
 Everything in a head comes from outside: every length is checked before memory is taken, and the
 payload against its digest (xxh3-64, which costs a tenth of sending it), so that damage is an
@@ -8,7 +8,7 @@ error of its own and never a wrong answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -51,16 +51,21 @@ class FrameHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """A head and its payload."""
+    """A head and its payload: what came is one buffer, what leaves one for each tensor."""
 
     head: FrameHead
-    payload: Buffer
+    payload: tuple[Buffer, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, as it is and not as the head says."""
+        return sum(memoryview(chunk).nbytes for chunk in self.payload)
 
 
 def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
     """Pack tensors with a codec, or each with its own (see :mod:`shoal.codec.named`).
 
-    A single raw tensor is not copied. Raises UsageError for a dtype that does not travel, too many
+    Raw tensors are not copied. Raises UsageError for a dtype that does not travel, too many
     tensors or an unknown codec.
     """
     if len(arrays) > MAX_TENSORS:
@@ -75,8 +80,7 @@ def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
         size = memoryview(data).nbytes
         packed.append(Packed(name, array.dtype.name, array.shape, own, size, meta))
         chunks.append(data)
-    payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    return Frame(FrameHead(tuple(packed), xxhash.xxh3_64_intdigest(payload)), payload)
+    return Frame(FrameHead(tuple(packed), _digest(chunks)), tuple(chunks))
 
 
 def unpack(frame: Frame) -> dict[str, Array]:
@@ -107,8 +111,17 @@ def _decode(tensor: Packed, data: memoryview) -> Array:
         raise FrameError(f"tensor {tensor.name[:64]!r} cannot be read: {error}") from None
 
 
-def _bytes_of(payload: Buffer) -> memoryview:
-    view = memoryview(payload)
+def _digest(chunks: Sequence[Buffer]) -> int:
+    if len(chunks) == 1:
+        return xxhash.xxh3_64_intdigest(chunks[0])
+    digest = xxhash.xxh3_64()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.intdigest()
+
+
+def _bytes_of(payload: Sequence[Buffer]) -> memoryview:
+    view = memoryview(payload[0] if len(payload) == 1 else b"".join(payload))
     return view.cast("B") if view.nbytes else memoryview(b"")  # what is empty cannot be cast
 
 

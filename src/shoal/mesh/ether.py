@@ -1,4 +1,4 @@
-"""What the in-process mesh has for a wire: one thread that carries the bytes of pairs of sockets."""
+"""The wire of the in-process mesh: one thread that carries bytes between pairs of sockets."""
 
 from __future__ import annotations
 

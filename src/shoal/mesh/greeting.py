@@ -121,11 +121,13 @@ class Porter:
             waits = self._pending or self._halves
             for key, _ in self._selector.select(HELLO_S / 4 if waits else None):
                 sock = key.fileobj
+                if not isinstance(sock, socket.socket):
+                    continue
                 if sock is self._here:
                     self._collect()
                 elif sock in self._pending:
                     self._hear(self._pending[sock])
-                elif isinstance(sock, socket.socket):
+                elif sock.fileno() >= 0:
                     self._open(sock)
             self._expire(time.monotonic())
         self._clear()

@@ -138,7 +138,9 @@ class InprocMesh:
                 self._show(member, False)
                 self._members[member.name].remove(member)
 
-    def call(self, caller: str, places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:
+    def call(
+        self, caller: str, places: Sequence[Place]
+    ) -> Iterator[tuple[Place, socket.socket | str]]:
         """Connections to the nodes at these places."""
         for place in places:
             found = self._named(place.host)

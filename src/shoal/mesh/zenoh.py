@@ -94,7 +94,8 @@ class ZenohDiscovery(Discovery):
         self._watcher: Watcher | None = None
         self._token = ""
         self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
-        self._overrun = self._leaving = False
+        self._overrun = self._left = False
+        self._leave_lock = threading.Lock()
         self._chores: queue.Queue[_Chore | None] = queue.Queue(MAX_CHORES)
         self._thread = threading.Thread(target=self._serve, name=f"{name}-mesh", daemon=True)
 
@@ -121,8 +122,9 @@ class ZenohDiscovery(Discovery):
             self._chore(functools.partial(self._reopen, reason))
 
     def leave(self) -> None:
-        self._leaving = True
-        session, self._session = self._session, None
+        with self._leave_lock:
+            self._left = True
+            session, self._session = self._session, None
         if session is not None:
             session.close()
         with contextlib.suppress(queue.Full):
@@ -147,6 +149,9 @@ class ZenohDiscovery(Discovery):
             f"cannot listen on {', '.join(map(str, self._listen))}: {failure}; "
             "stop the other process, or choose another port"
         ) from failure
+
+    def _gone(self) -> bool:
+        return self._left
 
     def _open(self, bound: Sequence[Address]) -> Session:
         calls = [text for address in self._connect for text in resolved(address)]
@@ -290,7 +295,7 @@ class ZenohDiscovery(Discovery):
     def _reopen(self, reason: str) -> None:
         """Leave and join again as the same incarnation; connections of peers stand meanwhile."""
         watcher = self._watcher
-        if self._leaving or watcher is None:
+        if self._gone() or watcher is None:
             return
         log.warning("%s joins the mesh anew: %s", self._name, reason)
         session, self._session = self._session, None
@@ -305,8 +310,10 @@ class ZenohDiscovery(Discovery):
             log.warning("%s cannot join the mesh yet: %s", self._name, error)
             self._overrun = True  # so it is tried again at the next look
             return
-        self._session = session
-        if self._leaving:
+        with self._leave_lock:
+            gone = self._gone()
+            self._session = None if gone else session
+        if gone:
             session.close()
             return
         with contextlib.suppress(zenoh.ZError):  # closed by another thread meanwhile

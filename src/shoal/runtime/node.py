@@ -59,7 +59,7 @@ from shoal.core.messages import (
 )
 from shoal.core.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
-from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
+from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.runtime import wire
@@ -83,7 +83,7 @@ COMPLAIN_S = 1.0
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
 PROBE_BODY = bytes(8192)
-"""Enough to tell what a link carries (``mesh/goodput.py``)."""
+"""Enough to tell what a link carries."""
 SMALL_BYTES = 1 << 18
 """Answers up to this size are unpacked at once."""
 
@@ -252,16 +252,14 @@ class Node:
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Received(sender, head, body):
-                try:
-                    self._received(sender, head, body, now)
-                finally:  # afterwards, as what follows from a message is more urgent than credit
-                    self.link.settle(sender)
+                self._received(sender, head, body, now)
+            case Outdated(name, text):
+                self._strange(name, text)
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
                 self._both(Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
-                self._outbox.gone(name)
                 self.exchange.gone(name)
                 self.prober.gone(name)
                 self._both(Vanished(name, incarnation), now)
@@ -305,9 +303,7 @@ class Node:
         try:
             envelope = wire.decode(head)
         except VersionError as error:
-            if sender not in self.strangers:
-                log.warning("%s %s", sender, error)
-            self.strangers[sender] = str(error)
+            self._strange(sender, str(error))
             return
         except FrameError as error:
             if now >= self._complain_at:
@@ -331,7 +327,8 @@ class Node:
             case _:
                 tensors = None
                 if envelope.frame is not None:
-                    tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
+                    payload = body if body is not None else b""
+                    tensors = Body(frame=Frame(envelope.frame, (payload,)))
                 if not isinstance(message, Answer) or self.gateway is None:
                     self._deal(Arrived(sender, message, tensors), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
@@ -339,6 +336,12 @@ class Node:
                 else:
                     opened = functools.partial(_opened, sender, message, tensors)
                     self._chores.call(lambda: self._hand(opened()))
+
+    def _strange(self, name: str, text: str) -> None:
+        """A peer speaks another version."""
+        if name not in self.strangers:
+            log.warning("%s %s", name, text)
+        self.strangers[name] = text
 
     def _deal(self, event: Arrived, now: float) -> None:
         """A message for the core that it concerns."""

@@ -200,7 +200,7 @@ def packed(name: str, at: int, codec: str, tensors: Sequence[Feeds], bits: int =
         codec,
         bits=bits,
         exact=bits == LOSSLESS,
-        bytes=float(np.mean([memoryview(f.payload).nbytes for f in frames])) + FRAME_BYTES,
+        bytes=float(np.mean([f.size for f in frames])) + FRAME_BYTES,
         pack_ms=cpu_ms(lambda: [pack(feeds, codec) for feeds in tensors]) / len(tensors),
         unpack_ms=cpu_ms(lambda: [unpack(frame) for frame in frames]) / len(tensors),
     )

@@ -308,7 +308,7 @@ def _handfuls(
 def _sent(tensors: Mapping[str, Array], codec: str) -> tuple[Feeds, int]:
     """The tensors as they arrive, and the bytes of their frame."""
     frame = pack(tensors, codec)
-    size = memoryview(frame.payload).nbytes + len(msgspec.msgpack.encode(frame.head))
+    size = frame.size + len(msgspec.msgpack.encode(frame.head))
     return unpack(frame), size + HEAD_BYTES
 
 
@@ -327,7 +327,7 @@ def _with_codecs(best: _Tried, tensors: Sequence[Feeds]) -> list[_Tried]:
             frames = [pack(feeds, codec) for feeds in tensors]
         except UsageError:
             continue
-        size = statistics.fmean(memoryview(frame.payload).nbytes for frame in frames)
+        size = statistics.fmean(frame.size for frame in frames)
         pack_ms = _median_ms(partial(pack, codec=codec), tensors)
         unpack_ms = _median_ms(unpack, frames)
         measured.append((size, pack_ms, unpack_ms, codec))
