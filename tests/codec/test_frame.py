@@ -47,7 +47,7 @@ def laid_out(array, layout):
 def test_what_is_packed_comes_out_again(given_arrays):
     tensors = {name: laid_out(*pair) for name, pair in given_arrays.items()}
     frame = pack(tensors)
-    copy = Frame(frame.head, bytes(frame.payload))
+    copy = Frame(frame.head, (bytes(frame.whole),))
     back = unpack(copy)
     assert list(back) == list(tensors)
     for name, array in tensors.items():
@@ -66,7 +66,7 @@ def test_a_single_raw_tensor_is_neither_copied_going_in_nor_coming_out():
     frame = pack({"a": array})
     array[0] = 5.0
     assert np.shares_memory(unpack(pack({"a": array}))["a"], array)
-    assert memoryview(frame.payload).cast("f")[0] == 5.0
+    assert frame.whole.cast("f")[0] == 5.0
 
 
 HONEST = pack({"a": np.arange(6, dtype=np.float32), "b": np.arange(4, dtype=np.int8)})
@@ -118,17 +118,17 @@ def test_sizes_that_are_wrong_but_add_up_are_refused():
 
 
 def test_a_damaged_payload_is_an_error_and_never_a_wrong_tensor():
-    for at in (0, 13, len(HONEST.payload) - 1):
-        damaged = bytearray(HONEST.payload)
+    for at in (0, 13, HONEST.size - 1):
+        damaged = bytearray(HONEST.whole)
         damaged[at] ^= 1
         with pytest.raises(FrameError, match="damaged on its way"):
-            unpack(Frame(HONEST.head, damaged))
+            unpack(Frame(HONEST.head, (damaged,)))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 27])
 def test_a_truncated_payload_is_refused(cut):
     with pytest.raises(FrameError, match=f"says 28 bytes and brings {cut}"):
-        unpack(Frame(HONEST.head, bytes(HONEST.payload)[:cut]))
+        unpack(Frame(HONEST.head, (bytes(HONEST.whole)[:cut],)))
 
 
 def test_many_small_tensors_cannot_unfold_to_more_than_the_limit():
@@ -136,14 +136,14 @@ def test_many_small_tensors_cannot_unfold_to_more_than_the_limit():
     half = Packed("a", "int8", (MAX_BYTES // 2 + 1,), "raw", 0)
     head = FrameHead((half, msgspec.structs.replace(half, name="b")), 0)
     with pytest.raises(FrameError, match="unfolds to"):
-        unpack(Frame(head, b""))
+        unpack(Frame(head, (b"",)))
 
 
 def test_too_many_tensors_are_refused_on_both_sides():
     one = Packed("", "int8", (0,), "raw", 0)
     many = tuple(msgspec.structs.replace(one, name=str(k)) for k in range(MAX_TENSORS + 1))
     with pytest.raises(FrameError, match="257 tensors"):
-        unpack(Frame(FrameHead(many, 0), b""))
+        unpack(Frame(FrameHead(many, 0), (b"",)))
     with pytest.raises(UsageError, match="257 tensors"):
         pack({str(k): np.zeros(0) for k in range(MAX_TENSORS + 1)})
 
@@ -181,7 +181,7 @@ def test_any_head_is_read_or_refused(head, payload, honest_digest):
     if honest_digest:
         head = msgspec.structs.replace(head, digest=xxhash.xxh3_64_intdigest(payload))
     try:
-        tensors = unpack(Frame(head, payload))
+        tensors = unpack(Frame(head, (payload,)))
     except FrameError:
         return
     assert sum(array.nbytes for array in tensors.values()) == len(payload)

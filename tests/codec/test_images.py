@@ -28,7 +28,7 @@ def picture(shape=(1, 3, 48, 64)):
 
 def there_and_back(array, name):
     frame = pack({"a": array}, name)
-    return unpack(Frame(frame.head, bytes(frame.payload)))["a"]
+    return unpack(Frame(frame.head, (bytes(frame.whole),)))["a"]
 
 
 SHAPES = [
@@ -145,7 +145,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(data):
 
 
 def test_compressed_images_and_images_of_floats_are_lies():
-    honest = bytes(pack({"a": picture()}, "png").payload)
+    honest = bytes(pack({"a": picture()}, "png").whole)
     with pytest.raises(FrameError):
         decode(honest, meta=b"\0")
     with pytest.raises(FrameError):
@@ -163,12 +163,12 @@ def test_compressed_images_and_images_of_floats_are_lies():
     st.booleans(),
 )
 def test_damaged_files_are_read_or_refused(name, at, value, dropped, flags, shape, honest_shape):
-    data = bytearray(pack({"a": picture()}, name).payload)
+    data = bytearray(pack({"a": picture()}, name).whole)
     data[at % len(data)] = value
     del data[len(data) - dropped :]
     shape = picture().shape if honest_shape else shape
     packed = Packed("a", "uint8", shape, name, len(data), bytes([flags]))
-    frame = Frame(FrameHead((packed,), xxhash.xxh3_64_intdigest(bytes(data))), bytes(data))
+    frame = Frame(FrameHead((packed,), xxhash.xxh3_64_intdigest(bytes(data))), (bytes(data),))
     with contextlib.suppress(FrameError):
         assert unpack(frame)["a"].shape == shape
 

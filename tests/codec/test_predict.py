@@ -49,7 +49,7 @@ def test_smooth_maps_become_smaller():
 
 def test_tensors_without_maps_are_as_without():
     array = np.linspace(-1, 1, 400, dtype=np.float32).reshape(2, 10, 20)
-    assert pack({"a": array}, "quant:4,predict").payload == pack({"a": array}, "quant:4").payload
+    assert pack({"a": array}, "quant:4,predict").whole == pack({"a": array}, "quant:4").whole
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

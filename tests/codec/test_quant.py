@@ -25,7 +25,7 @@ compressors = st.sampled_from(["none", "lz4", "zstd"])
 
 def there_and_back(array, name):
     frame = pack({"a": array}, name)
-    return unpack(Frame(frame.head, bytes(frame.payload)))["a"]
+    return unpack(Frame(frame.head, (bytes(frame.whole),)))["a"]
 
 
 def largest_errors(array, bits, channel=False):
@@ -337,7 +337,7 @@ def test_any_bytes_are_unpacked_or_refused(name, noise, kept, flags, dtype, shap
     honest = bytes(memoryview(find_codec(name).encode(ONE_IMAGE)[0]))
     data = honest[:kept] + noise
     packed = Packed("a", dtype, shape, name, len(data), bytes([flags]))
-    frame = Frame(FrameHead((packed,), xxhash.xxh3_64_intdigest(data)), data)
+    frame = Frame(FrameHead((packed,), xxhash.xxh3_64_intdigest(data)), (data,))
     try:
         back = unpack(frame)["a"]
     except FrameError:

@@ -58,7 +58,7 @@ def test_it_is_unpacked_once(counted):
 
 def test_damage_shows_when_it_is_unpacked_not_when_it_goes_on():
     frame = pack(ARRAYS)
-    damaged = Body(frame=Frame(frame.head, bytes(28)))
+    damaged = Body(frame=Frame(frame.head, (bytes(28),)))
     assert damaged.frame("raw").head == frame.head
     with pytest.raises(FrameError):
         damaged.arrays()
@@ -71,7 +71,7 @@ def test_a_body_of_nothing():
 
 def test_a_frame_without_tensors_is_judged_by_its_head_alone():
     """Its payload may be damaged: that is found out where it is unpacked."""
-    body = Body(frame=Frame(FrameHead((), 0), b"what is this?"))
+    body = Body(frame=Frame(FrameHead((), 0), (b"what is this?",)))
     assert body.is_swift("raw", 10)
     with pytest.raises(FrameError):
         body.arrays()

@@ -121,7 +121,7 @@ def test_rows_that_do_not_fit_each_other_are_refused_as_input():
 
 def test_a_damaged_body_is_told_from_a_failed_run(session):
     frame = pack({"x": tiny.images(1)[0]})
-    damaged = Given({"g": Body(frame=Frame(frame.head, bytes(len(bytes(frame.payload)))))})
+    damaged = Given({"g": Body(frame=Frame(frame.head, (bytes(frame.size),)))})
     with pytest.raises(FrameError):
         run(action(damaged), session)
 

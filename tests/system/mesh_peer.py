@@ -25,7 +25,6 @@ def main(name: str, host: str, *seeds: str) -> int:
             print("name lost", flush=True)
             ended.set()
         if isinstance(event, Received):
-            link.settle(event.sender)
             words = event.head.split()
             if words[:1] == [b"to"]:
                 link.send(words[1].decode(), b"from %s" % name.encode(), event.body)

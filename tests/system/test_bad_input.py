@@ -111,7 +111,6 @@ def stranger(process, name="stranger"):
 
     def sink(event):
         heard.append(event)
-        link.settle(getattr(event, "sender", ""))
         return True
 
     link.start(sink)
@@ -202,7 +201,6 @@ def test_a_liar_that_offers_a_part_is_not_believed(net, store, worker):
         info = net.split([])[0].info
 
         def sink(event):
-            link.settle(getattr(event, "sender", ""))
             message = wire.decode(event.head).message if hasattr(event, "head") else None
             if isinstance(message, wire.Fetch):
                 lies.append(message)

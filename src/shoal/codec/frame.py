@@ -61,6 +61,12 @@ class Frame(msgspec.Struct, frozen=True):
         """Bytes of the payload, as it is and not as the head says."""
         return sum(memoryview(chunk).nbytes for chunk in self.payload)
 
+    @property
+    def whole(self) -> memoryview:
+        """The payload in one buffer, copied where it is in several."""
+        view = memoryview(self.payload[0] if len(self.payload) == 1 else b"".join(self.payload))
+        return view.cast("B") if view.nbytes else memoryview(b"")  # what is empty cannot be cast
+
 
 def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
     """Pack tensors with a codec, or each with its own (see :mod:`shoal.codec.named`).
@@ -88,7 +94,7 @@ def unpack(frame: Frame) -> dict[str, Array]:
 
     Raises FrameError when the head lies or the payload is damaged.
     """
-    head, payload = frame.head, _bytes_of(frame.payload)
+    head, payload = frame.head, frame.whole
     _check(head)
     if head.size != len(payload):
         raise FrameError(f"a frame says {head.size} bytes and brings {len(payload)}")
@@ -118,11 +124,6 @@ def _digest(chunks: Sequence[Buffer]) -> int:
     for chunk in chunks:
         digest.update(chunk)
     return digest.intdigest()
-
-
-def _bytes_of(payload: Sequence[Buffer]) -> memoryview:
-    view = memoryview(payload[0] if len(payload) == 1 else b"".join(payload))
-    return view.cast("B") if view.nbytes else memoryview(b"")  # what is empty cannot be cast
 
 
 def _check(head: FrameHead) -> None:

@@ -21,8 +21,8 @@ STAGGER_S = 0.15
 """Time after which the next address is tried beside those before (RFC 8305)."""
 CONNECT_S = 1.5
 """How long all addresses of a node together are tried."""
-UNSENT_BYTES = 1 << 17
-"""Bytes that wait in the system, so that what waits can still be given to somebody else."""
+UNSENT_BYTES = 1 << 16
+"""Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
 BACKLOG = 128
 
 
@@ -104,8 +104,13 @@ def set_up(sock: socket.socket) -> None:
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_unsent(sock, UNSENT_BYTES)
+
+
+def keep_unsent(sock: socket.socket, size: int) -> None:
+    """Let the system take so many bytes that it cannot send yet, and no more."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
 
 def call(places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:

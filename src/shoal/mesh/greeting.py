@@ -61,7 +61,7 @@ class _Pending:
             except BlockingIOError:
                 return None
             if not more:
-                raise FrameError("it left without a word")
+                raise ConnectionResetError("it hung up")
             self.data += more
 
 
@@ -164,8 +164,11 @@ class Porter:
             reply(pending.sock, Refusal(No.STRANGER, str(error)))
             self._dismiss(pending, str(error))
             return
-        except (FrameError, OSError) as error:
+        except FrameError as error:
             self._dismiss(pending, str(error))
+            return
+        except OSError:  # a call that was given up, or somebody who looks whether we are there
+            self._dismiss(pending, "")
             return
         if hello is None:
             return
@@ -196,7 +199,8 @@ class Porter:
         del self._pending[pending.sock]
         self._selector.unregister(pending.sock)
         pending.sock.close()
-        self._refused(why)
+        if why:
+            self._refused(why)
 
     def _expire(self, now: float) -> None:
         for pending in list(self._pending.values()):
@@ -226,9 +230,7 @@ def reply(sock: socket.socket, what: Reply) -> None:
         sock.send(write_hello(what))
 
 
-def say_hello(
-    there: socket.socket, back: socket.socket, hello: Callable[[bool], Hello]
-) -> Reply:
+def say_hello(there: socket.socket, back: socket.socket, hello: Callable[[bool], Hello]) -> Reply:
     """Ask for a session on two fresh connections.
 
     MeshError when what answers is no node, of another version, or does not answer in time.

@@ -466,7 +466,7 @@ class MeshLink(Link):
                 self._wakes.get(timeout=max(0.0, self._wake_at - now))
 
     def _heard_at(self, session: Session) -> float:
-        return self._lines[session].receiver.heard_at
+        return self._lines[session].receiver.heard_at(time.monotonic())
 
     def _late_s(self, session: Session) -> float:
         return self._lines[session].sender.late_s()

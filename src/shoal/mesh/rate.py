@@ -45,7 +45,7 @@ class TcpInfo(msgspec.Struct, frozen=True):
     """What the system says of a connection: the rate of delivery in bytes/s and whether the sender
     was the limit (``app_limited``), bytes that were delivered, bytes that are not sent yet, bytes
     that are sent and not delivered, the round trip and the least of it in seconds, and how long
-    ago something was delivered last (seconds)."""
+    ago something was delivered last, and something came last (seconds)."""
 
     delivery_rate: float
     app_limited: bool
@@ -55,6 +55,7 @@ class TcpInfo(msgspec.Struct, frozen=True):
     rtt_s: float
     min_rtt_s: float
     quiet_s: float
+    unheard_s: float = 0.0
 
 
 class RateMeter:

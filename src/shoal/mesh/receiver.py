@@ -11,6 +11,7 @@ import numpy as np
 
 from shoal.errors import FrameError
 from shoal.mesh.frames import HEADER_BYTES, Header, Kind, Node, read_header, read_news
+from shoal.mesh.tcp_info import tcp_info
 
 AHEAD_BYTES = 1 << 14
 """What is read at a time where it is not known how much comes."""
@@ -37,13 +38,15 @@ Came: TypeAlias = Message | Question | News
 
 
 class Receiver:
-    """Reads from ``sock``, which blocks. One thread may use it; ``heard_at`` is when something came
-    last, and ``received`` and ``bytes_received`` count messages."""
+    """Reads from ``sock``, which blocks. One thread may use it; ``received`` and ``bytes_received``
+    count messages."""
 
     def __init__(self, sock: socket.socket, max_body: int) -> None:
-        self.heard_at = time.monotonic()
         self.received = self.bytes_received = 0
         self._sock = sock
+        self._heard_at = time.monotonic()
+        # To be woken for all of a piece costs less; the system knows what came of it meanwhile.
+        self._flags = 0 if tcp_info(sock) is None else socket.MSG_WAITALL
         self._max_body = max_body
         self._ahead = bytearray(AHEAD_BYTES)
         self._view = memoryview(self._ahead)
@@ -51,6 +54,11 @@ class Receiver:
         self._head = b""
         self._body: memoryview | None = None
         self._at = 0  # bytes of the body that are here
+
+    def heard_at(self, now: float) -> float:
+        """When something came last; any thread may ask."""
+        info = tcp_info(self._sock)
+        return self._heard_at if info is None else max(self._heard_at, now - info.unheard_s)
 
     def next(self) -> Came | None:
         """What comes next; None at the end. FrameError for what breaks the rules, OSError when the
@@ -123,7 +131,7 @@ class Receiver:
                 if self._end or self._body is not None:
                     raise FrameError("a connection ended in the middle of a message")
                 return False
-            self.heard_at = time.monotonic()
+            self._heard_at = time.monotonic()
             self._end += count
         return True
 
@@ -134,8 +142,8 @@ class Receiver:
         self._start += ahead
         at = ahead
         while at < len(target):
-            count = self._sock.recv_into(target[at:], 0, socket.MSG_WAITALL)
+            count = self._sock.recv_into(target[at:], 0, self._flags)
             if not count:
                 raise FrameError("a connection ended in the middle of a message")
-            self.heard_at = time.monotonic()
+            self._heard_at = time.monotonic()
             at += count

@@ -6,13 +6,15 @@ given to the system can be given to nobody else.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from shoal.mesh.doors import keep_unsent
 from shoal.mesh.frames import Kind, write_header
 from shoal.mesh.link import Body
 from shoal.mesh.rate import LinkRate, RateMeter
@@ -25,6 +27,8 @@ MAX_WAITING_BYTES = 256 << 20
 PIECE_S, LEAST_PIECE, FIRST_PIECE, MOST_PIECE = 0.02, 1 << 13, 1 << 16, 1 << 24
 """A piece of a body takes about this long on the line; bytes of the least, of one on a line that
 is not known yet, and of the largest."""
+LEAST_RATE = 1 << 16
+"""Bytes/s of a line of which nothing is known yet."""
 MAX_VECTOR = 64
 """Buffers that are given to the system at once."""
 
@@ -38,11 +42,8 @@ class _Message(NamedTuple):
     size: int
 
 
-class _Run(NamedTuple):
-    """Bytes that leave one behind the other; before it something urgent may leave (``apart``)."""
-
-    views: list[memoryview]
-    apart: bool
+_Run: TypeAlias = list[memoryview]
+"""Bytes that leave one behind the other; before them something urgent may leave."""
 
 
 class Sender:
@@ -113,9 +114,11 @@ class Sender:
     def late_s(self) -> float:
         """How long what is sent now may wait for what is before it on the line, in seconds."""
         info = tcp_info(self._sock)
-        if info is None or not info.delivery_rate:
+        if info is None:
             return 0.0
-        return (info.unsent + info.flying + self._piece) / info.delivery_rate
+        with self._lock:
+            before = info.unsent + info.flying + sum(map(len, self._rest))
+        return before / (info.delivery_rate or LEAST_RATE)
 
     def close(self) -> None:
         """Send nothing more. The thread ends when the socket does not block it any more."""
@@ -137,9 +140,7 @@ class Sender:
 
     def _begin(self, message: _Message) -> None:
         """The next message is on its way."""
-        if message.size > self._piece:
-            self._measure(time.monotonic())
-        self._runs = _runs(message, self._piece)
+        self._runs = _runs(message, self._next_piece)
 
     def _next(self) -> bool:
         """Make the next bytes the rest of a run, if there are any."""
@@ -155,10 +156,9 @@ class Sender:
                 self._bytes -= message.size
                 self._begin(message)
                 continue
-            if run.apart:
-                self._rest.extend(map(memoryview, self._urgent))
-                self._urgent.clear()
-            self._rest.extend(run.views)
+            self._rest.extend(map(memoryview, self._urgent))
+            self._urgent.clear()
+            self._rest.extend(run)
         return True
 
     def _push(self) -> bool:
@@ -197,13 +197,24 @@ class Sender:
             why = error.strerror or str(error)
             threading.Thread(target=self._fail, args=(why,), daemon=True).start()
 
+    def _next_piece(self, left: int) -> int:
+        """The size of the next piece of a body of which so many bytes are left."""
+        if left > self._piece:
+            self._measure(time.monotonic())
+        return min(left, self._piece)
+
     def _measure(self, now: float) -> None:
         info = tcp_info(self._sock)
         if info is None:
             return
         self._meter.read(info, now)
-        known = info.delivery_rate or FIRST_PIECE / PIECE_S
-        self._piece = int(min(max(known * PIECE_S, LEAST_PIECE), MOST_PIECE))
+        if info.delivery_rate:
+            least = FIRST_PIECE if info.app_limited else LEAST_PIECE
+            piece = int(min(max(info.delivery_rate * PIECE_S, least), MOST_PIECE))
+            if not self._piece / 2 < piece < self._piece * 2:
+                self._piece = piece
+                with contextlib.suppress(OSError):
+                    keep_unsent(self._sock, piece)
 
     # -- the thread -----------------------------------------------------------------------------
 
@@ -249,34 +260,28 @@ def _flat(part: bytes | bytearray | memoryview) -> memoryview:
     return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
-def _runs(message: _Message, piece: int) -> Iterator[_Run]:
-    """The frames of a message, with at most so many bytes of its body each."""
-    body = message.body or 0
-    first = min(body, piece)
-    header = write_header(Kind.MESSAGE, len(message.head), message.body, first)
-    if first == body:
-        yield _Run([memoryview(header + message.head), *message.views], True)
-        return
-    pieces = _pieces(message.views, piece)
-    yield _Run([memoryview(header + message.head), *next(pieces)], True)
-    left = body - first
-    for views in pieces:
-        size = min(left, piece)
-        yield _Run([memoryview(write_header(Kind.PIECE, 0, body, size)), *views], True)
+def _runs(message: _Message, next_piece: Callable[[int], int]) -> Iterator[_Run]:
+    """The frames of a message: of the bytes that are left, the next has ``next_piece`` of them."""
+    left = message.body or 0
+    size = next_piece(left)
+    header = write_header(Kind.MESSAGE, len(message.head), message.body, size) + message.head
+    rest = deque(message.views)
+    while True:
+        yield [memoryview(header), *_first(rest, size)]
         left -= size
+        if not left:
+            return
+        size = next_piece(left)
+        header = write_header(Kind.PIECE, 0, message.body, size)
 
 
-def _pieces(views: Sequence[memoryview], piece: int) -> Iterator[list[memoryview]]:
-    """The bytes of some buffers, so many at a time."""
-    taken: list[memoryview] = []
-    room = piece
-    for view in views:
-        rest = view
-        while len(rest) >= room:
-            yield [*taken, rest[:room]]
-            rest, taken, room = rest[room:], [], piece
-        if len(rest):
-            taken.append(rest)
-            room -= len(rest)
-    if taken:
-        yield taken
+def _first(rest: deque[memoryview], size: int) -> list[memoryview]:
+    """The first bytes of what is left, which are taken away from it."""
+    taken = []
+    while size:
+        view = rest.popleft()
+        taken.append(view[:size])
+        if len(view) > size:
+            rest.appendleft(view[size:])
+        size -= len(taken[-1])
+    return taken
