@@ -196,7 +196,7 @@ def test_nodes_that_know_only_the_gateway_talk_to_each_other_directly(gateway):
         assert time.monotonic() < deadline
     process = psutil.Process(w2.pid)
     # Of the mesh one for each peer, and one for each direction.
-        assert len([c for c in process.net_connections("tcp") if c.status == "ESTABLISHED"]) == 6
+    assert len([c for c in process.net_connections("tcp") if c.status == "ESTABLISHED"]) == 6
     before = gateway.link.stats()
     gateway.link.send("w1", b"to w2", os.urandom(100_000))
     assert w2.stdout.readline() == "got from w1\n"

@@ -13,8 +13,10 @@ it goes                                      the session is doubted: the peer is
 ===========================================  ====================================================
 
 So a node that died is noticed by its connections, one that froze or is cut off by its silence, and
-a mesh that lost its view of somebody who lives breaks nothing. Peers also tell each other whom they
-are in touch with, so that a node is found although the mesh shows it to some only.
+a mesh that lost its view of somebody who lives breaks nothing. A peer that is visible and says
+nothing for long is asked too: the way to it may be cut where that to the mesh is not. Peers also
+tell each other whom they are in touch with, so that a node is found although the mesh shows it to
+some only; what they tell is hearsay, which ends no session and counts for little.
 
 Of two nodes the one with the lesser name calls at once, and the other when nothing came of it for
 a while; one that takes no data anywhere, or that cannot be called, makes no difference between
@@ -42,11 +44,19 @@ MAX_LIVES = 8
 GRACE_S = 0.25
 """Time that the node with the lesser name has to call."""
 AGAIN_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.03, 0.1, 2.0
-"""Time until a node calls again: when it is told to, and else; it doubles up to the longest."""
+"""Time until a node is called again: when it says so, and else; it doubles up to the longest, also
+with each session that did not last so long."""
 LEAST_PATIENCE_S = 0.1
 """Least time in which a peer that is doubted must say something."""
-HEARSAY_CALLS = 6
-"""Calls of a node that is only heard of, until it is forgotten."""
+QUIET_S, QUIET_PATIENCE_S = 2.0, 5.0
+"""Silence after which a peer that is visible is asked, and time in which it must say something: it
+may be busy, which its sign is not."""
+HEARSAY_S = 15.0
+"""How long what a peer tells of a node counts, unless it is told again."""
+LONGEST_HEARSAY_PAUSE_S = 30.0
+"""Longest time until a node is called again that is only heard of."""
+MAX_HEARSAY = 256
+"""Names that are only heard of, at a time."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -100,13 +110,16 @@ Clock: TypeAlias = Callable[[Session], float]
 
 @dataclass(slots=True)
 class _Peer:
-    """What is known of a name. Of ``lives`` the sign is visible, ``hearsay`` is a life that a peer
-    tells of. ``calling`` is an own call, ``asked`` whether it is past the point where it may be
-    given up; ``ending`` a session that is broken and whose last words are not told yet."""
+    """What is known of a name. Of ``lives`` the sign is visible, ``hearsay`` is a later life that a
+    peer told of, last at ``told_at``. ``calling`` is an own call, ``asked`` whether it is past the
+    point where it may be given up; ``ending`` a session that is broken and whose last words are not
+    told yet."""
 
     lives: dict[str, tuple[Place, ...]] = field(default_factory=dict)
     hearsay: tuple[str, tuple[Place, ...]] | None = None
+    told_at: float = 0.0
     standing: Session | None = None
+    began_at: float = 0.0
     ending: Session | None = None
     calling: Session | None = None
     asked: bool = False
@@ -124,14 +137,28 @@ class _Peer:
         return not (self.lives or self.hearsay or self.standing or self.ending or self.calling)
 
     @property
-    def doubted(self) -> bool:
-        standing = self.standing
-        return standing is not None and (self.suspect or standing.incarnation not in self.lives)
+    def unseen(self) -> bool:
+        return self.standing is not None and self.standing.incarnation not in self.lives
 
-    def latest(self) -> tuple[str, tuple[Place, ...]] | None:
-        """The latest life that is known of, and its places."""
-        known = [*self.lives.items(), *([self.hearsay] if self.hearsay else [])]
-        return max(known, key=lambda each: each[0]) if known else None
+    @property
+    def doubted(self) -> bool:
+        return self.unseen or (self.suspect and self.standing is not None)
+
+    def life(self) -> str:
+        """The latest life that is there beyond doubt."""
+        return max([*self.lives, self.standing.incarnation if self.standing else ""])
+
+    @property
+    def only_heard_of(self) -> bool:
+        return self.hearsay is not None and not (self.lives or self.standing or self.ending)
+
+    def next(self) -> tuple[str, tuple[Place, ...]] | None:
+        """The life to call next, and its places: the latest that is visible, in turns with what is
+        heard of, which is later, or a lie."""
+        visible = max(self.lives.items(), default=None, key=lambda each: each[0])
+        if self.hearsay is None or (visible is not None and self.failures % 2):
+            return visible
+        return self.hearsay
 
 
 class Peers:
@@ -161,7 +188,12 @@ class Peers:
         if peer is None or (len(peer.lives) >= MAX_LIVES and incarnation not in peer.lives):
             return
         peer.lives[incarnation] = tuple(places)
-        peer.asked_at = None
+        if peer.hearsay is not None and peer.hearsay[0] <= incarnation:
+            peer.hearsay = None
+        if peer.standing is not None and peer.standing.incarnation < incarnation:
+            self._break(peer, "a later life of it came")
+        elif not peer.doubted:
+            peer.asked_at = None
         self._news_of(name, peer, incarnation, now)
 
     def vanished(self, name: str, incarnation: str, now: float) -> None:
@@ -185,16 +217,18 @@ class Peers:
 
     def heard(self, node: Node, now: float) -> None:
         """A peer says that it is in touch with a node."""
-        if node.name == self.name or not node.places:
+        peer = self._peers.get(node.name)
+        if peer is None:
+            full = sum(known.only_heard_of for known in self._peers.values()) >= MAX_HEARSAY
+            peer = self._peer(node.name) if node.places and not full else None
+        if peer is None or not node.places or peer.life() >= node.incarnation:
             return
-        known = self._peers.get(node.name)
-        latest = known.latest() if known is not None else None
-        standing = known.standing.incarnation if known and known.standing else ""
-        if max(latest[0] if latest else "", standing) >= node.incarnation:
-            return
-        peer = self._peer(node.name)
-        if peer is not None:
-            peer.hearsay = node.incarnation, node.places
+        before = peer.hearsay[0] if peer.hearsay is not None else ""
+        if before <= node.incarnation:
+            peer.hearsay, peer.told_at = (node.incarnation, node.places), now
+        if before < node.incarnation:
+            if peer.standing is not None:  # the earlier life may be frozen
+                self._suspect(peer, self._patience_s, now)
             self._news_of(node.name, peer, node.incarnation, now)
 
     # -- calls ----------------------------------------------------------------------------------
@@ -231,9 +265,8 @@ class Peers:
         peer.failure = why
         peer.failures += 1
         peer.call_at = now + peer.pause_s
-        peer.pause_s = min(2 * peer.pause_s, LONGEST_PAUSE_S)
-        if peer.failures >= HEARSAY_CALLS and not peer.lives:
-            peer.hearsay = None
+        longest = LONGEST_PAUSE_S if peer.lives else LONGEST_HEARSAY_PAUSE_S
+        peer.pause_s = min(2 * peer.pause_s, longest)
         self._tidy(session.name, peer)
 
     def called(self, hello: Hello, now: float) -> Session | Refusal:
@@ -248,33 +281,19 @@ class Peers:
         peer = self._peer(hello.name)
         if peer is None:
             return self._no(No.STRANGER, f"it knows {MAX_PEERS} nodes already")
-        latest = peer.latest()
-        if latest is not None and latest[0] > hello.incarnation:
-            return self._no(No.AGAIN, f"a later life of {hello.name} is there")
-        refusal = self._engaged(hello, peer, now)
-        if refusal is not None:
-            return refusal
+        if peer.life() > hello.incarnation:
+            return self._no(No.STRANGER, f"a later life of {hello.name} is there")
+        if peer.standing is not None:
+            # It would not call, had it not lost this one: but perhaps the two crossed.
+            self._suspect(peer, self._patience_s, now)
+        if peer.standing is not None or peer.ending is not None:
+            return self._no(No.AGAIN, "the last session has not ended yet")
+        if peer.calling is not None and peer.asked and self.name < hello.name:
+            return self._no(No.AGAIN, "its own call comes first")
         peer.calling = None  # theirs it is
         session = Session(hello.name, hello.incarnation, hello.number, False, hello.places)
         self._begin(peer, session, now)
         return session
-
-    def _engaged(self, hello: Hello, peer: _Peer, now: float) -> Refusal | None:
-        """Why a call has to wait, if it has to."""
-        standing = peer.standing
-        if standing is not None:
-            if standing.incarnation == hello.incarnation and standing.ours:
-                # It would not call, had it not lost this one: but perhaps the two crossed.
-                self._doubt(peer, self._patience_s, now)
-                peer.suspect = True
-            else:
-                self._break(peer, "it called again")
-            return self._no(No.AGAIN, "the last session has not ended yet")
-        if peer.ending is not None:
-            return self._no(No.AGAIN, "the last session has not ended yet")
-        if peer.calling is not None and peer.asked and self.name < hello.name:
-            return self._no(No.AGAIN, "its own call comes first")
-        return None
 
     def _no(self, no: No, text: str) -> Refusal:
         return Refusal(no, text, self.name, self.incarnation)
@@ -293,8 +312,13 @@ class Peers:
         if peer is None or peer.ending != session:
             return
         peer.ending = None
-        peer.pause_s, peer.failures = FIRST_PAUSE_S, 0
-        peer.call_at = now + self._grace(session.name, peer)
+        peer.failures = 0
+        peer.call_at = now + self._grace(session.name)
+        if now - peer.began_at >= LONGEST_PAUSE_S:
+            peer.pause_s = FIRST_PAUSE_S
+        else:
+            peer.call_at += peer.pause_s
+            peer.pause_s = min(2 * peer.pause_s, LONGEST_PAUSE_S)
         self._tidy(session.name, peer)
 
     def tell_all(self) -> None:
@@ -322,16 +346,23 @@ class Peers:
         """Time passes. ``heard_at`` is when something came last on a session, ``late_s`` how long
         what is sent now waits for what was sent before."""
         for name, peer in list(self._peers.items()):
-            if peer.doubted:
-                self._judge(peer, now, heard_at, late_s)
+            if peer.standing is not None:
+                self._judge(peer, peer.standing, now, heard_at, late_s)
+            if peer.hearsay is not None and now - peer.told_at > HEARSAY_S:
+                peer.hearsay = None
             self._call(name, peer, now)
+            self._tidy(name, peer)
 
     def due(self, now: float) -> float:
-        """When :meth:`tick` has something to do, as far as is known now; infinite for never."""
+        """When :meth:`tick` has something to do soon; infinite when it is enough to call it once
+        a second."""
         at = math.inf
         for name, peer in self._peers.items():
-            if peer.doubted:
-                at = min(at, peer.ask_at if peer.asked_at is None else now + self._patience_s / 4)
+            if peer.doubted and peer.asked_at is None:
+                at = min(at, peer.ask_at)
+            elif peer.doubted and peer.asked_at is not None:
+                soon = now + self._patience_s / 4
+                at = min(at, max(peer.asked_at + peer.patience_s, soon))
             if self._wants(name, peer):
                 at = min(at, peer.call_at)
         return at
@@ -345,7 +376,7 @@ class Peers:
 
     def unseen(self) -> list[str]:
         """The peers that are up although no sign of them is visible."""
-        return [name for name, peer in self._peers.items() if peer.doubted]
+        return [name for name, peer in self._peers.items() if peer.unseen]
 
     def unreachable(self) -> dict[str, str]:
         """The nodes that are visible, and that there is no way to, and why."""
@@ -371,30 +402,28 @@ class Peers:
 
     def _news_of(self, name: str, peer: _Peer, incarnation: str, now: float) -> None:
         """A life is known of, perhaps anew."""
-        if peer.standing is not None and peer.standing.incarnation < incarnation:
-            self._break(peer, "a later life of it came")
         if peer.calling is not None and peer.calling.incarnation < incarnation:
             peer.calling = None
         peer.pause_s, peer.failures = FIRST_PAUSE_S, 0
         if peer.calling is None:
-            peer.call_at = now + self._grace(name, peer)
+            peer.call_at = now + self._grace(name)
 
-    def _grace(self, name: str, peer: _Peer) -> float:
+    def _grace(self, name: str) -> float:
         """How long the other one has to call."""
         return 0.0 if self.name < name or not self.places else GRACE_S
 
     def _wants(self, name: str, peer: _Peer) -> bool:
         """Whether a node is to be called."""
-        latest = peer.latest()
+        life = peer.next()
         engaged = peer.standing or peer.ending or peer.calling
-        return not engaged and latest is not None and bool(latest[1])
+        return not engaged and life is not None and bool(life[1])
 
     def _call(self, name: str, peer: _Peer, now: float) -> None:
-        latest = peer.latest()
-        if latest is None or now < peer.call_at or not self._wants(name, peer):
+        life = peer.next()
+        if life is None or now < peer.call_at or not self._wants(name, peer):
             return
         self._numbers += 1
-        peer.calling = Session(name, latest[0], self._numbers, True, latest[1])
+        peer.calling = Session(name, life[0], self._numbers, True, life[1])
         peer.asked = False
         self._actions.append(Call(peer.calling))
 
@@ -407,9 +436,10 @@ class Peers:
         for other in self._peers.values():
             if other.standing is not None and session.places:
                 self._actions.append(Tell(other.standing, (_node(session),)))
-        peer.standing = session
-        peer.failure = ""
-        self._doubt(peer, self._lease_s, now + self._lease_s)  # its sign may be on its way
+        peer.standing, peer.began_at, peer.failure = session, now, ""
+        # Its sign may be on its way.
+        peer.ask_at, peer.asked_at, peer.patience_s = now + self._lease_s, None, self._lease_s
+        peer.suspect = False
         self._actions.append(Begin(session))
         if known:
             self._actions.append(Tell(session, known))
@@ -422,14 +452,25 @@ class Peers:
             peer.ending, peer.standing = peer.standing, None
 
     def _doubt(self, peer: _Peer, patience_s: float, now: float) -> None:
-        peer.ask_at, peer.asked_at, peer.patience_s = now, None, patience_s
-        peer.suspect = False
+        """Ask a peer now, unless it is being asked; it has so much time at most."""
+        if peer.asked_at is None:
+            peer.ask_at, peer.patience_s = now, patience_s
+        else:
+            peer.patience_s = min(patience_s, peer.patience_s)
 
-    def _judge(self, peer: _Peer, now: float, heard_at: Clock, late_s: Clock) -> None:
-        """A session whose peer is not visible: ask it, and break it when no reply comes."""
-        session = peer.standing
-        if session is None:
-            return
+    def _suspect(self, peer: _Peer, patience_s: float, now: float) -> None:
+        """Doubt a peer although it is visible."""
+        self._doubt(peer, patience_s, now)
+        peer.suspect = True
+
+    def _judge(
+        self, peer: _Peer, session: Session, now: float, heard_at: Clock, late_s: Clock
+    ) -> None:
+        """Ask a peer that is not visible, or silent, and break with it when no reply comes."""
+        if not peer.doubted:
+            if now - heard_at(session) < QUIET_S:
+                return
+            self._suspect(peer, max(QUIET_PATIENCE_S, self._lease_s), now)
         if peer.asked_at is not None:
             if heard_at(session) >= peer.asked_at:
                 peer.asked_at, peer.ask_at = None, now + self._patience_s
