@@ -37,6 +37,15 @@ def worker(
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="A node to find the others by (behind a NAT)."),
     ] = None,
+    data_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Where requests and parts are taken; without it: the port of --listen plus 1, "
+            "or any free one where that is taken (0: any free one).",
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine; without it: 1.")
     ] = None,
@@ -67,7 +76,16 @@ def worker(
 
     show_log()
     options = gather(
-        name, cluster, listen or [], connect or [], threads, provider, memory, store, store_limit
+        name,
+        cluster,
+        listen or [],
+        connect or [],
+        threads,
+        provider,
+        memory,
+        store,
+        store_limit,
+        data_port,
     )
     console = stderr()
 
@@ -95,6 +113,7 @@ def gather(
     memory: str | None,
     store: Path | None,
     store_limit: str | None,
+    data_port: int | None = None,
 ) -> WorkerOptions:
     """The settings of a worker: those given, else the cluster file's, else the defaults.
 
@@ -106,10 +125,11 @@ def gather(
     from shoal.runtime.worker import WorkerOptions
 
     name = name or socket.gethostname().partition(".")[0]
-    device, lease_ms = Device(name=name), None
+    device, lease_ms, known = Device(name=name), None, {}
     if cluster is not None:
         loaded = Cluster.load(cluster)
-        device, lease_ms = loaded.node(name), loaded.lease_ms
+        device, lease_ms, known = loaded.node(name), loaded.lease_ms, loaded.known()
+        data_port = loaded.data_port(name) if data_port is None else data_port
         if not listen and device.address:
             listen = [to_listen_on(device.address)]
         if not connect and not device.address and loaded.gateway.address:
@@ -120,6 +140,8 @@ def gather(
         name=name,
         listen=tuple(listen),
         connect=tuple(connect),
+        data_port=data_port,
+        known=known,
         threads=threads or device.threads,
         provider=provider or device.provider,
         memory_limit=int(device.memory if memory is None else _size("--memory", memory)),

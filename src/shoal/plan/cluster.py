@@ -16,7 +16,7 @@ import yaml
 
 from shoal.errors import ClusterError
 from shoal.plan import safe_yaml
-from shoal.plan.cluster_check import check, normal_address
+from shoal.plan.cluster_check import check, normal_address, split_address
 from shoal.plan.size import Size
 
 
@@ -32,7 +32,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A node that runs parts.
 
     ``address`` is where it listens (``tcp/192.168.1.11:7447``, or without ``tcp/``; None: it finds
-    the gateway itself).
+    the gateway itself). ``data_port`` is where it takes requests and parts (None: the port of its
+    address plus 1, or any free one if another node of its machine has that; 0: any free one).
     ``memory`` bounds its loaded parts in bytes (0: none). ``speed`` is how much faster it is than
     the machine that measured the profile (1.0: as fast), used when the device itself cannot be
     measured. Devices of one ``host`` share its cores (None: a host of its own).
@@ -40,6 +41,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: str
     address: str | None = None
+    data_port: int | None = None
     threads: int = 1
     provider: str = "CPUExecutionProvider"
     memory: Size = Size(0)
@@ -171,6 +173,21 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         raise ClusterError(
             f"no device is called {name!r} (there are: {known}); give one of these with --name"
         )
+
+    def data_port(self, name: str) -> int | None:
+        """The port at which a node takes requests and parts: 0 for any free one, None for the one
+        after that of its address if it is free."""
+        node = self.node(name)
+        at = split_address(node.address)
+        if node.data_port is not None or at is None:
+            return node.data_port
+        others = (split_address(other.address) for other in self._nodes() if other.name != name)
+        return 0 if (at[0], at[1] + 1) in others else None
+
+    def known(self) -> dict[str, tuple[str, int]]:
+        """Host and data port of each node with an address, by name (port 0: it tells it)."""
+        places = ((node, split_address(node.address)) for node in self._nodes())
+        return {node.name: (at[0], node.data_port or 0) for node, at in places if at is not None}
 
     def host_of(self, name: str) -> str:
         """The host of a node: as stated, or one of its own."""

@@ -17,7 +17,7 @@ MAX_NAME = 64
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 _ADDRESS = re.compile(
-    r"(?:(?P<scheme>[a-z]+)/)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})"
+    r"(?:(?P<scheme>[a-z]+)/)?(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})"
 )
 SCHEMES = ("tcp",)
 """Encrypted ones come with certificates, which nothing here can be given yet."""
@@ -32,6 +32,12 @@ def normal_address(address: str) -> str | None:
     if scheme not in SCHEMES:
         return None
     return f"{scheme}/{match['host']}:{int(match['port'])}"
+
+
+def split_address(address: str | None) -> tuple[str, int] | None:
+    """Host (without brackets) and port of an address; None where there is none."""
+    host, _, port = (address or "").rpartition("/")[2].rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
 
 
 def check(cluster: Cluster) -> None:
@@ -70,6 +76,7 @@ def check(cluster: Cluster) -> None:
                 "give each device a port of its own"
             )
         addresses[address] = place
+    _check_data_ports([*places, ("gateway", cluster.gateway)])
     for host, facts in cluster.hosts.items():
         _positive(f"hosts.{host}.cores", facts.cores)
         if host not in {node.host for node in (*cluster.devices, cluster.gateway)}:
@@ -78,6 +85,29 @@ def check(cluster: Cluster) -> None:
                 "remove it"
             )
     _check_links(cluster, names)
+
+
+def _check_data_ports(places: list[tuple[str, Device]]) -> None:
+    """No two nodes of a machine want the same port."""
+    taken: dict[tuple[str, int], str] = {}
+    for place, node in places:
+        at = split_address(node.address)
+        if at is not None:
+            taken[at] = f"{place}.address"
+    for place, node in places:
+        port, at = node.data_port, split_address(node.address)
+        if port is None:
+            continue
+        if not 0 <= port < 1 << 16:
+            raise ClusterError(f"{place}.data_port: {port} is no port; write 1 to 65535, or 0")
+        if at is None or not port:
+            continue
+        holder = taken.setdefault((at[0], port), f"{place}.data_port")
+        if holder != f"{place}.data_port":
+            raise ClusterError(
+                f"{place}.data_port: {port} is also the port of {holder}; give each a port of its "
+                "own (0: any free one)"
+            )
 
 
 def _check_node(place: str, node: Device, cluster: Cluster) -> None:

@@ -89,6 +89,7 @@ def _check_parts(playbook: Playbook, store: PartStore) -> None:
 
 def open_link(cluster: Cluster, name: str | None = None) -> Link:
     """The gateway's link as the cluster describes it."""
+    from shoal.mesh.place import Place
     from shoal.mesh.zenoh import ZenohLink
 
     gateway = cluster.gateway
@@ -97,4 +98,6 @@ def open_link(cluster: Cluster, name: str | None = None) -> Link:
         listen=[gateway.address] if gateway.address else [],
         connect=[device.address for device in cluster.devices if device.address],
         lease_ms=cluster.lease_ms,
+        data_port=cluster.data_port(gateway.name),
+        known={name: Place(*at) for name, at in cluster.known().items()},
     )

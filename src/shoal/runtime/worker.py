@@ -16,6 +16,7 @@ import msgspec
 
 from shoal.errors import ShoalError, UsageError
 from shoal.mesh.link import Link
+from shoal.mesh.place import Place
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
@@ -29,8 +30,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker runs.
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
-    other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
+    other waits to be found. It takes requests and parts at ``data_port`` (None: the port after that
+    of its address, or any free one; 0: any free one); ``known`` has host and data port of others by
+    name (port 0: they tell it). ``memory_limit`` bounds its loaded parts in bytes (0: four fifths
+    of the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
     none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
     finishes what it has when told to stop.
     """
@@ -38,6 +41,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     listen: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
+    data_port: int | None = None
+    known: dict[str, tuple[str, int]] = {}
     threads: int = 1
     provider: str = CPU
     memory_limit: int = 0
@@ -78,6 +83,8 @@ def run_worker(
         listen=list(options.listen),
         connect=list(options.connect),
         lease_ms=options.lease_ms,
+        data_port=options.data_port,
+        known={name: Place(*at) for name, at in options.known.items()},
     )
     node = make_node(
         link,
