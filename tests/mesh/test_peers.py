@@ -261,9 +261,10 @@ def test_leaving_breaks_with_all_and_forgets_all():
     node = village.nodes["a"]
     node.peers.break_all("it leaves")
     node.act()
-    village.run(0.5)
     assert node.up == {}
     assert node.peers.due(village.now) == math.inf
+    del village.nodes["a"]
+    village.run(0.5)
     assert kinds(village, "b", "a") == kinds(village, "c", "a") == [PeerUp, PeerDown]
     assert kinds(village, "b", "c") == [PeerUp]
 
@@ -383,7 +384,7 @@ def test_hearsay_is_bounded_called_rarely_and_forgotten():
     for round in range(4):
         for number in range(2 * MAX_HEARSAY):
             node.peers.heard(Node(f"n{number}", "2" * 16, (Place("nowhere", 1),)), village.now)
-        assert len(node.peers._peers) == MAX_HEARSAY
+        assert len(set(node.peers._peers) - {"real"}) == MAX_HEARSAY
         node.peers.appeared("real", f"{round:016x}", (), village.now)
         assert node.peers.visible("real")
         village.run(NEWS_S)

@@ -352,8 +352,8 @@ class Village:
                 raise AssertionError("it does not come to rest")
             if until():
                 break
-            due = min(node.peers.due(self.now) for node in self.nodes.values())
-            self.pass_time(min(max(due - self.now, 0.001), 0.5))
+            due = min(node.peers.due(self.now) for node in self.nodes.values()) - self.now
+            self.pass_time(min(max(due, 0.001), 0.5, since + seconds - self.now))
         return self.now - since
 
     # -- how it is ------------------------------------------------------------------------------
