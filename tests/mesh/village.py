@@ -353,7 +353,7 @@ class Village:
             if until():
                 break
             due = min(node.peers.due(self.now) for node in self.nodes.values()) - self.now
-            self.pass_time(min(max(due, 0.001), 0.5, since + seconds - self.now))
+            self.pass_time(max(min(due, 0.5, since + seconds - self.now), 0.001))
         return self.now - since
 
     # -- how it is ------------------------------------------------------------------------------
