@@ -17,17 +17,7 @@ from shoal.strategies.split.decide import (
     PATIENCE,
     STIR,
 )
-from shoal.strategies.split.trials import (
-    AFTER,
-    COST,
-    GROWN,
-    LARGER_COST,
-    LATER_S,
-    PROBE_S,
-    RARELY,
-    TELLING_BYTES,
-    TRY_S,
-)
+from shoal.strategies.split.probes import GROWN, PROBE_S, QUIET_S
 
 split = find_policy("split")
 
@@ -87,7 +77,7 @@ def book(servers=("server",), limits=(), aims=("latency",), up=10 * MBIT):
 
 class World:
     """A device and its servers, request after request: ``plans`` are those that they took, ``used``
-    those that were in use (trials of the link apart)."""
+    those that were in use."""
 
     def __init__(self, playbook, every_s=0.1, mbit_s=None):
         self.playbook = playbook
@@ -101,9 +91,9 @@ class World:
         if mbit_s:
             self.link(mbit_s)
 
-    def link(self, mbit_s, rtt_ms=4.0):
+    def link(self, mbit_s, rtt_ms=4.0, at_least=False):
         self.links = {
-            name: LinkView(mbit_s * MBIT, rtt_ms, self.now)
+            name: LinkView(mbit_s * MBIT, rtt_ms, self.now, at_least)
             for name in self.devices
             if name != "device"
         }
@@ -188,7 +178,7 @@ def test_what_speaks_against_it_ends_it_at_once():
 
 def test_what_suits_one_image_need_not_suit_several():
     """Alone 100 ms each; cut 20 + 8 + 5 kB each, and 4 ms + 1 ms for all of them."""
-    world = World(book(limits=EXACT), mbit_s=0.55)
+    world = World(book(limits=EXACT), mbit_s=0.57)
     assert [world.request().plan for _ in range(5)] == ["alone"] * 5
     world.images = 10
     assert world.request().plan == "cut"
@@ -262,8 +252,7 @@ def test_a_square_wave_at_the_threshold_makes_it_turn_once_at_most(period):
             world.link(19.8 * (1.03 if (k // period) % 2 else 0.97))
         world.request()
     assert sum(a != b for a, b in itertools.pairwise(world.used)) <= 1
-    trials = sum(a != b for a, b in zip(world.plans, world.used, strict=True))
-    assert trials <= 40 / LATER_S
+    assert world.plans == world.used
 
 
 def test_a_square_wave_about_a_hard_limit_does_not_make_it_flap():
@@ -320,230 +309,95 @@ def test_a_server_that_is_full_is_not_waited_for():
     assert world.request().plan == "alone"
 
 
-def test_after_a_while_alone_the_link_is_tried_again():
+def probes(world, count):
+    """When the link was probed beside so many requests, in seconds, and whom to."""
+    found = []
+    for _ in range(count):
+        at, choice = world.now, world.request()
+        if choice.probe:
+            found.append((at, choice.probe))
+    return found
+
+
+def test_a_link_that_nothing_crosses_is_probed_now_and_then():
     world = World(book(limits=EXACT), mbit_s=0.1)
-    plans = world.requests(40)
-    tries = [k for k, name in enumerate(plans) if name != "alone"]
-    assert tries
-    assert tries[0] * world.every_s >= TRY_S
-    gaps = [b - a for a, b in itertools.pairwise(tries)]
-    assert all(gap > AFTER for gap in gaps)
-    assert len(tries) <= len(plans) / AFTER
+    found = [at for at, _ in probes(world, 60)]
+    assert set(world.plans) == {"alone"}
+    assert found[0] >= QUIET_S
+    assert all(b - a >= PROBE_S - 1e-9 for a, b in itertools.pairwise(found))
+    assert len(found) >= 0.8 * world.now / PROBE_S
 
 
-def test_a_link_that_is_measured_by_others_need_not_be_tried():
+def test_a_link_that_is_measured_anyway_is_not_probed():
     world = World(book(limits=EXACT), mbit_s=0.1)
     for _ in range(40):
         world.link(0.1)
-        world.request()
-    assert set(world.plans) == {"alone"}
+        assert not world.request().probe
 
 
-def test_what_the_trial_shows_is_used():
+def test_a_link_that_may_carry_more_than_was_sent_is_probed():
+    world = World(book(limits=EXACT), mbit_s=5)
+    found = []
+    for _ in range(40):
+        world.link(5, at_least=True)
+        found += probes(world, 1)
+    assert len(found) == pytest.approx(world.now / PROBE_S, abs=1)
+
+
+def test_a_link_that_was_never_measured_is_probed_at_once():
+    assert World(book(limits=EXACT)).request().probe == "server"
+
+
+def test_what_a_probe_shows_is_used():
     world = World(book(limits=EXACT), mbit_s=0.1)
-    while world.request().plan == "alone":
+    while not world.request().probe:
         pass
     world.link(5)
     assert world.requests(PATIENCE)[-1] == "cut"
 
 
-def test_a_trial_that_shows_a_better_link_is_followed_by_others():
-    """The average moves a third of the way with each message that crosses."""
-    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.1)
-    world.requests(3)
-    known, real = 0.1, 20.0
-    for _ in range(60):
-        if world.request().plan != "alone":
-            known += (real - known) / 3
-            world.link(known)
-        if world.memory.plan != "alone":
-            break
-    first = next(k for k, name in enumerate(world.plans) if name != "alone")
-    assert world.memory.plan != "alone"
-    assert len(world.plans) - first <= PATIENCE + 5
-
-
-def test_a_trial_that_shows_nothing_new_is_not_followed_by_another():
-    world = World(book(limits=EXACT), every_s=0.06, mbit_s=0.5)
-    for _ in range(100):
-        if world.request().plan != "alone":
-            world.link(0.5)
-    tries = [k for k, name in enumerate(world.plans) if name != "alone"]
-    assert len(tries) > 3
-    assert min(b - a for a, b in itertools.pairwise(tries)) * world.every_s >= TRY_S
-
-
-@pytest.mark.parametrize("mbit_s", [0.3, 0.2, 0.1])
-def test_trials_that_take_long_are_made_seldom(mbit_s):
-    world = World(book(limits=EXACT), every_s=0.1, mbit_s=mbit_s)
-    for _ in range(2000):
-        if world.request().plan != "alone":
-            world.link(mbit_s)
-    tries = len(world.plans) - world.plans.count("alone")
-    longer_s = 0.033 + 5000 / (mbit_s * MBIT) - 0.1
-    assert tries > 3
-    assert (tries - 1) * longer_s <= 1.1 * COST * world.now
-
-
-def test_a_link_that_small_messages_cannot_tell_to_be_quick_is_tried_with_a_larger_one():
-    """What 5 kB tell is never above 17 Mbit/s; the threshold to the image is 19.8."""
-    world = World(book(limits=EXACT), mbit_s=5)
-    assert world.requests(5) == ["cut"] * 5
-    world.link(17)
-    for _ in range(20):
-        if world.request().plan == "image":
-            world.link(100)
-    assert world.memory.plan == "image"
-    assert world.plans.index("image") <= 6
-
-
-def test_a_link_that_is_no_quicker_than_it_seemed_is_seldom_tried_again():
-    world = World(book(limits=EXACT), mbit_s=5)
-    world.requests(5)
-    world.link(17)
-    tries = [k for k, name in enumerate(world.requests(500)) if name == "image"]
-    assert len(tries) == 5
-    assert all((b - a) * world.every_s >= LATER_S for a, b in itertools.pairwise(tries))
-
-
-def test_a_link_that_seems_the_same_and_is_much_quicker_now_is_found_out():
-    world = World(book(limits=EXACT), mbit_s=17)
-    world.requests(50)
-    assert world.plans.count("image") == 1  # when it was seen first; nothing came of it
-    while world.request().plan == "cut":
-        assert world.now < 5 + 2 * LATER_S
-    world.link(100)
-    assert world.requests(5)[-1] == "image"
-
-
-def test_a_link_that_wavers_is_not_tried_at_each_wave():
-    world = World(book(limits=EXACT), mbit_s=17)
-    for k in range(1000):
-        world.link(17 / (GROWN * (0.99 if k < 500 else 1.01)) if k % 2 else 17)
-        world.request()
-    assert world.plans[:500].count("image") <= 50 / LATER_S + 1
-    longer_s = 0.003
-    assert world.plans.count("image") * longer_s <= LARGER_COST * world.now
-    assert world.plans[500:].count("image") <= 50 / TRY_S
-
-
-def test_what_would_take_much_longer_is_no_trial_until_the_link_has_grown_further():
-    world = World(book(limits=EXACT), mbit_s=2)
-    world.requests(5)
-    world.link(6)
-    assert set(world.requests(50)) == {"cut"}
-    for mbit_s in (9, 11, 12.5, 13.2, 13.5, 13.5):
-        world.link(mbit_s)
-        world.requests(6)
-    assert "image" in world.plans
-
-
-def test_a_plan_that_is_hardly_better_does_not_keep_the_link_from_being_tried():
-    nearly = book(limits=EXACT)
-    twin = plan(
-        "twin", (["device"], "image", "middle", 19.0), (["server"], "middle", "logits", 8.0)
-    )
-    settings = {**nearly.policy.settings}
-    settings["plans"] = {**settings["plans"], "twin": {"bytes": 5000.0, "pack_ms": 0.2}}
-    nearly = msgspec.structs.replace(
-        nearly, plans=(*nearly.plans[:4], twin, nearly.plans[4]),
-        policy=PolicySpec("split", settings),
-    )  # fmt: skip
-    world = World(nearly, mbit_s=5)
-    world.change("device", slowdown=0.9)
-    world.requests(5)
-    world.change("device", slowdown=1.0)
-    world.link(17)
-    assert "image" in world.requests(20)
-
-
-def test_what_crosses_without_telling_anything_does_not_count_as_a_trial():
-    world = World(book(), mbit_s=2)
-    plans = world.requests(300)
-    assert plans[0] == "cut, 4 bits"  # 2 kB
-    assert plans.count("cut") > 5
-    assert 5000 > TELLING_BYTES > 2000
-
-
-def test_several_small_ones_tell_as_much_as_a_large_one():
-    world = World(book(), mbit_s=2)
-    world.images = 3
-    assert set(world.requests(50)) == {"cut, 4 bits"}
-
-
-def test_where_a_trial_takes_long_the_link_is_probed_meanwhile():
-    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
-    probes = [k for k in range(300) if world.request().probe == "server"]
-    gaps = [(b - a) * world.every_s for a, b in itertools.pairwise(probes)]
-    assert len(probes) > 20
-    assert min(gaps) >= PROBE_S - 1e-9
-    assert world.plans.count("cut") < 5
-
-
-def test_what_a_probe_shows_is_tried_at_once():
-    """Of a link of 20 Mbit/s the probe shows 1, where 0.1 was known."""
-    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
-    world.requests(20)
+def test_a_probe_that_shows_a_quicker_link_is_followed_by_a_larger_one():
+    """A small one tells little of a quick link, but that it is quick."""
+    world = World(book(limits=EXACT), every_s=0.05, mbit_s=0.1)
     while not world.request().probe:
         pass
-    world.link(1)
-    first = world.request().plan
-    world.link(20)
-    assert first != "alone"
-    assert world.requests(PATIENCE + 1)[-1] in ("cut", "image")
+    world.link(5, at_least=True)
+    ((first, _),) = probes(world, 3)
+    world.link(80, at_least=True)
+    ((second, _),) = probes(world, 3)
+    assert second - first < PROBE_S
+    assert world.requests(3 * PATIENCE)[-1] == "image"
 
 
-def test_what_a_probe_shows_by_chance_costs_nothing():
-    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.1)
-    for k in range(300):
-        if world.request().probe:
-            world.link(0.1 * (1.4 if k % 2 else 1.0))
-    longer_s = 5000 / (0.14 * MBIT) - 0.08
-    assert world.plans.count("cut") * longer_s <= COST * world.now + longer_s
+def test_what_a_probe_shows_again_is_not_followed_at_once():
+    world = World(book(limits=EXACT), every_s=0.05, mbit_s=5)
+    world.link(5, at_least=True)
+    while not world.request().probe:
+        pass
+    world.link(5 * GROWN * 0.99, at_least=True)
+    assert probes(world, int(0.8 * PROBE_S / world.every_s)) == []
 
 
-def test_where_a_trial_is_cheap_there_is_no_probe():
-    world = World(book(limits=EXACT), every_s=0.1, mbit_s=0.6)
-    assert not any(world.request().probe for _ in range(100))
-    assert world.plans.count("cut") > 5
+def test_no_probe_is_repeated_while_a_choice_holds():
+    world = World(book(limits=EXACT), every_s=HOLD_S / 20, mbit_s=5)
+    world.link(5, at_least=True)
+    assert len(probes(world, 10)) <= 1
 
 
 def test_who_is_not_there_is_not_probed():
     world = World(book(limits=EXACT), mbit_s=0.1)
     world.change("server", usable=False)
-    assert not any(world.request().probe for _ in range(100))
+    assert probes(world, 40) == []
 
 
 def test_of_several_servers_the_one_is_probed_that_was_measured_the_longest_ago():
     world = World(book(servers=("one", "two"), limits=EXACT), mbit_s=0.1)
-    probed = []
-    for _ in range(200):
-        choice = world.request()
-        if choice.probe:
-            probed.append(choice.probe)
-            world.links = {**world.links, choice.probe: LinkView(0.1 * MBIT, 4.0, world.now)}
-    assert len(probed) > 5
-    assert all(a != b for a, b in itertools.pairwise(probed))
-
-
-def test_a_trial_sends_enough_to_tell():
-    from shoal.mesh.goodput import LARGE_BYTES
-
-    assert TELLING_BYTES == LARGE_BYTES
-    world = World(book(), mbit_s=0.1)
-    assert set(world.requests(100)) == {"alone", "cut"}  # and never "cut, 4 bits", of 2 kB
-
-
-def test_a_trial_that_breaks_a_hard_limit_is_rare():
-    world = World(book(limits=(("accuracy", 0.0), ("latency", 105.0))), mbit_s=0.1)
-    plans = world.requests(200)
-    assert 1 <= sum(name != "alone" for name in plans) <= 200 / RARELY
-
-
-def test_with_no_server_there_is_nothing_to_try():
-    world = World(book(limits=EXACT), mbit_s=0.1)
-    world.change("server", usable=False)
-    assert set(world.requests(40)) == {"alone"}
+    world.now = 5.0
+    world.links["two"] = LinkView(0.1 * MBIT, 4.0, 4.0)
+    assert world.request().probe == "one"
+    world.links["one"] = LinkView(0.1 * MBIT, 4.0, 5.0)
+    world.now += PROBE_S
+    assert world.request().probe == "two"
 
 
 def test_a_request_that_was_stopped_goes_on_from_the_cut():

@@ -46,12 +46,14 @@ class Unsent(msgspec.Struct, frozen=True):
 
 
 class LinkMeasured(msgspec.Struct, frozen=True):
-    """What the link to a peer carries, as measured ``age_s`` ago; policies see it."""
+    """What the link to a peer carries, as measured ``age_s`` ago (``at_least``: it may be more, as
+    nothing more was sent); policies see it."""
 
     peer: str
     bytes_per_s: float
     rtt_ms: float
     age_s: float
+    at_least: bool = False
 
 
 class JobKey(msgspec.Struct, frozen=True):

@@ -143,8 +143,10 @@ class GatewayCore:
                 return self._recovery.lost(name, now)
             case Unsent(to, message, full):
                 return self._unsent(to, message, full, now)
-            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s):
-                self._desk.chooser.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
+                self._desk.chooser.links[peer] = LinkView(
+                    bytes_per_s, rtt_ms, now - age_s, at_least
+                )
                 return []
             case Cancelled(number):
                 request = self.requests.get(number)

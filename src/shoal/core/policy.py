@@ -40,11 +40,13 @@ class DeviceView(msgspec.Struct, frozen=True):
 
 class LinkView(msgspec.Struct, frozen=True):
     """A link as the decider sees it; 0 where nothing was measured. ``at`` is when the rate was, in
-    seconds on the clock of :class:`View`."""
+    seconds on the clock of :class:`View`; ``at_least`` says that too little was sent to tell
+    whether it carries more."""
 
     bytes_per_s: float = 0.0
     rtt_ms: float = 0.0
     at: float = -math.inf
+    at_least: bool = False
 
 
 class View(msgspec.Struct, frozen=True):

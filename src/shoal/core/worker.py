@@ -142,8 +142,8 @@ class WorkerCore:
                 return [self._onward.refuse(task, task.stage, why, absent=(to,))]
             case Unsent():
                 return []
-            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s):
-                self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
+                self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s, at_least)
                 return []
             case Drain():
                 return self._drain()

@@ -6,6 +6,7 @@ PIECE     the next piece of the body of the message before
 PING      "say something"; may stand between two pieces
 PONG      the answer to a PING
 NEWS      whom the sender is in touch with, and where these take data
+WEIGHT    bytes that mean nothing, so that the system learns what the line carries
 ========  ===========================================================================
 
 A body on a slow line is sent in pieces, so that a question whether somebody is there need not wait
@@ -28,6 +29,8 @@ MAX_NEWS = 1 << 18
 """Bytes of one NEWS."""
 MAX_KNOWN = 1024
 """Nodes in one NEWS."""
+MAX_WEIGHT = 1 << 18
+"""Bytes of one WEIGHT."""
 NO_BODY = (1 << 64) - 1
 """Body size of a message without a body (an empty body has size 0)."""
 
@@ -44,6 +47,7 @@ class Kind(IntEnum):
     PING = 3
     PONG = 4
     NEWS = 5
+    WEIGHT = 6
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -80,6 +84,7 @@ def read_header(data: bytes | bytearray | memoryview, max_body: int) -> Header:
         raise FrameError("something came that is no frame")
     size = None if body == NO_BODY else body
     most = MAX_NEWS if kind is Kind.NEWS else MAX_HEAD
+    max_body = min(max_body, MAX_WEIGHT) if kind is Kind.WEIGHT else max_body
     if head > most or (size or 0) > max_body or piece > (size or 0):
         raise FrameError(
             f"a frame says that it has {head} + {size} bytes, {piece} of them here; "

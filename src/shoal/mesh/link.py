@@ -125,6 +125,10 @@ class Link(ABC):
         last asked, or is under way."""
 
     @abstractmethod
+    def probe(self, to: str) -> None:
+        """Send a peer something that means nothing, to learn what the link carries."""
+
+    @abstractmethod
     def unreachable(self) -> dict[str, str]:
         """Nodes that are there, and that this one has no way to, and why."""
 

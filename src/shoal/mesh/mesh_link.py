@@ -172,6 +172,11 @@ class MeshLink(Link):
         rates = ((name, sender.rate(now)) for name, (_, sender) in self._up.items())
         return {name: rate for name, rate in rates if rate is not None}
 
+    def probe(self, to: str) -> None:
+        up = self._up.get(to)
+        if up is not None:
+            up[1].probe()
+
     def unreachable(self) -> dict[str, str]:
         with self._lock:
             return self._peers.unreachable()

@@ -78,6 +78,9 @@ class Receiver:
                 return Question()
             case Kind.PONG:
                 return None
+            case Kind.WEIGHT:
+                self._skip(header.piece)
+                return None
             case Kind.NEWS:
                 return News(read_news(self._bytes(header.head)))
             case Kind.MESSAGE:
@@ -134,6 +137,13 @@ class Receiver:
             self._heard_at = time.monotonic()
             self._end += count
         return True
+
+    def _skip(self, size: int) -> None:
+        """Take bytes that mean nothing."""
+        while size and self._fill(1):
+            taken = min(size, self._end - self._start)
+            self._start += taken
+            size -= taken
 
     def _into(self, target: memoryview) -> None:
         """Fill a buffer with what comes: what was read ahead, then straight from the system."""

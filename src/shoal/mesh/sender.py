@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from shoal.mesh.doors import keep_unsent
-from shoal.mesh.frames import Kind, write_header
+from shoal.mesh.frames import MAX_WEIGHT, Kind, write_header
 from shoal.mesh.link import Body
 from shoal.mesh.rate import LinkRate, RateMeter
 from shoal.mesh.tcp_info import tcp_info
@@ -27,6 +27,8 @@ MAX_WAITING_BYTES = 256 << 20
 PIECE_S, LEAST_PIECE, FIRST_PIECE, MOST_PIECE = 0.02, 1 << 13, 1 << 16, 1 << 24
 """A piece of a body takes about this long on the line; bytes of the least, of one on a line that
 is not known yet, and of the largest."""
+PROBE_S, LEAST_PROBE = 0.03, 1 << 13
+"""A probe takes about this long on the line; bytes of the least."""
 LEAST_RATE = 1 << 16
 """Bytes/s of a line of which nothing is known yet."""
 MAX_VECTOR = 64
@@ -99,6 +101,20 @@ class Sender:
                 return
             self._urgent.append(frame)
             if not self._busy and not self._push():
+                self._wake()
+
+    def probe(self) -> None:
+        """Send something that weighs enough to tell what the line carries, unless more than that is
+        on its way already."""
+        with self._lock:
+            if self._busy or self._closed:
+                return
+            self._measure(time.monotonic())
+            size = int(self._meter.rate(0.0).bytes_per_s * PROBE_S)
+            size = min(max(size, LEAST_PROBE), MAX_WEIGHT)
+            self._urgent.append(write_header(Kind.WEIGHT, 0, size, size) + bytes(size))
+            self.bytes_sent += size
+            if not self._push():
                 self._wake()
 
     def rate(self, now: float) -> LinkRate | None:

@@ -60,6 +60,7 @@ from shoal.core.messages import (
 from shoal.core.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
+from shoal.mesh.rate import LinkRate
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.runtime import wire
@@ -82,8 +83,6 @@ COMPLAIN_S = 1.0
 """Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
-PROBE_BODY = bytes(8192)
-"""Enough to tell what a link carries."""
 SMALL_BYTES = 1 << 18
 """Answers up to this size are unpacked at once."""
 
@@ -247,7 +246,7 @@ class Node:
             return
         self._weigh_at = now + WEIGH_S
         for peer, rate in self.link.rates().items():
-            self._both(LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s), now)
+            self._both(measured(peer, rate), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:
@@ -318,8 +317,6 @@ class Node:
                 self.exchange.take(sender, message, body)
             case wire.Ping():
                 self._outbox.control(sender, wire.Pong(message.token))
-            case wire.Weight():
-                pass
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
@@ -398,7 +395,7 @@ class Node:
                 case Send():
                     self._send(action)
                 case Probe(to):
-                    self._outbox.control(to, wire.Weight(), PROBE_BODY)
+                    self.link.probe(to)
                 case Deliver() | Reject() if self._on_result is not None:
                     self._give_out(functools.partial(self._on_result, action))
                 case Wake(at):
@@ -442,6 +439,11 @@ class Node:
 
     def _peers(self) -> list[str]:
         return [name for name in self.link.peers() if name not in self.strangers]
+
+
+def measured(peer: str, rate: LinkRate) -> LinkMeasured:
+    """What a link says of the way to a peer, as an event."""
+    return LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
 
 
 def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:

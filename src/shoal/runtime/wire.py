@@ -54,10 +54,6 @@ class Ping(Message, frozen=True):
     token: int
 
 
-class Weight(Message, frozen=True):
-    """Nothing to do; the body only weighs."""
-
-
 class Pong(Message, frozen=True):
     """The answer to a Ping."""
 
@@ -101,7 +97,7 @@ class Measured(Message, frozen=True):
 
 
 ControlMessage: TypeAlias = (
-    Fetch | Chunk | Ping | Weight | Pong | Measure | Measured | MeasureWay | MeasuredWay
+    Fetch | Chunk | Ping | Pong | Measure | Measured | MeasureWay | MeasuredWay
 )
 
 

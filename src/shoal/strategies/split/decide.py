@@ -9,7 +9,7 @@ device, link and server now, without running after every wobble of them.
   the link carries about what it did and all devices are there: to look at all plans costs a weak
   device a good part of what an image does. With several servers, or a limit on what changes from
   request to request, each one is looked at.
-* Now and then a request tries what the link carries (:mod:`shoal.strategies.split.trials`).
+* A link that nothing tells of is probed beside a request (:mod:`shoal.strategies.split.probes`).
 * A request that was stopped on its way goes on from the tensors at hand: on another server, or on
   the device alone.
 """
@@ -36,8 +36,8 @@ from shoal.strategies.split.choice import (
     within,
 )
 from shoal.strategies.split.estimates import facts
+from shoal.strategies.split.probes import Probes, probe
 from shoal.strategies.split.table import Costs, costs
-from shoal.strategies.split.trials import Trials, moment, trial
 
 PATIENCE = 3
 COOL_S = 0.2
@@ -64,12 +64,12 @@ class Use(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """What is remembered between two requests: the playbook and what was read from it, what is in
     use, for a few numbers of images (what suits one need not suit several; the last first), the
-    trials of the link, and the limits that are relaxed now."""
+    last probe of a link, and the limits that are relaxed now."""
 
     playbook: Playbook
     book: Any
     uses: tuple[Use, ...] = (Use(1),)
-    trials: Trials = Trials()
+    probes: Probes = Probes()
     relaxed: tuple[str, ...] = ()
 
     @property
@@ -111,11 +111,12 @@ def decide(
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
     row, use = _decide(scene, found, meets, view, state.use(view.images))
-    now = moment(book, scene, known, found, meets.plans, view, row)
-    made = trial(now, state.trials)
-    choice = _choice(book, scene, made.row, found, meets.relaxed, made.probe)
-    use = _hold(book, scene, made.row, choice, view, use)
-    return choice, State(playbook, book, state.using(use), made.trials, meets.relaxed)
+    choice = _choice(book, scene, row, found, meets.relaxed)
+    use = _hold(book, scene, row, choice, view, use)
+    probed, probes = probe(view, settings.servers, state.probes)
+    if probed:
+        choice = msgspec.structs.replace(choice, probe=probed)
+    return choice, State(playbook, book, state.using(use), probes, meets.relaxed)
 
 
 def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, use: Use) -> Use:
@@ -148,7 +149,7 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
     if memory.playbook is playbook:
         return memory
     uses = tuple(msgspec.structs.replace(use, held=None) for use in memory.uses)
-    return State(playbook, read_book(playbook), uses, memory.trials, memory.relaxed)
+    return State(playbook, read_book(playbook), uses, memory.probes, memory.relaxed)
 
 
 def _decide(scene: Scene, found: Costs, meets: Allowed, view: View, use: Use) -> tuple[int, Use]:
@@ -190,9 +191,7 @@ def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None
     return rival if gains(found, wish, rival, current, GAIN) else None
 
 
-def _choice(
-    book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...], probe: str = ""
-) -> Choice:
+def _choice(book: Book, scene: Scene, row: int, found: Costs, relaxed: tuple[str, ...]) -> Choice:
     """The choice of a row: the device runs what is its, the best server the rest."""
     plan, start = scene.plans[row], scene.start[row]
     settings = book.settings
@@ -202,4 +201,4 @@ def _choice(
         (settings.device if settings.device in stage.parts else server,)
         for stage in plan.stages[start:]
     ]
-    return Choice(plan.name, tuple(route), start, relaxed, probe)
+    return Choice(plan.name, tuple(route), start, relaxed)

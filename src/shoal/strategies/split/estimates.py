@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from shoal.core.policy import DeviceView, LinkView, View
 from shoal.strategies.split.table import Facts, ServerFacts
@@ -48,11 +48,6 @@ def _server(view: View, name: str, stated: ServerFacts) -> ServerFacts:
         hop_ms=stated.hop_ms,
         usable=seen is not None and seen.usable,
     )
-
-
-def measured_s(links: Mapping[str, LinkView], servers: Sequence[str]) -> float:
-    """When one of the links to these servers was measured last, in seconds; -inf: never."""
-    return max((links[name].at for name in servers if name in links), default=float("-inf"))
 
 
 def _slow(seen: DeviceView | None) -> float:

@@ -238,14 +238,6 @@ def stated(servers: Sequence[str], links: Mapping[str, tuple[float, float, float
     return Facts(1.0, 0.0, tuple(ServerFacts(1.0, 0.0, 1.0, *links[name]) for name in servers))
 
 
-def scaled(facts: Facts, by: float) -> Facts:
-    """The same with links that carry so many times as much."""
-    servers = (
-        server._replace(up=server.up * by, down=server.down * by) for server in facts.servers
-    )
-    return replace(facts, servers=tuple(servers))
-
-
 def with_goodput(facts: Facts, bytes_per_s: float) -> Facts:
     """The same with links that carry so much to their servers, and as much more or less back."""
     servers = (
