@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import shoal
+from shoal.mesh import sender
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim
-from shoal.strategies.split import decide, trials
+from shoal.strategies.split import decide, probes
 from shoal.strategies.split.build import RELAX, strategy
 from shoal.strategies.split.choice import COLUMNS
 from shoal.strategies.split.statistics import images_needed, lower_bound
@@ -50,8 +51,5 @@ def test_the_numbers_are_those_of_the_code():
     assert (decide.HOLD_S, decide.STIR) == (0.25, 1.25)
     assert "**holds** for 250 ms" in PAGE
     assert "(by a factor of 1.25)" in PAGE
-    assert (trials.TRY_S, trials.LATER_S, trials.PROBE_S) == (0.5, 10.0, 1.0)
-    assert trials.SHARE == 0.25
-    assert (trials.COST, trials.LARGER_COST, trials.GROWN_COST) == (0.03, 0.01, 0.1)
-    assert (trials.AFTER, trials.RARELY, trials.ROW) == (4, 20, 5)
-    assert (trials.BETTER, trials.GROWN, trials.MORE) == (1.1, 2.0, 4.0)
+    assert (probes.QUIET_S, probes.PROBE_S, probes.GROWN) == (0.5, 1.0, 1.5)
+    assert (sender.PROBE_S, sender.LEAST_PROBE) == (0.03, 8192)

@@ -28,58 +28,60 @@ BACKLOG = 128
 
 class Doors:
     """Where this node takes connections: at the hosts of its mesh addresses, on ``port`` (0: any
-    free one; None: the port of the mesh plus 1, or any free one where that is taken)."""
+    free one; None: the port of the mesh plus 1, or any free one where that is taken), which is the
+    same for all of them."""
 
     def __init__(self, listen: Sequence[Address], port: int | None) -> None:
         self.sockets: list[socket.socket] = []
-        self.places: tuple[Place, ...] = ()
-        try:
-            self._open(listen, port)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, listen: Sequence[Address], port: int | None) -> None:
         hosts = list(dict.fromkeys(address.host for address in listen))
-        for address in listen:
-            wanted = port
-            if wanted is None:
-                wanted = (address.port + 1) % (1 << 16) if address.port else 0
-            if self.places_port and port in (None, 0):
-                wanted = self.places_port  # the same for all
+        ports = [port] if port else [0] * OPEN_TRIES
+        if port is None and listen:
+            ports.insert(0, (listen[0].port + 1) % (1 << 16) if listen[0].port else 0)
+        for wanted in ports:
             try:
-                self._bind(address, wanted)
-            except AddressInUseError:
-                if port is not None:
-                    raise
-                self._bind(address, 0)
-        if self.sockets:
-            self.places = tuple(Place(host, self.places_port) for host in own_hosts(hosts))
+                self._open(hosts, wanted)
+                break
+            except AddressInUseError as error:
+                self.close()
+                failure = error
+            except BaseException:
+                self.close()
+                raise
+        else:
+            raise failure
+        found = own_hosts(hosts) if self.sockets else []
+        self.places: tuple[Place, ...] = tuple(Place(host, self.port) for host in found)
 
     @property
-    def places_port(self) -> int:
+    def port(self) -> int:
         """The port, 0 while there is none."""
         return int(self.sockets[0].getsockname()[1]) if self.sockets else 0
 
-    def _bind(self, address: Address, port: int) -> None:
-        at = Address("tcp", address.host, port)
-        try:
-            found = socket.getaddrinfo(
-                address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            family, kind, proto, _, target = found[0]
-            sock = socket.socket(family, kind, proto)
-            self.sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            sock.bind(target)
-            sock.listen(BACKLOG)
-            sock.setblocking(False)
-        except OSError as error:
-            if self.sockets and self.sockets[-1].fileno() >= 0:
-                self.sockets.pop().close()
-            raise AddressInUseError(f"data port: {why_not(at, error)}") from error
+    def _open(self, hosts: Sequence[str], port: int) -> None:
+        targets = []
+        for host in hosts:
+            try:
+                found = socket.getaddrinfo(
+                    host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
+            except (OSError, UnicodeError) as error:
+                raise AddressInUseError(f"data port: the host name {host!r} is unknown") from error
+            targets.append((host, found[0]))
+        # One door for all versions takes the port from those of version 4.
+        apart = any(family == socket.AF_INET for _, (family, *_) in targets)
+        for host, (family, kind, proto, _, target) in targets:
+            at = Address("tcp", host, self.port or port)
+            try:
+                sock = socket.socket(family, kind, proto)
+                self.sockets.append(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, apart)
+                sock.bind((target[0], at.port, *target[2:]))
+                sock.listen(BACKLOG)
+                sock.setblocking(False)
+            except OSError as error:
+                raise AddressInUseError(f"data port: {why_not(at, error)}") from error
 
     def close(self) -> None:
         """Take no more connections."""
@@ -90,12 +92,19 @@ class Doors:
 
 
 def take(listener: socket.socket) -> socket.socket | None:
-    """The next connection at a door; None when there is none (any more)."""
+    """The next connection at a door; None when there is none (any more). OSError when the system
+    has no room for it."""
     try:
         sock, _ = listener.accept()
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            raise
         return None
-    set_up(sock)
+    try:
+        set_up(sock)
+    except OSError:  # it is gone already
+        sock.close()
+        return None
     return sock
 
 
@@ -113,84 +122,54 @@ def keep_unsent(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
 
-def call(places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:
-    """Connections to the first of these places that take them, as they come, and why those that
-    fail do so. All addresses of a name are tried, one a little after the other, and none waits for
-    one that is dead."""
-    waiting = list(_addresses(places))
-    end = time.monotonic() + CONNECT_S
+def call(
+    places: Sequence[Place], given_up: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Place, socket.socket | str]]:
+    """Connections to the first of these places that take them, as they come, each with the place
+    by number; and why those that fail do so. All addresses of a name are tried, one a little after
+    the other, and none waits for one that is dead, or for a name that is not found. ``given_up``
+    says that nobody wants them any more."""
+    lookups = [_Lookup(place) for place in places]
+    targets: deque[tuple[Place, _Target]] = deque()
+    began = next_at = time.monotonic()
     with selectors.DefaultSelector() as selector:
         try:
-            while waiting or selector.get_map():
-                if waiting:
-                    place, found = waiting.pop(0)
-                    begun = _begin(found) if not isinstance(found, str) else found
+            while lookups or targets or selector.get_map():
+                now = time.monotonic()
+                if given_up() or now >= max(began, next_at) + CONNECT_S:
+                    break
+                if not targets and (found := _found(lookups, now - began)) is not None:
+                    targets.extend((found.place, target) for target in found.targets)
+                    if found.failure:
+                        yield found.place, found.failure
+                    continue
+                if targets and now >= next_at:
+                    place, target = targets.popleft()
+                    next_at = now + STAGGER_S
+                    begun = _begin(target)
                     if isinstance(begun, str):
+                        next_at = now
                         yield place, begun
                         continue
-                    selector.register(begun, selectors.EVENT_WRITE, place)
-                left = end - time.monotonic()
-                if left <= 0:
-                    break
-                for key, _ in selector.select(min(left, STAGGER_S) if waiting else left):
-                    sock = key.fileobj
+                    selector.register(begun, selectors.EVENT_WRITE, (place, target))
+                for key, _ in selector.select(LOOK_S if lookups else STAGGER_S):
+                    sock, (place, target) = key.fileobj, key.data
                     if not isinstance(sock, socket.socket):
                         continue
                     selector.unregister(sock)
-                    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if error:
+                    next_at = 0.0 if not targets else min(next_at, now)
+                    failure = _failure(sock)
+                    if failure:
                         sock.close()
-                        yield key.data, _reason(OSError(error, errno.errorcode.get(error, "?")))
+                        yield place, failure
                     else:
-                        sock.setblocking(True)
-                        set_up(sock)
-                        yield key.data, sock
+                        yield Place(_number(target), place.port), sock
+                        began = next_at = time.monotonic()
             for key in list(selector.get_map().values()):
-                yield key.data, _reason(TimeoutError())
+                yield key.data[0], _reason(TimeoutError())
+            for lookup in lookups:
+                yield lookup.place, "the host name is not found in time"
         finally:
             for key in list(selector.get_map().values()):
                 if isinstance(key.fileobj, socket.socket):
                     key.fileobj.close()
-
-
-_Target = tuple[int, int, int, object]
-
-
-def _addresses(places: Sequence[Place]) -> Iterator[tuple[Place, _Target | str]]:
-    for place in places:
-        try:
-            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            yield place, "the host name is unknown"
-            continue
-        for family, kind, proto, _, target in dict.fromkeys(found):
-            yield place, (family, kind, proto, target)
-
-
-def _begin(found: _Target) -> socket.socket | str:
-    family, kind, proto, target = found
-    try:
-        sock = socket.socket(family, kind, proto)
-    except OSError as error:
-        return _reason(error)
-    sock.setblocking(False)
-    try:
-        sock.connect(target)  # type: ignore[arg-type]
-    except BlockingIOError:
-        pass
-    except OSError as error:
-        sock.close()
-        return _reason(error)
-    return sock
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return "no reply (is it switched on, is a firewall in the way?)"
-    match error.errno:
-        case errno.ECONNREFUSED:
-            return "the host is there, but nothing listens on that port"
-        case errno.EHOSTUNREACH | errno.ENETUNREACH:
-            return "there is no way to that host from here"
-        case _:
-            return error.strerror or str(error)

@@ -7,6 +7,7 @@ them, each for :data:`HELLO_S`; when there are more, the one that is silent for 
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import threading
@@ -18,6 +19,7 @@ from typing import TypeAlias
 from shoal.errors import FrameError, MeshError, VersionError
 from shoal.mesh.doors import Doors, take
 from shoal.mesh.hello import (
+    MAX_HELLO,
     PREAMBLE_BYTES,
     Hello,
     No,
@@ -34,6 +36,12 @@ MAX_PENDING = 128
 HELLO_S = 2.0
 """How long a greeting may take."""
 TAKEN_AT_ONCE = 16
+LOOK_UP_S = 0.1
+"""Time after which who waits for a reply looks whether it is still wanted."""
+PAUSE_S = 0.05
+"""Pause after something that would go wrong again at once."""
+
+log = logging.getLogger("shoal.mesh")
 
 Decide: TypeAlias = Callable[[Hello, socket.socket, socket.socket], None]
 """Takes or refuses a session with the connections that it reads from and writes to, and says so
@@ -77,6 +85,8 @@ class Porter:
         self._refused = refused
         self._selector = selectors.DefaultSelector()
         self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)
+        self._there.setblocking(False)
         self._pending: OrderedDict[socket.socket, _Pending] = OrderedDict()
         self._halves: OrderedDict[tuple[str, str, int], tuple[Hello, socket.socket, float]]
         self._halves = OrderedDict()
@@ -87,7 +97,6 @@ class Porter:
 
     def start(self) -> None:
         """Begin."""
-        self._here.setblocking(False)
         self._selector.register(self._here, selectors.EVENT_READ)
         for door in self._doors.sockets:
             self._selector.register(door, selectors.EVENT_READ)
@@ -99,7 +108,7 @@ class Porter:
             if self._closed:
                 return False
             self._brought.append(sock)
-        self._there.send(b"!")
+        self._ring()
         return True
 
     def close(self) -> None:
@@ -111,26 +120,36 @@ class Porter:
         if self.thread.ident is None:
             self._clear()
         else:
-            with contextlib.suppress(OSError):
-                self._there.send(b"!")
+            self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # it has rung often already, or nobody is there
+            self._there.send(b"!")
 
     # -- the thread -----------------------------------------------------------------------------
 
     def _serve(self) -> None:
         while not self._closed:
-            waits = self._pending or self._halves
-            for key, _ in self._selector.select(HELLO_S / 4 if waits else None):
-                sock = key.fileobj
-                if not isinstance(sock, socket.socket):
-                    continue
-                if sock is self._here:
-                    self._collect()
-                elif sock in self._pending:
-                    self._hear(self._pending[sock])
-                elif sock.fileno() >= 0:
-                    self._open(sock)
-            self._expire(time.monotonic())
+            try:
+                self._round()
+            except Exception:  # a fault of ours must not leave the doors unattended
+                log.exception("%s failed", self.thread.name)
+                time.sleep(PAUSE_S)
         self._clear()
+
+    def _round(self) -> None:
+        waits = self._pending or self._halves
+        for key, _ in self._selector.select(HELLO_S / 4 if waits else None):
+            sock = key.fileobj
+            if not isinstance(sock, socket.socket):
+                continue
+            if sock is self._here:
+                self._collect()
+            elif sock in self._pending:
+                self._hear(self._pending[sock])
+            elif sock.fileno() >= 0:
+                self._open(sock)
+        self._expire(time.monotonic())
 
     def _collect(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -142,7 +161,12 @@ class Porter:
 
     def _open(self, door: socket.socket) -> None:
         for _ in range(TAKEN_AT_ONCE):
-            sock = take(door)
+            try:
+                sock = take(door)
+            except OSError as error:  # no more connections can be had, so it goes on waiting
+                self._refused(f"there is no room for it: {error.strerror or error}")
+                time.sleep(PAUSE_S)
+                return
             if sock is None:
                 return
             self._admit(sock)
@@ -160,8 +184,11 @@ class Porter:
         try:
             hello = pending.hear()
         except VersionError as error:
-            # It finds the version of this node in what it is told.
+            # It finds the version of this node in what it is told. What it said further is taken
+            # from the system, which would hang up on it harshly otherwise, and it not hear that.
             reply(pending.sock, Refusal(No.STRANGER, str(error)))
+            with contextlib.suppress(OSError):
+                pending.sock.recv(MAX_HELLO)
             self._dismiss(pending, str(error))
             return
         except FrameError as error:
@@ -214,7 +241,9 @@ class Porter:
             sock.close()
 
     def _clear(self) -> None:
-        for sock in [*self._pending, *(half[1] for half in self._halves.values()), *self._brought]:
+        with self._lock:
+            brought, self._brought = self._brought, []
+        for sock in [*self._pending, *(half[1] for half in self._halves.values()), *brought]:
             sock.close()
         self._pending.clear()
         self._halves.clear()
@@ -230,16 +259,22 @@ def reply(sock: socket.socket, what: Reply) -> None:
         sock.send(write_hello(what))
 
 
-def say_hello(there: socket.socket, back: socket.socket, hello: Callable[[bool], Hello]) -> Reply:
-    """Ask for a session on two fresh connections.
+def say_hello(
+    there: socket.socket,
+    back: socket.socket,
+    hello: Callable[[bool], Hello],
+    given_up: Callable[[], bool] = lambda: False,
+) -> Reply:
+    """Ask for a session on two fresh connections; ``given_up`` says that nobody wants it any more.
 
     MeshError when what answers is no node, of another version, or does not answer in time.
     """
+    end = time.monotonic() + HELLO_S
     try:
         back.sendall(write_hello(hello(True)))
         there.sendall(write_hello(hello(False)))
-        there.settimeout(HELLO_S)
-        said = read_reply(_exactly(there, length(_exactly(there, PREAMBLE_BYTES))))
+        size = length(_exactly(there, PREAMBLE_BYTES, end, given_up))
+        said = read_reply(_exactly(there, size, end, given_up))
         there.settimeout(None)
     except TimeoutError:
         raise MeshError("it does not answer: it is frozen, or no node of Shoal") from None
@@ -248,11 +283,16 @@ def say_hello(there: socket.socket, back: socket.socket, hello: Callable[[bool],
     return said
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
+def _exactly(sock: socket.socket, size: int, end: float, given_up: Callable[[], bool]) -> bytes:
     data = bytearray()
     while len(data) < size:
-        more = sock.recv(size - len(data))
-        if not more:
-            raise FrameError("it hung up without a word")
-        data += more
+        left = end - time.monotonic()
+        if left <= 0 or given_up():
+            raise TimeoutError
+        sock.settimeout(min(left, LOOK_UP_S))
+        with contextlib.suppress(TimeoutError):
+            more = sock.recv(size - len(data))
+            if not more:
+                raise FrameError("it hung up without a word")
+            data += more
     return bytes(data)

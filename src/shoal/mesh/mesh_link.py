@@ -17,6 +17,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
+import os
 import queue
 import socket
 import threading
@@ -56,8 +58,11 @@ LOOK_S = 1.0
 """Time between two looks at what the mesh shows."""
 NEWS_S = 5.0
 """Time after which peers are told again whom this node is in touch with."""
-OFFER_AGAIN_S = 0.005
-"""Time after which a message that found no room is offered again."""
+OFFER_AGAIN_S, HERE_S = 0.005, 0.05
+"""Time after which a message that found no room is offered again, and after which its sender, whose
+questions are not read meanwhile, is told that this node is here."""
+LAST_WORDS_S = 0.5
+"""How long what came before a break is read after it."""
 MAX_CALLS = 64
 """Calls that are under way at a time."""
 COMPLAIN_S = 10.0
@@ -65,20 +70,35 @@ COMPLAIN_S = 10.0
 
 _PING, _PONG = write_header(Kind.PING), write_header(Kind.PONG)
 
-Caller = Callable[[Sequence[Place]], Iterator[tuple[Place, socket.socket | str]]]
+Caller = Callable[
+    [Sequence[Place], Callable[[], bool]], Iterator[tuple[Place, socket.socket | str]]
+]
 """Makes connections, as :func:`shoal.mesh.doors.call`."""
 log = logging.getLogger("shoal.mesh")
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _Line:
     """The two ends here of the connections of a session."""
 
-    sender: Sender
-    receiver: Receiver
-    sockets: tuple[socket.socket, socket.socket]
+    def __init__(
+        self, sender: Sender, receiver: Receiver, sockets: tuple[socket.socket, socket.socket]
+    ) -> None:
+        self.sender, self.receiver, self.sockets = sender, receiver, sockets
+        self._ended_at = math.inf
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is not broken, as far as is known."""
+        return self._ended_at == math.inf and not self.sender.failure
+
+    @property
+    def over(self) -> bool:
+        """Whether it is broken for so long that nothing more is read."""
+        return time.monotonic() > self._ended_at + LAST_WORDS_S
 
     def hang_up(self) -> None:
         """Wake all who wait for a socket."""
+        self._ended_at = min(self._ended_at, time.monotonic())
         self.sender.close()
         for sock in self.sockets:
             with contextlib.suppress(OSError):
@@ -120,11 +140,16 @@ class MeshLink(Link):
         self._up: dict[str, tuple[str, Sender]] = {}  # replaced, never changed
         self._readers: set[threading.Thread] = set()
         self._calls: set[threading.Thread] = set()
+        self._orphans: list[tuple[Session, _Line]] = []  # nobody reads what comes
         self._porter: Porter | None = None
         self._sink: Sink | None = None
         self._closed = False
+        self._done = threading.Event()  # it is closed, and no thread is left
+        self._closer: threading.Thread | None = None
+        self._inside = threading.local()  # whether a thread is in the sink
+        self._pid = os.getpid()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._wake_at = 0.0
+        self._wake_at = self._look_at = self._news_at = 0.0
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._past = LinkStats()  # of sessions that have ended
         self._refused = 0
@@ -143,12 +168,12 @@ class MeshLink(Link):
             self._porter = Porter(self.name, doors, self._called, self._strange)
             self._porter.start()
             self._clock.start()
+            # Threads that are inside the engine when the interpreter ends would abort the process.
+            atexit.register(self.close)
             self._discovery.show(self, doors.places)
         except BaseException:
             self.close()
             raise
-        # Threads that are inside the engine when the interpreter ends would abort the process.
-        atexit.register(self.close)
 
     def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
         size = _size(body)
@@ -189,21 +214,30 @@ class MeshLink(Link):
             return msgspec.structs.replace(total, refused=self._refused)
 
     def close(self) -> None:
+        # Of two threads that close the second waits, unless the first may wait for it.
+        if not self._leave() and not getattr(self._inside, "sink", False):
+            self._done.wait()
+
+    def _leave(self) -> bool:
+        """Close, unless that was begun before, or by the process of which this one is a fork."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        atexit.unregister(self.close)
-        with self._lock:
+            if self._closer is not None or os.getpid() != self._pid:
+                return False
+            self._closer, self._closed = threading.current_thread(), True
             self._peers.break_all("this node leaves")
             self._act()
+        atexit.unregister(self.close)
         if self._porter is not None:
             self._porter.close()
             _join(self._porter.thread)
         self._discovery.leave()
         self._wakes.put(None)
-        for thread in (self._clock, *self._calls, *self._readers):
+        with self._lock:
+            threads = [self._clock, *self._calls, *self._readers]
+        for thread in threads:
             _join(thread)
+        self._done.set()
+        return True
 
     # -- what the mesh tells --------------------------------------------------------------------
 
@@ -236,7 +270,7 @@ class MeshLink(Link):
 
     def name_lost(self, incarnation: str) -> None:
         """A later life took the name of this node."""
-        self.close()
+        self._leave()
         self._show(NameLost(self.name, incarnation))
 
     # -- calls ----------------------------------------------------------------------------------
@@ -263,7 +297,7 @@ class MeshLink(Link):
         """Ask a node for a session (a thread of its own)."""
         why, again = "", False
         try:
-            for place, found in self._dial(session.places):
+            for place, found in self._dial(session.places, self._is_closed):
                 if isinstance(found, str):
                     why = why or f"{place}: {found}"
                     continue
@@ -288,7 +322,7 @@ class MeshLink(Link):
         """Ask whoever answers at a place; None when that is the end of the call."""
         back: socket.socket | None = None
         try:
-            for _, found in self._dial([place]):
+            for _, found in self._dial([place], self._is_closed):
                 if isinstance(found, str):
                     return Refusal(No.STRANGER, found)
                 back = found
@@ -298,7 +332,9 @@ class MeshLink(Link):
             with self._lock:
                 if self._closed or not self._peers.may_ask(session):
                     return None
-            answer = say_hello(there, back, lambda returns: self._hello(session, returns))
+            answer = say_hello(
+                there, back, lambda returns: self._hello(session, returns), self._is_closed
+            )
             if isinstance(answer, Refusal):
                 return answer
             with self._lock:
@@ -314,6 +350,9 @@ class MeshLink(Link):
                     sock.close()
         return None
 
+    def _is_closed(self) -> bool:
+        return self._closed
+
     def _hello(self, session: Session, back: bool) -> Hello:
         return Hello(
             cluster=self._cluster,
@@ -327,11 +366,14 @@ class MeshLink(Link):
         )
 
     def _strange(self, why: str) -> None:
-        """Somebody came who is none of us (the porter's thread)."""
-        self._refused += 1
+        """Somebody came who is none of us, or broke the rules."""
         now = time.monotonic()
-        if now >= self._complain_at:
-            self._complain_at = now + COMPLAIN_S
+        with self._lock:
+            self._refused += 1
+            silent = now < self._complain_at
+            if not silent:
+                self._complain_at = now + COMPLAIN_S
+        if not silent:
             log.warning("%s refused a connection: %s", self.name, why)
 
     # -- what is decided, with the lock held ----------------------------------------------------
@@ -342,6 +384,7 @@ class MeshLink(Link):
             for action in actions:
                 self._do(action)
         if self._peers.due(time.monotonic()) < self._wake_at:
+            self._wake_at = 0.0  # once is enough
             self._wakes.put(None)
 
     def _do(self, action: Action) -> None:
@@ -365,16 +408,19 @@ class MeshLink(Link):
             return
         name = f"{self.name}-calls-{session.name}"
         thread = threading.Thread(target=self._call, args=(session,), name=name, daemon=True)
-        self._calls.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more of them
+            self._peers.failed(session, str(error), time.monotonic())
+        else:
+            self._calls.add(thread)
 
     def _connect(self, session: Session, sending: socket.socket, receiving: socket.socket) -> None:
         """Keep the connections of a session that is about to begin."""
 
-        def fail(why: str) -> None:
-            with self._lock:
-                self._peers.lost(session, why)
-                self._act()
+        def fail() -> None:  # who reads finds the end, after what came before it
+            with contextlib.suppress(OSError):
+                receiving.shutdown(socket.SHUT_RDWR)
 
         sender = Sender(sending, f"{self.name}-to-{session.name}", fail)
         receiver = Receiver(receiving, self._max_body)
@@ -385,8 +431,14 @@ class MeshLink(Link):
         self._set_up(session.name, (session.incarnation, line.sender))
         name = f"{self.name}-from-{session.name}"
         thread = threading.Thread(target=self._read, args=(session, line), name=name, daemon=True)
-        self._readers.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more of them: the clock tells that it is over
+            line.hang_up()
+            self._orphans.append((session, line))
+            self._wakes.put(None)
+        else:
+            self._readers.add(thread)
 
     def _set_up(self, name: str, entry: tuple[str, Sender] | None) -> None:
         """Note who is up: whoever looks has no lock, so the table is replaced."""
@@ -401,10 +453,10 @@ class MeshLink(Link):
         why = "it left"
         try:
             self._show(PeerUp(session.name, session.incarnation))
-            while (came := line.receiver.next()) is not None:
+            while not line.over and (came := line.receiver.next()) is not None:
                 match came:
                     case Message(head, body):
-                        self._offer(Received(session.name, head, body))
+                        self._offer(line, Received(session.name, head, body))
                     case Question():
                         line.sender.urgent(_PONG)
                     case News(nodes):
@@ -417,7 +469,7 @@ class MeshLink(Link):
         except Exception:
             log.exception("%s could not read what %s sent", self.name, session.name)
         with self._lock:
-            self._peers.lost(session, why)
+            self._peers.lost(session, line.sender.failure or why)
             self._act()
         line.close()
         self._show(PeerDown(session.name, session.incarnation))
@@ -434,41 +486,58 @@ class MeshLink(Link):
                 self._peers.heard(node, now)
             self._act()
 
-    def _offer(self, event: Received) -> None:
+    def _offer(self, line: _Line, event: Received) -> None:
         """Give a message to the node as soon as it has room; nothing more is read meanwhile."""
-        while not self._show(event) and not self._closed and event.sender in self._up:
+        told_at = time.monotonic()
+        while not self._show(event) and line.stands:
             time.sleep(OFFER_AGAIN_S)
+            if time.monotonic() >= told_at + HERE_S:
+                told_at = time.monotonic()
+                line.sender.urgent(_PONG)
 
     def _show(self, event: LinkEvent) -> bool:
         if self._sink is None or (self._closed and not isinstance(event, NameLost)):
             return True
+        self._inside.sink = True
         try:
             return self._sink(event)
         except Exception:
             log.exception("the sink of %s failed at %s", self.name, type(event).__name__)
             return True
+        finally:
+            self._inside.sink = False
 
     # -- the clock ------------------------------------------------------------------------------
 
     def _keep_time(self) -> None:
-        look_at, news_at = time.monotonic() + LOOK_S, time.monotonic() + NEWS_S
+        self._look_at = time.monotonic() + LOOK_S
+        self._news_at = time.monotonic() + NEWS_S
         while not self._closed:
             now = time.monotonic()
-            with self._lock:
-                self._peers.tick(now, self._heard_at, self._late_s)
-                if now >= news_at:
-                    news_at = now + NEWS_S
-                    self._peers.tell_all()
-                self._wake_at = 0.0  # nobody needs to call this thread
-                self._act()
-                unseen, alone = self._peers.unseen(), not self._up
-                self._wake_at = min(self._peers.due(now), look_at, news_at)
-            if now >= look_at:
-                look_at = now + LOOK_S
-                self._discovery.look(unseen, alone, now)
-                continue
+            try:
+                self._tick(now)
+            except Exception:  # a fault of ours must not stop the clock
+                log.exception("the clock of %s failed", self.name)
+                self._wake_at = now + LOOK_S
             with contextlib.suppress(queue.Empty):
-                self._wakes.get(timeout=max(0.0, self._wake_at - now))
+                self._wakes.get(timeout=max(0.0, self._wake_at - time.monotonic()))
+
+    def _tick(self, now: float) -> None:
+        while self._orphans:
+            self._read(*self._orphans.pop())
+        looks = now >= self._look_at
+        with self._lock:
+            self._wake_at = 0.0  # nobody needs to call this thread
+            self._peers.tick(now, self._heard_at, self._late_s)
+            if now >= self._news_at:
+                self._news_at = now + NEWS_S
+                self._peers.tell_all()
+            self._act()
+            unseen, alone = self._peers.unseen(), not self._up
+            self._look_at = now + LOOK_S if looks else self._look_at
+            self._wake_at = min(self._peers.due(now), self._look_at, self._news_at)
+        if looks:
+            self._discovery.look(unseen, alone, now)
 
     def _heard_at(self, session: Session) -> float:
         return self._lines[session].receiver.heard_at(time.monotonic())

@@ -45,7 +45,8 @@ class TcpInfo(msgspec.Struct, frozen=True):
     """What the system says of a connection: the rate of delivery in bytes/s and whether the sender
     was the limit (``app_limited``), bytes that were delivered, bytes that are not sent yet, bytes
     that are sent and not delivered, the round trip and the least of it in seconds, and how long
-    ago something was delivered last, and something came last (seconds)."""
+    ago (seconds) the other system said something last, something was sent last (also again), and
+    something came last."""
 
     delivery_rate: float
     app_limited: bool
@@ -55,6 +56,7 @@ class TcpInfo(msgspec.Struct, frozen=True):
     rtt_s: float
     min_rtt_s: float
     quiet_s: float
+    unsaid_s: float = 0.0
     unheard_s: float = 0.0
 
 
@@ -65,17 +67,23 @@ class RateMeter:
         self._rate = LinkRate()
         self._measured_at = -math.inf
         self._delivered = 0
+        self._stuck_at = math.inf  # nothing was delivered since, though bytes are under way
         self._clock_rate = 0.0
 
     def read(self, info: TcpInfo, now: float) -> None:
         """Take in what the system says now."""
         rate, at_least = info.delivery_rate, info.app_limited
+        flying = info.flying + info.unsent
         if info.delivered > self._delivered:
             self._delivered = info.delivered
             self._measured_at = now - info.quiet_s
-        flying = info.flying + info.unsent
-        late_s = info.quiet_s - info.rtt_s
-        if flying >= LATE_BYTES and late_s > 0 and rate * late_s > flying:
+            self._stuck_at = math.inf
+        if flying < LATE_BYTES:
+            self._stuck_at = math.inf
+        else:
+            self._stuck_at = min(self._stuck_at, now - min(info.quiet_s, info.unsaid_s))
+        late_s = now - self._stuck_at - info.rtt_s
+        if late_s > 0 and rate * late_s > flying:
             # What is under way should have been through: it counts before it is.
             rate, at_least = flying / late_s, False
             self._measured_at = now

@@ -115,7 +115,7 @@ class Receiver:
     def _bytes(self, size: int) -> bytes:
         if size <= AHEAD_BYTES:
             if not self._fill(size):
-                raise FrameError("a connection ended in the middle of a message")
+                raise _broken()
             self._start += size
             return bytes(self._view[self._start - size : self._start])
         taken = bytearray(size)
@@ -132,7 +132,7 @@ class Receiver:
             count = self._sock.recv_into(self._view[self._end :])
             if not count:
                 if self._end or self._body is not None:
-                    raise FrameError("a connection ended in the middle of a message")
+                    raise _broken()
                 return False
             self._heard_at = time.monotonic()
             self._end += count
@@ -154,6 +154,10 @@ class Receiver:
         while at < len(target):
             count = self._sock.recv_into(target[at:], 0, self._flags)
             if not count:
-                raise FrameError("a connection ended in the middle of a message")
+                raise _broken()
             self._heard_at = time.monotonic()
             at += count
+
+
+def _broken() -> ConnectionResetError:
+    return ConnectionResetError("it left in the middle of a message")

@@ -31,6 +31,8 @@ PROBE_S, LEAST_PROBE = 0.03, 1 << 13
 """A probe takes about this long on the line; bytes of the least."""
 LEAST_RATE = 1 << 16
 """Bytes/s of a line of which nothing is known yet."""
+MAX_URGENT = 64
+"""Small frames that may wait."""
 MAX_VECTOR = 64
 """Buffers that are given to the system at once."""
 
@@ -49,10 +51,12 @@ _Run: TypeAlias = list[memoryview]
 
 
 class Sender:
-    """Sends messages on ``sock``, which blocks, and which it does not close. ``fail`` is told once,
-    from any thread and with no lock held, that the connection is broken."""
+    """Sends messages on ``sock``, which blocks, and which it does not close. ``failure`` is why the
+    connection broke, if it did; ``fail`` is called then, once and from any thread, and does not
+    wait."""
 
-    def __init__(self, sock: socket.socket, name: str, fail: Callable[[str], None]) -> None:
+    def __init__(self, sock: socket.socket, name: str, fail: Callable[[], None]) -> None:
+        self.failure = ""
         self.sent = self.bytes_sent = 0
         self._sock = sock
         self._name = name
@@ -68,7 +72,9 @@ class Sender:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._meter = RateMeter()
+        self._clocked = tcp_info(sock) is None  # the system says nothing
         self._measured = 0  # bytes sent when the rate was read last
+        self._flying = False  # some were under way then
         self._piece = FIRST_PIECE
 
     @property
@@ -77,16 +83,18 @@ class Sender:
         return len(self._queue) + self._busy
 
     def send(self, head: bytes, body: Body | None, *, work: bool) -> bool:
-        """Send a message; False when too much waits."""
+        """Send a message; False when too much waits, or the connection is broken."""
         message = _message(head, body)
         with self._lock:
+            if self._closed:
+                return False
             if self._busy:
                 full = len(self._queue) >= (MAX_WORK if work else MAX_WAITING)
                 if full or (self._queue and self._bytes + message.size > MAX_WAITING_BYTES):
                     return False
                 self._queue.append(message)
                 self._bytes += message.size
-            elif not self._closed:
+            else:
                 self._begin(message)
                 if not self._push():
                     self._wake()
@@ -95,9 +103,9 @@ class Sender:
         return True
 
     def urgent(self, frame: bytes) -> None:
-        """Send a small frame before what waits; lost when the connection is broken."""
+        """Send a small frame before what waits; not when the same waits already, or too many."""
         with self._lock:
-            if self._closed:
+            if self._closed or frame in self._urgent or len(self._urgent) >= MAX_URGENT:
                 return
             self._urgent.append(frame)
             if not self._busy and not self._push():
@@ -121,7 +129,7 @@ class Sender:
         """What the line carries; None where nothing was sent since this was last asked, and
         nothing waits."""
         with self._lock:
-            if self.bytes_sent == self._measured and not self._busy:
+            if self.bytes_sent == self._measured and not self._busy and not self._flying:
                 return None
             self._measured = self.bytes_sent
             self._measure(now)
@@ -200,18 +208,23 @@ class Sender:
     def _wake(self) -> None:
         """Have the thread send the rest."""
         self._busy = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-            self._thread.start()
-        else:
+        if self._thread is not None:
             self._news.notify_all()
+            return
+        thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more of them
+            self._broken(OSError(str(error)))
+        else:
+            self._thread = thread
 
     def _broken(self, error: OSError) -> None:
-        """The other end is gone; whoever reads from it will say so too."""
+        """The other end is gone."""
         if not self._closed:
             self._closed = True
-            why = error.strerror or str(error)
-            threading.Thread(target=self._fail, args=(why,), daemon=True).start()
+            self.failure = error.strerror or str(error)
+            self._fail()
 
     def _next_piece(self, left: int) -> int:
         """The size of the next piece of a body of which so many bytes are left."""
@@ -223,6 +236,7 @@ class Sender:
         info = tcp_info(self._sock)
         if info is None:
             return
+        self._flying = info.flying + info.unsent > 0
         self._meter.read(info, now)
         if info.delivery_rate:
             least = FIRST_PIECE if info.app_limited else LEAST_PIECE
@@ -253,7 +267,7 @@ class Sender:
                 continue
             now = time.monotonic()
             with self._lock:
-                if count == size:
+                if count == size and self._clocked:
                     self._meter.took(count, now - began, now)
                 if not self._closed:
                     self._taken(count)

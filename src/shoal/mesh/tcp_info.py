@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from functools import cache
 
 from shoal.mesh.rate import TcpInfo
@@ -13,7 +14,7 @@ _LEAST = 168
 """Bytes up to the rate of delivery (Linux 4.9)."""
 _APP_LIMITED = struct.Struct("=7xB")
 _U32 = struct.Struct("=24I")  # from 8: rto, ato, snd_mss, rcv_mss, unacked, ...
-_MSS, _UNACKED, _LAST_DATA, _LAST_ACK, _RTT = 2, 4, 11, 12, 15
+_MSS, _UNACKED, _LAST_SENT, _LAST_DATA, _LAST_ACK, _RTT = 2, 4, 9, 11, 12, 15
 _ACKED = struct.Struct("=Q")  # at 120
 _UNSENT = struct.Struct("=II")  # at 144: notsent_bytes, min_rtt
 _RATE = struct.Struct("=Q")  # at 160
@@ -21,7 +22,8 @@ _RATE = struct.Struct("=Q")  # at 160
 
 @cache
 def _option() -> int | None:
-    return getattr(socket, "TCP_INFO", None) if hasattr(socket, "TCP_NOTSENT_LOWAT") else None
+    # Others have an option of this name, and tell it in another form.
+    return getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 
 
 def tcp_info(sock: socket.socket) -> TcpInfo | None:
@@ -46,5 +48,6 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
         rtt_s=words[_RTT] * 1e-6,
         min_rtt_s=0.0 if min_rtt_us == 0xFFFFFFFF else min_rtt_us * 1e-6,
         quiet_s=words[_LAST_ACK] * 1e-3,
+        unsaid_s=words[_LAST_SENT] * 1e-3,
         unheard_s=words[_LAST_DATA] * 1e-3,
     )
