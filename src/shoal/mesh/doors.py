@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import selectors
 import socket
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
 
 from shoal.errors import AddressInUseError
 from shoal.mesh.address import Address, why_not
@@ -20,10 +24,17 @@ from shoal.mesh.place import Place, own_hosts
 STAGGER_S = 0.15
 """Time after which the next address is tried beside those before (RFC 8305)."""
 CONNECT_S = 1.5
-"""How long all addresses of a node together are tried."""
+"""How long an address is waited for after the last one was tried."""
+STEP_S = 0.02
+"""Time between two looks at how far names are found, and whether a call is still wanted."""
+OPEN_TRIES = 5
 UNSENT_BYTES = 1 << 16
 """Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
 BACKLOG = 128
+UNKNOWN = "the host name is unknown"
+
+_Target: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
+"""What a socket is made with, and where it goes, as ``getaddrinfo`` says it."""
 
 
 class Doors:
@@ -129,47 +140,161 @@ def call(
     by number; and why those that fail do so. All addresses of a name are tried, one a little after
     the other, and none waits for one that is dead, or for a name that is not found. ``given_up``
     says that nobody wants them any more."""
-    lookups = [_Lookup(place) for place in places]
-    targets: deque[tuple[Place, _Target]] = deque()
-    began = next_at = time.monotonic()
-    with selectors.DefaultSelector() as selector:
+    race = _Race(places)
+    try:
+        while not given_up() and race.goes_on():
+            race.step()
+            while race.came:
+                yield race.came.popleft()
+                race.rest()
+        if not given_up():
+            yield from race.left_over()
+    finally:
+        race.close()
+
+
+class _Race:
+    """Addresses that are called one a little after the other; what comes of it is in ``came``."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.came: deque[tuple[Place, socket.socket | str]] = deque()
+        self._lookups = [_Lookup(place) for place in places]
+        self._targets: deque[tuple[Place, _Target]] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._began_at = self._last_at = time.monotonic()
+
+    def goes_on(self) -> bool:
+        """Whether something may come yet."""
+        under_way = self._lookups or self._targets or self._selector.get_map()
+        return bool(under_way) and time.monotonic() < self._last_at + CONNECT_S
+
+    def step(self) -> None:
+        """Begin what is due, and wait for a moment."""
+        now = time.monotonic()
+        if not self._targets:
+            self._find(now - self._began_at)
+        due = not self._selector.get_map() or now >= self._last_at + STAGGER_S
+        if self._targets and due:
+            self._begin(*self._targets.popleft(), now)
+        if self.came:
+            return
+        for key, _ in self._selector.select(STEP_S):
+            place, target = key.data
+            sock = self._forget(key)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            try:
+                if error:
+                    raise OSError(error, os.strerror(error))
+                sock.setblocking(True)
+                set_up(sock)
+            except OSError as failure:
+                sock.close()
+                self.came.append((place, _reason(failure)))
+            else:
+                self.came.append((_by_number(target), sock))
+
+    def rest(self) -> None:
+        """Time that was spent elsewhere does not count."""
+        self._last_at = time.monotonic()
+
+    def left_over(self) -> Iterator[tuple[Place, str]]:
+        """Why nothing came of the rest."""
+        for key in self._selector.get_map().values():
+            yield key.data[0], _reason(TimeoutError())
+        for lookup in self._lookups:
+            yield lookup.place, "the host name is not found in time"
+
+    def close(self) -> None:
+        """Let go of all that was not taken."""
+        for key in list(self._selector.get_map().values()):
+            self._forget(key).close()
+        self._selector.close()
+        for _, sock in self.came:
+            if isinstance(sock, socket.socket):
+                sock.close()
+
+    def _find(self, spent_s: float) -> None:
+        """The addresses of the next place whose name is found. They come in the order in which they
+        are stated, if that takes no longer than a moment."""
+        for lookup in self._lookups:
+            if lookup.done.is_set():
+                self._lookups.remove(lookup)
+                self._targets.extend((lookup.place, target) for target in lookup.targets)
+                if lookup.failure:
+                    self.came.append((lookup.place, lookup.failure))
+                return
+            if spent_s < STAGGER_S:
+                return
+
+    def _begin(self, place: Place, target: _Target, now: float) -> None:
+        family, kind, proto, address = target
+        self._last_at = now
         try:
-            while lookups or targets or selector.get_map():
-                now = time.monotonic()
-                if given_up() or now >= max(began, next_at) + CONNECT_S:
-                    break
-                if not targets and (found := _found(lookups, now - began)) is not None:
-                    targets.extend((found.place, target) for target in found.targets)
-                    if found.failure:
-                        yield found.place, found.failure
-                    continue
-                if targets and now >= next_at:
-                    place, target = targets.popleft()
-                    next_at = now + STAGGER_S
-                    begun = _begin(target)
-                    if isinstance(begun, str):
-                        next_at = now
-                        yield place, begun
-                        continue
-                    selector.register(begun, selectors.EVENT_WRITE, (place, target))
-                for key, _ in selector.select(LOOK_S if lookups else STAGGER_S):
-                    sock, (place, target) = key.fileobj, key.data
-                    if not isinstance(sock, socket.socket):
-                        continue
-                    selector.unregister(sock)
-                    next_at = 0.0 if not targets else min(next_at, now)
-                    failure = _failure(sock)
-                    if failure:
-                        sock.close()
-                        yield place, failure
-                    else:
-                        yield Place(_number(target), place.port), sock
-                        began = next_at = time.monotonic()
-            for key in list(selector.get_map().values()):
-                yield key.data[0], _reason(TimeoutError())
-            for lookup in lookups:
-                yield lookup.place, "the host name is not found in time"
-        finally:
-            for key in list(selector.get_map().values()):
-                if isinstance(key.fileobj, socket.socket):
-                    key.fileobj.close()
+            sock = socket.socket(family, kind, proto)
+            try:
+                sock.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    sock.connect(address)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            self.came.append((place, _reason(error)))
+        else:
+            self._selector.register(sock, selectors.EVENT_WRITE, (place, target))
+
+    def _forget(self, key: selectors.SelectorKey) -> socket.socket:
+        self._selector.unregister(key.fileobj)
+        return cast(socket.socket, key.fileobj)
+
+
+class _Lookup:
+    """The addresses of a place, or why there are none, once it is ``done``. A thread waits for
+    those of a name, and for as long as the system does, as that cannot be ended; it holds
+    nothing."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.targets: list[_Target] = []
+        self.failure = ""
+        self.done = threading.Event()
+        try:
+            self._look(socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            threading.Thread(target=self._find, name="lookup", daemon=True).start()
+        else:
+            self.done.set()
+
+    def _find(self) -> None:
+        try:
+            self._look(0)
+        except (OSError, UnicodeError):
+            _, _, zone = self.place.host.partition("%")
+            what = f"there is no network interface {zone!r} here" if zone else UNKNOWN
+            self.failure = what
+        self.done.set()
+
+    def _look(self, flags: int) -> None:
+        host, port = self.place.host, self.place.port
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        self.targets = list(dict.fromkeys((*each[:3], each[4]) for each in found))
+
+
+def _by_number(target: _Target) -> Place:
+    host, port, *more = target[3]
+    zone = f"%{more[1]}" if more and more[1] else ""
+    return Place(f"{host}{zone}", int(port))
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return "no reply (is it switched on, is a firewall in the way?)"
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return "the host is there, but nothing listens on that port"
+        case errno.EHOSTUNREACH | errno.ENETUNREACH:
+            return "there is no way to that host from here"
+        case errno.EINVAL:
+            return "such an address means nothing without a zone, like %eth0"
+        case _:
+            return error.strerror or str(error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from shoal.errors import NameTakenError
 from shoal.mesh.discovery import Discovery, Watcher
@@ -139,10 +139,12 @@ class InprocMesh:
                 self._members[member.name].remove(member)
 
     def call(
-        self, caller: str, places: Sequence[Place]
+        self, caller: str, places: Sequence[Place], given_up: Callable[[], bool]
     ) -> Iterator[tuple[Place, socket.socket | str]]:
         """Connections to the nodes at these places."""
         for place in places:
+            if given_up():
+                return
             found = self._named(place.host)
             if not found or {(caller, place.host), (place.host, caller)} & self._cuts:
                 yield place, "nobody is there"
@@ -264,8 +266,10 @@ class InprocLink(MeshLink):
         way = InprocDiscovery(check_name(name), mesh, lease_s)
         way.link = self
 
-        def call(places: Sequence[Place]) -> Iterator[tuple[Place, socket.socket | str]]:
-            return mesh.call(name, places)
+        def call(
+            places: Sequence[Place], given_up: Callable[[], bool]
+        ) -> Iterator[tuple[Place, socket.socket | str]]:
+            return mesh.call(name, places, given_up)
 
         super().__init__(name, "inproc", way, lambda: _Inside(name), call, max_body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 import psutil
@@ -13,6 +13,8 @@ MAX_PLACES = 16
 """Places of one node that are told and tried."""
 MAX_HOST = 255
 """Letters of a host."""
+EVERYWHERE = {"0.0.0.0": {4}, "::": {4, 6}}
+"""Hosts that mean all addresses of this machine, and of which versions."""
 NO_ZONE = "fe80:"
 """Beginning of an address that means nothing without a zone, which differs by machine."""
 
@@ -52,18 +54,18 @@ def own_hosts(bound: Iterable[str]) -> list[str]:
     too, at the end: they lead processes of the same machine here, and others find out that nobody
     or somebody else answers there."""
     chosen: dict[str, None] = {}
-    everywhere = False
+    versions: set[int] = set()
     for host in bound:
-        if host in ("0.0.0.0", "::", ""):
-            everywhere = True
+        if host in EVERYWHERE:
+            versions |= EVERYWHERE[host]
         elif not host.lower().startswith(NO_ZONE):
             chosen[host] = None
-    if everywhere:
-        chosen |= dict.fromkeys(_addresses())
+    if versions:
+        chosen |= dict.fromkeys(_addresses(versions))
     return list(chosen)[:MAX_PLACES]
 
 
-def _addresses() -> list[str]:
+def _addresses(versions: Collection[int]) -> list[str]:
     """The addresses of this machine, IPv4 first, loopback last."""
     found = []
     for name, entries in psutil.net_if_addrs().items():
@@ -75,7 +77,7 @@ def _addresses() -> list[str]:
                 number = ipaddress.ip_address(host)
             except ValueError:
                 continue
-            if number.is_link_local and number.version == 6:
+            if number.version not in versions or (number.is_link_local and number.version == 6):
                 continue
             found.append((number.is_loopback, number.version, name, host))
     return [host for _, _, _, host in sorted(found)]
