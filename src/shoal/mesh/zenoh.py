@@ -46,6 +46,8 @@ from shoal.mesh.session import Session, configuration
 
 MAX_CHORES = 4096
 """Chores that may wait for the thread; more are not done, and the mesh is joined anew."""
+MAX_VERSION = 16
+"""Letters of a version that are told."""
 OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
@@ -95,6 +97,7 @@ class ZenohDiscovery(Discovery):
         self._token = ""
         self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
         self._overrun = self._left = False
+        self._joins = False  # it is about to join anew
         self._leave_lock = threading.Lock()
         self._chores: queue.Queue[_Chore | None] = queue.Queue(MAX_CHORES)
         self._thread = threading.Thread(target=self._serve, name=f"{name}-mesh", daemon=True)
@@ -118,7 +121,8 @@ class ZenohDiscovery(Discovery):
         reason = self._patience.judge(unseen, alone, now)
         if self._overrun:
             reason = "too much happened at once"
-        if reason is not None:
+        if reason is not None and not self._joins:
+            self._joins = True
             self._chore(functools.partial(self._reopen, reason))
 
     def leave(self) -> None:
@@ -127,7 +131,7 @@ class ZenohDiscovery(Discovery):
             session, self._session = self._session, None
         if session is not None:
             session.close()
-        with contextlib.suppress(queue.Full):
+        with contextlib.suppress(queue.Full):  # then the thread is awake, and looks
             self._chores.put_nowait(None)
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -233,7 +237,7 @@ class ZenohDiscovery(Discovery):
     # -- chores -----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while (chore := self._chores.get()) is not None:
+        while not self._left and (chore := self._chores.get()) is not None:
             try:
                 chore()
             except Exception:  # a fault of ours must not end the thread
@@ -249,16 +253,17 @@ class ZenohDiscovery(Discovery):
             self._on_twin(life, visible)
         elif rest[:1] != [str(VERSION)]:
             if visible:
-                theirs = f"version {rest[0]} of the wire" if rest[0] else "a version without a wire"
+                version = rest[0][:MAX_VERSION]
+                theirs = f"version {version} of the wire" if version else "a version without a wire"
                 watcher.outdated(
                     name,
                     f"speaks {theirs}, this is version {VERSION}; install the same version of "
                     "Shoal on both",
                 )
         elif visible:
-            lives = self._lives.setdefault(name, set())
-            if len(self._lives) <= MAX_PEERS and len(lives) < MAX_LIVES:
-                lives.add(life)
+            lives = self._lives.get(name, set())
+            if len(lives) < MAX_LIVES and (lives or len(self._lives) < MAX_PEERS):
+                self._lives.setdefault(name, lives).add(life)
                 watcher.appeared(name, life, read_places(rest[1]))
         else:
             watcher.vanished(name, life)
@@ -298,10 +303,11 @@ class ZenohDiscovery(Discovery):
         if self._gone() or watcher is None:
             return
         log.warning("%s joins the mesh anew: %s", self._name, reason)
-        session, self._session = self._session, None
+        with self._leave_lock:
+            session, self._session = self._session, None
         if session is not None:
             session.close()
-        self._overrun = False
+        self._overrun = self._joins = False
         self._lives.clear()
         watcher.blinded()
         try:
