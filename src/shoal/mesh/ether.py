@@ -20,15 +20,19 @@ Way: TypeAlias = tuple[str, str]
 
 
 class _Pipe:
-    """One direction of one connection: from ``source`` to ``target``."""
+    """One direction of one connection: from ``source`` to ``target``, which are those of
+    ``ends``."""
 
-    def __init__(self, way: Way, source: socket.socket, target: socket.socket) -> None:
-        self.way = way
+    def __init__(
+        self, way: Way, ends: tuple[object, object], source: socket.socket, target: socket.socket
+    ) -> None:
+        self.way, self.ends = way, ends
         self.source, self.target = source, target
         self.carried: deque[tuple[float, memoryview]] = deque()
         self.bytes = 0
         self.ended = False  # nothing more comes from the source
         self.over = False  # and nothing more goes to the target
+        self.hung = False  # whose end the source is has hung up
 
     def take(self, due: float) -> None:
         """Take from the source what is there."""
@@ -75,20 +79,26 @@ class Ether:
         self._lock = threading.RLock()
         self._pipes: list[_Pipe] = []
         self._stopped: set[Way] = set()
-        self._frozen: set[str] = set()
+        self._frozen: list[object] = []
         self._delays: dict[Way, float] = {}
         self._calls: tuple[socket.socket, socket.socket] | None = None
 
-    def connect(self, way: Way) -> tuple[socket.socket, socket.socket]:
-        """A connection from the first to the second of ``way``: their ends of it."""
+    def connect(self, way: Way, ends: tuple[object, object]) -> tuple[socket.socket, socket.socket]:
+        """A connection from the first to the second of ``way``, which are ``ends``: their ends of
+        it."""
         mine, near = socket.socketpair()
         theirs, far = socket.socketpair()
         for sock in (near, far):
             sock.setblocking(False)
         with self._lock:
-            self._pipes += [_Pipe(way, near, far), _Pipe((way[1], way[0]), far, near)]
+            self._pipes += [
+                _Pipe(way, ends, near, far),
+                _Pipe((way[1], way[0]), (ends[1], ends[0]), far, near),
+            ]
             if self._calls is None:
                 self._calls = socket.socketpair()
+                for bell in self._calls:
+                    bell.setblocking(False)
                 threading.Thread(target=self._serve, name="ether", daemon=True).start()
             self._wake()
         return mine, theirs
@@ -99,10 +109,15 @@ class Ether:
             (self._stopped.add if stopped else self._stopped.discard)(way)
             self._wake()
 
-    def freeze(self, name: str, frozen: bool) -> None:
+    def is_stopped(self, way: Way) -> bool:
+        """Whether something does not pass, there or back."""
+        return bool({way, (way[1], way[0])} & self._stopped)
+
+    def freeze(self, end: object, frozen: bool) -> None:
         """A node does not take or send anything any more; or it does again."""
         with self._lock:
-            (self._frozen.add if frozen else self._frozen.discard)(name)
+            self._frozen = [other for other in self._frozen if other is not end]
+            self._frozen += [end] if frozen else []
             self._wake()
 
     def delay(self, way: Way, seconds: float) -> None:
@@ -124,7 +139,8 @@ class Ether:
 
     def _wake(self) -> None:
         if self._calls is not None:
-            self._calls[1].send(b"!")
+            with contextlib.suppress(BlockingIOError):  # it has rung often enough
+                self._calls[1].send(b"!")
 
     def _serve(self) -> None:
         while True:
@@ -139,26 +155,35 @@ class Ether:
                 bell = self._calls[0]
             ready = dict(poll.poll(None if wait_s is None else max(0.0, wait_s * 1e3)))
             if bell.fileno() in ready:
-                bell.recv(4096)
+                with contextlib.suppress(BlockingIOError):
+                    bell.recv(4096)
             with self._lock:
                 self._move(ready, time.monotonic())
+
+    def _takes(self, pipe: _Pipe) -> bool:
+        """Whether something is taken from who sends."""
+        held = pipe.way in self._stopped or pipe.ends[0] in self._frozen
+        return not (held or pipe.ended or pipe.over) and pipe.bytes < MAX_CARRIED
+
+    def _gives(self, pipe: _Pipe) -> bool:
+        """Whether something is given to who receives, once it is due."""
+        held = pipe.way in self._stopped or pipe.ends[1] in self._frozen
+        return not (held or pipe.over) and bool(pipe.carried or pipe.ended)
 
     def _watch(self, now: float) -> tuple[select.poll, float | None]:
         """What to wait for, and for how long at most."""
         events: dict[int, int] = {self._calls[0].fileno(): select.POLLIN} if self._calls else {}
         wait_s: float | None = None
         for pipe in self._pipes:
-            if pipe.way in self._stopped or pipe.over:
-                continue
-            takes = not pipe.ended and pipe.bytes < MAX_CARRIED and pipe.way[0] not in self._frozen
-            if takes:
-                number = pipe.source.fileno()
-                events[number] = events.get(number, 0) | select.POLLIN
-            if pipe.carried and pipe.way[1] not in self._frozen:
-                left = pipe.carried[0][0] - now
+            source, target = pipe.source.fileno(), pipe.target.fileno()
+            if self._takes(pipe):
+                events[source] = events.get(source, 0) | select.POLLIN
+            elif not pipe.hung:
+                events.setdefault(source, 0)
+            if self._gives(pipe):
+                left = pipe.carried[0][0] - now if pipe.carried else 0.0
                 if left <= 0:
-                    number = pipe.target.fileno()
-                    events[number] = events.get(number, 0) | select.POLLOUT
+                    events[target] = events.get(target, 0) | select.POLLOUT
                 else:
                     wait_s = left if wait_s is None else min(wait_s, left)
         poll = select.poll()
@@ -168,25 +193,18 @@ class Ether:
 
     def _move(self, ready: dict[int, int], now: float) -> None:
         for pipe in self._pipes:
-            if pipe.way in self._stopped or pipe.over:
-                continue
-            if (
-                ready.get(pipe.source.fileno(), 0) & ~select.POLLOUT
-                and not pipe.ended
-                and pipe.bytes < MAX_CARRIED
-                and pipe.way[0] not in self._frozen
-            ):
+            seen = ready.get(pipe.source.fileno(), 0)
+            pipe.hung = pipe.hung or bool(seen & (select.POLLHUP | select.POLLERR))
+            if seen & ~select.POLLOUT and self._takes(pipe):
                 pipe.take(now + self._delays.get(pipe.way, 0.0))
-            if pipe.way[1] not in self._frozen and (pipe.carried or pipe.ended):
+            if self._gives(pipe):
                 pipe.give(now)
+        kept = []
         # Both directions share the sockets.
         for there, back in zip(self._pipes[::2], self._pipes[1::2], strict=True):
-            if there.over and back.over:
+            if (there.over and back.over) or (there.hung and back.hung):
                 there.source.close()
                 there.target.close()
-        self._pipes = [
-            pipe
-            for pair in zip(self._pipes[::2], self._pipes[1::2], strict=True)
-            for pipe in pair
-            if not (pair[0].over and pair[1].over)
-        ]
+            else:
+                kept += [there, back]
+        self._pipes = kept

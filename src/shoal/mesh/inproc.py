@@ -60,6 +60,10 @@ class InprocMesh:
                     self._cuts.discard(way)
                     self._show_way(way, True)
 
+    def block(self, a: str, b: str, blocked: bool = True) -> None:
+        """A firewall drops what goes from ``a`` to ``b``, and lets the mesh pass; or no longer."""
+        self._ether.stop((a, b), blocked)
+
     def delay(self, a: str, b: str, seconds: float) -> None:
         """Bytes from ``a`` to ``b`` take this long."""
         self._ether.delay((a, b), seconds)
@@ -73,14 +77,14 @@ class InprocMesh:
         for member in self._named(name):
             member.silent = True
             self.remove(member)
-            self._ether.drop(lambda way: name in way)
             member.link.close()
+            self._ether.drop(lambda way: name in way)
 
     def freeze(self, name: str) -> None:
         """Stop a link as SIGSTOP would: its system takes what comes, and nothing goes on."""
         for member in self._named(name):
             member.frozen = True
-            self._ether.freeze(name, True)
+            self._ether.freeze(member, True)
             self._show(member, False)
 
     def thaw(self, name: str) -> None:
@@ -90,7 +94,7 @@ class InprocMesh:
                 if not member.frozen:
                     continue
                 member.frozen = False
-                self._ether.freeze(name, False)
+                self._ether.freeze(member, False)
                 for other in self._others(member):
                     member.sight(other, False)
                 self._show(member, True)
@@ -139,17 +143,18 @@ class InprocMesh:
                 self._members[member.name].remove(member)
 
     def call(
-        self, caller: str, places: Sequence[Place], given_up: Callable[[], bool]
+        self, caller: InprocDiscovery, places: Sequence[Place], given_up: Callable[[], bool]
     ) -> Iterator[tuple[Place, socket.socket | str]]:
         """Connections to the nodes at these places."""
         for place in places:
             if given_up():
                 return
             found = self._named(place.host)
-            if not found or {(caller, place.host), (place.host, caller)} & self._cuts:
+            way = (caller.name, place.host)
+            if not found or self._ether.is_stopped(way):
                 yield place, "nobody is there"
                 continue
-            mine, theirs = self._ether.connect((caller, place.host))
+            mine, theirs = self._ether.connect(way, (caller, found[-1]))
             if found[-1].link.bring(theirs):
                 yield place, mine
             else:
@@ -269,7 +274,7 @@ class InprocLink(MeshLink):
         def call(
             places: Sequence[Place], given_up: Callable[[], bool]
         ) -> Iterator[tuple[Place, socket.socket | str]]:
-            return mesh.call(name, places, given_up)
+            return mesh.call(way, places, given_up)
 
         super().__init__(name, "inproc", way, lambda: _Inside(name), call, max_body)
 

@@ -161,6 +161,7 @@ class MeshLink(Link):
         if self._sink is not None or self._closed:
             raise UsageError(f"the link of {self.name!r} was started before; make a new one")
         self._sink = sink
+        doors: Doors | None = None
         try:
             self.incarnation = self._peers.incarnation = self._discovery.join()
             doors = self._open_doors()
@@ -173,6 +174,8 @@ class MeshLink(Link):
             self._discovery.show(self, doors.places)
         except BaseException:
             self.close()
+            if doors is not None:
+                doors.close()
             raise
 
     def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
@@ -214,29 +217,34 @@ class MeshLink(Link):
             return msgspec.structs.replace(total, refused=self._refused)
 
     def close(self) -> None:
+        if os.getpid() != self._pid or self._leave():  # a fork has no part in this link
+            return
         # Of two threads that close the second waits, unless the first may wait for it.
-        if not self._leave() and not getattr(self._inside, "sink", False):
+        within = self._closer is threading.current_thread() or getattr(self._inside, "sink", False)
+        if not within:
             self._done.wait()
 
     def _leave(self) -> bool:
-        """Close, unless that was begun before, or by the process of which this one is a fork."""
+        """Close, unless that was begun before."""
         with self._lock:
-            if self._closer is not None or os.getpid() != self._pid:
+            if self._closer is not None:
                 return False
             self._closer, self._closed = threading.current_thread(), True
             self._peers.break_all("this node leaves")
             self._act()
-        atexit.unregister(self.close)
-        if self._porter is not None:
-            self._porter.close()
-            _join(self._porter.thread)
-        self._discovery.leave()
-        self._wakes.put(None)
-        with self._lock:
-            threads = [self._clock, *self._calls, *self._readers]
-        for thread in threads:
-            _join(thread)
-        self._done.set()
+        try:
+            atexit.unregister(self.close)
+            if self._porter is not None:
+                self._porter.close()
+                _join(self._porter.thread)
+            self._discovery.leave()
+            self._wakes.put(None)
+            with self._lock:
+                threads = [self._clock, *self._calls, *self._readers]
+            for thread in threads:
+                _join(thread)
+        finally:
+            self._done.set()
         return True
 
     # -- what the mesh tells --------------------------------------------------------------------

@@ -69,6 +69,14 @@ def _parts(sample: zenoh.Sample) -> list[str]:
     return str(sample.key_expr).split("/")[3:]
 
 
+def _close(session: Session | None) -> None:
+    if session is not None:
+        try:
+            session.close()
+        except zenoh.ZError as error:
+            log.warning("a Zenoh session could not be closed: %s", error)
+
+
 class ZenohDiscovery(Discovery):
     """A node's way into a Zenoh mesh; see :func:`zenoh_link` for the settings."""
 
@@ -98,6 +106,7 @@ class ZenohDiscovery(Discovery):
         self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
         self._overrun = self._left = False
         self._joins = False  # it is about to join anew
+        self._view = 0  # counts how often it has
         self._leave_lock = threading.Lock()
         self._chores: queue.Queue[_Chore | None] = queue.Queue(MAX_CHORES)
         self._thread = threading.Thread(target=self._serve, name=f"{name}-mesh", daemon=True)
@@ -114,23 +123,24 @@ class ZenohDiscovery(Discovery):
         me = f"{self._name}/{self._life}"
         self._token = f"{self._prefix}/alive/{me}/{VERSION}/{write_places(places)}"
         self._thread.start()
-        if self._session is not None:
-            self._join_in(self._session)
+        try:
+            if self._session is not None:
+                self._join_in(self._session)
+        except zenoh.ZError as error:
+            raise MeshError(f"Zenoh cannot be used: {error}") from error
 
     def look(self, unseen: Sequence[str], alone: bool, now: float) -> None:
         reason = self._patience.judge(unseen, alone, now)
         if self._overrun:
             reason = "too much happened at once"
         if reason is not None and not self._joins:
-            self._joins = True
-            self._chore(functools.partial(self._reopen, reason))
+            self._joins = self._chore(functools.partial(self._reopen, reason))
 
     def leave(self) -> None:
         with self._leave_lock:
             self._left = True
             session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        _close(session)
         with contextlib.suppress(queue.Full):  # then the thread is awake, and looks
             self._chores.put_nowait(None)
         if self._thread.ident is not None and self._thread is not threading.current_thread():
@@ -211,15 +221,17 @@ class ZenohDiscovery(Discovery):
         session.declare_subscriber(f"{prefix}/claim/*/*", quick(self._on_claim))
         session.declare_subscriber(f"{prefix}/taken/{self._name}/*", quick(self._on_taken))
         session.liveliness().declare_subscriber(
-            f"{prefix}/alive/**", quick(self._on_alive), history=True
+            f"{prefix}/alive/**",
+            quick(functools.partial(self._on_alive, self._view)),
+            history=True,
         )
         self._sign = session.liveliness().declare_token(self._token)
 
     # -- called on Zenoh's threads: leave a chore and return --------------------------------------
 
-    def _on_alive(self, sample: zenoh.Sample) -> None:
+    def _on_alive(self, view: int, sample: zenoh.Sample) -> None:
         visible = sample.kind == zenoh.SampleKind.PUT
-        self._chore(functools.partial(self._sighted, _parts(sample), visible))
+        self._chore(functools.partial(self._sighted, view, _parts(sample), visible))
 
     def _on_claim(self, sample: zenoh.Sample) -> None:
         self._chore(functools.partial(self._answer, _parts(sample)))
@@ -228,11 +240,13 @@ class ZenohDiscovery(Discovery):
         if _parts(sample) == [self._name, self._life] and len(sample.payload) == 16:
             self._chore(functools.partial(self._give_way, sample.payload.to_bytes()))
 
-    def _chore(self, chore: _Chore) -> None:
+    def _chore(self, chore: _Chore) -> bool:
         try:
             self._chores.put_nowait(chore)
         except queue.Full:
             self._overrun = True
+            return False
+        return True
 
     # -- chores -----------------------------------------------------------------------------------
 
@@ -243,11 +257,11 @@ class ZenohDiscovery(Discovery):
             except Exception:  # a fault of ours must not end the thread
                 log.exception("%s failed at a chore", self._name)
 
-    def _sighted(self, parts: Sequence[str], visible: bool) -> None:
-        """A sign of life came or went."""
+    def _sighted(self, view: int, parts: Sequence[str], visible: bool) -> None:
+        """A sign of life came or went, before or after the mesh was joined anew."""
         name, life, *rest = [*parts, "", ""]
         watcher = self._watcher
-        if watcher is None or not (is_name(name) and is_incarnation(life)):
+        if watcher is None or view != self._view or not (is_name(name) and is_incarnation(life)):
             return
         if name == self._name:
             self._on_twin(life, visible)
@@ -305,9 +319,9 @@ class ZenohDiscovery(Discovery):
         log.warning("%s joins the mesh anew: %s", self._name, reason)
         with self._leave_lock:
             session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        _close(session)
         self._overrun = self._joins = False
+        self._view += 1
         self._lives.clear()
         watcher.blinded()
         try:
@@ -320,7 +334,7 @@ class ZenohDiscovery(Discovery):
             gone = self._gone()
             self._session = None if gone else session
         if gone:
-            session.close()
+            _close(session)
             return
         with contextlib.suppress(zenoh.ZError):  # closed by another thread meanwhile
             self._join_in(session)
