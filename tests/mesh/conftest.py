@@ -18,11 +18,12 @@ LEASE_MS = 2000
 
 class Ear:
     """A sink that keeps what it hears, and holds the link to its word. ``room`` is how many
-    messages it takes."""
+    messages it takes; a body that is ``expected`` is not kept."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.room: int | None = None
+        self.expected: bytes | None = None
         self.events: list[LinkEvent] = []
         self.broken_words: list[str] = []
         self.news = threading.Condition()
@@ -35,6 +36,9 @@ class Ear:
                     return False
                 self.room -= 1
             self._hold_to_it(event)
+            if self.expected is not None and isinstance(event, Received):
+                assert event.body == self.expected
+                event = Received(event.sender, event.head)
             self.events.append(event)
             self.news.notify_all()
         return True

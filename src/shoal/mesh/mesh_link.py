@@ -84,6 +84,8 @@ class _Line:
         self, sender: Sender, receiver: Receiver, sockets: tuple[socket.socket, socket.socket]
     ) -> None:
         self.sender, self.receiver, self.sockets = sender, receiver, sockets
+        self.held = False
+        """Whether nothing is read, as the node has no room; so nothing can be heard either."""
         self._ended_at = math.inf
 
     @property
@@ -461,14 +463,8 @@ class MeshLink(Link):
         why = "it left"
         try:
             self._show(PeerUp(session.name, session.incarnation))
-            while not line.over and (came := line.receiver.next()) is not None:
-                match came:
-                    case Message(head, body):
-                        self._offer(line, Received(session.name, head, body))
-                    case Question():
-                        line.sender.urgent(_PONG)
-                    case News(nodes):
-                        self._hear(nodes)
+            while not line.over and self._take(session, line):
+                pass
         except FrameError as error:
             why = str(error)
             self._strange(f"{session.name}: {why}")
@@ -487,6 +483,19 @@ class MeshLink(Link):
             self._peers.ended(session, time.monotonic())
             self._act()
 
+    def _take(self, session: Session, line: _Line) -> bool:
+        """Do with what comes next what is to be done; False at the end. Nothing of it is kept."""
+        match line.receiver.next():
+            case Message(head, body):
+                self._offer(line, Received(session.name, head, body))
+            case Question():
+                line.sender.urgent(_PONG)
+            case News(nodes):
+                self._hear(nodes)
+            case None:
+                return False
+        return True
+
     def _hear(self, nodes: Sequence[Node]) -> None:
         now = time.monotonic()
         with self._lock:
@@ -498,10 +507,12 @@ class MeshLink(Link):
         """Give a message to the node as soon as it has room; nothing more is read meanwhile."""
         told_at = time.monotonic()
         while not self._show(event) and line.stands:
+            line.held = True
             time.sleep(OFFER_AGAIN_S)
             if time.monotonic() >= told_at + HERE_S:
                 told_at = time.monotonic()
                 line.sender.urgent(_PONG)
+        line.held = False
 
     def _show(self, event: LinkEvent) -> bool:
         if self._sink is None or (self._closed and not isinstance(event, NameLost)):
@@ -548,7 +559,8 @@ class MeshLink(Link):
             self._discovery.look(unseen, alone, now)
 
     def _heard_at(self, session: Session) -> float:
-        return self._lines[session].receiver.heard_at(time.monotonic())
+        line, now = self._lines[session], time.monotonic()
+        return now if line.held else line.receiver.heard_at(now)
 
     def _late_s(self, session: Session) -> float:
         return self._lines[session].sender.late_s()

@@ -109,8 +109,9 @@ class Receiver:
 
     def _whole(self, body: memoryview | None) -> Message:
         self.received += 1
-        self.bytes_received += len(self._head) + (0 if body is None else len(body))
-        return Message(self._head, body)
+        head, self._head = self._head, b""
+        self.bytes_received += len(head) + (0 if body is None else len(body))
+        return Message(head, body)
 
     def _bytes(self, size: int) -> bytes:
         if size <= AHEAD_BYTES:

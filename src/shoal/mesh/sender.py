@@ -266,6 +266,7 @@ class Sender:
                     self._broken(error)
                 continue
             now = time.monotonic()
+            del vector  # nothing that was sent is kept while there is nothing to send
             with self._lock:
                 if count == size and self._clocked:
                     self._meter.took(count, now - began, now)
