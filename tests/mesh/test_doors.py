@@ -211,6 +211,7 @@ def test_the_good_place_is_found_behind_one_that_is_dead(here, silent):
 
 def test_the_good_place_is_found_behind_many_that_are_dead(here, silent, monkeypatch):
     monkeypatch.setattr(doors, "CONNECT_S", 0.3)
+    monkeypatch.setattr(doors, "STAGGER_S", 0.05)
     found = call([silent] * 15 + [*here.places])
     place, sock = next(found)
     assert place == here.places[0]

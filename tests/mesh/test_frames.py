@@ -1,94 +1,129 @@
-"""Frames say what they carry, and lies are refused before anything is copied."""
+"""Frames say what they carry, and lies are refused before memory is taken."""
 
 import contextlib
-import math
-import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import FrameError
 from shoal.mesh.frames import (
-    MAX_ATTACHMENT,
+    HEADER_BYTES,
+    MAX_KNOWN,
+    MAX_NEWS,
+    MAX_WEIGHT,
     NO_BODY,
-    VERSION,
-    Ack,
-    Ask,
-    Data,
-    Pairing,
-    decode,
-    encode,
+    Header,
+    Kind,
+    Node,
+    read_header,
+    read_news,
+    write_header,
+    write_news,
 )
+from shoal.mesh.link import MAX_BODY, MAX_HEAD
+from shoal.mesh.place import MAX_PLACES, Place
 
-lives = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
-counts = st.integers(0, 2**63)
-times = st.floats(allow_nan=False, allow_infinity=False)
-pairings = st.builds(Pairing, lives, lives, counts)
-frames = st.one_of(
-    st.builds(Data, pairings, counts, st.binary(max_size=64), st.none() | st.integers(0, 1 << 20)),
-    st.builds(Ack, pairings, counts, counts, counts, times),
-    st.builds(Ask, pairings, counts),
+headers = st.builds(
+    lambda kind, head, body, part: Header(kind, head, body, int(part * (body or 0))),
+    st.sampled_from([Kind.MESSAGE, Kind.PIECE]),
+    st.integers(0, MAX_HEAD),
+    st.none() | st.integers(0, MAX_BODY),
+    st.floats(0, 1),
 )
-PAIRING = Pairing("0" * 15 + "1", "0" * 15 + "2", 3)
+NODE = Node("n", "1" * 16, (Place("a", 1),))
 
 
-def payload_bytes(frame):
-    return (frame.size or 0) if isinstance(frame, Data) else 0
+@given(headers)
+def test_a_header_survives_the_wire(header):
+    wire = write_header(header.kind, header.head, header.body, header.piece)
+    assert len(wire) == HEADER_BYTES
+    assert read_header(wire + b"what follows", MAX_BODY) == header
 
 
-@given(frames)
-def test_a_frame_survives_the_wire(frame):
-    assert decode(encode(frame), payload_bytes(frame)) == frame
-
-
-@given(st.binary(max_size=200), st.integers(0, 100))
-def test_noise_is_refused(noise, size):
+@given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES))
+def test_noise_is_refused(noise):
     with pytest.raises(FrameError):
-        decode(noise, size)
+        read_header(noise, MAX_BODY)
 
 
-@given(frames, st.data())
-def test_a_damaged_frame_is_refused_or_is_another_frame(frame, data):
-    wire = bytearray(encode(frame))
-    wire[data.draw(st.integers(0, len(wire) - 1))] ^= data.draw(st.integers(1, 255))
+@given(headers, st.data())
+def test_a_damaged_header_is_refused_or_is_another(header, data):
+    wire = bytearray(write_header(header.kind, header.head, header.body, header.piece))
+    at = data.draw(st.integers(0, HEADER_BYTES - 1).filter(lambda at: at != 3))  # 3 is padding
+    wire[at] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(FrameError):
-        assert decode(bytes(wire), payload_bytes(frame)) != frame
+        assert read_header(wire, MAX_BODY) != header
 
 
 @pytest.mark.parametrize(
-    ("attachment", "size", "message"),
+    ("header", "message"),
     [
-        (encode(Data(PAIRING, 1, b"", 100)), 99, "announces 100 bytes and brings 99"),
-        (encode(Data(PAIRING, 1, b"", 100)), 0, "announces 100 bytes and brings 0"),
-        (encode(Data(PAIRING, 1, b"", None)), 5, "announces None bytes and brings 5"),
-        (encode(Data(PAIRING, 1, b"", NO_BODY - 1)), 0, "brings 0"),
-        (encode(Data(PAIRING, 1, b"", 2000)), 2000, "outside the limits"),
-        (encode(Data(PAIRING, 1, bytes(MAX_ATTACHMENT), None)), 0, "outside the limits"),
-        (encode(Ack(PAIRING, 1, 1, 1, 1.0)) + b"x", 0, "without a message brings bytes"),
-        (encode(Ack(PAIRING, 1, 1, 1, 1.0))[:-1], 0, "without a message brings bytes"),
-        (encode(Ask(PAIRING, 1)), 1, "without a message brings bytes"),
-        (b"", 0, "outside the limits"),
+        (write_header(Kind.MESSAGE, MAX_HEAD + 1), "can be"),
+        (write_header(Kind.MESSAGE, 0, 1001, 0), "1000 can be"),
+        (write_header(Kind.MESSAGE, 0, NO_BODY - 1, 0), "can be"),
+        (write_header(Kind.MESSAGE, 0, 10, 11), "11 of them here"),
+        (write_header(Kind.MESSAGE, 0, None, 1), "1 of them here"),
+        (write_header(Kind.PIECE, 0, 1001, 1), "can be"),
+        (write_header(Kind.NEWS, MAX_NEWS + 1), "can be"),
+        (write_header(Kind.WEIGHT, 0, MAX_WEIGHT + 1, MAX_WEIGHT + 1), "can be"),
+        (b"sH" + write_header(Kind.PING)[2:], "no frame"),
+        (b"Sh\x63" + write_header(Kind.PING)[3:], "unknown kind 99"),
+        (b"Sh\x00" + write_header(Kind.PING)[3:], "unknown kind 0"),
     ],
 )
-def test_lies_about_size_are_refused(attachment, size, message):
+def test_lies_are_refused(header, message):
     with pytest.raises(FrameError, match=message):
-        decode(attachment, size, max_body=1000)
-
-
-def test_a_frame_of_another_version_is_refused():
-    wire = bytearray(encode(Ask(PAIRING, 1)))
-    struct.pack_into("B", wire, 2, VERSION + 1)
-    with pytest.raises(FrameError, match="version"):
-        decode(bytes(wire), 0)
+        read_header(header, max_body=1000)
 
 
 def test_an_empty_body_is_not_no_body():
-    assert decode(encode(Data(PAIRING, 1, b"h", 0)), 0).size == 0
-    assert decode(encode(Data(PAIRING, 1, b"h", None)), 0).size is None
+    assert read_header(write_header(Kind.MESSAGE, 1, 0, 0), 10).body == 0
+    assert read_header(write_header(Kind.MESSAGE, 1, None, 0), 10).body is None
 
 
-@pytest.mark.parametrize("came", [math.nan, math.inf, -math.inf])
-def test_a_time_that_is_none_is_refused(came):
-    with pytest.raises(FrameError, match="came at"):
-        decode(encode(Ack(PAIRING, 1, 1, 1, came)), 0)
+def test_news_survive_the_wire():
+    wire = write_news([NODE, Node("m", "2" * 16, ())])
+    header = read_header(wire, MAX_BODY)
+    assert (header.kind, header.head) == (Kind.NEWS, len(wire) - HEADER_BYTES)
+    assert read_news(wire[HEADER_BYTES:]) == [NODE, Node("m", "2" * 16, ())]
+
+
+@pytest.mark.parametrize("count", [MAX_KNOWN, 3 * MAX_KNOWN])
+@pytest.mark.parametrize("size", [1, 250])
+def test_more_news_than_can_be_told_are_told_in_part(count, size):
+    node = Node("n" * 64, "1" * 16, (Place("h" * size, 1),) * MAX_PLACES)
+    wire = write_news([node] * count)
+    assert read_header(wire, MAX_BODY).head <= MAX_NEWS
+    assert 0 < len(read_news(wire[HEADER_BYTES:])) <= MAX_KNOWN
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Node("a/b", "1" * 16, (Place("a", 1),)),
+        Node("n", "xyz", (Place("a", 1),)),
+        Node("n", "1" * 16, (Place("a", 0),)),
+        Node("n", "1" * 16, (Place("", 1),)),
+        Node("n", "1" * 16, (Place("a\x1b", 1),)),
+        Node("n", "1" * 16, (Place("a", 1),) * (MAX_PLACES + 1)),
+    ],
+    ids=repr,
+)
+def test_news_of_what_cannot_be_are_left_out(lie):
+    assert read_news(msgspec.msgpack.encode([lie, NODE])) == [NODE]
+
+
+@given(st.binary(max_size=200))
+def test_news_that_cannot_be_read_are_refused(noise):
+    try:
+        assert read_news(noise) == []
+    except FrameError as error:
+        assert "cannot be read" in str(error)
+
+
+@pytest.mark.parametrize("nonsense", [b"\x91" * 5000, b"\xdd\xff\xff\xff\xff", b"\x93\x01\x02\x03"])
+def test_news_that_would_take_much_memory_or_depth_are_refused(nonsense):
+    with pytest.raises(FrameError, match="cannot be read"):
+        read_news(nonsense)

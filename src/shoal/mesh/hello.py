@@ -22,6 +22,8 @@ VERSION = 1
 """Of what is said here and of the frames that follow."""
 MAX_HELLO = 1 << 14
 """Bytes of a hello or a reply."""
+MAX_TEXT = 300
+"""Letters of what a stranger says that are shown."""
 
 _PREAMBLE = struct.Struct("<4sHI")
 PREAMBLE_BYTES = _PREAMBLE.size
@@ -113,8 +115,14 @@ def read_hello(data: bytes) -> Hello:
 
 
 def read_reply(data: bytes) -> Reply:
-    """The reply in what follows the preamble; FrameError for what cannot be one."""
-    return _read(_decode_reply, data)
+    """The reply in what follows the preamble; FrameError for what cannot be one. What is shown of
+    it is short and can be."""
+    said = _read(_decode_reply, data)
+    if isinstance(said, Welcome):
+        return said
+    text = "".join(letter if letter.isprintable() else " " for letter in said.text[:MAX_TEXT])
+    name = said.name if is_name(said.name) else ""
+    return Refusal(said.no, text, name, said.incarnation if is_incarnation(said.incarnation) else "")
 
 
 def _read(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
