@@ -220,7 +220,12 @@ class Porter:
             return
         there, back = (other[1], sock) if hello.back else (sock, other[1])
         main = hello if not hello.back else other[0]
-        self._decide(main, there, back)
+        try:
+            self._decide(main, there, back)
+        except BaseException:
+            there.close()
+            back.close()
+            raise
 
     def _dismiss(self, pending: _Pending, why: str) -> None:
         del self._pending[pending.sock]
