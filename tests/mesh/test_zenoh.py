@@ -337,9 +337,7 @@ def test_a_node_of_another_name_at_a_place_is_named(node, stranger, zenoh_fleet)
     stranger.appear("z", f"{place.port},{place.host}")
     node.wait(lambda: "z" in node.link.unreachable())
     node.wait(
-        lambda: (
-            node.link.unreachable()["z"] == f"{place}: z in another life was called (friend)"
-        )
+        lambda: node.link.unreachable()["z"] == f"{place}: z in another life was called (friend)"
     )
     assert node.kinds("friend") == [PeerUp]
 
@@ -439,9 +437,7 @@ def test_a_peer_whose_sign_is_lost_for_good_is_a_reason_to_join_anew(
     friend.link._zenoh._patience._patience_s = 0.5
     friend.link.vanished("node", node.link.incarnation)
     friend.wait(
-        lambda: (
-            "friend joins the mesh anew: no sign of node is visible, which is up" in caplog.text
-        )
+        lambda: "friend joins the mesh anew: no sign of node is visible, which is up" in caplog.text
     )
     friend.wait(lambda: friend.link._peers.unseen() == [])
     assert friend.kinds("node") == node.kinds("friend") == [PeerUp]

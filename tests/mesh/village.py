@@ -374,6 +374,4 @@ class Village:
 
     def all_linked(self) -> bool:
         pairs = itertools.combinations(self.nodes, 2)
-        return all(
-            self.linked(a, b) or {a, b} <= set(self.calls_only) for a, b in pairs
-        )
+        return all(self.linked(a, b) or {a, b} <= set(self.calls_only) for a, b in pairs)

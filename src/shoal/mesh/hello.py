@@ -122,7 +122,9 @@ def read_reply(data: bytes) -> Reply:
         return said
     text = "".join(letter if letter.isprintable() else " " for letter in said.text[:MAX_TEXT])
     name = said.name if is_name(said.name) else ""
-    return Refusal(said.no, text, name, said.incarnation if is_incarnation(said.incarnation) else "")
+    return Refusal(
+        said.no, text, name, said.incarnation if is_incarnation(said.incarnation) else ""
+    )
 
 
 def _read(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:

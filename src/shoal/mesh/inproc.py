@@ -99,19 +99,23 @@ class InprocMesh:
                     member.sight(other, False)
                 self._show(member, True)
                 for other in self._others(member):
-                    if self._sees(other, member):
+                    if self._sees(other, member) and not other.frozen:
                         member.sight(other, True)
 
     def hide(self, name: str, hidden: bool = True) -> None:
         """The mesh loses a link, and it loses the mesh; connections stand."""
         with self._lock:
             for member in self._named(name):
-                self._show(member, not hidden)
-                if hidden:
+                if hidden and not member.hidden:
+                    self._show(member, False)
                     member.blind()
-                else:
+                if not hidden and member.hidden:
+                    member.hidden = False
+                    self._show(member, True)
                     for other in self._others(member):
-                        member.sight(other, True)
+                        if self._sees(other, member) and not other.frozen:
+                            member.sight(other, True)
+                member.hidden = hidden
 
     # -- what links call ------------------------------------------------------------------------
 
@@ -172,7 +176,8 @@ class InprocMesh:
         return [m for members in self._members.values() for m in members if m is not member]
 
     def _sees(self, shown: InprocDiscovery, watching: InprocDiscovery) -> bool:
-        return (shown.name, watching.name) not in self._cuts
+        hidden = shown.hidden or watching.hidden
+        return not hidden and (shown.name, watching.name) not in self._cuts
 
     def _show(self, member: InprocDiscovery, visible: bool) -> None:
         """Let others see, or no longer see, a node."""
@@ -186,7 +191,7 @@ class InprocMesh:
     def _show_way(self, way: Way, visible: bool) -> None:
         for shown in self._named(way[0]):
             for watching in self._named(way[1]):
-                if not shown.frozen:
+                if not (shown.frozen or shown.hidden or watching.hidden):
                     watching.sight(shown, visible)
 
 
@@ -197,7 +202,7 @@ class InprocDiscovery(Discovery):
         self.name = name
         self.life = ""
         self.lease_s = lease_s
-        self.frozen = self.silent = False
+        self.frozen = self.silent = self.hidden = False
         self.places: tuple[Place, ...] = ()
         self.link: InprocLink
         self._mesh = mesh

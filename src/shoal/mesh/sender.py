@@ -136,13 +136,14 @@ class Sender:
             return self._meter.rate(now)
 
     def late_s(self) -> float:
-        """How long what is sent now may wait for what is before it on the line, in seconds."""
+        """How long a question that is sent now may wait for what is before it on the line, and be
+        on its way there and back, in seconds."""
         info = tcp_info(self._sock)
         if info is None:
             return 0.0
         with self._lock:
             before = info.unsent + info.flying + sum(map(len, self._rest))
-        return before / (info.delivery_rate or LEAST_RATE)
+        return info.rtt_s + before / (info.delivery_rate or LEAST_RATE)
 
     def close(self) -> None:
         """Send nothing more. The thread ends when the socket does not block it any more."""
