@@ -92,7 +92,8 @@ class Ear:
                 self.news.wait(min(left, 0.02))
 
     def wait_for_peer(self, *names: str) -> None:
-        self.wait(lambda: set(names) <= set(self.link.peers()))
+        """Until all of them are up, and that was told."""
+        self.wait(lambda: set(names) <= set(self.link.peers()) & set(self._up))
 
 
 def say_all(link: Link, to: str, messages: list[bytes]) -> None:

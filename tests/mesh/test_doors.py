@@ -262,7 +262,7 @@ class Names:
         self._real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
-    def __call__(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+    def __call__(self, host, port, family=0, type=0, proto=0, flags=0):
         if not host.endswith(".test"):
             return self._real(host, port, family, type, proto, flags)
         if flags & socket.AI_NUMERICHOST:

@@ -467,7 +467,7 @@ def test_who_hangs_up_instead_of_an_answer_is_an_error_in_words():
         other, _ = door.accept()
         other.close()
         far.shutdown(socket.SHUT_WR)
-        with pytest.raises(MeshError, match="hung up without a word|reset|Broken pipe"):
+        with pytest.raises(MeshError, match=r"hung up without a word|reset|Broken pipe"):
             say_hello(there, back, hello)
         for sock in (there, back, far):
             sock.close()

@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from tests.mesh.conftest import Ear, say_all
 
 from shoal.errors import NameTakenError
 from shoal.mesh import mesh_link, peers
 from shoal.mesh.link import NameLost, PeerDown, PeerUp
-from tests.mesh.conftest import Ear, say_all
 
 
 @pytest.fixture

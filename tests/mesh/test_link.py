@@ -1,5 +1,6 @@
 """What every kind of link does."""
 
+import contextlib
 import functools
 import os
 import socket
@@ -8,11 +9,11 @@ import time
 
 import numpy as np
 import pytest
+from tests.mesh.conftest import Ear, Fleet, say_all
 
 from shoal.errors import FrameError, NameTakenError, UsageError
 from shoal.mesh import mesh_link, peers, sender
 from shoal.mesh.link import MAX_HEAD, PeerDown, PeerUp, Received
-from tests.mesh.conftest import Ear, Fleet, say_all
 
 
 def lose_mesh(fleet: Fleet, link) -> None:
@@ -32,10 +33,8 @@ def drop(link) -> None:
     """The connections that stand now break."""
     for line in list(link._lines.values()):
         for sock in line.sockets:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def pattern(number: int, size: int) -> bytes:

@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.mesh.village import LEASE_S, NEWS_S, TIMEOUT_S, Village
 
 from shoal.mesh.frames import Node
 from shoal.mesh.hello import Hello, No, Refusal
@@ -27,7 +28,6 @@ from shoal.mesh.peers import (
     Session,
 )
 from shoal.mesh.place import Place
-from tests.mesh.village import LEASE_S, NEWS_S, TIMEOUT_S, Village
 
 names = st.sampled_from("abc")
 doings = st.lists(
@@ -64,7 +64,7 @@ def do(village, what, *how):
             getattr(village, what)(*how)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(doings, st.sampled_from(["", "a", "c"]), st.sampled_from([[], ["ac", "ca"], ["bc"]]))
 def test_in_the_end_one_session_stands_between_each_two(doings, calls_only, unseen):
     village = Village("abc", calls_only, unseen)

@@ -147,8 +147,7 @@ def test_who_breaks_the_rules_is_heard_no_further(wire):
         here.sendall(wire)
         here.shutdown(socket.SHUT_WR)
         with pytest.raises(FrameError):
-            while receiver.next() is not None:
-                pass
+            list(iter(receiver.next, None))
 
 
 @pytest.mark.parametrize("piece", [7, 100, 1 << 30])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.mesh.test_receiver import tcp_pair
 
 from shoal.mesh import sender as module
 from shoal.mesh.frames import HEADER_BYTES, MAX_WEIGHT, Kind, read_header, write_header
@@ -17,7 +18,6 @@ from shoal.mesh.rate import Source
 from shoal.mesh.receiver import Message, Question, Receiver
 from shoal.mesh.sender import MAX_URGENT, Sender
 from shoal.mesh.tcp_info import tcp_info
-from tests.mesh.test_receiver import tcp_pair
 
 PING, PONG = write_header(Kind.PING), write_header(Kind.PONG)
 MUCH = 64 << 20

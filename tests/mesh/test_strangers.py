@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.mesh.conftest import Ear, Fleet, say_all
 
 from shoal.errors import MeshError
 from shoal.mesh import greeting
@@ -25,7 +26,6 @@ from shoal.mesh.hello import Hello, No, Refusal, Welcome
 from shoal.mesh.link import MAX_BODY, PeerDown, PeerUp
 from shoal.mesh.peers import MAX_HEARSAY
 from shoal.mesh.place import Place
-from tests.mesh.conftest import Ear, Fleet, say_all
 
 LIFE = "2" * 16
 
@@ -149,7 +149,7 @@ def test_two_halves_of_different_sessions_make_none(node, impostor, monkeypatch)
     monkeypatch.setattr(greeting, "HELLO_S", 0.5)
     there, back = impostor.connect(), impostor.connect()
     life = node.link.incarnation
-    with pytest.raises(MeshError, match="hung up|does not answer|reset"):
+    with pytest.raises(MeshError, match=r"hung up|does not answer|reset"):
         say_hello(
             there,
             back,

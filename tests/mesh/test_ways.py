@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.mesh.conftest import Ear, Fleet, say_all
 
 from shoal.mesh import mesh_link, peers
 from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.place import Place
-from tests.mesh.conftest import Ear, Fleet, say_all
 
 
 class Relay:
@@ -163,7 +163,7 @@ def test_a_way_that_is_reset_in_the_middle_of_a_body_is_taken_again(zenoh_fleet,
     a, b = through(zenoh_fleet, relay)
     for round in range(3):
         passed = relay.passed
-        for number in range(3):
+        for _ in range(3):
             a.link.send("b", b"lost", bytes(30 << 20))
             b.link.send("a", b"lost", bytes(30 << 20))
         a.wait(lambda passed=passed: relay.passed > passed + (1 << 20))
@@ -183,7 +183,7 @@ def test_a_way_that_is_reset_in_the_middle_of_a_body_is_taken_again(zenoh_fleet,
 def test_a_peer_that_takes_nothing_any_more_holds_up_nobody_and_is_noticed(
     zenoh_fleet, relay, hasty
 ):
-    a, b = through(zenoh_fleet, relay)
+    a, _ = through(zenoh_fleet, relay)
     others = [zenoh_fleet.join(name) for name in "cde"]
     a.wait_for_peer("c", "d", "e")
     relay.rests = True

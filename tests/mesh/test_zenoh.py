@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import zenoh
+from tests.mesh.conftest import say_all
 
 from shoal.errors import AddressInUseError, MeshError, UsageError
 from shoal.mesh import mesh_link, patience
@@ -20,7 +21,6 @@ from shoal.mesh.names import new_incarnation
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place
 from shoal.mesh.zenoh import MAX_CHORES, ZenohLink
-from tests.mesh.conftest import say_all
 
 PREFIX = "shoal/shoal"
 LEAST_ID = "1" + "0" * 31
@@ -195,7 +195,7 @@ def only_ipv6(monkeypatch, name, hosts=("::1",)):
     """Let a name stand for addresses of version 6 only."""
     real = socket.getaddrinfo
 
-    def look(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+    def look(host, port, family=0, type=0, proto=0, flags=0):
         if host != name:
             return real(host, port, family, type, proto, flags)
         if family == socket.AF_INET or flags & socket.AI_NUMERICHOST:
