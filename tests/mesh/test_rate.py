@@ -55,8 +55,16 @@ def test_a_rate_grows_old_while_nothing_is_delivered():
     meter.read(info(quiet_s=0.0), 10.0)
     meter.read(info(quiet_s=5.0), 15.0)
     assert meter.rate(15.0).age_s == pytest.approx(5.0)
-    meter.read(info(quiet_s=0.1, delivered=1_000_001), 20.0)
+    meter.read(info(quiet_s=0.1, delivered=1_010_000), 20.0)
     assert meter.rate(20.0).age_s == pytest.approx(0.1)
+
+
+def test_a_question_now_and_then_makes_no_rate_young():
+    meter = RateMeter()
+    meter.read(info(), 10.0)
+    for second in range(100):
+        meter.read(info(delivered=1_000_000 + 20 * second), 10.0 + second)
+        assert meter.rate(10.0 + second).age_s == pytest.approx(second)
 
 
 @pytest.mark.parametrize("calm_s", [0.2, 10.0, 3600.0])

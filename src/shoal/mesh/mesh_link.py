@@ -96,7 +96,7 @@ class _Line:
     @property
     def over(self) -> bool:
         """Whether it is broken for so long that nothing more is read."""
-        return time.monotonic() > self._ended_at + LAST_WORDS_S
+        return self._ended_at < math.inf and time.monotonic() > self._ended_at + LAST_WORDS_S
 
     def hang_up(self) -> None:
         """Wake all who wait for a socket."""

@@ -18,7 +18,8 @@ LARGE_BYTES = 1 << 15
 SMOOTHING = 0.5
 """Weight of a new sample of such a rate."""
 LATE_BYTES = 4096
-"""So much must be under way for its lateness to count."""
+"""So much must be under way for its lateness to count, and be delivered for a rate to count as
+measured anew: a question now and then tells nothing."""
 
 
 class Source(StrEnum):
@@ -67,6 +68,7 @@ class RateMeter:
         self._rate = LinkRate()
         self._measured_at = -math.inf
         self._delivered = 0
+        self._counted = 0  # what was delivered when it was measured last
         self._stuck_at = math.inf  # nothing was delivered since, though bytes are under way
         self._clock_rate = 0.0
 
@@ -76,8 +78,10 @@ class RateMeter:
         flying = info.flying + info.unsent
         if info.delivered > self._delivered:
             self._delivered = info.delivered
-            self._measured_at = now - info.quiet_s
             self._stuck_at = math.inf
+        if info.delivered >= self._counted + LATE_BYTES:
+            self._counted = info.delivered
+            self._measured_at = now - info.quiet_s
         if flying < LATE_BYTES:
             self._stuck_at = math.inf
         else:
