@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from shoal.errors import AddressInUseError, UsageError
-from shoal.mesh.address import Address, bindable, dial, parse_address
+from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from shoal.mesh.address import Address, bindable, dial, parse_address
         ("tcp/127.0.0.1:7447", Address("tcp", "127.0.0.1", 7447)),
         ("tls/board.local:0", Address("tls", "board.local", 0)),
         ("tcp/[::1]:80", Address("tcp", "::1", 80)),
+        ("tcp/[fe80::1%eth0]:7447", Address("tcp", "fe80::1%eth0", 7447)),
         ("tcp/10.0.0.1:1#iface=eth0", Address("tcp", "10.0.0.1", 1, "#iface=eth0")),
     ],
 )
@@ -29,6 +30,44 @@ def test_addresses_are_read_and_written(text, expected):
 def test_what_is_no_address_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match=r"tcp/192\.168\.1\.7:7447"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("fe80::1%lo", f"fe80::1%{socket.if_nametoindex('lo')}"),
+        ("fe80::1%7", "fe80::1%7"),
+        ("fe80::1%nozone9", "fe80::1%nozone9"),
+        ("fe80::1", "fe80::1"),
+        ("board.local", "board.local"),
+    ],
+)
+def test_the_engine_is_told_a_zone_by_number(host, expected):
+    assert numbered(Address("tcp", host, 1)) == Address("tcp", expected, 1)
+    if ":" in host:
+        assert resolved(Address("tcp", host, 1)) == [f"tcp/[{expected}]:1"]
+
+
+def test_the_engine_is_told_the_ipv6_addresses_of_a_name_too(monkeypatch):
+    real = socket.getaddrinfo
+
+    def look(host, port, family=0, kind=0):
+        if host != "six.test":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return real("::1", port, family, kind)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    assert resolved(Address("tcp", "six.test", 1)) == ["tcp/six.test:1", "tcp/[::1]:1"]
+    for address in (Address("tcp", "no.test", 1), Address("udp", "six.test", 1)):
+        assert resolved(address) == [str(address)]
+
+
+def test_a_host_name_that_cannot_be_one_is_refused_in_words():
+    address = Address("tcp", "a" * 70, 1)
+    assert dial(address) == "the host name is unknown"
+    with pytest.raises(AddressInUseError, match="that is no host name"):
+        bindable(address)
+    assert resolved(address) == [str(address)]
 
 
 def test_port_zero_becomes_a_free_port():

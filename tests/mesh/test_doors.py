@@ -350,21 +350,25 @@ def test_places_are_tried_in_the_order_in_which_they_are_stated(names, here):
     other.close()
 
 
-@pytest.mark.parametrize(
-    ("host", "why"),
-    [
-        ("fe80::1%nozone9", "there is no network interface 'nozone9' here"),
-        ("fe80::1", "such an address means nothing without a zone, like %eth0"),
-    ],
-)
-def test_an_address_of_a_link_without_its_zone_is_refused_in_words(host, why):
-    assert results([Place(host, 7448)]) == [(Place(host, 7448), why)]
+def test_an_address_of_a_link_in_a_zone_that_is_not_here_is_refused_in_words():
+    place = Place("fe80::1%nozone9", 7448)
+    assert results([place]) == [(place, "there is no network interface 'nozone9' here")]
 
 
-def test_an_address_of_a_link_with_its_zone_is_tried():
+def test_an_address_of_a_link_is_tried_in_its_zone():
     ((place, why),) = results([Place("fe80::1%lo", 7448)])
     assert place.host == "fe80::1%lo"
-    assert "zone" not in why
+    assert "interface" not in why
+
+
+def test_an_address_of_a_link_without_a_zone_is_tried_in_all_or_refused_in_words(monkeypatch):
+    place = Place("fe80::1", 7448)
+    monkeypatch.setattr(doors, "in_zones", lambda host: [])
+    assert results([place]) == [
+        (place, "this machine has no network interface for such an address")
+    ]
+    monkeypatch.setattr(doors, "in_zones", lambda host: [f"{host}%lo", f"{host}%1"])
+    assert len(results([place])) == 1, "that is the same zone twice"
 
 
 def test_who_is_called_by_name_is_told_by_number_with_its_zone():

@@ -12,6 +12,7 @@ from shoal.mesh.place import (
     MAX_HOST,
     MAX_PLACES,
     Place,
+    in_zones,
     is_place,
     own_hosts,
     read_places,
@@ -106,13 +107,27 @@ def machine(monkeypatch):
         (["192.168.1.7", "::1"], ["192.168.1.7", "::1"]),
         (["0.0.0.0"], ["192.168.1.7", "10.0.0.7", "127.0.0.1"]),
         (["::"], ["192.168.1.7", "10.0.0.7", "2001:db8::7", "127.0.0.1", "::1"]),
-        (["fe80::1%eth0", "10.0.0.7"], ["10.0.0.7"]),
+        (["fe80::1%eth0", "10.0.0.7"], ["fe80::1", "10.0.0.7"]),
         (["10.0.0.7", "0.0.0.0"], ["10.0.0.7", "192.168.1.7", "127.0.0.1"]),
     ],
     ids=repr,
 )
 def test_a_node_tells_where_others_may_find_it(machine, bound, told):
     assert own_hosts(bound) == told
+
+
+@pytest.mark.parametrize(
+    ("host", "tried"),
+    [
+        ("10.0.0.1", ["10.0.0.1"]),
+        ("board.lan", ["board.lan"]),
+        ("2001:db8::1", ["2001:db8::1"]),
+        ("fe80::1%wlan0", ["fe80::1%wlan0"]),
+        ("FE80::1", ["FE80::1%eth0"]),
+    ],
+)
+def test_an_address_of_a_link_is_tried_in_all_zones_of_the_machine(machine, host, tried):
+    assert in_zones(host) == tried
 
 
 def test_a_machine_with_many_addresses_tells_some(machine):

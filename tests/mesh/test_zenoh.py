@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
+import psutil
 import pytest
 import zenoh
 from tests.mesh.conftest import say_all
@@ -229,6 +230,25 @@ def test_a_node_is_first_called_where_it_is_stated_to_be(zenoh_fleet, monkeypatc
     a.wait_for_peer("a")
     port = a.link._peers.places[0].port
     assert called[:2] == [Place("board.test", port), Place("::1", port)]
+
+
+def test_two_on_one_cable_find_each_other_by_addresses_of_the_link(zenoh_fleet):
+    found = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.address.startswith("fe80:") and "%" in entry.address
+    ]
+    if not found:
+        pytest.skip("this machine has no address of a link")
+    listen = [f"tcp/[{found[0]}]:0"]
+    a = zenoh_fleet.join("a", listen=listen)
+    b = zenoh_fleet.join("b", listen=listen)
+    assert a.link._peers.places[0].host == found[0].partition("%")[0], "zones differ by machine"
+    b.wait_for_peer("a")
+    a.wait_for_peer("b")
+    say_all(b.link, "a", [b"hello"])
+    a.wait(lambda: a.heads() == [b"hello"])
 
 
 # -- who is found ---------------------------------------------------------------------------------

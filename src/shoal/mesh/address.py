@@ -76,6 +76,8 @@ def bindable(address: Address) -> Address:
             if kind == socket.SOCK_STREAM:
                 probe.listen(1)
             port: int = probe.getsockname()[1]
+    except UnicodeError:
+        raise AddressInUseError(f"cannot listen on {address}: that is no host name") from None
     except OSError as error:
         raise AddressInUseError(why_not(address, error)) from error
     return Address(address.protocol, address.host, port, address.rest)
@@ -104,27 +106,33 @@ def dial(address: Address) -> str | None:
         return "no reply (is it switched on, is a firewall in the way?)"
     except ConnectionRefusedError:
         return "the host is there, but nothing listens on that port"
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return "the host name is unknown"
     except OSError as error:
         return error.strerror or str(error)
+
+
+def numbered(address: Address) -> Address:
+    """An address with the number of its zone in place of its name, which the engine of the mesh
+    does not know."""
+    number, _, zone = address.host.partition("%")
+    if not zone or zone.isdigit():
+        return address
+    try:
+        scope = socket.if_nametoindex(zone)
+    except OSError:
+        return address
+    return msgspec.structs.replace(address, host=f"{number}%{scope}")
 
 
 def resolved(address: Address) -> list[str]:
     """An address as the engine of the mesh is told it: as it is written, so that a name is looked
     up again when it moves, and what the engine does not find out itself: the IPv6 addresses of a
     name, and the number of a zone."""
-    number, _, zone = address.host.partition("%")
-    if zone:
-        try:
-            scope = str(socket.if_nametoindex(zone)) if not zone.isdigit() else zone
-        except OSError:
-            return [str(address)]
-        return [str(msgspec.structs.replace(address, host=f"{number}%{scope}"))]
-    if address.protocol != "tcp" or ":" in number:
-        return [str(address)]
+    if address.protocol != "tcp" or ":" in address.host:
+        return [str(numbered(address))]
     try:
-        found = socket.getaddrinfo(number, address.port, socket.AF_INET6, address.kind)
+        found = socket.getaddrinfo(address.host, address.port, socket.AF_INET6, address.kind)
     except (OSError, UnicodeError):
         return [str(address)]
     hosts = dict.fromkeys(str(target[0]) for *_, target in found)

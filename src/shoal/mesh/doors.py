@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, cast
 
 from shoal.errors import AddressInUseError
 from shoal.mesh.address import Address, why_not
-from shoal.mesh.place import Place, own_hosts
+from shoal.mesh.place import Place, in_zones, own_hosts
 
 STAGGER_S = 0.15
 """Time after which the next address is tried beside those before (RFC 8305)."""
@@ -275,9 +275,14 @@ class _Lookup:
         self.done.set()
 
     def _look(self, flags: int) -> None:
-        host, port = self.place.host, self.place.port
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-        self.targets = list(dict.fromkeys((*each[:3], each[4]) for each in found))
+        found: dict[_Target, None] = {}
+        for host in in_zones(self.place.host):
+            for each in socket.getaddrinfo(
+                host, self.place.port, type=socket.SOCK_STREAM, flags=flags
+            ):
+                found[(*each[:3], each[4])] = None
+        self.targets = list(found)
+        self.failure = "" if found else "this machine has no network interface for such an address"
 
 
 def _by_number(target: _Target) -> Place:
@@ -294,7 +299,5 @@ def _reason(error: OSError) -> str:
             return "the host is there, but nothing listens on that port"
         case errno.EHOSTUNREACH | errno.ENETUNREACH:
             return "there is no way to that host from here"
-        case errno.EINVAL:
-            return "such an address means nothing without a zone, like %eth0"
         case _:
             return error.strerror or str(error)

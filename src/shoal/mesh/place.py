@@ -15,8 +15,11 @@ MAX_HOST = 255
 """Letters of a host."""
 EVERYWHERE = {"0.0.0.0": {4}, "::": {4, 6}}
 """Hosts that mean all addresses of this machine, and of which versions."""
-NO_ZONE = "fe80:"
-"""Beginning of an address that means nothing without a zone, which differs by machine."""
+LINK_LOCAL = "fe80:"
+"""Beginning of an address that means nothing without a zone, which differs by machine: it is told
+without, and tried in all zones."""
+MAX_ZONES = 8
+"""Zones of this machine that are tried."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -58,11 +61,24 @@ def own_hosts(bound: Iterable[str]) -> list[str]:
     for host in bound:
         if host in EVERYWHERE:
             versions |= EVERYWHERE[host]
-        elif not host.lower().startswith(NO_ZONE):
-            chosen[host] = None
+        else:
+            chosen[host.partition("%")[0]] = None
     if versions:
         chosen |= dict.fromkeys(_addresses(versions))
     return list(chosen)[:MAX_PLACES]
+
+
+def in_zones(host: str) -> list[str]:
+    """A host with all that it may mean on this machine: for an address of a link without its zone,
+    with each that there is."""
+    if not host.lower().startswith(LINK_LOCAL) or "%" in host:
+        return [host]
+    zones = [
+        name
+        for name, entries in psutil.net_if_addrs().items()
+        if any(entry.address.lower().startswith(LINK_LOCAL) for entry in entries)
+    ]
+    return [f"{host}%{zone}" for zone in zones[:MAX_ZONES]]
 
 
 def _addresses(versions: Collection[int]) -> list[str]:

@@ -31,7 +31,7 @@ import msgspec
 import zenoh
 
 from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageError
-from shoal.mesh.address import Address, bindable, dial, parse_address, resolved
+from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 from shoal.mesh.claim import Answer, Claim
 from shoal.mesh.discovery import Discovery, Watcher
 from shoal.mesh.doors import Doors, call
@@ -169,7 +169,8 @@ class ZenohDiscovery(Discovery):
 
     def _open(self, bound: Sequence[Address]) -> Session:
         calls = [text for address in self._connect for text in resolved(address)]
-        return cast(Session, zenoh.open(self._configure(bound, calls)))
+        listen = [numbered(address) for address in bound]
+        return cast(Session, zenoh.open(self._configure(listen, calls)))
 
     def _take_name(self, session: Session) -> str:
         """A new incarnation, once the name is free (see :mod:`shoal.mesh.claim`)."""
