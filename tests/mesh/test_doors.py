@@ -226,8 +226,10 @@ def test_who_looks_at_one_for_long_finds_the_others_after_it(here, free):
     (_, first) = next(found)
     time.sleep(doors.CONNECT_S + 0.2)
     rest = list(found)
-    assert [place for place, _ in rest] == [*other.places, Place("127.0.0.1", free)]
     close([(None, first), *rest])
+    assert [place for place, _ in rest] == [*other.places, Place("127.0.0.1", free)]
+    assert isinstance(rest[0][1], socket.socket)
+    assert rest[1][1] == NOTHING
     other.close()
 
 
