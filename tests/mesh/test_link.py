@@ -686,6 +686,22 @@ def test_a_link_is_closed_by_two_threads_at_once_and_both_find_it_closed(fleet):
     assert left == [[], []]
 
 
+def test_a_signal_that_closes_a_link_while_it_closes_waits_for_nobody(fleet):
+    _, b = fleet.pair()
+    leave = b.link._discovery.leave
+
+    def interrupted():
+        b.link.close()  # as a handler does, which runs on the thread that it interrupts
+        leave()
+
+    b.link._discovery.leave = interrupted
+    closer = threading.Thread(target=b.link.close)
+    closer.start()
+    closer.join(30)
+    assert not closer.is_alive()
+    assert threads_of("b") == []
+
+
 def test_a_fork_does_not_close_what_is_its_parents(inproc_fleet):
     a, b = inproc_fleet.pair()
     pid = os.fork()

@@ -4,6 +4,8 @@ import functools
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from tests.mesh.conftest import say_all
 from shoal.errors import AddressInUseError, MeshError, UsageError
 from shoal.mesh import mesh_link, patience
 from shoal.mesh.hello import VERSION
-from shoal.mesh.link import NameLost, Outdated, PeerUp, Received
+from shoal.mesh.link import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.names import new_incarnation
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place
@@ -405,6 +407,44 @@ def test_a_link_with_more_chores_than_can_wait_closes(node):
     gate.set()
     closer.join(30)
     assert not closer.is_alive()
+
+
+def test_a_link_that_calls_where_nobody_replies_closes(node, stranger, zenoh_fleet):
+    with socket.socket() as door, socket.socket() as filler:
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for one in [filler, *fillers]:
+            one.setblocking(False)
+            one.connect_ex(door.getsockname())
+        stranger.appear("z", f"{door.getsockname()[1]},127.0.0.1")
+        node.wait(lambda: any(t.name == "node-calls-z" for t in threading.enumerate()))
+        node.link.close()
+        assert not any(thread.name.startswith("node-") for thread in threading.enumerate())
+        for one in fillers:
+            one.close()
+
+
+def test_a_process_that_ends_without_closing_its_link_ends_well_and_is_seen_to_leave(node):
+    code = (
+        "import sys\n"
+        "from shoal.mesh.zenoh import ZenohLink\n"
+        "link = ZenohLink('w', ['tcp/127.0.0.1:0'], sys.argv[1:], lease_ms=60_000)\n"
+        "link.start(lambda event: True)\n"
+        "while not link.peers(): pass\n"
+        "link.send('node', b'hello')\n"
+        "while link.waiting('node'): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *node.link.addresses],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    node.wait(lambda: node.kinds("w") == [PeerUp, PeerDown])
+    assert node.heads("w") == [b"hello"]
 
 
 # -- names ----------------------------------------------------------------------------------------
