@@ -189,8 +189,13 @@ class _Run:
         session = whole.session()
 
         def answer(item: tuple[Feeds, int | None]) -> _Known:
-            scores = whole.run_on(session, item[0])[self.output]
-            return _Known(scores.reshape(-1), item[1])
+            scores = whole.run_on(session, item[0])[self.output].reshape(-1)
+            if item[1] is not None and item[1] >= len(scores):
+                raise DataError(
+                    f"an image is labelled {item[1]} by its folder, and the network tells "
+                    f"{len(scores)} classes apart (0 to {len(scores) - 1}); rename the folders"
+                )
+            return _Known(scores, item[1])
 
         known = list(pool.map(answer, taken))
         if pilot:
