@@ -139,17 +139,90 @@ def test_inputs_are_taken_as_they_are_needed(crowd, net):
     soon(lambda: service.stats().pending == 0)
 
 
-def test_an_end_of_inputs_that_is_an_error_reaches_the_caller(crowd, net):
+@pytest.mark.parametrize("window", [None, 1, 2, 64])
+@pytest.mark.parametrize("together", [1, 4, 10, 16])
+@pytest.mark.parametrize("progress", [False, True])
+def test_an_end_of_inputs_that_is_an_error_comes_behind_the_answers(
+    crowd, net, window, together, progress
+):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(10)
+
+    def broken_camera():
+        yield from inputs
+        raise OSError("the camera is unplugged")
+
+    answers = service.infer_many(
+        broken_camera(), window=window, together=together, progress=progress
+    )
+    for image in inputs:
+        assert right(net, next(answers), image)
+    with pytest.raises(OSError, match="unplugged"):
+        next(answers)
+    assert list(answers) == []
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_a_camera_that_fails_at_once(crowd, net):
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
 
     def broken_camera():
-        yield from images(3)
         raise OSError("the camera is unplugged")
+        yield
 
     with pytest.raises(OSError, match="unplugged"):
-        list(service.infer_many(broken_camera()))
+        next(service.infer_many(broken_camera()))
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_an_earlier_failure_comes_before_that_of_the_inputs(crowd, net, together):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(6)
+    inputs[5] = np.zeros((1, 3), np.float32)
+
+    def broken_camera():
+        yield from inputs
+        raise OSError("the camera is unplugged")
+
+    answers = service.infer_many(broken_camera(), together=together)
+    for image in inputs[:5]:
+        assert right(net, next(answers), image)
+    with pytest.raises(InputError, match="shape"):
+        next(answers)
     soon(lambda: service.stats().pending == 0)
+
+
+@pytest.mark.parametrize("wrong", [7, None, "image", {"x": None}])
+@pytest.mark.parametrize("together", [1, 4])
+def test_what_is_no_input_at_all_is_an_error_in_its_turn(crowd, net, wrong, together):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(8)
+    answers = service.infer_many([*inputs[:6], wrong, inputs[6]], together=together)
+    for image in inputs[:6]:
+        assert right(net, next(answers), image)
+    with pytest.raises((InputError, TypeError, ValueError)):
+        next(answers)
+    soon(lambda: service.stats().pending == 0)
+
+
+@pytest.mark.parametrize("together", [1, 4])
+@pytest.mark.parametrize("progress", [False, True])
+def test_who_stops_early_leaves_nothing_running(crowd, net, together, progress):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    endless = itertools.cycle(images(3))
+    answers = service.infer_many(endless, window=4, together=together, progress=progress)
+    next(answers)
+    engine.gate.clear()
+    answers.close()
+    soon(lambda: service.stats().pending == 0)
+    engine.gate.set()
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
 
 
 def test_a_wrong_input_in_the_middle_is_an_error_in_its_turn(crowd, net):

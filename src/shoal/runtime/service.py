@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -31,7 +32,7 @@ from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
 from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
-from shoal.runtime.together import check_together, images_in, joined, parted
+from shoal.runtime.together import check_together, images_in, joined, parted, take
 
 log = logging.getLogger("shoal")
 
@@ -172,8 +173,10 @@ class Service:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
         ``window`` requests are under way (default: enough to keep every device busy), each of
         ``together`` inputs, which are waited for: more make more images per second where a device
-        sends more than it computes, and answers come later. The first error ends it. ``progress``
-        shows a bar on stderr.
+        sends more than it computes, and answers come later. The first error ends it, in its turn:
+        what ``inputs`` raises comes behind the answers to all that they gave before. What is under
+        way when it ends, or when the caller closes it, is cancelled. ``progress`` shows a bar on
+        stderr.
 
         InputError as :meth:`submit_together`.
         """
@@ -186,17 +189,21 @@ class Service:
 
     def _in_order(
         self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None, together: int
-    ) -> Iterator[Answer]:
+    ) -> Generator[Answer, None, None]:
         waiting: deque[Future[Answer]] = deque()
         source = iter(inputs)
         try:
-            while taken := list(itertools.islice(source, together)):
+            while True:
+                taken, ended = take(source, together)
                 waiting += self._submit_safely(taken, deadline_ms)
                 # As many as a request holds, so that the next one can be sent at once.
-                while len(waiting) > (window - 1) * together:
+                more = len(taken) == together
+                while len(waiting) > ((window - 1) * together if more else 0):
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                if ended is not None:
+                    raise ended
+                if not more:
+                    return
         finally:
             for future in waiting:
                 future.cancel()
@@ -204,15 +211,20 @@ class Service:
     def _submit_safely(
         self, each: Sequence[Feeds], deadline_ms: float | None
     ) -> list[Future[Answer]]:
-        """In one request; an error waits for its turn, behind the answers before it."""
-        try:
-            if len(each) == 1:
-                return [self.submit(each[0], deadline_ms)]
-            return self.submit_together(each, deadline_ms)
-        except ShoalError as error:
-            failed: Future[Answer] = Future()
-            failed.set_exception(error)
-            return [failed]
+        """In one request, or where that cannot be one by one; an error waits for its turn, behind
+        the answers before it, and nothing is asked for behind it."""
+        if len(each) > 1:
+            with contextlib.suppress(Exception):
+                return self.submit_together(each, deadline_ms)
+        futures: list[Future[Answer]] = []
+        for one in each:
+            try:
+                futures.append(self.submit(one, deadline_ms))
+            except Exception as error:
+                futures.append(Future())
+                futures[-1].set_exception(error)
+                break
+        return futures
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
         if not isinstance(feeds, np.ndarray):
@@ -414,10 +426,10 @@ def busy_window(playbook: Playbook, together: int = 1) -> int:
     return max(LEAST_WINDOW, math.ceil(images / together))
 
 
-def _with_progress(answers: Iterator[Answer], inputs: Any) -> Iterator[Answer]:
+def _with_progress(answers: Generator[Answer, None, None], inputs: Any) -> Iterator[Answer]:
     from rich.console import Console
     from rich.progress import track
 
     total = len(inputs) if hasattr(inputs, "__len__") else None
-    console = Console(stderr=True)
-    yield from track(answers, description="answering", total=total, console=console)
+    with contextlib.closing(answers):
+        yield from track(answers, "answering", total=total, console=Console(stderr=True))

@@ -7,8 +7,10 @@ most of what an image costs a weak device that sends it on. Each image waits for
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from shoal.errors import InputError, RemoteError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer
+
+T = TypeVar("T")
 
 MAX_TOGETHER = 64
 """Inputs that may be put together; what they take in memory grows with it on every device."""
@@ -37,6 +41,16 @@ def images_in(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
     """How many images are in arrays that fit these inputs: 1 where the batch is not free."""
     free = (arrays[spec.name].shape[0] for spec in inputs if spec.shape and spec.shape[0] is None)
     return next(free, 1)
+
+
+def take(source: Iterator[T], count: int) -> tuple[list[T], Exception | None]:
+    """What comes next, up to ``count``, and what the source raised behind it, if anything."""
+    taken: list[T] = []
+    try:
+        taken.extend(itertools.islice(source, count))  # keeps what came before an error
+    except Exception as error:
+        return taken, error
+    return taken, None
 
 
 def joined(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
