@@ -11,6 +11,7 @@ ShoalError                      exit code 1
 ├── DataError                   25  a data set or checkpoint is missing or damaged
 ├── ClusterError                30  the cluster file is wrong
 ├── PlanError                   40  no plan can do what was asked (memory, devices, strategy)
+│   └── MeasureError            41  a device that is there could not be measured
 ├── MeshError                   50  devices cannot talk
 │   ├── FrameError              51  a damaged or lying message
 │   ├── UnreachableError        52  an expected device did not appear
@@ -105,6 +106,12 @@ class PlanError(ShoalError):
     """No plan can do what was asked."""
 
     exit_code = 40
+
+
+class MeasureError(PlanError):
+    """A device that is there could not be measured, so there is no forecast to recommend by."""
+
+    exit_code = 41
 
 
 class MeshError(ShoalError):

@@ -11,7 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import shoal
 from shoal.cli.entry import run
+from shoal.errors import UnreachableError
 from shoal.plan.playbook import load
+from shoal.runtime.probe import Prober
 from shoal.runtime.service import Service
 
 pytestmark = pytest.mark.system
@@ -48,6 +50,40 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
     assert options["replicas"]["devices"] == ["worker-1", "worker-2"]
     assert options["remote"]["forecast"]["latency_ms"] > 0
     assert [plan["name"] for plan in found["plans"]] == [options["local"]["plan"]]
+
+
+def test_nothing_is_recommended_where_a_device_could_not_be_measured(
+    tiny: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lost(self: Prober, peer: str, *about: Any, **how: Any) -> Any:
+        raise UnreachableError(f"{peer} was lost before it answered")
+
+    monkeypatch.setattr(Prober, "device", lost)
+    out = tmp_path / "p.json"
+    arguments = ["plan", str(tiny), "--cluster", str(cluster), "-o", str(out)]
+    assert run(arguments) == 41
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "no recommendation, because worker-1 is there and could not be measured" in shown.err
+    assert not out.exists()
+
+
+def test_what_was_taken_for_true_is_told(
+    tiny: Path,
+    cluster: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = cluster.read_text().replace("devices:", "devices:\n- {name: away, address: nowhere:9}")
+    cluster.write_text(text)
+    assert run(["plan", str(tiny), "--cluster", str(cluster), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["assumed"] == ["away"]
+    assert caplog.messages == ["away is not there: its stated speed and link are used"]
 
 
 @pytest.mark.parametrize(

@@ -480,3 +480,35 @@ def test_nobody_is_called_back_on_the_thread_of_a_client_that_asks(crowd, net):
     for _ in range(200):
         assert answered.acquire(timeout=10)
     assert wrong == []
+
+
+def test_a_node_knows_with_whom_something_is_under_way(crowd, net):
+    engine = SlowEngine()
+    worker = crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    soon(lambda: not service.node.under_way() and not worker.under_way())
+    engine.gate.clear()
+    future = service.submit(images(1)[0])
+    soon(lambda: service.node.under_way() == {"a"} and worker.under_way() == {"gateway"})
+    engine.gate.set()
+    future.result(20)
+    soon(lambda: not service.node.under_way() and not worker.under_way())
+
+
+def test_a_measurement_is_under_way_for_both(crowd, net):
+    engine = SlowEngine()
+    worker = crowd.start("a", engine=engine)
+    asker = crowd.start("asker", store=crowd.store)
+    soon(lambda: "a" in asker.link.peers())
+    (whole,) = net.split([])
+    engine.gate.clear()
+    asking = threading.Thread(
+        target=asker.prober.device,
+        args=("a", whole.hash, whole.info, {"x": ("float32", (1, tiny.WIDTH))}, 1, 0.0),
+    )
+    asking.start()
+    soon(lambda: engine.runs)
+    assert (asker.under_way(), worker.under_way()) == ({"a"}, {"asker"})
+    engine.gate.set()
+    asking.join()
+    soon(lambda: not asker.under_way() and not worker.under_way())

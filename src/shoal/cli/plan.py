@@ -109,13 +109,13 @@ def plan(
     network = load_network(model)
     if strategy == SPLIT:
         calibrate_first(network, wish, options)
-    playbook, found = build(strategy, network, stated, wish, options)
+    playbook, found, assumed = build(strategy, network, stated, wish, options)
     if out is not None:
         save(playbook, out)
     explained = explanation(playbook, bandwidth) if explaining else None
     drawn = draw(SPLIT, playbook, explained, plot) if plot and explained else None
     if json:
-        print_json({**summary(found, playbook, out), **(explained or {})})
+        print_json({**summary(found, playbook, assumed, out), **(explained or {})})
         return
     console = stdout()
     console.print(forecast_table(network.name, found))
@@ -144,8 +144,9 @@ def refuse_nonsense(strategy: str, options: Mapping[str, Any], explaining: bool)
 
 def build(
     strategy: str, network: Network, stated: Cluster, wish: Objective, options: Mapping[str, Any]
-) -> tuple[Playbook, Recommendation]:
-    """Measure the cluster, and build and judge the playbook of a strategy (or of the best)."""
+) -> tuple[Playbook, Recommendation, tuple[str, ...]]:
+    """Measure the cluster, and build and judge the playbook of a strategy (or of the best); the
+    devices of which what is stated was taken for true, too."""
     from shoal.model.store import PartStore
     from shoal.plan.recommend import option, recommend
     from shoal.runtime.survey import survey
@@ -165,7 +166,7 @@ def build(
         if found is None:
             gateway = seen.cluster.gateway.name
             found = recommend([option(strategy, built.playbook, gateway, wish, built.notes)], wish)
-    return built.playbook, found
+    return built.playbook, found, seen.assumed
 
 
 def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:
@@ -225,12 +226,15 @@ def _line(option: Option) -> tuple[Any, ...]:
     )
 
 
-def summary(found: Recommendation, playbook: Playbook, out: Path | None) -> dict[str, Any]:
-    """Everything that is shown, as plain data."""
+def summary(
+    found: Recommendation, playbook: Playbook, assumed: tuple[str, ...], out: Path | None
+) -> dict[str, Any]:
+    """Everything that is shown, as plain data; ``assumed`` are devices that were not there."""
     return {
         "recommended": found.strategy,
         "distribute": found.distribute,
         "reason": found.reason,
+        "assumed": assumed,
         "options": found.options,
         "plans": [
             {"name": plan.name, "spare": plan.spare, "forecast": plan.forecast}

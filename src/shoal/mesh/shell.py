@@ -39,6 +39,7 @@ from shoal.mesh.link import (
     NameLost,
     Received,
     Sink,
+    Work,
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
 
@@ -74,6 +75,7 @@ class ExchangeLink(Link):
         self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_CHORES)
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._sink: Sink | None = None
+        self._work: Work = tuple
         self._closed = False
         self._tick_at = 0.0  # when the clock thread looks next
         self._offering = 0  # the thread that is offering events
@@ -114,10 +116,11 @@ class ExchangeLink(Link):
 
     # -- the interface --------------------------------------------------------------------------
 
-    def start(self, sink: Sink) -> None:
+    def start(self, sink: Sink, work: Work = tuple) -> None:
         if self._sink is not None or self._closed:
             raise UsageError(f"the link of {self.name!r} was started before; make a new one")
         self._sink = sink
+        self._work = work
         try:
             self.incarnation = self._open()
         except BaseException:

@@ -26,7 +26,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -156,6 +156,9 @@ class ZenohLink(ExchangeLink):
         """The addresses to call at which nobody listens, and why; takes up to a second each."""
         reasons = {str(address): dial(address) for address in self._connect}
         return {address: reason for address, reason in reasons.items() if reason is not None}
+
+    def concern(self, names: Iterable[str], only: bool = False) -> None:
+        self._watchdog.concern(names, only)
 
     # -- joining and leaving ----------------------------------------------------------------------
 
@@ -423,7 +426,7 @@ class ZenohLink(ExchangeLink):
         self._wanted = set(peers)
         self._on_twin(now)
         self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
-        reason = self._watchdog.judge(peers, self._idle(), now)
+        reason = self._watchdog.judge(peers, self._busy(), now)
         if self._overrun:
             reason = "too many sightings at once"
         if self._session is None:
@@ -431,9 +434,11 @@ class ZenohLink(ExchangeLink):
         if reason is not None and not self._closed:
             self._reopen(reason, now)
 
-    def _idle(self) -> bool:
+    def _busy(self) -> set[str]:
+        """Those with whom something is under way."""
         with self._lock:
-            return self._exchange.idle
+            busy = self._exchange.busy
+        return busy | set(self._work())
 
     def _say(self, key: str, payload: bytes) -> None:
         session = self._session

@@ -67,6 +67,7 @@ def deploy(
     service = Service(playbook, node, deadline_ms, addresses)
     results.append(service)
     node.start()
+    link.concern(known, only=True)
     try:
         service.adopt(playbook)
         missing = service.wait_ready(cluster.wait_s if wait_s is None else wait_s)

@@ -49,6 +49,7 @@ from shoal.core.messages import (
     NEWS,
     Answer,
     DeviceInfo,
+    Install,
     Installed,
     Moved,
     Refused,
@@ -113,6 +114,8 @@ class Node:
         self.gateway = gateway
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
+        self.surveys = False
+        """Whether the cluster is being measured: no link may be disturbed."""
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
@@ -141,7 +144,7 @@ class Node:
     def start(self) -> None:
         """Join the mesh. Raises MeshError when that is not possible."""
         try:
-            self.link.start(self._sink)
+            self.link.start(self._sink, self.under_way)
         except BaseException:
             self.link.close()
             raise
@@ -149,6 +152,20 @@ class Node:
         self._sending.start()
         self._chores.start(calls=self.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
+
+    def under_way(self) -> set[str]:
+        """The peers with which something is under way: requests, measurements, parts. Asked by any
+        thread, at any moment."""
+        if self.surveys:
+            return set(self.link.peers())
+        busy = self.prober.busy | self.exchange.busy
+        # Copies, made at once: this is no turn.
+        for job in list(self.worker.inbox.jobs.values()):
+            busy |= {job.key.gateway, job.task.giver}
+        if self.gateway is not None:
+            known = self.gateway.devices.known()
+            busy |= {name for name, device in known.items() if device.outstanding}
+        return busy
 
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
@@ -327,8 +344,12 @@ class Node:
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
+                if isinstance(message, wire.MeasureWay):
+                    self.link.concern((sender, message.peer))
                 self._chores.measure(sender, message)
             case _:
+                if isinstance(message, Install):
+                    self.link.concern((sender, *message.playbook.devices))
                 tensors = None
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
