@@ -93,6 +93,7 @@ def test_what_was_taken_for_true_is_told(
         (["--objective", "beauty"], 40, "throughput"),
         (["--cluster", "nowhere.yaml"], 30, "nowhere.yaml"),
         (["--strategy", "pipeline", "--set", "stages"], 2, "stages=4"),
+        (["--strategy", "pipeline", "--set", "stages=2", "--set", "stages=3"], 2, "twice"),
         (["--set", "stages=2"], 2, "--strategy"),
         (["--strategy", "pipeline", "--set", "stages=9"], 40, "stages"),
         (["--strategy", "pipeline", "--set", "wheels=2"], 40, "stages"),

@@ -143,6 +143,19 @@ def test_a_worker_that_calls_says_that_nobody_answers_and_when_somebody_does() -
 
 
 @pytest.mark.system
+def test_an_address_in_brackets_is_shown_whole() -> None:
+    address = "tcp/[fe80::1]:9"
+    calling = [sys.executable, "-m", "shoal", "worker", "--name", "far", "--connect", address]
+    env = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(calling, stderr=subprocess.PIPE, text=True, env=env) as far:
+        assert far.stderr is not None
+        far.stderr.readline()
+        assert far.stderr.readline() == f"no peer has answered yet at {address}; trying on\n"
+        far.terminate()
+        far.communicate(timeout=90)
+
+
+@pytest.mark.system
 def test_a_taken_port_is_one_line_and_exit_code_55() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from shoal.cli.explain import calibration_bar, draw, show
+from shoal.cli.explain import calibration_bar, check_bandwidth, draw, show
 from shoal.cli.explain import explain as explanation
 from shoal.cli.models import Model, load_network
 from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
@@ -100,9 +100,12 @@ def plan(
     wish = objective_of(objective, minimise, then or (), min_accuracy, max_latency_ms)
     options = parse_settings(settings or [])
     if calibrate is not None:
+        if "calibrate" in options:
+            raise UsageError("--calibrate and --set calibrate say the same: give one of them")
         options["calibrate"] = str(calibrate)
     explaining = explain or bandwidth is not None or plot is not None
     refuse_nonsense(strategy, options, explaining)
+    check_bandwidth(bandwidth)
     if out is not None:
         check_file(out)
     stated = Cluster.load(cluster)
@@ -184,13 +187,15 @@ def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` pairs; values are numbers where they look like numbers.
 
-    Raises UsageError for one without ``=``.
+    Raises UsageError for one without ``=``, and for a name that is given twice.
     """
     parsed: dict[str, Any] = {}
     for setting in settings:
         name, sign, value = setting.partition("=")
         if not name or not sign:
             raise UsageError(f"--set {setting}: write it like --set stages=4")
+        if name in parsed:
+            raise UsageError(f"--set {name} is given twice: say it once")
         parsed[name] = value
         for kind in (float, int):
             with suppress(ValueError):

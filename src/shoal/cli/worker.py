@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,18 +70,19 @@ def worker(
     options = gather(
         name, cluster, listen or [], connect or [], threads, provider, memory, store, store_limit
     )
-    console = stderr()
+    # An address of IPv6 is in brackets, which are no markup.
+    say = partial(stderr().print, soft_wrap=True, markup=False)
 
     def on_ready(link: Link) -> None:
         where = f"on {', '.join(options.listen)}" if options.listen else "without an address"
-        console.print(f"{link.name} is ready {where}, {options.threads} thread(s)", soft_wrap=True)
+        say(f"{link.name} is ready {where}, {options.threads} thread(s)")
 
     def on_contact(peers: list[str]) -> None:
         called = ", ".join(options.connect)
         if peers:
-            console.print(f"in touch with {', '.join(peers)}", soft_wrap=True)
+            say(f"in touch with {', '.join(peers)}")
         elif options.connect:
-            console.print(f"no peer has answered yet at {called}; trying on", soft_wrap=True)
+            say(f"no peer has answered yet at {called}; trying on")
 
     run_worker(options, on_ready, on_contact)
 
