@@ -1,6 +1,8 @@
 """shoal plan and shoal run, on two real workers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,26 @@ def test_what_was_answered_before_an_interruption_is_told(
     with np.load(out) as kept:
         assert kept["numbers"].tolist() == [line["number"] for line in lines]
         assert len(kept["logits"]) == len(lines)
+
+
+def test_a_process_that_is_told_to_stop_tells_and_writes_what_was_answered(
+    playbook: Path, cluster: Path, tmp_path: Path
+) -> None:
+    file, _ = arrays(tmp_path, 200_000)
+    out = tmp_path / "answers.npz"
+    command = [sys.executable, "-m", "shoal", "run", str(playbook), "--cluster", str(cluster)]
+    command += ["--input", str(file), "-o", str(out), "--json", "--together", "8"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(100)]
+        process.terminate()
+        lines += process.stdout.read().splitlines()
+        assert process.wait(60) == 143
+    *told, last = [json.loads(line) for line in lines]
+    assert 100 <= len(told) == 200_000 - last["left"] < 200_000
+    with np.load(out) as kept:
+        assert kept["numbers"].tolist() == [line["number"] for line in told]
+        assert len(kept["logits"]) == len(told)
 
 
 def test_what_was_answered_is_written_although_some_failed(
