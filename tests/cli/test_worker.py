@@ -46,6 +46,8 @@ def test_settings_come_from_the_cluster_file(cluster: Path) -> None:
     made = options("pi-1", cluster=cluster)
     assert made.listen == ("tcp/10.0.0.11:7448",)
     assert (made.threads, made.memory_limit, made.lease_ms) == (4, 700 << 20, 900)
+    assert made.members == ("pi-1", "far", "gateway")
+    assert options().members == ()
 
 
 def test_a_device_without_an_address_looks_for_the_gateway(cluster: Path) -> None:

@@ -80,6 +80,15 @@ def test_a_third_node_that_this_one_has_nothing_to_do_with_is_not(only):
     assert story.verdict(100, {"c": "C"}, HEARD_OF_D)[1] == 10
 
 
+def test_a_third_node_that_this_one_has_met_is_missed_unless_it_is_a_stranger():
+    """Those that two nodes hear of through a third are not called again by themselves."""
+    for only, verdict in ((False, ("d is visible to others only", 10)), (True, None)):
+        story = Story(concern=["c"], only=only)
+        both = {"c": ("C", {"b": "B", "d": "D"}), "d": ("D", {"b": "B", "c": "C"})}
+        assert story.verdict(5, {"c": "C", "d": "D"}, both) is None
+        assert story.verdict(100, {"c": "C"}, HEARD_OF_D) == verdict
+
+
 STRANGE = [
     ({"s": "S"}, {"s": ("S", {})}, "s does not see this node"),
     ({"s": "S"}, {}, "s is visible but says nothing"),

@@ -109,9 +109,11 @@ def gather(
 
     name = name or socket.gethostname().partition(".")[0]
     device, lease_ms = Device(name=name), None
+    members: tuple[str, ...] = ()
     if cluster is not None:
         loaded = Cluster.load(cluster)
         device, lease_ms = loaded.node(name), loaded.lease_ms
+        members = (*loaded.names, loaded.gateway.name)
         if not listen and device.address:
             listen = [to_listen_on(device.address)]
         if not connect and not device.address and loaded.gateway.address:
@@ -122,6 +124,7 @@ def gather(
         name=name,
         listen=tuple(listen),
         connect=tuple(connect),
+        members=members,
         threads=threads or device.threads,
         provider=provider or device.provider,
         memory_limit=int(device.memory if memory is None else _size("--memory", memory)),

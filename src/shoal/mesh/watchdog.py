@@ -13,8 +13,9 @@ I see nobody, though there are addresses to call       the engine gave up
 =====================================================  ===========================================
 
 *Whom it concerns.* A node that knows who belongs to its cluster cares for these only. One that does
-not cares for all that it is in touch with; a third node it misses only if it has something to do
-with it (:meth:`Watchdog.concern`): there may be any number of nodes that some other one sees.
+not cares for all that it is, or was, in touch with. A third node that it never met it misses only if
+it has something to do with it (:meth:`Watchdog.concern`): there may be any number of nodes that some
+other one sees.
 
 *When.* Opening anew breaks what is under way with everybody. So it waits for a moment when nothing
 is, on links that work.
@@ -43,6 +44,7 @@ class Watchdog:
         self._incarnation = incarnation
         self._calls = calls
         self._needed: set[str] = set()
+        self._met: set[str] = set()
         self._only = False  # nobody else concerns this node
         self._heard: dict[str, tuple[str, Mapping[str, str], float]] = {}
         self._since: dict[str, float] = {}
@@ -53,9 +55,7 @@ class Watchdog:
         """This node has something to do with these; ``only``: with nobody that it was not told
         of."""
         self._only = self._only or only
-        for name in names:
-            if len(self._needed) < MAX_HEARD:
-                self._needed.add(name)
+        _note(self._needed, names)
 
     def heard(self, name: str, incarnation: str, sees: Mapping[str, str], now: float) -> None:
         """``name`` says whom it sees (names to incarnations)."""
@@ -75,6 +75,7 @@ class Watchdog:
         ``up`` are the visible peers and their incarnations, ``work`` those with which something
         is under way: requests, measurements, messages.
         """
+        _note(self._met, up)
         self._heard = {
             name: entry for name, entry in self._heard.items() if now - entry[2] < 4 * BEAT_S
         }
@@ -114,8 +115,8 @@ class Watchdog:
                 found[f"{name} speaks but is not visible"] = (name, self._patience(name))
                 continue
             for third, incarnation in sees.items():
-                missed = third in self._needed and third != self._name
-                if missed and up.get(third) != incarnation:
+                missed = up.get(third) != incarnation and third != self._name
+                if missed and (third in self._needed or (third in self._met and not self._only)):
                     found[f"{third} is visible to others only"] = (third, 2 * self._patience(third))
         return found
 
@@ -124,3 +125,9 @@ class Watchdog:
 
     def _patience(self, name: str) -> float:
         return PATIENCE_S if self._name < name else 2 * PATIENCE_S
+
+
+def _note(known: set[str], names: Iterable[str]) -> None:
+    for name in names:
+        if len(known) < MAX_HEARD:
+            known.add(name)

@@ -29,7 +29,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker runs.
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
-    other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
+    other waits to be found. ``members`` are the nodes of its cluster where it knows them; to whom
+    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
     the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
     none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
     finishes what it has when told to stop.
@@ -38,6 +39,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     listen: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
     threads: int = 1
     provider: str = CPU
     memory_limit: int = 0
@@ -89,6 +91,8 @@ def run_worker(
     before = {s: signal.signal(s, on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         node.start()
+        if options.members:
+            link.concern(options.members, only=True)
         try:
             if on_ready is not None:
                 on_ready(link)
