@@ -12,10 +12,10 @@ P sees Q, I see P but not Q                            no connection to Q was ma
 I see nobody, though there are addresses to call       the engine gave up
 =====================================================  ===========================================
 
-*Whom it concerns.* A node that knows who belongs to its cluster cares for these only. One that does
-not cares for all that it is, or was, in touch with. A third node that it never met it misses only if
-it has something to do with it (:meth:`Watchdog.concern`): there may be any number of nodes that some
-other one sees.
+*Whom it concerns.* A node that knows who belongs to its cluster cares for these only. One that
+does not cares for all that it is, or was, in touch with. A third node that it never met it misses
+only if it has something to do with it (:meth:`Watchdog.concern`): there may be any number of nodes
+that some other one sees.
 
 *When.* Opening anew breaks what is under way with everybody. So it waits for a moment when nothing
 is, on links that work.

@@ -30,10 +30,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
     other waits to be found. ``members`` are the nodes of its cluster where it knows them; to whom
-    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
-    none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
-    finishes what it has when told to stop.
+    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts in bytes
+    (0: four fifths of the machine's). ``store`` is the folder of its parts, ``store_limit`` its
+    size in bytes (0: none): what was used least recently is dropped beyond it. ``drain_s`` bounds
+    how long it finishes what it has when told to stop.
     """
 
     name: str
