@@ -56,6 +56,16 @@ class Head(NamedTuple):
     grey: bool
 
 
+def need_pillow() -> None:
+    """MissingExtraError where image files cannot be read."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "reading image files needs Pillow: pip install 'shoal[images]'"
+        ) from error
+
+
 def read(file: Path | str, mode: Mode) -> Image.Image:
     """The picture in a file. InputError when it is damaged, too large, or cannot be converted
     without a guess."""
@@ -157,12 +167,9 @@ def _unbounded(name: str, what: str) -> InputError:
 @contextmanager
 def _opened(file: Path | str) -> Iterator[Any]:
     """An image file, open; whatever Pillow raises for it is an InputError that names it."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading image files needs Pillow: pip install 'shoal[images]'"
-        ) from error
+    need_pillow()
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             # Of sizes, which have a limit here, and of details in heads that do not matter here.

@@ -1,5 +1,6 @@
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from PIL import Image
 
 from shoal.cli import inputs
 from shoal.cli.inputs import Case, Unread, from_arrays, from_images, from_samples, requests_in
-from shoal.errors import InputError, UsageError
+from shoal.errors import InputError, MissingExtraError, UsageError
 from shoal.model.spec import TensorSpec
 
 
@@ -104,6 +105,16 @@ def test_a_photo_that_cannot_be_read_is_a_failure_of_its_own(tmp_path: Path) -> 
 def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         from_images([photo(tmp_path / "a.png"), tmp_path / "b.png"], PHOTOS, None)
+
+
+def test_without_pillow_that_is_said_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingExtraError, match=r"shoal\[images\]"):
+        from_images([tmp_path], PHOTOS, None)
 
 
 def test_a_network_that_takes_other_numbers_than_the_bytes_of_photos(tmp_path: Path) -> None:

@@ -84,8 +84,10 @@ def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     InputError for a path where nothing is, MissingExtraError without Pillow.
     """
     from shoal import zoo
+    from shoal.picture import need_pillow
     from shoal.zoo.imagenet import SIDE
 
+    need_pillow()
     (spec, *more) = playbook.inputs
     if more or spec.dtype != "uint8" or tuple(spec.shape[1:]) != (3, SIDE, SIDE):
         raise UsageError(
