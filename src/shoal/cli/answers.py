@@ -173,7 +173,7 @@ def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) ->
     rows = [
         ("answered", f"{stats.images} in {stats.answered} requests" if each else stats.answered),
         ("failed", _failures(tally)),
-        *([("given up", f"{tally.left} of {tally.count}")] if tally.left else []),
+        *([("not asked, or given up", tally.left)] if tally.left else []),
         ("tried again", stats.retried),
         ("degraded", stats.degraded),
         ("images/s", f"{stats.images_per_s:.1f}"),
