@@ -74,7 +74,7 @@ class Part:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The part's outputs for its inputs, in this process. The session is made on the first
         call and kept. Raises :class:`InputError` for inputs that do not fit."""
-        if self._session is None:
+        if self._session is None or not self._session.usable:
             self._session = self.session()
         return self.run_on(self._session, feeds)
 

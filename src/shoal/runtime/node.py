@@ -62,6 +62,7 @@ from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, V
 from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
+from shoal.process import Home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
 from shoal.runtime.chores import Chores
@@ -109,6 +110,7 @@ class Node:
         inbox: int = 256,
     ) -> None:
         self.link = link
+        self.home = Home()
         self.worker = WorkerCore(info, inbox=inbox)
         self.gateway = gateway
         self.drained = threading.Event()
@@ -152,14 +154,16 @@ class Node:
 
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
+        self.home.check("the service")
         self.turns.put(event)
         self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the cores; its result.
 
-        RequestError when the node is closed.
+        RequestError when the node is closed, ForkError in a child of its process.
         """
+        self.home.check("the service")
         if self.turns.mine:
             return question()
         answer: Future[T] = Future()
@@ -191,7 +195,9 @@ class Node:
         return quiet == 2
 
     def close(self) -> None:
-        """Leave the mesh and end all threads. Idempotent."""
+        """Leave the mesh and end all threads. Idempotent; nothing in a child of its process."""
+        if not self.home.here:
+            return
         with self._closing:
             if self._stopping:
                 return

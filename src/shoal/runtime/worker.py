@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -19,8 +20,9 @@ from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
-from shoal.process import own_process
+from shoal.process import end_with, own_process
 from shoal.runtime.machine import make_node
+from shoal.scratch import Scratch
 
 log = logging.getLogger("shoal")
 
@@ -114,9 +116,18 @@ def run_worker(
             signal.signal(number, handler)
 
 
-def _main(text: str) -> None:
+def _main(text: str, parent: int, folder: str | None = None) -> None:
     """The body of a worker process: options as JSON, a line with its addresses when ready. It
-    ends with the process that started it, which holds the other end of its standard input."""
+    ends with the process ``parent``, which started it and holds the other end of its standard
+    input; then the last that uses ``folder`` removes it."""
+    scratch = None if folder is None else Scratch.join(Path(folder))
+
+    def end() -> None:
+        if scratch is not None:
+            scratch.leave()
+        os._exit(0)  # nobody waits for what is here
+
+    end_with(parent, end)
     own_process()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
@@ -125,7 +136,6 @@ def _main(text: str) -> None:
         addresses = link.addresses if isinstance(link, ZenohLink) else []
         print(msgspec.json.encode({"addresses": addresses}).decode(), flush=True)
 
-    threading.Thread(target=_outlive_nobody, name="shoal-parent", daemon=True).start()
     try:
         run_worker(options, ready)
     except ShoalError as error:
@@ -133,11 +143,5 @@ def _main(text: str) -> None:
         sys.exit(error.exit_code)
 
 
-def _outlive_nobody() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid(), *sys.argv[3:])

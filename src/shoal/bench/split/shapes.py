@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -37,6 +36,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network, RangeProfile
 from shoal.plan.objective import Aim, Objective
 from shoal.plan.profiles import Profiles
+from shoal.scratch import Scratch
 from shoal.strategies.split.codings import LOSSLESS
 from shoal.strategies.split.cuts import places
 from shoal.strategies.split.options import Ground, Option, options
@@ -114,8 +114,8 @@ def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]
     arrays = [next(iter(feeds.values())) for feeds in cases]
     rates: dict[str, float | str] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-        Scene(Path(folder), arrays, [0] * len(arrays)) as scene,
+        Scratch.make("split") as folder,
+        Scene(folder.path, arrays, [0] * len(arrays)) as scene,
     ):
         made = systems(network, profiled, costs, scene.cluster(SHARE, MBIT_S))
         scene.link(MBIT_S)
