@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
+from shoal import allowance
 from shoal.errors import MeshError, UsageError
 from shoal.model.engine import CPU
 from shoal.plan.cluster import Cluster, Device, Gateway, Host
@@ -251,17 +252,11 @@ def local_cluster(
         name=f"{count} workers on this machine",
         devices=devices,
         gateway=Gateway(host="here"),
-        hosts={"here": Host(float(usable_cores()))},
+        hosts={"here": Host(allowance.cores())},
         lease_ms=lease_ms,
         processes=processes,
         scratch=scratch,
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

@@ -339,7 +339,8 @@ class Node:
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
                 if not isinstance(message, Answer) or self.gateway is None:
-                    self._deal(Arrived(sender, message, tensors), now)
+                    size = 0 if tensors is None else tensors.size
+                    self._deal(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._deal(_opened(sender, message, tensors), now)
                 else:

@@ -31,10 +31,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker runs.
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
-    other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
-    none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
-    finishes what it has when told to stop.
+    other waits to be found. ``memory_limit`` bounds its loaded parts and what they run in bytes
+    (see :func:`~shoal.runtime.machine.make_node`). ``store`` is the folder of its parts,
+    ``store_limit`` its size in bytes (0: none): what was used least recently is dropped beyond it.
+    ``drain_s`` bounds how long it finishes what it has when told to stop.
     """
 
     name: str
