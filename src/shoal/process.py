@@ -28,7 +28,6 @@ one busy thread turned a hop of 0.5 ms into one of 5 ms; with this, into one of 
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 1.0
 
-_forks = 0  # between the first process and this one
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
@@ -62,27 +61,34 @@ def end_with(parent: int, end: Callable[[], None]) -> None:
 
 
 class Home:
-    """The process that something was made in, which alone can use it."""
+    """A process, as that in which something was made and which alone can use it."""
 
-    __slots__ = ("_forks", "_pid")
+    __slots__ = ("_pid",)
 
     def __init__(self) -> None:
-        self._forks = _forks
         self._pid = os.getpid()
 
     @property
     def here(self) -> bool:
         """Whether this is that process."""
-        return self._forks == _forks
+        return self is _home
 
     def check(self, what: str) -> None:
         """Raise ForkError in a child of that process; ``what`` was made there."""
-        if self._forks != _forks:
+        if self is not _home:
             raise ForkError(
                 f"{what} was made by process {self._pid}, from which this one ({os.getpid()}) was "
                 "forked: its threads and connections stayed there; make a new one in this process "
                 "(docs/operations.md: several processes)"
             )
+
+
+_home = Home()
+
+
+def home() -> Home:
+    """This process."""
+    return _home
 
 
 class Inherited(Protocol):
@@ -105,8 +111,8 @@ def keep_for_ever(thing: object) -> None:
 
 
 def _in_child() -> None:
-    global _forks
-    _forks += 1
+    global _home
+    _home = Home()
     for thing in list(_inherited):
         thing.in_child()
 

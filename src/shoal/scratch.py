@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shoal.process import Home, tell_of_forks
+from shoal.process import home, tell_of_forks
 
 PREFIX = "shoal-tmp-"
 LOCK = ".shoal-in-use"
@@ -31,7 +31,7 @@ class Scratch:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
-        self.home = Home()
+        self.home = home()
         self._handle: int | None = handle
         tell_of_forks(self)
 

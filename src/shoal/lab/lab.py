@@ -35,7 +35,7 @@ from shoal.lab.player import Happening, Player, traces_of
 from shoal.lab.relaying import Relay
 from shoal.lab.shape import tc_line
 from shoal.lab.spec import LabSpec, check, check_fault
-from shoal.process import Home
+from shoal.process import home
 
 log = logging.getLogger("shoal.lab")
 
@@ -76,7 +76,7 @@ class Lab:
         self._state: state.State | None = None
         self._began = 0.0
         self._writing = threading.Lock()
-        self._home = Home()
+        self._home = home()
 
     def __enter__(self) -> Lab:
         self.up()

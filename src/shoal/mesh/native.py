@@ -24,25 +24,31 @@ from typing import Any
 import zenoh as _first
 
 from shoal.errors import MeshError
-from shoal.process import Home
+from shoal.process import tell_of_forks
 
 _NAME = "zenoh.zenoh"
-
-_library: Any = _first
-_home = Home()
 
 
 class _Zenoh:
     """The module ``zenoh``, with threads of this process."""
 
+    def __init__(self) -> None:
+        self._library: Any = _first
+
     def __getattr__(self, name: str) -> Any:
-        global _library, _home
-        if not _home.here:
-            _library, _home = _load_copy(), Home()
-        return getattr(_library, name)
+        if self._library is None:
+            self._library = _load_copy()
+        found = self.__dict__[name] = getattr(self._library, name)
+        return found
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`."""
+        self.__dict__.clear()
+        self._library = None
 
 
 zenoh = _Zenoh()
+tell_of_forks(zenoh)
 
 
 def _load_copy() -> Any:

@@ -41,7 +41,7 @@ from shoal.mesh.link import (
     Sink,
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
-from shoal.process import Home, keep_for_ever, tell_of_forks
+from shoal.process import home, keep_for_ever, tell_of_forks
 
 TICK_S, CALM_S = 0.1, 0.5
 """Time between two looks at acknowledgements that are overdue, or owed; the longest, while none
@@ -65,7 +65,7 @@ class ExchangeLink(Link):
     def __init__(self, name: str, max_body: int = MAX_BODY, piece_bytes: int = PIECE_BYTES) -> None:
         self.name = check_name(name)
         self.incarnation = ""
-        self._home = Home()
+        self._home = home()
         self._max_body = max_body
         self._exchange = Exchange(name, "", max_body, piece_bytes)
         self._lock = threading.Lock()

@@ -21,7 +21,7 @@ import onnxruntime as ort
 from shoal.errors import InputError, ModelError, ModelFileError, UnsupportedModelError, UsageError
 from shoal.model.dtypes import ONNX_TO_NUMPY
 from shoal.model.wire import External, adding_model, externals
-from shoal.process import Home, keep_for_ever, tell_of_forks
+from shoal.process import Home, home, keep_for_ever, tell_of_forks
 
 Buffer = bytes | bytearray | memoryview
 """Bytes of a weight, wherever they lie."""
@@ -40,7 +40,7 @@ class Session:
     def __init__(self, session: ort.InferenceSession, weights: Sequence[object] = ()) -> None:
         self._session = session
         self._weights = weights
-        self._home = Home()
+        self._home = home()
         tell_of_forks(self)
         self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
@@ -245,7 +245,7 @@ def _share_memory() -> Home:
     # Somebody else in this process may have done it.
     with contextlib.suppress(Exception):
         ort.create_and_register_allocator(place, ort.OrtArenaCfg(defaults))
-    return Home()
+    return home()
 
 
 @cache

@@ -22,7 +22,7 @@ from shoal.errors import MeshError, UsageError
 from shoal.model.engine import CPU
 from shoal.plan.cluster import Cluster, Device, Gateway, Host
 from shoal.plan.size import Size
-from shoal.process import Home, tell_of_forks
+from shoal.process import home, tell_of_forks
 from shoal.runtime.worker import WorkerOptions
 from shoal.scratch import Scratch
 
@@ -47,7 +47,7 @@ class WorkerProcess:
         self._cores = tuple(cores)
         self._scratch = scratch
         self._started: subprocess.Popen[bytes] | None = None
-        self._home = Home()
+        self._home = home()
         tell_of_forks(self)
 
     @property

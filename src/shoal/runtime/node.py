@@ -62,7 +62,7 @@ from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, V
 from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
-from shoal.process import Home
+from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
 from shoal.runtime.chores import Chores
@@ -110,7 +110,7 @@ class Node:
         inbox: int = 256,
     ) -> None:
         self.link = link
-        self.home = Home()
+        self.home = home()
         self.worker = WorkerCore(info, inbox=inbox)
         self.gateway = gateway
         self.drained = threading.Event()

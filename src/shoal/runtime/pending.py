@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from shoal.process import Home
+from shoal.process import home
 from shoal.runtime.answer import Answer
 
 
@@ -14,7 +14,7 @@ class Pending(Future[Answer]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._home = Home()
+        self._home = home()
         self._told = False
 
     def set_result(self, result: Answer) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shoal import allowance
 from shoal.bench import random_networks
 from shoal.bench.random_networks import of_photos
 from shoal.bench.row import Row, row
@@ -135,7 +137,8 @@ def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]
 def _check_memory(weight_bytes: int) -> None:
     import psutil
 
-    free, needed = psutil.virtual_memory().available, MEMORY * weight_bytes
+    free = min(psutil.virtual_memory().available, allowance.memory_bytes() or math.inf)
+    needed = MEMORY * weight_bytes
     if free < needed:
         raise LabError(
             f"needs {needed / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"
