@@ -116,10 +116,10 @@ def run_worker(
             signal.signal(number, handler)
 
 
-def _main(text: str, parent: int, folder: str | None = None) -> None:
+def _main(text: str, parent: str = "", folder: str | None = None) -> None:
     """The body of a worker process: options as JSON, a line with its addresses when ready. It
-    ends with the process ``parent``, which started it and holds the other end of its standard
-    input; then the last that uses ``folder`` removes it."""
+    ends with the process ``parent`` (its number), which started it and holds the other end of its
+    standard input; then the last that uses ``folder`` removes it."""
     scratch = None if folder is None else Scratch.join(Path(folder))
 
     def end() -> None:
@@ -127,7 +127,7 @@ def _main(text: str, parent: int, folder: str | None = None) -> None:
             scratch.leave()
         os._exit(0)  # nobody waits for what is here
 
-    end_with(parent, end)
+    end_with(int(parent) if parent else os.getppid(), end)
     own_process()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
@@ -144,4 +144,4 @@ def _main(text: str, parent: int, folder: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid(), *sys.argv[3:])
+    _main(*sys.argv[1:])
