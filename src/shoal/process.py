@@ -114,7 +114,8 @@ def _in_child() -> None:
     global _home
     _home = Home()
     for thing in list(_inherited):
-        thing.in_child()
+        with contextlib.suppress(Exception):  # one that fails must not keep the others from it
+            thing.in_child()
 
 
 if hasattr(os, "register_at_fork"):

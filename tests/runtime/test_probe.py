@@ -15,6 +15,7 @@ from shoal.model.profiles import profile
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
+from shoal.plan.size import Size
 from shoal.runtime import wire
 from shoal.runtime.machine import make_node
 from shoal.runtime.planning import plan
@@ -215,6 +216,14 @@ def test_a_device_that_cannot_hold_the_network_counts_as_stated(crowd, net, capl
     assert "what the cluster file states is used" in caplog.text
     assert found.profiles.device("a").network.speed == 0.5
     assert found.cluster.devices[0].memory == 1 << 18
+
+
+@pytest.mark.parametrize(("stated", "counts"), [(0, 64), (200, 64), (50, 50)])
+def test_no_plan_counts_on_memory_that_a_device_does_not_have(crowd, net, stated, counts):
+    crowd.start("a", memory=64 << 20)
+    cluster = cluster_of("a", memory=Size(stated << 20))
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    assert found.cluster.devices[0].memory == counts << 20
 
 
 def test_a_device_of_another_version_ends_a_survey(crowd, net):
