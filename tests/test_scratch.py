@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shoal import scratch
+from shoal.errors import StoreError
 from shoal.scratch import LOCK, Scratch, sweep
 
 USER = """
@@ -70,6 +71,12 @@ def test_it_is_there_for_a_block(temporary):
     assert not made.path.exists()
     made.remove()
     made.leave()
+
+
+def test_where_none_can_be_made_it_is_said(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    with pytest.raises(StoreError, match="temporary files: .*TMPDIR"):
+        Scratch.make("test")
 
 
 def test_the_last_one_removes_it(user):

@@ -14,7 +14,6 @@ import select
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Protocol
@@ -51,10 +50,6 @@ def end_with(parent: int, end: Callable[[], None]) -> None:
             ready, _, _ = select.select([0], [], [], _LOOK_S)
             if ready and not os.read(0, 4096):
                 break
-        # It lets go of its pipes first, and of all else that it held before it is gone.
-        until = time.monotonic() + _LOOK_S
-        while os.getppid() == parent and time.monotonic() < until:
-            time.sleep(0.01)
         end()
 
     threading.Thread(target=watch, name="shoal-parent", daemon=True).start()

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shoal.errors import StoreError
 from shoal.process import home, tell_of_forks
 
 PREFIX = "shoal-tmp-"
@@ -37,13 +38,19 @@ class Scratch:
 
     @classmethod
     def make(cls, what: str) -> Scratch:
-        """A new folder, ``what`` in its name. OSError when the disk does not allow it."""
-        sweep(Path(tempfile.gettempdir()))
-        while True:
-            path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{what}-"))
-            handle = _held(path, os.O_CREAT)
-            if handle is not None:
-                return cls(path, handle)
+        """A new folder, ``what`` in its name. StoreError when the disk does not allow it."""
+        try:
+            sweep(Path(tempfile.gettempdir()))
+            while True:
+                path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{what}-"))
+                handle = _held(path, os.O_CREAT)
+                if handle is not None:
+                    return cls(path, handle)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make a folder for temporary files: {error.strerror or error}; make room "
+                "there, or set TMPDIR to a folder that you may write"
+            ) from error
 
     @classmethod
     def join(cls, path: Path) -> Scratch:
@@ -59,12 +66,19 @@ class Scratch:
             _remove(self.path)
             self._let_go()
 
-    def leave(self) -> None:
-        """Use it no more; the last one removes it."""
-        if self.home.here and self._handle is not None:
-            if _alone(self._handle):
-                _remove(self.path)
-            self._let_go()
+    def leave(self, within_s: float = 0.0) -> None:
+        """Use it no more; the last one removes it. Others may take ``within_s`` to end: a process
+        that is gone for its children may still be closing its files."""
+        if not self.home.here or self._handle is None:
+            return
+        end = time.monotonic() + within_s
+        alone = _alone(self._handle)
+        while not alone and time.monotonic() < end:
+            time.sleep(0.01)
+            alone = _alone(self._handle)  # who has tried holds the lock no more, and bars nobody
+        if alone:
+            _remove(self.path)
+        self._let_go()
 
     def in_child(self) -> None:
         """See :class:`~shoal.process.Inherited`: the child is no user of it, and a lock that is

@@ -24,6 +24,9 @@ from shoal.process import end_with, own_process
 from shoal.runtime.machine import make_node
 from shoal.scratch import Scratch
 
+LEAVE_S = 2.0
+"""How long a worker whose parent is gone waits for the others that use its folder to end."""
+
 log = logging.getLogger("shoal")
 
 
@@ -124,7 +127,7 @@ def _main(text: str, parent: str = "", folder: str | None = None) -> None:
 
     def end() -> None:
         if scratch is not None:
-            scratch.leave()
+            scratch.leave(within_s=LEAVE_S)
         os._exit(0)  # nobody waits for what is here
 
     end_with(int(parent) if parent else os.getppid(), end)
