@@ -75,7 +75,7 @@ def test_it_is_there_for_a_block(temporary):
 
 def test_where_none_can_be_made_it_is_said(monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
-    with pytest.raises(StoreError, match="temporary files: .*TMPDIR"):
+    with pytest.raises(StoreError, match=r"temporary files: .*TMPDIR"):
         Scratch.make("test")
 
 
