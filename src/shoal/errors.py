@@ -2,6 +2,7 @@
 
 ShoalError                      exit code 1
 ├── UsageError                  2   an argument or option makes no sense
+│   └── ForkError               3   used in a child of the process that made it
 ├── ModelError                  10  a network cannot be used
 │   ├── ModelFileError          11  damaged, truncated, hostile or over a size limit
 │   ├── UnsupportedModelError   12  control flow, custom operators, unresolvable shapes
@@ -52,6 +53,12 @@ class UsageError(ShoalError):
     """An argument or option makes no sense."""
 
     exit_code = 2
+
+
+class ForkError(UsageError):
+    """Something was used in a process that was forked from the one that made it."""
+
+    exit_code = 3
 
 
 class ModelError(ShoalError):

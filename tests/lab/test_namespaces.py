@@ -270,8 +270,8 @@ def test_a_clock_that_nobody_said_would_jump_cannot(lab_of: LabOf) -> None:
 
 def test_shares_that_the_machine_does_not_have_are_refused(lab_of: LabOf) -> None:
     cores = look().cores
-    hosts = ", ".join(f"h{i}: {{share: 1.0}}" for i in range(cores + 1))
-    with pytest.raises(LabCapacityError, match=f"this machine has {cores}"):
+    hosts = ", ".join(f"h{i}: {{share: 1.0}}" for i in range(int(cores) + 1))
+    with pytest.raises(LabCapacityError, match=f"this machine has {cores:g}"):
         Lab(lab_of(f"{{hosts: {{{hosts}}}, topology: star}}")).up()
 
 

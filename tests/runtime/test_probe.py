@@ -22,6 +22,7 @@ from shoal.model.profiles import profile
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
+from shoal.plan.size import Size
 from shoal.runtime import wire
 from shoal.runtime.machine import make_node
 from shoal.runtime.planning import plan
@@ -372,6 +373,14 @@ def test_while_a_cluster_is_surveyed_everybody_is_busy(crowd, net):
         progress=lambda text: busy.append(set(link._work())),
     )  # fmt: skip
     assert busy[1:] == [{"a", "b"}] * 3  # each device, and the links
+
+
+@pytest.mark.parametrize(("stated", "counts"), [(0, 64), (200, 64), (50, 50)])
+def test_no_plan_counts_on_memory_that_a_device_does_not_have(crowd, net, stated, counts):
+    crowd.start("a", memory=64 << 20)
+    cluster = cluster_of("a", memory=Size(stated << 20))
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    assert found.cluster.devices[0].memory == counts << 20
 
 
 def test_a_device_of_another_version_ends_a_survey(crowd, net):

@@ -656,6 +656,21 @@ def test_a_playbook_for_devices_that_the_cluster_lacks(crowd, net):
         deploy(anywhere(net, "a"), cluster, store=crowd.store, link=crowd.mesh("gateway"))
 
 
+def test_a_gateway_may_have_another_name_unless_a_plan_or_a_device_has_it(crowd, net):
+    crowd.start("a")
+    cluster = Cluster(devices=(Device(name="a"),))
+    with pytest.raises(ClusterError, match="'a' is a device of the cluster"):
+        deploy(anywhere(net, "a"), cluster, store=crowd.store, name="a")
+    with pytest.raises(
+        ClusterError, match="runs parts on gateway, so its gateway cannot be called"
+    ):
+        deploy(anywhere(net, "gateway"), cluster, store=crowd.store, name="web-1")
+    link = crowd.mesh("web-1")
+    service = deploy(anywhere(net, "a"), cluster, store=crowd.store, link=link, name="web-1")
+    crowd.services.append(service)
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
 def test_a_device_that_is_not_there_is_done_without(crowd, net, caplog):
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a", "b"), wait_s=0.1)

@@ -46,7 +46,9 @@ def worker(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Limit for loaded parts, such as 900MiB."),
+        typer.Option(
+            metavar="SIZE", help="Limit for loaded parts and what they run, such as 900MiB."
+        ),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where parts are kept on disk.")

@@ -47,6 +47,11 @@ class Recovery:
             if request.failures >= MAX_FAILED_ATTEMPTS:
                 reject = Reject(request.number, "remote", text, refused.why)
                 return [reject, *self._desk.end(request, now, stop=True)]
+        if refused.why is Why.TOO_LARGE:
+            request.note_narrow(sender, refused.stage)
+            if self._desk.chooser.hopeless(request.narrow):
+                reject = Reject(request.number, "remote", text, refused.why)
+                return [reject, *self._desk.end(request, now, stop=True)]
         if refused.why is Why.POLICY_FAILED:
             reject = Reject(request.number, "policy", text, refused.why)
             return [reject, *self._desk.end(request, now, stop=True)]

@@ -138,7 +138,7 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave: peers see it at once, and what still waits is dropped (see :meth:`waiting`).
-        Idempotent; no threads remain."""
+        Idempotent; no threads remain. Does nothing in a child made by fork."""
 
 
 class LinkFactory(Protocol):

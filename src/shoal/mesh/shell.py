@@ -42,6 +42,7 @@ from shoal.mesh.link import (
     Work,
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
+from shoal.process import home, keep_for_ever, tell_of_forks
 
 TICK_S, CALM_S = 0.1, 0.5
 """Time between two looks at acknowledgements that are overdue, or owed; the longest, while none
@@ -65,6 +66,7 @@ class ExchangeLink(Link):
     def __init__(self, name: str, max_body: int = MAX_BODY, piece_bytes: int = PIECE_BYTES) -> None:
         self.name = check_name(name)
         self.incarnation = ""
+        self._home = home()
         self._max_body = max_body
         self._exchange = Exchange(name, "", max_body, piece_bytes)
         self._lock = threading.Lock()
@@ -121,6 +123,7 @@ class ExchangeLink(Link):
             raise UsageError(f"the link of {self.name!r} was started before; make a new one")
         self._sink = sink
         self._work = work
+        tell_of_forks(self)
         try:
             self.incarnation = self._open()
         except BaseException:
@@ -176,6 +179,8 @@ class ExchangeLink(Link):
             return self._exchange.stats()
 
     def close(self) -> None:
+        if not self._home.here:
+            return  # it is the parent's, and so are its threads
         with self._lock:
             if self._closed:
                 return
@@ -190,6 +195,10 @@ class ExchangeLink(Link):
         with contextlib.suppress(queue.Full):
             self._chores.put_nowait(None)
         self._join(self._clock)
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`."""
+        keep_for_ever(self)
 
     # -- what a kind of link calls --------------------------------------------------------------
 

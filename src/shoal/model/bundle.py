@@ -251,7 +251,8 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
     named = {weight.blob: blobs[weight.blob] for weight in externals(graph)}
     inputs = tuple(found.specs[name] for name in found.inputs)
     outputs = tuple(found.specs[name] for name in found.outputs)
-    return Part(graph, named, inputs, outputs, found.range, found.stacks, found.memory)
+    sizes = found.memory, found.activations
+    return Part(graph, named, inputs, outputs, found.range, found.stacks, *sizes)
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:

@@ -22,7 +22,7 @@ from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
 from shoal.model.normalise import normalise
-from shoal.model.part import Part, node_memory, part_memory
+from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.shapes import infer, output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
@@ -252,6 +252,7 @@ class Network:
             node_range=(start, end),
             stacks=all(tensor.stacks for tensor in tensors),
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
+            activations=image_memory(max(self.node_peak_bytes[start:end])),
         )
 
     def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:

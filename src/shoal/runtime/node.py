@@ -63,6 +63,7 @@ from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, V
 from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
+from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
 from shoal.runtime.chores import Chores
@@ -110,6 +111,7 @@ class Node:
         inbox: int = 256,
     ) -> None:
         self.link = link
+        self.home = home()
         self.worker = WorkerCore(info, inbox=inbox)
         self.gateway = gateway
         self.drained = threading.Event()
@@ -169,14 +171,16 @@ class Node:
 
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
+        self.home.check("the service")
         self.turns.put(event)
         self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the cores; its result.
 
-        RequestError when the node is closed.
+        RequestError when the node is closed, ForkError in a child of its process.
         """
+        self.home.check("the service")
         if self.turns.mine:
             return question()
         answer: Future[T] = Future()
@@ -208,7 +212,9 @@ class Node:
         return quiet == 2
 
     def close(self) -> None:
-        """Leave the mesh and end all threads. Idempotent."""
+        """Leave the mesh and end all threads. Idempotent; nothing in a child of its process."""
+        if not self.home.here:
+            return
         with self._closing:
             if self._stopping:
                 return
@@ -354,7 +360,8 @@ class Node:
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
                 if not isinstance(message, Answer) or self.gateway is None:
-                    self._deal(Arrived(sender, message, tensors), now)
+                    size = 0 if tensors is None else tensors.size
+                    self._deal(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._deal(_opened(sender, message, tensors), now)
                 else:

@@ -16,7 +16,7 @@ import numpy as np
 
 from shoal.codec.frame import MAX_BYTES
 from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
 from shoal.runtime.parts import Mail, Shelf
@@ -160,6 +160,7 @@ class Prober:
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
         self._mail(sender, reply)
+        give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
         for name, (dtype, shape) in message.shapes.items():

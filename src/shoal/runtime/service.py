@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,14 @@ from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
-from shoal.errors import InputError, PlanError, RequestError, ShoalError, UnreachableError
+from shoal.errors import (
+    ForkError,
+    InputError,
+    PlanError,
+    RequestError,
+    ShoalError,
+    UnreachableError,
+)
 from shoal.mesh.address import dial, parse_address
 from shoal.mesh.link import MAX_HEAD
 from shoal.model.network import check_feeds
@@ -31,6 +38,7 @@ from shoal.runtime import wire
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
+from shoal.runtime.pending import Pending
 from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
 from shoal.runtime.together import check_together, images_in, joined, parted, take
 
@@ -58,7 +66,8 @@ class _Asked(NamedTuple):
 class Service:
     """Answers requests by a playbook until it is closed. Made by :func:`shoal.deploy`.
 
-    All methods may be called from any thread. ``node`` must have a gateway; the service closes
+    All methods may be called from any thread; in a child made by fork they raise ForkError, and
+    ``close`` does nothing. ``node`` must have a gateway; the service closes
     it. ``deadline_ms`` is for requests that state none. ``addresses`` of devices help to say why
     one is not there.
     """
@@ -127,7 +136,9 @@ class Service:
         return futures
 
     def _checked(self, feeds: Feeds) -> dict[str, Array]:
-        """The arrays by name; InputError unless they fit the network."""
+        """The arrays by name; InputError unless they fit the network, ForkError in a child of the
+        process that deployed the service."""
+        self.node.home.check("the service")
         arrays = self._arrays(feeds)
         check_feeds(self.playbook.inputs, arrays)
         return arrays
@@ -140,7 +151,7 @@ class Service:
         images = images_in(self.playbook.inputs, arrays)
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
-        future: Future[Answer] = Future()
+        future = Pending()
         with self._lock:
             if self._closed:
                 raise RequestError("the service is closed")
@@ -391,7 +402,10 @@ class Service:
         return len(self._gateway.requests), stats
 
     def close(self) -> None:
-        """Leave the mesh; requests that are pending fail. Idempotent."""
+        """Leave the mesh; requests that are pending fail. Idempotent, and nothing in a child made
+        by fork: the service is its parent's."""
+        if not self.node.home.here:
+            return
         with self._lock:
             if self._closed:
                 return
@@ -404,6 +418,12 @@ class Service:
         self.node.ask(lambda: None)
         self.node.flush(FAREWELL_S)
         self.node.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise ForkError(
+            "a service cannot be sent to another process: deploy there "
+            "(docs/operations.md: several processes)"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -141,11 +141,12 @@ def device_info(node: Node, name: str) -> DeviceInfo | None:
 
 
 def _with_memory(node: Node, cluster: Cluster) -> Cluster:
-    """The cluster with the devices' own memory limits where it states none."""
+    """The cluster with the devices' own memory limits where it states none, or more than they
+    have."""
     devices = []
     for device in cluster.devices:
         info = device_info(node, device.name)
-        if not device.memory and info is not None and info.memory:
+        if info is not None and 0 < info.memory < (device.memory or math.inf):
             device = msgspec.structs.replace(device, memory=Size(info.memory))
         devices.append(device)
     fields = {name: getattr(cluster, name) for name in Cluster.__struct_fields__}

@@ -19,6 +19,7 @@ from shoal.errors import InputError, RemoteError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer
+from shoal.runtime.pending import Pending
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]
     """Futures for the first so many images of an answer, for the next, and so on. When all of them
     are cancelled, so is ``whole``. They fail with it, and with RemoteError where an output has not
     as many rows as there are images."""
-    futures: list[Future[Answer]] = [Future() for _ in counts]
+    futures: list[Future[Answer]] = [Pending() for _ in counts]
     waiting, awaited = list(futures), [whole]
 
     def answered(done: Future[Answer]) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -19,8 +20,12 @@ from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
-from shoal.process import own_process
+from shoal.process import end_with, own_process
 from shoal.runtime.machine import make_node
+from shoal.scratch import Scratch
+
+LEAVE_S = 2.0
+"""How long a worker whose parent is gone waits for the others that use its folder to end."""
 
 log = logging.getLogger("shoal")
 
@@ -30,10 +35,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
     other waits to be found. ``members`` are the nodes of its cluster where it knows them; to whom
-    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts in bytes
-    (0: four fifths of the machine's). ``store`` is the folder of its parts, ``store_limit`` its
-    size in bytes (0: none): what was used least recently is dropped beyond it. ``drain_s`` bounds
-    how long it finishes what it has when told to stop.
+    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts and what
+    they run in bytes (see :func:`~shoal.runtime.machine.make_node`). ``store`` is the folder of its
+    parts, ``store_limit`` its size in bytes (0: none): what was used least recently is dropped
+    beyond it. ``drain_s`` bounds how long it finishes what it has when told to stop.
     """
 
     name: str
@@ -118,9 +123,18 @@ def run_worker(
             signal.signal(number, handler)
 
 
-def _main(text: str) -> None:
+def _main(text: str, parent: str = "", folder: str | None = None) -> None:
     """The body of a worker process: options as JSON, a line with its addresses when ready. It
-    ends with the process that started it, which holds the other end of its standard input."""
+    ends with the process ``parent`` (its number), which started it and holds the other end of its
+    standard input; then the last that uses ``folder`` removes it."""
+    scratch = None if folder is None else Scratch.join(Path(folder))
+
+    def end() -> None:
+        if scratch is not None:
+            scratch.leave(within_s=LEAVE_S)
+        os._exit(0)  # nobody waits for what is here
+
+    end_with(int(parent) if parent else os.getppid(), end)
     own_process()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
@@ -129,7 +143,6 @@ def _main(text: str) -> None:
         addresses = link.addresses if isinstance(link, ZenohLink) else []
         print(msgspec.json.encode({"addresses": addresses}).decode(), flush=True)
 
-    threading.Thread(target=_outlive_nobody, name="shoal-parent", daemon=True).start()
     try:
         run_worker(options, ready)
     except ShoalError as error:
@@ -137,11 +150,5 @@ def _main(text: str) -> None:
         sys.exit(error.exit_code)
 
 
-def _outlive_nobody() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(*sys.argv[1:])
