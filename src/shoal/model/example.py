@@ -45,7 +45,8 @@ def _fitted(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any] | None:
         return None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return None
-    made = np.ascontiguousarray(array.astype(wanted))
+    with np.errstate(over="ignore"):  # then it is infinite, and no example
+        made = np.asarray(array.astype(wanted), order="C")
     if wanted.kind in "iu" and not np.array_equal(made, array):
         return None
     return made if made.dtype.kind != "f" or np.isfinite(made).all() else None

@@ -19,9 +19,10 @@ from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
 from shoal.model.asked import Asked
+from shoal.model.case import Case
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.evidence import Case, Evidence, gather
+from shoal.model.evidence import Evidence, gather
 from shoal.model.example import fitted
 from shoal.model.graph import Graph, makes, reads, serialize, value_info
 from shoal.model.normalise import normalise
@@ -31,6 +32,7 @@ from shoal.model.rough import is_rough
 from shoal.model.shapes import infer, output_specs, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
+from shoal.model.strength import Strength
 
 if TYPE_CHECKING:
     import torch
@@ -213,6 +215,10 @@ class Network:
         for each in feeds:
             check_feeds(self.inputs, each)
         return self.evidence.given([dict(each) for each in feeds])
+
+    def strength(self, given: Sequence[Case] = ()) -> Strength:
+        """How much a proof says that was made on :meth:`cases`, and on ``given`` as well."""
+        return self.evidence.with_given(given)
 
     def _part(self, start: int, end: int) -> Part:
         part = self._parts.get((start, end))

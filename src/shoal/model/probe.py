@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from shoal.model.dtypes import ONNX_TO_NUMPY
 from shoal.model.graph import Graph, reads
 from shoal.model.spec import TensorSpec
 
@@ -100,7 +101,7 @@ def mirrored(feeds: Mapping[str, Array]) -> Feeds:
     for name, array in feeds.items():
         sides = array.shape[1:] if array.ndim > 1 else array.shape
         axis = array.ndim - len(sides) + int(np.argmax(sides)) if sides else None
-        turned[name] = array if axis is None else np.ascontiguousarray(np.flip(array, axis))
+        turned[name] = array if axis is None else np.asarray(np.flip(array, axis), order="C")
     return turned
 
 
@@ -148,8 +149,9 @@ def _entries(node: onnx.NodeProto, name: str, graph: Graph) -> list[int]:
     if node.op_type in ("Gather", "GatherElements") and len(inputs) > 1 and inputs[1] == name:
         tables = [(inputs[0], _attribute(node, "axis", 0))]
     elif node.op_type == "OneHot" and inputs[0] == name:
-        depth = graph.weights.get(inputs[1])
-        return [] if depth is None else [int(depth.array().reshape(-1)[0])]
+        depth = _numbers(graph, node, 1)
+        one = depth is not None and depth.size == 1 and depth.dtype.kind in "iu"
+        return [int(depth.reshape(-1)[0])] if depth is not None and one and depth.max() > 0 else []
     elif node.op_type in ("EmbedLayerNormalization", "SkipEmbedLayerNormalization"):
         places = {0: 2, 1: 4, 8: 3}  # ids, segments, positions; and their tables
         tables = [(inputs[places[at]], 0) for at, read in enumerate(inputs)
@@ -169,17 +171,19 @@ def _range(node: onnx.NodeProto, name: str, graph: Graph) -> tuple[float, float]
         return None
     if node.op_type == "QuantizeLinear":
         scale, zero = _numbers(graph, node, 1), _numbers(graph, node, 2)
-        if scale is None or scale.size != 1:
+        if scale is None or scale.size != 1 or (zero is not None and zero.size != 1):
             return None
         step = float(scale.reshape(-1)[0])
         least = -128 if zero is not None and zero.dtype == np.int8 else 0
         offset = 0 if zero is None else int(zero.reshape(-1)[0])
         ends = ((least - offset) * step, (least + 255 - offset) * step)
-        return ends if 0 < step < math.inf else None
+        return ends if 1e-6 < step < 1e3 else None
     values = _numbers(graph, node, 1)
     if node.op_type == "BatchNormalization":
         values = _numbers(graph, node, 3)
     if values is None or not values.size or values.size > 4096 or values.dtype.kind != "f":
+        return None
+    if not np.isfinite(values).all():
         return None
     size = float(np.abs(values.astype(np.float64)).mean())
     pixels = (
@@ -192,7 +196,9 @@ def _range(node: onnx.NodeProto, name: str, graph: Graph) -> tuple[float, float]
 
 def _numbers(graph: Graph, node: onnx.NodeProto, index: int) -> Array | None:
     weight = graph.weights.get(node.input[index]) if len(node.input) > index else None
-    return None if weight is None or weight.nbytes > 1 << 20 else weight.array()
+    if weight is None or weight.nbytes > 1 << 20 or weight.data_type not in ONNX_TO_NUMPY:
+        return None
+    return weight.array()
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
@@ -206,7 +212,7 @@ def _ways(spec: TensorSpec, use: Use, largest: int) -> list[tuple[str, Draw]]:
     """Names and functions, the likeliest first. ``largest`` is the longest side of any input."""
     shape, dtype = _shape(spec, 1), np.dtype(spec.dtype)
     if use.entries is not None and dtype.kind in "iu":
-        entries = use.entries
+        entries = min(use.entries, int(np.iinfo(dtype).max))
         return [(f"indices below {entries}", lambda r, s: r.integers(0, entries, s))]
     if dtype.kind == "b":
         return [("masks", _mask), ("random bits", lambda r, s: r.integers(0, 2, s))]
@@ -263,7 +269,7 @@ def _as(dtype: np.dtype[Any], drawn: Array) -> Array:
     if dtype.kind in "iu" and drawn.dtype.kind == "f":
         info = np.iinfo(dtype)
         drawn = np.clip(np.rint(drawn), info.min, info.max)
-    return np.ascontiguousarray(drawn.astype(dtype))
+    return np.asarray(drawn.astype(dtype), order="C")
 
 
 def _noise(random: Random, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -277,9 +283,8 @@ def _noise(random: Random, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
 
 def _is_spatial(shape: tuple[int, ...]) -> bool:
     """Whether an array (its first side is the batch, if it has one) has two sides with places."""
-    return len(shape) >= 3 and sorted(shape[1:])[-2] >= SPATIAL or (
-        len(shape) == 2 and min(shape) >= SPATIAL
-    )  # fmt: skip
+    sides = sorted(shape[1:] if len(shape) > 2 else shape)
+    return len(sides) >= 2 and sides[-2] >= SPATIAL
 
 
 def _scaled(draw: Draw, low: float, high: float) -> Draw:

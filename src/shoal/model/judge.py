@@ -1,0 +1,252 @@
+"""What a network in normal form gives for inputs, how much of that is rounding, what hangs by near
+ties, and how much its being the same tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from shoal.errors import InputError, ModelError
+from shoal.model import proof
+from shoal.model.asked import PLENTY, Trial, two_images
+from shoal.model.case import Case
+from shoal.model.choices import Pushed, behind, choices, pushed, scores
+from shoal.model.engine import Engine, Session
+from shoal.model.graph import Graph, makes, reads, whole
+from shoal.model.part import Part
+from shoal.model.probe import Feeds
+from shoal.model.spec import TensorSpec
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+Told: TypeAlias = tuple[float, str]
+"""How much an output tells, and what is wrong with it; see :func:`shoal.model.proof.telling`."""
+
+FAINT = 1e-3
+"""An output is never held to less than this share of the largest value that it takes for any of
+the inputs."""
+SHAKEN = 6
+"""Runs with choices pushed where chance plays a part; else two, one to each side."""
+MOST_KINDS = 3
+"""Kinds of inputs that a proof is made on at most."""
+ADVICE = (
+    "give inputs of the kind that the network will see: shoal.load(..., example={name: array}), "
+    "or --input FILE.npz on the command line"
+)
+
+
+class Weighed:
+    """A trial, with what the normal form makes of it, and by how much (in units of the output)
+    each output changes when the engine fuses nothing."""
+
+    def __init__(self, trial: Trial, expected: Feeds) -> None:
+        self.trial = trial
+        self.expected = expected
+        self.noise: dict[str, float] = {}
+        self.unclear: dict[str, Array] = {}
+
+
+class Judge:
+    """Runs a network in normal form and judges its outputs."""
+
+    def __init__(
+        self, graph: Graph, part: Part, specs: Mapping[str, TensorSpec], rough: bool
+    ) -> None:
+        self._graph = graph
+        self._part = part
+        self._rough = rough
+        self._choices = choices(graph, specs)
+        hanging = behind(graph, self._choices) if self._choices else frozenset()
+        self._hanging = tuple(name for name in graph.outputs if name in hanging)
+        self.labels = frozenset(n for n in self._hanging if specs[n].dtype[0] in "iub")
+        self._pushed: Pushed | None = None
+        self._scores: tuple[str, ...] = ()
+        if self._hanging:
+            self._pushed = pushed(graph, self._choices, specs)
+            wanted = dict.fromkeys(map(scores, self._choices))
+            self._scores = tuple(
+                name for name in wanted
+                if name not in hanging and name in specs and name not in graph.outputs
+                and specs[name].dtype[0] == "f"
+            )  # fmt: skip
+        self._steady = _steady(graph)
+        self._rounding = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """The difference to allow, from all that was weighed."""
+        return proof.tolerance(self._rounding, rough=self._rough)
+
+    def run(self, trials: Sequence[Trial]) -> list[Weighed]:
+        """What the network makes of them."""
+        return self.push(self._expected(trials))
+
+    def weigh(self, trials: Sequence[Trial]) -> list[Weighed]:
+        """What the network makes of them and how much of it is rounding, which counts for the
+        tolerance. Sessions one after the other: two of a large network might not fit."""
+        weighed = self._expected(trials)
+        extra = self._extra(weighed)
+        plain = Engine().load(
+            *whole(self._graph, (*self._graph.outputs, *self._scores)), optimise=False
+        )
+        for each, known in zip(weighed, extra, strict=True):
+            found = plain.run(each.trial.feeds)
+            for name, expected in {**each.expected, **known}.items():
+                noise = proof.spread(expected, found[name])
+                own = proof.largest(expected)
+                if name in each.expected:
+                    each.noise[name] = noise
+                # Where an output is as small as its rounding, that says nothing of the network.
+                if name not in self._hanging and proof.AMPLIFIED * noise <= own:
+                    self._rounding = max(self._rounding, noise / max(own, _TINY))
+        del plain
+        return self.push(weighed)
+
+    def _expected(self, trials: Sequence[Trial]) -> list[Weighed]:
+        session = self._part.session()
+        return [Weighed(trial, self._part.run_on(session, trial.feeds)) for trial in trials]
+
+    def _extra(self, weighed: Sequence[Weighed]) -> list[Feeds]:
+        """The scores that are no outputs."""
+        if not self._scores:
+            return [{} for _ in weighed]
+        session = Engine().load(*whole(self._graph, self._scores))
+        return [session.run(each.trial.feeds) for each in weighed]
+
+    def push(self, weighed: list[Weighed]) -> list[Weighed]:
+        """The same, with what is unclear by the tolerance of now."""
+        if self._pushed is None or not weighed:
+            return weighed
+        try:
+            session = Engine().load(*whole(self._pushed.graph))
+            for each in weighed:
+                each.unclear = self._unclear(session, self._pushed, each)
+        except (InputError, ModelError):
+            self._pushed = None  # an operator of another version; then all has to agree
+        return weighed
+
+    def _unclear(self, session: Session, push: Pushed, each: Weighed) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for run in range(SHAKEN if push.random else 2):
+            feeds = {
+                **each.trial.feeds,
+                push.amount: np.array(self.tolerance, np.float32),
+                push.side: np.array(1 - 2 * (run % 2), np.float32),
+            }
+            made = session.run(feeds, self._hanging)
+            for name in self._hanging:
+                other = _others(each.expected[name], made[name], self.tolerance)
+                found[name] = found[name] | other if name in found else other
+        return found
+
+    def cases(self, weighed: Sequence[Weighed]) -> list[Case]:
+        """Cases of what was weighed."""
+        own = [
+            {name: proof.largest(array) for name, array in each.expected.items()}
+            for each in weighed
+        ]
+        cases = []
+        for each, sizes in zip(weighed, own, strict=True):
+            scales = {}
+            for name, size in sizes.items():
+                scales[name] = max(size, FAINT * max(other[name] for other in own))
+                if name in each.noise and name not in self._hanging:
+                    # What is all rounding cannot be held to less than its rounding.
+                    rounding = proof.AMPLIFIED * each.noise[name]
+                    if rounding > proof.MOST_TOLERANCE * scales[name]:
+                        scales[name] = rounding / self.tolerance
+            cases.append(Case(each.trial.feeds, each.expected, scales, self.labels, each.unclear))
+        return cases
+
+    def best(self, weighed: Sequence[Weighed], has_example: bool) -> list[int]:
+        """The kinds to prove on: the example (kind 0) if there is one, else the one for which
+        most outputs tell, and as few others as make every output tell that does for some."""
+        kinds = list(dict.fromkeys(each.trial.kind for each in weighed))
+        ratios = {kind: self._ratios(weighed, kind) for kind in kinds}
+
+        def worth(kind: int) -> tuple[int, float]:
+            found = [ratio for ratio, _ in ratios[kind].values()]
+            return sum(ratio >= proof.APART for ratio in found), min(*found, PLENTY)
+
+        chosen = [0] if has_example and 0 in kinds else [max(kinds, key=worth)]
+        for name in self._graph.outputs:
+            if len(chosen) < MOST_KINDS and all(
+                ratios[kind][name][0] < proof.APART for kind in chosen
+            ):
+                better = max(kinds, key=lambda kind: ratios[kind][name][0])
+                if ratios[better][name][0] >= proof.APART:
+                    chosen.append(better)
+        return chosen
+
+    def _ratios(self, weighed: Sequence[Weighed], kind: int) -> dict[str, Told]:
+        pair = [each for each in weighed if each.trial.kind == kind]
+        noise = {name: max(each.noise[name] for each in pair) for name in pair[0].noise}
+        return self.reasons([(each.expected, each.unclear) for each in pair], noise)
+
+    def reasons(
+        self,
+        pair: Sequence[tuple[Feeds, Mapping[str, Array]]],
+        noise: Mapping[str, float] | None = None,
+    ) -> dict[str, Told]:
+        """How much each output tells in a pair of runs, and what is wrong with it if it does
+        not."""
+        found = {}
+        for name in self._graph.outputs:
+            if name in self._steady:
+                found[name] = (np.inf, "")
+                continue
+            first, second = two_images(*(expected[name] for expected, _ in pair))
+            unclear = None
+            if all(name in masks for _, masks in pair):
+                unclear = np.logical_or(*two_images(*(masks[name] for _, masks in pair)))
+            size = max(proof.largest(first), proof.largest(second))
+            allowed = max(
+                self.tolerance * size, proof.AMPLIFIED * (noise or {}).get(name, 0.0)
+            ) if name not in self._hanging else self.tolerance * size  # fmt: skip
+            found[name] = proof.telling(
+                first, second, allowed, label=name in self.labels, unclear=unclear
+            )
+        return found
+
+    def told(self, weighed: Sequence[Weighed], kinds: Sequence[int]) -> dict[str, Told]:
+        """The most that each output tells for any of ``kinds``."""
+        best: dict[str, Told] = {}
+        for kind in kinds:
+            for name, found in self._ratios(weighed, kind).items():
+                best[name] = max(best.get(name, (-1.0, "")), found)
+        return best
+
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+def why(found: Mapping[str, Told], tried: str) -> str:
+    """Why a proof is weak for which outputs tell so much, in a sentence; empty if it is not."""
+    silent = [(name, reason) for name, (ratio, reason) in found.items() if ratio < proof.APART]
+    if not silent:
+        return ""
+    name, reason = silent[0]
+    more = f" (and {len(silent) - 1} more outputs tell as little)" if len(silent) > 1 else ""
+    return f"output {name!r} {reason}{more}, for inputs that were {tried}: {ADVICE}"
+
+
+def _others(expected: Array, found: Array, tolerance: float) -> Array:
+    """Where an output is another one."""
+    if expected.shape != found.shape:
+        return np.ones(expected.shape, bool)
+    if expected.dtype.kind in "iub":
+        return np.asarray(expected != found)
+    apart = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    return np.asarray(~(apart <= tolerance / 2 * proof.largest(expected)) & (expected != found))
+
+
+def _steady(graph: Graph) -> frozenset[str]:
+    """The outputs that no value of an input has a part in: constants, and what follows from
+    shapes. They need not differ between inputs to be proved."""
+    fed = {spec.name for spec in graph.inputs}
+    for node in graph.nodes:
+        if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(reads(node)):
+            fed.update(makes(node))
+    return frozenset(name for name in graph.outputs if name not in fed)
