@@ -117,7 +117,11 @@ def _images_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _read(path: Path, playbook: Playbook) -> dict[str, np.ndarray[Any, Any]]:
+def stored(path: Path) -> dict[str, np.ndarray[Any, Any]] | np.ndarray[Any, Any]:
+    """What a ``.npy`` file holds (an array) or an ``.npz`` file (arrays by name).
+
+    Raises InputError for a file that is neither, or too large.
+    """
     import zipfile
 
     import numpy as np
@@ -126,21 +130,27 @@ def _read(path: Path, playbook: Playbook) -> dict[str, np.ndarray[Any, Any]]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes; give smaller files")
         with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.ndarray):
-                stored = {name: stored[name] for name in stored.files}
+            found = np.load(file, allow_pickle=False)
+            return (
+                found
+                if isinstance(found, np.ndarray)
+                else {name: found[name] for name in found.files}
+            )
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         # NumPy takes what it does not know for a pickle, and would advise to trust it.
         why = "not an .npy or .npz file" if "pickle" in str(error) else str(error)
         raise InputError(f"{path} holds no array ({why}); write it with numpy.save") from None
-    if isinstance(stored, np.ndarray):
+
+
+def _read(path: Path, playbook: Playbook) -> dict[str, np.ndarray[Any, Any]]:
+    feed = stored(path)
+    if not isinstance(feed, dict):
         if len(playbook.inputs) != 1:
             names = ", ".join(spec.name for spec in playbook.inputs)
             raise InputError(f"{path}: the network takes {names}; give them in an .npz file")
-        stored = {playbook.inputs[0].name: stored}
-    feed: dict[str, np.ndarray[Any, Any]] = stored
+        feed = {playbook.inputs[0].name: feed}
     flat = sorted(name for name, array in feed.items() if array.ndim == 0 or len(array) == 0)
     if flat or not feed:
         raise InputError(f"{path}: {', '.join(flat) or 'the file'} holds nothing to feed")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from shoal.cli.explain import calibration_bar, draw, show
 from shoal.cli.explain import explain as explanation
-from shoal.cli.models import Model, load_network
+from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import objective_of
 from shoal.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shoal.model.network import Network
+    from shoal.model.strength import Strength
     from shoal.plan.cluster import Cluster
     from shoal.plan.objective import Objective
     from shoal.plan.plan import Playbook
@@ -65,6 +66,7 @@ def plan(
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Longest time of a request that meets no queue.")
     ] = None,
+    example: Example = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Images for the strategy split (docs/split.md)."),
@@ -106,22 +108,23 @@ def plan(
     if out is not None:
         check_file(out)
     stated = Cluster.load(cluster)
-    network = load_network(model)
+    network = load_network(model, example)
     if strategy == SPLIT:
         calibrate_first(network, wish, options)
-    playbook, found = build(strategy, network, stated, wish, options)
+    playbook, found, proof = build(strategy, network, stated, wish, options)
     if out is not None:
         save(playbook, out)
     explained = explanation(playbook, bandwidth) if explaining else None
     drawn = draw(SPLIT, playbook, explained, plot) if plot and explained else None
     if json:
-        print_json({**summary(found, playbook, out), **(explained or {})})
+        print_json({**summary(found, playbook, out), "proof": proof, **(explained or {})})
         return
     console = stdout()
     console.print(forecast_table(network.name, found))
     for offer in found.options:
         for note in offer.notes:
             console.print(Text(f"{offer.strategy}: {note}"), soft_wrap=True)
+    console.print(Text(f"proved: {proof}"), soft_wrap=True)
     console.print(Text(found.reason, "bold"), soft_wrap=True)
     if explained is not None:
         show(explained)
@@ -144,8 +147,9 @@ def refuse_nonsense(strategy: str, options: Mapping[str, Any], explaining: bool)
 
 def build(
     strategy: str, network: Network, stated: Cluster, wish: Objective, options: Mapping[str, Any]
-) -> tuple[Playbook, Recommendation]:
-    """Measure the cluster, and build and judge the playbook of a strategy (or of the best)."""
+) -> tuple[Playbook, Recommendation, Strength]:
+    """Measure the cluster, and build and judge the playbook of a strategy (or of the best); with
+    it comes how much the proof of its plans says."""
     from shoal.model.store import PartStore
     from shoal.plan.recommend import option, recommend
     from shoal.runtime.survey import survey
@@ -165,7 +169,7 @@ def build(
         if found is None:
             gateway = seen.cluster.gateway.name
             found = recommend([option(strategy, built.playbook, gateway, wish, built.notes)], wish)
-    return built.playbook, found
+    return built.playbook, found, built.proof or network.strength()
 
 
 def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:

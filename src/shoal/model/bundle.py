@@ -19,9 +19,8 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.asked import Asked
+from shoal.model.asked import Asked, as_inputs
 from shoal.model.engine import Buffer
-from shoal.model.example import fitted
 from shoal.model.graph import Graph
 from shoal.model.network import Network
 from shoal.model.normalise import normalise
@@ -240,7 +239,7 @@ def _bundle(
     hash = alone_of(manifest.subnets, groups, manifest.name).stages[0].parts["0"]
     original = accept(_inlined(parts[hash], blobs), None, {})
     try:
-        asked = Asked(original, fitted(example, original.inputs))
+        asked = Asked(original, as_inputs(example, original.inputs))
         asked.ask()
         asked.rest()
         graph = original.copy()

@@ -41,6 +41,8 @@ class Case:
         """How far an output is off: relative to its largest value; of labels, the share that are
         others. ``inf`` where shape, dtype or the places of NaN differ."""
         expected, unclear = self.expected[name], self.unclear.get(name)
+        if unclear is not None and unclear.all():
+            return 0.0 if found.dtype == expected.dtype else float("inf")
         if name in self._labels:
             return proof.disagreement(expected, found, unclear)
         return proof.difference(expected, found, self._scales[name], unclear)

@@ -68,7 +68,7 @@ class Evidence:
             images=self.strength.images + len(cases),
         )
         pair = [(case.expected, case.unclear) for case in cases[:2]]
-        if len(pair) < 2 or why(self._judge.reasons(pair), GIVEN):
+        if len(pair) < 2 or why(self._judge.tell(pair, self.tolerance), GIVEN):
             return made
         return msgspec.structs.replace(made, weak=False, why="")
 
@@ -105,10 +105,11 @@ def gather(
         asked.rest()
         known = {id(each.trial) for each in weighed}
         new = judge.weigh([trial for trial in asked.trials if id(trial) not in known])
-        weighed = judge.push(weighed) + new
+        weighed += new
         kinds = judge.best(weighed, source.has_example)
         weak = why(judge.told(weighed, kinds), _named(source, weighed))
     used = [each for kind in kinds for each in weighed if each.trial.kind == kind]
+    judge.settle(used)
     cases = judge.cases(used)
     for each, case in zip(used, cases, strict=True):
         what = f"{name!r} in normal form, {_images(each.trial.images)}"

@@ -39,12 +39,14 @@ ADVICE = (
 
 class Weighed:
     """A trial, with what the normal form makes of it, and by how much (in units of the output)
-    each output changes when the engine fuses nothing."""
+    each output changes when the engine fuses nothing. ``rounding`` is the most of these, relative
+    to the output's largest value, scores of choices counted in."""
 
     def __init__(self, trial: Trial, expected: Feeds) -> None:
         self.trial = trial
         self.expected = expected
         self.noise: dict[str, float] = {}
+        self.rounding = 0.0
         self.unclear: dict[str, Array] = {}
 
 
@@ -60,7 +62,9 @@ class Judge:
         self._choices = choices(graph, specs)
         hanging = behind(graph, self._choices) if self._choices else frozenset()
         self._hanging = tuple(name for name in graph.outputs if name in hanging)
-        self.labels = frozenset(n for n in self._hanging if specs[n].dtype[0] in "iub")
+        self.labels = frozenset(
+            name for name in self._hanging if name in specs and specs[name].dtype[0] in "iub"
+        )
         self._pushed: Pushed | None = None
         self._scores: tuple[str, ...] = ()
         if self._hanging:
@@ -72,20 +76,25 @@ class Judge:
                 and specs[name].dtype[0] == "f"
             )  # fmt: skip
         self._steady = _steady(graph)
-        self._rounding = 0.0
+        self.tolerance = proof.tolerance(0.0, rough=rough)
 
-    @property
-    def tolerance(self) -> float:
-        """The difference to allow, from all that was weighed."""
-        return proof.tolerance(self._rounding, rough=self._rough)
+    def settle(self, used: Sequence[Weighed]) -> None:
+        """Take these for the proof: set ``tolerance``, and what is unclear by it."""
+        self.tolerance = self._tolerance(used)
+        self._push(used, self.tolerance)
+
+    def _tolerance(self, weighed: Sequence[Weighed]) -> float:
+        return proof.tolerance(max(each.rounding for each in weighed), rough=self._rough)
 
     def run(self, trials: Sequence[Trial]) -> list[Weighed]:
         """What the network makes of them."""
-        return self.push(self._expected(trials))
+        weighed = self._expected(trials)
+        self._push(weighed, self.tolerance)
+        return weighed
 
     def weigh(self, trials: Sequence[Trial]) -> list[Weighed]:
-        """What the network makes of them and how much of it is rounding, which counts for the
-        tolerance. Sessions one after the other: two of a large network might not fit."""
+        """What the network makes of them and how much of it is rounding. Sessions one after the
+        other: two of a large network might not fit."""
         weighed = self._expected(trials)
         extra = self._extra(weighed)
         plain = Engine().load(
@@ -100,9 +109,11 @@ class Judge:
                     each.noise[name] = noise
                 # Where an output is as small as its rounding, that says nothing of the network.
                 if name not in self._hanging and proof.AMPLIFIED * noise <= own:
-                    self._rounding = max(self._rounding, noise / max(own, _TINY))
+                    each.rounding = max(each.rounding, noise / max(own, _TINY))
         del plain
-        return self.push(weighed)
+        if weighed:
+            self._push(weighed, self._tolerance(weighed))
+        return weighed
 
     def _expected(self, trials: Sequence[Trial]) -> list[Weighed]:
         session = self._part.session()
@@ -115,29 +126,30 @@ class Judge:
         session = Engine().load(*whole(self._graph, self._scores))
         return [session.run(each.trial.feeds) for each in weighed]
 
-    def push(self, weighed: list[Weighed]) -> list[Weighed]:
-        """The same, with what is unclear by the tolerance of now."""
-        if self._pushed is None or not weighed:
-            return weighed
+    def _push(self, weighed: Sequence[Weighed], tolerance: float) -> None:
+        """Find out what is unclear."""
+        if self._pushed is None:
+            return
         try:
             session = Engine().load(*whole(self._pushed.graph))
             for each in weighed:
-                each.unclear = self._unclear(session, self._pushed, each)
+                each.unclear = self._unclear(session, self._pushed, each, tolerance)
         except (InputError, ModelError):
             self._pushed = None  # an operator of another version; then all has to agree
-        return weighed
 
-    def _unclear(self, session: Session, push: Pushed, each: Weighed) -> dict[str, Array]:
+    def _unclear(
+        self, session: Session, push: Pushed, each: Weighed, tolerance: float
+    ) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for run in range(SHAKEN if push.random else 2):
             feeds = {
                 **each.trial.feeds,
-                push.amount: np.array(self.tolerance, np.float32),
+                push.amount: np.array(tolerance, np.float32),
                 push.side: np.array(1 - 2 * (run % 2), np.float32),
             }
             made = session.run(feeds, self._hanging)
             for name in self._hanging:
-                other = _others(each.expected[name], made[name], self.tolerance)
+                other = _others(each.expected[name], made[name], tolerance)
                 found[name] = found[name] | other if name in found else other
         return found
 
@@ -155,14 +167,15 @@ class Judge:
                 if name in each.noise and name not in self._hanging:
                     # What is all rounding cannot be held to less than its rounding.
                     rounding = proof.AMPLIFIED * each.noise[name]
-                    if rounding > proof.MOST_TOLERANCE * scales[name]:
+                    if proof.MOST_TOLERANCE * scales[name] < rounding < np.inf:
                         scales[name] = rounding / self.tolerance
             cases.append(Case(each.trial.feeds, each.expected, scales, self.labels, each.unclear))
         return cases
 
     def best(self, weighed: Sequence[Weighed], has_example: bool) -> list[int]:
-        """The kinds to prove on: the example (kind 0) if there is one, else the one for which
-        most outputs tell, and as few others as make every output tell that does for some."""
+        """The kinds to prove on: the example (kind 0) if there is one and it tells anything, else
+        the one for which most outputs tell; and as few others as make every output tell that does
+        for some."""
         kinds = list(dict.fromkeys(each.trial.kind for each in weighed))
         ratios = {kind: self._ratios(weighed, kind) for kind in kinds}
 
@@ -170,7 +183,8 @@ class Judge:
             found = [ratio for ratio, _ in ratios[kind].values()]
             return sum(ratio >= proof.APART for ratio in found), min(*found, PLENTY)
 
-        chosen = [0] if has_example and 0 in kinds else [max(kinds, key=worth)]
+        says = has_example and 0 in kinds and worth(0)[0] > 0
+        chosen = [0] if says else [max(kinds, key=worth)]
         for name in self._graph.outputs:
             if len(chosen) < MOST_KINDS and all(
                 ratios[kind][name][0] < proof.APART for kind in chosen
@@ -183,31 +197,30 @@ class Judge:
     def _ratios(self, weighed: Sequence[Weighed], kind: int) -> dict[str, Told]:
         pair = [each for each in weighed if each.trial.kind == kind]
         noise = {name: max(each.noise[name] for each in pair) for name in pair[0].noise}
-        return self.reasons([(each.expected, each.unclear) for each in pair], noise)
+        outputs = [(each.expected, each.unclear) for each in pair]
+        return self.tell(outputs, self._tolerance(pair), noise)
 
-    def reasons(
+    def tell(
         self,
         pair: Sequence[tuple[Feeds, Mapping[str, Array]]],
+        tolerance: float,
         noise: Mapping[str, float] | None = None,
     ) -> dict[str, Told]:
-        """How much each output tells in a pair of runs, and what is wrong with it if it does
-        not."""
-        found = {}
+        """How much each output tells in a pair of runs (their outputs, and what is unclear)."""
+        found: dict[str, Told] = {}
         for name in self._graph.outputs:
             if name in self._steady:
                 found[name] = (np.inf, "")
                 continue
             first, second = two_images(*(expected[name] for expected, _ in pair))
             unclear = None
-            if all(name in masks for _, masks in pair):
+            if first.shape == second.shape and all(name in masks for _, masks in pair):
                 unclear = np.logical_or(*two_images(*(masks[name] for _, masks in pair)))
-            size = max(proof.largest(first), proof.largest(second))
-            allowed = max(
-                self.tolerance * size, proof.AMPLIFIED * (noise or {}).get(name, 0.0)
-            ) if name not in self._hanging else self.tolerance * size  # fmt: skip
-            found[name] = proof.telling(
-                first, second, allowed, label=name in self.labels, unclear=unclear
-            )
+            allowed = tolerance * max(proof.largest(first), proof.largest(second))
+            if name not in self._hanging and noise is not None:
+                allowed = max(allowed, proof.AMPLIFIED * noise[name])
+            label = name in self.labels
+            found[name] = proof.telling(first, second, allowed, label=label, unclear=unclear)
         return found
 
     def told(self, weighed: Sequence[Weighed], kinds: Sequence[int]) -> dict[str, Told]:

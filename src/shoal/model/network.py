@@ -18,12 +18,11 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
-from shoal.model.asked import Asked
+from shoal.model.asked import Asked, as_inputs
 from shoal.model.case import Case
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.evidence import Evidence, gather
-from shoal.model.example import fitted
 from shoal.model.graph import Graph, makes, reads, serialize, value_info
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, node_memory, part_memory
@@ -292,14 +291,17 @@ def load(
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
-    ``example`` holds example inputs: needed for a module (an array or tensor, or a sequence of
-    them), and for an ONNX network with free dimensions other than the batch (a mapping from input
-    names to arrays). ``name`` is shown on screen; the file's name if None.
+    ``example`` holds example inputs: a mapping from input names to arrays; for a network with one
+    input, just the array; for a module an array or tensor, or a sequence of them. A module needs
+    one, and so does an ONNX network with free dimensions other than the batch. Every other network
+    is better for one: it is proved on these values. ``name`` is shown on screen; the file's name
+    if None.
 
-    The normal form is proved to give what the network gave before. A batch dimension that is
-    declared free but that the network cannot vary is fixed to 1. Raises :class:`ModelFileError`
-    for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
-    :class:`MissingExtraError` without PyTorch.
+    The normal form is proved to give what the network gave before, on the example if there is
+    one, else on made-up inputs (``network.strength()`` says how much that tells). A batch
+    dimension that is declared free but that the network cannot vary is fixed to 1. Raises
+    :class:`ModelFileError` for what is damaged or too large, :class:`UnsupportedModelError` for
+    what cannot be cut, :class:`MissingExtraError` without PyTorch.
     """
     if isinstance(source, str | Path) and is_archive(source):
         from shoal.model.bundle import load_bundle  # it stands on this module
@@ -307,6 +309,10 @@ def load(
         return load_bundle(source, name=name, example=example)
     model, folder = read(source, example)
     shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
+    if isinstance(example, np.ndarray):
+        weights = {tensor.name for tensor in model.graph.initializer}
+        names = [info.name for info in model.graph.input if info.name not in weights]
+        example = dict.fromkeys(names, example) if len(names) == 1 else example
     fixed = example if isinstance(example, Mapping) else {}
     original = accept(model, folder, fixed)
     try:
@@ -327,7 +333,7 @@ def _prepared(original: Graph, name: str, example: object) -> Network:
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
     try:
-        asked = Asked(original, fitted(example, original.inputs))
+        asked = Asked(original, as_inputs(example, original.inputs))
         asked.ask()
         asked.rest()
         graph = original.copy()
