@@ -14,7 +14,7 @@ from shoal.model import proof
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, whole
 from shoal.model.probe import Feeds, Inventor, mirrored, uses
-from shoal.model.rough import is_rough
+from shoal.model.rough import is_quantised
 from shoal.model.spec import TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -97,7 +97,7 @@ class Asked:
 
     def __init__(self, graph: Graph, example: Feeds | None = None) -> None:
         self._graph = graph
-        self._least = proof.tolerance(0.0, rough=is_rough(graph.nodes, graph.inputs))
+        self._least = proof.ROUGH_TOLERANCE if is_quantised(graph.nodes) else proof.TOLERANCE
         self.source = Source(graph.inputs, graph, example)
         self.trials: list[Trial] = []
         self._next = 0

@@ -9,11 +9,11 @@ import msgspec
 from shoal.errors import InputError, ModelError, ProofError
 from shoal.model.asked import SEEDS, SINGLE, Asked, Source, Trial
 from shoal.model.case import Case
+from shoal.model.cuts import Tensor
 from shoal.model.graph import Graph
 from shoal.model.judge import Judge, Weighed, why
 from shoal.model.part import Part
 from shoal.model.probe import Feeds
-from shoal.model.spec import TensorSpec
 from shoal.model.strength import Strength
 
 GIVEN = "images of the calibration"
@@ -21,7 +21,8 @@ _OTHER_CUTS = "Use other cuts, and report this network."
 
 
 class Evidence:
-    """The cases on which the parts of a network are proved, and how strong a proof that is."""
+    """The cases on which the parts of a network are proved, and how strong a proof that is.
+    ``source`` gives inputs of all kinds that the network may take."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Evidence:
         self.strength = strength
         self._images = [each.trial.images for each in used]
         self._judge = judge
-        self._source = source
+        self.source = source
         self._kind = used[0].trial.kind
 
     @property
@@ -45,11 +46,11 @@ class Evidence:
 
     def draw(self, seed: int, batch: int) -> Feeds:
         """Inputs of the kind that tells most, the same for the same seed."""
-        return self._source.draw(self._kind, range(seed, seed + batch))
+        return self.source.draw(self._kind, range(seed, seed + batch))
 
     def more(self, seed: int) -> list[Case]:
         """Further cases of that kind, with other images for another seed."""
-        runs = SEEDS if self._source.is_free else SINGLE
+        runs = SEEDS if self.source.is_free else SINGLE
         first = 3 * (seed + 1)
         return self.given([self.draw(first + seeds[0], len(seeds)) for seeds in runs])
 
@@ -89,14 +90,14 @@ class Evidence:
 
 
 def gather(
-    asked: Asked, graph: Graph, part: Part, specs: Mapping[str, TensorSpec], rough: bool, name: str
+    asked: Asked, graph: Graph, part: Part, tensors: Mapping[str, Tensor], name: str
 ) -> Evidence:
-    """The evidence for the network ``graph`` in normal form (``part`` is all of it, ``specs`` are
-    those of its tensors): kinds of inputs for which its outputs tell, as few as do.
+    """The evidence for the network ``graph`` in normal form (``part`` is all of it, ``tensors``
+    are those that can travel): kinds of inputs for which its outputs tell, as few as do.
 
     Raises :class:`ProofError` unless it gives for them what it gave as it came.
     """
-    judge = Judge(graph, part, specs, rough)
+    judge = Judge(graph, part, tensors)
     source = asked.source
     weighed = judge.weigh(asked.trials)
     kinds = judge.best(weighed, source.has_example)

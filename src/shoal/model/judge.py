@@ -13,11 +13,12 @@ from shoal.model import proof
 from shoal.model.asked import PLENTY, Trial, two_images
 from shoal.model.case import Case
 from shoal.model.choices import Pushed, behind, choices, pushed, scores
+from shoal.model.cuts import Tensor
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, whole
 from shoal.model.part import Part
 from shoal.model.probe import Feeds
-from shoal.model.spec import TensorSpec
+from shoal.model.rough import MOST_BYTES, halves, is_quantised
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -53,12 +54,17 @@ class Weighed:
 class Judge:
     """Runs a network in normal form and judges its outputs."""
 
-    def __init__(
-        self, graph: Graph, part: Part, specs: Mapping[str, TensorSpec], rough: bool
-    ) -> None:
+    def __init__(self, graph: Graph, part: Part, tensors: Mapping[str, Tensor]) -> None:
         self._graph = graph
         self._part = part
-        self._rough = rough
+        specs = {name: tensor.spec for name, tensor in tensors.items()}
+        self._halves = halves(tensors)
+        self._least = proof.HALF_TOLERANCE if self._halves else proof.TOLERANCE
+        if is_quantised(graph.nodes):
+            self._least = proof.ROUGH_TOLERANCE
+        elif sum(tensors[name].bytes for name in self._halves) > MOST_BYTES:
+            self._halves, self._least = (), proof.ROUGH_TOLERANCE
+        self._times = proof.HALF_AMPLIFIED if self._halves else proof.AMPLIFIED
         self._choices = choices(graph, specs)
         hanging = behind(graph, self._choices) if self._choices else frozenset()
         self._hanging = tuple(name for name in graph.outputs if name in hanging)
@@ -76,7 +82,7 @@ class Judge:
                 and specs[name].dtype[0] == "f"
             )  # fmt: skip
         self._steady = _steady(graph)
-        self.tolerance = proof.tolerance(0.0, rough=rough)
+        self.tolerance = self._least
 
     def settle(self, used: Sequence[Weighed]) -> None:
         """Take these for the proof: set ``tolerance``, and what is unclear by it."""
@@ -84,7 +90,8 @@ class Judge:
         self._push(used, self.tolerance)
 
     def _tolerance(self, weighed: Sequence[Weighed]) -> float:
-        return proof.tolerance(max(each.rounding for each in weighed), rough=self._rough)
+        rounding = max(each.rounding for each in weighed)
+        return proof.tolerance(rounding, self._least, self._times)
 
     def run(self, trials: Sequence[Trial]) -> list[Weighed]:
         """What the network makes of them."""
@@ -97,18 +104,19 @@ class Judge:
         other: two of a large network might not fit."""
         weighed = self._expected(trials)
         extra = self._extra(weighed)
-        plain = Engine().load(
-            *whole(self._graph, (*self._graph.outputs, *self._scores)), optimise=False
-        )
+        asked = (*self._graph.outputs, *self._scores)
+        # A tensor that is an output is rounded to its 16 bits, whether or not anybody wants it.
+        kept = dict.fromkeys((*asked, *self._halves))
+        plain = Engine().load(*whole(self._graph, kept), optimise=False)
         for each, known in zip(weighed, extra, strict=True):
-            found = plain.run(each.trial.feeds)
+            found = plain.run(each.trial.feeds, asked)
             for name, expected in {**each.expected, **known}.items():
                 noise = proof.spread(expected, found[name])
                 own = proof.largest(expected)
                 if name in each.expected:
                     each.noise[name] = noise
                 # Where an output is as small as its rounding, that says nothing of the network.
-                if name not in self._hanging and proof.AMPLIFIED * noise <= own:
+                if name not in self._hanging and self._times * noise <= own:
                     each.rounding = max(each.rounding, noise / max(own, _TINY))
         del plain
         if weighed:
@@ -166,7 +174,7 @@ class Judge:
                 scales[name] = max(size, FAINT * max(other[name] for other in own))
                 if name in each.noise and name not in self._hanging:
                     # What is all rounding cannot be held to less than its rounding.
-                    rounding = proof.AMPLIFIED * each.noise[name]
+                    rounding = self._times * each.noise[name]
                     if proof.MOST_TOLERANCE * scales[name] < rounding < np.inf:
                         scales[name] = rounding / self.tolerance
             cases.append(Case(each.trial.feeds, each.expected, scales, self.labels, each.unclear))
@@ -218,7 +226,7 @@ class Judge:
                 unclear = np.logical_or(*two_images(*(masks[name] for _, masks in pair)))
             allowed = tolerance * max(proof.largest(first), proof.largest(second))
             if name not in self._hanging and noise is not None:
-                allowed = max(allowed, proof.AMPLIFIED * noise[name])
+                allowed = max(allowed, self._times * noise[name])
             label = name in self.labels
             found[name] = proof.telling(first, second, allowed, label=label, unclear=unclear)
         return found

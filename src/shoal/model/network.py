@@ -27,7 +27,6 @@ from shoal.model.graph import Graph, makes, reads, serialize, value_info
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, node_memory, part_memory
 from shoal.model.probe import probe
-from shoal.model.rough import is_rough
 from shoal.model.shapes import infer, output_specs, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
@@ -190,9 +189,7 @@ class Network:
     def prove_against(self, asked: Asked) -> None:
         """Raise :class:`ProofError` unless the network gives what it gave as it came, for one
         image, and for two where the batch is free. Sets ``tolerance``."""
-        specs = {name: tensor.spec for name, tensor in self._tensors.items()}
-        rough = is_rough(self._order, specs.values())
-        self._evidence = gather(asked, self._graph, self._whole, specs, rough, self.name)
+        self._evidence = gather(asked, self._graph, self._whole, self._tensors, self.name)
         self.tolerance = self._evidence.tolerance
         if self._evidence.strength.weak:
             log.warning("the proof of %r is weak: %s", self.name, self._evidence.strength.why)

@@ -13,8 +13,12 @@ TOLERANCE = 1e-4
 """Difference that is always allowed, relative to the largest finite value of the output. The
 engine fuses differently at a cut, so results are not bit-identical: up to 2e-6 was measured."""
 
+HALF_TOLERANCE = 4e-3
+"""The same for 16-bit floats where it was measured what their rounding does."""
+
 ROUGH_TOLERANCE = 2e-2
-"""The same for 16-bit floats and quantised networks, where one rounding step is that large."""
+"""The same for quantised networks, where one rounding step is that large, and for 16-bit floats
+where it was not measured."""
 
 MOST_TOLERANCE = 5e-2
 """No network is allowed more."""
@@ -22,6 +26,9 @@ MOST_TOLERANCE = 5e-2
 AMPLIFIED = 8
 """How much more than the engine's own rounding may change an output a cut may: it rounds
 elsewhere again."""
+
+HALF_AMPLIFIED = 4
+"""The same for 16-bit floats, each of which is rounded in that measurement, as at every cut."""
 
 APART = 2.0
 """Outputs for two inputs tell if they are further apart than so many times what a proof allows:
@@ -34,11 +41,11 @@ LABELS_APART = 5e-3
 """Share of labels that counts as much as the difference that is allowed of magnitudes."""
 
 
-def tolerance(rounding: float, *, rough: bool = False) -> float:
+def tolerance(rounding: float, least: float = TOLERANCE, times: float = AMPLIFIED) -> float:
     """The difference to allow for a network whose outputs change by ``rounding`` when the engine
-    fuses nothing: some networks amplify each rounding, and a cut rounds elsewhere again."""
-    least = ROUGH_TOLERANCE if rough else TOLERANCE
-    return min(max(least, AMPLIFIED * rounding), MOST_TOLERANCE)
+    fuses nothing: so many ``times`` that, as some networks amplify each rounding, and a cut rounds
+    elsewhere again. It is never less than ``least``."""
+    return min(max(least, times * rounding), MOST_TOLERANCE)
 
 
 def largest(array: Array) -> float:

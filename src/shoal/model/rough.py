@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 
-from shoal.model.spec import TensorSpec
+from shoal.model.cuts import Tensor
 
 _STEPS = frozenset({"Round", "Floor", "Ceil"})
 """How networks are quantised that were trained to be, where they still compute with floats."""
 
+MOST_BYTES = 64 << 20
+"""Tensors of 16 bits are kept from vanishing up to this size of all of them, for one image."""
 
-def is_rough(nodes: Iterable[onnx.NodeProto], specs: Iterable[TensorSpec]) -> bool:
-    """Whether ``nodes`` round to 16-bit floats or to integers on the way, or ``specs``, of their
-    tensors, say so."""
-    return any(spec.dtype == "float16" for spec in specs) or any(
+
+def is_quantised(nodes: Iterable[onnx.NodeProto]) -> bool:
+    """Whether ``nodes`` round to integers on the way."""
+    return any(
         node.op_type in _STEPS
         or "Quantize" in node.op_type
         or "Integer" in node.op_type
         or node.op_type.startswith("QLinear")
         for node in nodes
     )
+
+
+def halves(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The tensors of 16-bit floats. The engine computes these in 32 bits, and leaves out what
+    would round them in between; at a cut they are rounded."""
+    return tuple(name for name, tensor in tensors.items() if tensor.spec.dtype == "float16")
