@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shoal.errors import ModelError, ProofError, ShoalError
+from shoal.errors import ProofError, ShoalError
 
 if TYPE_CHECKING:
     from shoal.model.network import Network
@@ -24,7 +24,7 @@ Feeds = dict[str, np.ndarray[Any, Any]]
 @dataclass
 class Count:
     """What became of the weights of a network. ``idle`` are those among the missed that change
-    no bit of what their part gives, whatever the input."""
+    no bit of any output, for all inputs of the wide set."""
 
     caught: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -45,28 +45,35 @@ def count(network: Network, more: Sequence[Feeds] = ()) -> Count:
     """Cut ``network`` into :data:`PARTS`, set each weight of each part to zero in turn, and see
     whether the proof refuses the parts. Weights that are zero anyway are left out. ``more`` are
     inputs of the kind that it was trained on, for the wide set on which a weight that was missed
-    must change a bit, or it is idle.
+    must change a bit of an output, or it is idle.
 
     Raises ProofError when the parts are refused as they are.
     """
     parts = network.split(places(network), prove=False)
     network.evidence.check(parts, network.name)
-    found = Count()
-    before = wide(network, more)
+    found, feeds = Count(), wide(network, more)
+    expected = _given(parts, feeds)
     for index, part in enumerate(parts):
-        session = part.session()
-        after = [part.run_on(session, feeds) for feeds in before]
         for name, mutant in mutants(part):
+            wrong = [*parts[:index], mutant, *parts[index + 1 :]]
             try:
-                network.evidence.check([*parts[:index], mutant, *parts[index + 1 :]], network.name)
+                network.evidence.check(wrong, network.name)
             except ProofError:
                 found.caught.append(name)
                 continue
             found.missed.append(name)
-            if _same(mutant, before, after):
+            if _given(wrong, feeds) == expected:
                 found.idle.append(name)
-        before = after
     return found
+
+
+def _given(parts: Sequence[Part], feeds: Sequence[Feeds]) -> list[dict[str, bytes]]:
+    """The outputs of parts in sequence, bit for bit."""
+    tensors = list(feeds)
+    for part in parts:
+        session = part.session()
+        tensors = [part.run_on(session, each) for each in tensors]
+    return [{name: array.tobytes() for name, array in each.items()} for each in tensors]
 
 
 def places(network: Network) -> list[int]:
@@ -89,19 +96,6 @@ def wide(network: Network, more: Sequence[Feeds]) -> list[Feeds]:
         except ShoalError:  # indices that are out of range, say
             continue
     return [*found, *more]
-
-
-def _same(mutant: Part, before: Sequence[Feeds], after: Sequence[Feeds]) -> bool:
-    try:
-        session = mutant.session()
-        made = [mutant.run_on(session, feeds) for feeds in before]
-    except (ModelError, ShoalError):
-        return False
-    return all(
-        a[name].tobytes() == b[name].tobytes()
-        for a, b in zip(made, after, strict=True)
-        for name in b
-    )
 
 
 def mutants(part: Part) -> Iterator[tuple[str, Part]]:

@@ -29,6 +29,7 @@ FAMILIES = (
     ("igcv3", "igcv3_w1"),
 )
 """Modules and functions of the package ``pytorchcv``."""
+HALF = "16-bit floats"
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -88,12 +89,8 @@ def _forms(
 
     yield name, partial(load, model, name=name), images
     for form, made in variants(model, images).items():
-        given = [{key: array.astype(np.float16) for key, array in each.items()} for each in images]
-        yield (
-            f"{name} {form}",
-            partial(load, made, name=f"{name} {form}"),
-            given if form == "16-bit floats" else images,
-        )
+        given = list(map(_halved, images)) if form == HALF else images
+        yield f"{name} {form}", partial(load, made, name=f"{name} {form}"), given
 
 
 def variants(model: bytes, images: Sequence[Feeds]) -> dict[str, bytes]:
@@ -101,13 +98,20 @@ def variants(model: bytes, images: Sequence[Feeds]) -> dict[str, bytes]:
     as quantisers and converters of others make them. ``images`` calibrate."""
     as_labels = segmenter(model)
     return {
-        "16-bit floats": _half(model),
+        HALF: _half(model),
         "quantised (QDQ)": _quantised(model, images, "QDQ"),
         "quantised (QOperator)": _quantised(model, images, "QOperator"),
         "quantised (dynamic)": _dynamic(model),
         "segmenter": as_labels,
         "segmenter, 16-bit floats": _half(as_labels, keep_io_types=True),
         "segmenter, quantised (QDQ)": _quantised(as_labels, images, "QDQ"),
+    }
+
+
+def _halved(feeds: Feeds) -> Feeds:
+    return {
+        name: array.astype(np.float16) if array.dtype.kind == "f" else array
+        for name, array in feeds.items()
     }
 
 
