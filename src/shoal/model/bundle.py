@@ -240,11 +240,11 @@ def _bundle(
     original = accept(_inlined(parts[hash], blobs), None, {})
     try:
         asked = Asked(original, as_inputs(example, original.inputs))
-        asked.ask()
-        asked.rest()
         graph = original.copy()
         normalise(graph)
         bundle = Bundle(graph, manifest, parts, blobs)
+        asked.ask()
+        asked.rest()
         bundle.prove_against(asked)
     except InputError as error:
         raise ModelFileError(f"{manifest.name!r} does not run on made-up inputs: {error}") from None

@@ -331,11 +331,11 @@ def _prepared(original: Graph, name: str, example: object) -> Network:
     infer(original, limits.TENSOR_BYTES)
     try:
         asked = Asked(original, as_inputs(example, original.inputs))
-        asked.ask()
-        asked.rest()
         graph = original.copy()
         normalise(graph)
         network = Network(graph, name)
+        asked.ask()
+        asked.rest()
         network.prove_against(asked)
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
