@@ -44,14 +44,12 @@ class Source:
     """Where inputs of each kind come from. Kinds count from 0: the example, if there is one, then
     the made-up ones."""
 
-    def __init__(
-        self, inputs: Sequence[TensorSpec], graph: Graph | None, example: Feeds | None
-    ) -> None:
-        self._inputs = tuple(inputs)
-        self._inventor = Inventor(inputs, {} if graph is None else uses(graph))
+    def __init__(self, graph: Graph, example: Feeds | None) -> None:
+        self._inputs = graph.inputs
+        self._inventor = Inventor(graph.inputs, uses(graph))
         self._example = example
         self.has_example = example is not None
-        self.is_free = any(None in spec.shape for spec in inputs)
+        self.is_free = any(None in spec.shape for spec in graph.inputs)
         made = self._inventor.kinds or ("nothing",)
         self.kinds: tuple[str, ...] = made if example is None else ("the example", *made)
 
@@ -95,14 +93,26 @@ class Asked:
     those of the network in normal form need not lie beside it.
     """
 
-    def __init__(self, graph: Graph, example: Feeds | None = None) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._least = proof.ROUGH_TOLERANCE if is_quantised(graph.nodes) else proof.TOLERANCE
-        self.source = Source(graph.inputs, graph, example)
+        self._source: Source | None = None
         self.trials: list[Trial] = []
         self._next = 0
         self._refused: Exception | None = None
         self._session: Session | None = Engine().load(*whole(graph), optimise=False)
+
+    @property
+    def source(self) -> Source:
+        """Where its inputs come from."""
+        assert self._source is not None, "begin first"
+        return self._source
+
+    def begin(self, normal: Graph, example: object) -> None:
+        """Ask for the first time: for ``example`` (:func:`as_inputs`), and for what ``normal``,
+        the network in normal form, says that its inputs are for."""
+        self._source = Source(normal, as_inputs(example, normal.inputs))
+        self.ask()
 
     def rest(self) -> None:
         """Let go of the session."""

@@ -19,7 +19,7 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.asked import Asked, as_inputs
+from shoal.model.asked import Asked
 from shoal.model.engine import Buffer
 from shoal.model.graph import Graph
 from shoal.model.network import Network
@@ -239,11 +239,11 @@ def _bundle(
     hash = alone_of(manifest.subnets, groups, manifest.name).stages[0].parts["0"]
     original = accept(_inlined(parts[hash], blobs), None, {})
     try:
-        asked = Asked(original, as_inputs(example, original.inputs))
+        asked = Asked(original)
         graph = original.copy()
         normalise(graph)
         bundle = Bundle(graph, manifest, parts, blobs)
-        asked.ask()
+        asked.begin(graph, example)
         asked.rest()
         bundle.prove_against(asked)
     except InputError as error:

@@ -18,7 +18,7 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
-from shoal.model.asked import Asked, as_inputs
+from shoal.model.asked import Asked
 from shoal.model.case import Case
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
@@ -330,11 +330,11 @@ def _prepared(original: Graph, name: str, example: object) -> Network:
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
     try:
-        asked = Asked(original, as_inputs(example, original.inputs))
+        asked = Asked(original)
         graph = original.copy()
         normalise(graph)
         network = Network(graph, name)
-        asked.ask()
+        asked.begin(graph, example)
         asked.rest()
         network.prove_against(asked)
     except (InputError, ModelError) as error:
