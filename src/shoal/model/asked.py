@@ -134,6 +134,28 @@ class Asked:
             raise self._refused
         return True
 
+    def best(self) -> list[Trial]:
+        """The trials worth a closer look: those of the example, and of the kinds for which some
+        output seems to tell more than for any other kind, or as much and earlier."""
+        tried = list(dict.fromkeys(trial.kind for trial in self.trials))
+        kinds = {
+            max(tried, key=lambda kind: (self._ratio(kind, name), -kind))
+            for name in self._graph.outputs
+        }
+        if self.source.has_example:
+            kinds.add(0)
+        return [trial for trial in self.trials if trial.kind in kinds]
+
+    def others(self, known: Sequence[Trial]) -> list[Trial]:
+        """The trials of other kinds for which some output seems to tell."""
+        kinds = {trial.kind for trial in known}
+        return [
+            trial
+            for trial in self.trials
+            if trial.kind not in kinds
+            and any(self._ratio(trial.kind, name) >= proof.APART for name in self._graph.outputs)
+        ]
+
     def _try(self, session: Session, kind: int) -> None:
         made = []
         try:

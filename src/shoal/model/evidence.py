@@ -99,16 +99,14 @@ def gather(
     """
     judge = Judge(graph, part, tensors)
     source = asked.source
-    weighed = judge.weigh(asked.trials)
+    weighed = judge.weigh(asked.best())
     kinds = judge.best(weighed, source.has_example)
-    weak = why(judge.told(weighed, kinds), _named(source, weighed))
-    if weak and asked.ask(all_kinds=True):
+    if why(judge.told(weighed, kinds), ""):
+        asked.ask(all_kinds=True)
         asked.rest()
-        known = {id(each.trial) for each in weighed}
-        new = judge.weigh([trial for trial in asked.trials if id(trial) not in known])
-        weighed += new
+        weighed += judge.weigh(asked.others([each.trial for each in weighed]))
         kinds = judge.best(weighed, source.has_example)
-        weak = why(judge.told(weighed, kinds), _named(source, weighed))
+    weak = why(judge.told(weighed, kinds), _named(source, asked.trials))
     used = [each for kind in kinds for each in weighed if each.trial.kind == kind]
     judge.settle(used)
     cases = judge.cases(used)
@@ -116,7 +114,9 @@ def gather(
         what = f"{name!r} in normal form, {_images(each.trial.images)}"
         case.check(each.trial.given, judge.tolerance, what)
     images = sum(each.trial.images for each in used)
-    strength = Strength(_named(source, used), images, judge.tolerance, bool(weak), weak)
+    strength = Strength(
+        _named(source, [each.trial for each in used]), images, judge.tolerance, bool(weak), weak
+    )
     return Evidence(judge, source, used, cases, strength)
 
 
@@ -124,6 +124,6 @@ def _images(count: int) -> str:
     return "one image" if count == 1 else f"{count} images"
 
 
-def _named(source: Source, weighed: Sequence[Weighed]) -> str:
-    kinds = dict.fromkeys(each.trial.kind for each in weighed)
+def _named(source: Source, trials: Sequence[Trial]) -> str:
+    kinds = dict.fromkeys(trial.kind for trial in trials)
     return "; ".join(source.kinds[kind] for kind in kinds)

@@ -102,6 +102,8 @@ class Judge:
     def weigh(self, trials: Sequence[Trial]) -> list[Weighed]:
         """What the network makes of them and how much of it is rounding. Sessions one after the
         other: two of a large network might not fit."""
+        if not trials:
+            return []
         weighed = self._expected(trials)
         extra = self._extra(weighed)
         asked = (*self._graph.outputs, *self._scores)
@@ -119,8 +121,7 @@ class Judge:
                 if name not in self._hanging and self._times * noise <= own:
                     each.rounding = max(each.rounding, noise / max(own, _TINY))
         del plain
-        if weighed:
-            self._push(weighed, self._tolerance(weighed))
+        self._push(weighed, self._tolerance(weighed))
         return weighed
 
     def _expected(self, trials: Sequence[Trial]) -> list[Weighed]:
