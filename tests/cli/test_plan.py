@@ -51,6 +51,7 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
     assert "compute" in options["split"]["refused"]
     assert options["replicas"]["devices"] == ["worker-1", "worker-2"]
     assert options["remote"]["forecast"]["latency_ms"] > 0
+    assert (found["proof"]["weak"], found["proof"]["images"]) == (False, 3)
     assert [plan["name"] for plan in found["plans"]] == [options["local"]["plan"]]
 
 

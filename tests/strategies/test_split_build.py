@@ -176,6 +176,14 @@ def test_a_playbook_is_the_same_from_its_file(network, folder, cache, tmp_path):
     assert max(prove(made.playbook, made.parts, network, seeds=(5,)).values()) < 10
 
 
+def test_plans_are_proved_on_the_calibrations_images_too(network, unlabelled, cache):
+    made = built(network, unlabelled)
+    assert len(made.images) == 4
+    assert made.proof.inputs.startswith("images of the calibration; ")
+    assert made.proof.images == network.strength().images + 4
+    assert built(network).proof == network.strength()
+
+
 def test_what_was_calibrated_once_is_not_calibrated_again(network, unlabelled, cache):
     told = []
     images = open_folder(unlabelled, network.inputs)

@@ -208,8 +208,11 @@ def _count(path: Path, feed: Feeds, playbook: Playbook) -> int:
     return next(iter(counts.values()))
 
 
-def _read(path: Path, playbook: Playbook) -> Feeds:
-    """The arrays in a file by name."""
+def stored(path: Path) -> Feeds | np.ndarray[Any, Any]:
+    """What a ``.npy`` file holds (an array) or an ``.npz`` file (arrays by name).
+
+    Raises InputError for a file that is neither, or too large.
+    """
     import zipfile
 
     import numpy as np
@@ -219,17 +222,14 @@ def _read(path: Path, playbook: Playbook) -> Feeds:
             if file.read(2) == b"PK":
                 return _unzipped(path)
         # Nothing is read before it is needed, whatever size the file says it has.
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         # NumPy takes what it does not know for a pickle, and would advise to trust it.
         why = "not an .npy or .npz file" if "pickle" in str(error) else str(error)
         raise InputError(f"{path} holds no array ({why}); write it with numpy.save") from None
-    if len(playbook.inputs) != 1:
-        names = ", ".join(spec.name for spec in playbook.inputs)
-        raise InputError(f"{path}: the network takes {names}; give them in an .npz file")
-    return {playbook.inputs[0].name: stored}
+    return found
 
 
 def _unzipped(path: Path) -> Feeds:
@@ -244,12 +244,23 @@ def _unzipped(path: Path) -> Feeds:
                 f"{path} holds {size} bytes, and {MAX_BYTES} are unpacked at the most; give "
                 "several files"
             )
-    with np.load(path, allow_pickle=False) as stored:
-        found = {name: stored[name] for name in stored.files}
+    with np.load(path, allow_pickle=False) as archived:
+        found = {name: archived[name] for name in archived.files}
     for name, array in found.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path}: {name!r} is no array; give one with numpy.savez")
     return found
+
+
+def _read(path: Path, playbook: Playbook) -> Feeds:
+    """The arrays in a file by the names of a network's inputs."""
+    found = stored(path)
+    if isinstance(found, Mapping):
+        return found
+    if len(playbook.inputs) != 1:
+        names = ", ".join(spec.name for spec in playbook.inputs)
+        raise InputError(f"{path}: the network takes {names}; give them in an .npz file")
+    return {playbook.inputs[0].name: found}
 
 
 def _shown(path: Path) -> str:
