@@ -13,17 +13,45 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("shoal", deadline=None)
+# How long an example takes says more about the machine than about the code. The same examples are
+# tried each time, so that a failure is that of the change it comes with; others are sought with
+# --hypothesis-profile=explore.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("shoal", CALM, derandomize=True)
+settings.register_profile("explore", CALM)
 settings.load_profile("shoal")
 
+LAB = "lab"
+"""The mark, and the group, of tests that share what the machine has one of."""
 PATIENCE_S = 20.0
 """How long things may take to go after the test; nothing waits when all are gone."""
+HERE = Path(__file__).parent
 OWN = Path("/proc/self")
 OTHERS_FILES = ("/dev/", "/proc/", "/sys/", sys.prefix + "/", sys.base_prefix + "/lib/")
 """Not ours: devices, and what libraries keep open of their own (fonts)."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ctrl-C means here what it means in a terminal. What a script starts in the background has it
+    ignored, with all its children, and they could not be tried with it. (A handler is not handed
+    on to children, they get the default; what is ignored is.)"""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes one runs all tests of a file, as these share fixtures, and one all that
+    are marked ``lab``. Those come first: nobody can help with them in the end."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    items.sort(key=lambda item: item.get_closest_marker(LAB) is None)
+    for item in items:
+        one = item.get_closest_marker(LAB) is not None
+        group = LAB if one else item.path.relative_to(HERE).with_suffix("").as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def threads() -> set[threading.Thread]:
