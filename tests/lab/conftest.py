@@ -16,12 +16,6 @@ from shoal.lab.spec import LabSpec
 NUMBERS = count()
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Labs share the addresses of loopback and the cores of this machine."""
-    if item.get_closest_marker("system") is not None:
-        item.add_marker(pytest.mark.lab)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Root tests run where their claim can be tested."""
     if item.get_closest_marker("root") is not None:
