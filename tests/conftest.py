@@ -16,6 +16,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before anybody loads PyTorch: several processes of it, each with a thread for every core, wait for
+# each other's threads most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says more about the machine than about the code. The same examples are
 # tried each time, so that a failure is that of the change it comes with; others are sought with
 # --hypothesis-profile=explore.

@@ -1,41 +1,28 @@
 """The demo's second act, with a network of made-up weights."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 from tests.toys import fluid
-from tests.toys.network import ToyProfile
 
-import shoal
 from shoal.bench.load import Record
 from shoal.cli import together
 from shoal.cli.together import act, act_text, facts
-from shoal.model.bundle import Bundle
-from shoal.plan.profiles import Profiles
 from shoal.zoo.samples import Samples
 
 
 @pytest.fixture
-def even(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices equally fast, as measured on a busy machine they may not be, and marks between what
-    one request and what many are to do, however fast the machine is: one at a time is always the
-    only one, and many take longer than a run costs at least."""
-    plan = shoal.plan
-
-    def planned(bundle: Bundle, cluster: shoal.Cluster, *how: Any, **options: Any) -> Any:
-        profile = ToyProfile((1.0 / len(bundle.nodes),) * len(bundle.nodes))
-        return plan(bundle, cluster, *how, profiles=Profiles.scaled(cluster, profile), **options)
-
-    monkeypatch.setattr(shoal, "plan", planned)
+def marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks between what one request and what many are to do, however fast the machine is: one at
+    a time is always the only one, and many take longer than runs cost at least."""
     for name, seconds in (("HIGH_S", 3e-4), ("LOW_S", 1e-4), ("CALM_S", 0.1)):
         monkeypatch.setattr(together, name, seconds)
 
 
 @pytest.mark.system
-@pytest.mark.usefixtures("even")
+@pytest.mark.usefixtures("equally_fast", "marks")
 def test_the_act_shows_both_modes_and_loses_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = random.random((16, 1, 8, 8)).astype(np.float32)

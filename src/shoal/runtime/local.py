@@ -24,7 +24,9 @@ from shoal.plan.cluster import Cluster, Device, Gateway, Host
 from shoal.plan.size import Size
 from shoal.runtime.worker import WorkerOptions
 
-START_S = 20.0
+START_S = 60.0
+"""How long a worker may take to start. One that cannot ends by itself, at once; a busy machine is
+slow."""
 
 
 class WorkerProcess:
