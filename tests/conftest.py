@@ -1,4 +1,5 @@
-"""Every test gives back what it took: threads, child processes, sockets and files.
+"""How tests are run, on one process or several, and that every test gives back what it took:
+threads, child processes, sockets and files.
 
 What higher-scoped fixtures hold is there before the test and after it, so it does not count.
 """
