@@ -1,7 +1,6 @@
 """Measuring devices and links, and what a survey makes of it."""
 
 import threading
-import time
 
 import msgspec
 import pytest
@@ -23,7 +22,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
-from shoal.runtime import wire
+from shoal.runtime import probe, wire
 from shoal.runtime.machine import make_node
 from shoal.runtime.planning import plan
 from shoal.runtime.survey import NO_WAY, survey
@@ -102,12 +101,10 @@ def test_a_device_measures_its_way_to_another(crowd, asker):
 
 
 def test_who_is_not_there_is_told_at_once(asker, whole):
-    began = time.monotonic()
     with pytest.raises(UnreachableError, match="a is not there"):
-        asker.prober.device("a", whole.hash, whole.info, SHAPES)
+        asker.prober.device("a", whole.hash, whole.info, SHAPES, timeout_s=600.0)
     with pytest.raises(UnreachableError, match="a is not there"):
-        asker.prober.link("a")
-    assert time.monotonic() - began < 9.0  # else it would wait for 10 s, and for 120 s
+        asker.prober.link("a", timeout_s=600.0)
 
 
 def test_who_dies_while_measuring_is_not_waited_for(crowd, asker, whole):
@@ -157,16 +154,16 @@ def test_answers_of_others_do_not_count(crowd, asker):
         liar.join()
 
 
-def test_closing_ends_a_measurement(crowd, asker, whole):
+def test_closing_ends_a_measurement(crowd, asker, whole, monkeypatch):
+    monkeypatch.setattr(probe, "MAX_SECONDS", 600.0)
+    monkeypatch.setattr(probe, "MAX_RUNS", 1_000_000)
     node = crowd.start("a", engine=SlowEngine(0.01))
     soon(lambda: "a" in asker.link.peers())
     closer = threading.Timer(0.1, node.close)
     closer.start()
     with pytest.raises(UnreachableError):
-        asker.prober.device("a", whole.hash, whole.info, SHAPES, seconds=10.0)
-    began = time.monotonic()
-    closer.join()
-    assert time.monotonic() - began < 9.0  # it was to measure for 10 s
+        asker.prober.device("a", whole.hash, whole.info, SHAPES, seconds=600.0)
+    closer.join()  # it was to measure for longer than this test may take
 
 
 # -- surveys

@@ -438,7 +438,7 @@ def test_too_many_requests_are_refused_at_once(crowd, net):
     with pytest.raises(OverloadedError, match="wait for answers"):
         refused[0].result()
     engine.gate.set()
-    assert all(future.result(10) for future in futures if future not in refused)
+    assert all(future.result(60) for future in futures if future not in refused)
 
 
 def test_a_run_that_fails_everywhere_is_told_with_the_reason(crowd, net):
@@ -480,10 +480,9 @@ def test_closing_fails_what_is_pending_and_leaves_no_thread(crowd, net):
     crowd.start("a", engine=engine)
     service = crowd.serve(anywhere(net, "a"))
     engine.gate.clear()
-    futures = [service.submit(image) for image in images(10)]
-    started = time.monotonic()
+    # Longer than this test may take: if it waited for them that would be seen.
+    futures = [service.submit(image, deadline_ms=600_000.0) for image in images(10)]
     service.close()
-    assert time.monotonic() - started < 9.0  # the deadlines of the requests are 10 s
     for future in futures:
         with pytest.raises(RequestError, match="closed before the answer came"):
             future.result(0)
@@ -538,7 +537,7 @@ def test_questions_that_meet_the_end_are_answered(crowd, net):
     time.sleep(0.02)
     service.close()
     for asker in askers:
-        asker.join(5)
+        asker.join(60)
     assert len(ends) == 3
 
 
@@ -558,7 +557,9 @@ def test_devices_learn_of_the_end(crowd, net):
         book = service.playbook
         worker = crowd.nodes["a"]
         assert worker.ask(lambda: worker.worker.library.playbook(book.id)) == book
-    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None, 1.0)
+        # They are told: that the gateway is gone they would find out much later.
+        worker.ask(lambda: setattr(worker.worker.members, "_grace_s", 600.0))
+    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None)
     soon(lambda: worker.shelf.session(next(iter(book.parts))) is None)
 
 
@@ -617,7 +618,7 @@ def test_an_answer_is_judged_by_the_playbook_that_it_followed(crowd, net):
     soon(lambda: engine.runs)
     service.adopt(anywhere(net, "a"))
     engine.gate.set()
-    assert old.result(5).accuracy == 0.9
+    assert old.result(60).accuracy == 0.9
     soon(lambda: service.infer(images(1)[0]).accuracy == 1.0)
 
 
@@ -644,10 +645,8 @@ def test_a_playbook_that_is_too_large_to_be_sent(crowd, net, monkeypatch):
 def test_a_policy_that_is_not_installed_is_told_at_once(crowd, net):
     crowd.start("a")
     book = tiny.book(net, net.split([]), *anywhere(net, "a").plans, policy="of somebody else")
-    started = time.monotonic()
     with pytest.raises(PlanError, match="no policy is registered as 'of somebody else'"):
-        crowd.serve(book, wait_s=90.0)
-    assert time.monotonic() - started < 60.0
+        crowd.serve(book, wait_s=600.0)
 
 
 def test_a_playbook_for_devices_that_the_cluster_lacks(crowd, net):
@@ -673,7 +672,7 @@ def test_a_gateway_may_have_another_name_unless_a_plan_or_a_device_has_it(crowd,
 
 def test_a_device_that_is_not_there_is_done_without(crowd, net, caplog):
     crowd.start("a")
-    service = crowd.serve(anywhere(net, "a", "b"), wait_s=0.1)
+    service = crowd.serve(anywhere(net, "a", "b"), wait_s=1.5)
     assert "serving without b" in caplog.text
     assert right(net, service.infer(images(1)[0]), images(1)[0])
     assert service.stats().devices["b"].state == "expected"

@@ -22,10 +22,6 @@ from shoal.scratch import sweep
 
 pytestmark = pytest.mark.system
 
-MIB = 1 << 20
-TIMES = float(os.environ.get("SHOAL_TEST_PATIENCE", "15"))
-"""Machines that run tests are slow and busy: bounds of time are this many times the goal."""
-
 
 @pytest.fixture
 def net():
@@ -54,29 +50,21 @@ def worker(tmp_path):
         process.kill()
 
 
-def test_start_to_ready_and_idle_memory(worker, record_property):
-    """Goals: 1.5 s and 75 MB."""
-    began = time.monotonic()
+def test_idle_memory(worker):
+    """The goal is 75 MB; ``shoal bench foundation`` measures it, and the time until it is ready."""
     process = worker()
     process.wait_ready()
-    seconds = time.monotonic() - began
-    resident = psutil.Process(process.pid).memory_info().rss
-    print(f"\nidle worker: ready after {seconds:.2f} s, {resident / MIB:.1f} MiB resident")
-    record_property("ready_s", round(seconds, 3))
-    record_property("resident_mib", round(resident / MIB, 1))
-    assert seconds < 1.5 * TIMES
-    assert resident < 75e6 * 1.2
+    assert psutil.Process(process.pid).memory_info().rss < 75e6 * 1.2
 
 
 def test_an_idle_worker_costs_no_cpu(worker):
     process = worker()
     process.wait_ready()
     time.sleep(0.3)
-    before = psutil.Process(process.pid).cpu_times()
-    time.sleep(1.5)
+    before, began = psutil.Process(process.pid).cpu_times(), time.monotonic()
+    time.sleep(1.0)
     after = psutil.Process(process.pid).cpu_times()
-    share = (after.user + after.system - before.user - before.system) / 1.5
-    print(f"\nidle worker: {share:.1%} of a core")
+    share = (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
     assert share < 0.25
 
 
@@ -112,11 +100,10 @@ def test_a_worker_told_to_stop_finishes_what_it_has(net, store, number):
 
 
 def test_a_worker_without_work_stops_at_once(worker):
-    process = worker()
+    """It does not wait for the end of the time that it has to finish things."""
+    process = worker(drain_s=600.0)
     process.wait_ready()
-    began = time.monotonic()
-    process.stop()
-    assert time.monotonic() - began < 0.5 * TIMES
+    process.stop(timeout_s=60.0)
     assert process._process.returncode == 0
 
 
@@ -143,9 +130,9 @@ def killed(tmp_path):
         how(program, [int(pid) for pid in pids])
         program.kill()
         program.wait()
-        soon(lambda: not any(alive(int(pid)) for pid in pids), 10)
+        soon(lambda: not any(alive(int(pid)) for pid in pids))
         if not folder_stays:
-            soon(lambda: list(tmp_path.iterdir()) == [], 10)
+            soon(lambda: list(tmp_path.iterdir()) == [])
 
     yield check
     for program in programs:
@@ -195,8 +182,8 @@ def test_a_cluster_that_nobody_closes_ends_with_the_program(tmp_path):
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", CLUSTER], stdout=subprocess.PIPE, env=env)
     *pids, _ = done.stdout.decode().split()
-    soon(lambda: not any(alive(int(pid)) for pid in pids), 10)
-    soon(lambda: list(tmp_path.iterdir()) == [], 10)
+    soon(lambda: not any(alive(int(pid)) for pid in pids))
+    soon(lambda: list(tmp_path.iterdir()) == [])
 
 
 def alive(pid):

@@ -26,7 +26,9 @@ from shoal.process import home, tell_of_forks
 from shoal.runtime.worker import WorkerOptions
 from shoal.scratch import Scratch
 
-START_S = 20.0
+START_S = 60.0
+"""How long a worker may take to start. One that cannot ends by itself, at once; a busy machine is
+slow."""
 
 
 class WorkerProcess:

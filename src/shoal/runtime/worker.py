@@ -64,9 +64,10 @@ def run_worker(
 
     ``on_ready`` is called once the worker is on the mesh, ``on_contact`` with the peers that it
     sees then (nobody answers, perhaps), and when the first comes or the last goes. A second signal
-    stops at once. Raises MeshError when the mesh cannot be joined, NameTakenError (also later, when
-    another node took the name while this one was frozen or cut off), UsageError for impossible
-    options.
+    stops at once. Where Ctrl-C was ignored from the start, as shells have it for what a script
+    starts in the background, it stays ignored. Raises MeshError when the mesh cannot be joined,
+    NameTakenError (also later, when another node took the name while this one was frozen or cut
+    off), UsageError for impossible options.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("run_worker must be called from the main thread of a process")
@@ -93,7 +94,10 @@ def run_worker(
         memory_limit=options.memory_limit,
         inbox=options.inbox,
     )
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         node.start()
         if options.members:
