@@ -1,6 +1,7 @@
 """Measuring devices and links, and what a survey makes of it."""
 
 import threading
+import time
 
 import msgspec
 import pytest
