@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,9 @@ def worker(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Limit for loaded parts, such as 900MiB."),
+        typer.Option(
+            metavar="SIZE", help="Limit for loaded parts and what they run, such as 900MiB."
+        ),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where parts are kept on disk.")
@@ -87,18 +90,19 @@ def worker(
         store_limit,
         data_port,
     )
-    console = stderr()
+    # An address of IPv6 is in brackets, which are no markup.
+    say = partial(stderr().print, soft_wrap=True, markup=False)
 
     def on_ready(link: Link) -> None:
         where = f"on {', '.join(options.listen)}" if options.listen else "without an address"
-        console.print(f"{link.name} is ready {where}, {options.threads} thread(s)", soft_wrap=True)
+        say(f"{link.name} is ready {where}, {options.threads} thread(s)")
 
     def on_contact(peers: list[str]) -> None:
         called = ", ".join(options.connect)
         if peers:
-            console.print(f"in touch with {', '.join(peers)}", soft_wrap=True)
+            say(f"in touch with {', '.join(peers)}")
         elif options.connect:
-            console.print(f"no peer has answered yet at {called}; trying on", soft_wrap=True)
+            say(f"no peer has answered yet at {called}; trying on")
 
     run_worker(options, on_ready, on_contact)
 

@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias, cast
 from shoal.errors import AddressInUseError
 from shoal.mesh.address import Address, why_not
 from shoal.mesh.place import Place, in_zones, own_hosts
+from shoal.process import tell_of_forks
 
 STAGGER_S = 0.15
 """Time after which the next address is tried beside those before (RFC 8305)."""
@@ -35,6 +37,30 @@ UNKNOWN = "the host name is unknown"
 
 _Target: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
 """What a socket is made with, and where it goes, as ``getaddrinfo`` says it."""
+
+
+class _Sockets:
+    """All that were made here and are open."""
+
+    def __init__(self) -> None:
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def own(self, sock: socket.socket) -> socket.socket:
+        """One more."""
+        self._open.add(sock)
+        return sock
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`. While a child has a connection of its parent,
+        nobody notices that the parent is gone, and while it has a door, nobody else can have its
+        port."""
+        for sock in list(self._open):
+            with contextlib.suppress(OSError):
+                sock.close()
+
+
+_sockets = _Sockets()
+tell_of_forks(_sockets)
 
 
 class Doors:
@@ -83,7 +109,7 @@ class Doors:
         for host, (family, kind, proto, _, target) in targets:
             at = Address("tcp", host, self.port or port)
             try:
-                sock = socket.socket(family, kind, proto)
+                sock = _sockets.own(socket.socket(family, kind, proto))
                 self.sockets.append(sock)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
@@ -116,7 +142,7 @@ def take(listener: socket.socket) -> socket.socket | None:
     except OSError:  # it is gone already
         sock.close()
         return None
-    return sock
+    return _sockets.own(sock)
 
 
 def set_up(sock: socket.socket) -> None:
@@ -230,7 +256,7 @@ class _Race:
         family, kind, proto, address = target
         self._last_at = now
         try:
-            sock = socket.socket(family, kind, proto)
+            sock = _sockets.own(socket.socket(family, kind, proto))
             try:
                 sock.setblocking(False)
                 with contextlib.suppress(BlockingIOError):

@@ -130,7 +130,8 @@ class Link(ABC):
 
     @abstractmethod
     def unreachable(self) -> dict[str, str]:
-        """Nodes that are there, and that this one has no way to, and why."""
+        """Nodes that are there, and that this one has no way to (yet), and why: first the host and
+        port that was tried, where there is one."""
 
     @abstractmethod
     def stats(self) -> LinkStats:
@@ -139,7 +140,7 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave: peers see it at once, and what still waits is dropped (see :meth:`waiting`).
-        Idempotent; no threads remain."""
+        Idempotent; no threads remain. Does nothing in a child made by fork."""
 
 
 class LinkFactory(Protocol):

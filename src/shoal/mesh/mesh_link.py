@@ -18,7 +18,6 @@ import atexit
 import contextlib
 import logging
 import math
-import os
 import queue
 import socket
 import threading
@@ -53,6 +52,7 @@ from shoal.mesh.place import MAX_PLACES, Place
 from shoal.mesh.rate import LinkRate
 from shoal.mesh.receiver import Message, News, Question, Receiver
 from shoal.mesh.sender import Sender
+from shoal.process import home, keep_for_ever, tell_of_forks
 
 LOOK_S = 1.0
 """Time between two looks at what the mesh shows."""
@@ -149,7 +149,7 @@ class MeshLink(Link):
         self._done = threading.Event()  # it is closed, and no thread is left
         self._closer: threading.Thread | None = None
         self._inside = threading.local()  # whether a thread is in the sink
-        self._pid = os.getpid()
+        self._home = home()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wake_at = self._look_at = self._news_at = 0.0
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
@@ -163,6 +163,7 @@ class MeshLink(Link):
         if self._sink is not None or self._closed:
             raise UsageError(f"the link of {self.name!r} was started before; make a new one")
         self._sink = sink
+        tell_of_forks(self)
         doors: Doors | None = None
         try:
             self.incarnation = self._peers.incarnation = self._discovery.join()
@@ -219,12 +220,16 @@ class MeshLink(Link):
             return msgspec.structs.replace(total, refused=self._refused)
 
     def close(self) -> None:
-        if os.getpid() != self._pid or self._leave():  # a fork has no part in this link
+        if not self._home.here or self._leave():  # else it is the parent's, as are its threads
             return
         # Of two threads that close the second waits, unless the first may wait for it.
         within = self._closer is threading.current_thread() or getattr(self._inside, "sink", False)
         if not within:
             self._done.wait()
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`."""
+        keep_for_ever(self)
 
     def _leave(self) -> bool:
         """Close, unless that was begun before."""

@@ -152,6 +152,14 @@ class _Peer:
     def only_heard_of(self) -> bool:
         return self.hearsay is not None and not (self.lives or self.standing or self.ending)
 
+    def obstacle(self) -> str:
+        """Why there is no way to it although it is visible; empty where there is one, or may be."""
+        if not self.lives or self.standing:
+            return ""
+        if self.failure or not any(self.lives.values()):
+            return self.failure or "it tells no place to be called at"
+        return f"{self.calling.places[0]}: no reply yet" if self.calling else ""
+
     def next(self) -> tuple[str, tuple[Place, ...]] | None:
         """The life to call next, and its places: the latest that is visible, in turns with what is
         heard of, which is later, or a lie."""
@@ -379,12 +387,9 @@ class Peers:
         return [name for name, peer in self._peers.items() if peer.unseen]
 
     def unreachable(self) -> dict[str, str]:
-        """The nodes that are visible, and that there is no way to, and why."""
-        return {
-            name: peer.failure or "it tells no place to be called at"
-            for name, peer in self._peers.items()
-            if peer.lives and not peer.standing and (peer.failure or not any(peer.lives.values()))
-        }
+        """The nodes that are visible, and that there is no way to (yet), and why."""
+        found = ((name, peer.obstacle()) for name, peer in self._peers.items())
+        return {name: why for name, why in found if why}
 
     # -- inside ---------------------------------------------------------------------------------
 

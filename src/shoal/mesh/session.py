@@ -9,12 +9,15 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import zenoh
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shoal.errors import UsageError
 from shoal.mesh.address import Address
+
+if TYPE_CHECKING:
+    import zenoh
+else:
+    from shoal.mesh.native import zenoh
 
 Session: TypeAlias = Any
 """A ``zenoh.Session``, whose own annotations are incomplete."""

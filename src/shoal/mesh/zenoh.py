@@ -25,12 +25,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
-import zenoh
 
 from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageError
+from shoal.mesh import native
 from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 from shoal.mesh.claim import Answer, Claim
 from shoal.mesh.discovery import Discovery, Watcher
@@ -44,6 +44,11 @@ from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place, read_places, write_places
 from shoal.mesh.session import Session, configuration
 
+if TYPE_CHECKING:
+    import zenoh
+else:
+    from shoal.mesh.native import zenoh
+
 MAX_CHORES = 4096
 """Chores that may wait for the thread; more are not done, and the mesh is joined anew."""
 MAX_VERSION = 16
@@ -52,16 +57,20 @@ OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
 
-_HASTY: Mapping[str, Any] = {
-    "congestion_control": zenoh.CongestionControl.DROP,
-    "express": True,
-    "priority": zenoh.Priority.INTERACTIVE_HIGH,
-}
 _Chore: TypeAlias = Callable[[], None]
 log = logging.getLogger("shoal.mesh")
 
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _now = time.monotonic
+
+
+def _hasty() -> dict[str, Any]:
+    """Settings of what may be lost and must not wait."""
+    return {
+        "congestion_control": zenoh.CongestionControl.DROP,
+        "express": True,
+        "priority": zenoh.Priority.INTERACTIVE_HIGH,
+    }
 
 
 def _parts(sample: zenoh.Sample) -> list[str]:
@@ -189,7 +198,7 @@ class ZenohDiscovery(Discovery):
             free = claim.judge(visible.keys() - {self._name}, visible.get(self._name, ()), _now())
             if free is not None and (visible or _now() >= alone_until):
                 break
-            session.put(f"{self._prefix}/claim/{self._name}/{number}", b"", **_HASTY)
+            session.put(f"{self._prefix}/claim/{self._name}/{number}", b"", **_hasty())
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
         answers.undeclare()
@@ -310,7 +319,7 @@ class ZenohDiscovery(Discovery):
         session = self._session
         if session is not None:
             with contextlib.suppress(zenoh.ZError):
-                session.put(f"{self._prefix}/{key}", payload, **_HASTY)
+                session.put(f"{self._prefix}/{key}", payload, **_hasty())
 
     def _reopen(self, reason: str) -> None:
         """Leave and join again as the same incarnation; connections of peers stand meanwhile."""
@@ -388,6 +397,10 @@ class ZenohLink(MeshLink):
     def addresses(self) -> list[str]:
         """Where this node listens, with real ports; empty until the link is started."""
         return [str(address) for address in self._zenoh.bound]
+
+    def in_child(self) -> None:
+        super().in_child()
+        native.stop_listening({address.port for address in self._zenoh.bound})
 
     def silent_addresses(self) -> dict[str, str]:
         """The addresses to call at which nobody listens, and why; takes up to a second each."""

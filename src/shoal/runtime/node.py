@@ -19,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from shoal.codec.frame import Frame
 from shoal.core.actions import (
     Deliver,
@@ -63,6 +65,7 @@ from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerU
 from shoal.mesh.rate import LinkRate
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
+from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
 from shoal.runtime.chores import Chores
@@ -108,6 +111,7 @@ class Node:
         inbox: int = 256,
     ) -> None:
         self.link = link
+        self.home = home()
         self.worker = WorkerCore(info, inbox=inbox)
         self.gateway = gateway
         self.drained = threading.Event()
@@ -120,7 +124,9 @@ class Node:
         self._outbox = Outbox(link, self._hand, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
-        self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
+        self.prober = Prober(
+            self._outbox.control, self.shelf, store, engine, info.memory, self.no_way
+        )
         self._chores = Chores(info.name, self.shelf, self.prober, self.exchange, self._hand)
         self._wakes: dict[str, float] = {}
         self._complain_at = 0.0
@@ -149,16 +155,24 @@ class Node:
         self._chores.start(calls=self.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
+    def no_way(self, name: str) -> str:
+        """Why this node cannot reach another that is there, and where it tried; empty where it can,
+        and where the other is not there."""
+        why = self.link.unreachable().get(name)
+        return f"{self.name} cannot reach {name}: {why}" if why else ""
+
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
+        self.home.check("the service")
         self.turns.put(event)
         self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the cores; its result.
 
-        RequestError when the node is closed.
+        RequestError when the node is closed, ForkError in a child of its process.
         """
+        self.home.check("the service")
         if self.turns.mine:
             return question()
         answer: Future[T] = Future()
@@ -190,7 +204,9 @@ class Node:
         return quiet == 2
 
     def close(self) -> None:
-        """Leave the mesh and end all threads. Idempotent."""
+        """Leave the mesh and end all threads. Idempotent; nothing in a child of its process."""
+        if not self.home.here:
+            return
         with self._closing:
             if self._stopping:
                 return
@@ -327,7 +343,8 @@ class Node:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
                 if not isinstance(message, Answer) or self.gateway is None:
-                    self._deal(Arrived(sender, message, tensors), now)
+                    size = 0 if tensors is None else tensors.size
+                    self._deal(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._deal(_opened(sender, message, tensors), now)
                 else:
@@ -402,6 +419,11 @@ class Node:
                     self._wakes["gateway"] = at
 
     def _send(self, action: Send, later: bool = False) -> None:
+        message = action.message
+        if isinstance(message, Refused) and message.why is Why.PEER_ABSENT:
+            text = "; ".join(filter(None, map(self.no_way, message.absent)))
+            told = msgspec.structs.replace(message, text=text)
+            action = msgspec.structs.replace(action, message=told)
         if action.to == self.name:
             self._hand(Arrived(self.name, action.message, action.body))
         elif later:

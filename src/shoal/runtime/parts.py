@@ -294,7 +294,7 @@ class Shelf:
             self._memory.pop(part, None)
         if session is not None:
             del session
-            give_back()
+            give_back(tensors=True)
 
 
 def _check_memory(part: str, stated: int, weights: int) -> None:

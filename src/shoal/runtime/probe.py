@@ -16,7 +16,7 @@ import numpy as np
 
 from shoal.codec.frame import MAX_BYTES
 from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
 from shoal.runtime.parts import Mail, Shelf
@@ -53,16 +53,24 @@ class _Asked(msgspec.Struct, frozen=True):
 
 class Prober:
     """Asks peers to measure, and measures when asked. ``memory_limit`` bounds what is measured
-    here beside the loaded parts (bytes, 0: no bound)."""
+    here beside the loaded parts (bytes, 0: no bound). ``no_way`` says why there is no way to a
+    peer that is there."""
 
     def __init__(
-        self, mail: Mail, shelf: Shelf, store: PartStore, engine: Engine, memory_limit: int = 0
+        self,
+        mail: Mail,
+        shelf: Shelf,
+        store: PartStore,
+        engine: Engine,
+        memory_limit: int = 0,
+        no_way: Callable[[str], str] = lambda peer: "",
     ) -> None:
         self._mail = mail
         self._shelf = shelf
         self._store = store
         self._engine = engine
         self._memory_limit = memory_limit
+        self._no_way = no_way
         self._tokens = itertools.count()
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
@@ -106,7 +114,8 @@ class Prober:
         reply = self._ask(giver, lambda token: MeasureWay(token, taker), b"", timeout_s)
         if not isinstance(reply, MeasuredWay) or reply.error:
             text = reply.error if isinstance(reply, MeasuredWay) else "a wrong answer"
-            raise ShoalError(f"{giver} could not measure its way to {taker}: {text}")
+            said = f"{giver} cannot reach {taker}: "  # which the giver may say itself
+            raise ShoalError(said + text.removeprefix(said))
         return LinkTimes(reply.rtt_ms, reply.bytes_per_s)
 
     def device(
@@ -146,6 +155,7 @@ class Prober:
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
         self._mail(sender, reply)
+        give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
         for name, (dtype, shape) in message.shapes.items():
@@ -191,7 +201,7 @@ class Prober:
             self._asked[token] = _Asked(peer, replies)
         try:
             if self._closed or not self._mail(peer, question(token), body or None):
-                raise UnreachableError(f"{peer} is not there")
+                raise UnreachableError(self._no_way(peer) or f"{peer} is not there")
             reply = replies.get(timeout=timeout_s)
         except queue.Empty:
             raise UnreachableError(
