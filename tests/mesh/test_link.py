@@ -66,7 +66,18 @@ def test_a_message_arrives_as_it_was_sent(fleet):
         ([b"one", b"", bytearray(b"two"), memoryview(b"3")], b"onetwo3"),
         ([b"%03d" % number for number in range(300)], b"".join(b"%03d" % n for n in range(300))),
     ],
-    ids=lambda value: repr(value)[:20],
+    ids=[
+        "none",
+        "of nothing",
+        "bytearray",
+        "view of a part",
+        "backwards",
+        "rows",
+        "view of nothing",
+        "no buffers",
+        "buffers",
+        "many buffers",
+    ],
 )
 def test_any_buffer_several_or_none_can_be_a_body(fleet, body, expected):
     a, b = fleet.pair()

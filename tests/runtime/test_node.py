@@ -11,7 +11,7 @@ from tests.runtime import tiny
 from tests.runtime.test_service import right
 from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline, soon
 
-from shoal.codec.frame import FrameHead
+from shoal.codec.frame import FrameHead, Packed
 from shoal.core.actions import Probe
 from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
@@ -95,6 +95,27 @@ def test_garbage_of_any_kind_harms_nobody(crowd, net, peer):
     for image in images(20):
         right(net, service.infer(image), image)
     assert service.stats().failed == 0
+
+
+def test_what_came_counts_and_not_what_its_head_says(crowd, net, peer):
+    """Else a lie would fill the worker's inbox for all others."""
+    engine = SlowEngine()
+    worker = crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    liar = peer("liar")
+    engine.gate.clear()
+    task = Task(
+        "liar", liar.link.incarnation, 1, 1, service.playbook.id, "whole", 0, "liar", (("a",),), 6e4
+    )
+    lie = Packed("x", "float32", (8,), "raw", 1 << 62)
+    future = service.submit(images(1)[0])
+    soon(lambda: engine.runs)
+    liar.say("a", wire.encode(task, FrameHead((lie,), 0)), bytes(32))
+    soon(lambda: len(worker.worker.inbox.jobs) == 2)
+    assert worker.ask(lambda: worker.worker.inbox.bytes) < 1000
+    another = service.submit(images(1)[0])
+    engine.gate.set()
+    assert (future.result(60).attempts, another.result(60).attempts) == (1, 1)
 
 
 def test_a_probe_is_left_to_the_link_and_nothing_comes_of_it(crowd, net, peer, monkeypatch):

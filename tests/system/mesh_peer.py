@@ -1,7 +1,8 @@
 """A node in a process of its own, for the tests: ``mesh_peer.py NAME HOST [ADDRESS ...]``.
 
 It listens on HOST, says ``ready ADDRESS`` on its standard output, answers what it is sent, and
-passes on what begins with ``to NAME``; whom it sees it says on its standard error. It stops when
+passes on what begins with ``to NAME``; told to ``fork``, it gets a child that lives until its
+standard input ends; whom it sees it says on its standard error. It stops when
 its standard input ends, or when its name is lost. ``LEASE_MS`` in the environment is its lease.
 """
 
@@ -30,6 +31,12 @@ def main(name: str, host: str, *seeds: str) -> int:
             words = event.head.split()
             if words[:1] == [b"to"]:
                 link.send(words[1].decode(), b"from %s" % name.encode(), event.body)
+            elif words[:1] == [b"fork"]:
+                if not os.fork():
+                    while os.read(0, 1):
+                        pass
+                    os._exit(0)
+                link.send(event.sender, b"forked")
             elif words[:1] == [b"peers"]:
                 link.send(event.sender, " ".join(sorted(link.peers())).encode())
             elif words[:1] != [b"from"]:

@@ -133,6 +133,16 @@ def test_a_killed_node_is_noticed_at_once_and_its_successor_works(patient):
     say("started again and answering after", back)
 
 
+def test_a_killed_node_is_noticed_although_a_child_of_it_lives(patient):
+    """The child has copies of all that its parent had open."""
+    process = patient.start("w1")
+    since = time.monotonic()
+    patient.link.send("w1", b"fork")
+    patient.wait(Received, "w1", since)
+    process.kill()
+    patient.wait(PeerDown, "w1", since)
+
+
 def test_a_frozen_node_is_noticed_within_the_lease_and_works_when_it_is_back(gateway):
     noticed, seen, back = [], [], []
     process = gateway.start("w1")

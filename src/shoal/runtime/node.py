@@ -343,7 +343,7 @@ class Node:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
                 if not isinstance(message, Answer) or self.gateway is None:
-                    size = 0 if tensors is None else tensors.size
+                    size = 0 if body is None else memoryview(body).nbytes  # whatever its head says
                     self._deal(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._deal(_opened(sender, message, tensors), now)
