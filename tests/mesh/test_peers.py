@@ -149,6 +149,20 @@ def test_a_node_that_cannot_be_reached_is_called_less_and_less_and_told_of():
     assert village.nodes["a"].peers.unreachable() == {}
 
 
+def test_a_node_that_is_being_called_is_told_of_with_its_place():
+    """A firewall that drops what comes says nothing for seconds."""
+    peers = Peers("a", 0.4)
+    peers.incarnation = "1" * 16
+    peers.appeared("b", "1" * 16, [Place("host", 7448)], 0.0)
+    assert peers.unreachable() == {}
+    peers.tick(0.0, lambda session: 0.0, lambda session: 0.0)
+    (call,) = peers.take()
+    assert peers.unreachable() == {"b": "host:7448: no reply yet"}
+    assert peers.may_ask(call.session)
+    assert peers.answered(call.session, 0.1)
+    assert peers.unreachable() == {}
+
+
 def test_two_that_nobody_can_call_have_no_link_and_say_so():
     village = Village("ab", calls_only="ab")
     village.run(5.0)

@@ -799,3 +799,43 @@ def test_a_sure_answer_leaves_early(crowd, net):
         assert [step.device for step in answer.trace] == (["a"] if leaves else ["a", "b"])
         assert answer.confidence is None or answer.confidence > 0
         assert answer.outputs.keys() == {"y"}
+
+
+# -- ways that there are not
+
+
+def apart(crowd, a, b):
+    """A firewall between two, which lets the mesh pass."""
+    crowd.mesh.block(a, b)
+    crowd.mesh.block(b, a)
+    crowd.mesh.drop(a, b)
+
+
+def test_who_is_there_and_cannot_be_reached_is_named_with_its_port(crowd, net):
+    apart(crowd, "a", "gateway")
+    crowd.start("a")
+    with pytest.raises(UnreachableError) as caught:
+        crowd.serve(anywhere(net, "a"), wait_s=0.5)
+    assert "a is there, but gateway cannot reach a: a:1: " in str(caught.value)
+    assert "Start the missing" not in str(caught.value)
+
+
+def test_so_it_is_by_a_request(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    apart(crowd, "a", "gateway")
+    soon(lambda: "a" in service.node.link.unreachable())
+    with pytest.raises(UnservedError, match="; gateway cannot reach a: a:1: "):
+        service.infer(images(1)[0], deadline_ms=300)
+
+
+def test_two_workers_that_cannot_reach_each_other_are_named_by_a_request(crowd, net):
+    book = pipeline(net)
+    both = tiny.book(net, [*tiny.halves(net)], *book.plans[:1])
+    worker = crowd.start("a")
+    crowd.start("b")
+    service = crowd.serve(both)
+    apart(crowd, "a", "b")
+    soon(lambda: "b" in worker.link.unreachable())
+    with pytest.raises(RequestError, match=r"a: next device absent \(a cannot reach b: b:1: "):
+        service.infer(images(1)[0], deadline_ms=1000)
