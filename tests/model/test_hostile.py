@@ -157,11 +157,6 @@ def test_an_example_that_does_not_fit_is_refused():
         model.load(data, example={"z": random(1, 3)})
 
 
-def test_outputs_whose_shape_depends_on_values_are_refused():
-    data = nets.model([node("Relu", "x", "a"), node("NonZero", "a", "y")], [X], ["y"])
-    refused(data, "Output 'y'")
-
-
 def test_old_and_future_opsets_are_refused():
     refused(nets.model([node("Relu", "x", "y")], [X], ["y"], opset=6), "oldest that Shoal runs")
     refused(nets.model([node("Relu", "x", "y")], [X], ["y"], opset=999), "Upgrade onnx")

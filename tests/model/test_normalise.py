@@ -10,7 +10,7 @@ import shoal.model as model
 from shoal.model.accept import accept
 from shoal.model.affine import fold_affine
 from shoal.model.normalise import reshaped
-from shoal.model.shapes import UNKNOWN, shape_for_one
+from shoal.model.shapes import UNKNOWN
 from shoal.model.weights import Weight
 
 X = tensor("x", ["n", 4, 6, 6])
@@ -227,17 +227,3 @@ def test_weights_of_a_quantised_network_stay_small_and_go_where_they_are_needed(
 )
 def test_the_unknown_dimension_of_a_reshape_is_found(before, after, expected):
     assert reshaped(before, after) == expected
-
-
-@pytest.mark.parametrize(
-    ("two", "three", "one"),
-    [
-        ((2, 5), (3, 5), (1, 5)),
-        ((8, 2), (12, 3), (4, 1)),
-        ((), (), ()),
-        ((2, 5), (3, 6), None),
-        ((2,), (3, 1), None),
-    ],
-)
-def test_the_shape_for_one_image_follows_from_those_for_two_and_three(two, three, one):
-    assert shape_for_one(two, three) == one

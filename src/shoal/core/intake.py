@@ -113,7 +113,8 @@ class Intake:
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
-        job = Job(key, part, task, plan, gather, now, expires)
+        alone = not worker.library.stacks(task.playbook, part)
+        job = Job(key, part, task, plan, gather, now, expires, alone=alone)
         worker.inbox.add(job)
         return job
 

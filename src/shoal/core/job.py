@@ -19,7 +19,8 @@ class Job:
 
     ``task`` is that of the attempt that it works for, which a newer one may take over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
-    runs. ``alone`` jobs are not run together with others. Times in seconds.
+    runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
+    one, or a run with others failed. Times in seconds.
     """
 
     key: JobKey

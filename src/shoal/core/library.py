@@ -58,6 +58,13 @@ class Library:
         shelf = self._shelves.get(playbook)
         return shelf.plans.get(plan) if shelf else None
 
+    def stacks(self, playbook: str, part: str) -> bool:
+        """Whether requests for ``part`` may be run at once: where the playbook does not say that
+        this was reasoned from the part's graph, they may not."""
+        shelf = self._shelves.get(playbook)
+        info = shelf.playbook.parts.get(part) if shelf else None
+        return info is not None and info.stacks is True
+
     def ready(self, part: str) -> bool:
         """Whether ``part`` can be run."""
         return part in self._ready

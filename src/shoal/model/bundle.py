@@ -251,7 +251,7 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
     named = {weight.blob: blobs[weight.blob] for weight in externals(graph)}
     inputs = tuple(found.specs[name] for name in found.inputs)
     outputs = tuple(found.specs[name] for name in found.outputs)
-    return Part(graph, named, inputs, outputs, found.range, found.stacks, found.memory)
+    return Part(graph, named, inputs, outputs, found.range, lambda: found.stacks, found.memory)
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:

@@ -29,14 +29,10 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """A tensor that can travel: its spec, and its bytes for one image.
-
-    ``stacks`` tells that images are stacked along its first dimension and nowhere else.
-    """
+    """A tensor that can travel: its spec, and its bytes for one image."""
 
     spec: TensorSpec
     bytes: int
-    stacks: bool
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ CPU = "CPUExecutionProvider"
 
 
 class Session:
-    """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph.
+    """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph, ``dtypes`` has
+    the NumPy name of the type of each output, None where NumPy has none.
 
     ``run`` may be called from several threads and lets other threads go on meanwhile. ``weights``
     are kept alive as long as the session.
@@ -40,6 +41,7 @@ class Session:
         self._weights = weights
         self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
+        self.dtypes = {arg.name: _DTYPES.get(arg.type) for arg in session.get_outputs()}
 
     def run(
         self, feeds: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str] | None = None
@@ -239,6 +241,13 @@ def _reason(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return _SOURCES.sub("", line)[:400]
 
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    **{f"tensor({name})": name for name in ONNX_TO_NUMPY.values()},
+}
+"""What the engine calls types, and NumPy."""
 
 _SOURCES = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : "

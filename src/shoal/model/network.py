@@ -17,13 +17,15 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
+from shoal.model.beside import contradiction
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
+from shoal.model.independence import STACKED, Follower, Mixed
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, node_memory, part_memory
-from shoal.model.shapes import infer, output_specs, probe, resolve
+from shoal.model.shapes import entering, infer, output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 
@@ -59,8 +61,11 @@ class Network:
         self.name = name
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self._graph = graph
-        self._tensors = resolve(graph)
-        self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, self._tensors)
+        found = resolve(graph)
+        self._tensors, self._extents = found.tensors, found.extents
+        self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, found)
+        self._specs = {spec.name: spec for spec in self.outputs}
+        self._specs.update((name, tensor.spec) for name, tensor in found.tensors.items())
         self._constant, self._order = _split_constant(graph)
         self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
@@ -131,29 +136,41 @@ class Network:
         """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
         return probe(self.inputs, seed, batch)
 
-    @cached_property
+    @property
     def stacks(self) -> bool:
-        """Whether images may be stacked along the first dimension of all inputs and outputs and
-        run at once: the answers for two are compared with those for each alone."""
-        if not self._whole.stacks:
-            return False
-        session = self._whole.session()
-        both = self.probe(seed=1, batch=2)
-        together = self._whole.run_on(session, both)
-        for image in range(2):
-            one = {name: array[[image]] for name, array in both.items()}
-            alone = self._whole.run_on(session, one)
-            for name, array in alone.items():
-                if not proof.difference(array, together[name][[image]]) <= self.tolerance:
-                    return False
-        return True
+        """Whether images may be stacked along the first dimension of all inputs and run at once,
+        each answered as if alone."""
+        return self.mixes is None
+
+    @cached_property
+    def mixes(self) -> str | None:
+        """Why images may not be run together, in words; None where they may. Reasoned from the
+        graph; then made-up images are run beside others, and what contradicts counts as well."""
+        return self._mixing(0, len(self.nodes)) or contradiction(
+            self._whole.session(), self._whole.run_on, self.probe, self.tolerance
+        )
+
+    def _mixing(self, start: int, end: int) -> str | None:
+        """Why the requests of a part may not be stacked, as far as its graph tells."""
+        inputs = [self._specs[name] for name in self._crossings[start]]
+        layouts = Follower(self._graph.opsets, self._graph.weights, self._extents).follow(
+            [*self._constant, *self._order[start:end]], entering(inputs)
+        )
+        outputs = self._graph.outputs if end == len(self.nodes) else self._crossings[end]
+        for name in outputs:
+            layout = layouts[name]
+            if isinstance(layout, Mixed):
+                return layout.why
+            if layout != STACKED:
+                return f"tensor {name!r} has no row of its own for each image"
+        return None
 
     def numbered(self) -> Part:
         """The whole network with names that are numbers: node i is ``n<i>_`` and makes
         ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name."""
         graph = self._graph
-        entering = self._crossings[0]
-        names = {name: f"x{index}" for index, name in enumerate(entering)}
+        crossing = self._crossings[0]
+        names = {name: f"x{index}" for index, name in enumerate(crossing)}
         for index, made in enumerate(self.nodes):
             names.update({name: f"t{index}_{k}" for k, name in enumerate(made.makes)})
         nodes = []
@@ -169,12 +186,12 @@ class Network:
             graph.ir_version,
             graph.opsets,
             [*self._constant, *nodes],
-            [self._info(name, names[name]) for name in entering],
-            [self._info(name, names[name]) for name in graph.outputs if name not in entering],
+            [self._info(name, names[name]) for name in crossing],
+            [self._info(name, names[name]) for name in graph.outputs if name not in crossing],
             graph.weights,
         )
-        specs = tuple(self._tensors[name].spec for name in entering)
-        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
+        specs = tuple(self._specs[name] for name in crossing)
+        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), lambda: False, 0)
 
     def prove_against(self, reference: Session) -> None:
         """Raise :class:`ProofError` unless the network gives what ``reference``, the network as it
@@ -243,14 +260,13 @@ class Network:
             [self._info(name) for name in outputs if name not in inputs],
             {name: graph.weights[name] for name in sorted(needed)},
         )
-        tensors = [self._tensors[name] for name in (*inputs, *outputs)]
         return Part(
             graph=data,
             blobs=blobs,
-            inputs=tuple(tensor.spec for tensor in tensors[: len(inputs)]),
-            outputs=tuple(tensor.spec for tensor in tensors[len(inputs) :]),
+            inputs=tuple(self._specs[name] for name in inputs),
+            outputs=tuple(self._specs[name] for name in outputs),
             node_range=(start, end),
-            stacks=all(tensor.stacks for tensor in tensors),
+            stacks=lambda: self.stacks and self._mixing(start, end) is None,
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
         )
 
@@ -280,8 +296,9 @@ class Network:
         return sum(self._tensors[name].bytes for name in names if name in self._tensors)
 
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
-        spec = self._tensors[name].spec
-        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], spec.shape)
+        spec = self._specs[name]
+        shape = spec.shape if name in self._tensors else None
+        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape)
 
 
 _ADVICE = "Use other cuts, and report this network."

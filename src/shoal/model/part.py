@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,9 +23,8 @@ class Part:
     ``graph`` is a serialized ONNX model whose larger weights are ``blobs``, named in it by their
     SHA-256; ``hash``, the SHA-256 of ``graph``, so covers them. ``inputs`` and ``outputs`` name
     the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
-    the graph's outputs. ``specs`` describes all of them. ``stacks`` tells that in all of them
-    images are stacked along the first dimension. ``memory`` is the resident bytes expected of a
-    loaded session, at least those of its weights.
+    the graph's outputs. ``specs`` describes all of them. ``memory`` is the resident bytes expected
+    of a loaded session, at least those of its weights.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Part:
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         node_range: tuple[int, int],
-        stacks: bool,
+        stacks: Callable[[], bool],
         memory: int,
     ) -> None:
         self.graph = graph
@@ -45,7 +45,7 @@ class Part:
         self.carried = tuple(name for name in self.inputs if name in self.outputs)
         self.specs = {spec.name: spec for spec in (*inputs, *outputs)}
         self.range = node_range
-        self.stacks = stacks
+        self._stacks = stacks
         self.memory = max(memory, self.weight_bytes)
         self._session: Session | None = None
 
@@ -56,6 +56,12 @@ class Part:
             f"{', '.join(self.outputs)}, {self.weight_bytes} bytes of weights>"
         )
 
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether several requests may be run at once, stacked along the first dimension of all
+        its inputs: each is answered as if alone. Reasoned from the graph when first asked for."""
+        return self._stacks()
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights that are blobs."""
@@ -65,7 +71,7 @@ class Part:
     def info(self) -> PartInfo:
         """What must be known of the part before it is fetched."""
         sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
-        return PartInfo(size=len(self.graph), blobs=sizes, memory=self.memory)
+        return PartInfo(len(self.graph), sizes, self.memory, self.stacks)
 
     def session(self, engine: Engine | None = None) -> Session:
         """A new session of the part; one thread on the CPU if no engine is given."""

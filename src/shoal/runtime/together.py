@@ -26,7 +26,7 @@ def check_together(count: int, playbook: Playbook) -> None:
     """InputError unless so many requests of a playbook may be put together to one."""
     if not 1 <= count <= MAX_TOGETHER:
         raise InputError(f"{count} inputs cannot be put together; give 1 to {MAX_TOGETHER}")
-    if count > 1 and not playbook.stacks:
+    if count > 1 and not playbook.together:
         raise InputError(
             f"inputs of {playbook.network!r} cannot be put together: its batch is fixed, or its "
             "answer to an image depends on the others (or the playbook is an old one: plan again)"
