@@ -13,7 +13,8 @@ from shoal.model.affine import fold_affine
 from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, elements, fresh_name, makes, reads, whole
-from shoal.model.shapes import UNKNOWN, Kind, Shape, infer
+from shoal.model.independence import Common, Extent, Follower, Size
+from shoal.model.shapes import UNKNOWN, Kind, Shape, entering, infer
 from shoal.model.weights import Weight
 
 _KEPT = frozenset({"DequantizeLinear"})
@@ -223,7 +224,7 @@ def fold_shapes(graph: Graph) -> bool:
             changed |= _fold_shape(node, kinds, graph)
         elif node.domain == "" and node.op_type == "Reshape":
             changed |= _fold_reshape(node, kinds, graph)
-    return changed
+    return _fold_counted(kinds, graph) or changed
 
 
 def _fold_shape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
@@ -271,6 +272,46 @@ def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph)
     graph.weights[name] = Weight.of(target)
     node.input[1] = name
     return True
+
+
+def _fold_counted(kinds: Mapping[str, Kind], graph: Graph) -> bool:
+    """Make the targets of ``Reshape`` constant that are computed from the number of images in ways
+    that inference does not follow (images times heads): else each cut has to carry them."""
+    nodes = [
+        node
+        for node in graph.nodes
+        if node.domain == "" and node.op_type == "Reshape" and node.input[1] not in graph.weights
+    ]
+    if not nodes:
+        return False
+    extents = {
+        name: Extent.of(shape)
+        for name, (_, shape) in kinds.items()
+        if shape is not None and UNKNOWN not in shape
+    }
+    follower = Follower(graph.opsets, graph.weights, extents)
+    layouts = follower.follow(graph.nodes, entering(graph.inputs))
+    changed = False
+    for node in nodes:
+        layout = layouts[node.input[1]]
+        values = layout.values if isinstance(layout, Common) else None
+        target = None if values is None else _constant_target(values)
+        if target is not None:
+            name = fresh_name(graph, f"{node.output[0]}_shape")
+            graph.weights[name] = Weight.of(np.array(target, dtype=np.int64))
+            node.input[1] = name
+            changed = True
+    return changed
+
+
+def _constant_target(values: Sequence[Size | None]) -> list[int] | None:
+    """The same target without the number of images; None where there is none."""
+    target = []
+    for size in values:
+        if size is None or (size.each and size.fixed):
+            return None
+        target.append(-1 if size.each else size.fixed)
+    return target if target.count(-1) <= 1 and 0 not in target else None
 
 
 def reshaped(before: Shape | None, after: Shape | None) -> Shape | None:

@@ -17,4 +17,5 @@ from shoal.model.independence.layout import Common as Common
 from shoal.model.independence.layout import Extent as Extent
 from shoal.model.independence.layout import Layout as Layout
 from shoal.model.independence.layout import Mixed as Mixed
+from shoal.model.independence.size import Size as Size
 from shoal.model.independence.table import is_known as is_known
