@@ -93,24 +93,29 @@ class Engine:
         blobs: Mapping[str, Buffer],
         *,
         optimise: bool = True,
+        shapes_first: bool = False,
         profile_to: str | None = None,
     ) -> Session:
         """A session of a part. ``blobs`` holds at least the weights that ``graph`` names.
 
-        ``optimise`` False keeps every node as it is. ``profile_to`` is the prefix of the file
-        that gets the times of all nodes. Raises :class:`ModelFileError` for damaged bytes or a
-        missing or wrong blob, :class:`UnsupportedModelError` for what the engine cannot run.
+        ``optimise`` False keeps every node as it is. ``shapes_first``: the shape of a tensor is
+        asked for as soon as there is one, so that it need not be kept. ``profile_to`` is the prefix
+        of the file that gets the times of all nodes. Raises :class:`ModelFileError` for damaged
+        bytes or a missing or wrong blob, :class:`UnsupportedModelError` for what the engine cannot
+        run.
         """
-        session = self._load(graph, blobs, optimise, profile_to)
+        options = self._options(optimise, profile_to)
+        if shapes_first:
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        session = self._load(graph, blobs, options)
         give_back()
         return session
 
     def _load(
-        self, graph: bytes, blobs: Mapping[str, Buffer], optimise: bool, profile_to: str | None
+        self, graph: bytes, blobs: Mapping[str, Buffer], options: ort.SessionOptions
     ) -> Session:
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
-        options = self._options(optimise, profile_to)
         try:
             if weights:
                 options.add_external_initializers([weight.name for weight in weights], values)

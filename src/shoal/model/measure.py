@@ -44,7 +44,9 @@ def shapes_of(
         prefix += "the "
     asking = [onnx.helper.make_node("Shape", [name], [prefix + name]) for name in names]
     asked = replace(graph, nodes=[*graph.nodes, *asking])
-    session = Engine().load(*whole(asked, [prefix + name for name in names]), optimise=False)
+    session = Engine().load(
+        *whole(asked, [prefix + name for name in names]), optimise=False, shapes_first=True
+    )
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     for count in counts:
         made = session.run(feeds(count))

@@ -22,10 +22,11 @@ from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
-from shoal.model.independence import STACKED, Follower, Mixed
+from shoal.model.independence import STACKED, Follower, Mixed, entering
 from shoal.model.normalise import normalise
 from shoal.model.part import Part, node_memory, part_memory
-from shoal.model.shapes import entering, infer, output_specs, probe, resolve
+from shoal.model.resolved import output_specs, resolve
+from shoal.model.shapes import infer, probe
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 
@@ -152,11 +153,11 @@ class Network:
 
     def _mixing(self, start: int, end: int) -> str | None:
         """Why the requests of a part may not be stacked, as far as its graph tells."""
-        inputs = [self._specs[name] for name in self._crossings[start]]
+        entering_names, outputs = self._ends(start, end)
+        inputs = [self._specs[name] for name in entering_names]
         layouts = Follower(self._graph.opsets, self._graph.weights, self._extents).follow(
             [*self._constant, *self._order[start:end]], entering(inputs)
         )
-        outputs = self._graph.outputs if end == len(self.nodes) else self._crossings[end]
         for name in outputs:
             layout = layouts[name]
             if isinstance(layout, Mixed):
@@ -247,8 +248,7 @@ class Network:
     def _extract(self, start: int, end: int) -> Part:
         graph = self._graph
         nodes = self._order[start:end]
-        inputs = self._crossings[start]
-        outputs = graph.outputs if end == len(self.nodes) else self._crossings[end]
+        inputs, outputs = self._ends(start, end)
         used = {name for node in nodes for name in reads(node)}
         constant, needed = self._constant_needs(used)
         data, blobs = serialize(
@@ -269,6 +269,11 @@ class Network:
             stacks=lambda: self.stacks and self._mixing(start, end) is None,
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
         )
+
+    def _ends(self, start: int, end: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tensors that enter and leave the nodes from ``start`` to ``end``."""
+        last = end == len(self.nodes)
+        return self._crossings[start], self._graph.outputs if last else self._crossings[end]
 
     def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
         """The constant nodes and the weights behind ``names``."""

@@ -13,8 +13,8 @@ from shoal.model.affine import fold_affine
 from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, elements, fresh_name, makes, reads, whole
-from shoal.model.independence import Common, Extent, Follower, Size
-from shoal.model.shapes import UNKNOWN, Kind, Shape, entering, infer
+from shoal.model.independence import Common, Extent, Follower, Size, entering
+from shoal.model.shapes import UNKNOWN, Kind, Shape, infer
 from shoal.model.weights import Weight
 
 _KEPT = frozenset({"DequantizeLinear"})
@@ -41,6 +41,13 @@ def normalise(graph: Graph) -> None:
             if rewrite(graph):
                 changed = True
                 drop_dead(graph)
+
+
+def fold(graph: Graph, limit_bytes: int) -> None:
+    """Compute what follows from weights and from shapes that are known, and no more, in place.
+    Tensors may have ``limit_bytes``."""
+    while fold_constants(graph) or fold_shapes(graph, limit_bytes):
+        pass
 
 
 def name_outputs(graph: Graph) -> None:
@@ -211,13 +218,13 @@ def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight
     return {name: Weight.of(array) for name, array in results.items()}
 
 
-def fold_shapes(graph: Graph) -> bool:
+def fold_shapes(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> bool:
     """Replace what is computed from shapes that are known: ``Shape`` and ``Size`` of tensors
     without a free dimension, and the target of ``Reshape`` where no more than the batch is free.
     """
     if not any(node.op_type in ("Shape", "Size", "Reshape") for node in graph.nodes):
         return False
-    kinds = infer(graph)
+    kinds = infer(graph, limit_bytes)
     changed = False
     for node in graph.nodes:
         if node.domain == "" and node.op_type in ("Shape", "Size"):

@@ -11,6 +11,7 @@ so from the number of images, is followed exactly (:mod:`size`, :mod:`values`).
 from __future__ import annotations
 
 from shoal.model.independence.follow import Follower as Follower
+from shoal.model.independence.follow import entering as entering
 from shoal.model.independence.layout import STACKED as STACKED
 from shoal.model.independence.layout import Along as Along
 from shoal.model.independence.layout import Common as Common

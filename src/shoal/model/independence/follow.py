@@ -11,11 +11,12 @@ import onnx
 
 from shoal.model.dtypes import ONNX_TO_NUMPY
 from shoal.model.independence import values
-from shoal.model.independence.layout import Along, Common, Extent, Layout, Mixed
+from shoal.model.independence.layout import STACKED, Along, Common, Extent, Layout, Mixed
 from shoal.model.independence.rows import OF_CONSTANTS
 from shoal.model.independence.size import Values
 from shoal.model.independence.table import GROWING, MIXERS, is_known, rule_of
 from shoal.model.independence.view import Mixes, Rule, View
+from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight
 
 
@@ -171,3 +172,18 @@ def _common(found: Values, counted: bool = False) -> Common:
 
 def _mixed(node: onnx.NodeProto, why: str) -> Mixed:
     return Mixed(f"{node.op_type} {node.name or node.output[0]!r} {why}")
+
+
+def entering(inputs: Iterable[TensorSpec]) -> dict[str, Layout]:
+    """Where images lie in the inputs of a network or a part."""
+    return {
+        spec.name: STACKED
+        if is_stacked(spec)
+        else Mixed(f"input {spec.name!r} has no axis of its own for the images")
+        for spec in inputs
+    }
+
+
+def is_stacked(spec: TensorSpec) -> bool:
+    """Whether only the first dimension of a tensor is free."""
+    return spec.shape[:1] == (None,) and None not in spec.shape[1:]
