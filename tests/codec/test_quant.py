@@ -189,6 +189,11 @@ def test_a_range_that_was_fixed_cuts_off_what_lies_outside():
     assert np.abs(back - array)[inside].max() <= 4 / 255 / 2 * 1.001
 
 
+def test_a_vector_may_hold_a_number_of_each_image_and_is_not_rounded():
+    array = np.linspace(-10, 10, 500, dtype=np.float32)
+    np.testing.assert_array_equal(there_and_back(array, "quant:2"), array)
+
+
 def test_a_range_that_was_fixed_does_not_widen_one_that_is_narrower():
     array = np.linspace(0, 1, 500, dtype=np.float32)[None]
     np.testing.assert_array_equal(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import every, leaving, one, plan, playbook
@@ -95,6 +96,22 @@ def test_what_waits_for_the_same_stage_is_run_as_one_batch() -> None:
     third = of(Run, worker.ran(second))[0]
     assert [key.number for key in third.jobs] == [4, 5]
     assert [task.number for _, task in sent(Task, worker.ran(third))] == [4, 5]
+
+
+@pytest.mark.parametrize("said", [False, None])
+def test_a_part_that_is_not_said_to_treat_requests_one_by_one_runs_each_alone(
+    said: bool | None,
+) -> None:
+    """Whatever its stage says; older playbooks say nothing of their parts."""
+    parts = {name: msgspec.structs.replace(info, stacks=said) for name, info in BOOK.parts.items()}
+    worker = LoneWorker(msgspec.structs.replace(BOOK, parts=parts))
+    (first,) = worker.task(0, "line")
+    for number in range(1, 4):
+        worker.task(number, "line")
+    (second,) = of(Run, worker.ran(first))
+    assert [key.number for key in second.jobs] == [1]
+    (third,) = of(Run, worker.ran(second))
+    assert [key.number for key in third.jobs] == [2]
 
 
 def test_images_are_counted_in_a_batch_in_what_is_told_and_on_the_way() -> None:

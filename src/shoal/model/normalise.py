@@ -47,7 +47,7 @@ def fold(graph: Graph, limit_bytes: int) -> None:
     """Compute what follows from weights and from shapes that are known, and no more, in place.
     Tensors may have ``limit_bytes``."""
     while fold_constants(graph) or fold_shapes(graph, limit_bytes):
-        pass
+        drop_dead(graph)
 
 
 def name_outputs(graph: Graph) -> None:

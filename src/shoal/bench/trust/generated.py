@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,13 @@ def mixing(seed: int) -> Generated:
 
 def _dynamic(model: bytes) -> bytes:
     """The network quantised by ONNX Runtime's own tool, with scales found while it runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "quantised.onnx"
-        quantize_dynamic(onnx.load_from_string(model), path)
-        return path.read_bytes()
+    advice = logging.getLogger()
+    level = advice.level
+    advice.setLevel(logging.ERROR)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "quantised.onnx"
+            quantize_dynamic(onnx.load_from_string(model), path)
+            return path.read_bytes()
+    finally:
+        advice.setLevel(level)

@@ -7,7 +7,6 @@ against what ONNX Runtime gives for that image alone, from the file as it is.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,6 @@ class Count:
 def rows(quick: bool) -> Iterator[Row]:
     """Networks that mix images, then networks that do not."""
     seeds = range(QUICK_SEEDS if quick else SEEDS)
-    logging.getLogger("shoal").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, Crowd(folder) as crowd:
         found = counted(crowd, map(mixing, seeds))
         what = f"{found.networks} networks that mix images"
