@@ -17,6 +17,7 @@ from shoal.model.graph import Graph, makes, whole
 from shoal.model.independence import STACKED, Along, Common, Extent, Follower, Mixed, Size, entering
 from shoal.model.resolved import resolve
 from shoal.model.shapes import probe
+from shoal.model.weights import Weight
 
 
 def graph_of(data: bytes) -> Graph:
@@ -303,6 +304,30 @@ def test_damaged_nodes_raise_nothing(damaged):
     shapes = {"x": Extent.of((None, 2, 4)), "y": Extent.of((None, 2, 4))}
     told = Follower([("", 17)], {}, shapes).follow([damaged], {"x": STACKED})
     assert isinstance(told["y"], Mixed) or damaged.op_type == "Split"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        node("ConstantOfShape", "none", "y"),
+        node("Gather", "three far", "y"),
+        node("Add", "none column", "y"),
+        node("Slice", "three none none", "y"),
+        node("Tile", "token none", "y"),
+    ],
+    ids=lambda odd: odd.op_type,
+)
+def test_odd_nodes_of_constants_raise_nothing_either(odd):
+    weights = {
+        "none": np.zeros(0, np.int64),
+        "three": np.array([1, 2, 3]),
+        "far": np.array(9),
+        "column": np.array([1, 2]),
+        "token": np.ones((1, 4)),
+    }
+    held = {name: Weight.of(value) for name, value in weights.items()}
+    told = Follower([("", 17)], held, {"y": Extent.of(())}).follow([odd], {})
+    assert isinstance(told["y"], Common)
 
 
 def test_the_size_of_a_grid_may_hold_the_number_of_images():

@@ -10,9 +10,9 @@ from shoal.model.independence.layers import alike, convolution, pooling, quantis
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.picking import gather_nd
 from shoal.model.independence.products import dense, product
-from shoal.model.independence.reducing import before, determinant, without
+from shoal.model.independence.reducing import before, determinant
 from shoal.model.independence.rows import expand_dims, joined, pad, triangle
-from shoal.model.independence.view import Mixes, Rule, View, apart, named, placed
+from shoal.model.independence.view import Mixes, Rule, View, apart, named
 
 
 def two_quantised(view: View) -> Layout:
@@ -41,15 +41,6 @@ def concat_quantised(view: View) -> Layout:
     tensors = range(2, len(view.layouts), 3)
     view.common(0, 1, *(index + 1 for index in tensors), *(index + 2 for index in tensors))
     return joined(view, tensors)
-
-
-def mean_quantised(view: View) -> Layout:
-    """A mean over the axes that the attribute names."""
-    view.common_from(1)
-    axes = view.integers("axes")
-    if not axes:
-        raise Mixes("takes all images together")
-    return without(view, view.images(0), {placed(axis, view.rank(0)) for axis in axes})
 
 
 def dense_quantised(view: View) -> Layout:
@@ -107,16 +98,6 @@ def skip_norm(view: View) -> Layout:
             raise Mixes("has a setting for each row")
     view.common(*range(2, len(view.layouts)))
     return before(view.together(0, 1), max(view.rank(0), view.rank(1)) - 1)
-
-
-def split_gelu(view: View) -> Layout:
-    """Half of the last axis, gated by the other half."""
-    return before(broadcast_first(view), view.rank(0) - 1)
-
-
-def broadcast_first(view: View) -> Along:
-    """All inputs broadcast to the first."""
-    return view.together(*range(len(view.layouts)), rank=view.rank(0))
 
 
 def attention(view: View) -> Sequence[Layout]:
@@ -192,25 +173,19 @@ def rotary(view: View) -> Layout:
 
 
 RULES: Mapping[str, Rule] = {
-    **named(broadcast, "BiasAdd BiasGelu FastGelu Gelu QuickGelu SwiGLU"),
+    **named(broadcast, "BiasGelu FastGelu Gelu QuickGelu"),
+    **named(convolution, "ConvTransposeWithDynamicPads QLinearConv"),
+    **named(convolution, "QLinearAveragePool QLinearGlobalAveragePool"),
     **named(first, "QLinearLeakyRelu QLinearSigmoid"),
-    **named(two_quantised, "QLinearAdd QLinearMul"),
-    **named(quantised, "DequantizeLinear QuantizeLinear"),
-    **named(product_turned, "FusedMatMul TransposeMatMul"),
     **named(packed_product, "MatMulBnb4 MatMulNBits"),
-    **named(
-        convolution,
-        """
-        ConvTransposeWithDynamicPads GroupNorm NhwcConv QLinearAveragePool QLinearConv
-        QLinearGlobalAveragePool
-        """,
-    ),
-    **named(convolution_and_sum, "FusedConv NhwcFusedConv"),
+    **named(product_turned, "FusedMatMul TransposeMatMul"),
+    **named(quantised, "DequantizeLinear QuantizeLinear"),
     **named(skip_norm, "SkipLayerNormalization SkipSimplifiedLayerNormalization"),
+    **named(two_quantised, "QLinearAdd QLinearMul"),
     "Attention": attention,
-    "BiasSplitGelu": split_gelu,
     "EmbedLayerNormalization": embedding,
     "ExpandDims": expand_dims,
+    "FusedConv": convolution_and_sum,
     "FusedGemm": dense_fused,
     "GatherND": gather_nd,
     "Inverse": determinant,
@@ -221,7 +196,6 @@ RULES: Mapping[str, Rule] = {
     "QAttention": attention_quantised,
     "QGemm": dense_quantised,
     "QLinearConcat": concat_quantised,
-    "QLinearReduceMean": mean_quantised,
     "QLinearSoftmax": softmax_quantised,
     "QLinearWhere": where_quantised,
     "RotaryEmbedding": rotary,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -94,6 +95,8 @@ class Follower:
                 return _ruled(node, view, rule_of(node.domain, node.op_type))
         except Mixes as verdict:
             mixed = _mixed(node, str(verdict))
+        except _DAMAGED:
+            mixed = _mixed(node, "has inputs that do not fit together")
         assert mixed is not None
         # What is in it is lost; how it grows may still be told.
         rule = GROWING.get(node.op_type) or rule_of(node.domain, node.op_type)
@@ -108,18 +111,13 @@ class Follower:
         if not is_known(node.domain, node.op_type):
             return _mixed(node, "is not known to give the same every time")
         counted = any(isinstance(layout, Common) and layout.counted for layout in view.layouts)
-        if node.domain == "" and node.op_type in values.RULES:
-            shape = self._shape(node.output[0])
-            if shape is not None and len(shape.one) <= 1:
-                try:
-                    return _common(values.RULES[node.op_type](view), counted)
-                except Mixes:
-                    pass
-        if counted and node.domain == "" and node.op_type in OF_CONSTANTS:
-            try:
-                return OF_CONSTANTS[node.op_type](view)
-            except Mixes:
-                pass
+        shape = self._shape(node.output[0])
+        if node.domain == "" and shape is not None and len(shape.one) <= 1:
+            found = _tried(values.RULES.get(node.op_type), view)
+            if found is not None:
+                return _common(found, counted)
+        if node.domain == "" and counted:
+            return _tried(OF_CONSTANTS.get(node.op_type), view) or Common(counted)
         return Common(counted)
 
     def _elements(self, name: str) -> tuple[float, ...] | None:
@@ -133,6 +131,20 @@ class Follower:
         return tuple(weight.array().reshape(-1).astype(np.float64).tolist())
 
 
+_DAMAGED = (IndexError, ValueError)
+"""What rules raise for nodes that no engine would run."""
+
+_Found = TypeVar("_Found")
+
+
+def _tried(rule: Callable[[View], _Found] | None, view: View) -> _Found | None:
+    """What a rule says; None where it says nothing."""
+    try:
+        return None if rule is None else rule(view)
+    except (Mixes, *_DAMAGED):
+        return None
+
+
 def _ruled(node: onnx.NodeProto, view: View, rule: Rule | None) -> Sequence[Layout | None]:
     """What the rule says of a node's outputs. Raises :class:`Mixes`, for what does not fit
     together too."""
@@ -140,7 +152,7 @@ def _ruled(node: onnx.NodeProto, view: View, rule: Rule | None) -> Sequence[Layo
         raise Mixes(MIXERS.get(node.op_type, "is not known to treat images one by one"))
     try:
         made = rule(view)
-    except (IndexError, ValueError):
+    except _DAMAGED:
         raise Mixes("has inputs that do not fit together") from None
     return [made] * len(node.output) if isinstance(made, Along | Common | Mixed) else made
 

@@ -132,7 +132,7 @@ ML_RULES: Mapping[str, Rule] = {
         table,
         """
         ArrayFeatureExtractor Imputer LinearClassifier LinearRegressor Normalizer OneHotEncoder
-        SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor
+        SVMRegressor Scaler TreeEnsembleClassifier TreeEnsembleRegressor
         """,
     ),
     "Binarizer": element,
