@@ -9,7 +9,7 @@ from tests.model.nets import node, random, tensor
 import shoal.model as model
 from shoal.model.accept import accept
 from shoal.model.affine import fold_affine
-from shoal.model.normalise import reshaped
+from shoal.model.normalise import normalise, reshaped
 from shoal.model.shapes import UNKNOWN
 from shoal.model.weights import Weight
 
@@ -227,3 +227,58 @@ def test_weights_of_a_quantised_network_stay_small_and_go_where_they_are_needed(
 )
 def test_the_unknown_dimension_of_a_reshape_is_found(before, after, expected):
     assert reshaped(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "folded"),
+    [
+        ([node("Mul", "n two", "k"), node("Concat", "k three", "to", axis=0)], [-1, 3]),
+        ([node("Mul", "n six", "k"), node("Concat", "one k", "to", axis=0)], [1, -1]),
+        ([node("Concat", "two n three", "to", axis=0)], [2, -1, 3]),
+    ],
+)
+def test_a_target_that_holds_a_multiple_of_the_images_becomes_constant(target, folded):
+    """Else each cut between the first node and this one would have to carry it."""
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero one", "n"),
+        node("Relu", "x", "a"),
+        *target,
+        node("Reshape", "a to", "b"),
+        node("Neg", "b", "y"),
+    ]
+    weights = {
+        name: np.array([number])
+        for number, name in enumerate(["zero", "one", "two", "three", "", "", "six"])
+        if name
+    }
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 6])], ["y"], weights))
+    assert [each.op for each in network.nodes] == ["Relu", "Reshape", "Neg"]
+    (reshape,) = [each for each in network._graph.nodes if each.op_type == "Reshape"]
+    assert network._graph.weights[reshape.input[1]].array().tolist() == folded
+    assert [cut.names for cut in network.cuts] == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        [node("Div", "n two", "k"), node("Concat", "k minus", "to", axis=0)],
+        [node("Mul", "n n", "k"), node("Concat", "k minus", "to", axis=0)],
+        [node("Min", "n two", "k"), node("Concat", "minus k", "to", axis=0)],
+        [node("Sub", "n n", "k"), node("Concat", "k minus", "to", axis=0)],
+    ],
+)
+def test_a_target_that_is_no_multiple_of_the_images_stays(target):
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero one", "n"),
+        *target,
+        node("Reshape", "x to", "y"),
+    ]
+    weights = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+    data = nets.model(nodes, [tensor("x", ["n", 6])], ["y"], weights | {"minus": np.array([-1])})
+    graph = accept(onnx.load_from_string(data), None, {})
+    normalise(graph)
+    assert not any(
+        each.op_type == "Reshape" and each.input[1] in graph.weights for each in graph.nodes
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,8 +47,25 @@ def normalise(graph: Graph) -> None:
 def fold(graph: Graph, limit_bytes: int) -> None:
     """Compute what follows from weights and from shapes that are known, and no more, in place.
     Tensors may have ``limit_bytes``."""
-    while fold_constants(graph) or fold_shapes(graph, limit_bytes):
-        drop_dead(graph)
+    while fold_constants(graph) or _lift_shapes(graph, limit_bytes):
+        pass
+
+
+def _lift_shapes(graph: Graph, limit_bytes: int) -> bool:
+    """Put the shapes that are known, and asked for, among the weights."""
+    if not any(node.op_type in ("Shape", "Size") for node in graph.nodes):
+        return False
+    kinds = infer(graph, limit_bytes)
+    kept = []
+    for node in graph.nodes:
+        value = _known_shape(node, kinds)
+        if value is None or node.output[0] in graph.outputs:
+            kept.append(node)
+        else:
+            graph.weights[node.output[0]] = Weight.of(value)
+    changed = len(kept) < len(graph.nodes)
+    graph.nodes = kept
+    return changed
 
 
 def name_outputs(graph: Graph) -> None:
@@ -218,13 +236,13 @@ def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight
     return {name: Weight.of(array) for name, array in results.items()}
 
 
-def fold_shapes(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> bool:
+def fold_shapes(graph: Graph) -> bool:
     """Replace what is computed from shapes that are known: ``Shape`` and ``Size`` of tensors
     without a free dimension, and the target of ``Reshape`` where no more than the batch is free.
     """
     if not any(node.op_type in ("Shape", "Size", "Reshape") for node in graph.nodes):
         return False
-    kinds = infer(graph, limit_bytes)
+    kinds = infer(graph)
     changed = False
     for node in graph.nodes:
         if node.domain == "" and node.op_type in ("Shape", "Size"):
@@ -236,18 +254,28 @@ def fold_shapes(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> boo
 
 def _fold_shape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
     made = node.output[0]
-    shape = kinds.get(node.input[0], (0, None))[1]
-    if shape is None or None in shape or UNKNOWN in shape or made in graph.outputs:
+    value = _known_shape(node, kinds)
+    if value is None or made in graph.outputs:
         return False
-    if node.op_type == "Size":
-        value = np.array(elements(shape), dtype=np.int64)
-    else:
-        attributes = {attribute.name: attribute.i for attribute in node.attribute}
-        ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
-        value = np.array(shape, dtype=np.int64)[ends]
     node.output[0] = fresh_name(graph, made)
     graph.weights[made] = Weight.of(value)
     return True
+
+
+def _known_shape(
+    node: onnx.NodeProto, kinds: Mapping[str, Kind]
+) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """What ``Shape`` or ``Size`` makes of a tensor whose shape is known; None for all else."""
+    if node.domain != "" or node.op_type not in ("Shape", "Size"):
+        return None
+    shape = kinds.get(node.input[0], (0, None))[1]
+    if shape is None or None in shape or UNKNOWN in shape:
+        return None
+    if node.op_type == "Size":
+        return np.array(elements(shape), dtype=np.int64)
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
+    return np.array(shape, dtype=np.int64)[ends]
 
 
 def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
