@@ -1,8 +1,9 @@
 """Nodes, where images lie in what they read, and where they lie in what they make.
 
 A shape is written as ``"n 3 4"`` (images along the first axis), ``"3 2n4"`` (along the second, on
-two outer rows and four inner ones), ``"3 4"`` (the same for all images), with the type behind a
-colon where it is not float32.
+two outer rows and four inner ones), ``"3 4"`` (the same for all images) or ``"count 3 4"`` (the
+same for all, another for another number of them), with the type behind a colon where it is not
+float32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 from tests.model.nets import node, random
 
-from shoal.model.independence import Along, Layout
+from shoal.model.independence import Along, Common, Layout
 
 MIXED = "mixed"
 OPSET = 22
@@ -38,11 +39,12 @@ class Case:
         return f"{self.node.op_type} {given} -> {','.join(self.expected)} ({self.opset})"
 
 
-def parsed(shape: str) -> tuple[tuple[int, ...], Layout | None, str]:
-    """The shape for one image, the layout (None: common to all) and the type of a written one."""
+def parsed(shape: str) -> tuple[tuple[int, ...], Layout, str]:
+    """The shape for one image, the layout and the type of a written one."""
     text, _, dtype = shape.partition(":")
-    dims, layout = [], None
-    for axis, token in enumerate(text.split()):
+    dims: list[int] = []
+    layout: Layout = Common(counted="count" in text)
+    for axis, token in enumerate(text.replace("count", "").split()):
         if "n" in token:
             outer, inner = (int(part or 1) for part in token.split("n"))
             layout = Along(axis, outer, inner)
@@ -141,6 +143,9 @@ ELEMENTWISE = [
     case("Mul", {"a": "n 1", "b": "n"}, MIXED),
     case("Add", {"a": "2n3 4", "b": "n6 4"}, MIXED),
     case("Add", {"a": "n 1 4", "b": "1 n 4"}, MIXED),
+    case("Dropout", {"x": "n 4", "r": "n"}, MIXED),
+    case("Clip", {"x": "n 4", "low": "n"}, MIXED),
+    case("Add", {"x": "n 4", "c": "count 4"}, MIXED),
 ]
 
 ROWS = [
@@ -268,6 +273,29 @@ ROWS = [
         time_axis=1,
         high=5,
     ),
+    case("Flatten", {"x": "n 3 4"}, "1 n12", axis=0),
+    case("Unsqueeze", {"x": "n 4"}, MIXED),
+    case("Split", {"x": "n 6", "s": "count 2:int64"}, "mixed, mixed", axis=1),
+    case("Split", {"x": "2n 4"}, "mixed, mixed", {"s": ints(1, 1)}, axis=0),
+    case("Pad", {"x": "n 3", "v": "n"}, MIXED, {"p": ints(0, 0, 0, 1)}, reads="x p v"),
+    case("Pad", {"x": "n 3"}, MIXED, {"p": ints(0, 0)}),
+    case("CenterCropPad", {"x": "n 3 6", "to": "count 1:int64"}, MIXED, axes=[2]),
+    case(
+        "Resize",
+        X4,
+        "n 3 12 12",
+        {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 2], np.float32)},
+        opset=11,
+    ),
+    case(
+        "Resize",
+        X4 | {"r": "n"},
+        MIXED,
+        {"s": np.array([1, 1, 2, 2], np.float32)},
+    ),
+    case("Resize", X4 | {"s": "count 4"}, MIXED, reads="x _ s"),
+    case("Trilu", {"x": "n 3 3", "k": "count :int64"}, MIXED),
+    case("ReverseSequence", {"x": "5 n 2", "l": "n2:int64"}, MIXED),
 ]
 
 PICKING = [
@@ -303,6 +331,16 @@ PICKING = [
     case("ScatterND", {"x": "n 4"}, MIXED, {"i": ints(0)[:, None], "u": floats(1, 4)}),
     case("OneHot", {"i": "n 3:int64"}, "n 3 5", {"d": ints(5), "v": floats(2)}, high=5),
     case("OneHot", {"i": "n 3:int64"}, "5 n 3", {"d": ints(5), "v": floats(2)}, axis=0, high=5),
+    case("Gather", {"t": "count 5 4", "i": "n 3:int64"}, MIXED),
+    case("GatherElements", {"x": "n 4", "i": "4 n:int64"}, MIXED, axis=1),
+    case("GatherND", {"t": "count 5 4", "i": "n 3 1:int64"}, MIXED),
+    case("GatherND", {"i": "n 1:int64"}, MIXED, {"t": floats(7, 4)}, reads="t i", batch_dims=1),
+    case("ScatterElements", {"x": "n 4", "i": "n 4:int64", "u": "4 n"}, MIXED, axis=1),
+    case("ScatterElements", {"x": "n 4", "i": "4 n:int64", "u": "n 4"}, MIXED, axis=1),
+    case("ScatterND", {"x": "5 n 4", "i": "n 1:int64", "u": "2 n 4"}, MIXED),
+    case("ScatterND", {"x": "n 4", "u": "n 4"}, MIXED, {"i": ints(0)[:, None]}, reads="x i u"),
+    case("ScatterND", {"x": "5 n 4", "u": "n 2 4"}, MIXED, {"i": ints(0)[:, None]}, reads="x i u"),
+    case("OneHot", {"i": "n 3:int64", "d": "count 1:int64"}, MIXED, {"v": floats(2)}),
 ]
 
 REDUCES = [
@@ -370,6 +408,27 @@ REDUCING = [
     case("DFT", {"x": "n 8 1"}, MIXED, {"a": np.int64(0)}, reads="x _ a"),
     case("STFT", {"x": "n 16 1"}, "n 3 5 2", {"s": np.int64(4), "w": floats(8)}),
     case("Det", {"x": "n 3 3"}, "n"),
+    case("TopK", {"x": "n 4", "k": "count 1:int64"}, "mixed, mixed"),
+    case("Softmax", {"x": "3 n"}, "3 n", opset=13, axis=0),
+    case("Softmax", {"x": "3 n"}, MIXED, opset=12, axis=0),
+    case("LayerNormalization", X3 | {"s": "n 1 1"}, MIXED),
+    case(
+        "BatchNormalization",
+        X4 | {"s": "n"},
+        MIXED,
+        {"b": floats(3), "m": floats(3), "v": np.abs(floats(3))},
+    ),
+    case(
+        "BatchNormalization",
+        {"x": "2 n 4"},
+        MIXED,
+        {"s": floats(1), "b": floats(1), "m": floats(1), "v": np.abs(floats(1))},
+    ),
+    case("InstanceNormalization", X4 | {"s": "n"}, MIXED, {"b": floats(3)}),
+    case("DFT", {"x": "8 n"}, MIXED, opset=17, axis=0),
+    case("DFT", {"x": "8 n 1"}, MIXED, opset=17, axis=1),
+    case("DFT", {"x": "n 8 1", "l": "count :int64"}, MIXED, {"a": np.int64(1)}),
+    case("DFT", {"x": "8 n 1"}, "8 n 2", {"l": np.int64(8), "a": np.int64(0)}, opset=20),
 ]
 
 PRODUCTS = [
@@ -421,6 +480,51 @@ PRODUCTS = [
     case("Einsum", {"a": "n 3", "b": "n 3"}, MIXED, equation="bi,bj->ij"),
     case("Einsum", {"a": "n 3"}, MIXED, equation="bi->i"),
     case("Einsum", {"a": "n 3"}, MIXED, {"b": floats(1, 3)}, equation="bi,bj->bij"),
+    case("MatMul", {"a": "n 1 3 4", "b": "1 n 4 5"}, MIXED),
+    case("MatMul", {"a": "n 4", "b": "count 4 5"}, MIXED),
+    case("MatMul", {"b": "n"}, MIXED, {"a": floats(5, 1)}, reads="a b"),
+    case(
+        "MatMulInteger",
+        {"a": "n 4:uint8", "zb": "n:uint8"},
+        MIXED,
+        {"b": u8(4, 1)},
+        reads="a b _ zb",
+    ),
+    *(
+        case(
+            "QLinearMatMul",
+            {"a": "n 4:uint8", given: f"n:{dtype}"},
+            MIXED,
+            {
+                name: value
+                for name, value in {
+                    "sa": SCALE,
+                    "za": ZERO,
+                    "b": u8(4, 1),
+                    "sb": SCALE,
+                    "zb": ZERO,
+                    "sy": SCALE,
+                    "zy": ZERO,
+                }.items()
+                if name != given
+            },
+            reads="a sa za b sb zb sy zy",
+        )
+        for given, dtype in (
+            ("sa", "float32"),
+            ("za", "uint8"),
+            ("sb", "float32"),
+            ("sy", "float32"),
+        )
+    ),
+    case("Gemm", {"a": "n 4", "c": "count 5"}, MIXED, {"b": floats(4, 5)}, reads="a b c"),
+    case("Einsum", {"a": "n 3 4", "b": "n 4 5"}, MIXED, equation="bij,bjk"),
+    case("Einsum", {"a": "n 3 4"}, MIXED, {"b": floats(4)}, equation="bij->bi"),
+    case("Einsum", {"a": "n 3", "b": "count 3"}, MIXED, equation="bi,i->bi"),
+    case("Einsum", {"a": "2n 3", "b": "n2 3"}, MIXED, equation="bi,bi->bi"),
+    case("Einsum", {"a": "n 3 4"}, MIXED, equation="bijk->bik"),
+    case("Einsum", {"a": "n 3 4"}, MIXED, equation="bi->bi"),
+    case("Einsum", {"a": "n 3", "b": "3 n"}, "n 3", equation="bi,ib->bi"),
 ]
 
 W = {"w": floats(2, 3, 3, 3)}
@@ -495,6 +599,34 @@ LAYERS = [
     case("QuantizeLinear", {"x": "n 3"}, MIXED, {"s": np.abs(floats(7)), "z": u8(7)}, axis=0),
     case("DequantizeLinear", {"x": "n 3 6:uint8"}, "n 3 6", TINY),
     case("DynamicQuantizeLinear", X2, "mixed, mixed, mixed"),
+    case("Conv", X4 | {"w": "n 3 3 3"}, MIXED),
+    case("DeformConv", X4 | {"w": "n 3 3 3", "o": "n 18 4 4"}, MIXED),
+    case("GridSample", X4 | {"g": "2 n 2 2"}, MIXED),
+    case("LSTM", {"x": "5 n 2", "w": "n 8 2"}, MIXED, {"r": floats(1, 8, 2)}, hidden_size=2),
+    case("LSTM", {"x": "5 n 2", "l": "n2:int32"}, MIXED, CELL, reads="x w r _ l", hidden_size=2),
+    case("LSTM", {"x": "5 n 2", "h": "n 1 2"}, MIXED, CELL, reads="x w r _ _ h", hidden_size=2),
+    case("LSTM", {"x": "5 n 2", "c": "n 1 2"}, MIXED, CELL, reads="x w r _ _ _ c", hidden_size=2),
+    case("Attention", QKV | {"m": "count 3 3"}, MIXED, opset=23, **HEADS),
+    case("Attention", QKV | {"m": "n 3"}, MIXED, opset=23, **HEADS),
+    case("Attention", QKV | {"m": "1 n 3 3"}, MIXED, opset=23, **HEADS),
+    case(
+        "RotaryEmbedding",
+        {"x": "n 2 3 8", "c": "n 4", "p": "n 3:int64"},
+        MIXED,
+        {"s": floats(5, 4)},
+        reads="x c s p",
+        opset=23,
+    ),
+    case(
+        "RotaryEmbedding",
+        {"x": "n 2 3 8", "c": "n 3 4", "s": "n 3 4"},
+        "n 2 3 8",
+        opset=23,
+    ),
+    case("Col2Im", {"x": "n 12 4", "i": "n:int64"}, MIXED, {"b": ints(2, 2)}),
+    case("Col2Im", {"x": "n 12 4", "b": "n:int64"}, MIXED, {"i": ints(4, 4)}, reads="x i b"),
+    case("QuantizeLinear", {"x": "n 4", "s": "n 1"}, MIXED),
+    case("QuantizeLinear", {"x": "n 4"}, MIXED, {"s": np.abs(floats(7, 2))}, block_size=2),
 ]
 
 CLASSIC = [
@@ -581,6 +713,7 @@ CLASSIC = [
         nodes_truenodeids=[1, 0, 0],
         nodes_falsenodeids=[2, 0, 0],
     ),
+    case("ArrayFeatureExtractor", X2 | {"i": "n:int64"}, MIXED, domain=ML),
 ]
 
 CASES = [*ELEMENTWISE, *ROWS, *PICKING, *REDUCING, *PRODUCTS, *LAYERS, *CLASSIC]

@@ -17,6 +17,7 @@ from shoal.model.graph import Graph, makes, whole
 from shoal.model.independence import STACKED, Along, Common, Extent, Follower, Mixed, Size, entering
 from shoal.model.resolved import resolve
 from shoal.model.shapes import probe
+from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight
 
 
@@ -83,11 +84,14 @@ def sizes_graph(*nodes, opset=17) -> Graph:
         "three": np.array([3]),
         "minus": np.array([-1]),
         "end": np.array([2**62]),
+        "back": np.array([-(2**62)]),
         "z0": np.array(0),
         "o1": np.array(1),
         "column": np.array([-1, 1, 1]),
         "token": np.ones((1, 1, 4), np.float32),
         "ones": np.ones((5, 1), np.float32),
+        "rows": np.arange(8, dtype=np.float32).reshape(2, 4),
+        "w": np.arange(20, dtype=np.uint8).reshape(4, 5),
     }
     return graph_of(
         nets.model(
@@ -148,6 +152,12 @@ def sizes_graph(*nodes, opset=17) -> Graph:
             False,
         ),
         ([node("ConstantOfShape", "two", "y")], None, False),
+        ([node("Div", "count two", "h"), node("Add", "h one", "y")], (None,), True),
+        ([node("Equal", "count two", "is"), node("Where", "is one two", "y")], (None,), True),
+        ([node("Equal", "count two", "is"), node("Not", "is", "y")], (None,), True),
+        ([node("Slice", "shape minus back zero minus", "y")], None, True),
+        ([node("Cast", "count", "f", to=1), node("Cast", "f", "y", to=7)], None, True),
+        ([node("Add", "shape one", "y")], (Size(1, 1), Size(0, 7), Size(0, 5)), True),
         ([node("Slice", "shape minus four", "y")], (Size(0, 4),), False),
     ],
     ids=lambda value: (
@@ -203,9 +213,16 @@ def test_what_is_computed_from_the_number_of_images_is_known_exactly_or_not_at_a
             Along(0, 1, 2),
         ),
         (
+            [node("Concat", "count one", "to", axis=0), node("Tile", "rows to", "y")],
+            Along(0, 1, 2),
+        ),
+        (
             [node("Concat", "count one", "to", axis=0), node("Expand", "ones to", "y")],
             None,
         ),
+        # Many of the number of images are more where there are more.
+        ([node("Concat", "count one", "to", axis=0), node("Expand", "count to", "y")], None),
+        ([node("Tile", "count count", "y")], None),
     ],
 )
 def test_shapes_with_the_number_of_images_in_them_make_rows_of_images(nodes, layout):
@@ -232,6 +249,22 @@ def test_shapes_with_the_number_of_images_in_them_make_rows_of_images(nodes, lay
         [node("Div", "count two", "half"), node("Slice", "x zero half zero", "y")],
         [node("Min", "count two", "few"), node("Slice", "x zero few zero", "y")],
         [node("Slice", "x zero count one", "y")],
+        [node("Slice", "x count count zero", "y")],
+        [node("Tile", "x shape", "y")],
+        [
+            node("Div", "count two", "half"),
+            node("Concat", "half minus four", "to", axis=0),
+            node("Reshape", "x to", "y"),
+        ],
+        [
+            node("ReduceMax", "x", "m", axes=[1, 2]),
+            node("Concat", "count count one", "to", axis=0),
+            node("Expand", "m to", "y"),
+        ],
+        [
+            node("Concat", "count count four", "to", axis=0),
+            node("Resize", "x _ _ to", "y"),
+        ],
     ],
 )
 def test_what_depends_on_the_number_of_images_is_mixed(nodes):
@@ -273,6 +306,64 @@ def test_what_mixes_says_where_and_goes_on():
     told = check(graph)
     assert told["a"] == STACKED
     assert told["y"] == Mixed("ReduceMax 'most' takes all images together", STACKED)
+
+
+def test_of_what_is_mixed_it_is_still_told_how_it_grows():
+    """So that shapes behind it are known: heads of a network with dynamic int8, say."""
+    nodes = [
+        node("DynamicQuantizeLinear", "x", "q s z"),
+        node("MatMulInteger", "q w z", "p"),
+        node("Cast", "p", "f", to=1),
+        node("Mul", "f s", "g"),
+        node("Shape", "g", "shape2"),
+        node("Slice", "shape2 zero one", "count2"),
+        node("Mul", "count2 two", "twice"),
+        node("Concat", "twice minus", "to", axis=0),
+        node("Reshape", "g to", "h"),
+        node("Softmax", "h", "i", axis=0),
+        node("ReduceMax", "i", "y", axes=[1], keepdims=0),
+    ]
+    told = check(sizes_graph(*nodes))
+    assert [told[name].form for name in "qpgiy"] == [
+        STACKED,
+        STACKED,
+        STACKED,
+        Along(0, 1, 2),
+        Along(0, 1, 2),
+    ]
+    assert told["s"].form is None
+    assert told["to"].values == (Size(2, 0), Size(0, -1))
+
+
+def test_what_is_said_is_held_against_the_shape():
+    """Two axes that grow: whatever a rule says, images lie along one."""
+    grows = Extent((1, 1), (Size(1, 0), Size(1, 0)))
+    shapes = {"x": Extent.of((None, 1)), "y": grows}
+    told = Follower([("", 17)], {}, shapes).follow([node("Relu", "x", "y")], {"x": STACKED})
+    assert "a shape that was not expected" in told["y"].why
+    told = Follower([("", 17)], {}, {"x": Extent.of((None, 1))}).follow(
+        [node("Relu", "x", "y")], {"x": STACKED}
+    )
+    assert "whose shape is not known" in told["y"].why
+
+
+def test_the_shape_of_what_is_the_same_for_all_is_known_however_it_was_found():
+    shapes = {"c": Extent.measured((5, 4)), "y": Extent.of((2,))}
+    told = Follower([("", 17)], {}, shapes).follow([node("Shape", "c", "y")], {"c": Common()})
+    assert told["y"] == Common(values=(Size(0, 5), Size(0, 4)))
+
+
+def test_images_lie_along_the_first_axis_of_an_input_and_nowhere_else():
+    told = entering(
+        [
+            TensorSpec("rows", "float32", (None, 3)),
+            TensorSpec("one", "float32", (1, 3)),
+            TensorSpec("two", "float32", (None, None)),
+            TensorSpec("none", "float32", ()),
+        ]
+    )
+    assert told["rows"] == STACKED
+    assert all(isinstance(told[name], Mixed) for name in ("one", "two", "none"))
 
 
 def test_an_input_without_an_axis_for_images_is_that_of_the_whole_request():

@@ -39,7 +39,7 @@ def product(view: View, a: int, b: int, *, turn_a: bool = False, turn_b: bool = 
         raise Mixes("adds up over the images")
     if left is not None and right is not None:
         # Rows of one and columns of the other would meet each with each.
-        if left != right or left >= _ROWS or _rows(view, a) != _rows(view, b):
+        if left != right or _rows(view, a) != _rows(view, b):
             raise Mixes("meets images along different axes")
         at, layout = left, view.images(a)
     elif left is not None:
