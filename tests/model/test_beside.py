@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shoal.errors import ModelError
 from shoal.model.beside import contradiction
 
 
@@ -49,6 +50,17 @@ def test_what_takes_them_together_is_contradicted_at_some_scale(function):
 def test_an_output_without_a_row_for_each_is_contradicted():
     assert "has not a row for each image" in Net(lambda x: x[:1]).says()
     assert "has not a row for each image" in Net(lambda x: x.sum()).says()
+
+
+def test_where_the_engine_fails_nothing_is_confirmed():
+    """A table that is looked up by what an image holds, say."""
+
+    def table(x):
+        if np.abs(x).max() > 1000:
+            raise ModelError("index 1234 is not within the table")
+        return x
+
+    assert "cannot be run together: index 1234" in Net(table).says()
 
 
 def test_whole_numbers_are_tried_as_they_are():

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from shoal.errors import InputError, ModelError
 from shoal.model import proof
 from shoal.model.engine import Session
 
@@ -30,8 +31,21 @@ def contradiction(
     """Why what was reasoned cannot be, in words; None where nothing speaks against it.
 
     An image is run alone, and then between itself times 0 and another, at several scales. Where
-    its answer alone holds numbers that are not finite nothing can be told.
+    its answer alone holds numbers that are not finite nothing can be told; where the engine fails,
+    nothing is confirmed.
     """
+    try:
+        return _contradiction(session, run, probe, tolerance)
+    except (InputError, ModelError) as error:
+        return f"made-up images of several scales cannot be run together: {error}"
+
+
+def _contradiction(
+    session: Session,
+    run: Callable[[Session, Feeds], Feeds],
+    probe: Callable[[int], Feeds],
+    tolerance: float,
+) -> str | None:
     image, other = probe(1), probe(2)
     scales = SCALES if any(array.dtype.kind == "f" for array in image.values()) else SCALES[1:2]
     for own, its in scales:
