@@ -33,7 +33,7 @@ PLAN = Plan("a > b", (HEAD, TAIL), Forecast(10, 100))
 def made_of(stacks, codec="raw", **changes):
     """A playbook whose parts say this of requests that are stacked."""
     plan = msgspec.structs.replace(PLAN, stages=(msgspec.structs.replace(HEAD, codec=codec), TAIL))
-    parts = {"p1": PartInfo(1, {}, 10, stacks), "p2": PartInfo(1, {}, 10, True)}
+    parts = {"p1": PartInfo(1, {}, 10, stacks=stacks), "p2": PartInfo(1, {}, 10, stacks=True)}
     return make(plan, parts=parts, stacks=True, **changes)
 
 

@@ -71,7 +71,7 @@ class Part:
     def info(self) -> PartInfo:
         """What must be known of the part before it is fetched."""
         sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
-        return PartInfo(len(self.graph), sizes, self.memory, self.stacks)
+        return PartInfo(size=len(self.graph), blobs=sizes, memory=self.memory, stacks=self.stacks)
 
     def session(self, engine: Engine | None = None) -> Session:
         """A new session of the part; one thread on the CPU if no engine is given."""

@@ -28,7 +28,7 @@ class Resolved:
     ``tensors`` can travel: they are of a type that NumPy has, and of a shape that depends on
     nothing but the number of images. ``extents`` are the shapes of these and of others that follow
     from it. ``loose`` are tensors of numbers of no such shape, with None where a dimension is not
-    known; ``odd`` says why, as the end of a sentence.
+    known; ``odd`` says why.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
