@@ -17,7 +17,8 @@ from shoal.model.graph import Graph, elements, makes
 from shoal.model.independence import Extent, Follower, entering
 from shoal.model.measure import shapes_of, types_of
 from shoal.model.normalise import fold
-from shoal.model.shapes import NO_TENSOR, UNKNOWN, Kind, Shape, infer, probe
+from shoal.model.probe import probe
+from shoal.model.shapes import NO_TENSOR, UNKNOWN, Kind, Shape, infer
 from shoal.model.spec import TensorSpec
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +12,6 @@ from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.dtypes import NUMPY_TO_ONNX, ONNX_TO_NUMPY, size_bytes
 from shoal.model.graph import BATCH, Graph, elements, value_info
-from shoal.model.spec import TensorSpec
 from shoal.model.weights import weight_proto
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -94,21 +92,3 @@ def _check_size(name: str, data_type: int, shape: Shape | None, limit_bytes: int
             f"Tensor {name!r} of shape {list(shape)} has {size} bytes for one image; at most "
             f"{limit_bytes} bytes and {limits.RANK} dimensions are run."
         )
-
-
-def probe(inputs: Sequence[TensorSpec], seed: int = 0, batch: int = 1) -> dict[str, Array]:
-    """Made-up inputs: the same for the same seed. Numbers that any network should take:
-    normal floats, all of 8-bit integers, 0 and 1 for wider ones (they may be indices)."""
-    random = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for spec in inputs:
-        shape = tuple(batch if dim is None else dim for dim in spec.shape)
-        dtype = np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            feeds[spec.name] = random.standard_normal(shape).astype(dtype)
-        elif dtype.itemsize == 1 and dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            feeds[spec.name] = random.integers(info.min, info.max + 1, shape).astype(dtype)
-        else:
-            feeds[spec.name] = random.integers(0, 2, shape).astype(dtype)
-    return feeds

@@ -15,8 +15,8 @@ from shoal.model.accept import accept
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, makes, whole
 from shoal.model.independence import STACKED, Along, Common, Extent, Follower, Mixed, Size, entering
+from shoal.model.probe import probe
 from shoal.model.resolved import resolve
-from shoal.model.shapes import probe
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight
 
