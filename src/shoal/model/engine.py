@@ -32,12 +32,15 @@ class Session:
     """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph.
 
     ``run`` may be called from several threads and lets other threads go on meanwhile. ``weights``
-    are kept alive as long as the session.
+    are kept alive as long as the session. ``brief``: see :meth:`Engine.load`.
     """
 
-    def __init__(self, session: ort.InferenceSession, weights: Sequence[object] = ()) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, weights: Sequence[object] = (), brief: bool = False
+    ) -> None:
         self._session = session
         self._weights = weights
+        self._brief = brief
         self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
 
@@ -61,6 +64,8 @@ class Session:
             raise InputError(f"The engine refuses these inputs: {_reason(error)}") from None
         except Exception as error:
             raise ModelError(f"The engine failed to run this part: {_reason(error)}") from None
+        if self._brief:  # its results lie in its memory, all of which they would keep
+            arrays = [a.copy() if isinstance(a, np.ndarray) else a for a in arrays]
         return dict(zip(names, arrays, strict=True))
 
     def end_profile(self) -> str:
@@ -91,24 +96,26 @@ class Engine:
         blobs: Mapping[str, Buffer],
         *,
         optimise: bool = True,
+        brief: bool = False,
         profile_to: str | None = None,
     ) -> Session:
         """A session of a part. ``blobs`` holds at least the weights that ``graph`` names.
 
-        ``optimise`` False keeps every node as it is. ``profile_to`` is the prefix of the file
-        that gets the times of all nodes. Raises :class:`ModelFileError` for damaged bytes or a
-        missing or wrong blob, :class:`UnsupportedModelError` for what the engine cannot run.
+        ``optimise`` False keeps every node as it is. ``brief`` is for a few runs that shall leave
+        no memory taken behind, as that of other sessions is for the next run. ``profile_to`` is
+        the prefix of the file that gets the times of all nodes. Raises :class:`ModelFileError` for
+        damaged bytes or a missing or wrong blob, :class:`UnsupportedModelError` for what the engine
+        cannot run.
         """
-        session = self._load(graph, blobs, optimise, profile_to)
+        session = self._load(graph, blobs, self._options(optimise, brief, profile_to), brief)
         give_back()
         return session
 
     def _load(
-        self, graph: bytes, blobs: Mapping[str, Buffer], optimise: bool, profile_to: str | None
+        self, graph: bytes, blobs: Mapping[str, Buffer], options: ort.SessionOptions, brief: bool
     ) -> Session:
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
-        options = self._options(optimise, profile_to)
         try:
             if weights:
                 options.add_external_initializers([weight.name for weight in weights], values)
@@ -122,17 +129,18 @@ class Engine:
                 f"ONNX Runtime {ort.__version__} cannot run this: {_reason(error)}"
             ) from None
         if not weights or _copies_weights():
-            return Session(session)
+            return Session(session, brief=brief)
         _release(blobs[weight.blob] for weight in weights)
-        return Session(session, values)
+        return Session(session, values, brief)
 
-    def _options(self, optimise: bool, profile_to: str | None) -> ort.SessionOptions:
+    def _options(self, optimise: bool, brief: bool, profile_to: str | None) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        _share_memory()
-        options.add_session_config_entry("session.use_env_allocators", "1")
+        if not brief:  # else it has memory of its own, which goes with it
+            _share_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         # Weights not from the common memory: it would keep them when the session is gone.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

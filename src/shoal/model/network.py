@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,17 +15,19 @@ import onnx
 
 from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
 from shoal.model import limits, proof
-from shoal.model.accept import accept
+from shoal.model.accept import accept, with_batch
 from shoal.model.archive import is_archive
-from shoal.model.cuts import Cut, Step, crossings, find_cuts
+from shoal.model.cuts import Cut, Step, crossing_bytes, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.engine import Engine, Session
-from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
-from shoal.model.normalise import normalise
+from shoal.model.engine import Engine, give_back
+from shoal.model.example import by_name, fitted
+from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info, whole
+from shoal.model.normalise import DEQUANTISERS, normalise
 from shoal.model.part import Part, node_memory, part_memory
 from shoal.model.shapes import infer, output_specs, probe, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
+from shoal.model.weights import apart
 
 if TYPE_CHECKING:
     import torch
@@ -62,19 +64,26 @@ class Network:
         self._tensors = resolve(graph)
         self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, self._tensors)
         self._constant, self._order = _split_constant(graph)
+        self._constant_makers = {
+            name: index for index, node in enumerate(self._constant) for name in makes(node)
+        }
         self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
             raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
         steps = [Step(node.reads, node.makes) for node in self.nodes]
         names = [spec.name for spec in self.inputs]
-        self._crossings = crossings(steps, names, graph.outputs)
+        needed = set(graph.outputs).union(*(step.reads for step in steps))
+        self._entering = tuple(name for name in names if name in needed)
         self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
         self.node_memory_bytes: tuple[int, ...] = self._weigh(self._order)
-        self.crossing_bytes: tuple[int, ...] = tuple(map(self._bytes, self._crossings))
+        sizes = {name: tensor.bytes for name, tensor in self._tensors.items()}
+        self.crossing_bytes: tuple[int, ...] = tuple(
+            crossing_bytes(steps, names, graph.outputs, sizes)
+        )
         self.node_peak_bytes: tuple[int, ...] = tuple(
-            size + self._bytes(node.makes)
+            size + sum(sizes.get(name, 0) for name in node.makes)
             for size, node in zip(self.crossing_bytes, self.nodes, strict=False)
         )
         if max(self.node_peak_bytes) > limits.PEAK_BYTES:
@@ -150,50 +159,52 @@ class Network:
 
     def numbered(self) -> Part:
         """The whole network with names that are numbers: node i is ``n<i>_`` and makes
-        ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name."""
+        ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name; so all
+        else (weights, what is computed from them alone) has names of other kinds."""
         graph = self._graph
-        entering = self._crossings[0]
-        names = {name: f"x{index}" for index, name in enumerate(entering)}
-        for index, made in enumerate(self.nodes):
-            names.update({name: f"t{index}_{k}" for k, name in enumerate(made.makes)})
+        names = {name: f"x{index}" for index, name in enumerate(self._entering)}
+        names |= {name: f"w{index}" for index, name in enumerate(graph.weights)}
         nodes = []
-        for index, node in enumerate(self._order):
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.name = f"n{index}_"
-            copy.input[:] = [names.get(name, name) for name in node.input]
-            copy.output[:] = [names.get(name, name) for name in node.output]
-            nodes.append(copy)
+        for letters, some in ((("c", "v"), self._constant), (("n", "t"), self._order)):
+            for index, node in enumerate(some):
+                names |= {made: f"{letters[1]}{index}_{k}" for k, made in enumerate(makes(node))}
+                copy = copied(node)
+                copy.name = f"{letters[0]}{index}_"
+                copy.input[:] = [names.get(name, name) for name in node.input]
+                copy.output[:] = [names.get(name, name) for name in node.output]
+                nodes.append(copy)
         data, blobs = serialize(
             "numbered",
             graph.ir_version,
             graph.opsets,
-            [*self._constant, *nodes],
-            [self._info(name, names[name]) for name in entering],
-            [self._info(name, names[name]) for name in graph.outputs if name not in entering],
-            graph.weights,
+            nodes,
+            [self._info(name, names[name]) for name in self._entering],
+            [self._info(name, names[name]) for name in graph.outputs if name not in self._entering],
+            {names[name]: weight for name, weight in graph.weights.items()},
         )
-        specs = tuple(self._tensors[name].spec for name in entering)
+        specs = tuple(self._tensors[name].spec for name in self._entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
 
-    def prove_against(self, reference: Session) -> None:
-        """Raise :class:`ProofError` unless the network gives what ``reference``, the network as it
-        came, gives: for one image, and for two where the batch is free. Sets ``tolerance``."""
+    def prove_against(self, before: Mapping[int, Mapping[str, Array]]) -> None:
+        """Raise :class:`ProofError` unless the network gives what the network as it came gave on
+        the same made-up inputs: ``before`` holds that by the number of images (:func:`batches`).
+        Sets ``tolerance``."""
         (part,) = self.split([])
-        session, plain = part.session(), Engine().load(part.graph, part.blobs, optimise=False)
+        feeds = {batch: self.probe(batch=batch) for batch in before}
+        # One after the other: each session has all weights once more.
+        session = Engine().load(part.graph, part.blobs, brief=True)
+        self._expected = {batch: part.run_on(session, feeds[batch]) for batch in before}
+        del session
+        session = Engine().load(part.graph, part.blobs, optimise=False, brief=True)
+        plain = {batch: part.run_on(session, feeds[batch]) for batch in before}
+        del session
+        give_back()
         rounding = 0.0
-        for batch in self._batches:
-            feeds = self.probe(batch=batch)
-            expected = self._expected[batch] = part.run_on(session, feeds)
-            rounding = max(rounding, proof.worst(part.run_on(plain, feeds), expected, expected))
+        for batch, expected in self._expected.items():
+            rounding = max(rounding, proof.worst(plain[batch], expected, expected))
             self.tolerance = proof.tolerance(rounding, rough=self._is_rough)
             what = f"{self.name!r} in normal form, {_images(batch)}"
-            proof.check(reference.run(feeds), expected, self.tolerance, what)
-
-    @property
-    def _batches(self) -> tuple[int, ...]:
-        """The numbers of images that proofs are made with."""
-        return (2, 1) if any(None in spec.shape for spec in self.inputs) else (1,)
+            proof.check(before[batch], expected, self.tolerance, what)
 
     @property
     def _is_rough(self) -> bool:
@@ -206,7 +217,7 @@ class Network:
     def _prove(self, parts: Sequence[Part]) -> None:
         """Both numbers of images go through the same sessions: making these is most of the time."""
         places = ", ".join(str(part.range[0]) for part in parts[1:])
-        tensors = {batch: self.probe(batch=batch) for batch in self._batches}
+        tensors = {batch: self.probe(batch=batch) for batch in batches(self.inputs)}
         for part in parts:
             session = part.session()
             for batch, feeds in tensors.items():
@@ -230,8 +241,8 @@ class Network:
     def _extract(self, start: int, end: int) -> Part:
         graph = self._graph
         nodes = self._order[start:end]
-        inputs = self._crossings[start]
-        outputs = graph.outputs if end == len(self.nodes) else self._crossings[end]
+        inputs = self._cut_at[start].names if start else self._entering
+        outputs = graph.outputs if end == len(self.nodes) else self._cut_at[end].names
         used = {name for node in nodes for name in reads(node)}
         constant, needed = self._constant_needs(used)
         data, blobs = serialize(
@@ -254,30 +265,46 @@ class Network:
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
         )
 
-    def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-        """The constant nodes and the weights behind ``names``."""
-        needed = set(names)
-        nodes = []
-        for node in reversed(self._constant):
-            if needed.intersection(makes(node)):
-                needed.update(reads(node))
-                nodes.append(node)
-        return nodes[::-1], needed.intersection(self._graph.weights)
+    def _constant_needs(
+        self, names: Iterable[str], seen: set[str] | None = None
+    ) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The constant nodes and the weights behind ``names``, but for those behind what is in
+        ``seen``, which is added to."""
+        seen = set() if seen is None else seen
+        waiting, found, weights = list(names), set(), set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self._graph.weights:
+                weights.add(name)
+            elif name in self._constant_makers:
+                index = self._constant_makers[name]
+                found.add(index)
+                waiting.extend(reads(self._constant[index]))
+        return [self._constant[index] for index in sorted(found)], weights
 
     def _weigh(self, nodes: Iterable[onnx.NodeProto]) -> tuple[int, ...]:
         """Resident bytes of each of these nodes; weights that several share count for the first."""
         counted: set[str] = set()
         sizes = []
         for node in nodes:
-            new = self._constant_needs(reads(node))[1] - counted
-            counted |= new
-            size = sum(self._graph.weights[name].nbytes for name in new)
+            read = {name for name in reads(node) if name not in counted}
+            behind, weights = self._constant_needs(read, counted)
+            size = sum(self._graph.weights[name].nbytes for name in weights)
+            if not any(each.op_type in DEQUANTISERS for each in behind):
+                # What the engine computes of weights it keeps instead of them.
+                size = max(size, sum(map(self._constant_bytes, read)))
             sizes.append(node_memory(size))
         return tuple(sizes)
 
-    def _bytes(self, names: Iterable[str]) -> int:
-        """Bytes of tensors for one image; those of unknown size count nothing."""
-        return sum(self._tensors[name].bytes for name in names if name in self._tensors)
+    def _constant_bytes(self, name: str) -> int:
+        """Bytes of a weight or of what is computed from weights; else 0."""
+        if name in self._graph.weights:
+            return self._graph.weights[name].nbytes
+        known = name in self._constant_makers and name in self._tensors
+        return self._tensors[name].bytes if known else 0
 
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
         spec = self._tensors[name].spec
@@ -300,53 +327,84 @@ def load(
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
-    ``example`` holds example inputs: needed for a module (an array or tensor, or a sequence of
-    them), and for an ONNX network with free dimensions other than the batch (a mapping from input
-    names to arrays). ``name`` is shown on screen; the file's name if None.
+    ``example`` holds example inputs: an array or tensor for the only input, a sequence of one for
+    each, or a mapping from input names. A module needs it (names are those of its ``forward``), and
+    an ONNX network with free dimensions other than the batch, which it fixes. ``name`` is shown on
+    screen; the file's name if None.
 
     The normal form is proved to give what the network gave before. A batch dimension that is
     declared free but that the network cannot vary is fixed to 1. Raises :class:`ModelFileError`
     for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
-    :class:`MissingExtraError` without PyTorch.
+    :class:`InputError` for an example that does not fit, :class:`MissingExtraError` without
+    PyTorch.
     """
     if isinstance(source, str | Path) and is_archive(source):
         from shoal.model.bundle import load_bundle  # it stands on this module
 
-        return load_bundle(source, name=name)
-    model, folder = read(source, example)
-    shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
-    fixed = example if isinstance(example, Mapping) else {}
-    original = accept(model, folder, fixed)
+        bundle = load_bundle(source, name=name)
+        _check_example(by_name(example, [spec.name for spec in bundle.inputs]), bundle.inputs)
+        return bundle
+    came = read(source, example)
+    original = accept(came.model, came.beside, came.example)
+    _check_example(came.example, original.inputs)
+    shown = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
+    del came  # the graph has the weights; with the model they would be there twice
     try:
         return _prepared(original, shown or "network")
     except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
-            return _prepared(accept(model, folder, fixed, batch=1), shown or "network")
+            return _prepared(with_batch(original, 1), shown or "network")
         except ModelError:
             pass
         raise
 
 
+def _check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
+    """Raise :class:`InputError` unless the arrays are inputs that the network could be given."""
+    try:
+        given = fitted(example, inputs)
+        check_feeds([spec for spec in inputs if spec.name in given], given)
+    except InputError as error:
+        raise InputError(f"The example does not fit. {error}") from None
+
+
 def _prepared(original: Graph, name: str) -> Network:
     """The network of a graph, proved to give what the graph gave."""
-    # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
-    # a shape is negative or near 2**62 it aborts the process, so those are refused before.
-    infer(original, limits.TENSOR_BYTES)
-    reference = Engine().load(*whole(original), optimise=False)
-    graph = original.copy()
     try:
-        normalise(graph)
-        network = Network(graph, name)
-        network.prove_against(reference)
+        return prepared(original, lambda graph: Network(graph, name))
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
             raise
         raise UnsupportedModelError(
             f"{name!r} does not run on made-up inputs, so its parts cannot be proved: {error}"
         ) from None
-    return network
+
+
+_Made = TypeVar("_Made", bound=Network)
+
+
+def prepared(original: Graph, make: Callable[[Graph], _Made]) -> _Made:
+    """What ``make`` makes of the normal form of a graph, proved to give what the graph gave.
+    Raises :class:`InputError` or :class:`ModelError` where the engine fails to run it."""
+    # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
+    # a shape is negative or near 2**62 it aborts the process, so those are refused before.
+    infer(original, limits.TENSOR_BYTES)
+    reference = Engine().load(*whole(original), optimise=False, brief=True)
+    graph = original.copy()
+    normalise(graph)
+    graph.weights = apart(graph.weights)
+    made = make(graph)
+    before = {batch: reference.run(made.probe(batch=batch)) for batch in batches(made.inputs)}
+    del reference  # it has all weights once more
+    made.prove_against(before)
+    return made
+
+
+def batches(inputs: Iterable[TensorSpec]) -> tuple[int, ...]:
+    """The numbers of images that proofs are made with."""
+    return (2, 1) if any(None in spec.shape for spec in inputs) else (1,)
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:

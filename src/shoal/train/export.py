@@ -41,7 +41,7 @@ def export(
     ``ProofError`` if the two differ, ``StoreError`` if the file cannot be written.
     """
     module = module.to(memory_format=torch.contiguous_format).eval()
-    model, _ = read(module, example)
+    model = read(module, example).model
     _forget_origin(model)
     _rename(model, input_name, output_name)
     content = model.SerializeToString(deterministic=True)
