@@ -13,7 +13,7 @@ import shoal.model as model
 from shoal.errors import HashError, StoreError
 from shoal.model import store as store_module
 from shoal.model.engine import Engine
-from shoal.model.store import PartStore, default_root
+from shoal.model.store import PartStore
 
 
 def name(data: bytes) -> str:
@@ -221,8 +221,4 @@ def test_missing_rights_and_files_in_the_way_are_told(tmp_path, monkeypatch):
 
 def test_its_place_is_the_cache_that_the_user_names(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "mine"))
-    assert default_root() == tmp_path / "mine"
     assert PartStore().root == tmp_path / "mine" / "parts"
-    monkeypatch.delenv("SHOAL_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_root() == tmp_path / ".cache" / "shoal"

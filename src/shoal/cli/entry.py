@@ -91,9 +91,9 @@ def _command(arguments: Sequence[str]) -> int:
 def _explain(label: str, text: str, error: Exception) -> None:
     from rich.text import Text
 
-    from shoal.cli.output import stderr
+    from shoal.cli.output import printable, stderr
 
     if os.environ.get("SHOAL_TRACEBACK") == "1":
         traceback.print_exception(error)
-    line = Text.assemble((f"{label}: ", "bold red"), " ".join(text.split()))
+    line = Text.assemble((f"{label}: ", "bold red"), printable(" ".join(text.split())))
     stderr().print(line, soft_wrap=True)

@@ -24,10 +24,11 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
+from shoal.cache import cache_folder
 from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
-from shoal.model.store import default_root, write_whole
+from shoal.model.store import write_whole
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -140,7 +141,7 @@ def profile(
     that is old, or was measured while the machine was not quiet."""
     engine = Engine(threads, provider)
     device = device_key(engine)
-    folder = cache if cache is not None else default_root() / "profiles"
+    folder = cache if cache is not None else cache_folder() / "profiles"
     named = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = folder / f"{network.hash[:32]}-{named}.json"
     if not refresh:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from shoal.cache import cache_folder
 from shoal.errors import HashError, StoreError
 from shoal.model.wire import externals, is_hash
 
@@ -42,12 +43,6 @@ class StoredPart(Protocol):
     def blobs(self) -> Mapping[str, Buffer]: ...
 
 
-def default_root() -> Path:
-    """``$SHOAL_CACHE``, or ``~/.cache/shoal``."""
-    named = os.environ.get("SHOAL_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "shoal"
-
-
 class PartStore:
     """A folder of blobs named by their hash.
 
@@ -57,7 +52,7 @@ class PartStore:
     """
 
     def __init__(self, root: str | Path | None = None, *, limit_bytes: int | None = None) -> None:
-        self.root = Path(root) if root is not None else default_root() / "parts"
+        self.root = Path(root) if root is not None else cache_folder() / "parts"
         self.limit_bytes = limit_bytes
         self._verified: set[tuple[str, int, int]] = set()
         with _disk(f"make the folder {self.root}"):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shoal.cache import expanded
 from shoal.errors import UsageError
 from shoal.train import models, seeding
 from shoal.train.augment import usual
@@ -94,7 +95,7 @@ def build(name: str, data: DataSet) -> nn.Module:
     path, colon, factory = name.rpartition(":")
     if not colon:
         return models.build(name, data)
-    module = _run(Path(path).expanduser()).get(factory)
+    module = _run(expanded(path)).get(factory)
     if not callable(module):
         raise UsageError(f"{path} has no function {factory!r}: --model is FILE.py:FUNCTION")
     try:
