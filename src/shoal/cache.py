@@ -30,3 +30,20 @@ def expanded(named: str) -> Path:
             "~user is unknown). Set SHOAL_CACHE to a folder that may be written, or name a full "
             "path."
         ) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False as well where that cannot be found out: for lack of rights,
+    or for a path that is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """The same for a folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

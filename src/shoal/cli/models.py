@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -26,11 +26,11 @@ def load_network(named: str) -> Network:
     from shoal import zoo
     from shoal.model.network import load
 
-    if Path(named).exists():
+    if os.path.lexists(named):
         return load(named)
     if named not in zoo.names():
         raise ModelFileError(
-            f"there is no file {named!r}, and the zoo has no network of this name "
+            f"there is no file {named[:200]!r}, and the zoo has no network of this name "
             f"(it has: {', '.join(zoo.names())})"
         )
     return load(zoo.path(named), name=named)

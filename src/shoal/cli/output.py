@@ -46,7 +46,12 @@ class _PlainStatus(Status):
 
 
 def _as_text(value: Any) -> Any:
-    return Text(printable(value)) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return Text(printable(value))
+    if isinstance(value, Text) and (plain := printable(value.plain)) != value.plain:
+        value = value.copy()
+        value.plain = plain
+    return value
 
 
 def printable(text: str) -> str:
@@ -73,15 +78,29 @@ def show_log() -> None:
 
 def print_json(value: Any) -> None:
     """Print ``value`` (structs, arrays, plain data) as indented JSON on stdout."""
-    import msgspec
-
-    typer.echo(msgspec.json.format(_encode(value), indent=2).decode())
+    typer.echo(_json(value, 2))
 
 
 def print_json_line(value: Any) -> None:
     """Print ``value`` as one line of JSON on stdout, at once."""
-    typer.echo(_encode(value).decode())
+    typer.echo(_json(value, 0))
     sys.stdout.flush()
+
+
+def _json(value: Any, indent: int) -> str:
+    """``value`` as JSON, on one line where ``indent`` is 0; characters that stdout does not have,
+    or that are none (the name of a file need not be text), are written as escapes."""
+    import msgspec
+
+    try:
+        text = msgspec.json.encode(value, enc_hook=_plain)
+        text = msgspec.json.format(text, indent=indent) if indent else text
+        text.decode().encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(msgspec.to_builtins(value, enc_hook=_plain), indent=indent or None)
+    return text.decode()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -99,13 +118,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         name = column.removesuffix(">")
         made.add_column(name, justify="right" if name != column else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else _cell(str(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
 
 
-def _cell(text: str) -> Text:
+def _cell(value: Any) -> Any:
     """A cell, which has one line."""
-    return Text(printable(text).replace("\n", "\\n"))
+    if isinstance(value, Text):
+        return _as_text(value)
+    return Text(printable(str(value)).replace("\n", "\\n"))
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -131,12 +152,6 @@ def human_count(count: float) -> str:
             return f"{count:.0f}" if not unit else f"{count:.1f}{unit}"
         count /= 1000
     return f"{count:.1f} T"
-
-
-def _encode(value: Any) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(value, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ Buffer = bytes | bytearray | memoryview
 """Bytes of a weight, wherever they lie."""
 
 CPU = "CPUExecutionProvider"
+MAX_THREADS = 1024
 
 
 class Session:
@@ -80,8 +81,8 @@ class Engine:
     """
 
     def __init__(self, threads: int = 1, provider: str = CPU) -> None:
-        if threads < 1:
-            raise UsageError(f"An engine needs at least one thread, not {threads}.")
+        if not 1 <= threads <= MAX_THREADS:
+            raise UsageError(f"An engine has 1 to {MAX_THREADS} threads, not {threads}.")
         available = ort.get_available_providers()
         if provider not in available:
             raise UsageError(

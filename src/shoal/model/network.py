@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
+MAX_TITLE = 100
+"""Characters of a network's name, which is for people only."""
+
+
 class Node(msgspec.Struct, frozen=True):
     """A node of a network: its position in ``Network.nodes`` is its number everywhere."""
 
@@ -347,15 +351,16 @@ def load(
     came = read(source, example)
     original = accept(came.model, came.beside, came.example)
     _check_example(came.example, original.inputs)
-    shown = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
     del came  # the graph has the weights; with the model they would be there twice
+    title = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
+    shown = "".join(c if c.isprintable() else "?" for c in title)[:MAX_TITLE] or "network"
     try:
-        return _prepared(original, shown or "network")
+        return _prepared(original, shown)
     except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
-            return _prepared(with_batch(original, 1), shown or "network")
+            return _prepared(with_batch(original, 1), shown)
         except ModelError:
             pass
         raise

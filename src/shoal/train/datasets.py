@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.cache import cache_folder, expanded
+from shoal.cache import cache_folder, expanded, is_file
 from shoal.errors import DataError, UsageError
 from shoal.train.idx import read_idx
 from shoal.train.sources import SOURCES, Source, SourceFile, fetch
@@ -110,7 +110,7 @@ def find(source: Source, say: Callable[[str], None]) -> Path:
     named = os.environ.get("SHOAL_DATA")
     places = [expanded(named) / source.name] if named else []
     for place in (*places, cache):
-        if all((place / file.name).is_file() for file in source.files):
+        if all(is_file(place / file.name) for file in source.files):
             return place
     fetch(source, cache, say)
     return cache

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shoal.cache import is_folder
 from shoal.errors import DataError, MissingExtraError
 from shoal.train.datasets import DataSet, Split
 
@@ -74,7 +75,7 @@ def _pillow() -> Any:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(
             f"{folder} is not there: an image folder holds train/CLASS/*.png and test/CLASS/*.png"
         )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.cache import is_folder
 from shoal.errors import DataError, MissingExtraError, PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array, Feeds
@@ -63,7 +64,7 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
             f"the network takes {len(inputs)} inputs, and images are for one; it can only be "
             "split without --calibrate (nothing is rounded then)"
         )
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(
             f"--calibrate {root}: there is no such folder; name one with at least {ASKED} images "
             "of the kind that the network will see"
