@@ -1,0 +1,19 @@
+"""What may never happen, and what loading and planning may cost at most.
+
+A section is a module of this package with ``rows``; it is entered in ``SECTIONS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from shoal.bench.row import Row
+
+SECTIONS = ("loading",)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """All sections in turn."""
+    for section in SECTIONS:
+        yield from import_module(f"{__name__}.{section}").rows(quick)
