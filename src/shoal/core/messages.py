@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the messages; devices of another version are refused."""
 
 MAX_IMAGES = 1 << 20
@@ -111,6 +111,7 @@ class Why(StrEnum):
     """Why a worker does not go on with a request."""
 
     OVERLOADED = "overloaded"
+    TOO_LARGE = "too large"
     DRAINING = "draining"
     UNKNOWN_PLAN = "unknown plan"
     PART_MISSING = "part missing"

@@ -71,7 +71,7 @@ def fitted(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[s
         if array is None:
             continue
         with np.errstate(all="ignore"):
-            cast = array.astype(spec.dtype)
+            cast = array.astype(spec.dtype, order="C")
         exact = np.can_cast(array.dtype, cast.dtype, "same_kind") and cast.dtype.kind == "f"
         if not exact and not np.array_equal(cast, array):
             raise InputError(

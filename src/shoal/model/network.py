@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,22 +18,29 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept, with_batch
 from shoal.model.archive import is_archive
+from shoal.model.asked import Asked
+from shoal.model.case import Case
 from shoal.model.cuts import Cut, Step, crossing_bytes, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.engine import Engine, give_back
-from shoal.model.example import by_name, fitted
-from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info, whole
+from shoal.model.engine import give_back
+from shoal.model.evidence import Evidence, gather
+from shoal.model.example import fitted
+from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info
 from shoal.model.normalise import DEQUANTISERS, normalise
-from shoal.model.part import Part, node_memory, part_memory
-from shoal.model.shapes import infer, output_specs, probe, resolve
+from shoal.model.part import Part, image_memory, node_memory, part_memory
+from shoal.model.probe import probe
+from shoal.model.shapes import infer, output_specs, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
+from shoal.model.strength import Strength
 from shoal.model.weights import apart
 
 if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+log = logging.getLogger("shoal")
 
 
 MAX_TITLE = 100
@@ -98,7 +106,7 @@ class Network:
         self._parts: weakref.WeakValueDictionary[tuple[int, int], Part]
         self._parts = weakref.WeakValueDictionary()
         self._proved: set[tuple[int, ...]] = set()
-        self._expected: dict[int, dict[str, Array]] = {}
+        self._evidence: Evidence | None = None
         self.tolerance: float = proof.TOLERANCE
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
@@ -130,7 +138,7 @@ class Network:
         bounds = [0, *places, len(self.nodes)]
         parts = [self._part(a, b) for a, b in itertools.pairwise(bounds)]
         if prove and places and tuple(places) not in self._proved:
-            self._prove(parts)
+            self.evidence.check(parts, self.name)
             self._proved.add(tuple(places))
         return parts
 
@@ -141,8 +149,11 @@ class Network:
         return self._whole.run(feeds)
 
     def probe(self, seed: int = 0, batch: int = 1) -> dict[str, Array]:
-        """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
-        return probe(self.inputs, seed, batch)
+        """Inputs of the kind that the network is proved on (:mod:`shoal.model.probe`), the same
+        for the same seed. ``batch`` counts where it is free."""
+        if self._evidence is None:
+            return probe(self.inputs, seed, batch)
+        return self._evidence.draw(seed, batch)
 
     @cached_property
     def stacks(self) -> bool:
@@ -189,52 +200,35 @@ class Network:
         specs = tuple(self._tensors[name].spec for name in self._entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
 
-    def prove_against(self, before: Mapping[int, Mapping[str, Array]]) -> None:
-        """Raise :class:`ProofError` unless the network gives what the network as it came gave on
-        the same made-up inputs: ``before`` holds that by the number of images (:func:`batches`).
-        Sets ``tolerance``."""
-        (part,) = self.split([])
-        feeds = {batch: self.probe(batch=batch) for batch in before}
-        # One after the other: each session has all weights once more.
-        session = Engine().load(part.graph, part.blobs, brief=True)
-        self._expected = {batch: part.run_on(session, feeds[batch]) for batch in before}
-        del session
-        session = Engine().load(part.graph, part.blobs, optimise=False, brief=True)
-        plain = {batch: part.run_on(session, feeds[batch]) for batch in before}
-        del session
-        give_back()
-        rounding = 0.0
-        for batch, expected in self._expected.items():
-            rounding = max(rounding, proof.worst(plain[batch], expected, expected))
-            self.tolerance = proof.tolerance(rounding, rough=self._is_rough)
-            what = f"{self.name!r} in normal form, {_images(batch)}"
-            proof.check(before[batch], expected, self.tolerance, what)
+    def prove_against(self, asked: Asked) -> None:
+        """Raise :class:`ProofError` unless the network gives what it gave as it came, for one
+        image, and for two where the batch is free. Sets ``tolerance``."""
+        self._evidence = gather(asked, self._graph, self._whole, self._tensors, self.name)
+        self.tolerance = self._evidence.tolerance
+        if self._evidence.strength.weak:
+            log.warning("the proof of %r is weak: %s", self.name, self._evidence.strength.why)
 
     @property
-    def _is_rough(self) -> bool:
-        """Whether it computes with few bits."""
-        return any(tensor.spec.dtype == "float16" for tensor in self._tensors.values()) or any(
-            "Quantize" in node.op or "Integer" in node.op or node.op.startswith("QLinear")
-            for node in self.nodes
-        )
+    def evidence(self) -> Evidence:
+        """What its parts are proved on, and how strong a proof that is."""
+        if self._evidence is None:
+            raise ProofError(f"{self.name!r} was not proved itself: load it with shoal.load.")
+        return self._evidence
 
-    def _prove(self, parts: Sequence[Part]) -> None:
-        """Both numbers of images go through the same sessions: making these is most of the time."""
-        places = ", ".join(str(part.range[0]) for part in parts[1:])
-        tensors = {batch: self.probe(batch=batch) for batch in batches(self.inputs)}
-        for part in parts:
-            session = part.session()
-            for batch, feeds in tensors.items():
-                try:
-                    tensors[batch] = part.run_on(session, feeds)
-                except (InputError, ModelError) as error:
-                    raise ProofError(
-                        f"{self.name!r} cut at {places}, {_images(batch)}: {part!r} does not run: "
-                        f"{error} {_ADVICE}"
-                    ) from None
-        for batch, found in tensors.items():
-            what = f"{self.name!r} cut at {places}, {_images(batch)}"
-            proof.check(self._expected[batch], found, self.tolerance, what, _ADVICE)
+    def cases(self, seed: int = 0) -> Sequence[Case]:
+        """Inputs to prove plans on, with what the whole network gives for them: for one image
+        and, if the batch is free, for two. Those of its own proof; others for another seed."""
+        return self.evidence.more(seed) if seed else self.evidence.cases
+
+    def given(self, feeds: Sequence[Mapping[str, Array]]) -> Sequence[Case]:
+        """The same for these inputs. Raises :class:`InputError` where they do not fit."""
+        for each in feeds:
+            check_feeds(self.inputs, each)
+        return self.evidence.given([dict(each) for each in feeds])
+
+    def strength(self, given: Sequence[Case] = ()) -> Strength:
+        """How much a proof says that was made on :meth:`cases`, and on ``given`` as well."""
+        return self.evidence.with_given(given)
 
     def _part(self, start: int, end: int) -> Part:
         part = self._parts.get((start, end))
@@ -267,6 +261,7 @@ class Network:
             node_range=(start, end),
             stacks=all(tensor.stacks for tensor in tensors),
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
+            activations=image_memory(max(self.node_peak_bytes[start:end])),
         )
 
     def _constant_needs(
@@ -315,13 +310,6 @@ class Network:
         return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], spec.shape)
 
 
-_ADVICE = "Use other cuts, and report this network."
-
-
-def _images(batch: int) -> str:
-    return "one image" if batch == 1 else f"{batch} images"
-
-
 def load(
     source: str | Path | bytes | torch.nn.Module,
     *,
@@ -333,40 +321,46 @@ def load(
 
     ``example`` holds example inputs: an array or tensor for the only input, a sequence of one for
     each, or a mapping from input names. A module needs it (names are those of its ``forward``), and
-    an ONNX network with free dimensions other than the batch, which it fixes. ``name`` is shown on
-    screen; the file's name if None.
+    so does an ONNX network with free dimensions other than the batch, which it fixes. Every other
+    network is better for one: it is proved on these values. ``name`` is shown on screen; the file's
+    name if None.
 
-    The normal form is proved to give what the network gave before. A batch dimension that is
-    declared free but that the network cannot vary is fixed to 1. Raises :class:`ModelFileError`
-    for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
-    :class:`InputError` for an example that does not fit, :class:`MissingExtraError` without
-    PyTorch.
+    The normal form is proved to give what the network gave before, on the example if there is
+    one, else on made-up inputs (``network.strength()`` says how much that tells). A batch
+    dimension that is declared free but that the network cannot vary is fixed to 1. Raises
+    :class:`ModelFileError` for what is damaged or too large, :class:`UnsupportedModelError` for
+    what cannot be cut, :class:`InputError` for an example that does not fit,
+    :class:`MissingExtraError` without PyTorch.
     """
     if isinstance(source, str | Path) and is_archive(source):
         from shoal.model.bundle import load_bundle  # it stands on this module
 
-        bundle = load_bundle(source, name=name)
-        _check_example(by_name(example, [spec.name for spec in bundle.inputs]), bundle.inputs)
-        return bundle
+        return load_bundle(source, name=name, example=example)
     came = read(source, example)
-    original = accept(came.model, came.beside, came.example)
-    _check_example(came.example, original.inputs)
+    given = came.example
+    original = accept(came.model, came.beside, given)
+    check_example(given, original.inputs)
     del came  # the graph has the weights; with the model they would be there twice
     title = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
     shown = "".join(c if c.isprintable() else "?" for c in title)[:MAX_TITLE] or "network"
     try:
-        return _prepared(original, shown)
+        return _prepared(original, shown, given)
     except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
-            return _prepared(with_batch(original, 1), shown)
+            first = {
+                spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
+                for spec in original.inputs
+                if spec.name in given
+            }
+            return _prepared(with_batch(original, 1), shown, first)
         except ModelError:
             pass
         raise
 
 
-def _check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
+def check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
     """Raise :class:`InputError` unless the arrays are inputs that the network could be given."""
     try:
         given = fitted(example, inputs)
@@ -375,10 +369,10 @@ def _check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -
         raise InputError(f"The example does not fit. {error}") from None
 
 
-def _prepared(original: Graph, name: str) -> Network:
+def _prepared(original: Graph, name: str, example: Mapping[str, Array]) -> Network:
     """The network of a graph, proved to give what the graph gave."""
     try:
-        return prepared(original, lambda graph: Network(graph, name))
+        return prepared(original, lambda graph: Network(graph, name), example)
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
             raise
@@ -390,26 +384,24 @@ def _prepared(original: Graph, name: str) -> Network:
 _Made = TypeVar("_Made", bound=Network)
 
 
-def prepared(original: Graph, make: Callable[[Graph], _Made]) -> _Made:
+def prepared(
+    original: Graph, make: Callable[[Graph], _Made], example: Mapping[str, Array]
+) -> _Made:
     """What ``make`` makes of the normal form of a graph, proved to give what the graph gave.
     Raises :class:`InputError` or :class:`ModelError` where the engine fails to run it."""
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
-    reference = Engine().load(*whole(original), optimise=False, brief=True)
+    asked = Asked(original)
     graph = original.copy()
     normalise(graph)
     graph.weights = apart(graph.weights)
     made = make(graph)
-    before = {batch: reference.run(made.probe(batch=batch)) for batch in batches(made.inputs)}
-    del reference  # it has all weights once more
-    made.prove_against(before)
+    asked.begin(graph, example)
+    asked.rest()
+    made.prove_against(asked)
+    give_back()
     return made
-
-
-def batches(inputs: Iterable[TensorSpec]) -> tuple[int, ...]:
-    """The numbers of images that proofs are made with."""
-    return (2, 1) if any(None in spec.shape for spec in inputs) else (1,)
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:

@@ -1,6 +1,6 @@
 """What a node does on threads of its own because it takes its time, a queue before each:
 
-- *compute* runs parts (the engine lets the GIL go), unpacking what came;
+- *compute* runs parts (the engine lets the GIL go), unpacking what came, and gives memory back;
 - *load* fetches parts and makes sessions, and measures what a planner asks for;
 - *give* serves blobs to peers;
 - *open* unpacks large answers and gives out what a client must not (gateways only).
@@ -18,10 +18,12 @@ from typing import Any, TypeAlias
 from shoal.core.actions import Load, Run
 from shoal.core.events import Loaded, Ran, RunFailed
 from shoal.errors import FrameError, ShoalError
+from shoal.model.engine import give_back
 from shoal.runtime import wire
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
+from shoal.runtime.slack import Slack
 
 log = logging.getLogger("shoal")
 
@@ -117,8 +119,21 @@ class Chores:
     # -- the threads
 
     def _compute(self) -> None:
-        while (action := self._runs.get()) is not None:
+        slack = Slack()
+        while True:
+            try:
+                action = self._runs.get(timeout=slack.wait_s)
+            except queue.Empty:
+                give_back(tensors=True)
+                slack.idle()
+                continue
+            if action is None:
+                return
             self._tell(self._run(action))
+            size = _size(action)
+            del action  # or its tensors would stay until the next one comes
+            if slack.ran(size, time.monotonic()):
+                give_back(tensors=True)
 
     def _run(self, action: Run) -> Ran | RunFailed:
         session = self._shelf.session(action.part)
@@ -171,3 +186,9 @@ class Chores:
         except Exception:
             about = type(what[-1]).__name__ if what else "a client"
             log.exception("%s: could not answer %s", self._name, about)
+
+
+def _size(action: Run) -> int:
+    """Bytes of what a run is given; a task may have come without a body."""
+    bodies = (body for given in action.given for body in given.bodies.values())
+    return sum(body.size for body in bodies if body is not None)
