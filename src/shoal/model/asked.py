@@ -3,8 +3,9 @@ one kind after the other until its outputs tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,12 +33,17 @@ SINGLE = ((0,), (1,))
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One run: ``images`` of a kind (its place among ``Source.kinds``), and what came of them
-    (``given``)."""
+    (``given``). ``draw`` makes the inputs again: those of all kinds might not fit into memory."""
 
     kind: int
     images: int
-    feeds: Feeds
+    draw: Callable[[], Feeds]
     given: Mapping[str, Array]
+
+    @property
+    def feeds(self) -> Feeds:
+        """The inputs."""
+        return self.draw()
 
 
 class Source:
@@ -161,8 +167,8 @@ class Asked:
         made = []
         try:
             for seeds in SEEDS if self.source.is_free else SINGLE:
-                feeds = self.source.draw(kind, seeds)
-                made.append(Trial(kind, len(seeds), feeds, session.run(feeds)))
+                draw = partial(self.source.draw, kind, seeds)
+                made.append(Trial(kind, len(seeds), draw, session.run(draw())))
         except (InputError, ModelError) as error:
             self._refused = self._refused or error
         else:

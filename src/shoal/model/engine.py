@@ -69,6 +69,8 @@ class Session:
         for name in self.inputs:
             if not isinstance(feeds.get(name), np.ndarray):
                 raise InputError(f"Input {name!r} is missing, or no array.")
+        if self._brief:
+            give_back()  # what making the inputs has left
         try:
             arrays = self._session.run(names, {name: feeds[name] for name in self.inputs})
         except (_InvalidArgument, ValueError, TypeError) as error:

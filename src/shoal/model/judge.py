@@ -150,9 +150,10 @@ class Judge:
         self, session: Session, push: Pushed, each: Weighed, tolerance: float
     ) -> dict[str, Array]:
         found: dict[str, Array] = {}
+        given = each.trial.feeds
         for run in range(SHAKEN if push.random else 2):
             feeds = {
-                **each.trial.feeds,
+                **given,
                 push.amount: np.array(tolerance, np.float32),
                 push.side: np.array(1 - 2 * (run % 2), np.float32),
             }
