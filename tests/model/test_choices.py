@@ -16,8 +16,8 @@ CLASSES = tensor("x", ["n", 4, 5])
 
 
 def graph(nodes, inputs, outputs, weights=None, **options):
-    proto, _ = read(nets.model(nodes, inputs, outputs, weights, **options))
-    return accept(proto, None, {})
+    came = read(nets.model(nodes, inputs, outputs, weights, **options))
+    return accept(came.model, came.beside, {})
 
 
 def study(found):

@@ -3,6 +3,7 @@
 import gc
 
 import numpy as np
+import onnx
 import pytest
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -16,6 +17,7 @@ from tests.model.nets import node, random, tensor
 import shoal.model as model
 from shoal.errors import CutError, InputError, ProofError, UnsupportedModelError
 from shoal.model import proof
+from shoal.model.engine import Engine
 from shoal.model.independence.table import RULES
 from shoal.model.network import Network
 from shoal.model.part import Part
@@ -509,6 +511,29 @@ def test_where_a_sequence_crosses_there_is_no_cut():
     )
     assert [cut.at for cut in network.cuts] == [1, 3]
     assert_equal_everywhere(network)
+
+
+def test_numbers_for_measurements_meet_no_name_of_the_file():
+    """Weights and nodes that are called as Shoal numbers tensors and nodes."""
+    names = ["x0", "t0_0", "t1_0", "w0", "v0_0"]
+    weights = {name: random(1, 4, seed=seed) for seed, name in enumerate(names)}
+    weights |= {"w1": np.eye(4, dtype=np.int8), "x1": np.float32(0.5), "t2_0": np.int8(0)}
+    nodes = [node("DequantizeLinear", "w1 x1 t2_0", "t3_0")]
+    nodes += [
+        node("Add", f"{['x', 'a0', 'a1', 'a2', 'a3'][k]} {name}", f"a{k}")
+        for k, name in enumerate(names)
+    ]
+    nodes.append(node("MatMul", "a4 t3_0", "y"))
+    nodes[0].name, nodes[1].name = "n1_", "n0_"
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 4])], ["y"], weights))
+    part, feeds = network.numbered(), network.probe()
+    found = Engine().load(part.graph, part.blobs).run({"x0": feeds["x"]})
+    np.testing.assert_allclose(next(iter(found.values())), network.run(feeds)["y"], rtol=1e-5)
+    graph = onnx.ModelProto.FromString(part.graph).graph
+    last = len(network.nodes) - 1
+    assert [n.name for n in graph.node if n.op_type == "MatMul"] == [f"n{last}_"]
+    assert all(name.startswith("n") for name in (n.name for n in graph.node if n.op_type == "Add"))
+    assert [n.name[0] for n in graph.node if n.op_type == "DequantizeLinear"] == ["c"]
 
 
 def test_operators_of_the_engine_itself_are_run():

@@ -7,6 +7,7 @@ from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
+from shoal.errors import UnsupportedModelError
 from shoal.model.accept import accept
 from shoal.model.affine import fold_affine
 from shoal.model.normalise import normalise, reshaped
@@ -85,14 +86,6 @@ def test_batch_norm_stays_where_something_else_reads_what_lies_before():
     assert "BatchNormalization" in operators(nodes[:2], ["a", "c"], CONV | NORM)
 
 
-def test_batch_norm_in_training_mode_stays():
-    nodes = [
-        node("Conv", "x w", "a"),
-        node("BatchNormalization", "a s b m v", "y mean var", training_mode=1),
-    ]
-    assert operators(nodes, weights=CONV | NORM) == ["Conv", "BatchNormalization"]
-
-
 def test_what_is_no_scale_per_channel_stays():
     for shape in [(6,), (6, 1), (1, 4, 6, 6), (1, 1, 4, 1, 1)]:
         nodes = [node("Conv", "x w", "a", pads=[1] * 4), node("Mul", "a c", "y")]
@@ -130,6 +123,40 @@ def test_dropout_and_identity_vanish():
     off = node("Dropout", "x ratio mode", "a")
     weights = {"ratio": np.float32(0.5), "mode": np.False_}
     assert operators([off, node("Relu", "a", "y")], weights=weights) == ["Relu"]
+
+
+def test_the_mode_of_a_dropout_may_be_computed_from_weights():
+    nodes = [
+        node("Not", "on", "mode"),
+        node("Dropout", "x ratio mode", "a"),
+        node("Relu", "a", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "on": np.True_}
+    assert operators(nodes, weights=weights) == ["Relu"]
+    with pytest.raises(UnsupportedModelError, match="training mode"):
+        operators(nodes, weights=weights | {"on": np.False_})
+
+
+def test_a_dropout_of_constants_is_not_computed_in_training_mode():
+    nodes = [
+        node("Not", "off", "mode"),
+        node("Dropout", "w ratio mode", "a"),
+        node("Add", "x a", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "off": np.False_, "w": random(1, 4, 6, 6)}
+    with pytest.raises(UnsupportedModelError, match="training mode"):
+        operators(nodes, weights=weights)
+
+
+def test_a_mode_that_depends_on_the_input_is_refused():
+    nodes = [
+        node("ReduceSum", "x", "sum", keepdims=0),
+        node("Greater", "sum zero", "mode"),
+        node("Dropout", "x ratio mode", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "zero": np.float32(0)}
+    with pytest.raises(UnsupportedModelError, match="depends on the inputs"):
+        operators(nodes, weights=weights)
 
 
 def test_dropout_whose_mask_is_used_stays():

@@ -24,7 +24,7 @@ def types_of(graph: Graph, names: Sequence[str]) -> dict[str, int]:
     """The ONNX types of tensors, as the engine infers them; 0 for what NumPy does not have."""
     if not names:
         return {}
-    session = Engine().load(*whole(graph, names), optimise=False)
+    session = Engine().load(*whole(graph, names), optimise=False, brief=True)
     return {name: NUMPY_TO_ONNX.get(session.dtypes[name] or "", 0) for name in names}
 
 
@@ -45,7 +45,10 @@ def shapes_of(
     asking = [onnx.helper.make_node("Shape", [name], [prefix + name]) for name in names]
     asked = replace(graph, nodes=[*graph.nodes, *asking])
     session = Engine().load(
-        *whole(asked, [prefix + name for name in names]), optimise=False, shapes_first=True
+        *whole(asked, [prefix + name for name in names]),
+        optimise=False,
+        brief=True,
+        shapes_first=True,
     )
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     for count in counts:

@@ -140,4 +140,4 @@ def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield tuple(each[start : start + _BLOCK].astype(np.float64) for each in flat)
 
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 17
