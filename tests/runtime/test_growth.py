@@ -126,4 +126,4 @@ def test_playbooks_that_come_and_go_leave_nothing_behind(crowd, net, busy):
             soon(lambda book=book: not busy.node.ask(lambda: busy._gateway.unready(book)))
             busy.infer(images(1)[0])
 
-    assert growth(adopt, 8, 3) == {}
+    assert growth(adopt, 16, 3) == {}

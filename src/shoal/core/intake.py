@@ -38,6 +38,7 @@ class Intake:
         plan = worker.library.plan(task.playbook, task.plan)
         if plan is None or not self._makes_sense(task, plan):
             return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
+        worker.library.use(task.playbook, now)
         if worker.attempts.note(request, task.attempt):
             taken_over = self._take_over(request, task, plan, now)
             if taken_over is not None:

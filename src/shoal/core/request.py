@@ -10,7 +10,8 @@ from typing import NamedTuple
 from shoal.core.devices import Given
 from shoal.core.events import Body
 from shoal.core.gather import Gather
-from shoal.core.messages import Route
+from shoal.core.messages import Care, Route
+from shoal.core.suspects import Digests
 from shoal.plan.plan import Plan
 
 MAX_TRIES = 16
@@ -50,7 +51,9 @@ class Request:
     ``touched`` the devices that were given something, ``given`` what of it is outstanding,
     ``blamed`` those that failed or refused it (the latest last), ``failures`` in how many attempts
     it failed; ``refusals`` and ``extensions`` how often it was refused and more patience was had;
-    ``faults`` what was heard.
+    ``faults`` what was heard. ``lives`` are those of the devices that may be at it. Where devices
+    were lost, ``digests`` name its content (worked out when that is first asked for), ``care`` is
+    how it is run, and ``going`` are the devices, and their lives, that have begun to run it alone.
     """
 
     number: int
@@ -76,6 +79,10 @@ class Request:
     refusals: int = 0
     extensions: int = 0
     faults: list[str] = field(default_factory=list)
+    lives: dict[str, str] = field(default_factory=dict)
+    digests: Digests = ()
+    care: Care = Care.NONE
+    going: dict[str, str] = field(default_factory=dict)
 
     @property
     def in_flight(self) -> bool:
@@ -87,6 +94,11 @@ class Request:
         text = text[:MAX_FAULT]
         if text not in self.faults:
             self.faults = [*self.faults[1 - MAX_FAULTS :], text]
+
+    def done_by(self, device: str) -> None:
+        """A device does nothing for this request any more."""
+        self.lives.pop(device, None)
+        self.going.pop(device, None)
 
     def blame(self, devices: Iterable[str]) -> None:
         """Remember who is to be done without if possible."""
