@@ -51,6 +51,8 @@ MAX_VIEW = 1 << 17
 OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
+WHO_S = 1.0
+"""How long the node at an address has to say who it is."""
 
 _HASTY: Mapping[str, Any] = {
     "congestion_control": zenoh.CongestionControl.DROP,
@@ -156,6 +158,23 @@ class ZenohLink(ExchangeLink):
         """The addresses to call at which nobody listens, and why; takes up to a second each."""
         reasons = {str(address): dial(address) for address in self._connect}
         return {address: reason for address, reason in reasons.items() if reason is not None}
+
+    def who(self, address: str) -> str | None:
+        called = [parse_address(address)]
+        if dial(called[0]) is not None:
+            return None
+        try:
+            # Without gossip only the node that is called is seen, not those that it sees.
+            session = cast(Session, zenoh.open(self._configure((), called, gossip=False)))
+        except zenoh.ZError:
+            return None
+        try:
+            end = _now() + WHO_S
+            while not (names := self._visible(session)) and _now() < end:
+                time.sleep(0.02)
+        finally:
+            session.close()
+        return min(names, default=None)
 
     # -- joining and leaving ----------------------------------------------------------------------
 
