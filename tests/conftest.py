@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from shoal.log import RATE
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("shoal", deadline=None)
 settings.load_profile("shoal")
@@ -69,6 +71,12 @@ WATCHED: dict[str, Callable[[], set]] = {
     "child processes": children,
     "sockets and files": handles,
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_withheld() -> None:
+    """What was logged too often in one test is logged in the next."""
+    RATE.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "train": {"zoo", "model", "plan", "codec"},
     "lab": {"runtime", "sim", "core", "mesh", "strategies", "plan", "model", "codec", "zoo"},
 }
-EVERYBODY = {"errors", "cache", "process", "version"}
+EVERYBODY = {"errors", "cache", "log", "process", "version"}
 
 # What decides holds no I/O, no clock and no threads, and needs no framework to be tested.
 PURE_IMPORTS = {

@@ -47,6 +47,24 @@ class Stranger:
         )
 
 
+def test_a_node_can_be_asked_who_answers_at_an_address(zenoh_fleet):
+    """Whatever else that one sees."""
+    first, second = zenoh_fleet.join("first"), zenoh_fleet.join("second")
+    for asker in (first, second):
+        for asked in (first, second):
+            assert asker.link.who(asked.link.addresses[0]) == asked.link.name
+
+
+def test_nobody_answers_where_nobody_or_somebody_else_listens(node):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        address = f"tcp/127.0.0.1:{other.getsockname()[1]}"
+        assert node.link.who(address) is None
+        other.listen(8)
+        assert node.link.who(address) is None
+    assert node.link.peers() == {}
+
+
 @pytest.fixture
 def node(zenoh_fleet):
     return zenoh_fleet.join("node")

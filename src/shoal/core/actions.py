@@ -73,8 +73,8 @@ class Unload(msgspec.Struct, frozen=True):
 class Deliver(msgspec.Struct, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
     of the whole network's that the plan promises (None where something is absent: then nobody
-    knows), ``usual_accuracy`` what the playbook's first plan does, which is preferred when everybody
-    is there; ``unmet`` what was asked and not promised."""
+    knows), ``usual_accuracy`` what the playbook's first plan does, which is preferred when
+    everybody is there; ``unmet`` what was asked and not promised."""
 
     number: int
     given: Given

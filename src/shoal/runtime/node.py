@@ -79,8 +79,6 @@ log = logging.getLogger("shoal")
 
 INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
-COMPLAIN_S = 1.0
-"""Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
 PROBE_BODY = bytes(8192)
@@ -128,7 +126,6 @@ class Node:
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
         self._wakes: dict[str, float] = {}
-        self._complain_at = 0.0
         self._weigh_at = 0.0
         self._stopping = self._closed = False
         self._closing = threading.Lock()
@@ -322,9 +319,7 @@ class Node:
             self.strangers[sender] = str(error)
             return
         except FrameError as error:
-            if now >= self._complain_at:
-                log.warning("from %s: %s", sender, error)
-                self._complain_at = now + COMPLAIN_S
+            log.warning("from %s: %s", sender, error)
             return
         message = envelope.message
         match message:
