@@ -26,7 +26,7 @@ from shoal.errors import (
     VersionError,
 )
 from shoal.mesh.goodput import LARGE_BYTES
-from shoal.mesh.link import NameLost, PeerUp
+from shoal.mesh.link import NameLost, PeerDown, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import chores, wire
 from shoal.runtime import node as module
@@ -415,6 +415,10 @@ def test_a_peer_that_comes_up_again_is_no_stranger_any_more(crowd):
     node.submit(PeerUp("old", "2"))
     node.ask(lambda: None)
     assert node.strangers == {}
+    node.ask(lambda: node._received("old", b"\x09", None, 0.0))
+    node.submit(PeerDown("old", "2"))
+    node.ask(lambda: None)
+    assert node.strangers == {}, "one that is gone is not remembered"
 
 
 def test_a_callback_may_ask_again_look_and_even_close(crowd, net):

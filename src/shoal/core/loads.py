@@ -27,7 +27,7 @@ class Loads:
     """
 
     def __init__(self) -> None:
-        self._loading: dict[str, tuple[str, str]] = {}
+        self._loading: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._records: OrderedDict[tuple[str, str], _Record] = OrderedDict()
 
     def __len__(self) -> int:
@@ -36,6 +36,9 @@ class Loads:
     def begun(self, device: str, part: str, life: str) -> None:
         """A device, in a life of it, begins to load a part."""
         self._loading[device] = part, life
+        self._loading.move_to_end(device)
+        if len(self._loading) > MAX_KNOWN:
+            self._loading.popitem(last=False)
 
     def at_it(self, device: str, life: str) -> bool:
         """Whether a device was loading something in that life when it was last heard of."""

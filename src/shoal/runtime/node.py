@@ -268,6 +268,7 @@ class Node:
                 self._both(Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
+                self.strangers.pop(name, None)
                 self._outbox.gone(name)
                 self.exchange.gone(name)
                 self.prober.gone(name)
