@@ -1,14 +1,13 @@
 """Runs in a process of their own: the same answers, and deaths that others survive."""
 
 import threading
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from tests.runtime import tiny
 
-import shoal.bench.trust
+from shoal.bench.trust.supervisor import fragile
 from shoal.codec.frame import Frame, pack
 from shoal.core.actions import Given, Run
 from shoal.core.events import JobKey, Ran, RunFailed
@@ -20,7 +19,6 @@ from shoal.runtime import sandbox as module
 from shoal.runtime.body import Body
 from shoal.runtime.sandbox import Sandbox
 
-FRAGILE = Path(shoal.bench.trust.__file__).parent / "fragile"
 JOBS = (JobKey("g", "g1", 0, 1, 0),)
 
 
@@ -37,9 +35,9 @@ def sandbox(store):
 
 
 @pytest.fixture
-def mortal(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(FRAGILE), prepend=":")
-    monkeypatch.setenv("SHOAL_DEADLY_VALUE", "12345")
+def mortal():
+    with fragile(SHOAL_DEADLY_VALUE="12345"):
+        yield
 
 
 def a_run(net, x, **settings):

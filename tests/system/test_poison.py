@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,42 +9,14 @@ from tests.runtime import tiny
 from tests.runtime.tiny import anywhere, expected, halves, images, pipeline, soon
 
 import shoal
-import shoal.bench.trust
+from shoal.bench.trust.supervisor import Supervisor, fragile
 from shoal.errors import PoisonError
 from shoal.model.store import PartStore
-from shoal.runtime.local import LocalCluster
 
 pytestmark = pytest.mark.system
 
-FRAGILE = Path(shoal.bench.trust.__file__).parent / "fragile"
 DEADLY = 12345.0
 NAMES = ("worker-1", "worker-2", "worker-3")
-
-
-class Supervisor:
-    """Starts workers again a moment after they died; ``deaths`` counts."""
-
-    def __init__(self, cluster: LocalCluster, pause_s: float = 0.3) -> None:
-        self.deaths = 0
-        self._cluster, self._pause_s = cluster, pause_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.02):
-            for process in self._cluster.processes.values():
-                if not process.running:
-                    self.deaths += 1
-                    self._over.wait(self._pause_s)
-                    process.restart()
-
-    def __enter__(self) -> "Supervisor":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 @pytest.fixture
@@ -58,23 +29,18 @@ def store(tmp_path, net):
     return tiny.fill(PartStore(tmp_path / "gateway"), net)
 
 
-@pytest.fixture(autouse=True)
-def fragile(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(FRAGILE), prepend=":")
-
-
 def right(net, image, answer):
     np.testing.assert_allclose(answer.outputs["y"], expected(net, image), rtol=1e-4, atol=1e-5)
 
 
-def test_one_request_of_many_kills_whoever_runs_it(net, store, monkeypatch):
-    monkeypatch.setenv("SHOAL_DEADLY_VALUE", str(DEADLY))
+def test_one_request_of_many_kills_whoever_runs_it(net, store):
     poison = np.full((1, tiny.WIDTH), DEADLY, np.float32)
     good = images(300)
     with (
+        fragile(SHOAL_DEADLY_VALUE=str(DEADLY)),
         shoal.local_cluster(3) as cluster,
         shoal.deploy(anywhere(net, *NAMES), cluster, store=store) as service,
-        Supervisor(cluster) as supervisor,
+        Supervisor(cluster, 0.3) as supervisor,
     ):
         window = threading.Semaphore(8)
         futures = []
@@ -104,13 +70,13 @@ def test_one_request_of_many_kills_whoever_runs_it(net, store, monkeypatch):
         assert service.stats().failed == 3
 
 
-def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again(net, store, monkeypatch):
+def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again(net, store):
     bad = halves(net)[1].hash
-    monkeypatch.setenv("SHOAL_DEADLY_PART", bad)
     book = pipeline(net, "worker-1", "worker-2")
     with (
+        fragile(SHOAL_DEADLY_PART=bad),
         shoal.local_cluster(2) as cluster,
-        Supervisor(cluster) as supervisor,
+        Supervisor(cluster, 0.3) as supervisor,
         shoal.deploy(book, cluster, store=store, wait_s=20.0) as service,
     ):
 

@@ -7,9 +7,9 @@ hash of a graph: loading it kills. Nothing but benches and tests of such deaths 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +28,7 @@ def _run(
     self: engine.Session, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
 ) -> dict[str, Array]:
     if any((array == _VALUE).any() for array in feeds.values()):
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)
     return _really_run(self, feeds, outputs)
 
 
@@ -36,7 +36,7 @@ def _load(
     self: engine.Engine, graph: bytes, blobs: Mapping[str, Any], **settings: Any
 ) -> engine.Session:
     if hashlib.sha256(graph).hexdigest() == _PART:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)
     return _really_load(self, graph, blobs, **settings)
 
 
