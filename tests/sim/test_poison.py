@@ -11,6 +11,7 @@ from tests.core.toys import Story, check, leaving, one, pipeline, plan, playbook
 from tests.sim.deaths import Deaths
 
 from shoal.core.actions import Deliver, Reject
+from shoal.core.loads import SPARED_S
 from shoal.core.suspects import KEEP_S
 from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols, Token
@@ -291,6 +292,88 @@ def test_workers_that_an_operator_kills_are_nobodys_fault() -> None:
     assert all(isinstance(reply(world, t), Deliver) for t in world.replies)
 
 
+# -- parts that kill who loads them
+
+PARTS = playbook(
+    plan("ab", one(0, 6, "a"), one(6, 12, "b")), plan("spare", one(0, 12, "ac")), id="parts"
+)
+
+
+def dies_of(part: str, device: str = "a") -> Symbols:
+    return Symbols(deadly_part=lambda d, p: (d, p) == (device, part))
+
+
+def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again() -> None:
+    story = Story("abc", PARTS, engine=dies_of("0-6"), ready=False)
+    world, deaths = story.world, Deaths(story.world)
+    supervise(world)
+    assert world.run_until(story.ready)
+    assert deaths.count() == 2
+    unusable = story.gateway.books.unusable(story.gateway.books.all()[0])
+    assert unusable.keys() == {"a"}
+    assert "refused: a died twice while loading part 0-6" in unusable["a"]
+    tickets = [send(world, f"x{k}") for k in range(20)]
+    world.run(2.0)
+    assert {reply(world, ticket).plan for ticket in tickets} == {"spare"}  # type: ignore[union-attr]
+    assert "0-12" in world.nodes["a"].loaded, "the rest of the playbook is"
+    world.run(300.0)
+    assert deaths.count() == 2
+
+
+def test_it_may_be_tried_again_after_a_while() -> None:
+    engine = dies_of("0-6")
+    story = Story("abc", PARTS, engine=engine, ready=False)
+    world, deaths = story.world, Deaths(story.world)
+    supervise(world)
+    assert world.run_until(story.ready)
+    engine.deadly_part = lambda device, part: False  # somebody gave it more memory
+    assert world.run_until(lambda: "0-6" in world.nodes["a"].loaded, 2 * SPARED_S)
+    assert world.now > SPARED_S
+    assert world.run_until(lambda: not story.gateway.books.unusable(story.gateway.books.all()[0]))
+    assert deaths.count() == 2
+
+
+def test_another_playbook_is_tried_at_once() -> None:
+    story = Story("abc", PARTS, engine=dies_of("0-6"), ready=False)
+    world, deaths = story.world, Deaths(story.world)
+    supervise(world)
+    assert world.run_until(story.ready)
+    other = playbook(plan("ba", one(0, 4, "b"), one(4, 12, "a")), id="other")
+    world.adopt("g", other)
+    assert world.run_until(lambda: not story.gateway.unready(other))
+    assert world.nodes["a"].loaded >= {"4-12"}
+    assert deaths.count() == 2
+
+
+def test_who_else_runs_there_is_not_blamed_for_what_was_loaded() -> None:
+    """A playbook is adopted under load, and a part of it kills."""
+    story = Story("abc", REPLICAS, engine=dies_of("0-6"))
+    world, deaths = story.world, Deaths(story.world)
+    supervise(world)
+    tickets = []
+    for k in range(300):
+        tickets.append(send(world, f"x{k}"))
+        if k == 50:
+            world.adopt("g", PARTS)
+        world.run(0.02)
+    world.run(5.0)
+    assert all(isinstance(reply(world, ticket), Deliver) for ticket in tickets)
+    assert deaths.count() == 2
+
+
+def test_a_worker_that_is_out_of_sight_while_it_loads_has_not_died() -> None:
+    engine = Symbols(load_ms=lambda device, part: 3000.0)
+    story = Story("abc", PARTS, engine=engine, ready=False)
+    world = story.world
+    for _ in range(3):
+        world.run(0.7)
+        world.cut("g", "a")
+        world.run(0.7)
+        world.heal("g", "a")
+    assert world.run_until(story.ready)
+    assert story.gateway.books.unusable(story.gateway.books.all()[0]) == {}
+
+
 @given(
     name=st.sampled_from(sorted(BOOKS)),
     at=st.lists(st.integers(0, 79), min_size=1, max_size=2, unique=True),
@@ -300,9 +383,10 @@ def test_workers_that_an_operator_kills_are_nobodys_fault() -> None:
     unsent_s=st.sampled_from([0.0, 0.001, 0.02]),
     run_ms=st.sampled_from([1.0, 10.0, 40.0]),
     capacity=st.sampled_from([1, 1, 2]),
+    gateways=st.sampled_from(["g", "gh"]),
     freeze=st.none() | st.tuples(st.integers(0, 79), st.sampled_from("abc")),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_whenever_it_comes_whatever_it_kills_nobody_else_fails(
     name: str,
     at: list[int],
@@ -312,6 +396,7 @@ def test_whenever_it_comes_whatever_it_kills_nobody_else_fails(
     unsent_s: float,
     run_ms: float,
     capacity: int,
+    gateways: str,
     freeze: tuple[int, str] | None,
 ) -> None:
     engine = poisoned(part, run_ms=lambda device, part, batch: run_ms * batch)
@@ -319,13 +404,16 @@ def test_whenever_it_comes_whatever_it_kills_nobody_else_fails(
     world, deaths = story.world, Deaths(story.world)
     for device in "abc":
         world.add(device, worker={"capacity": capacity})
+    world.add("h", gateway={})
+    world.adopt("h", BOOKS[name])
     assert world.run_until(story.ready)
+    world.run(0.5)
     supervise(world, restart_s)
     good, bad = [], []
     for k in range(80):
         if k in at:
             bad.append(send(world, f"poison{k}", 60_000.0))
-        good.append(send(world, f"x{k}", 60_000.0))
+        good.append(send(world, f"x{k}", 60_000.0, gateways[k % len(gateways)]))
         if freeze is not None and k == freeze[0]:
             world.freeze(freeze[1])
             world.clock.after(1.0, world.thaw, freeze[1])
