@@ -381,7 +381,7 @@ def test_slices_are_joined_when_the_last_has_come() -> None:
     assert of(Deliver, gateway.answer("c", task)) == []
     (deliver,) = of(Deliver, gateway.answer("b", task))
     assert sorted(deliver.given.bodies) == ["a", "b", "c"]
-    assert (deliver.absent, deliver.accuracy) == ((), 1.0)
+    assert deliver.absent == ()
 
 
 def test_a_slice_that_is_late_is_left_out_at_its_deadline_and_named() -> None:
@@ -391,7 +391,7 @@ def test_a_slice_that_is_late_is_left_out_at_its_deadline_and_named() -> None:
     gateway.answer("c", task)
     gateway.now = 0.2
     (deliver,) = of(Deliver, gateway.take(Tick()))
-    assert (deliver.absent, deliver.accuracy) == (("b",), None)
+    assert deliver.absent == ("b",)
 
 
 def test_a_giver_that_is_lost_is_waited_for_no_more() -> None:
@@ -400,7 +400,7 @@ def test_a_giver_that_is_lost_is_waited_for_no_more() -> None:
     gateway.answer("a", task)
     gateway.answer("c", task)
     (deliver,) = of(Deliver, gateway.take(Vanished("b", "b1")))
-    assert (deliver.absent, deliver.accuracy) == (("b",), None)
+    assert deliver.absent == ("b",)
 
 
 # -- doubts and hedging

@@ -72,9 +72,8 @@ class Unload(msgspec.Struct, frozen=True):
 
 class Deliver(msgspec.Struct, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
-    of the whole network's that the plan promises (None where something is absent: then nobody
-    knows), ``usual_accuracy`` what the playbook's first plan does, which is preferred when
-    everybody is there; ``unmet`` what was asked and not promised."""
+    of the whole network's that the plan promises, ``usual_accuracy`` what the playbook's first plan
+    does, which is preferred when everybody is there; ``unmet`` what was asked and not promised."""
 
     number: int
     given: Given
@@ -84,7 +83,7 @@ class Deliver(msgspec.Struct, frozen=True):
     confidence: float | None
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
-    accuracy: float | None = 1.0
+    accuracy: float = 1.0
     usual_accuracy: float = 1.0
     unmet: tuple[str, ...] = ()
 
