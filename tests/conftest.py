@@ -1,4 +1,5 @@
-"""Every test gives back what it took: threads, child processes, sockets and files.
+"""How tests are run, on one process or several, and that every test gives back what it took:
+threads, child processes, sockets and files.
 
 What higher-scoped fixtures hold is there before the test and after it, so it does not count.
 """
@@ -11,21 +12,66 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shoal.log import RATE
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("shoal", deadline=None)
+# Before anybody loads PyTorch: several processes of it, each with a thread for every core, wait for
+# each other's threads most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says more about the machine than about the code. The same examples are
+# tried each time, so that a failure is that of the change it comes with; others are sought with
+# --hypothesis-profile=explore.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("shoal", CALM, derandomize=True)
+settings.register_profile("explore", CALM)
 settings.load_profile("shoal")
 
+LABS = "tests/lab/"
 PATIENCE_S = 20.0
 """How long things may take to go after the test; nothing waits when all are gone."""
 OWN = Path("/proc/self")
 OTHERS_FILES = ("/dev/", "/proc/", "/sys/", sys.prefix + "/", sys.base_prefix + "/lib/")
 """Not ours: devices, and what libraries keep open of their own (fonts)."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ctrl-C means here what it means in a terminal. What a script starts in the background has it
+    ignored, with all its children, and they could not be tried with it. (A handler is not handed
+    on to children, they get the default; what is ignored is.)"""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def group_of(nodeid: str) -> str:
+    """What one of several processes runs alone: a file, whose tests share fixtures, or the folder
+    of the labs, which share the addresses of loopback and the cores that a machine gives away."""
+    file = nodeid.partition("::")[0]
+    return LABS if file.startswith(LABS) else file
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest group comes first: nobody can help with it in the end."""
+    if config.pluginmanager.hasplugin("xdist"):
+        items.sort(key=lambda item: group_of(item.nodeid) != LABS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each of several processes (``-n 3``) a group after the other, in the order above. (Not
+    by marks and ``--dist loadgroup``: with pytest 9.2 xdist 3.8 passes over them.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 def threads() -> set[threading.Thread]:

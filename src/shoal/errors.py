@@ -2,6 +2,7 @@
 
 ShoalError                      exit code 1
 ├── UsageError                  2   an argument or option makes no sense
+│   └── ForkError               3   used in a child of the process that made it
 ├── ModelError                  10  a network cannot be used
 │   ├── ModelFileError          11  damaged, truncated, hostile or over a size limit
 │   ├── UnsupportedModelError   12  control flow, custom operators, unresolvable shapes
@@ -11,6 +12,7 @@ ShoalError                      exit code 1
 ├── DataError                   25  a data set or checkpoint is missing or damaged
 ├── ClusterError                30  the cluster file is wrong
 ├── PlanError                   40  no plan can do what was asked (memory, devices, strategy)
+│   └── MeasureError            41  a device that is there could not be measured
 ├── MeshError                   50  devices cannot talk
 │   ├── FrameError              51  a damaged or lying message
 │   ├── UnreachableError        52  an expected device did not appear
@@ -52,6 +54,12 @@ class UsageError(ShoalError):
     """An argument or option makes no sense."""
 
     exit_code = 2
+
+
+class ForkError(UsageError):
+    """Something was used in a process that was forked from the one that made it."""
+
+    exit_code = 3
 
 
 class ModelError(ShoalError):
@@ -106,6 +114,12 @@ class PlanError(ShoalError):
     """No plan can do what was asked."""
 
     exit_code = 40
+
+
+class MeasureError(PlanError):
+    """A device that is there could not be measured, so there is no forecast to recommend by."""
+
+    exit_code = 41
 
 
 class MeshError(ShoalError):

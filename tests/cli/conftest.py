@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import shoal
+from shoal.strategies.fluid import build
 
 
 @pytest.fixture(autouse=True)
@@ -16,9 +17,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[shoal.Cluster]:
-    """Two worker processes."""
-    with shoal.local_cluster(2) as cluster:
+    """Two worker processes. A busy machine may hold them up for longer than the usual lease."""
+    with shoal.local_cluster(2, lease_ms=5000) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def equally_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strategy fluid deals the groups as to devices of one speed. As measured on a busy machine
+    they may differ so much that one gets all."""
+    monkeypatch.setattr(build, "_whole_ms", lambda profiles, device: 1.0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def bundle(tmp_path: Path) -> Path:
     return fluid.write(tmp_path / "tiny.fluid")
 
 
+@pytest.mark.usefixtures("equally_fast")
 def test_a_bundle_is_inspected_planned_and_run(
     bundle: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

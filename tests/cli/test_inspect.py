@@ -1,7 +1,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.model import nets
 
 from shoal.cli.entry import run
 from shoal.cli.inspect import chart
@@ -64,3 +66,51 @@ def test_a_chart_keeps_the_narrow_places_when_it_is_squeezed() -> None:
 
 def test_a_chart_of_nothing() -> None:
     assert chart([]) == "no cuts"
+
+
+def silent(path: Path) -> Path:
+    """A network that says something of very bright images only."""
+    path.write_bytes(
+        nets.model(
+            [nets.node("Sub", "x level", "a"), nets.node("Relu", "a", "b"),
+             nets.node("MatMul", "b w", "y")],
+            [nets.tensor("x", ["n", 6])],
+            ["y"],
+            {"level": np.float32(1e6), "w": nets.random(6, 3)},
+        )
+    )  # fmt: skip
+    return path
+
+
+def test_a_weak_proof_is_said_and_an_example_makes_it_strong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = silent(tmp_path / "silent.onnx")
+    assert run(["inspect", str(path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    proof = json.loads(out)["proof"]
+    assert proof["weak"]
+    assert "'y' is the same for all of them" in proof["why"]
+    assert "--input" in err + caplog.text  # the log goes to stderr where nobody else takes it
+    bright = (1e6 + 1e5 * np.abs(nets.random(2, 6))).astype(np.float32)
+    np.save(tmp_path / "bright.npy", bright)
+    np.savez(tmp_path / "bright.npz", x=bright)
+    for name in ("bright.npy", "bright.npz"):
+        assert run(["inspect", str(path), "--json", "--input", str(tmp_path / name)]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        found = json.loads(out)["proof"]
+        assert (found["weak"], found["inputs"], found["images"]) == (False, "the example", 3)
+    assert run(["inspect", str(path), "--input", str(tmp_path / "bright.npy")]) == 0
+    assert "on 3 images (the example), to 0.0001" in capsys.readouterr().out
+
+
+def test_an_example_that_is_no_array_is_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.npy").write_text("hello")
+    for name in ("text.npy", "nowhere.npy"):
+        assert run(["inspect", str(tiny), "--input", str(tmp_path / name)]) == 20
+        err = capsys.readouterr().err
+        assert name in err
+        assert err.count("\n") == 1

@@ -1,19 +1,21 @@
 """shoal plan and shoal run, on two real workers."""
 
 import json
-from concurrent.futures import Future
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import shoal
 from shoal.cli.entry import run
-from shoal.cli.inputs import Case, Cases
-from shoal.cli.run import _ask, ran_on
-from shoal.errors import UnservedError
+from shoal.errors import UnreachableError
 from shoal.plan.playbook import load
+from shoal.runtime.probe import Prober
 from shoal.runtime.service import Service
 
 pytestmark = pytest.mark.system
@@ -49,7 +51,42 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
     assert "compute" in options["split"]["refused"]
     assert options["replicas"]["devices"] == ["worker-1", "worker-2"]
     assert options["remote"]["forecast"]["latency_ms"] > 0
+    assert (found["proof"]["weak"], found["proof"]["images"]) == (False, 3)
     assert [plan["name"] for plan in found["plans"]] == [options["local"]["plan"]]
+
+
+def test_nothing_is_recommended_where_a_device_could_not_be_measured(
+    tiny: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lost(self: Prober, peer: str, *about: Any, **how: Any) -> Any:
+        raise UnreachableError(f"{peer} was lost before it answered")
+
+    monkeypatch.setattr(Prober, "device", lost)
+    out = tmp_path / "p.json"
+    arguments = ["plan", str(tiny), "--cluster", str(cluster), "-o", str(out)]
+    assert run(arguments) == 41
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "no recommendation, because worker-1 is there and could not be measured" in shown.err
+    assert not out.exists()
+
+
+def test_what_was_taken_for_true_is_told(
+    tiny: Path,
+    cluster: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = cluster.read_text().replace("devices:", "devices:\n- {name: away, address: nowhere:9}")
+    cluster.write_text(text)
+    assert run(["plan", str(tiny), "--cluster", str(cluster), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["assumed"] == ["away"]
+    assert caplog.messages == ["away is not there: its stated speed and link are used"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +96,7 @@ def test_the_same_as_json(tiny: Path, cluster: Path, capsys: pytest.CaptureFixtu
         (["--objective", "beauty"], 40, "throughput"),
         (["--cluster", "nowhere.yaml"], 30, "nowhere.yaml"),
         (["--strategy", "pipeline", "--set", "stages"], 2, "stages=4"),
+        (["--strategy", "pipeline", "--set", "stages=2", "--set", "stages=3"], 2, "twice"),
         (["--set", "stages=2"], 2, "--strategy"),
         (["--strategy", "pipeline", "--set", "stages=9"], 40, "stages"),
         (["--strategy", "pipeline", "--set", "wheels=2"], 40, "stages"),
@@ -122,6 +160,85 @@ def test_the_table_shows_the_first_answers_and_the_service(
     assert "p99" in out
 
 
+@pytest.fixture
+def reader(tmp_path: Path) -> Path:
+    """A network that counts time first and images second, as those do that read lines of text; it
+    also gives three boxes for all it sees, and where the best letter is."""
+    weights = [
+        numpy_helper.from_array(np.eye(8, 5, dtype=np.float32), "w"),
+        numpy_helper.from_array(np.array([3, 1, 4], np.int64), "boxes"),
+    ]
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["columns"], perm=[2, 0, 1]),
+        helper.make_node("MatMul", ["columns", "w"], ["letters"]),
+        helper.make_node("ReduceMax", ["letters"], ["most"], axes=[1, 2], keepdims=0),
+        helper.make_node("Gather", ["most", "boxes"], ["file"]),
+        helper.make_node("ArgMax", ["letters"], ["best"], axis=2, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "reader",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 8, 6])],
+        [
+            helper.make_tensor_value_info("letters", TensorProto.FLOAT, [6, "batch", 5]),
+            helper.make_tensor_value_info("file", TensorProto.FLOAT, [3]),
+            helper.make_tensor_value_info("best", TensorProto.INT64, [6, "batch"]),
+        ],
+        weights,
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "reader.onnx")
+    return tmp_path / "reader.onnx"
+
+
+def test_outputs_are_laid_out_by_where_their_images_are(
+    reader: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book, out = tmp_path / "p.json", tmp_path / "answers.npz"
+    arguments = ["--cluster", str(cluster), "--strategy", "replicas", "-o", str(book)]
+    assert run(["plan", str(reader), *arguments]) == 0
+    images = np.random.default_rng(0).standard_normal((7, 8, 6), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    capsys.readouterr()
+    arguments = ["--cluster", str(cluster), "--input", str(tmp_path / "images.npy")]
+    assert run(["run", str(book), *arguments, "-o", str(out), "--json"]) == 0
+    *lines, _ = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["class"] for line in lines} == {None}  # there is none
+    network = shoal.load(reader)
+    with np.load(out) as kept:
+        assert kept["letters"].shape == (6, 7, 5)
+        assert kept["file"].shape == (7, 3)
+        assert kept["best"].shape == (6, 7)
+        for k in range(7):
+            alone = network.run({"image": images[k : k + 1]})
+            np.testing.assert_allclose(kept["letters"][:, [k]], alone["letters"], rtol=1e-5)
+            np.testing.assert_allclose(kept["file"][k], alone["file"], rtol=1e-5)
+            np.testing.assert_array_equal(kept["best"][:, [k]], alone["best"])
+
+
+def test_two_inputs_of_different_lengths_are_refused(
+    cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"])]
+    rows = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "ab"]
+    total = helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["n", 2])
+    graph = helper.make_graph(nodes, "sum", rows, [total])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "sum.onnx")
+    book, file = tmp_path / "p.json", tmp_path / "x.npz"
+    arguments = ["--cluster", str(cluster), "--strategy", "remote", "-o", str(book)]
+    assert run(["plan", str(tmp_path / "sum.onnx"), *arguments]) == 0
+    a, b = np.ones((5, 2), np.float32), np.ones((1, 2), np.float32)
+    np.savez(file, a=a, b=b)
+    arguments = ["run", str(book), "--cluster", str(cluster), "--input", str(file)]
+    capsys.readouterr()
+    assert run(arguments) == 20
+    assert "5 of 'a', 1 of 'b'" in capsys.readouterr().err
+    np.savez(file, a=a, b=b.repeat(5, 0))
+    assert run([*arguments, "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
 def test_a_failed_request_is_counted_and_the_others_go_on(
     playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,42 +262,6 @@ def test_a_failed_request_is_counted_and_the_others_go_on(
     assert "InputError (1)" in capsys.readouterr().out
 
 
-def test_those_who_ran_a_stage_together_are_shown_together() -> None:
-    stages = [(0, "a"), (1, "c"), (1, "b"), (2, "a")]
-    assert ran_on([{"stage": k, "device": name} for k, name in stages]) == "a -> b + c -> a"
-
-
-class _Nobody:
-    """A service whose devices are all gone after so many answers."""
-
-    def __init__(self, answers: int) -> None:
-        self.answers = answers
-
-    def submit_together(self, each: list[Any]) -> list[Future[Any]]:
-        futures: list[Future[Any]] = [Future() for _ in each]
-        for future in futures:
-            if self.answers:
-                future.set_result("an answer")
-            else:
-                future.set_exception(UnservedError("nobody is there"))
-        self.answers = max(0, self.answers - 1)
-        return futures
-
-
-@pytest.mark.parametrize(
-    ("width", "together", "failures"), [(1, 1, 3), (4, 1, 4), (20, 1, 20), (4, 10, 40)]
-)
-def test_when_nobody_is_left_no_more_are_sent(
-    width: int, together: int, failures: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cases = Cases((Case(str(k), {}) for k in range(1000)), 1000)
-    nobody: Any = _Nobody(5)
-    ends = [end for _, end in _ask(nobody, cases, width, together)]
-    assert ends[: 5 * together] == ["an answer"] * 5 * together
-    assert len(ends) == 5 * together + failures
-    assert f"the last {failures} inputs" in capsys.readouterr().err
-
-
 def test_what_was_answered_before_an_interruption_is_told(
     playbook: Path,
     cluster: Path,
@@ -199,10 +280,64 @@ def test_what_was_answered_before_an_interruption_is_told(
 
     monkeypatch.setattr(Service, "submit_together", interrupted)
     capsys.readouterr()
+    out = tmp_path / "answers.npz"
     arguments = ["--cluster", str(cluster), "--input", str(file), "--window", "2", "--json"]
-    assert run(["run", str(playbook), *arguments]) == 130
+    assert run(["run", str(playbook), *arguments, "-o", str(out)]) == 130
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert 18 <= len(lines) <= last["summary"]["answered"]
+    assert last["left"] == 30 - len(lines)
+    with np.load(out) as kept:
+        assert kept["numbers"].tolist() == [line["number"] for line in lines]
+        assert len(kept["logits"]) == len(lines)
+
+
+def test_a_process_that_is_told_to_stop_tells_and_writes_what_was_answered(
+    playbook: Path, cluster: Path, tmp_path: Path
+) -> None:
+    file, _ = arrays(tmp_path, 200_000)
+    out = tmp_path / "answers.npz"
+    command = [sys.executable, "-m", "shoal", "run", str(playbook), "--cluster", str(cluster)]
+    command += ["--input", str(file), "-o", str(out), "--json", "--together", "8"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(100)]
+        process.terminate()
+        lines += process.stdout.read().splitlines()
+        assert process.wait(60) == 143
+    *told, last = [json.loads(line) for line in lines]
+    assert 100 <= len(told) == 200_000 - last["left"] < 200_000
+    with np.load(out) as kept:
+        assert kept["numbers"].tolist() == [line["number"] for line in told]
+        assert len(kept["logits"]) == len(told)
+
+
+def test_what_was_answered_is_written_although_some_failed(
+    playbook: Path, tiny: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, images = arrays(tmp_path, 5)
+    right = shoal.load(tiny).run({"image": images})["logits"]
+    images[1, 0, 0, 0] = np.nan
+    np.save(file, images)
+    out = tmp_path / "answers.npz"
+    arguments = ["--cluster", str(cluster), "--input", str(file), "-o", str(out)]
+    assert run(["run", str(playbook), *arguments, "--together", "2"]) == 20
+    with np.load(out) as kept:
+        assert kept["numbers"].tolist() == [0, 2, 3, 4]
+        np.testing.assert_allclose(kept["logits"], right[[0, 2, 3, 4]], rtol=1e-4, atol=1e-4)
+
+
+def test_a_disk_that_is_full_is_told_behind_the_answers(
+    playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    file, _ = arrays(tmp_path, 3)
+    capsys.readouterr()
+    arguments = ["--cluster", str(cluster), "--input", str(file), "-o", "/dev/full", "--json"]
+    assert run(["run", str(playbook), *arguments]) == 70
+    shown = capsys.readouterr()
+    assert json.loads(shown.out.splitlines()[-1])["summary"]["answered"] == 3
+    assert "cannot write /dev/full" in shown.err
 
 
 def test_a_store_without_the_parts_is_told_before_anything_is_sent(

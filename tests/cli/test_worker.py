@@ -46,6 +46,8 @@ def test_settings_come_from_the_cluster_file(cluster: Path) -> None:
     made = options("pi-1", cluster=cluster)
     assert made.listen == ("tcp/10.0.0.11:7448",)
     assert (made.threads, made.memory_limit, made.lease_ms) == (4, 700 << 20, 900)
+    assert made.members == ("pi-1", "far", "gateway")
+    assert options().members == ()
 
 
 def test_a_device_without_an_address_looks_for_the_gateway(cluster: Path) -> None:
@@ -125,6 +127,27 @@ def test_a_worker_says_when_it_is_ready_and_ends_well(how: signal.Signals) -> No
 
 
 @pytest.mark.system
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_ctrl_c_that_was_ignored_from_the_start_stays_ignored() -> None:
+    """As for what a script starts in the background, which Ctrl-C is not meant for."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(free_port())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        assert process.stderr is not None
+        assert "w is ready" in process.stderr.readline()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        (ignored,) = [line.split()[1] for line in status.splitlines() if line[:6] == "SigIgn"]
+        assert int(ignored, 16) & 1 << signal.SIGINT - 1
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+        out, err = process.communicate(timeout=90)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.system
 def test_a_worker_that_calls_says_that_nobody_answers_and_when_somebody_does() -> None:
     port = free_port()
     address = f"tcp/127.0.0.1:{port}"
@@ -138,6 +161,19 @@ def test_a_worker_that_calls_says_that_nobody_answers_and_when_somebody_does() -
             assert far.stderr.readline() == "in touch with w\n"
             near.kill()
             near.communicate()
+        far.terminate()
+        far.communicate(timeout=90)
+
+
+@pytest.mark.system
+def test_an_address_in_brackets_is_shown_whole() -> None:
+    address = "tcp/[fe80::1]:9"
+    calling = [sys.executable, "-m", "shoal", "worker", "--name", "far", "--connect", address]
+    env = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(calling, stderr=subprocess.PIPE, text=True, env=env) as far:
+        assert far.stderr is not None
+        far.stderr.readline()
+        assert far.stderr.readline() == f"no peer has answered yet at {address}; trying on\n"
         far.terminate()
         far.communicate(timeout=90)
 

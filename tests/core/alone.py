@@ -52,8 +52,15 @@ class LoneWorker:
     """The worker ``a`` of the gateway ``g``, with peers that it sees; all of its parts are loaded
     but for those in ``without``. It hears of everything at the time ``now``."""
 
-    def __init__(self, book: Playbook, peers: str = "bcd", without: str = "", **settings: Any):
-        self.core = WorkerCore(DeviceInfo("a", "a1"), policies=find, **settings)
+    def __init__(
+        self,
+        book: Playbook,
+        peers: str = "bcd",
+        without: str = "",
+        memory: int = 0,
+        **settings: Any,
+    ):
+        self.core = WorkerCore(DeviceInfo("a", "a1", memory=memory), policies=find, **settings)
         self.book = book
         self.now = 0.0
         for name in ("a", "g", *peers):
@@ -67,8 +74,10 @@ class LoneWorker:
         """What it wants done, but for ticks."""
         return [a for a in self.core.handle(event, self.now) if not isinstance(a, Wake)]
 
-    def hear(self, sender: str, message: CoreMessage, body: Body = None) -> list[Any]:
-        return self.take(Arrived(sender, message, body))
+    def hear(
+        self, sender: str, message: CoreMessage, body: Body = None, size: int = 0
+    ) -> list[Any]:
+        return self.take(Arrived(sender, message, body, size))
 
     def task(
         self,
@@ -80,6 +89,7 @@ class LoneWorker:
         route: Route = (),
         budget_ms: float = 1000.0,
         body: Body = "input",
+        size: int = 0,
         **more: Any,
     ) -> list[Any]:
         """Give it a task. The route, if none is said, is all holders of each stage."""
@@ -87,7 +97,7 @@ class LoneWorker:
             stages = next((p.stages for p in self.book.plans if p.name == plan), ())
             route = tuple(tuple(s.parts) for s in stages)
         names = ("g", "g1", number, attempt, self.book.id, plan, stage, giver)
-        return self.hear(giver, Task(*names, route, budget_ms, **more), body)
+        return self.hear(giver, Task(*names, route, budget_ms, **more), body, size)
 
     def ran(self, run: Run, sure: float | None = None, size: int = 10) -> list[Any]:
         """A run of it ended well."""

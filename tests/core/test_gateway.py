@@ -480,3 +480,58 @@ def test_the_end_of_an_earlier_life_of_a_device_is_old_news() -> None:
     gateway.installed("a", ALONE)
     gateway.ask(0)
     assert gateway.take(Vanished("a", "a1")) == []
+
+
+# -- memory
+
+
+def test_who_has_too_little_memory_for_a_request_is_done_without() -> None:
+    gateway = LoneGateway(ALONE)
+    first = task_of(gateway.ask(0))
+    actions = gateway.refuse("a", first, Why.TOO_LARGE, text="send at most 3")
+    second = task_of(actions)
+    assert to(actions) == ["b"]
+    assert gateway.core.devices["a"].slowdown == 1.0, "it is as good as ever for others"
+    (reject,) = of(Reject, gateway.refuse("b", second, Why.TOO_LARGE, text="send at most 5"))
+    assert (reject.number, reject.kind, reject.why) == (0, "remote", Why.TOO_LARGE)
+    assert "b: too large (send at most 5)" in reject.text
+    assert not gateway.core.requests
+
+
+def test_a_part_that_is_too_large_for_a_device_says_nothing_of_a_smaller_one() -> None:
+    book = playbook(plan("a", one(0, 12, "a")), pipeline("ab", "a", "b"))
+    gateway = LoneGateway(book)
+    first = task_of(gateway.ask(0))
+    assert first.plan == "a"
+    second = task_of(gateway.refuse("a", first, Why.TOO_LARGE))
+    assert (second.plan, second.route) == ("ab", (("a",), ("b",)))
+
+
+def test_a_request_waits_for_who_has_the_memory_if_somebody_may() -> None:
+    gateway = LoneGateway(ALONE, "a")
+    first = task_of(gateway.ask(0))
+    assert of(Reject, gateway.refuse("a", first, Why.TOO_LARGE)) == []
+    for gateway.now in (0.1, 0.2, 0.3):
+        assert sent(Task, gateway.take(Tick())) == [], "not given to who refused it for good"
+    gateway.appears("b", "b1")
+    actions = gateway.installed("b", ALONE)
+    gateway.now = 0.4
+    actions += gateway.take(Tick())
+    assert to(actions) == ["b"]
+
+
+@pytest.mark.parametrize(("least", "goes_on"), [(2, True), (3, False)])
+def test_slices_do_without_one_who_has_too_little_memory_where_they_may(
+    least: int, goes_on: bool
+) -> None:
+    book = playbook(
+        plan("abc", every(0, 12, "abc", least=least, deadline_ms=200)), plan("b", one(0, 12, "b"))
+    )
+    gateway = LoneGateway(book)
+    task = sent(Task, gateway.ask(0))[0][1]
+    actions = gateway.refuse("a", task, Why.TOO_LARGE)
+    assert to(actions) == ([] if goes_on else ["b"])
+    if goes_on:
+        gateway.answer("b", task)
+        (deliver,) = of(Deliver, gateway.answer("c", task))
+        assert deliver.absent == ("a",)

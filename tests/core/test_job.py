@@ -162,3 +162,28 @@ def test_what_waits_for_others_is_looked_at_again_after_a_run_and_not_before() -
     assert inbox.opens is None
     assert inbox.next_batch(0.01) == []
     assert inbox.opens == pytest.approx(0.05)
+
+
+def test_no_more_images_are_run_together_than_there_is_memory_for() -> None:
+    inbox = Inbox(8, most_images=lambda part: 2)
+    for one_job in map(job, range(5)):
+        inbox.add(one_job)
+        inbox.make_ready(one_job.key)
+    assert [numbers(inbox.next_batch(1.0)) for _ in range(3)] == [[0, 1], [2, 3], [4]]
+
+
+def test_inputs_that_wait_are_bounded_but_for_one_alone() -> None:
+    inbox = Inbox(8, limit_bytes=100)
+    assert inbox.has_room(0.0, 1000, new=True), "or it would never come in"
+    first, second = job(0), job(1, expires=1.0)
+    for one_job in (first, second):
+        inbox.add(one_job)
+        inbox.hold(one_job, 30)
+    assert inbox.bytes == 60
+    assert not inbox.has_room(0.0, 30, new=True), "a quarter is for requests under way"
+    assert inbox.has_room(0.0, 30, new=False)
+    assert not inbox.has_room(0.0, 50, new=False)
+    assert inbox.has_room(1.0, 50, new=False), "what has expired makes room"
+    inbox.drop(first.key)
+    inbox.drop(first.key)
+    assert inbox.bytes == 0

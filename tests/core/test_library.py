@@ -1,7 +1,9 @@
 """The library of a worker: each part loaded once, while somebody needs it, within memory."""
 
+import math
 from typing import TypeVar
 
+from msgspec.structs import replace
 from tests.core.toys import MIB, one, pipeline, plan, playbook
 
 from shoal.core.actions import Fetch, Load, Send, Unload, WorkerAction
@@ -179,3 +181,30 @@ def test_the_playbook_that_was_not_used_for_longest_makes_room_for_another() -> 
     assert unloads(actions) == [], "others need its part"
     gone = [k for k in range(MAX_PLAYBOOKS) if library.playbook(f"book{k}") is None]
     assert gone == [2], "of the first two something was asked for, or is here"
+
+
+def test_so_many_images_are_run_as_there_is_memory_for_beside_the_parts() -> None:
+    parts = {
+        name: replace(info, activations=MIB // 2 if name == "0-12" else 0)
+        for name, info in BOOK.parts.items()
+    }
+    library = Library("a", memory_limit=4 * MIB)
+    assert library.most_images("0-12") == math.inf, "nothing is known of it"
+    library.install("g", Install(replace(BOOK, parts=parts)), 0.0)
+    # Two parts of 1 MiB each, which counts one image: 2 MiB are left for others.
+    assert library.most_images("0-12") == 5
+    assert library.most_images("0-6") == math.inf
+    assert library.too_large("0-12", 5) == ""
+    assert library.too_large("0-6", 1000) == ""
+    text = library.too_large("0-12", 9)
+    assert "9 images at once take 4 MiB" in text
+    assert "limit is 4 MiB" in text
+    assert "send at most 5 at once" in text
+
+
+def test_one_image_is_always_run_and_without_a_limit_any_number() -> None:
+    parts = {name: replace(info, activations=100 * MIB) for name, info in BOOK.parts.items()}
+    for limit, most in ((2 * MIB, 1), (0, math.inf)):
+        library = Library("a", memory_limit=limit)
+        library.install("g", Install(replace(BOOK, parts=parts)), 0.0)
+        assert library.most_images("0-12") == most

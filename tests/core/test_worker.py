@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import every, leaving, one, plan, playbook
 
@@ -527,3 +528,32 @@ def test_what_waits_for_others_asks_for_no_tick_while_another_part_runs() -> Non
     assert worker.core.handle(Tick(), 0.06) == []  # or the ticks would never end
     _, waited = worker.ran(other)
     assert (waited.part, len(waited.jobs)) == ("0-4", 1)
+
+
+# -- memory
+
+
+def heavy(book: Any, activations: int) -> Any:
+    """The same playbook, of parts whose images take so much memory."""
+    parts = {name: replace(info, activations=activations) for name, info in book.parts.items()}
+    return replace(book, parts=parts)
+
+
+def test_a_request_of_more_images_than_there_is_memory_for_is_refused_before_it_waits() -> None:
+    worker = LoneWorker(heavy(BOOK, 1 << 20), memory=16 << 20)
+    most = worker.core.library.most_images("0-4")
+    assert 1 < most < 16
+    actions = worker.task(1, "line", images=int(most) + 1)
+    assert why(actions) is Why.TOO_LARGE
+    assert f"send at most {most:.0f} at once" in actions[0].message.text
+    assert not worker.core.inbox.jobs
+    (run,) = of(Run, worker.task(1, "line", attempt=2, images=int(most)))
+    worker.ran(run)
+
+
+def test_inputs_that_wait_are_bounded_in_bytes() -> None:
+    worker = LoneWorker(BOOK, memory=1 << 20)
+    (run,) = of(Run, worker.task(0, "line", size=200 << 20))
+    assert why(worker.task(1, "line", size=1)) is Why.OVERLOADED
+    worker.ran(run)
+    assert of(Run, worker.task(2, "line", size=1))

@@ -222,3 +222,26 @@ def test_an_interrupt_in_the_block_takes_the_lab_down(lab_of: LabOf, name: str) 
         work()
     with pytest.raises(LabStateError, match="not up"):
         state.read(name)
+
+
+FORK = """
+import os, sys
+from shoal.errors import ForkError
+from shoal.lab import Lab, parse_lab
+with Lab(parse_lab(sys.argv[1], name=sys.argv[2]), loopback=True) as lab:
+    sleeping = lab.host("pi").spawn(["sleep", "100"])
+    pid = os.fork()
+    if pid == 0:
+        try:
+            lab.host("pi")
+        except ForkError:
+            sys.exit(7)  # out of the block
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert sleeping.poll() is None and lab.host("pi").folder.exists()
+"""
+
+
+def test_a_child_made_by_fork_leaves_the_lab_up(name: str) -> None:
+    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, TWO, name]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -160,15 +160,19 @@ def connect(address: str, within_s: int = 1) -> str:
 
 
 def test_a_trace_moves_the_link(lab_of: LabOf, tmp_path: Path) -> None:
-    rows = "0,50,50,4\n3,50,50,100\n6,50,50,100\n9,50,50,100\n12,50,50,100\n15,50,50,100\n"
-    (tmp_path / "jump.csv").write_text(f"time_s,down_mbit,up_mbit,rtt_ms\n{rows}")
-    spec = lab_of(two("{trace: jump.csv}"))
+    """To and fro, so that however late this test looks it sees both."""
+    rows = "0,50,50,4\n1,50,50,100\n2,50,50,4\n3,50,50,100\n"
+    (tmp_path / "jumps.csv").write_text(f"time_s,down_mbit,up_mbit,rtt_ms\n{rows}")
+    spec = lab_of(two("{trace: jumps.csv}"))
     with Lab(spec, folder=tmp_path) as lab:
-        times, _ = ping(lab.hosts[0], lab.hosts[1].address, 3)
-        assert 2.5 < min(times) < 90
-        assert until(lambda: lab.cables[0].shapes[0].delay_ms == 50)
-        times, _ = ping(lab.hosts[0], lab.hosts[1].address, 3)
-        assert 98.5 < min(times) < 500
+
+        def rtt_ms() -> float:
+            times, _ = ping(lab.hosts[0], lab.hosts[1].address, 3)
+            return min(times, default=50.0)
+
+        assert until(lambda: 2.5 < rtt_ms() < 40)
+        assert until(lambda: rtt_ms() > 98.5)
+        assert until(lambda: 2.5 < rtt_ms() < 40)
 
 
 def test_killing_takes_what_programs_started_too_and_restarting_brings_them_back(
@@ -270,8 +274,8 @@ def test_a_clock_that_nobody_said_would_jump_cannot(lab_of: LabOf) -> None:
 
 def test_shares_that_the_machine_does_not_have_are_refused(lab_of: LabOf) -> None:
     cores = look().cores
-    hosts = ", ".join(f"h{i}: {{share: 1.0}}" for i in range(cores + 1))
-    with pytest.raises(LabCapacityError, match=f"this machine has {cores}"):
+    hosts = ", ".join(f"h{i}: {{share: 1.0}}" for i in range(int(cores) + 1))
+    with pytest.raises(LabCapacityError, match=f"this machine has {cores:g}"):
         Lab(lab_of(f"{{hosts: {{{hosts}}}, topology: star}}")).up()
 
 

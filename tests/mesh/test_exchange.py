@@ -116,7 +116,7 @@ class Story:
             self.collect()
             if self.flying:
                 continue
-            if all(node.exchange.idle for node in self.nodes.values()):
+            if not any(node.exchange.busy for node in self.nodes.values()):
                 return
             self.now += MAX_ASK_S
             for node in self.nodes.values():

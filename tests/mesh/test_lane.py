@@ -8,6 +8,8 @@ import pytest
 from shoal.mesh.exchange import Transmit
 from shoal.mesh.lane import Lane
 
+SOON_S = 60.0
+
 
 class Wire:
     """Notes what is put and by whom; what is not swift waits at a gate."""
@@ -21,7 +23,7 @@ class Wire:
     def put(self, frame):
         if not frame.swift:
             self.waiting.set()
-            assert self.gate.wait(5)
+            assert self.gate.wait(SOON_S)
         self.put_by.append((int(frame.attachment), threading.current_thread().name))
 
     def post(self, number, swift=True):
@@ -29,7 +31,7 @@ class Wire:
         self.lane.push()
 
     def wait(self, count):
-        end = time.monotonic() + 5
+        end = time.monotonic() + SOON_S
         while len(self.put_by) < count:
             assert time.monotonic() < end
             time.sleep(0.002)
@@ -41,7 +43,7 @@ def wire():
     yield wire
     wire.gate.set()
     wire.lane.close()
-    wire.lane.thread.join(5)
+    wire.lane.thread.join(SOON_S)
     assert not wire.lane.thread.is_alive()
 
 
@@ -54,7 +56,7 @@ def test_a_swift_frame_leaves_on_the_thread_that_brings_it(wire):
 def test_what_has_to_wait_holds_up_nobody_but_those_behind_it(wire):
     wire.post(1)
     wire.post(2, swift=False)
-    assert wire.waiting.wait(5)
+    assert wire.waiting.wait(SOON_S)
     wire.post(3)  # returns at once
     assert wire.put_by == [(1, "MainThread")]
     wire.gate.set()
@@ -64,7 +66,7 @@ def test_what_has_to_wait_holds_up_nobody_but_those_behind_it(wire):
 
 def test_what_is_discarded_does_not_leave(wire):
     wire.post(1, swift=False)
-    assert wire.waiting.wait(5)
+    assert wire.waiting.wait(SOON_S)
     wire.post(2)
     wire.lane.discard()
     wire.gate.set()

@@ -196,7 +196,7 @@ def test_peers_see_each_other_come_and_go(fleet):
     assert c.link.peers() == {"a": a.link.incarnation, "b": b.link.incarnation}
     c.link.close()
     for ear in (a, b):
-        ear.wait(lambda ear=ear: len(ear.seen("c")) == 2, 2)
+        ear.wait(lambda ear=ear: len(ear.seen("c")) == 2)
         life = c.link.incarnation
         assert ear.seen("c") == [PeerUp("c", life), PeerDown("c", life)]
         assert "c" not in ear.link.peers()

@@ -1,22 +1,25 @@
 """The session is opened anew when views differ for good, and only then."""
 
+import pytest
+
 from shoal.mesh.watchdog import PATIENCE_S, Watchdog
 
 
 class Story:
-    """Node b, second by second."""
+    """Node b, second by second, which has something to do with c and d."""
 
-    def __init__(self, calls: bool = True) -> None:
+    def __init__(self, calls: bool = True, concern=("c", "d"), only: bool = False) -> None:
         self.dog = Watchdog("b", "B", calls)
+        self.dog.concern(concern, only)
         self.now = 0.0
 
-    def verdict(self, seconds, up, heard, idle=True):
+    def verdict(self, seconds, up, heard, work=()):
         """What is decided first within so many seconds of seeing ``up`` and hearing ``heard``,
         and after how many seconds."""
         for second in range(int(seconds)):
             for name, (incarnation, sees) in heard.items():
                 self.dog.heard(name, incarnation, sees, self.now)
-            reason = self.dog.judge(up, idle, self.now)
+            reason = self.dog.judge(up, work, self.now)
             if reason is not None:
                 return reason, second
             self.now += 1.0
@@ -59,14 +62,77 @@ def test_the_greater_name_waits_longer():
     assert Story().verdict(60, {"a": "A"}, {"a": ("A", {})}) == ("a does not see this node", 10)
 
 
-def test_a_third_node_that_only_others_see_is_looked_for_when_idle_or_after_a_long_time():
-    heard = {"c": ("C", {"b": "B", "d": "D"})}
+HEARD_OF_D = {"c": ("C", {"b": "B", "d": "D"})}
+
+
+def test_a_third_node_that_only_others_see_is_looked_for():
     reason = "d is visible to others only"
-    assert Story().verdict(100, {"c": "C"}, heard) == (reason, 10)
-    assert Story().verdict(100, {"c": "C"}, heard, idle=False) == (reason, 60)
+    assert Story().verdict(100, {"c": "C"}, HEARD_OF_D) == (reason, 10)
+    assert Story(only=True).verdict(100, {"c": "C"}, HEARD_OF_D) == (reason, 10)
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_a_third_node_that_this_one_has_nothing_to_do_with_is_not(only):
+    """There may be any number of them, behind networks where nobody else gets to."""
+    story = Story(concern=["c"], only=only)
+    assert story.verdict(600, {"c": "C"}, HEARD_OF_D) is None
+    story.dog.concern(["d"])
+    assert story.verdict(100, {"c": "C"}, HEARD_OF_D)[1] == 10
+
+
+def test_a_third_node_that_this_one_has_met_is_missed_unless_it_is_a_stranger():
+    """Those that two nodes hear of through a third are not called again by themselves."""
+    for only, verdict in ((False, ("d is visible to others only", 10)), (True, None)):
+        story = Story(concern=["c"], only=only)
+        both = {"c": ("C", {"b": "B", "d": "D"}), "d": ("D", {"b": "B", "c": "C"})}
+        assert story.verdict(5, {"c": "C", "d": "D"}, both) is None
+        assert story.verdict(100, {"c": "C"}, HEARD_OF_D) == verdict
+
+
+STRANGE = [
+    ({"s": "S"}, {"s": ("S", {})}, "s does not see this node"),
+    ({"s": "S"}, {}, "s is visible but says nothing"),
+    ({}, {"s": ("S", {"b": "B"})}, "s speaks but is not visible"),
+]
+
+
+@pytest.mark.parametrize(("up", "heard", "reason"), STRANGE)
+def test_strangers_do_not_matter_to_a_node_that_knows_its_cluster(up, heard, reason):
+    up, heard = {**ALL_WELL["up"], **up}, {**ALL_WELL["heard"], **heard}
+    assert Story(only=True).verdict(600, up, heard) is None
+    assert Story().verdict(600, up, heard) == (reason, 5)
+
+
+def test_what_a_stranger_says_of_the_others_does_not_matter_either():
+    story = Story(only=True)
+    up = {"c": "C", "s": "S"}
+    heard = {**ALL_WELL["heard"], "s": ("S", {"b": "B", "d": "D"})}
+    assert story.verdict(600, up, heard) is None
+
+
+@pytest.mark.parametrize(
+    ("up", "heard"),
+    [
+        ({"c": "C"}, HEARD_OF_D),
+        ({"c": "C", "d": "D"}, ALL_WELL["heard"]),
+        ({"c": "C", "d": "D"}, {**ALL_WELL["heard"], "d": ("D", {})}),
+        ({"c": "C"}, {**ALL_WELL["heard"], "d": ("D", {"b": "B"})}),
+    ],
+)
+def test_work_that_is_under_way_on_a_link_that_works_is_not_disturbed(up, heard):
     story = Story()
-    assert story.verdict(30, {"c": "C"}, heard, idle=False) is None
-    assert story.verdict(30, {"c": "C"}, heard) == (reason, 0)
+    assert story.verdict(3600, up, heard, work={"c", "d"}) is None
+    assert story.verdict(1, up, heard, work={"d"}) is not None  # the difference is an hour old
+
+
+def test_work_with_the_one_in_trouble_is_lost_anyway():
+    heard = {**ALL_WELL["heard"], "d": ("D", {})}
+    verdict = Story().verdict(60, {"c": "C", "d": "D"}, heard, work={"d"})
+    assert verdict == ("d does not see this node", 5)
+
+
+def test_work_with_those_that_are_not_there_does_not_count():
+    assert Story().verdict(60, {}, {}, work={"c", "d"}) == ("nobody is visible", 15)
 
 
 def test_a_node_that_calls_in_vain_starts_anew_and_one_that_waits_to_be_called_does_not():

@@ -7,13 +7,15 @@ import time
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.errors import InputError, ModelFileError, ShoalError, UnsupportedModelError, UsageError
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, give_back
+from shoal.model.part import image_memory
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +139,32 @@ def test_a_worker_needs_neither_onnx_nor_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_what_runs_have_left_is_given_back():
+    """The engine keeps what its largest run needed, until it is told."""
+    x = tensor("x", ["batch", 256, 256])
+    data = nets.model([node("Tanh", "x", "a"), node("Sin", "a", "y")], [x], ["y"])
+    (whole,) = model.load(data).split([])
+    session = whole.session()
+    process = psutil.Process()
+    many = {"x": random(128, 256, 256)}
+    session.run({"x": many["x"][:1]})
+    give_back(tensors=True)
+    before = process.memory_info().rss
+    session.run(many)
+    left = process.memory_info().rss - before
+    give_back(tensors=True)
+    assert left > 16 << 20, "or there is nothing to give back"
+    assert process.memory_info().rss - before < left / 2
+    np.testing.assert_allclose(session.run(many)["y"], np.sin(np.tanh(many["x"])), rtol=1e-4)
+
+
+def test_a_part_says_what_each_further_image_takes():
+    network = model.load(nets.residual())
+    (whole,) = network.split([])
+    assert whole.info.activations == whole.activations == image_memory(max(network.node_peak_bytes))
+    parts = network.split([cut.at for cut in network.cuts])
+    assert max(part.activations for part in parts) == whole.activations
+    assert min(part.activations for part in parts) < whole.activations
+    assert all(part.memory > part.activations for part in parts), "which counts one"

@@ -151,7 +151,26 @@ def test_several_probes_may_be_asked_for():
     shards = {"a": Shard(tuple(range(8)))}
     book, parts = playbook_of(shards, channels(a=tuple(range(8))))
     prove(book, parts, NETWORK, seeds=(0, 1, 2))
-    assert shards["a"].sessions == 3
+    assert (shards["a"].sessions, shards["a"].runs) == (1, 6)
+
+
+def test_the_users_images_count_as_well():
+    """What is right on made-up inputs and wrong on an image is wrong."""
+
+    class Bright(ToyPart):
+        def run_on(self, session, feeds):
+            made = super().run_on(session, feeds)
+            bright = max(float(array.max()) for array in feeds.values()) > 50
+            return {name: array + bright for name, array in made.items()}
+
+    plan, parts = chain(2)
+    first = plan.stages[0].parts["a"]
+    parts[first] = Bright(SKIPPING, 0, 2)
+    book = book_of(plan, parts)
+    assert prove(book, parts, SKIPPING)["chain"] == 0
+    images = SKIPPING.given([{"t0": np.full((1, 6), 100, np.float32)}])
+    with pytest.raises(ProofError, match="differs from the whole network"):
+        prove(book, parts, SKIPPING, more=images)
 
 
 def chain(*ends, exit=None):

@@ -32,11 +32,14 @@ def test_a_whole_answer_is_not_degraded():
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"absent": ("b", "c")}, "without the slices of b, c"),
+        (
+            {"absent": ("b", "c")},
+            "without the slices of b, c: how accurate that is, is not known",
+        ),
         ({"accuracy": 0.985}, "plan both keeps 98.5% of the accuracy"),
         (
             {"absent": ("b",), "accuracy": 0.9},
-            "without the slices of b; plan both keeps 90.0% of the accuracy",
+            "without the slices of b: how accurate that is, is not known",
         ),
         (
             {"accuracy": 0.9, "usual_accuracy": 0.985},
@@ -55,6 +58,11 @@ def test_the_plan_that_is_preferred_is_no_degradation_but_says_what_it_keeps():
     answer = make_answer(deliver(accuracy=0.985, usual_accuracy=0.985), 1.0)
     assert not answer.degraded
     assert answer.accuracy == 0.985
+
+
+@pytest.mark.parametrize("promised", [1.0, 0.985])
+def test_what_a_plan_keeps_says_nothing_of_an_answer_that_lacks_a_part(promised):
+    assert make_answer(deliver(absent=("b",), accuracy=promised), 1.0).accuracy is None
 
 
 def test_leaving_early_is_no_degradation_but_is_told():

@@ -9,16 +9,24 @@ from tests.runtime import tiny
 from tests.runtime.tiny import SlowEngine, soon
 
 from shoal.core.messages import PROTOCOL, Hello
-from shoal.errors import ShoalError, UnreachableError, VersionError
+from shoal.errors import (
+    MeasureError,
+    ModelError,
+    PlanError,
+    ShoalError,
+    UnreachableError,
+    VersionError,
+)
 from shoal.model.engine import Engine
 from shoal.model.profiles import profile
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
-from shoal.runtime import wire
+from shoal.plan.size import Size
+from shoal.runtime import probe, wire
 from shoal.runtime.machine import make_node
 from shoal.runtime.planning import plan
-from shoal.runtime.survey import survey
+from shoal.runtime.survey import NO_WAY, survey
 
 SHAPES = {"x": ("float32", (1, tiny.WIDTH))}
 
@@ -94,12 +102,10 @@ def test_a_device_measures_its_way_to_another(crowd, asker):
 
 
 def test_who_is_not_there_is_told_at_once(asker, whole):
-    began = time.monotonic()
     with pytest.raises(UnreachableError, match="a is not there"):
-        asker.prober.device("a", whole.hash, whole.info, SHAPES)
+        asker.prober.device("a", whole.hash, whole.info, SHAPES, timeout_s=600.0)
     with pytest.raises(UnreachableError, match="a is not there"):
-        asker.prober.link("a")
-    assert time.monotonic() - began < 9.0  # else it would wait for 10 s, and for 120 s
+        asker.prober.link("a", timeout_s=600.0)
 
 
 def test_who_dies_while_measuring_is_not_waited_for(crowd, asker, whole):
@@ -149,16 +155,16 @@ def test_answers_of_others_do_not_count(crowd, asker):
         liar.join()
 
 
-def test_closing_ends_a_measurement(crowd, asker, whole):
+def test_closing_ends_a_measurement(crowd, asker, whole, monkeypatch):
+    monkeypatch.setattr(probe, "MAX_SECONDS", 600.0)
+    monkeypatch.setattr(probe, "MAX_RUNS", 1_000_000)
     node = crowd.start("a", engine=SlowEngine(0.01))
     soon(lambda: "a" in asker.link.peers())
     closer = threading.Timer(0.1, node.close)
     closer.start()
     with pytest.raises(UnreachableError):
-        asker.prober.device("a", whole.hash, whole.info, SHAPES, seconds=10.0)
-    began = time.monotonic()
-    closer.join()
-    assert time.monotonic() - began < 9.0  # it was to measure for 10 s
+        asker.prober.device("a", whole.hash, whole.info, SHAPES, seconds=600.0)
+    closer.join()  # it was to measure for longer than this test may take
 
 
 # -- surveys
@@ -203,18 +209,176 @@ def test_what_is_not_there_counts_as_stated(crowd, net, caplog):
     cluster = cluster_of("here", "away", speed=0.5)
     link = crowd.mesh("gateway-survey")
     found = survey(net, cluster, store=crowd.store, link=link, appear_s=0.1)
-    assert "away is not there: its stated speed and link are used" in caplog.text
+    assert caplog.messages == ["away is not there: its stated speed and link are used"]
     assert found.profiles.device("away").network.speed == 0.5
     assert found.profiles.device("here").network.speed != 0.5
+    assert found.assumed == ("away",)
 
 
-def test_a_device_that_cannot_hold_the_network_counts_as_stated(crowd, net, caplog):
+def test_a_device_without_room_for_any_part_counts_as_stated_and_gets_none(crowd, net, caplog):
     crowd.start("a", memory=1 << 18)
     link = crowd.mesh("gateway-survey")
     found = survey(net, cluster_of("a", speed=0.5), store=crowd.store, link=link)
-    assert "what the cluster file states is used" in caplog.text
+    assert caplog.messages == ["a has not room for any part of the network; no plan will use it"]
     assert found.profiles.device("a").network.speed == 0.5
     assert found.cluster.devices[0].memory == 1 << 18
+    with pytest.raises(PlanError):
+        plan(net, found.cluster, "remote", profiles=found.profiles, store=crowd.store)
+
+
+def test_a_device_that_cannot_hold_the_network_runs_as_much_of_it_as_it_can(crowd, caplog):
+    net = tiny.network(layers=6, width=64)
+    (whole,) = net.split([])
+    engine = SlowEngine(0.05)
+    crowd.start("a", memory=whole.memory - 1, engine=engine)
+    link = crowd.mesh("gateway-survey")
+    found = survey(net, cluster_of("a", speed=0.5), store=crowd.store, link=link)
+    assert caplog.messages == []
+    device = found.profiles.device("a")
+    end = max(cut.at for cut in net.cuts)
+    assert device.network.range_ms(0, end) == pytest.approx(50, rel=0.5)
+    assert device.batch_ratio == {}
+    assert not crowd.nodes["a"].exchange._store.has(whole.hash)
+
+
+@pytest.mark.parametrize("free", [0.7, 0.0])
+def test_memory_that_something_else_has_taken_is_not_counted_on(crowd, free):
+    """The device holds a part of another service: what runs is what still fits, or nothing."""
+    net = tiny.network(layers=8, width=512)
+    (whole,), (_, half) = net.split([]), tiny.halves(net)
+    node = crowd.start("a", memory=int(half.memory + free * whole.memory))
+    other = make_node(crowd.mesh("other"), tiny.fill(crowd.store, net), Engine())
+    other.start()
+    try:
+        soon(lambda: "other" in node.link.peers())
+        node.shelf.want(half.hash)
+        node.shelf.load(half.hash, half.info, "other")
+        link = crowd.mesh("gateway-survey")
+        if free:
+            found = survey(net, cluster_of("a", speed=777.0), store=crowd.store, link=link)
+            assert found.profiles.device("a").network.speed < 700
+        else:
+            with pytest.raises(
+                MeasureError, match=r"a is there and could not .* loaded parts take"
+            ):
+                survey(net, cluster_of("a"), store=crowd.store, link=link)
+    finally:
+        other.close()
+
+
+class Blinking(Engine):
+    """An engine whose worker is out of sight from the first run on, for so many seconds."""
+
+    def __init__(self, crowd, seconds):
+        super().__init__()
+        self.crowd, self.seconds = crowd, seconds
+        self.threads_started = []
+
+    def load(self, graph, blobs, **settings):
+        session = super().load(graph, blobs, **settings)
+        really_run = session.run
+
+        def run(feeds, outputs=None):
+            if not self.threads_started:
+                blink = threading.Thread(target=self.blink)
+                self.threads_started.append(blink)
+                blink.start()
+                time.sleep(0.2)
+            return really_run(feeds, outputs)
+
+        session.run = run
+        return session
+
+    def blink(self):
+        self.crowd.mesh.cut("gateway-survey", "a")
+        time.sleep(self.seconds)
+        self.crowd.mesh.heal("gateway-survey", "a")
+
+    def wait(self):
+        for thread in self.threads_started:
+            thread.join()
+
+
+def test_a_device_that_is_out_of_sight_for_a_moment_is_measured_again(crowd, net, caplog):
+    engine = Blinking(crowd, 0.3)
+    crowd.start("a", engine=engine)
+    link = crowd.mesh("gateway-survey")
+    found = survey(net, cluster_of("a", speed=777.0), store=crowd.store, link=link)
+    engine.wait()
+    assert found.profiles.device("a").network.speed < 700
+    assert caplog.messages == []
+
+
+def test_a_device_that_is_lost_while_it_is_measured_ends_a_survey(crowd, net, caplog, monkeypatch):
+    monkeypatch.setattr("shoal.runtime.survey.RETURN_S", 0.1)
+    engine = Blinking(crowd, 1.0)
+    crowd.start("a", engine=engine)
+    link = crowd.mesh("gateway-survey")
+    with pytest.raises(MeasureError, match="no recommendation, because a is there and could not"):
+        survey(net, cluster_of("a"), store=crowd.store, link=link)
+    engine.wait()
+    assert caplog.messages == []
+
+
+def test_an_engine_that_fails_ends_a_survey(crowd, net):
+    engine = SlowEngine()
+
+    def spoil(feeds):
+        raise ModelError("the engine is out of order")
+
+    engine.spoil = spoil
+    crowd.start("a", engine=engine)
+    link = crowd.mesh("gateway-survey")
+    with pytest.raises(MeasureError, match="out of order; see to it") as raised:
+        survey(net, cluster_of("a"), store=crowd.store, link=link)
+    assert raised.value.exit_code == 41
+
+
+def test_devices_that_cannot_reach_each_other_are_told_once(crowd, net, caplog, monkeypatch):
+    monkeypatch.setattr("shoal.runtime.survey.RETURN_S", 0.2)
+    crowd.start("a", "b", "c")
+    for other in ("b", "c"):
+        crowd.mesh.cut("a", other)
+    cluster = cluster_of("a", "b", "c")
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    assert sorted(message.partition(":")[0] for message in caplog.messages) == [
+        "a cannot reach b, c", "b cannot reach a", "c cannot reach a",
+    ]  # fmt: skip
+    assert found.profiles.link("a", "b") == found.profiles.link("c", "a") == NO_WAY
+    assert found.profiles.link("b", "c").bytes_per_s > 1000
+    assert found.profiles.link("gateway", "a").bytes_per_s > 1000
+    book = plan(net, cluster, "pipeline", profiles=found.profiles, store=crowd.store, stages=2)
+    assert book.plans[0].devices == {"b", "c"}
+
+
+def test_devices_have_a_moment_to_find_each_other(crowd, net, caplog):
+    crowd.start("a", "b")
+    crowd.mesh.cut("a", "b")
+    finder = threading.Timer(2.5, crowd.mesh.heal, ("a", "b"))
+    finder.start()
+    found = survey(net, cluster_of("a", "b"), store=crowd.store, link=crowd.mesh("gateway-survey"))
+    finder.join()
+    assert caplog.messages == []
+    assert found.profiles.link("a", "b") != NO_WAY
+
+
+def test_while_a_cluster_is_surveyed_everybody_is_busy(crowd, net):
+    crowd.start("a", "b")
+    busy = []
+    link = crowd.mesh("gateway-survey")
+    survey(
+        net, cluster_of("a", "b"), store=crowd.store, link=link,
+        progress=lambda text: busy.append(set(link._work())),
+    )  # fmt: skip
+    assert busy[1:] == [{"a", "b"}] * 3  # each device, and the links
+
+
+@pytest.mark.parametrize(("stated", "counts"), [(0, 64), (200, 64), (50, 50)])
+def test_no_plan_counts_on_memory_that_a_device_does_not_have(crowd, net, stated, counts):
+    crowd.start("a", memory=64 << 20)
+    cluster = cluster_of("a", memory=Size(stated << 20))
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    assert found.cluster.devices[0].memory == counts << 20
 
 
 def test_a_device_of_another_version_ends_a_survey(crowd, net):

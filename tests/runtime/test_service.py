@@ -166,17 +166,90 @@ def test_inputs_are_taken_as_they_are_needed(crowd, net):
     soon(lambda: service.stats().pending == 0)
 
 
-def test_an_end_of_inputs_that_is_an_error_reaches_the_caller(crowd, net):
+@pytest.mark.parametrize("window", [None, 1, 2, 64])
+@pytest.mark.parametrize("together", [1, 4, 10, 16])
+@pytest.mark.parametrize("progress", [False, True])
+def test_an_end_of_inputs_that_is_an_error_comes_behind_the_answers(
+    crowd, net, window, together, progress
+):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(10)
+
+    def broken_camera():
+        yield from inputs
+        raise OSError("the camera is unplugged")
+
+    answers = service.infer_many(
+        broken_camera(), window=window, together=together, progress=progress
+    )
+    for image in inputs:
+        assert right(net, next(answers), image)
+    with pytest.raises(OSError, match="unplugged"):
+        next(answers)
+    assert list(answers) == []
+    soon(lambda: service.stats().pending == 0)
+
+
+def test_a_camera_that_fails_at_once(crowd, net):
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
 
     def broken_camera():
-        yield from images(3)
         raise OSError("the camera is unplugged")
+        yield
 
     with pytest.raises(OSError, match="unplugged"):
-        list(service.infer_many(broken_camera()))
+        next(service.infer_many(broken_camera()))
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_an_earlier_failure_comes_before_that_of_the_inputs(crowd, net, together):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(6)
+    inputs[5] = np.zeros((1, 3), np.float32)
+
+    def broken_camera():
+        yield from inputs
+        raise OSError("the camera is unplugged")
+
+    answers = service.infer_many(broken_camera(), together=together)
+    for image in inputs[:5]:
+        assert right(net, next(answers), image)
+    with pytest.raises(InputError, match="shape"):
+        next(answers)
     soon(lambda: service.stats().pending == 0)
+
+
+@pytest.mark.parametrize("wrong", [7, None, "image", {"x": None}])
+@pytest.mark.parametrize("together", [1, 4])
+def test_what_is_no_input_at_all_is_an_error_in_its_turn(crowd, net, wrong, together):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(8)
+    answers = service.infer_many([*inputs[:6], wrong, inputs[6]], together=together)
+    for image in inputs[:6]:
+        assert right(net, next(answers), image)
+    with pytest.raises((InputError, TypeError, ValueError)):
+        next(answers)
+    soon(lambda: service.stats().pending == 0)
+
+
+@pytest.mark.parametrize("together", [1, 4])
+@pytest.mark.parametrize("progress", [False, True])
+def test_who_stops_early_leaves_nothing_running(crowd, net, together, progress):
+    engine = SlowEngine()
+    crowd.start("a", engine=engine)
+    service = crowd.serve(anywhere(net, "a"))
+    endless = itertools.cycle(images(3))
+    answers = service.infer_many(endless, window=4, together=together, progress=progress)
+    next(answers)
+    engine.gate.clear()
+    answers.close()
+    soon(lambda: service.stats().pending == 0)
+    engine.gate.set()
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
 
 
 def test_a_wrong_input_in_the_middle_is_an_error_in_its_turn(crowd, net):
@@ -392,7 +465,7 @@ def test_too_many_requests_are_refused_at_once(crowd, net):
     with pytest.raises(OverloadedError, match="wait for answers"):
         refused[0].result()
     engine.gate.set()
-    assert all(future.result(10) for future in futures if future not in refused)
+    assert all(future.result(60) for future in futures if future not in refused)
 
 
 def test_a_run_that_fails_everywhere_is_told_with_the_reason(crowd, net):
@@ -434,10 +507,9 @@ def test_closing_fails_what_is_pending_and_leaves_no_thread(crowd, net):
     crowd.start("a", engine=engine)
     service = crowd.serve(anywhere(net, "a"))
     engine.gate.clear()
-    futures = [service.submit(image) for image in images(10)]
-    started = time.monotonic()
+    # Longer than this test may take: if it waited for them that would be seen.
+    futures = [service.submit(image, deadline_ms=600_000.0) for image in images(10)]
     service.close()
-    assert time.monotonic() - started < 9.0  # the deadlines of the requests are 10 s
     for future in futures:
         with pytest.raises(RequestError, match="closed before the answer came"):
             future.result(0)
@@ -492,7 +564,7 @@ def test_questions_that_meet_the_end_are_answered(crowd, net):
     time.sleep(0.02)
     service.close()
     for asker in askers:
-        asker.join(5)
+        asker.join(60)
     assert len(ends) == 3
 
 
@@ -512,7 +584,9 @@ def test_devices_learn_of_the_end(crowd, net):
         book = service.playbook
         worker = crowd.nodes["a"]
         assert worker.ask(lambda: worker.worker.library.playbook(book.id)) == book
-    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None, 1.0)
+        # They are told: that the gateway is gone they would find out much later.
+        worker.ask(lambda: setattr(worker.worker.members, "_grace_s", 600.0))
+    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None)
     soon(lambda: worker.shelf.session(next(iter(book.parts))) is None)
 
 
@@ -571,7 +645,7 @@ def test_an_answer_is_judged_by_the_playbook_that_it_followed(crowd, net):
     soon(lambda: engine.runs)
     service.adopt(anywhere(net, "a"))
     engine.gate.set()
-    assert old.result(5).accuracy == 0.9
+    assert old.result(60).accuracy == 0.9
     soon(lambda: service.infer(images(1)[0]).accuracy == 1.0)
 
 
@@ -598,10 +672,8 @@ def test_a_playbook_that_is_too_large_to_be_sent(crowd, net, monkeypatch):
 def test_a_policy_that_is_not_installed_is_told_at_once(crowd, net):
     crowd.start("a")
     book = tiny.book(net, net.split([]), *anywhere(net, "a").plans, policy="of somebody else")
-    started = time.monotonic()
     with pytest.raises(PlanError, match="no policy is registered as 'of somebody else'"):
-        crowd.serve(book, wait_s=90.0)
-    assert time.monotonic() - started < 60.0
+        crowd.serve(book, wait_s=600.0)
 
 
 def test_a_playbook_for_devices_that_the_cluster_lacks(crowd, net):
@@ -610,9 +682,24 @@ def test_a_playbook_for_devices_that_the_cluster_lacks(crowd, net):
         deploy(anywhere(net, "a"), cluster, store=crowd.store, link=crowd.mesh("gateway"))
 
 
+def test_a_gateway_may_have_another_name_unless_a_plan_or_a_device_has_it(crowd, net):
+    crowd.start("a")
+    cluster = Cluster(devices=(Device(name="a"),))
+    with pytest.raises(ClusterError, match="'a' is a device of the cluster"):
+        deploy(anywhere(net, "a"), cluster, store=crowd.store, name="a")
+    with pytest.raises(
+        ClusterError, match="runs parts on gateway, so its gateway cannot be called"
+    ):
+        deploy(anywhere(net, "gateway"), cluster, store=crowd.store, name="web-1")
+    link = crowd.mesh("web-1")
+    service = deploy(anywhere(net, "a"), cluster, store=crowd.store, link=link, name="web-1")
+    crowd.services.append(service)
+    assert right(net, service.infer(images(1)[0]), images(1)[0])
+
+
 def test_a_device_that_is_not_there_is_done_without(crowd, net, caplog):
     crowd.start("a")
-    service = crowd.serve(anywhere(net, "a", "b"), wait_s=0.1)
+    service = crowd.serve(anywhere(net, "a", "b"), wait_s=1.5)
     assert "serving without b" in caplog.text
     assert right(net, service.infer(images(1)[0]), images(1)[0])
     assert service.stats().devices["b"].state == "expected"

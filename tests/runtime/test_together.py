@@ -12,7 +12,7 @@ from tests.core.toys import one, plan, playbook
 from shoal.errors import InputError, RemoteError, UnservedError
 from shoal.model.spec import TensorSpec
 from shoal.runtime.answer import Answer
-from shoal.runtime.together import check_together, images_in, joined, parted
+from shoal.runtime.together import check_together, images_in, joined, parted, take
 
 FREE = TensorSpec("x", "float32", (None, 2))
 FIXED = TensorSpec("y", "float32", (1, 2))
@@ -102,3 +102,16 @@ def test_who_waits_no_more_takes_nothing_from_the_others():
     first.cancel()
     whole.set_result(answer(2))
     np.testing.assert_array_equal(second.result(1).outputs["y"], [[2, 3]])
+
+
+def test_what_a_source_gave_before_it_failed_is_taken():
+    def source():
+        yield from range(5)
+        raise OSError("unplugged")
+
+    camera = source()
+    assert take(camera, 3) == ([0, 1, 2], None)
+    taken, error = take(camera, 3)
+    assert taken == [3, 4]
+    assert str(error) == "unplugged"
+    assert take(camera, 3) == ([], None)

@@ -28,6 +28,8 @@ from shoal.runtime.node import Node
 from shoal.runtime.service import Service
 
 WIDTH = 8
+PATIENT_MS = 60_000.0
+"""The deadline of requests where no other is named."""
 
 
 @cache
@@ -149,7 +151,7 @@ class SlowEngine(Engine):
             self.runs += 1
             self.spoil(feeds)
             time.sleep(self.seconds)
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
             return really_run(feeds, outputs)
 
         session.run = run
@@ -190,9 +192,10 @@ class Crowd:
         self.nodes.pop(name).close()
 
     def serve(
-        self, playbook: Playbook, name: str = "gateway", wait_s: float = 5.0, **how
+        self, playbook: Playbook, name: str = "gateway", wait_s: float = 30.0, **how
     ) -> Service:
-        """A gateway of its own for ``playbook``."""
+        """A gateway of its own for ``playbook``, with patience: the machine may be busy."""
+        how.setdefault("deadline_ms", PATIENT_MS)
         devices = sorted({*self.nodes, *playbook.devices} - {"gateway"})
         cluster = Cluster(devices=tuple(Device(name=device) for device in devices))
         service = deploy(

@@ -80,6 +80,11 @@ faults = st.lists(
     name="pipeline", faults=[(0.0, "cut", "a", "s"), (0.0, "cut", "b", "s")], lost=set()
 )  # neither a nor b reaches s, and all of them are blamed
 @example(
+    name="free",  # of those who could go on, b, which has got furthest, sees only a; g does not
+    faults=[(0.0, "cut", "a", "g"), (0.0, "cut", "b", "c"), (0.0, "cut", "b", "s")],
+    lost=set(),
+)
+@example(
     name="pipeline",  # what is lost is lost of one request; in the end only s is to be had
     faults=[
         (0.0, "cut", "a", "a"),

@@ -10,6 +10,7 @@ from tests.toys.network import ToyNetwork, ToyProfile
 from shoal import zoo
 from shoal.errors import DataError, PlanError, ProofError
 from shoal.model.network import load
+from shoal.model.spec import TensorSpec
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim, Objective
 from shoal.plan.playbook import load as load_playbook
@@ -175,6 +176,14 @@ def test_a_playbook_is_the_same_from_its_file(network, folder, cache, tmp_path):
     assert max(prove(made.playbook, made.parts, network, seeds=(5,)).values()) < 10
 
 
+def test_plans_are_proved_on_the_calibrations_images_too(network, unlabelled, cache):
+    made = built(network, unlabelled)
+    assert len(made.images) == 4
+    assert made.proof.inputs.startswith("images of the calibration; ")
+    assert made.proof.images == network.strength().images + 4
+    assert built(network).proof == network.strength()
+
+
 def test_what_was_calibrated_once_is_not_calibrated_again(network, unlabelled, cache):
     told = []
     images = open_folder(unlabelled, network.inputs)
@@ -328,6 +337,42 @@ def test_folders_are_classes_by_number_or_by_name(network, tmp_path):
     for name, number in (("bag", "8"), ("coat", "4")):
         (tmp_path / name).rename(tmp_path / number)
     assert [label for _, label in open_folder(tmp_path, network.inputs)] == [4, 8]
+
+
+def test_a_folder_without_images_among_named_classes_is_not_passed_over(network, tmp_path):
+    """The labels of all classes behind it would be those of others."""
+    for name in ("bag", "coat", "dress"):
+        (tmp_path / name).mkdir()
+        if name != "coat":
+            np.save(tmp_path / name / "a.npy", np.zeros((1, 28, 28), np.float32))
+    with pytest.raises(DataError, match=r"without images \(coat\)"):
+        open_folder(tmp_path, network.inputs)
+    for name, number in (("bag", "8"), ("coat", "4"), ("dress", "3")):
+        (tmp_path / name).rename(tmp_path / number)
+    assert [label for _, label in open_folder(tmp_path, network.inputs)] == [3, 8]
+
+
+def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):
+    for name in ("3", "10"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", np.zeros((1, 28, 28), np.float32))
+    images = open_folder(tmp_path, network.inputs)
+    with pytest.raises(DataError, match=r"labelled 10 .* tells 10 classes apart \(0 to 9\)"):
+        calibrate(network, images, 0.5, 0.95, cache=False)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool"])
+def test_a_photo_is_not_cast_to_numbers_that_lose_it(tmp_path, dtype):
+    image = pytest.importorskip("PIL.Image")
+    image.new("L", (28, 28), 200).save(tmp_path / "a.png")
+    images = open_folder(tmp_path, [TensorSpec("x", dtype, (None, 1, 28, 28))])
+    with pytest.raises(DataError, match=f"input of {dtype}"):
+        list(images)
+
+
+def test_a_network_that_takes_several_images_at_once_cannot_be_calibrated(tmp_path):
+    with pytest.raises(PlanError, match="one image at a time"):
+        open_folder(tmp_path, [TensorSpec("x", "float32", (4, 1, 28, 28))])
 
 
 def test_cuts_that_an_earlier_one_beats_are_left_out():

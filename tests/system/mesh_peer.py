@@ -2,9 +2,10 @@
 
 It listens on HOST, says ``ready ADDRESS`` on its standard output, answers what it is sent, and
 passes on what begins with ``to NAME``; whom it sees it says on its standard error. It stops when
-its standard input ends, or when its name is lost.
+its standard input ends, or when its name is lost. ``LEASE_MS`` in the environment is its lease.
 """
 
+import os
 import sys
 import threading
 import time
@@ -15,7 +16,8 @@ from shoal.mesh.zenoh import ZenohLink
 
 
 def main(name: str, host: str, *seeds: str) -> int:
-    link = ZenohLink(name, [f"tcp/{host}:0"], seeds)
+    lease_ms = int(os.environ.get("LEASE_MS", "400"))
+    link = ZenohLink(name, [f"tcp/{host}:0"], seeds, lease_ms=lease_ms)
     ended = threading.Event()
 
     def sink(event: LinkEvent) -> bool:

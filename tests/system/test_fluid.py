@@ -1,7 +1,6 @@
 """Real processes answer together and each for itself; one is killed and comes back."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,23 +104,26 @@ def test_together_they_give_the_answer_of_the_whole_and_apart_that_of_their_grou
 class Load:
     """Requests without a pause, from another thread."""
 
-    def __init__(self, bundle: Bundle, service: Service, count: int) -> None:
+    def __init__(
+        self, bundle: Bundle, service: Service, count: int, window: int | None = None
+    ) -> None:
         self.inputs = [bundle.probe(seed) for seed in range(count)]
         self.answers: list[Answer] = []
         self.error: BaseException | None = None
         self._service = service
+        self._window = window
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            for answer in self._service.infer_many(self.inputs):
+            for answer in self._service.infer_many(self.inputs, window=self._window):
                 self.answers.append(answer)
         except BaseException as error:
             self.error = error
 
     def after(self, count: int) -> None:
-        soon(lambda: len(self.answers) >= count or not self._thread.is_alive(), 30)
+        soon(lambda: len(self.answers) >= count or not self._thread.is_alive(), 60)
 
     def check(self, bundle: Bundle) -> None:
         """Each request was answered once, rightly."""
@@ -152,12 +154,11 @@ def test_a_worker_killed_under_load_costs_no_request_and_is_used_when_it_is_back
 def test_the_mode_follows_the_load(bundle: Bundle, serve: Any) -> None:
     """One request at a time is answered together; many at once each for itself, and with calm
     the devices are together again."""
-    service = serve(high_s=0.004, low_s=0.002, calm_s=0.3)
+    service = serve(high_s=3e-4, low_s=1e-4, calm_s=0.1)
     feeds = bundle.probe()
     assert groups_of(service.infer(feeds)) == TOGETHER
-    load = Load(bundle, service, 800)
+    load = Load(bundle, service, 800, window=32)
     load.check(bundle)
     modes = [groups_of(answer) for answer in load.answers]
     assert {FIRST, SECOND} <= set(modes)
-    time.sleep(1.0)  # longer than the calm time
-    assert groups_of(service.infer(feeds)) == TOGETHER
+    soon(lambda: groups_of(service.infer(feeds)) == TOGETHER)

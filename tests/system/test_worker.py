@@ -18,12 +18,9 @@ from shoal.errors import MeshError
 from shoal.model.store import PartStore
 from shoal.runtime.local import WorkerProcess
 from shoal.runtime.worker import WorkerOptions
+from shoal.scratch import sweep
 
 pytestmark = pytest.mark.system
-
-MIB = 1 << 20
-TIMES = float(os.environ.get("SHOAL_TEST_PATIENCE", "15"))
-"""Machines that run tests are slow and busy: bounds of time are this many times the goal."""
 
 
 @pytest.fixture
@@ -53,29 +50,21 @@ def worker(tmp_path):
         process.kill()
 
 
-def test_start_to_ready_and_idle_memory(worker, record_property):
-    """Goals: 1.5 s and 75 MB."""
-    began = time.monotonic()
+def test_idle_memory(worker):
+    """The goal is 75 MB; ``shoal bench foundation`` measures it, and the time until it is ready."""
     process = worker()
     process.wait_ready()
-    seconds = time.monotonic() - began
-    resident = psutil.Process(process.pid).memory_info().rss
-    print(f"\nidle worker: ready after {seconds:.2f} s, {resident / MIB:.1f} MiB resident")
-    record_property("ready_s", round(seconds, 3))
-    record_property("resident_mib", round(resident / MIB, 1))
-    assert seconds < 1.5 * TIMES
-    assert resident < 75e6 * 1.2
+    assert psutil.Process(process.pid).memory_info().rss < 75e6 * 1.2
 
 
 def test_an_idle_worker_costs_no_cpu(worker):
     process = worker()
     process.wait_ready()
     time.sleep(0.3)
-    before = psutil.Process(process.pid).cpu_times()
-    time.sleep(1.5)
+    before, began = psutil.Process(process.pid).cpu_times(), time.monotonic()
+    time.sleep(1.0)
     after = psutil.Process(process.pid).cpu_times()
-    share = (after.user + after.system - before.user - before.system) / 1.5
-    print(f"\nidle worker: {share:.1%} of a core")
+    share = (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
     assert share < 0.25
 
 
@@ -111,29 +100,90 @@ def test_a_worker_told_to_stop_finishes_what_it_has(net, store, number):
 
 
 def test_a_worker_without_work_stops_at_once(worker):
-    process = worker()
+    """It does not wait for the end of the time that it has to finish things."""
+    process = worker(drain_s=600.0)
     process.wait_ready()
-    began = time.monotonic()
-    process.stop()
-    assert time.monotonic() - began < 0.5 * TIMES
+    process.stop(timeout_s=60.0)
     assert process._process.returncode == 0
 
 
-def test_a_worker_ends_with_the_process_that_started_it(tmp_path):
-    """Also when that is killed and cannot clean up."""
-    script = (
-        "import shoal, time\n"
-        "cluster = shoal.local_cluster(2)\n"
-        "print(*(p.pid for p in cluster.processes.values()), cluster.folder, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
-        *pids, folder = parent.stdout.readline().decode().split()
-        parent.kill()
+CLUSTER = """
+import os, time, shoal
+cluster = shoal.local_cluster(2)
+print(*(p.pid for p in cluster.processes.values()), cluster.scratch.path, flush=True)
+"""
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """Start a program that has a local cluster, kill it, and see that nothing of it stays."""
+    programs = []
+
+    def check(then, how=lambda program, pids: None, folder_stays=False):
+        env = {**os.environ, "TMPDIR": str(tmp_path)}
+        program = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER + then], stdout=subprocess.PIPE, env=env
+        )
+        programs.append(program)
+        *pids, folder = program.stdout.readline().decode().split()
+        assert Path(folder).is_dir()
+        how(program, [int(pid) for pid in pids])
+        program.kill()
+        program.wait()
+        soon(lambda: not any(alive(int(pid)) for pid in pids))
+        if not folder_stays:
+            soon(lambda: list(tmp_path.iterdir()) == [])
+
+    yield check
+    for program in programs:
+        program.kill()
+        program.communicate()
+
+
+def test_workers_end_with_the_process_that_started_them(killed):
+    """Also when that is killed and cannot clean up; the last one removes what is on disk."""
+    killed("time.sleep(60)")
+
+
+def test_workers_that_were_stopped_end_as_well(killed):
+    if sys.platform != "linux":
+        pytest.skip("only Linux wakes them")
+
+    def freeze(program, pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    killed("time.sleep(60)", freeze)
+
+
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_workers_end_although_a_child_of_that_process_lives(killed, tmp_path, fork):
+    """It has copies of the pipes by which they notice, unless Python knows of it."""
+    behind_python = "ctypes" in fork
+    children = []
+
+    def note(program, pids):
+        children.append(int(program.stdout.readline()))
+
+    then = f"import ctypes\npid = {fork}()\nif pid:\n    print(pid, flush=True)\ntime.sleep(60)\n"
     try:
-        soon(lambda: not any(alive(int(pid)) for pid in pids), 10)
+        killed(then, note, folder_stays=behind_python)
+        assert all(alive(child) for child in children)
     finally:
-        subprocess.run(["rm", "-rf", folder], check=True)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    if behind_python:
+        soon(lambda: not any(alive(child) for child in children))
+        sweep(tmp_path)  # as the next program that has a local cluster does
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_nobody_closes_ends_with_the_program(tmp_path):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", CLUSTER], stdout=subprocess.PIPE, env=env)
+    *pids, _ = done.stdout.decode().split()
+    soon(lambda: not any(alive(int(pid)) for pid in pids))
+    soon(lambda: list(tmp_path.iterdir()) == [])
 
 
 def alive(pid):

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shoal.model.proof import difference
 from shoal.model.spec import TensorSpec
+from shoal.model.strength import Strength
 from shoal.plan.plan import PartInfo
 
 
@@ -59,6 +61,15 @@ class ToyPart:
         return {name: at_hand[name] for name in self.outputs}
 
 
+@dataclass(frozen=True)
+class ToyCase:
+    feeds: dict
+    expected: dict
+
+    def difference(self, name, found):
+        return difference(self.expected[name], found)
+
+
 @dataclass(frozen=True, eq=False)
 class ToyNetwork:
     """``widths[k]`` is the size of tensor ``k``; a skip needs equal widths at both ends."""
@@ -104,6 +115,16 @@ class ToyNetwork:
     def probe(self, seed=0, batch=1):
         random = np.random.default_rng(seed)
         return {"t0": random.standard_normal((batch, self.widths[0])).astype(np.float32)}
+
+    def cases(self, seed=0):
+        return self.given([self.probe(seed, 1), self.probe(seed, 2)])
+
+    def given(self, feeds):
+        whole = ToyPart(self, 0, self.nodes)
+        return [ToyCase(each, whole.run_on(None, each)) for each in feeds]
+
+    def strength(self, given=()):
+        return Strength("toys", 3 + len(given), self.tolerance)
 
     def node(self, k, at_hand):
         random = np.random.default_rng(k)

@@ -45,6 +45,25 @@ def test_one_coloured_image_makes_all_of_them_rgb(root: Path) -> None:
     assert data.train.images[0].max((1, 2)).tolist() == [1, 1, 1]
 
 
+def test_sixteen_bits_are_not_white(root: Path) -> None:
+    for half in ("train", "test"):
+        for name in ("cats/a.png", "cats/b.png", "dogs/c.png"):
+            pixels = np.full((6, 5), 0x5A00, np.uint16)
+            Image.fromarray(pixels).save(root / half / name)
+    data = load(f"imagefolder:{root}")
+    assert data.shape == (1, 6, 5)
+    assert set(data.train.images.flat) == {0x5A}
+
+
+def test_photos_are_turned_upright_and_have_the_size_that_they_have_then(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(np.full((5, 6), 7, np.uint8)).save(root / "train" / "cats" / "a.png", exif=exif)
+    data = load(f"imagefolder:{root}")
+    assert data.shape == (1, 6, 5)
+    assert data.train.images[0].max() == 7
+
+
 def test_images_of_another_size_are_refused(root: Path) -> None:
     save(root / "train" / "dogs" / "d.png", np.zeros((6, 7)))
     with pytest.raises(DataError, match=r"d.png is 7x6, but .*a.png is 5x6"):

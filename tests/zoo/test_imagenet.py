@@ -28,9 +28,26 @@ def test_the_centre_is_kept_and_the_edges_are_cut() -> None:
     assert preprocess(Image.fromarray(pixels))[0, 0, 0, 0] == 255
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "I;16"])
 def test_other_modes_become_rgb(mode: str) -> None:
     assert preprocess(Image.new(mode, (50, 40))).shape == (1, 3, 224, 224)
+
+
+def test_what_is_behind_transparent_pixels_is_not_guessed() -> None:
+    assert preprocess(Image.new("RGBA", (50, 40), (9, 9, 9, 255))).max() == 9
+    with pytest.raises(InputError, match="transparent"):
+        preprocess(Image.new("RGBA", (50, 40)))
+
+
+def test_a_photo_is_seen_upright(tmp_path: Path) -> None:
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[:128] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: what is stored first was at the right
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    seen = preprocess(tmp_path / "a.jpg")[0, 0]
+    assert seen[:, 150:].min() > 250
+    assert seen[:, :74].max() < 5
 
 
 def test_the_smallest_image_is_enough() -> None:

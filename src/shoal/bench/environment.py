@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from shoal import allowance
 
 PACKAGES = ("shoal", "onnxruntime", "eclipse-zenoh", "numpy", "torch")
 
@@ -17,7 +18,7 @@ def environment() -> str:
     packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"{_cpu()}, {_cores()} cores, {platform.system()} {platform.release()}, "
+        f"{_cpu()}, {allowance.cores():g} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, {packages}, {now}, commit {_commit()}"
     )
 
@@ -30,12 +31,6 @@ def _cpu() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import DataError
+from shoal.picture import files_in
 
 VARIABLE = "SHOAL_PHOTOS"
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def source() -> str:
@@ -38,7 +38,7 @@ def photos(count: int) -> Iterator[npt.NDArray[np.uint8]]:
         return
     from shoal.zoo.imagenet import preprocess
 
-    files = sorted(file for file in Path(folder).glob("*") if file.suffix.lower() in SUFFIXES)
+    files = files_in(Path(folder))
     if not files:
         raise DataError(f"there is no photo in {folder}: set {VARIABLE} to a folder that has some")
     for number in range(count):

@@ -127,11 +127,12 @@ def _serve(
 
 
 def _awaited(load: Load, chapters: list[Chapter], victim: str, end_s: float) -> bool:
-    """Whether the story has to go on until the worker that came back is in an answer."""
-    if len(chapters) < 3 or time.monotonic() > end_s + PATIENCE_S:
+    """Whether the story has to go on until what was asked in this chapter is answered, in the last
+    one by the worker that came back, too."""
+    if time.monotonic() > end_s + PATIENCE_S:
         return False
+    last = len(chapters) == 3
     return not any(
-        victim in record.devices
+        record.asked_s >= chapters[-1].happened_s and (victim in record.devices or not last)
         for record in load.records[-LAST:]
-        if record.asked_s >= chapters[-1].happened_s
     )

@@ -39,10 +39,16 @@ def calibration_bar() -> Iterator[Callable[[float, str], None]]:
         yield tell
 
 
+def check_bandwidth(bandwidth: float | None) -> None:
+    """UsageError for a bandwidth that is none."""
+    if bandwidth is not None and not 0 < bandwidth <= MOST_MBIT:
+        raise UsageError(f"--bandwidth {bandwidth:g}: give Mbit/s, above 0 and up to {MOST_MBIT:g}")
+
+
 def explain(playbook: Playbook, bandwidth: float | None) -> dict[str, Any]:
     """The Pareto front, and what is chosen at each bandwidth, as plain data.
 
-    Raises UsageError for a playbook of another strategy and for an impossible bandwidth.
+    Raises UsageError for a playbook of another strategy.
     """
     from shoal.strategies.split.explain import SHOWN, at_bandwidth, pareto
 
@@ -50,8 +56,6 @@ def explain(playbook: Playbook, bandwidth: float | None) -> dict[str, Any]:
         raise UsageError(
             f"--explain is for the strategy split, not {playbook.strategy}; name it with --strategy"
         )
-    if bandwidth is not None and not 0 < bandwidth <= MOST_MBIT:
-        raise UsageError(f"--bandwidth {bandwidth:g}: give Mbit/s, above 0 and up to {MOST_MBIT:g}")
     asked = SHOWN if bandwidth is None else (bandwidth,)
     return {
         "front": pareto(playbook),

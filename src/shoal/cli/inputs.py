@@ -1,21 +1,30 @@
-"""Where ``shoal run`` takes its inputs from: sample images, photos, arrays."""
+"""Where ``shoal run`` takes its inputs from: sample images, photos, arrays.
+
+Nothing of what is given is cut, repeated or converted to fit: what does not fit is refused before
+anything is sent, and a file that cannot be read is a failure of its own.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from shoal.errors import InputError, UsageError
+from shoal.errors import InputError, ShoalError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from shoal.model.spec import TensorSpec
     from shoal.plan.plan import Playbook
 
+    Feeds: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+
 MAX_BYTES = 1 << 30
+"""Most that is unpacked from an ``.npz`` file; an ``.npy`` file is read as it is needed."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +37,37 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """An input that cannot be read, and why."""
+
+    source: str
+    error: ShoalError
+
+
+@dataclass(frozen=True)
 class Cases:
     """Inputs in order, how many there are, and what the classes are called (may be empty)."""
 
-    cases: Iterator[Case]
+    cases: Iterator[Case | Unread]
     count: int
     classes: tuple[str, ...] = ()
 
 
-def from_samples(name: str, count: int | None) -> Cases:
-    """The sample images of a network of the zoo, over and over up to ``count``."""
+def from_samples(name: str, playbook: Playbook, count: int | None) -> Cases:
+    """The sample images of a network of the zoo, over and over up to ``count``.
+
+    Raises UsageError for a network without samples, InputError for samples that the playbook's
+    network does not take.
+    """
     from shoal import zoo
+    from shoal.model.network import check_feeds
 
     samples = zoo.samples(name)
     wanted = count or len(samples)
+    try:
+        check_feeds(playbook.inputs, samples.feed(0))
+    except InputError as error:
+        raise InputError(f"--samples {name}: {error}") from None
 
     def cases() -> Iterator[Case]:
         for number in range(wanted):
@@ -55,13 +81,15 @@ def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     """Photos, made into inputs as the zoo's card of the playbook's network says.
 
     Raises UsageError for a network whose preprocessing is unknown or when there is no image,
-    MissingExtraError without Pillow.
+    InputError for a path where nothing is, MissingExtraError without Pillow.
     """
     from shoal import zoo
-    from shoal.zoo.imagenet import SIDE, preprocess
+    from shoal.picture import need_pillow
+    from shoal.zoo.imagenet import SIDE
 
+    need_pillow()
     (spec, *more) = playbook.inputs
-    if more or tuple(spec.shape[1:]) != (3, SIDE, SIDE):
+    if more or spec.dtype != "uint8" or tuple(spec.shape[1:]) != (3, SIDE, SIDE):
         raise UsageError(
             f"how a photo becomes an input of {playbook.network!r} is not known here; "
             "give arrays with --input FILE.npy"
@@ -72,76 +100,169 @@ def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     known = playbook.network in zoo.names() and zoo.is_ready(playbook.network)
     classes = zoo.card(playbook.network).classes if known else ()
     wanted = min(count or len(files), len(files))
-    cases = (Case(file.name, {spec.name: preprocess(file)}) for file in islice(files, wanted))
+    cases = (_photo(file, spec.name) for file in islice(files, wanted))
     return Cases(cases, wanted, classes)
 
 
+def _photo(file: Path, name: str) -> Case | Unread:
+    from shoal.zoo.imagenet import preprocess
+
+    try:
+        return Case(_shown(file), {name: preprocess(file)})
+    except InputError as error:
+        return Unread(_shown(file), error)
+
+
+def _images_of(path: Path) -> list[Path]:
+    from shoal.picture import files_in
+
+    if not path.exists():
+        raise InputError(f"cannot read {path}: there is no such file or folder")
+    return files_in(path) if path.is_dir() else [path]
+
+
 def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) -> Cases:
-    """Arrays: ``.npy`` holds the only input, ``.npz`` inputs by name; a leading batch of more than
-    one is fed image by image.
+    """Arrays: ``.npy`` holds the only input, ``.npz`` inputs by name, each for as many requests
+    (see :func:`requests_in`); they are asked for one by one.
 
     Raises InputError for a file that is no array, or holds what the network does not take.
     """
     feeds = [(path, _read(path, playbook)) for path in paths]
-    for path, feed in feeds:
-        _check(path, feed, playbook)
-    lengths = [min(len(array) for array in feed.values()) for _, feed in feeds]
-    wanted = min(count or sum(lengths), sum(lengths))
+    counts = [_count(path, feed, playbook) for path, feed in feeds]
+    wanted = min(count or sum(counts), sum(counts))
 
     def cases() -> Iterator[Case]:
-        for (path, feed), length in zip(feeds, lengths, strict=True):
+        for (path, feed), length in zip(feeds, counts, strict=True):
             for at in range(length):
-                one = {name: array[at : at + 1] for name, array in feed.items()}
-                yield Case(f"{path.name}[{at}]" if length > 1 else path.name, one)
+                one = {spec.name: _one(spec, feed[spec.name], at) for spec in playbook.inputs}
+                yield Case(f"{_shown(path)}[{at}]" if length > 1 else _shown(path), one)
 
     return Cases(islice(cases(), wanted), wanted)
 
 
-def _check(path: Path, feed: Mapping[str, np.ndarray[Any, Any]], playbook: Playbook) -> None:
-    """Whether names, dtypes and shapes are those of the network; of numbers each image is judged
-    for itself."""
+def requests_in(spec: TensorSpec, shape: tuple[int, ...]) -> int | None:
+    """For how many requests an array of this shape has an input; None where it does not fit.
+
+    Where the batch is free (None comes first in the spec), each row is an image of its own. Else
+    it is one input of exactly that shape, or several: along an axis before the others, or joined
+    along the first.
+    """
+    wanted = spec.shape
+    if shape == wanted:
+        return 1
+    if len(shape) == len(wanted) + 1 and shape[1:] == wanted and None not in wanted:
+        return shape[0]
+    if not wanted or len(shape) != len(wanted) or shape[1:] != wanted[1:]:
+        return None
+    each = 1 if wanted[0] is None else wanted[0]
+    return shape[0] // each if shape[0] % each == 0 else None
+
+
+def _one(spec: TensorSpec, array: np.ndarray[Any, Any], at: int) -> np.ndarray[Any, Any]:
+    """The input for request ``at``, in an array that fits."""
     import numpy as np
 
-    from shoal.model.network import check_feeds
-
-    try:
-        check_feeds(playbook.inputs, {n: np.zeros_like(array[:1]) for n, array in feed.items()})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _images_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        endings = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in endings)
-    return [path]
+    if array.shape == spec.shape:
+        one = array
+    elif array.ndim > len(spec.shape):
+        one = array[at]
+    else:
+        each = spec.shape[0] or 1
+        one = array[at * each : (at + 1) * each]
+    return np.asarray(one)  # no view of a file
 
 
-def _read(path: Path, playbook: Playbook) -> dict[str, np.ndarray[Any, Any]]:
+def _count(path: Path, feed: Feeds, playbook: Playbook) -> int:
+    """For how many requests a file has inputs: for as many of each. InputError where names, dtypes
+    or shapes are not those of the network; of numbers each image is judged for itself."""
+    names = [spec.name for spec in playbook.inputs]
+    if set(feed) != set(names):
+        raise InputError(
+            f"{path} holds {', '.join(sorted(feed)) or 'nothing'}, the network takes "
+            f"{', '.join(names)}; give exactly these"
+        )
+    counts = {}
+    for spec in playbook.inputs:
+        array = feed[spec.name]
+        if array.dtype != spec.dtype:
+            raise InputError(
+                f"{path}: {spec.name!r} has dtype {array.dtype}, the network takes {spec.dtype}"
+            )
+        found = requests_in(spec, array.shape)
+        if found is None:
+            wanted = ["images" if side is None else side for side in spec.shape]
+            hint = "; add an axis for the images" if array.shape == spec.shape[1:] else ""
+            raise InputError(
+                f"{path}: {spec.name!r} has shape {list(array.shape)}, the network takes "
+                f"{wanted}{hint}"
+            )
+        if not found:
+            raise InputError(f"{path}: {spec.name!r} holds nothing to feed")
+        counts[spec.name] = found
+    if len(set(counts.values())) > 1:
+        held = ", ".join(f"{count} of {name!r}" for name, count in counts.items())
+        raise InputError(
+            f"{path} holds {held}; give as many of each, one for each request (numpy.repeat makes "
+            "many of one)"
+        )
+    return next(iter(counts.values()))
+
+
+def stored(path: Path) -> Feeds | np.ndarray[Any, Any]:
+    """What a ``.npy`` file holds (an array) or an ``.npz`` file (arrays by name).
+
+    Raises InputError for a file that is neither, or too large.
+    """
     import zipfile
 
     import numpy as np
 
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES} bytes; give smaller files")
         with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.ndarray):
-                stored = {name: stored[name] for name in stored.files}
+            if file.read(2) == b"PK":
+                return _unzipped(path)
+        # Nothing is read before it is needed, whatever size the file says it has.
+        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         # NumPy takes what it does not know for a pickle, and would advise to trust it.
         why = "not an .npy or .npz file" if "pickle" in str(error) else str(error)
         raise InputError(f"{path} holds no array ({why}); write it with numpy.save") from None
-    if isinstance(stored, np.ndarray):
-        if len(playbook.inputs) != 1:
-            names = ", ".join(spec.name for spec in playbook.inputs)
-            raise InputError(f"{path}: the network takes {names}; give them in an .npz file")
-        stored = {playbook.inputs[0].name: stored}
-    feed: dict[str, np.ndarray[Any, Any]] = stored
-    flat = sorted(name for name, array in feed.items() if array.ndim == 0 or len(array) == 0)
-    if flat or not feed:
-        raise InputError(f"{path}: {', '.join(flat) or 'the file'} holds nothing to feed")
-    return feed
+    return found
+
+
+def _unzipped(path: Path) -> Feeds:
+    import zipfile
+
+    import numpy as np
+
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path} holds {size} bytes, and {MAX_BYTES} are unpacked at the most; give "
+                "several files"
+            )
+    with np.load(path, allow_pickle=False) as archived:
+        found = {name: archived[name] for name in archived.files}
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: {name!r} is no array; give one with numpy.savez")
+    return found
+
+
+def _read(path: Path, playbook: Playbook) -> Feeds:
+    """The arrays in a file by the names of a network's inputs."""
+    found = stored(path)
+    if isinstance(found, Mapping):
+        return found
+    if len(playbook.inputs) != 1:
+        names = ", ".join(spec.name for spec in playbook.inputs)
+        raise InputError(f"{path}: the network takes {names}; give them in an .npz file")
+    return {playbook.inputs[0].name: found}
+
+
+def _shown(path: Path) -> str:
+    """The name of a file, which may hold bytes that are no text."""
+    return os.fsencode(path.name).decode(errors="replace")

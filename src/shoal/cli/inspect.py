@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from shoal.cli.models import Model, load_network
-from shoal.cli.output import Json, bar, human_bytes, print_json, stdout, table
+from shoal.cli.models import Example, Model, load_network
+from shoal.cli.output import Json, bar, human_bytes, print_json, show_log, stdout, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,16 +30,18 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command()
 def inspect(
     model: Model,
+    example: Example = None,
     cuts: Annotated[bool, typer.Option("--cuts", help="List every cut.")] = False,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw the bytes that cross, along the network.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show inputs, outputs, size and cuts of a network."""
+    """Show inputs, outputs, size and cuts of a network, and how well its parts can be proved."""
     from shoal.model.bundle import Bundle
 
-    network = load_network(model)
+    show_log()
+    network = load_network(model, example)
     if json:
         print_json(summary(network))
         return
@@ -63,6 +65,7 @@ def summary(network: Network) -> dict[str, Any]:
         "inputs": network.inputs,
         "outputs": network.outputs,
         "cuts": network.cuts,
+        "proof": network.strength(),
     }
 
 
@@ -83,6 +86,7 @@ def facts_table(network: Network) -> Table:
         wide = max(cuts, key=lambda cut: cut.bytes)
         rows.append(("narrowest", f"{human_bytes(narrow.bytes)} at {narrow.at}"))
         rows.append(("widest", f"{human_bytes(wide.bytes)} at {wide.at}"))
+    rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)
 
 

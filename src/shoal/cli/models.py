@@ -18,19 +18,34 @@ Model: TypeAlias = Annotated[
 ]
 
 
-def load_network(named: str) -> Network:
-    """The network in the file ``named``, or the zoo's network of that name.
+Example: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        metavar="FILE",
+        help="An example of the inputs, .npy or .npz (by name): the network is proved on it, and "
+        "it fixes free dimensions.",
+    ),
+]
 
-    Raises ModelFileError when it is neither, and what loading raises.
+
+def load_network(named: str, example: Path | None = None) -> Network:
+    """The network in the file ``named``, or the zoo's network of that name; proved on the inputs
+    in the file ``example``.
+
+    Raises ModelFileError when it is neither, InputError for an example that is no array or does
+    not fit, and what loading raises.
     """
     from shoal import zoo
+    from shoal.cli.inputs import stored
     from shoal.model.network import load
 
+    given = None if example is None else stored(example)
     if Path(named).exists():
-        return load(named)
+        return load(named, example=given)
     if named not in zoo.names():
         raise ModelFileError(
             f"there is no file {named!r}, and the zoo has no network of this name "
             f"(it has: {', '.join(zoo.names())})"
         )
-    return load(zoo.path(named), name=named)
+    return load(zoo.path(named), name=named, example=given)

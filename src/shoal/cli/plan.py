@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from shoal.cli.explain import calibration_bar, draw, show
+from shoal.cli.explain import calibration_bar, check_bandwidth, draw, show
 from shoal.cli.explain import explain as explanation
-from shoal.cli.models import Model, load_network
+from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import objective_of
 from shoal.errors import UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shoal.model.network import Network
+    from shoal.model.strength import Strength
     from shoal.plan.cluster import Cluster
     from shoal.plan.objective import Objective
     from shoal.plan.plan import Playbook
@@ -28,6 +30,18 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was planned: the playbook, what it was chosen from, the devices of which what is stated
+    was taken for true, and how much the proof of its plans says."""
+
+    playbook: Playbook
+    found: Recommendation
+    assumed: tuple[str, ...]
+    proof: Strength
+
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -65,6 +79,7 @@ def plan(
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Longest time of a request that meets no queue.")
     ] = None,
+    example: Example = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Images for the strategy split (docs/split.md)."),
@@ -100,28 +115,34 @@ def plan(
     wish = objective_of(objective, minimise, then or (), min_accuracy, max_latency_ms)
     options = parse_settings(settings or [])
     if calibrate is not None:
+        if "calibrate" in options:
+            raise UsageError("--calibrate and --set calibrate say the same: give one of them")
         options["calibrate"] = str(calibrate)
     explaining = explain or bandwidth is not None or plot is not None
     refuse_nonsense(strategy, options, explaining)
+    check_bandwidth(bandwidth)
     if out is not None:
         check_file(out)
     stated = Cluster.load(cluster)
-    network = load_network(model)
+    network = load_network(model, example)
     if strategy == SPLIT:
         calibrate_first(network, wish, options)
-    playbook, found = build(strategy, network, stated, wish, options)
+    made = build(strategy, network, stated, wish, options)
+    playbook, found = made.playbook, made.found
     if out is not None:
         save(playbook, out)
     explained = explanation(playbook, bandwidth) if explaining else None
     drawn = draw(SPLIT, playbook, explained, plot) if plot and explained else None
     if json:
-        print_json({**summary(found, playbook, out), **(explained or {})})
+        told = summary(found, playbook, made.assumed, out)
+        print_json({**told, "proof": made.proof, **(explained or {})})
         return
     console = stdout()
     console.print(forecast_table(network.name, found))
     for offer in found.options:
         for note in offer.notes:
             console.print(Text(f"{offer.strategy}: {note}"), soft_wrap=True)
+    console.print(Text(f"proved: {made.proof}"), soft_wrap=True)
     console.print(Text(found.reason, "bold"), soft_wrap=True)
     if explained is not None:
         show(explained)
@@ -144,7 +165,7 @@ def refuse_nonsense(strategy: str, options: Mapping[str, Any], explaining: bool)
 
 def build(
     strategy: str, network: Network, stated: Cluster, wish: Objective, options: Mapping[str, Any]
-) -> tuple[Playbook, Recommendation]:
+) -> Planned:
     """Measure the cluster, and build and judge the playbook of a strategy (or of the best)."""
     from shoal.model.store import PartStore
     from shoal.plan.recommend import option, recommend
@@ -165,7 +186,7 @@ def build(
         if found is None:
             gateway = seen.cluster.gateway.name
             found = recommend([option(strategy, built.playbook, gateway, wish, built.notes)], wish)
-    return built.playbook, found
+    return Planned(built.playbook, found, seen.assumed, built.proof or network.strength())
 
 
 def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:
@@ -183,13 +204,15 @@ def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` pairs; values are numbers where they look like numbers.
 
-    Raises UsageError for one without ``=``.
+    Raises UsageError for one without ``=``, and for a name that is given twice.
     """
     parsed: dict[str, Any] = {}
     for setting in settings:
         name, sign, value = setting.partition("=")
         if not name or not sign:
             raise UsageError(f"--set {setting}: write it like --set stages=4")
+        if name in parsed:
+            raise UsageError(f"--set {name} is given twice: say it once")
         parsed[name] = value
         for kind in (float, int):
             with suppress(ValueError):
@@ -225,12 +248,15 @@ def _line(option: Option) -> tuple[Any, ...]:
     )
 
 
-def summary(found: Recommendation, playbook: Playbook, out: Path | None) -> dict[str, Any]:
-    """Everything that is shown, as plain data."""
+def summary(
+    found: Recommendation, playbook: Playbook, assumed: tuple[str, ...], out: Path | None
+) -> dict[str, Any]:
+    """Everything that is shown, as plain data; ``assumed`` are devices that were not there."""
     return {
         "recommended": found.strategy,
         "distribute": found.distribute,
         "reason": found.reason,
+        "assumed": assumed,
         "options": found.options,
         "plans": [
             {"name": plan.name, "spare": plan.spare, "forecast": plan.forecast}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.cli.models import Model, load_network
+from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, bar, human_bytes, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command()
 def profile(
     model: Model,
+    example: Example = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     provider: Annotated[
         str, typer.Option(help="Execution provider of ONNX Runtime.")
@@ -41,7 +42,7 @@ def profile(
     """
     from shoal.model.profiles import profile as measure
 
-    network = load_network(model)
+    network = load_network(model, example)
     with stderr().status(f"measuring {network.name} ..."):
         found = measure(network, threads=threads, provider=provider, refresh=refresh)
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from shoal import allowance
 from shoal.cli.output import bar, table
 
 if TYPE_CHECKING:
@@ -222,8 +222,8 @@ def outcome_text(found: dict[str, Any]) -> Group:
         ),
         table("", ("", ""), lines),
         Text(
-            f"All workers share the {_cores()} cores of this machine, so this shows what happens "
-            "to requests, not a gain in speed.\n",
+            f"All workers share the {allowance.cores():g} cores of this machine, so this shows "
+            "what happens to requests, not a gain in speed.\n",
             "dim",
         ),
         Text("The same by hand:", "bold"),
@@ -244,7 +244,7 @@ def commands(
         f'  - {{name: {name}, address: "tcp/127.0.0.1:{port}", host: here}}'
         for name, port in ports.items()
     ]
-    listed += ["gateway: {host: here}", f"hosts: {{here: {{cores: {_cores()}}}}}"]
+    listed += ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}"]
     reach: list[tuple[str, list[str]]] = []
     if shutil.which("shoal") is None:
         folder = Path(sys.executable).parent
@@ -281,7 +281,3 @@ def commands(
             [f"kill -9 $(cat {victim}.pid)"],
         ),
     ]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

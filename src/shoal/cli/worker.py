@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,9 @@ def worker(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Limit for loaded parts, such as 900MiB."),
+        typer.Option(
+            metavar="SIZE", help="Limit for loaded parts and what they run, such as 900MiB."
+        ),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where parts are kept on disk.")
@@ -69,18 +72,19 @@ def worker(
     options = gather(
         name, cluster, listen or [], connect or [], threads, provider, memory, store, store_limit
     )
-    console = stderr()
+    # An address of IPv6 is in brackets, which are no markup.
+    say = partial(stderr().print, soft_wrap=True, markup=False)
 
     def on_ready(link: Link) -> None:
         where = f"on {', '.join(options.listen)}" if options.listen else "without an address"
-        console.print(f"{link.name} is ready {where}, {options.threads} thread(s)", soft_wrap=True)
+        say(f"{link.name} is ready {where}, {options.threads} thread(s)")
 
     def on_contact(peers: list[str]) -> None:
         called = ", ".join(options.connect)
         if peers:
-            console.print(f"in touch with {', '.join(peers)}", soft_wrap=True)
+            say(f"in touch with {', '.join(peers)}")
         elif options.connect:
-            console.print(f"no peer has answered yet at {called}; trying on", soft_wrap=True)
+            say(f"no peer has answered yet at {called}; trying on")
 
     run_worker(options, on_ready, on_contact)
 
@@ -107,9 +111,11 @@ def gather(
 
     name = name or socket.gethostname().partition(".")[0]
     device, lease_ms = Device(name=name), None
+    members: tuple[str, ...] = ()
     if cluster is not None:
         loaded = Cluster.load(cluster)
         device, lease_ms = loaded.node(name), loaded.lease_ms
+        members = (*loaded.names, loaded.gateway.name)
         if not listen and device.address:
             listen = [to_listen_on(device.address)]
         if not connect and not device.address and loaded.gateway.address:
@@ -120,6 +126,7 @@ def gather(
         name=name,
         listen=tuple(listen),
         connect=tuple(connect),
+        members=members,
         threads=threads or device.threads,
         provider=provider or device.provider,
         memory_limit=int(device.memory if memory is None else _size("--memory", memory)),

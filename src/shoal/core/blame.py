@@ -76,6 +76,8 @@ def blame(request: Request, sender: str, refused: Refused) -> Blame:
     plan = request.plan
     if refused.why is Why.NOT_KEPT:
         return Blame((), (), over=True)
+    if refused.why is Why.TOO_LARGE:  # for its part of this stage: it may well do another
+        return Blame((sender,), (), over=False)
     if refused.why is Why.TOO_FEW_SLICES:
         asked = runs(request.route, refused.stage - 1)
         late = tuple(name for name in refused.absent if name in asked)

@@ -14,7 +14,7 @@ from shoal.core.loads import Loads
 from shoal.core.membership import Membership
 from shoal.core.messages import Install, Installed, Uninstall
 from shoal.core.policy import Policy
-from shoal.core.request import RoundTrip
+from shoal.core.request import Narrow, RoundTrip
 from shoal.core.timers import Timers
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
@@ -318,6 +318,21 @@ def restrict(playbook: Playbook, devices: Devices) -> Playbook:
         for stage in plan.stages:
             parts = _able(stage, playbook.id, devices)
             if not parts:
+                break
+            stages.append(msgspec.structs.replace(stage, parts=parts))
+        else:
+            plans.append(msgspec.structs.replace(plan, stages=tuple(stages)))
+    return msgspec.structs.replace(playbook, plans=tuple(plans))
+
+
+def fitting(playbook: Playbook, narrow: Narrow) -> Playbook:
+    """The plans that need no device for a part for which it has too little memory."""
+    plans = []
+    for plan in playbook.plans:
+        stages = []
+        for stage in plan.stages:
+            parts = {name: part for name, part in stage.parts.items() if (name, part) not in narrow}
+            if not parts or (stage.spread is Spread.ALL and len(parts) < len(stage.parts)):
                 break
             stages.append(msgspec.structs.replace(stage, parts=parts))
         else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from shoal.core.books import Book, Books
+from shoal.core.books import Book, Books, fitting
 from shoal.core.devices import Devices
 from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
-from shoal.core.request import Request, Source
+from shoal.core.request import Narrow, Request, Source
 from shoal.core.routes import runs
 from shoal.errors import PolicyError
 from shoal.plan.plan import Spread
@@ -116,10 +116,15 @@ class Chooser:
                 return Pick(book, said[0], None, without, said[1])
         return None
 
+    def hopeless(self, narrow: Narrow) -> bool:
+        """Whether no plan can do without what these devices have too little memory for, whoever
+        else is there now."""
+        return not any(fitting(book.playbook, narrow).plans for book in self._books.all())
+
     def servable(self, book: Book, now: float) -> bool:
         """Whether a new request could be served now."""
         try:
-            return self._choose(book, book.inputs, (), 1, now) is not None
+            return self._choose(book, book.inputs, (), 1, (), now) is not None
         except PolicyError:
             return True  # requests are told what is wrong
 
@@ -131,21 +136,29 @@ class Chooser:
         request: Request,
         now: float,
     ) -> Said | None:
-        images = request.images
-        said = self._choose(book, at, without, images, now)
+        images, narrow = request.images, request.narrow
+        said = self._choose(book, at, without, images, narrow, now)
         full = self._devices.full(now, request.given)
         if said is None or not full or self._has_room(book, said[0], full):
             return said
         try:
-            said = self._choose(book, at, (*without, *full), images, now)
+            said = self._choose(book, at, (*without, *full), images, narrow, now)
         except PolicyError:
             return None  # with all of them it did not raise: there will be room
         return said if said and self._has_room(book, said[0], full) else None
 
     def _choose(
-        self, book: Book, at: tuple[str, ...], without: Collection[str], images: int, now: float
+        self,
+        book: Book,
+        at: tuple[str, ...],
+        without: Collection[str],
+        images: int,
+        narrow: Narrow,
+        now: float,
     ) -> Said | None:
         playbook = self._books.current(book)
+        if narrow:
+            playbook = fitting(playbook, narrow)
         if not playbook.plans:
             return None
         view = self.view(book, without, now, images)

@@ -14,11 +14,12 @@ simulator)."""
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """A message came from ``sender``."""
+    """A message came from ``sender``; its body takes ``size`` bytes here."""
 
     sender: str
     message: CoreMessage
     body: Body = None
+    size: int = 0
 
 
 class Appeared(msgspec.Struct, frozen=True):

@@ -272,7 +272,7 @@ class GatewayCore:
                 taken = self._answers.take(request, message, body, now)
                 return self._recovery.reconsider(request, now) if taken is None else taken
             case Moved() if current:
-                return self._recovery.moved(request, message, now)
+                return self._recovery.moved(request, sender, message, now)
             case Refused() if current:
                 if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
                     self.devices[sender].draining = True

@@ -30,8 +30,8 @@ class Intake:
 
     # -- messages
 
-    def task(self, task: Task, body: Body, now: float) -> list[WorkerAction]:
-        """A task has come: a whole body, or one slice of it."""
+    def task(self, task: Task, body: Body, size: int, now: float) -> list[WorkerAction]:
+        """A task has come: a whole body, or one slice of it, of ``size`` bytes."""
         worker, request = self._worker, request_of(task)
         if worker.attempts.stale(request, task.attempt, task.stage):
             return []
@@ -39,18 +39,24 @@ class Intake:
         if plan is None or not self._makes_sense(task, plan):
             return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
         worker.library.use(task.playbook, now)
+        if task.images > 1:
+            part = plan.stages[task.stage].parts[worker.name]
+            text = worker.library.too_large(part, task.images)
+            if text:
+                return [self._onward.refuse(task, task.stage, Why.TOO_LARGE, text)]
         if worker.attempts.note(request, task.attempt):
             taken_over = self._take_over(request, task, plan, now)
             if taken_over is not None:
                 return taken_over
         job = self._job_for(request, task)
         if job is None:
-            made = self._new_job(task, plan, now)
+            made = self._new_job(task, plan, size, now)
             if isinstance(made, Why):
                 return [self._onward.refuse(task, task.stage, made)]
             job = made
         elif job.gather.complete:
             return []
+        worker.inbox.hold(job, size)
         job.gather.give(task.giver, body, task.absent, task.trace)
         return self._gathered(job) if job.gather.complete else []
 
@@ -95,14 +101,14 @@ class Intake:
                 return job
         return None
 
-    def _new_job(self, task: Task, plan: Plan, now: float) -> Job | Why:
+    def _new_job(self, task: Task, plan: Plan, size: int, now: float) -> Job | Why:
         worker = self._worker
         if worker.info.draining:
             return Why.DRAINING
         part = plan.stages[task.stage].parts[worker.name]
         if not worker.library.ready(part):
             return Why.PART_MISSING
-        if not worker.inbox.has_room(now, new=not task.trace):
+        if not worker.inbox.has_room(now, size, new=not task.trace):
             return Why.OVERLOADED
         gather = Gather({task.giver})
         expires = now + task.budget_ms / 1e3

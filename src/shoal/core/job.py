@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,8 @@ class Job:
 
     ``task`` is that of the attempt that it works for, which a newer one may take over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
-    runs. ``alone`` jobs are not run together with others. Times in seconds.
+    runs. ``alone`` jobs are not run together with others. ``size`` is the bytes of its inputs.
+    Times in seconds.
     """
 
     key: JobKey
@@ -32,6 +35,7 @@ class Job:
     started: float = 0.0
     alone: bool = False
     redirect: Resume | None = None
+    size: int = 0
 
     @property
     def follow(self) -> Task | Resume:
@@ -89,10 +93,20 @@ def same_step(a: Task, b: Task) -> bool:
 
 
 class Inbox:
-    """Jobs that gather, wait and run; at most ``limit`` of them."""
+    """Jobs that gather, wait and run: at most ``limit`` of them, whose inputs take at most
+    ``limit_bytes`` unless there is only one. ``most_images`` tells how many images a part has
+    memory for at once."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        limit_bytes: float = math.inf,
+        most_images: Callable[[str], float] = lambda part: math.inf,
+    ) -> None:
         self.limit = limit
+        self.bytes = 0
+        self._limit_bytes = limit_bytes
+        self._most_images = most_images
         self.jobs: dict[JobKey, Job] = {}
         self.running: set[JobKey] = set()
         self.opens: float | None = None
@@ -107,15 +121,28 @@ class Inbox:
         """Jobs that are not running."""
         return len(self.jobs) - len(self.running)
 
-    def has_room(self, now: float, new: bool) -> bool:
-        """Whether another job may come in, after those that expired have made room. A quarter is
-        reserved for requests under way: a ``new`` one is cheaper to turn away."""
-        limit = max(1, self.limit - self.limit // 4 - 1) if new else self.limit
-        if len(self.jobs) >= limit:
+    def has_room(self, now: float, size: int, new: bool) -> bool:
+        """Whether another job, with an input of ``size`` bytes, may come in, after those that
+        expired have made room. A quarter is reserved for requests under way: a ``new`` one is
+        cheaper to turn away."""
+        limit, most_bytes = self.limit, self._limit_bytes
+        if new:
+            limit, most_bytes = max(1, limit - limit // 4 - 1), 0.75 * most_bytes
+
+        def is_full() -> bool:
+            too_much = self.bytes + size > most_bytes and bool(self.jobs)
+            return len(self.jobs) >= limit or too_much
+
+        if is_full():
             for job in list(self.jobs.values()):
                 if job.expires <= now and job.key not in self.running:
                     self.drop(job.key)
-        return len(self.jobs) < limit
+        return not is_full()
+
+    def hold(self, job: Job, size: int) -> None:
+        """An input of a job has come, of ``size`` bytes."""
+        job.size += size
+        self.bytes += size
 
     def add(self, job: Job) -> None:
         """Take a new job in."""
@@ -176,7 +203,10 @@ class Inbox:
     def _batch(self, first: Job, now: float) -> tuple[list[Job], bool]:
         """``first`` and those of its work that wait behind it, as many images as may be run at
         once; whether there is no room for another, or for one that waits."""
-        batch, room, full = [first], first.stage.batch - first.images, False
+        most = float(first.stage.batch)
+        if most > 1:
+            most = min(most, self._most_images(first.part))
+        batch, room, full = [first], most - first.images, False
         for key in self._ready:
             if room <= 0:
                 break
@@ -201,6 +231,7 @@ class Inbox:
         job = self.jobs.pop(key, None)
         if job is None:
             return
+        self.bytes -= job.size
         self.running.discard(key)
         self._ready.pop(key, None)
         self._apart.pop(key, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,7 +32,7 @@ class Shelf:
 
 class Library:
     """Playbooks and parts of one worker. ``memory_limit`` (bytes, 0: none) bounds the memory that
-    all loaded parts together are expected to take.
+    all loaded parts together are expected to take, with what is run.
 
     A part is loaded once, whatever number of playbooks needs it, and unloaded when none does. They
     are fetched and loaded one after the other, and who waits for one hears before it is loaded, so
@@ -78,6 +79,30 @@ class Library:
         shelf = self._shelves.get(playbook)
         if shelf is not None:
             shelf.used = now
+
+    def too_large(self, part: str, images: int) -> str:
+        """Why so many images cannot be run at once by ``part``; empty: they can."""
+        most = self.most_images(part)
+        if images <= most:
+            return ""
+        mib, each = 1 << 20, self._activations(part)
+        return (
+            f"{images} images at once take {(images - 1) * each / mib:.0f} MiB beside the loaded "
+            f"parts, whose limit is {self._memory_limit / mib:.0f} MiB; send at most {most:.0f} at "
+            "once, or raise memory in the cluster file"
+        )
+
+    def most_images(self, part: str) -> float:
+        """How many images there is memory for, beside all that is loaded; one at least, which is
+        counted where a part is loaded."""
+        each = self._activations(part)
+        if not each or not self._memory_limit:
+            return math.inf
+        return 1 + max(0, self._memory_limit - sum(self._memory.values())) // each
+
+    def _activations(self, part: str) -> int:
+        known = (shelf.playbook.parts.get(part) for shelf in self._shelves.values())
+        return next((info.activations for info in known if info is not None), 0)
 
     def install(
         self, sender: str, message: Install, now: float, busy: Container[str] = ()

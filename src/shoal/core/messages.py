@@ -122,6 +122,7 @@ class Why(StrEnum):
     """Why a worker does not go on with a request."""
 
     OVERLOADED = "overloaded"
+    TOO_LARGE = "too large"
     DRAINING = "draining"
     UNKNOWN_PLAN = "unknown plan"
     PART_MISSING = "part missing"

@@ -51,6 +51,11 @@ class Recovery:
             if request.failures >= MAX_FAILED_ATTEMPTS:
                 reject = Reject(request.number, "remote", text, refused.why)
                 return [reject, *self._desk.end(request, now, stop=True)]
+        if refused.why is Why.TOO_LARGE:
+            request.note_narrow(sender, refused.stage)
+            if self._desk.chooser.hopeless(request.narrow):
+                reject = Reject(request.number, "remote", text, refused.why)
+                return [reject, *self._desk.end(request, now, stop=True)]
         if refused.why is Why.POLICY_FAILED:
             reject = Reject(request.number, "policy", text, refused.why)
             return [reject, *self._desk.end(request, now, stop=True)]
@@ -64,7 +69,7 @@ class Recovery:
             return self.retry(request, refused.stage, now, again)
         return self.reconsider(request, now, again)
 
-    def moved(self, request: Request, moved: Moved, now: float) -> list[GatewayAction]:
+    def moved(self, request: Request, sender: str, moved: Moved, now: float) -> list[GatewayAction]:
         """A hop of a free route decided who comes next."""
         plan = request.plan
         if plan is None or not request.reached <= moved.stage < len(plan.stages):
@@ -87,9 +92,11 @@ class Recovery:
                 request.lives |= {name: members.life(name) for name in names}
                 unseen += [name for name in names if not members.alive(name)]
         if unseen:
-            # The hop sees them, and would choose them again at once if it were not told.
+            # The hop sees them, and would choose them again at once if it were not told. One that
+            # was told has nobody else: what it keeps is no place to go on from.
+            stubborn = (sender,) if any(name in request.blamed for name in unseen) else ()
             request.out.update(unseen)
-            request.blame(unseen)
+            request.blame((*unseen, *stubborn))
             for name in unseen:  # it may have died of this
                 self._charge(request, name, members.life(name), now)
         return self.reconsider(request, now, refused=bool(unseen))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from shoal.core.devices import Given
 from shoal.core.events import Body
@@ -14,6 +14,8 @@ from shoal.core.messages import Care, Route
 from shoal.core.suspects import Digests
 from shoal.plan.plan import Plan
 
+Narrow: TypeAlias = tuple[tuple[str, str], ...]
+"""Devices, each with a part that it has too little memory for."""
 MAX_TRIES = 16
 MAX_FAULTS = 4
 MAX_FAULT = 200
@@ -49,9 +51,10 @@ class Request:
 
     Over all attempts: ``tries`` are the latest by number (an answer to any of them counts),
     ``touched`` the devices that were given something, ``given`` what of it is outstanding,
-    ``blamed`` those that failed or refused it (the latest last), ``failures`` in how many attempts
-    it failed; ``refusals`` and ``extensions`` how often it was refused and more patience was had;
-    ``faults`` what was heard. ``lives`` are those of the devices that may be at it. Where devices
+    ``blamed`` those that failed or refused it (the latest last), ``narrow`` those that have too
+    little memory for so many images, ``failures`` in how many attempts it failed; ``refusals`` and
+    ``extensions`` how often it was refused and more patience was had; ``faults`` what was heard.
+    ``lives`` are those of the devices that may be at it. Where devices
     were lost, ``digests`` name its content (worked out when that is first asked for), ``care`` is
     how it is run, and ``going`` are the devices, and their lives, that have begun to run it alone.
     """
@@ -75,6 +78,7 @@ class Request:
     touched: set[str] = field(default_factory=set)
     given: Given = field(default_factory=dict)
     blamed: tuple[str, ...] = ()
+    narrow: Narrow = ()
     failures: int = 0
     refusals: int = 0
     extensions: int = 0
@@ -105,6 +109,12 @@ class Request:
         for name in devices:
             others = (other for other in self.blamed if other != name)
             self.blamed = (*others, name)[-MAX_BLAMED:]
+
+    def note_narrow(self, device: str, stage: int) -> None:
+        """A device has too little memory for its part of a stage of the attempt under way."""
+        stages = self.plan.stages if self.plan is not None else ()
+        if 0 <= stage < len(stages) and device in stages[stage].parts:
+            self.narrow = (*self.narrow, (device, stages[stage].parts[device]))
 
     def begin(
         self, playbook: str, plan: Plan, start: int, now: float, unmet: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ This file says which event leads where, and runs jobs; ``intake`` makes jobs of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -71,11 +72,14 @@ from shoal.core.trials import Trials
 from shoal.errors import PlanError
 
 _SMOOTHING = 0.2
+_LEAST_HELD_BYTES = 16 << 20
+"""Of inputs that wait; a quarter of the memory limit where that is more."""
 
 
 class WorkerCore:
     """One worker. ``capacity`` jobs run at once, ``inbox`` jobs are held at most, ``keep_bytes``
-    of outputs are kept, ``info.memory`` bounds the parts that are loaded. What is held for a
+    of outputs are kept. ``info.memory`` bounds the parts that are loaded and what they run; as much
+    as a quarter of it may be inputs that wait, and another quarter outputs. What is held for a
     gateway is freed when it has not been seen for ``grace_s``."""
 
     def __init__(
@@ -93,8 +97,10 @@ class WorkerCore:
         self.library = Library(info.name, info.memory)
         self.members = Membership(grace_s)
         self.neighbours = Neighbours(info.name, self.members)
-        self.inbox = Inbox(inbox)
-        self.kept = Kept(keep_bytes)
+        quarter = info.memory // 4 if info.memory else None
+        held_bytes = math.inf if quarter is None else max(_LEAST_HELD_BYTES, quarter)
+        self.inbox = Inbox(inbox, held_bytes, self.library.most_images)
+        self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
         self.attempts = Attempts()
         self._policies = policies
         self._onward = Onward(self, policies)
@@ -132,8 +138,8 @@ class WorkerCore:
 
     def _react(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
         match event:
-            case Arrived(sender, message, body):
-                return self._arrived(sender, message, body, now)
+            case Arrived(sender, message, body, size):
+                return self._arrived(sender, message, body, size, now)
             case Ran():
                 return self._ran(event, now)
             case RunFailed():
@@ -164,7 +170,9 @@ class WorkerCore:
 
     # -- messages
 
-    def _arrived(self, sender: str, message: Message, body: Body, now: float) -> list[WorkerAction]:
+    def _arrived(
+        self, sender: str, message: Message, body: Body, size: int, now: float
+    ) -> list[WorkerAction]:
         match message:
             case RequestMessage() | Forget() if self.members.former(
                 message.gateway, message.incarnation
@@ -174,7 +182,7 @@ class WorkerCore:
                 self._settle(gateway, incarnation, message.settled)
                 if message.giver != gateway:
                     self.neighbours.heard(message.giver, message.load)
-                return self._intake.task(message, body, now)
+                return self._intake.task(message, body, size, now)
             case Resume():
                 return self._intake.resume(message, now)
             case Leave(gateway) if gateway == sender:

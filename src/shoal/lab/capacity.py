@@ -9,7 +9,7 @@ from shoal.lab.machine import Machine
 from shoal.lab.spec import LabSpec
 
 
-def check_capacity(spec: LabSpec, cores: int) -> None:
+def check_capacity(spec: LabSpec, cores: float) -> None:
     """LabCapacityError if this machine's ``cores`` cannot give every host its share at once,
     together with the labs that are up already."""
     asked = {name: spec.quota(name) for name in spec.hosts}
@@ -24,8 +24,8 @@ def check_capacity(spec: LabSpec, cores: int) -> None:
         words += [f"the lab {name}, which is up, {share:.2f}" for name, share in others.items()]
         down = f", or 'shoal lab down {next(iter(others))}' first" if others else ""
         raise LabCapacityError(
-            f"the hosts need {total:.2f} cores ({', '.join(words)}) and this machine has {cores}: "
-            f"its numbers would be wrong; take smaller shares or fewer hosts{down}"
+            f"the hosts need {total:.2f} cores ({', '.join(words)}) and this machine has "
+            f"{cores:g}: its numbers would be wrong; take smaller shares or fewer hosts{down}"
         )
 
 
@@ -42,7 +42,7 @@ def warnings(spec: LabSpec, machine: Machine, loopback: bool, wanted: bool) -> t
     total = sum(spec.quota(name) for name in spec.hosts)
     if total > 0.9 * machine.cores:
         made.append(
-            f"the hosts take {total:.2f} of {machine.cores} cores: what else runs here (this "
+            f"the hosts take {total:.2f} of {machine.cores:g} cores: what else runs here (this "
             "program too) slows them down when all are busy"
         )
     several = [name for name, host in spec.hosts.items() if host.cores > 1]

@@ -35,12 +35,13 @@ from shoal.lab.player import Happening, Player, traces_of
 from shoal.lab.relaying import Relay
 from shoal.lab.shape import tc_line
 from shoal.lab.spec import LabSpec, check, check_fault
+from shoal.process import home
 
 log = logging.getLogger("shoal.lab")
 
 
 class Lab:
-    """A lab that this process owns.
+    """A lab that this process owns; a child made by fork can only leave the block.
 
     ``spec`` is a lab file or its content. ``loopback`` runs the hosts as plain processes even
     where more could be emulated. ``logs`` is a folder for what the hosts' processes print; without
@@ -75,6 +76,7 @@ class Lab:
         self._state: state.State | None = None
         self._began = 0.0
         self._writing = threading.Lock()
+        self._home = home()
 
     def __enter__(self) -> Lab:
         self.up()
@@ -95,6 +97,7 @@ class Lab:
         LabRightsError if it cannot delay packets and a link asks for it. Where there is no root or
         no namespaces it runs on loopback and :attr:`warnings` says what is not emulated.
         """
+        self._check_home()
         if self._state is not None:
             raise LabStateError(f"lab {self.spec.name} is up already, by this very object")
         try:
@@ -105,12 +108,16 @@ class Lab:
             raise
 
     def down(self) -> None:
-        """End and remove everything. May be called twice. An interrupt waits until it is done."""
+        """End and remove everything. May be called twice. An interrupt waits until it is done.
+        Nothing in a child made by fork."""
+        if not self._home.here:
+            return
         with held_back():
             self._down()
 
     def host(self, name: str) -> Host:
         """The host of this name; LabError if there is none or the lab is not up."""
+        self._check_home()
         try:
             return self._hosts[name]
         except KeyError:
@@ -119,10 +126,12 @@ class Lab:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """All hosts, in the order of the lab file."""
+        self._check_home()
         return tuple(self._hosts.values())
 
     def cable(self, a: str, b: str) -> Cable:
         """The link between two nodes; LabError if there is none or links are not emulated."""
+        self._check_home()
         wire = self.network.wire(a, b)
         try:
             return self._cables[wire.index]
@@ -154,6 +163,7 @@ class Lab:
         say: Callable[[Happening], object] | None = None,
     ) -> Player:
         """Let faults happen from now on (without an argument: those of the lab file)."""
+        self._check_home()
         chosen = self.spec.faults if faults is None else tuple(faults)
         for fault in chosen:
             check_fault(fault)
@@ -174,6 +184,9 @@ class Lab:
             if host.spec.power is not None:
                 made[name] = host.energy(wall_s, self.network.sending_mbit(name)).total_j
         return made
+
+    def _check_home(self) -> None:
+        self._home.check(f"the lab {self.spec.name}")
 
     def _up(self) -> None:
         began = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from shoal import allowance
 from shoal.errors import LabError
 from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
 from shoal.lab.clock import COMPILERS
@@ -24,7 +25,7 @@ class Machine(msgspec.Struct, frozen=True):
     a C ``compiler`` is what clocks need to jump.
     """
 
-    cores: int
+    cores: float
     lacks: tuple[str, ...] = ()
     netem: bool = False
     tun: bool = False
@@ -38,14 +39,14 @@ class Machine(msgspec.Struct, frozen=True):
 
 def look() -> Machine:
     """Find out what this machine can emulate. Takes about 20 ms."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = allowance.cores()
     lacks = tuple(_lacks())
     if lacks:
-        return Machine(cores=cores or 1, lacks=lacks)
+        return Machine(cores=cores, lacks=lacks)
     name = f"shoal-probe-{os.getpid()}"
     made = _try("ip", "netns", "add", name)
     if made is not None:
-        return Machine(cores=cores or 1, lacks=(f"network namespaces ({made})",))
+        return Machine(cores=cores, lacks=(f"network namespaces ({made})",))
     try:
         inside = ("ip", "netns", "exec", name, "tc", "qdisc", "replace", "dev", "lo", "root")
         tbf = _try(*inside, "tbf", "rate", "1mbit", "burst", "2000", "limit", "30000")
@@ -53,7 +54,7 @@ def look() -> Machine:
     finally:
         _try("ip", "netns", "del", name)
     return Machine(
-        cores=cores or 1,
+        cores=cores,
         lacks=() if tbf is None else (f"the queueing discipline tbf of the kernel ({tbf})",),
         netem=netem is None,
         tun=TUN.exists(),

@@ -306,11 +306,13 @@ class Exchange:
         self._refused.clear()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is on its way to or from anybody."""
-        return all(
-            not peer.sender.waiting and not peer.receiver.unsettled for peer in self._peers.values()
-        )
+    def busy(self) -> set[str]:
+        """Those to or from whom something is on its way."""
+        return {
+            name
+            for name, peer in self._peers.items()
+            if peer.sender.waiting or peer.receiver.unsettled
+        }
 
     @property
     def refused(self) -> bool:

@@ -9,7 +9,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shoal.errors import NameTakenError
 from shoal.mesh.exchange import Discard, Hint, Transmit
@@ -173,6 +173,9 @@ class InprocLink(ExchangeLink):
     def sight(self, name: str, incarnation: str, visible: bool) -> None:
         """An incarnation of a name can, or can no longer, be seen."""
         self._sighted(name, incarnation, visible)
+
+    def concern(self, names: Iterable[str], only: bool = False) -> None:
+        pass  # who is there is seen
 
     def _open(self) -> str:
         incarnation = self._mesh.add(self)

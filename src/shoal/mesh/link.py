@@ -16,7 +16,7 @@ What a node can rely on:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -68,6 +68,11 @@ later. For other events the answer does not matter. Called by one thread at a ti
 the link holds a lock, so it may call the link."""
 
 
+Work: TypeAlias = Callable[[], Collection[str]]
+"""The peers with which something is under way that a break would harm, beside messages. Called
+about once a second on a thread of the link; must not block, and may be wrong for a moment."""
+
+
 class LinkStats(msgspec.Struct, frozen=True):
     """Counts since the link was started. ``dropped`` are frames that were malformed, copies, too
     large, or from or for another incarnation or session."""
@@ -88,11 +93,17 @@ class Link(ABC):
     """Empty until the link is started."""
 
     @abstractmethod
-    def start(self, sink: Sink) -> None:
+    def start(self, sink: Sink, work: Work = tuple) -> None:
         """Become visible and let events flow into ``sink`` (called from the link's threads).
+        ``work`` says what must not be disturbed.
 
         Raises NameTakenError when a live node has this name.
         """
+
+    @abstractmethod
+    def concern(self, names: Iterable[str], only: bool = False) -> None:
+        """This node (which is started) has something to do with these: from now on it matters that
+        it sees them. ``only``: what becomes of any others does not matter."""
 
     @abstractmethod
     def send(
@@ -132,7 +143,7 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave: peers see it at once, and what still waits is dropped (see :meth:`waiting`).
-        Idempotent; no threads remain."""
+        Idempotent; no threads remain. Does nothing in a child made by fork."""
 
 
 class LinkFactory(Protocol):

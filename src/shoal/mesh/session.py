@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import zenoh
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shoal.errors import UsageError
 from shoal.mesh.address import Address
 from shoal.mesh.frames import MAX_ATTACHMENT
+
+if TYPE_CHECKING:
+    import zenoh
+else:
+    from shoal.mesh.native import zenoh
 
 Session: TypeAlias = Any
 """A ``zenoh.Session``, whose own annotations are incomplete."""

@@ -39,8 +39,10 @@ from shoal.mesh.link import (
     NameLost,
     Received,
     Sink,
+    Work,
 )
 from shoal.mesh.names import check_name, is_incarnation, is_name
+from shoal.process import home, keep_for_ever, tell_of_forks
 
 TICK_S, CALM_S = 0.1, 0.5
 """Time between two looks at acknowledgements that are overdue, or owed; the longest, while none
@@ -64,6 +66,7 @@ class ExchangeLink(Link):
     def __init__(self, name: str, max_body: int = MAX_BODY, piece_bytes: int = PIECE_BYTES) -> None:
         self.name = check_name(name)
         self.incarnation = ""
+        self._home = home()
         self._max_body = max_body
         self._exchange = Exchange(name, "", max_body, piece_bytes)
         self._lock = threading.Lock()
@@ -74,6 +77,7 @@ class ExchangeLink(Link):
         self._chores: queue.Queue[Chore | None] = queue.Queue(MAX_CHORES)
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._sink: Sink | None = None
+        self._work: Work = tuple
         self._closed = False
         self._tick_at = 0.0  # when the clock thread looks next
         self._offering = 0  # the thread that is offering events
@@ -114,10 +118,12 @@ class ExchangeLink(Link):
 
     # -- the interface --------------------------------------------------------------------------
 
-    def start(self, sink: Sink) -> None:
+    def start(self, sink: Sink, work: Work = tuple) -> None:
         if self._sink is not None or self._closed:
             raise UsageError(f"the link of {self.name!r} was started before; make a new one")
         self._sink = sink
+        self._work = work
+        tell_of_forks(self)
         try:
             self.incarnation = self._open()
         except BaseException:
@@ -173,6 +179,8 @@ class ExchangeLink(Link):
             return self._exchange.stats()
 
     def close(self) -> None:
+        if not self._home.here:
+            return  # it is the parent's, and so are its threads
         with self._lock:
             if self._closed:
                 return
@@ -187,6 +195,10 @@ class ExchangeLink(Link):
         with contextlib.suppress(queue.Full):
             self._chores.put_nowait(None)
         self._join(self._clock)
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`."""
+        keep_for_ever(self)
 
     # -- what a kind of link calls --------------------------------------------------------------
 

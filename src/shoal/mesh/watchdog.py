@@ -11,36 +11,51 @@ I hear P, but do not see it                            its token was lost
 P sees Q, I see P but not Q                            no connection to Q was made, or it is gone
 I see nobody, though there are addresses to call       the engine gave up
 =====================================================  ===========================================
+
+*Whom it concerns.* A node that knows who belongs to its cluster cares for these only. One that
+does not cares for all that it is, or was, in touch with. A third node that it never met it misses
+only if it has something to do with it (:meth:`Watchdog.concern`): there may be any number of nodes
+that some other one sees.
+
+*When.* Opening anew breaks what is under way with everybody. So it waits for a moment when nothing
+is, on links that work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 BEAT_S = 1.0
 """How often a node says whom it sees."""
 PATIENCE_S = 5.0
 """How long a difference must last; the node with the greater name waits twice as long, so that
 the two do not both open anew."""
-BUSY_FACTOR = 6
-"""How much longer a node with work under way puts up with missing a third node only: opening
-anew disturbs that work."""
 MAX_PATIENCE_S = 300.0
 """Patience doubles up to here with each attempt that did not help."""
 MAX_HEARD = 1024
 
 
 class Watchdog:
-    """Collects what is heard, and decides when to open the session anew."""
+    """Collects what is heard, and decides when to open the session anew. ``calls``: there are
+    addresses to call."""
 
     def __init__(self, name: str, incarnation: str, calls: bool) -> None:
         self._name = name
         self._incarnation = incarnation
-        self._calls = calls  # there are addresses to call
+        self._calls = calls
+        self._needed: set[str] = set()
+        self._met: set[str] = set()
+        self._only = False  # nobody else concerns this node
         self._heard: dict[str, tuple[str, Mapping[str, str], float]] = {}
         self._since: dict[str, float] = {}
         self._factor = 1.0
         self._calm_since: float | None = None
+
+    def concern(self, names: Iterable[str], only: bool = False) -> None:
+        """This node has something to do with these; ``only``: with nobody that it was not told
+        of."""
+        self._only = self._only or only
+        _note(self._needed, names)
 
     def heard(self, name: str, incarnation: str, sees: Mapping[str, str], now: float) -> None:
         """``name`` says whom it sees (names to incarnations)."""
@@ -54,12 +69,13 @@ class Watchdog:
         self._calm_since = None
         self._factor = min(2 * self._factor, MAX_PATIENCE_S / PATIENCE_S)
 
-    def judge(self, up: Mapping[str, str], idle: bool, now: float) -> str | None:
-        """Why the session must be opened anew now; None when it need not be.
+    def judge(self, up: Mapping[str, str], work: Collection[str], now: float) -> str | None:
+        """Why the session must be opened anew now; None when it need not be, or should not yet.
 
-        ``up`` are the visible peers and their incarnations; ``idle`` says that no work is under
-        way.
+        ``up`` are the visible peers and their incarnations, ``work`` those with which something
+        is under way: requests, measurements, messages.
         """
+        _note(self._met, up)
         self._heard = {
             name: entry for name, entry in self._heard.items() if now - entry[2] < 4 * BEAT_S
         }
@@ -71,31 +87,47 @@ class Watchdog:
             self._calm_since = now
         elif now - self._calm_since > 12 * PATIENCE_S:
             self._factor = 1.0
-        for what, (patience_s, prefers_idle) in differences.items():
-            factor = self._factor * (BUSY_FACTOR if prefers_idle and not idle else 1)
-            if now - self._since[what] >= patience_s * factor:
+        troubled = {about for about, _ in differences.values()}
+        if not (up.keys() & set(work)) <= troubled:
+            return None
+        for what, (_, patience_s) in differences.items():
+            if now - self._since[what] >= patience_s * self._factor:
                 return what
         return None
 
-    def _differences(self, up: Mapping[str, str]) -> dict[str, tuple[float, bool]]:
-        """What differs, the patience it is met with, whether an idle moment is preferred."""
-        found: dict[str, tuple[float, bool]] = {}
+    def _differences(self, up: Mapping[str, str]) -> dict[str, tuple[str, float]]:
+        """What differs, whom it is about, and the patience it is met with."""
+        found: dict[str, tuple[str, float]] = {}
         if self._calls and not up:
-            found["nobody is visible"] = (3 * PATIENCE_S, False)
+            found["nobody is visible"] = ("", 3 * PATIENCE_S)
         for name, incarnation in up.items():
+            if not self._concerns(name):
+                continue
             entry = self._heard.get(name)
             if entry is None or entry[0] != incarnation:
-                found[f"{name} is visible but says nothing"] = (self._patience(name), False)
+                found[f"{name} is visible but says nothing"] = (name, self._patience(name))
             elif entry[1].get(self._name) != self._incarnation:
-                found[f"{name} does not see this node"] = (self._patience(name), False)
+                found[f"{name} does not see this node"] = (name, self._patience(name))
         for name, (_, sees, _) in self._heard.items():
+            if not self._concerns(name):
+                continue
             if name not in up:
-                found[f"{name} speaks but is not visible"] = (self._patience(name), False)
+                found[f"{name} speaks but is not visible"] = (name, self._patience(name))
                 continue
             for third, incarnation in sees.items():
-                if third != self._name and up.get(third) != incarnation:
-                    found[f"{third} is visible to others only"] = (2 * self._patience(third), True)
+                missed = up.get(third) != incarnation and third != self._name
+                if missed and (third in self._needed or (third in self._met and not self._only)):
+                    found[f"{third} is visible to others only"] = (third, 2 * self._patience(third))
         return found
+
+    def _concerns(self, name: str) -> bool:
+        return not self._only or name in self._needed
 
     def _patience(self, name: str) -> float:
         return PATIENCE_S if self._name < name else 2 * PATIENCE_S
+
+
+def _note(known: set[str], names: Iterable[str]) -> None:
+    for name in names:
+        if len(known) < MAX_HEARD:
+            known.add(name)

@@ -29,13 +29,13 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-import zenoh
 
 from shoal.errors import AddressInUseError, MeshError, NameTakenError
+from shoal.mesh import native
 from shoal.mesh.address import Address, bindable, dial, parse_address
 from shoal.mesh.claim import Answer, Claim
 from shoal.mesh.exchange import MAX_PEERS, Discard, Exchange, Hint, Transmit
@@ -46,6 +46,11 @@ from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnatio
 from shoal.mesh.session import Session, batch_bytes, configuration
 from shoal.mesh.shell import TICK_S, ExchangeLink
 from shoal.mesh.watchdog import BEAT_S, Watchdog
+
+if TYPE_CHECKING:
+    import zenoh
+else:
+    from shoal.mesh.native import zenoh
 
 MAX_FRAMES = 512
 """Frames that may wait for the reader thread; the oldest is lost when there are more."""
@@ -61,16 +66,20 @@ GIVE_BACK_S = 0.2
 WHO_S = 1.0
 """How long the node at an address has to say who it is."""
 
-_HASTY: Mapping[str, Any] = {
-    "congestion_control": zenoh.CongestionControl.DROP,
-    "express": True,
-    "priority": zenoh.Priority.INTERACTIVE_HIGH,
-}
 log = logging.getLogger("shoal.mesh")
 
 _decode_view = msgspec.msgpack.Decoder(dict[str, str]).decode
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _now = time.monotonic
+
+
+def _hasty() -> dict[str, Any]:
+    """Settings of what may be lost and must not wait."""
+    return {
+        "congestion_control": zenoh.CongestionControl.DROP,
+        "express": True,
+        "priority": zenoh.Priority.INTERACTIVE_HIGH,
+    }
 
 
 def _ends(sample: zenoh.Sample) -> tuple[str, str] | None:
@@ -121,7 +130,7 @@ class _Way:
                 self._data = self._session.declare_publisher(
                     self._key, congestion_control=zenoh.CongestionControl.BLOCK, express=True
                 )
-                self._acks = self._session.declare_publisher(f"{self._key}/ack", **_HASTY)
+                self._acks = self._session.declare_publisher(f"{self._key}/ack", **_hasty())
             if isinstance(frame, Hint):
                 self._acks.put(b"", attachment=frame.attachment)
             else:
@@ -201,6 +210,13 @@ class ZenohLink(ExchangeLink):
             session.close()
         return min(names, default=None)
 
+    def concern(self, names: Iterable[str], only: bool = False) -> None:
+        self._watchdog.concern(names, only)
+
+    def in_child(self) -> None:
+        super().in_child()
+        native.stop_listening({address.port for address in self._bound})
+
     # -- joining and leaving ----------------------------------------------------------------------
 
     def _open(self) -> str:
@@ -250,7 +266,7 @@ class ZenohLink(ExchangeLink):
             if free is not None and (visible or _now() >= alone_until):
                 break
             about = f"{self.name}/{number}".encode()
-            session.put(f"{self._prefix}/claim", b"", attachment=about, **_HASTY)
+            session.put(f"{self._prefix}/claim", b"", attachment=about, **_hasty())
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
         answers.undeclare()
@@ -481,7 +497,7 @@ class ZenohLink(ExchangeLink):
         self._on_twin(now)
         me = f"{self.name}/{self.incarnation}".encode()
         self._say("view", msgspec.msgpack.encode(peers), attachment=me)
-        reason = self._watchdog.judge(peers, self._idle(), now)
+        reason = self._watchdog.judge(peers, self._busy(), now)
         if self._overrun:
             reason = "too many sightings at once"
         if self._session is None:
@@ -489,12 +505,14 @@ class ZenohLink(ExchangeLink):
         if reason is not None and not self._closed:
             self._reopen(reason, now)
 
-    def _idle(self) -> bool:
+    def _busy(self) -> set[str]:
+        """Those with whom something is under way."""
         with self._lock:
-            return self._exchange.idle
+            busy = self._exchange.busy
+        return busy | set(self._work())
 
     def _say(self, key: str, payload: bytes, attachment: bytes | None = None) -> None:
         session = self._session
         if session is not None:
             with contextlib.suppress(zenoh.ZError):
-                session.put(f"{self._prefix}/{key}", payload, attachment=attachment, **_HASTY)
+                session.put(f"{self._prefix}/{key}", payload, attachment=attachment, **_hasty())

@@ -19,8 +19,9 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.engine import Buffer, Engine
-from shoal.model.graph import Graph, whole
+from shoal.model.asked import Asked
+from shoal.model.engine import Buffer
+from shoal.model.graph import Graph
 from shoal.model.network import Network
 from shoal.model.normalise import normalise
 from shoal.model.part import Part
@@ -91,8 +92,9 @@ class Bundle(Network):
         _write(path, manifest, parts, blobs)
 
 
-def load_bundle(path: str | Path, *, name: str | None = None) -> Bundle:
-    """The bundle in a file. ``name`` is shown on screen; the bundle's own if None.
+def load_bundle(path: str | Path, *, name: str | None = None, example: object = None) -> Bundle:
+    """The bundle in a file. ``name`` is shown on screen; the bundle's own if None. ``example``
+    holds inputs to prove it on, as for :func:`shoal.load`.
 
     Raises :class:`ModelFileError` for a file that is damaged, truncated, of another version, too
     large, or that names what it does not hold; what loading a network raises.
@@ -114,7 +116,7 @@ def load_bundle(path: str | Path, *, name: str | None = None) -> Bundle:
             raise ModelFileError(f"{what}: {member[:80]!r} is not what its name says: damaged.")
         (parts if folder + "/" == PARTS else blobs)[hash] = data
     _check_parts(manifest, parts, blobs, what)
-    bundle = _bundle(manifest, parts, blobs)
+    bundle = _bundle(manifest, parts, blobs, example)
     if (bundle.inputs, bundle.outputs) != (manifest.inputs, manifest.outputs):
         raise ModelFileError(f"{what}: its inputs or outputs are not those that it states.")
     return bundle
@@ -226,17 +228,24 @@ def _check_parts(
         raise ModelFileError(f"{what}: its weights are not those that its parts need: damaged.")
 
 
-def _bundle(manifest: Manifest, parts: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -> Bundle:
+def _bundle(
+    manifest: Manifest,
+    parts: Mapping[str, bytes],
+    blobs: Mapping[str, Buffer],
+    example: object = None,
+) -> Bundle:
     """The bundle, its reference in normal form and proved as :func:`shoal.load` does."""
     groups = tuple(range(len(manifest.groups)))
     hash = alone_of(manifest.subnets, groups, manifest.name).stages[0].parts["0"]
     original = accept(_inlined(parts[hash], blobs), None, {})
-    reference = Engine().load(*whole(original), optimise=False)
-    graph = original.copy()
     try:
+        asked = Asked(original)
+        graph = original.copy()
         normalise(graph)
         bundle = Bundle(graph, manifest, parts, blobs)
-        bundle.prove_against(reference)
+        asked.begin(graph, example)
+        asked.rest()
+        bundle.prove_against(asked)
     except InputError as error:
         raise ModelFileError(f"{manifest.name!r} does not run on made-up inputs: {error}") from None
     return bundle
@@ -251,7 +260,8 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
     named = {weight.blob: blobs[weight.blob] for weight in externals(graph)}
     inputs = tuple(found.specs[name] for name in found.inputs)
     outputs = tuple(found.specs[name] for name in found.outputs)
-    return Part(graph, named, inputs, outputs, found.range, found.stacks, found.memory)
+    sizes = found.memory, found.activations
+    return Part(graph, named, inputs, outputs, found.range, found.stacks, *sizes)
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,20 +18,26 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
+from shoal.model.asked import Asked
+from shoal.model.case import Case
 from shoal.model.cuts import Cut, Step, crossings, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.engine import Engine, Session
-from shoal.model.graph import Graph, makes, reads, serialize, value_info, whole
+from shoal.model.evidence import Evidence, gather
+from shoal.model.graph import Graph, makes, reads, serialize, value_info
 from shoal.model.normalise import normalise
-from shoal.model.part import Part, node_memory, part_memory
-from shoal.model.shapes import infer, output_specs, probe, resolve
+from shoal.model.part import Part, image_memory, node_memory, part_memory
+from shoal.model.probe import probe
+from shoal.model.shapes import infer, output_specs, resolve
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
+from shoal.model.strength import Strength
 
 if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+log = logging.getLogger("shoal")
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -85,7 +92,7 @@ class Network:
         self._parts: weakref.WeakValueDictionary[tuple[int, int], Part]
         self._parts = weakref.WeakValueDictionary()
         self._proved: set[tuple[int, ...]] = set()
-        self._expected: dict[int, dict[str, Array]] = {}
+        self._evidence: Evidence | None = None
         self.tolerance: float = proof.TOLERANCE
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
@@ -117,7 +124,7 @@ class Network:
         bounds = [0, *places, len(self.nodes)]
         parts = [self._part(a, b) for a, b in itertools.pairwise(bounds)]
         if prove and places and tuple(places) not in self._proved:
-            self._prove(parts)
+            self.evidence.check(parts, self.name)
             self._proved.add(tuple(places))
         return parts
 
@@ -128,8 +135,11 @@ class Network:
         return self._whole.run(feeds)
 
     def probe(self, seed: int = 0, batch: int = 1) -> dict[str, Array]:
-        """Made-up inputs, the same for the same seed. ``batch`` counts where it is free."""
-        return probe(self.inputs, seed, batch)
+        """Inputs of the kind that the network is proved on (:mod:`shoal.model.probe`), the same
+        for the same seed. ``batch`` counts where it is free."""
+        if self._evidence is None:
+            return probe(self.inputs, seed, batch)
+        return self._evidence.draw(seed, batch)
 
     @cached_property
     def stacks(self) -> bool:
@@ -176,50 +186,35 @@ class Network:
         specs = tuple(self._tensors[name].spec for name in entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
 
-    def prove_against(self, reference: Session) -> None:
-        """Raise :class:`ProofError` unless the network gives what ``reference``, the network as it
-        came, gives: for one image, and for two where the batch is free. Sets ``tolerance``."""
-        (part,) = self.split([])
-        session, plain = part.session(), Engine().load(part.graph, part.blobs, optimise=False)
-        rounding = 0.0
-        for batch in self._batches:
-            feeds = self.probe(batch=batch)
-            expected = self._expected[batch] = part.run_on(session, feeds)
-            rounding = max(rounding, proof.worst(part.run_on(plain, feeds), expected, expected))
-            self.tolerance = proof.tolerance(rounding, rough=self._is_rough)
-            what = f"{self.name!r} in normal form, {_images(batch)}"
-            proof.check(reference.run(feeds), expected, self.tolerance, what)
+    def prove_against(self, asked: Asked) -> None:
+        """Raise :class:`ProofError` unless the network gives what it gave as it came, for one
+        image, and for two where the batch is free. Sets ``tolerance``."""
+        self._evidence = gather(asked, self._graph, self._whole, self._tensors, self.name)
+        self.tolerance = self._evidence.tolerance
+        if self._evidence.strength.weak:
+            log.warning("the proof of %r is weak: %s", self.name, self._evidence.strength.why)
 
     @property
-    def _batches(self) -> tuple[int, ...]:
-        """The numbers of images that proofs are made with."""
-        return (2, 1) if any(None in spec.shape for spec in self.inputs) else (1,)
+    def evidence(self) -> Evidence:
+        """What its parts are proved on, and how strong a proof that is."""
+        if self._evidence is None:
+            raise ProofError(f"{self.name!r} was not proved itself: load it with shoal.load.")
+        return self._evidence
 
-    @property
-    def _is_rough(self) -> bool:
-        """Whether it computes with few bits."""
-        return any(tensor.spec.dtype == "float16" for tensor in self._tensors.values()) or any(
-            "Quantize" in node.op or "Integer" in node.op or node.op.startswith("QLinear")
-            for node in self.nodes
-        )
+    def cases(self, seed: int = 0) -> Sequence[Case]:
+        """Inputs to prove plans on, with what the whole network gives for them: for one image
+        and, if the batch is free, for two. Those of its own proof; others for another seed."""
+        return self.evidence.more(seed) if seed else self.evidence.cases
 
-    def _prove(self, parts: Sequence[Part]) -> None:
-        """Both numbers of images go through the same sessions: making these is most of the time."""
-        places = ", ".join(str(part.range[0]) for part in parts[1:])
-        tensors = {batch: self.probe(batch=batch) for batch in self._batches}
-        for part in parts:
-            session = part.session()
-            for batch, feeds in tensors.items():
-                try:
-                    tensors[batch] = part.run_on(session, feeds)
-                except (InputError, ModelError) as error:
-                    raise ProofError(
-                        f"{self.name!r} cut at {places}, {_images(batch)}: {part!r} does not run: "
-                        f"{error} {_ADVICE}"
-                    ) from None
-        for batch, found in tensors.items():
-            what = f"{self.name!r} cut at {places}, {_images(batch)}"
-            proof.check(self._expected[batch], found, self.tolerance, what, _ADVICE)
+    def given(self, feeds: Sequence[Mapping[str, Array]]) -> Sequence[Case]:
+        """The same for these inputs. Raises :class:`InputError` where they do not fit."""
+        for each in feeds:
+            check_feeds(self.inputs, each)
+        return self.evidence.given([dict(each) for each in feeds])
+
+    def strength(self, given: Sequence[Case] = ()) -> Strength:
+        """How much a proof says that was made on :meth:`cases`, and on ``given`` as well."""
+        return self.evidence.with_given(given)
 
     def _part(self, start: int, end: int) -> Part:
         part = self._parts.get((start, end))
@@ -252,6 +247,7 @@ class Network:
             node_range=(start, end),
             stacks=all(tensor.stacks for tensor in tensors),
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
+            activations=image_memory(max(self.node_peak_bytes[start:end])),
         )
 
     def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
@@ -284,13 +280,6 @@ class Network:
         return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], spec.shape)
 
 
-_ADVICE = "Use other cuts, and report this network."
-
-
-def _images(batch: int) -> str:
-    return "one image" if batch == 1 else f"{batch} images"
-
-
 def load(
     source: str | Path | bytes | torch.nn.Module,
     *,
@@ -300,46 +289,55 @@ def load(
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
-    ``example`` holds example inputs: needed for a module (an array or tensor, or a sequence of
-    them), and for an ONNX network with free dimensions other than the batch (a mapping from input
-    names to arrays). ``name`` is shown on screen; the file's name if None.
+    ``example`` holds example inputs: a mapping from input names to arrays; for a network with one
+    input, just the array; for a module an array or tensor, or a sequence of them. A module needs
+    one, and so does an ONNX network with free dimensions other than the batch. Every other network
+    is better for one: it is proved on these values. ``name`` is shown on screen; the file's name
+    if None.
 
-    The normal form is proved to give what the network gave before. A batch dimension that is
-    declared free but that the network cannot vary is fixed to 1. Raises :class:`ModelFileError`
-    for what is damaged or too large, :class:`UnsupportedModelError` for what cannot be cut,
-    :class:`MissingExtraError` without PyTorch.
+    The normal form is proved to give what the network gave before, on the example if there is
+    one, else on made-up inputs (``network.strength()`` says how much that tells). A batch
+    dimension that is declared free but that the network cannot vary is fixed to 1. Raises
+    :class:`ModelFileError` for what is damaged or too large, :class:`UnsupportedModelError` for
+    what cannot be cut, :class:`MissingExtraError` without PyTorch.
     """
     if isinstance(source, str | Path) and is_archive(source):
         from shoal.model.bundle import load_bundle  # it stands on this module
 
-        return load_bundle(source, name=name)
+        return load_bundle(source, name=name, example=example)
     model, folder = read(source, example)
     shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
+    if isinstance(example, np.ndarray):
+        weights = {tensor.name for tensor in model.graph.initializer}
+        names = [info.name for info in model.graph.input if info.name not in weights]
+        example = dict.fromkeys(names, example) if len(names) == 1 else example
     fixed = example if isinstance(example, Mapping) else {}
     original = accept(model, folder, fixed)
     try:
-        return _prepared(original, shown or "network")
+        return _prepared(original, shown or "network", example)
     except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
-            return _prepared(accept(model, folder, fixed, batch=1), shown or "network")
+            return _prepared(accept(model, folder, fixed, batch=1), shown or "network", example)
         except ModelError:
             pass
         raise
 
 
-def _prepared(original: Graph, name: str) -> Network:
+def _prepared(original: Graph, name: str, example: object) -> Network:
     """The network of a graph, proved to give what the graph gave."""
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
-    reference = Engine().load(*whole(original), optimise=False)
-    graph = original.copy()
     try:
+        asked = Asked(original)
+        graph = original.copy()
         normalise(graph)
         network = Network(graph, name)
-        network.prove_against(reference)
+        asked.begin(graph, example)
+        asked.rest()
+        network.prove_against(asked)
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
             raise

@@ -24,7 +24,8 @@ class Part:
     the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
     the graph's outputs. ``specs`` describes all of them. ``stacks`` tells that in all of them
     images are stacked along the first dimension. ``memory`` is the resident bytes expected of a
-    loaded session, at least those of its weights.
+    loaded session, at least those of its weights, ``activations`` those that each image of a run
+    beside the first takes.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Part:
         node_range: tuple[int, int],
         stacks: bool,
         memory: int,
+        activations: int = 0,
     ) -> None:
         self.graph = graph
         self.blobs = dict(blobs)
@@ -47,6 +49,7 @@ class Part:
         self.range = node_range
         self.stacks = stacks
         self.memory = max(memory, self.weight_bytes)
+        self.activations = activations
         self._session: Session | None = None
 
     def __repr__(self) -> str:
@@ -65,7 +68,7 @@ class Part:
     def info(self) -> PartInfo:
         """What must be known of the part before it is fetched."""
         sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
-        return PartInfo(size=len(self.graph), blobs=sizes, memory=self.memory)
+        return PartInfo(len(self.graph), sizes, self.memory, self.activations)
 
     def session(self, engine: Engine | None = None) -> Session:
         """A new session of the part; one thread on the CPU if no engine is given."""
@@ -74,7 +77,7 @@ class Part:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The part's outputs for its inputs, in this process. The session is made on the first
         call and kept. Raises :class:`InputError` for inputs that do not fit."""
-        if self._session is None:
+        if self._session is None or not self._session.usable:
             self._session = self.session()
         return self.run_on(self._session, feeds)
 
@@ -102,4 +105,10 @@ def node_memory(weight_bytes: int) -> int:
 def part_memory(nodes_bytes: int, peak_bytes: int) -> int:
     """Resident bytes of a loaded part, from those of its nodes (:func:`node_memory`) and the
     largest sum of tensors alive at once."""
-    return _SESSION_BYTES + nodes_bytes + int(_TENSOR_FACTOR * peak_bytes)
+    return _SESSION_BYTES + nodes_bytes + image_memory(peak_bytes)
+
+
+def image_memory(peak_bytes: int) -> int:
+    """Resident bytes that one image takes while it is run, from the largest sum of its tensors
+    alive at once."""
+    return int(_TENSOR_FACTOR * peak_bytes)

@@ -12,7 +12,6 @@ import itertools
 import json
 import platform
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
 from shoal.model.store import default_root, write_whole
+from shoal.scratch import Scratch
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -264,8 +264,8 @@ def _node_shares(
 ) -> list[float]:
     """Each node's share of the time of all."""
     numbered = network.numbered()
-    with tempfile.TemporaryDirectory(prefix="shoal-profile-") as folder:
-        session = engine.load(numbered.graph, numbered.blobs, profile_to=str(Path(folder) / "p"))
+    with Scratch.make("profile") as folder:
+        session = engine.load(numbered.graph, numbered.blobs, profile_to=str(folder.path / "p"))
         renamed = {f"x{index}": feeds[name] for index, name in enumerate(numbered.inputs)}
         for _ in range(rounds + 1):
             session.run(renamed)

@@ -22,6 +22,7 @@ from shoal.model.graph import (
     value_info,
     whole,
 )
+from shoal.model.probe import probe
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import weight_proto
 
@@ -164,24 +165,6 @@ def shape_for_one(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int, ..
         else:
             return None
     return tuple(shape)
-
-
-def probe(inputs: Sequence[TensorSpec], seed: int = 0, batch: int = 1) -> dict[str, Array]:
-    """Made-up inputs: the same for the same seed. Numbers that any network should take:
-    normal floats, all of 8-bit integers, 0 and 1 for wider ones (they may be indices)."""
-    random = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for spec in inputs:
-        shape = tuple(batch if dim is None else dim for dim in spec.shape)
-        dtype = np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            feeds[spec.name] = random.standard_normal(shape).astype(dtype)
-        elif dtype.itemsize == 1 and dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            feeds[spec.name] = random.integers(info.min, info.max + 1, shape).astype(dtype)
-        else:
-            feeds[spec.name] = random.integers(0, 2, shape).astype(dtype)
-    return feeds
 
 
 def output_specs(outputs: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[TensorSpec, ...]:

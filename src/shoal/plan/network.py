@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.model.spec import TensorSpec
+from shoal.model.strength import Strength
 from shoal.plan.plan import PartInfo
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -47,10 +48,22 @@ class Part(Protocol):
     def run_on(self, session: Any, feeds: Mapping[str, Array], /) -> Feeds: ...
 
 
+class Case(Protocol):
+    """Inputs to prove a plan on, and what the whole network gives for them. ``difference`` is how
+    far an output is off it, relative to its largest value (of labels: the share of others)."""
+
+    @property
+    def feeds(self) -> Feeds: ...
+    @property
+    def expected(self) -> Feeds: ...
+    def difference(self, name: str, found: Array, /) -> float: ...
+
+
 class Network(Protocol):
     """A whole network. ``split`` takes the places (``at``) of cuts; ``tolerance`` is how far its
     parts may be off, relative to the largest output; ``stacks`` tells whether several images may
-    be run at once, each as if alone."""
+    be run at once, each as if alone. ``cases`` are what plans are proved on, ``given`` makes more
+    of them from inputs at hand, and ``strength`` tells how much a proof on both says."""
 
     @property
     def name(self) -> str: ...
@@ -68,6 +81,9 @@ class Network(Protocol):
     def stacks(self) -> bool: ...
     def split(self, cuts: Sequence[int], *, prove: bool = True) -> Sequence[Part]: ...
     def probe(self, seed: int = 0, batch: int = 1) -> Feeds: ...
+    def cases(self, seed: int = 0) -> Sequence[Case]: ...
+    def given(self, feeds: Sequence[Feeds]) -> Sequence[Case]: ...
+    def strength(self, given: Sequence[Any] = ()) -> Strength: ...
 
 
 class RangeProfile(Protocol):

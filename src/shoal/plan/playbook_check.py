@@ -119,7 +119,7 @@ def _check_positive(place: str, what: str, value: float, high: float) -> None:
 def _check_part(part: str, info: PartInfo) -> None:
     _check_name("the name of a part", part)
     place = f"the part {part[:12]}"
-    if min(info.size, info.memory, *info.blobs.values()) < 0:
+    if min(info.size, info.memory, info.activations, *info.blobs.values()) < 0:
         raise PlanError(f"{place} has a negative size; build the playbook again")
     if len(info.blobs) > MAX_BLOBS or not all(len(blob) <= MAX_NAME for blob in info.blobs):
         raise PlanError(f"{place} names more than {MAX_BLOBS} blobs, or one that is no hash")
@@ -128,7 +128,7 @@ def _check_part(part: str, info: PartInfo) -> None:
         info.size > limits.GRAPH_BYTES
         or largest > limits.TENSOR_BYTES
         or sum(info.blobs.values()) > limits.TOTAL_WEIGHT_BYTES
-        or info.memory > size.MAX
+        or max(info.memory, info.activations) > size.MAX
     ):
         raise PlanError(f"{place} is larger than any part may be; cut the network smaller")
     if info.memory < sum(info.blobs.values()):

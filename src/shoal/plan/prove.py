@@ -1,4 +1,5 @@
-"""Proof before service: every plan is run on probe inputs, in process, against the whole network.
+"""Proof before service: every plan is run in process, against the whole network, on the inputs
+that the network itself was proved on, and on the user's images where there are any.
 
 A plan is allowed to differ by its tolerance, relative to the largest output; a plan without
 one is an approximation, and only the shapes of its outputs are held against the network's. Where
@@ -14,33 +15,33 @@ from typing import TypeAlias
 from shoal.codec.frame import pack, unpack
 from shoal.codec.join import join
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
-from shoal.model.proof import difference
-from shoal.plan.network import Array, Feeds, Network, Part
+from shoal.plan.network import Array, Case, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
 
 _Path: TypeAlias = tuple[tuple[object, ...], ...]
 
 
 def prove(
-    playbook: Playbook, parts: Mapping[str, Part], network: Network, seeds: Sequence[int] = (0,)
+    playbook: Playbook,
+    parts: Mapping[str, Part],
+    network: Network,
+    seeds: Sequence[int] = (0,),
+    more: Sequence[Case] = (),
 ) -> dict[str, float]:
-    """The largest relative difference of each plan to the whole network, by plan name.
+    """The largest relative difference of each plan to the whole network, by plan name, for the
+    network's cases with each of ``seeds``, and for ``more``.
 
     Raises ProofError when a plan differs by more than its tolerance, gives other shapes, or when
-    a part is not at hand. Exits are ignored: every probe goes through all stages.
+    a part is not at hand. Exits are ignored: all goes through all stages.
     """
-    worst = dict.fromkeys((plan.name for plan in playbook.plans), 0.0)
-    free = any(None in spec.shape for spec in network.inputs)
-    (part,) = network.split((), prove=False)
-    for seed in seeds:
-        probes = [network.probe(seed, batch) for batch in ((1, 2) if free else (1,))]
-        session = part.session()
-        wholes = [part.run_on(session, feeds) for feeds in probes]
-        del session
-        runner = _Runner(parts)
-        for plan in playbook.plans:
-            for given, whole in zip(runner.run(plan, probes), wholes, strict=True):
-                worst[plan.name] = max(worst[plan.name], _difference(plan, given, whole))
+    cases = [case for seed in seeds for case in network.cases(seed)] + list(more)
+    runner = _Runner(parts)
+    worst = {}
+    for plan in playbook.plans:
+        found = runner.run(plan, [case.feeds for case in cases])
+        worst[plan.name] = max(
+            _difference(plan, given, case) for given, case in zip(found, cases, strict=True)
+        )
     return worst
 
 
@@ -142,17 +143,17 @@ def _signature(stage: Stage) -> tuple[object, ...]:
     return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join))
 
 
-def _difference(plan: Plan, given: Feeds, whole: Feeds) -> float:
+def _difference(plan: Plan, given: Feeds, case: Case) -> float:
     """The largest relative difference of any output; ProofError beyond the tolerance."""
     worst = 0.0
-    for name, expected in whole.items():
+    for name, expected in case.expected.items():
         array = given[name]
         if array.shape != expected.shape or array.dtype != expected.dtype:
             raise ProofError(
                 f"plan {plan.name!r} gives {name!r} as {array.dtype} {list(array.shape)}, the "
                 f"whole network as {expected.dtype} {list(expected.shape)}"
             )
-        worst = max(worst, difference(expected, array))
+        worst = max(worst, case.difference(name, array))
     if plan.tolerance is not None and not worst <= plan.tolerance:
         raise ProofError(
             f"plan {plan.name!r} differs from the whole network by {worst:.2e} of its largest "

@@ -36,8 +36,9 @@ class Answer:
     took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
     is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
-    early; ``accuracy`` the share of the whole network's that the plan guarantees. ``images`` were
-    in the request: the trace tells of all of them.
+    early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices
+    were missing: nobody measured what is left then. ``images`` were in the request: the trace tells
+    of all of them.
     """
 
     outputs: dict[str, Array]
@@ -49,7 +50,7 @@ class Answer:
     confidence: float | None = None
     degraded: bool = False
     why: str = ""
-    accuracy: float = 1.0
+    accuracy: float | None = 1.0
     images: int = 1
 
 
@@ -57,8 +58,9 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
     reasons = []
     if deliver.absent:
-        reasons.append(f"without the slices of {', '.join(deliver.absent)}")
-    if deliver.accuracy < deliver.usual_accuracy and not deliver.left_early:
+        lacking = f"without the slices of {', '.join(deliver.absent)}"
+        reasons.append(f"{lacking}: how accurate that is, is not known")
+    elif deliver.accuracy < deliver.usual_accuracy and not deliver.left_early:
         usual = f", usually {deliver.usual_accuracy:.1%}" if deliver.usual_accuracy < 1 else ""
         reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy{usual}")
     if deliver.unmet:
@@ -73,7 +75,7 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
         confidence=deliver.confidence,
         degraded=bool(reasons),
         why="; ".join(reasons),
-        accuracy=deliver.accuracy,
+        accuracy=None if deliver.absent else deliver.accuracy,
         images=images,
     )
 

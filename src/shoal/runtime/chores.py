@@ -1,6 +1,6 @@
 """What a node does on threads of its own because it takes its time, a queue before each:
 
-- *compute* runs parts (the engine lets the GIL go), unpacking what came;
+- *compute* runs parts (the engine lets the GIL go), unpacking what came, and gives memory back;
 - *load* fetches parts and makes sessions, and measures what a planner asks for;
 - *apart* has a part run in a process of its own (only while it does);
 - *give* serves blobs to peers;
@@ -20,11 +20,13 @@ from shoal.core.actions import Fetch, Load, Run
 from shoal.core.events import Fetched, Loaded, Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
+from shoal.model.engine import give_back
 from shoal.runtime import wire
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
 from shoal.runtime.sandbox import Sandbox
+from shoal.runtime.slack import Slack
 
 log = logging.getLogger("shoal")
 
@@ -139,8 +141,21 @@ class Chores:
     # -- the threads
 
     def _compute(self) -> None:
-        while (action := self._runs.get()) is not None:
+        slack = Slack()
+        while True:
+            try:
+                action = self._runs.get(timeout=slack.wait_s)
+            except queue.Empty:
+                give_back(tensors=True)
+                slack.idle()
+                continue
+            if action is None:
+                return
             self._tell(self._run(action))
+            size = _size(action)
+            del action  # or its tensors would stay until the next one comes
+            if slack.ran(size, time.monotonic()):
+                give_back(tensors=True)
 
     def _run(self, action: Run) -> Ran | RunFailed:
         session = self._shelf.session(action.part)
@@ -197,3 +212,9 @@ class Chores:
         except Exception:
             about = type(what[-1]).__name__ if what else "a client"
             log.exception("%s: could not answer %s", self._name, about)
+
+
+def _size(action: Run) -> int:
+    """Bytes of what a run is given; a task may have come without a body."""
+    bodies = (body for given in action.given for body in given.bodies.values())
+    return sum(body.size for body in bodies if body is not None)

@@ -24,6 +24,7 @@ def deploy(
     *,
     store: PartStore | None = None,
     link: Link | None = None,
+    name: str | None = None,
     wait_s: float | None = None,
     deadline_ms: float = DEADLINE_MS,
     hedge_ms: float | None = None,
@@ -34,9 +35,11 @@ def deploy(
     most ``wait_s`` (default: the cluster's) until the devices have their parts, then serves with
     those that do; what is missing is logged and used when it comes. ``hedge_ms`` asks a second
     device when the first has not answered by then (off by default). ``link`` replaces the link
-    that the cluster describes (tests: the in-process one).
+    that the cluster describes (tests: the in-process one). ``name`` is this gateway's on the mesh,
+    in place of the cluster file's: several processes that serve one cluster need one each.
 
-    Raises ClusterError when the playbook names devices that the cluster does not have,
+    Raises ClusterError when the playbook names devices that the cluster does not have (or a gateway
+    that is to have another name),
     StoreError when the store lacks parts, UnreachableError when no plan can be served, MeshError
     when the mesh cannot be joined.
     """
@@ -47,9 +50,11 @@ def deploy(
             f"the playbook was made for {', '.join(unknown)}, which the cluster {cluster.name!r} "
             f"does not have; plan again for this cluster"
         )
+    if name is not None and name != cluster.gateway.name:
+        _check_name(name, playbook, cluster)
     store = store or PartStore()
     _check_parts(playbook, store)
-    link = link or open_link(cluster)
+    link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
     gateway = GatewayCore(link.name, hedge_s=hedge_s, digest=digests)
@@ -68,6 +73,7 @@ def deploy(
     service = Service(playbook, node, deadline_ms, addresses)
     results.append(service)
     node.start()
+    link.concern(known, only=True)
     try:
         service.adopt(playbook)
         missing = service.wait_ready(cluster.wait_s if wait_s is None else wait_s)
@@ -77,6 +83,18 @@ def deploy(
     for name, why in missing.items():
         log.warning("serving without %s, at least for now: it %s", name, why)
     return service
+
+
+def _check_name(name: str, playbook: Playbook, cluster: Cluster) -> None:
+    """Whether the gateway may have a name that the plans do not know."""
+    gateway = cluster.gateway.name
+    if gateway in playbook.devices:
+        raise ClusterError(
+            f"the playbook runs parts on {gateway}, so its gateway cannot be called {name!r}; plan "
+            "for the workers alone, or write that name into the cluster file and plan again"
+        )
+    if name in cluster.names:
+        raise ClusterError(f"{name!r} is a device of the cluster; give the gateway another name")
 
 
 def _check_parts(playbook: Playbook, store: PartStore) -> None:

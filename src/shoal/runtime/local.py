@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
+from shoal import allowance
 from shoal.errors import MeshError, UsageError
 from shoal.model.engine import CPU
 from shoal.plan.cluster import Cluster, Device, Gateway, Host
 from shoal.plan.size import Size
+from shoal.process import home, tell_of_forks
 from shoal.runtime.worker import WorkerOptions
+from shoal.scratch import Scratch
 
-START_S = 20.0
+START_S = 60.0
+"""How long a worker may take to start. One that cannot ends by itself, at once; a busy machine is
+slow."""
 
 
 class WorkerProcess:
-    """A worker in a process of its own, and the faults that can be done to it."""
+    """A worker in a process of its own, and the faults that can be done to it. It ends with this
+    process, and then the last that uses ``scratch`` removes it. A child made by fork can do
+    nothing to it (ForkError)."""
 
-    def __init__(self, options: WorkerOptions, log: Path, cores: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        log: Path,
+        cores: Sequence[int] = (),
+        scratch: Scratch | None = None,
+    ) -> None:
         self.options = options
         self.log = log
         self.addresses: list[str] = []
         self._cores = tuple(cores)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch = scratch
+        self._started: subprocess.Popen[bytes] | None = None
+        self._home = home()
+        tell_of_forks(self)
 
     @property
     def name(self) -> str:
@@ -54,18 +69,33 @@ class WorkerProcess:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def _process(self) -> subprocess.Popen[bytes] | None:
+        self._home.check(f"the worker {self.name}")
+        return self._started
+
     def start(self) -> None:
         """Start it, without waiting."""
+        self._home.check(f"the worker {self.name}")
+        words = [json.dumps(_plain(self.options)), str(os.getpid())]
+        if self._scratch is not None:
+            words.append(str(self._scratch.path))
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "shoal.runtime.worker", json.dumps(_plain(self.options))],
+            self._started = subprocess.Popen(
+                [sys.executable, "-m", "shoal.runtime.worker", *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.PIPE,
+                bufsize=0,
                 start_new_session=True,
             )
         if self._cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self._process.pid, self._cores)
+            os.sched_setaffinity(self._started.pid, self._cores)
+
+    def in_child(self) -> None:
+        """See :class:`~shoal.process.Inherited`: the worker ends when nobody has its pipe."""
+        if self._started is not None:
+            _close(self._started)
 
     def wait_ready(self, timeout_s: float = START_S) -> None:
         """Wait until it is on the mesh; MeshError with its last words if that fails."""
@@ -121,30 +151,35 @@ class WorkerProcess:
     def _reap(self) -> None:
         if self._process is not None:
             self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    stream.close()
+            _close(self._process)
 
 
 class LocalCluster(Cluster, frozen=True, kw_only=True):
     """A cluster whose workers are processes of this machine. Leave its ``with`` block, and they
-    end. ``processes`` are the workers by name."""
+    end; they also do when this process ends, however. ``processes`` are the workers by name,
+    ``scratch`` is the folder of their parts and logs."""
 
     processes: dict[str, WorkerProcess]
-    folder: str
+    scratch: Scratch
 
     def to_yaml(self) -> str:
         """The cluster as others can use it while it runs."""
         fields = {name: getattr(self, name) for name in Cluster.__struct_fields__}
         return Cluster(**fields).to_yaml()
 
+    def __reduce__(self) -> tuple[Callable[[str], Cluster], tuple[str]]:
+        """Sent to another process, it is a cluster like any other: the workers stay this one's."""
+        return Cluster.from_yaml, (self.to_yaml(),)
+
     def close(self) -> None:
-        """End the workers and remove their folder."""
+        """End the workers and remove their folder. Nothing in a child made by fork."""
+        if not self.scratch.home.here:
+            return
         for process in self.processes.values():
             process.thaw()
         for process in self.processes.values():
             process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.scratch.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +210,7 @@ def local_cluster(
     """
     if count < 1:
         raise UsageError(f"a cluster needs at least one worker, not {count}")
-    folder = tempfile.mkdtemp(prefix="shoal-")
+    scratch = Scratch.make("workers")
     processes: dict[str, WorkerProcess] = {}
     try:
         for index in range(count):
@@ -186,11 +221,12 @@ def local_cluster(
                 threads=threads,
                 provider=provider,
                 memory_limit=memory_limit,
-                store=str(Path(folder) / name),
+                store=str(scratch.path / name),
                 lease_ms=lease_ms,
             )
             cores = pin[index % len(pin)] if pin else ()
-            processes[name] = WorkerProcess(options, Path(folder) / f"{name}.log", cores)
+            log = scratch.path / f"{name}.log"
+            processes[name] = WorkerProcess(options, log, cores, scratch)
         for process in processes.values():
             process.start()
         end = time.monotonic() + START_S
@@ -199,7 +235,7 @@ def local_cluster(
     except BaseException:
         for process in processes.values():
             process.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove()
         raise
     speeds = speeds or {}
     devices = tuple(
@@ -218,17 +254,18 @@ def local_cluster(
         name=f"{count} workers on this machine",
         devices=devices,
         gateway=Gateway(host="here"),
-        hosts={"here": Host(float(usable_cores()))},
+        hosts={"here": Host(allowance.cores())},
         lease_ms=lease_ms,
         processes=processes,
-        folder=folder,
+        scratch=scratch,
     )
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def _plain(options: WorkerOptions) -> dict[str, Any]:

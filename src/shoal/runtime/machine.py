@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shoal import allowance
 from shoal.core.actions import Deliver, Reject
 from shoal.core.messages import DeviceInfo
 from shoal.errors import ShoalError
@@ -18,8 +19,12 @@ from shoal.version import VERSION
 if TYPE_CHECKING:
     from shoal.core.gateway import GatewayCore
 
+OWN_BYTES = 80 << 20
+"""What a worker takes without any part."""
 MEMORY_SHARE = 0.8
-"""Share of the machine's memory that parts may take when no limit is stated."""
+"""Share of the rest that parts and their runs may take when nothing is stated."""
+
+log = logging.getLogger("shoal")
 
 
 def make_node(
@@ -34,16 +39,19 @@ def make_node(
     on_fault: Callable[[ShoalError], None] | None = None,
     on_peer: Callable[[str, bool], None] | None = None,
 ) -> Node:
-    """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts (0: four
-    fifths of the machine's memory)."""
-    affinity = getattr(os, "sched_getaffinity", None)
+    """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts and what
+    they run (0, or more than this process may have: four fifths of what it may have beside what
+    it takes itself)."""
+    cores = allowance.whole_cores()
+    if engine.threads > cores:
+        log.warning("%s: %d threads on %d core(s)", link.name, engine.threads, cores)
     info = DeviceInfo(
         name=link.name,
         incarnation="",
         version=VERSION,
-        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        cores=cores,
         threads=engine.threads,
-        memory=memory_limit or int(MEMORY_SHARE * machine_memory()),
+        memory=_memory(link.name, memory_limit),
         provider=engine.provider,
         worker=gateway is None,
     )
@@ -60,9 +68,16 @@ def make_node(
     )
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine (0 where the system does not say)."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
+def _memory(name: str, stated: int) -> int:
+    """The limit for parts, and a warning where what was stated cannot be had."""
+    there = allowance.memory_bytes()
+    if stated and there and stated > there:
+        log.warning(
+            "%s: memory is stated as %d MiB, and this process may have %d: that counts",
+            name,
+            stated >> 20,
+            there >> 20,
+        )
+    if not stated or (there and stated > there):
+        return max(1, int(MEMORY_SHARE * (there - OWN_BYTES))) if there else 0
+    return stated

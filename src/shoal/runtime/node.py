@@ -52,6 +52,7 @@ from shoal.core.messages import (
     NEWS,
     Answer,
     DeviceInfo,
+    Install,
     RequestMessage,
     Task,
     Trial,
@@ -63,6 +64,7 @@ from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, V
 from shoal.mesh.link import Link, LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
+from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
 from shoal.runtime.chores import Chores
@@ -108,10 +110,13 @@ class Node:
         inbox: int = 256,
     ) -> None:
         self.link = link
+        self.home = home()
         self.worker = WorkerCore(info, inbox=inbox)
         self.gateway = gateway
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
+        self.surveys = False
+        """Whether the cluster is being measured: no link may be disturbed."""
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
@@ -148,7 +153,7 @@ class Node:
     def start(self) -> None:
         """Join the mesh. Raises MeshError when that is not possible."""
         try:
-            self.link.start(self._sink)
+            self.link.start(self._sink, self.under_way)
         except BaseException:
             self.link.close()
             raise
@@ -157,16 +162,32 @@ class Node:
         self._chores.start(calls=self.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
+    def under_way(self) -> set[str]:
+        """The peers with which something is under way: requests, measurements, parts. Asked by any
+        thread, at any moment."""
+        if self.surveys:
+            return set(self.link.peers())
+        busy = self.prober.busy | self.exchange.busy
+        # Copies, made at once: this is no turn.
+        for job in list(self.worker.inbox.jobs.values()):
+            busy |= {job.key.gateway, job.task.giver}
+        if self.gateway is not None:
+            known = self.gateway.devices.known()
+            busy |= {name for name, device in known.items() if device.outstanding}
+        return busy
+
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
+        self.home.check("the service")
         self.turns.put(event)
         self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the cores; its result.
 
-        RequestError when the node is closed.
+        RequestError when the node is closed, ForkError in a child of its process.
         """
+        self.home.check("the service")
         if self.turns.mine:
             return question()
         answer: Future[T] = Future()
@@ -198,7 +219,9 @@ class Node:
         return quiet == 2
 
     def close(self) -> None:
-        """Leave the mesh and end all threads. Idempotent."""
+        """Leave the mesh and end all threads. Idempotent; nothing in a child of its process."""
+        if not self.home.here:
+            return
         with self._closing:
             if self._stopping:
                 return
@@ -335,13 +358,18 @@ class Node:
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
+                if isinstance(message, wire.MeasureWay):
+                    self.link.concern((sender, message.peer))
                 self._chores.measure(sender, message)
             case _:
+                if isinstance(message, Install):
+                    self.link.concern((sender, *message.playbook.devices))
                 tensors = None
                 if envelope.frame is not None:
                     tensors = Body(frame=Frame(envelope.frame, body if body is not None else b""))
                 if not isinstance(message, Answer) or self.gateway is None:
-                    self._deal(Arrived(sender, message, tensors), now)
+                    size = 0 if tensors is None else tensors.size
+                    self._deal(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._deal(_opened(sender, message, tensors), now)
                 else:

@@ -75,6 +75,12 @@ class Exchange:
         self._asked: dict[int, _Asked] = {}
         self._closed = threading.Event()
 
+    @property
+    def busy(self) -> set[str]:
+        """The peers that are asked for something."""
+        with self._lock:
+            return {asked.peer for asked in self._asked.values()}
+
     # -- giving
 
     def give(self, sender: str, message: Fetch) -> None:
@@ -282,7 +288,7 @@ class Shelf:
             self._memory.pop(part, None)
         if session is not None:
             del session
-            give_back()
+            give_back(tensors=True)
 
 
 def _check_memory(part: str, stated: int, weights: int) -> None:

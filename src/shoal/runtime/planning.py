@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shoal.model.engine import give_back
 from shoal.model.network import Network
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
@@ -42,4 +43,5 @@ def plan(
         profiles, cluster = found.profiles, found.cluster
     progress(f"building the playbook ({strategy})")
     built = make(strategy, network, cluster, profiles, objective, store=store, **options)
+    give_back(tensors=True)
     return built.playbook

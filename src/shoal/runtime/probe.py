@@ -16,7 +16,7 @@ import numpy as np
 
 from shoal.codec.frame import MAX_BYTES
 from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
-from shoal.model.engine import Engine
+from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
 from shoal.runtime.parts import Mail, Shelf
@@ -66,7 +66,14 @@ class Prober:
         self._tokens = itertools.count()
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
+        self._asker = ""  # for whom something is being measured
         self._closed = False
+
+    @property
+    def busy(self) -> set[str]:
+        """The peers that are asked, and the one that is being measured for."""
+        with self._lock:
+            return {asked.peer for asked in self._asked.values()} | {self._asker} - {""}
 
     def take(self, sender: str, message: Reply) -> None:
         """Hand an answer to whoever waits for it."""
@@ -131,6 +138,13 @@ class Prober:
 
     def serve(self, sender: str, message: Measure | MeasureWay) -> None:
         """Measure for a peer."""
+        self._asker = sender
+        try:
+            self._serve(sender, message)
+        finally:
+            self._asker = ""
+
+    def _serve(self, sender: str, message: Measure | MeasureWay) -> None:
         if isinstance(message, MeasureWay):
             try:
                 times = self.link(message.peer)
@@ -146,6 +160,7 @@ class Prober:
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
         self._mail(sender, reply)
+        give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
         for name, (dtype, shape) in message.shapes.items():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
 from shoal.errors import (
+    ForkError,
     InputError,
     PlanError,
     PoisonError,
@@ -40,8 +42,9 @@ from shoal.runtime.absent import look_for
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
+from shoal.runtime.pending import Pending
 from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
-from shoal.runtime.together import check_together, images_in, joined, parted
+from shoal.runtime.together import check_together, images_in, joined, parted, take
 
 log = logging.getLogger("shoal")
 
@@ -66,26 +69,6 @@ class _Asked(NamedTuple):
     together: bool
 
 
-class _Awaited(Future[Answer]):
-    """An answer to come. It is not waited for where it would never come."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__()
-        self._node = node
-
-    def result(self, timeout: float | None = None) -> Answer:
-        self._check()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check()
-        return super().exception(timeout)
-
-    def _check(self) -> None:
-        if not self.done():
-            no_callback(self._node, "an answer cannot be waited for")
-
-
 def no_callback(node: Node, what: str) -> None:
     """UsageError where the calling thread is one that all answers wait for."""
     if node.calling_back:
@@ -98,7 +81,8 @@ def no_callback(node: Node, what: str) -> None:
 class Service:
     """Answers requests by a playbook until it is closed. Made by :func:`shoal.deploy`.
 
-    All methods may be called from any thread. ``node`` must have a gateway; the service closes
+    All methods may be called from any thread; in a child made by fork they raise ForkError, and
+    ``close`` does nothing. ``node`` must have a gateway; the service closes
     it. ``deadline_ms`` is for requests that state none. ``addresses`` of devices help to say why
     one is not there.
     """
@@ -155,7 +139,7 @@ class Service:
         futures: list[Future[Answer]] = []
         good: dict[int, dict[str, Array]] = {}
         for place, feeds in enumerate(each):
-            futures.append(_Awaited(self.node))
+            futures.append(self._pending())
             try:
                 good[place] = self._checked(feeds)
             except ShoalError as error:
@@ -165,6 +149,9 @@ class Service:
             for place, future in zip(good, parts, strict=True):
                 futures[place] = future
         return futures
+
+    def _pending(self) -> Pending:
+        return Pending(lambda: no_callback(self.node, "an answer cannot be waited for"))
 
     def _submit_all(
         self, each: Sequence[dict[str, Array]], deadline_ms: float | None
@@ -184,10 +171,12 @@ class Service:
             return self._submit({name: a[rows].copy() for name, a in arrays.items()}, left_ms)
 
         whole = self._submit(arrays, deadline_ms, counts)
-        return parted(whole, counts, lambda: _Awaited(self.node), apart)
+        return parted(whole, counts, self._pending, apart)
 
     def _checked(self, feeds: Feeds) -> dict[str, Array]:
-        """The arrays by name; InputError unless they fit the network, and into a message."""
+        """The arrays by name; InputError unless they fit the network, and into a message; ForkError
+        in a child of the process that deployed the service."""
+        self.node.home.check("the service")
         arrays = self._arrays(feeds)
         check_feeds(self.playbook.inputs, arrays)
         self._check_size(arrays)
@@ -218,7 +207,7 @@ class Service:
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
         self._check_size(arrays)
-        future = _Awaited(self.node)
+        future = self._pending()
         body = Body(arrays, rows=rows)
         with self._lock:
             if self._closed:
@@ -253,8 +242,10 @@ class Service:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
         ``window`` requests are under way (default: enough to keep every device busy), each of
         ``together`` inputs, which are waited for: more make more images per second where a device
-        sends more than it computes, and answers come later. The first error ends it. ``progress``
-        shows a bar on stderr.
+        sends more than it computes, and answers come later. The first error ends it, in its turn:
+        what ``inputs`` raises comes behind the answers to all that they gave before. What is under
+        way when it ends, or when the caller closes it, is cancelled. ``progress`` shows a bar on
+        stderr.
 
         InputError as :meth:`submit_together`.
         """
@@ -267,17 +258,21 @@ class Service:
 
     def _in_order(
         self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None, together: int
-    ) -> Iterator[Answer]:
+    ) -> Generator[Answer, None, None]:
         waiting: deque[Future[Answer]] = deque()
         source = iter(inputs)
         try:
-            while taken := list(itertools.islice(source, together)):
+            while True:
+                taken, ended = take(source, together)
                 waiting += self._submit_safely(taken, deadline_ms)
                 # As many as a request holds, so that the next one can be sent at once.
-                while len(waiting) > (window - 1) * together:
+                more = len(taken) == together
+                while len(waiting) > ((window - 1) * together if more else 0):
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                if ended is not None:
+                    raise ended
+                if not more:
+                    return
         finally:
             for future in waiting:
                 future.cancel()
@@ -285,15 +280,20 @@ class Service:
     def _submit_safely(
         self, each: Sequence[Feeds], deadline_ms: float | None
     ) -> list[Future[Answer]]:
-        """In one request; an error waits for its turn, behind the answers before it."""
-        try:
-            if len(each) == 1:
-                return [self.submit(each[0], deadline_ms)]
-            return self.submit_together(each, deadline_ms)
-        except ShoalError as error:
-            failed: Future[Answer] = Future()
-            failed.set_exception(error)
-            return [failed]
+        """In one request, or where that cannot be one by one; an error waits for its turn, behind
+        the answers before it, and nothing is asked for behind it."""
+        if len(each) > 1:
+            with contextlib.suppress(Exception):
+                return self.submit_together(each, deadline_ms)
+        futures: list[Future[Answer]] = []
+        for one in each:
+            try:
+                futures.append(self.submit(one, deadline_ms))
+            except Exception as error:
+                futures.append(Future())
+                futures[-1].set_exception(error)
+                break
+        return futures
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
         if not isinstance(feeds, np.ndarray):
@@ -459,7 +459,10 @@ class Service:
         return len(self._gateway.requests), stats
 
     def close(self) -> None:
-        """Leave the mesh; requests that are pending fail. Idempotent."""
+        """Leave the mesh; requests that are pending fail. Idempotent, and nothing in a child made
+        by fork: the service is its parent's."""
+        if not self.node.home.here:
+            return
         with self._lock:
             if self._closed:
                 return
@@ -472,6 +475,12 @@ class Service:
         self.node.ask(lambda: None)
         self.node.flush(FAREWELL_S)
         self.node.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise ForkError(
+            "a service cannot be sent to another process: deploy there "
+            "(docs/operations.md: several processes)"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -494,10 +503,10 @@ def busy_window(playbook: Playbook, together: int = 1) -> int:
     return max(LEAST_WINDOW, math.ceil(images / together))
 
 
-def _with_progress(answers: Iterator[Answer], inputs: Any) -> Iterator[Answer]:
+def _with_progress(answers: Generator[Answer, None, None], inputs: Any) -> Iterator[Answer]:
     from rich.console import Console
     from rich.progress import track
 
     total = len(inputs) if hasattr(inputs, "__len__") else None
-    console = Console(stderr=True)
-    yield from track(answers, description="answering", total=total, console=console)
+    with contextlib.closing(answers):
+        yield from track(answers, "answering", total=total, console=Console(stderr=True))

@@ -1,22 +1,32 @@
-"""Finds out how fast the devices and links of a cluster are, for one network."""
+"""Finds out how fast the devices and links of a cluster are, for one network.
+
+A device that is not there counts with what the cluster file states of it. One that is there is
+measured, or there is no survey: a forecast that mixes what was measured with what somebody guessed
+recommends what nobody has seen.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import TypeVar
 
 import msgspec
 
 from shoal.core.messages import DeviceInfo
-from shoal.errors import ShoalError, VersionError
+from shoal.errors import MeasureError, ShoalError, UnreachableError, VersionError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.network import Network
+from shoal.model.part import Part
 from shoal.model.profiles import NetworkProfile, profile
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
@@ -37,15 +47,23 @@ STOPPED = 1.5
 again."""
 MAX_MESH = 8
 """Devices whose links with each other are all measured."""
+RETURN_S = 5.0
+"""How long a device that was out of sight has to come back, and devices have to find each other."""
+NO_WAY = LinkProfile(rtt_ms=1e6, bytes_per_s=1.0)
+"""A link that does not exist: no plan that uses it is ever better than another."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found: the facts for planning, and the cluster with the memory limits that its
-    devices state where the file states none."""
+    """What was found: the facts for planning, the cluster with the memory limits that its devices
+    state where the file states none, and the devices that were not there (``assumed``): what the
+    file states of them was taken for true."""
 
     profiles: Profiles
     cluster: Cluster
+    assumed: tuple[str, ...] = ()
 
 
 def survey(
@@ -60,76 +78,43 @@ def survey(
     """Profiles of every device and link of ``cluster`` for ``network``.
 
     This machine's profile tells how the time is spread over the network; every device that can be
-    reached within ``appear_s`` runs the whole network for a second, which scales it, and for
-    several images at once, where they stack, to see whether that pays. Its
-    links are measured (those between devices while there are at most ``MAX_MESH`` of them). For
-    what cannot be measured, what the cluster file states is used.
+    reached within ``appear_s`` runs the whole network for a second (or as much of it as its memory
+    holds), which scales it, and the whole for several images at once, where they stack, to see
+    whether that pays. Its links are measured (those between devices while there are at most
+    ``MAX_MESH`` of them). For devices that are not there, what the cluster file states is used.
+
+    Raises MeasureError for a device that is there and cannot be measured, VersionError for one of
+    another version.
     """
     progress("profiling the network on this machine")
     measured = profile(network, threads=cluster.gateway.threads, provider=cluster.gateway.provider)
     if not any(device.address for device in cluster.devices):
         facts = Profiles.scaled(cluster, measured, batch_ratio=measured.batch_ratio)
-        return Survey(facts, cluster)
+        return Survey(facts, cluster, cluster.names)
     store = store or PartStore()
-    (whole,) = network.split(())
-    store.add_part(whole)
     engine = Engine(cluster.gateway.threads, cluster.gateway.provider)
     node = make_node(link or open_link(cluster, f"{cluster.gateway.name}-survey"), store, engine)
     node.start()
     try:
+        node.link.concern(cluster.names, only=True)
+        node.surveys = True
         present = _appear(node, cluster, appear_s)
         known: dict[str, DeviceProfile] = {}
         for name in present:
             progress(f"measuring {name}")
-            with _or_stated():
-                known[name] = _device(node, name, network, measured)
+            found = _device(node, name, network, measured, store)
+            if found is not None:
+                known[name] = found
         progress("measuring links")
         links = _links(node, cluster.gateway.name, present)
-        found = _with_memory(node, cluster)
+        stated = _with_memory(node, cluster)
     finally:
         node.close()
-    facts = Profiles.scaled(found, measured, links, known, measured.batch_ratio)
-    return Survey(facts, found)
+    facts = Profiles.scaled(stated, measured, links, known, measured.batch_ratio)
+    return Survey(facts, stated, tuple(name for name in cluster.names if name not in present))
 
 
-def _links(node: Node, gateway: str, present: Sequence[str]) -> dict[tuple[str, str], LinkProfile]:
-    """The links from and to the gateway, and those between the devices if they are not many."""
-    links: dict[tuple[str, str], LinkProfile] = {}
-    takers = (gateway, *present) if len(present) <= MAX_MESH else (gateway,)
-    for name in present:
-        with _or_stated():
-            links[gateway, name] = _profile(node.prober.link(name))
-        for taker in takers:
-            if taker != name:
-                with _or_stated():
-                    real = node.name if taker == gateway else taker
-                    links[name, taker] = _profile(node.prober.way(name, real))
-    return links
-
-
-def _profile(times: LinkTimes) -> LinkProfile:
-    return LinkProfile(times.rtt_ms, times.bytes_per_s)
-
-
-@contextmanager
-def _or_stated() -> Iterator[None]:
-    """Go on with what the cluster file states when something cannot be measured."""
-    try:
-        yield
-    except ShoalError as error:
-        log.warning("%s; what the cluster file states is used", error)
-
-
-def _with_memory(node: Node, cluster: Cluster) -> Cluster:
-    """The cluster with the devices' own memory limits where it states none."""
-    devices = []
-    for device in cluster.devices:
-        info = device_info(node, device.name)
-        if not device.memory and info is not None and info.memory:
-            device = msgspec.structs.replace(device, memory=Size(info.memory))
-        devices.append(device)
-    fields = {name: getattr(cluster, name) for name in Cluster.__struct_fields__}
-    return Cluster(**{**fields, "devices": tuple(devices)})
+# -- who is there
 
 
 def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
@@ -149,25 +134,84 @@ def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
     return tuple(name for name in cluster.names if name in present)
 
 
-def _device(node: Node, name: str, network: Network, measured: NetworkProfile) -> DeviceProfile:
-    """A device's profile: this machine's, scaled to the time of the whole network there."""
-    (whole,) = network.split(())
+def device_info(node: Node, name: str) -> DeviceInfo | None:
+    """What a peer said of itself."""
+    peer = node.ask(lambda: node.worker.members.get(name))
+    return peer.info if peer is not None else None
 
-    def run_ms(count: int, seconds: float) -> float:
-        shapes = {
-            spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
-            for spec in network.inputs
-        }
-        times = node.prober.device(name, whole.hash, whole.info, shapes, seconds=seconds)
-        return sustained_ms(times)
 
-    one_ms = run_ms(1, 1.0)
+def _with_memory(node: Node, cluster: Cluster) -> Cluster:
+    """The cluster with the devices' own memory limits where it states none, or more than they
+    have."""
+    devices = []
+    for device in cluster.devices:
+        info = device_info(node, device.name)
+        if info is not None and 0 < info.memory < (device.memory or math.inf):
+            device = msgspec.structs.replace(device, memory=Size(info.memory))
+        devices.append(device)
+    fields = {name: getattr(cluster, name) for name in Cluster.__struct_fields__}
+    return Cluster(**{**fields, "devices": tuple(devices)})
+
+
+# -- devices
+
+
+def _device(
+    node: Node, name: str, network: Network, measured: NetworkProfile, store: PartStore
+) -> DeviceProfile | None:
+    """A device's profile: this machine's, scaled to the time that the network takes there. None
+    where the device has not room for any part of it."""
     info = device_info(node, name)
     room = info.memory if info is not None and info.memory else math.inf
-    # There are ratios only where images stack, so the batch is what is free.
-    batches = [n for n in measured.batch_ratio if n * whole.info.memory <= room]
-    ratio = {n: run_ms(n, BATCH_S) / n / one_ms for n in batches}
-    return DeviceProfile(Scaled(measured, measured.whole_ms / one_ms), batch_ratio=ratio)
+    refusal: ShoalError | None = None
+    for part in _beginnings(network, measured, room):
+        store.add_part(part)
+        run_ms = partial(_run_ms, node, name, network, part)
+        try:
+            one_ms = run_ms(1, 1.0)
+            # There are ratios only where images stack, so the batch is what is free.
+            whole = part.range[1] == len(network.nodes)
+            batches = [n for n in measured.batch_ratio if whole and n * part.info.memory <= room]
+            ratio = {n: run_ms(n, BATCH_S) / n / one_ms for n in batches}
+        except MeasureError:
+            raise
+        except ShoalError as error:  # its memory may be taken by something else
+            refusal = refusal or error
+            continue
+        speed = measured.range_ms(*part.range) / one_ms
+        return DeviceProfile(Scaled(measured, speed), batch_ratio=ratio)
+    if refusal is not None:
+        raise _unmeasured(name, refusal)
+    log.warning("%s has not room for any part of the network; no plan will use it", name)
+    return None
+
+
+def _beginnings(network: Network, measured: NetworkProfile, room: float) -> Iterator[Part]:
+    """The network, as far as so many bytes hold it from its beginning; then, as often as there is
+    something left, what takes half as many at the most."""
+    whole = len(network.nodes)
+    ends = (*(cut.at for cut in network.cuts), whole)
+    while fitting := [end for end in ends if measured.range_memory(0, end) <= room]:
+        end = max(fitting)
+        yield network.split(() if end == whole else (end,), prove=False)[0]
+        room = measured.range_memory(0, end) / 2
+
+
+def _run_ms(
+    node: Node, name: str, network: Network, part: Part, count: int, seconds: float
+) -> float:
+    """How long a device runs a part for so many images."""
+    shapes = {
+        spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
+        for spec in network.inputs
+    }
+    return sustained_ms(
+        _patiently(
+            node,
+            name,
+            lambda: node.prober.device(name, part.hash, part.info, shapes, seconds=seconds),
+        )
+    )
 
 
 def sustained_ms(times: Sequence[float]) -> float:
@@ -178,7 +222,82 @@ def sustained_ms(times: Sequence[float]) -> float:
     return mean if mean > STOPPED * median else median
 
 
-def device_info(node: Node, name: str) -> DeviceInfo | None:
-    """What a peer said of itself."""
-    peer = node.ask(lambda: node.worker.members.get(name))
-    return peer.info if peer is not None else None
+# -- links
+
+
+def _links(node: Node, gateway: str, present: Sequence[str]) -> dict[tuple[str, str], LinkProfile]:
+    """The links from and to the gateway, and those between the devices if they are not many."""
+    links: dict[tuple[str, str], LinkProfile] = {}
+    for name in present:
+        there = partial(node.prober.link, name)
+        back = partial(node.prober.way, name, node.name)
+        try:
+            links[gateway, name] = _profile(_patiently(node, name, there))
+            links[name, gateway] = _profile(_patiently(node, name, back))
+        except MeasureError:
+            raise
+        except ShoalError as error:
+            raise _unmeasured(name, error) from None
+    if len(present) <= MAX_MESH:
+        links |= _ways(node, present)
+    return links
+
+
+def _ways(node: Node, present: Sequence[str]) -> dict[tuple[str, str], LinkProfile]:
+    """The links between devices, which may be about to find each other. One that there is not
+    carries next to nothing."""
+    ways: dict[tuple[str, str], LinkProfile] = {}
+    missing = list(itertools.permutations(present, 2))
+    end = math.inf
+    while missing and time.monotonic() < end:
+        for giver, taker in tuple(missing):
+            try:
+                times = _patiently(node, giver, partial(node.prober.way, giver, taker))
+            except MeasureError:
+                raise
+            except ShoalError:  # the giver says that it gets no answer
+                time.sleep(0.05)
+                continue
+            ways[giver, taker] = _profile(times)
+            missing.remove((giver, taker))
+        end = min(end, time.monotonic() + RETURN_S)
+    for giver, group in itertools.groupby(missing, key=itemgetter(0)):
+        takers = [taker for _, taker in group]
+        for taker in takers:
+            _patiently(node, taker, partial(node.prober.link, taker, rounds=1))  # is it there?
+        log.warning(
+            "%s cannot reach %s: no plan that passes anything that way is recommended",
+            giver, ", ".join(takers),
+        )  # fmt: skip
+        ways |= {(giver, taker): NO_WAY for taker in takers}
+    return ways
+
+
+def _profile(times: LinkTimes) -> LinkProfile:
+    return LinkProfile(times.rtt_ms, times.bytes_per_s)
+
+
+# -- what goes wrong
+
+
+def _patiently(node: Node, name: str, measure: Callable[[], T]) -> T:
+    """What ``measure`` finds out of a device; once more, where that was out of sight for a moment.
+
+    Raises MeasureError when it does not answer, and what it says itself when it refuses.
+    """
+    with contextlib.suppress(UnreachableError):
+        return measure()
+    end = time.monotonic() + RETURN_S
+    while name not in node.link.peers() and time.monotonic() < end:
+        time.sleep(0.02)
+    try:
+        return measure()
+    except UnreachableError as error:
+        raise _unmeasured(name, error) from None
+
+
+def _unmeasured(name: str, why: ShoalError) -> MeasureError:
+    return MeasureError(
+        f"no forecast and no recommendation, because {name} is there and could not be measured: "
+        f"{why}; see to it, or take it out of the cluster file, and plan again"
+    )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from shoal.errors import InputError, PoisonError, RemoteError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer
+from shoal.runtime.pending import Pending
+
+T = TypeVar("T")
 
 MAX_TOGETHER = 64
 """Inputs that may be put together; what they take in memory grows with it on every device."""
@@ -40,6 +45,16 @@ def images_in(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
     return next(free, 1)
 
 
+def take(source: Iterator[T], count: int) -> tuple[list[T], Exception | None]:
+    """What comes next, up to ``count``, and what the source raised behind it, if anything."""
+    taken: list[T] = []
+    try:
+        taken.extend(itertools.islice(source, count))  # keeps what came before an error
+    except Exception as error:
+        return taken, error
+    return taken, None
+
+
 def joined(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """The inputs of several requests as those of one (a copy)."""
     return {name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}
@@ -48,7 +63,7 @@ def joined(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 def parted(
     whole: Future[Answer],
     counts: Sequence[int],
-    make: Callable[[], Future[Answer]] = Future,
+    make: Callable[[], Future[Answer]] = Pending,
     apart: Callable[[int], Future[Answer]] | None = None,
 ) -> list[Future[Answer]]:
     """Futures for the first so many images of an answer, for the next, and so on. When all of them

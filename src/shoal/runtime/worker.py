@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import msgspec
@@ -19,8 +20,12 @@ from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
-from shoal.process import own_process
+from shoal.process import end_with, own_process
 from shoal.runtime.machine import make_node
+from shoal.scratch import Scratch
+
+LEAVE_S = 2.0
+"""How long a worker whose parent is gone waits for the others that use its folder to end."""
 
 log = logging.getLogger("shoal")
 
@@ -29,15 +34,17 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker runs.
 
     ``listen`` and ``connect`` are addresses like ``tcp/0.0.0.0:7447``; a worker that knows no
-    other waits to be found. ``memory_limit`` bounds its loaded parts in bytes (0: four fifths of
-    the machine's). ``store`` is the folder of its parts, ``store_limit`` its size in bytes (0:
-    none): what was used least recently is dropped beyond it. ``drain_s`` bounds how long it
-    finishes what it has when told to stop.
+    other waits to be found. ``members`` are the nodes of its cluster where it knows them; to whom
+    else it may be connected does not matter then. ``memory_limit`` bounds its loaded parts and what
+    they run in bytes (see :func:`~shoal.runtime.machine.make_node`). ``store`` is the folder of its
+    parts, ``store_limit`` its size in bytes (0: none): what was used least recently is dropped
+    beyond it. ``drain_s`` bounds how long it finishes what it has when told to stop.
     """
 
     name: str
     listen: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
     threads: int = 1
     provider: str = CPU
     memory_limit: int = 0
@@ -57,9 +64,10 @@ def run_worker(
 
     ``on_ready`` is called once the worker is on the mesh, ``on_contact`` with the peers that it
     sees then (nobody answers, perhaps), and when the first comes or the last goes. A second signal
-    stops at once. Raises MeshError when the mesh cannot be joined, NameTakenError (also later, when
-    another node took the name while this one was frozen or cut off), UsageError for impossible
-    options.
+    stops at once. Where Ctrl-C was ignored from the start, as shells have it for what a script
+    starts in the background, it stays ignored. Raises MeshError when the mesh cannot be joined,
+    NameTakenError (also later, when another node took the name while this one was frozen or cut
+    off), UsageError for impossible options.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("run_worker must be called from the main thread of a process")
@@ -86,9 +94,14 @@ def run_worker(
         memory_limit=options.memory_limit,
         inbox=options.inbox,
     )
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         node.start()
+        if options.members:
+            link.concern(options.members, only=True)
         try:
             if on_ready is not None:
                 on_ready(link)
@@ -114,9 +127,18 @@ def run_worker(
             signal.signal(number, handler)
 
 
-def _main(text: str) -> None:
+def _main(text: str, parent: str = "", folder: str | None = None) -> None:
     """The body of a worker process: options as JSON, a line with its addresses when ready. It
-    ends with the process that started it, which holds the other end of its standard input."""
+    ends with the process ``parent`` (its number), which started it and holds the other end of its
+    standard input; then the last that uses ``folder`` removes it."""
+    scratch = None if folder is None else Scratch.join(Path(folder))
+
+    def end() -> None:
+        if scratch is not None:
+            scratch.leave(within_s=LEAVE_S)
+        os._exit(0)  # nobody waits for what is here
+
+    end_with(int(parent) if parent else os.getppid(), end)
     own_process()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     options = msgspec.json.decode(text, type=WorkerOptions)
@@ -125,7 +147,6 @@ def _main(text: str) -> None:
         addresses = link.addresses if isinstance(link, ZenohLink) else []
         print(msgspec.json.encode({"addresses": addresses}).decode(), flush=True)
 
-    threading.Thread(target=_outlive_nobody, name="shoal-parent", daemon=True).start()
     try:
         run_worker(options, ready)
     except ShoalError as error:
@@ -133,11 +154,5 @@ def _main(text: str) -> None:
         sys.exit(error.exit_code)
 
 
-def _outlive_nobody() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(*sys.argv[1:])

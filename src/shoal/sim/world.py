@@ -281,7 +281,8 @@ class World:
             core = Core.GATEWAY
         else:
             core = Core.BOTH if isinstance(message, NEWS) else Core.WORKER
-        event = Arrived(node.name, message, send.body)
+        size = 0 if send.body is None else self.engine.size(send.body)
+        event = Arrived(node.name, message, send.body, size)
         if to == node.name:
             self.clock.at(self.now, node.handle, core, event, node.life)
             return
@@ -289,7 +290,6 @@ class World:
         if incarnation is None:
             self.clock.at(self.now, node.handle, sender, Unsent(to, message), node.life)
             return
-        size = 0 if send.body is None else self.engine.size(send.body)
         at = self.wires.arrival(node.name, to, size, self.now)
         taker = self.nodes[to]
         sent = node.life, self.now

@@ -9,14 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from shoal.errors import PlanError
+from shoal.model.strength import Strength
 from shoal.plan.cluster import Cluster
-from shoal.plan.network import Network, Part
+from shoal.plan.network import Feeds, Network, Part
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook
 from shoal.plan.playbook import validate
@@ -35,11 +36,15 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 @dataclass(frozen=True)
 class Built:
-    """A playbook, its parts by hash, and what the user should know of it (in sentences)."""
+    """A playbook, its parts by hash, and what the user should know of it (in sentences).
+    ``images`` are some of the user's, to prove it on; ``proof`` is how much the proof said, once
+    there was one."""
 
     playbook: Playbook
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = ()
+    images: tuple[Feeds, ...] = ()
+    proof: Strength | None = None
 
 
 class Strategy(Protocol):
@@ -111,11 +116,12 @@ def make(
     check_options(chosen, options)
     built = chosen.build(network, cluster, profiles, Objective.of(objective), **options)
     validate(built.playbook)
-    prove(built.playbook, built.parts, network)
+    given = network.given(built.images) if built.images else ()
+    prove(built.playbook, built.parts, network, more=given)
     if store is not None:
         for part in built.parts.values():
             store.add_part(part)
-    return built
+    return replace(built, proof=network.strength(given))
 
 
 def compare(

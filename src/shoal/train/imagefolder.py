@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from shoal.errors import DataError, MissingExtraError
+from shoal import picture
+from shoal.errors import DataError, InputError
 from shoal.train.datasets import DataSet, Split
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
-GREY_MODES = frozenset({"1", "L"})
 MAX_CLASSES = 10_000
 MAX_SIDE = 1024
 """Pixels. Training images are small; larger ones are refused before they are decoded."""
@@ -32,15 +27,14 @@ def load_folder(root: Path) -> DataSet:
     Raises ``DataError`` for a missing or wrong layout, damaged or unequal images, and sizes over
     the limits of this module; ``MissingExtraError`` without Pillow.
     """
-    image = _pillow()
     classes = _classes(root / "train")
     if _classes(root / "test") != classes:
         raise DataError(f"{root}: train and test must have folders for the same classes")
     files = {half: _files(root / half, classes) for half in ("train", "test")}
     every = [path for half in files.values() for path, _ in half]
     if not every:
-        raise DataError(f"{root} holds no image ({', '.join(sorted(SUFFIXES))})")
-    heads = {path: _head(image, path) for path in every}
+        raise DataError(f"{root} holds no image ({', '.join(sorted(picture.SUFFIXES))})")
+    heads = {path: _head(path) for path in every}
     width, height, _ = heads[every[0]]
     for path, (its_width, its_height, _) in heads.items():
         if (its_width, its_height) != (width, height):
@@ -48,29 +42,19 @@ def load_folder(root: Path) -> DataSet:
                 f"{path} is {its_width}x{its_height}, but {every[0]} is {width}x{height}: all "
                 "images must have one size; resize them first"
             )
-    mode = "L" if all(mode in GREY_MODES for _, _, mode in heads.values()) else "RGB"
+    mode: picture.Mode = "L" if all(head.grey for head in heads.values()) else "RGB"
     need = len(every) * width * height * len(mode)
     if need > MAX_BYTES:
         raise DataError(f"{root} needs {need} bytes decoded; at most {MAX_BYTES} are read")
     return DataSet(
         name=f"imagefolder:{root.name}",
-        train=_decode(image, files["train"], mode, width, height),
-        test=_decode(image, files["test"], mode, width, height),
+        train=_decode(files["train"], mode, width, height),
+        test=_decode(files["test"], mode, width, height),
         classes=classes,
         licence="unknown",
         homepage="",
         mirrored=True,
     )
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading image files needs Pillow: pip install 'shoal[images]'"
-        ) from error
-    return Image
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -85,39 +69,35 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    return [
-        (path, number)
-        for number, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in SUFFIXES
-    ]
+    try:
+        return [
+            (path, number)
+            for number, name in enumerate(classes)
+            for path in picture.files_in(folder / name)
+        ]
+    except InputError as error:
+        raise DataError(str(error)) from None
 
 
-def _head(image: Any, path: Path) -> tuple[int, int, str]:
-    """Width, height and mode, from the head of the file alone."""
-    with _reading(image, path), warnings.catch_warnings():
-        warnings.simplefilter("ignore", image.DecompressionBombWarning)
-        with image.open(path) as opened:
-            width, height, mode = opened.width, opened.height, str(opened.mode)
-    if max(width, height) > MAX_SIDE:
-        raise DataError(f"{path} is {width}x{height}; at most {MAX_SIDE} pixels a side are read")
-    return width, height, mode
+def _head(path: Path) -> picture.Head:
+    """What the head of the file says: sizes are bounded before anything is decoded."""
+    try:
+        head = picture.read_head(path)
+    except InputError as error:
+        raise DataError(f"{error}; repair or remove it") from None
+    if max(head.width, head.height) > MAX_SIDE:
+        raise DataError(
+            f"{path} is {head.width}x{head.height}; at most {MAX_SIDE} pixels a side are read"
+        )
+    return head
 
 
-def _decode(image: Any, files: list[tuple[Path, int]], mode: str, width: int, height: int) -> Split:
+def _decode(files: list[tuple[Path, int]], mode: picture.Mode, width: int, height: int) -> Split:
     images = np.empty((len(files), len(mode), height, width), np.uint8)
     for number, (path, _) in enumerate(files):
-        with _reading(image, path), image.open(path) as opened:
-            pixels = np.asarray(opened.convert(mode), np.uint8)
+        try:
+            pixels = np.asarray(picture.read(path, mode), np.uint8)
+        except InputError as error:
+            raise DataError(f"{error}; repair or remove it") from None
         images[number] = pixels.reshape(height, width, len(mode)).transpose(2, 0, 1)
     return Split(images, np.array([label for _, label in files], np.int64))
-
-
-@contextmanager
-def _reading(image: Any, path: Path) -> Iterator[None]:
-    """Turn what Pillow raises for a bad file into a ``DataError`` that names the file."""
-    try:
-        yield
-    # Pillow raises SyntaxError and ValueError for some damaged headers.
-    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-        raise DataError(f"cannot read the image {path}: {error}; repair or remove it") from error

@@ -6,7 +6,6 @@ import contextlib
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from shoal.errors import LabError
 from shoal.lab.lab import Lab
 from shoal.lab.player import Happening
 from shoal.runtime.worker import WorkerOptions
+from shoal.scratch import Scratch
 
 PORT = 7447
 START_S = 240.0
@@ -75,8 +75,8 @@ def play(
     thread. ``logs`` keeps what the hosts printed. LabError
     when the driver fails, with what it said last, and what bringing up the lab raises.
     """
-    with tempfile.TemporaryDirectory(prefix="shoal-chaos-") as made:
-        folder = Path(made)
+    with Scratch.make("chaos") as made:
+        folder = made.path
         lab = Lab(scene.spec, loopback=loopback, logs=logs or folder, folder=Path(scene.folder))
         with lab:
             for warning in lab.warnings:

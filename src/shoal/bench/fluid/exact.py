@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from shoal.model.bundle import Bundle, Variant, load_bundle
 from shoal.model.proof import difference
 from shoal.plan.network import Array
 from shoal.plan.plan import Plan
+from shoal.scratch import Scratch
 
 COUNT, QUICK_COUNT = 300, 100
 
@@ -33,10 +33,10 @@ def rows_for(path: Path, devices: int, count: int) -> Iterator[Row]:
     """The rows of one bundle: together in both ways, and each for itself."""
     bundle = load_bundle(path)
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-fluid-") as made,
+        Scratch.make("fluid") as made,
         shoal.local_cluster(devices) as cluster,
     ):
-        exchanging = load_bundle(write_as(DENSE, path, Path(made), devices))
+        exchanging = load_bundle(write_as(DENSE, path, made.path, devices))
         for mode, offered, marks in (
             ("together", bundle, TOGETHER),
             ("exchanging channels", exchanging, TOGETHER),

@@ -9,7 +9,6 @@ the mean of Fluid's hosts alone; twice that is all there is to gain.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from shoal.bench.measure import samples
 from shoal.bench.row import Row, row
 from shoal.lab.faults import Restart
 from shoal.model.bundle import Bundle, load_bundle
+from shoal.scratch import Scratch
 
 DEVICES = 2
 FIRST, SECOND = "worker-1", "worker-2"
@@ -79,9 +79,9 @@ def rows_for(
     bundle = load_bundle(path)
     rates: dict[str, float] = {}
     modes = {**MODES, EXCHANGING: (DENSE, TOGETHER)} if full else MODES
-    with tempfile.TemporaryDirectory(prefix="shoal-fluid-") as made:
+    with Scratch.make("fluid") as made:
         for mode, (kind, marks) in modes.items():
-            file = write_as(kind, path, Path(made), DEVICES)
+            file = write_as(kind, path, made.path, DEVICES)
             scene = scene_of(file, DEVICES, timing.seconds, timing.faults, dict(marks))
             story = play(scene, loopback=loopback)
             found = course(story)

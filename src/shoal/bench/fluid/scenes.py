@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from shoal import allowance
 from shoal.bench.chaos import Scene, Story
 from shoal.bench.chaos.verdict import Span, spans
 from shoal.bench.load import Record
@@ -35,7 +35,7 @@ TOGETHER = {"high_s": 1e5}
 
 def share_of(workers: int) -> float:
     """The part of a core that each of so many equal workers gets."""
-    return min(0.5, PART * (os.cpu_count() or 1) / 3) / workers
+    return min(0.5, PART * allowance.cores() / 3) / workers
 
 
 def scene_of(

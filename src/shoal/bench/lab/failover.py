@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import statistics
 import sys
 from collections.abc import Iterator
 
+from shoal import allowance
 from shoal.bench.chaos import Scene, Story, play
 from shoal.bench.chaos.verdict import Effect
 from shoal.bench.measure import samples
@@ -31,7 +31,7 @@ GATE = "gate"
 def rows(quick: bool) -> Iterator[Row]:
     """For each number of workers: counts over all rounds, and the delays by kind of fault."""
     for workers in WORKERS:
-        scene = scene_of(workers, QUICK_ROUNDS if quick else ROUNDS, os.cpu_count() or 1)
+        scene = scene_of(workers, QUICK_ROUNDS if quick else ROUNDS, allowance.cores())
         yield from rows_of(play(scene, on_warning=_warn), workers)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from shoal import allowance
 from shoal.bench.networks import LITE0, RESNET50, load
 from shoal.bench.rivals.facts import Facts
 from shoal.bench.rivals.ground import Ground, Loopback
@@ -107,7 +108,7 @@ def lab_scene(network: Network) -> Scene:
     """Hosts of a lab."""
     from shoal.bench.rivals.lab_ground import LabGround, spec_of
 
-    spec = spec_of(LAB_STAGES, LAB_MBIT, cores(), name=f"rivals-{os.getpid()}")
+    spec = spec_of(LAB_STAGES, LAB_MBIT, allowance.cores(), name=f"rivals-{os.getpid()}")
 
     def make(logs: Path) -> Ground:
         return LabGround(logs, spec)
@@ -122,8 +123,3 @@ def lab_lacks() -> str | None:
 
     machine = look()
     return None if machine.can_emulate else "; ".join(machine.lacks)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

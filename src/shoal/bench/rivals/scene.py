@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from shoal.bench.rivals.ground import Ground
 from shoal.bench.rivals.job import Job, load, write_piece
 from shoal.errors import MeshError
 from shoal.model.network import Network
+from shoal.scratch import Scratch
 
 WINDOW_PER_STAGE = 4
 """Requests under way for each stage: as many as Shoal's own default."""
@@ -37,7 +36,8 @@ def prepared(scene: Scene) -> Iterator[Job]:
     block. MeshError when the planning fails."""
     from shoal.bench.rivals import ray_chain
 
-    folder = Path(tempfile.mkdtemp(prefix="shoal-rivals-"))
+    scratch = Scratch.make("rivals")
+    folder = scratch.path
     job: Job | None = None
     try:
         (whole,) = scene.network.split([])
@@ -61,7 +61,7 @@ def prepared(scene: Scene) -> Iterator[Job]:
     finally:
         if job is not None:
             ray_chain.clean(job)
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove()
 
 
 def seated(job: Job, ground: Ground) -> Job:

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -39,6 +38,7 @@ from shoal.bench.split.systems import (
 )
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim, Objective
+from shoal.scratch import Scratch
 from shoal.strategies.split.images import Images
 
 log = logging.getLogger("shoal")
@@ -179,8 +179,8 @@ def measured(made: Prepared, quick: bool) -> Iterator[tuple[Point, str, Result |
     bench, arrays, expected = made
     began, slowest = time.monotonic(), 0.0
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-        Scene(Path(folder), arrays, expected) as scene,
+        Scratch.make("split") as folder,
+        Scene(folder.path, arrays, expected) as scene,
     ):
         for point in QUICK_POINTS if quick else POINTS:
             start = time.monotonic()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from shoal.bench.row import Row, row
 from shoal.bench.split.driver import Told
@@ -21,6 +19,7 @@ from shoal.bench.split.systems import DEVICE_ONLY, SPLIT
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 from shoal.plan.plan import Playbook
+from shoal.scratch import Scratch
 from shoal.strategies.split.explain import at_bandwidth
 
 SHARE = 0.2
@@ -46,8 +45,8 @@ def rows(quick: bool) -> Iterator[Row]:
 def _measured(made: Prepared, every_s: float) -> Iterator[Row]:
     bench, arrays, expected = made
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-        Scene(Path(folder), arrays, expected) as scene,
+        Scratch.make("split") as folder,
+        Scene(folder.path, arrays, expected) as scene,
     ):
         systems = bench.systems(scene.cluster(SHARE, JUMPS[0]), 0)
         playbook = systems[SPLIT].playbook

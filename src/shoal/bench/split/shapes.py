@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shoal import allowance
 from shoal.bench import random_networks
 from shoal.bench.random_networks import of_photos
 from shoal.bench.row import Row, row
@@ -37,6 +38,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network, RangeProfile
 from shoal.plan.objective import Aim, Objective
 from shoal.plan.profiles import Profiles
+from shoal.scratch import Scratch
 from shoal.strategies.split.codings import LOSSLESS
 from shoal.strategies.split.cuts import places
 from shoal.strategies.split.options import Ground, Option, options
@@ -114,8 +116,8 @@ def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]
     arrays = [next(iter(feeds.values())) for feeds in cases]
     rates: dict[str, float | str] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-        Scene(Path(folder), arrays, [0] * len(arrays)) as scene,
+        Scratch.make("split") as folder,
+        Scene(folder.path, arrays, [0] * len(arrays)) as scene,
     ):
         made = systems(network, profiled, costs, scene.cluster(SHARE, MBIT_S))
         scene.link(MBIT_S)
@@ -135,7 +137,8 @@ def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]
 def _check_memory(weight_bytes: int) -> None:
     import psutil
 
-    free, needed = psutil.virtual_memory().available, MEMORY * weight_bytes
+    free = min(psutil.virtual_memory().available, allowance.memory_bytes() or math.inf)
+    needed = MEMORY * weight_bytes
     if free < needed:
         raise LabError(
             f"needs {needed / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"

@@ -8,9 +8,7 @@ with one in a request as with several.
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from shoal.bench.row import Row, row
 from shoal.bench.split.driver import WINDOW
@@ -27,6 +25,7 @@ from shoal.bench.split.systems import (
 )
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
+from shoal.scratch import Scratch
 
 POINTS = ((0.05, 100.0), (0.1, 20.0), (0.2, 50.0), (0.05, 10.0))
 QUICK_POINTS = ((0.05, 100.0),)
@@ -51,8 +50,8 @@ def rows(quick: bool) -> Iterator[Row]:
     measured: dict[Point, dict[Case, Result]] = {}
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-            Scene(Path(folder), made[1], made[2]) as scene,
+            Scratch.make("split") as folder,
+            Scene(folder.path, made[1], made[2]) as scene,
         ):
             for point in QUICK_POINTS if quick else POINTS:
                 found = at_point(scene, made, point, quick)

@@ -7,9 +7,7 @@ the best forecasts for the trace's mean rate; the best of them as measured is th
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -29,6 +27,7 @@ from shoal.bench.split.systems import (
 from shoal.errors import ShoalError
 from shoal.lab.trace import SHIPPED, Trace, load_trace
 from shoal.plan.objective import Aim
+from shoal.scratch import Scratch
 
 SHARE = 0.1
 SECONDS, QUICK_SECONDS = 20.0, 5.0
@@ -47,11 +46,11 @@ def rows(quick: bool) -> Iterator[Row]:
         return
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="shoal-split-") as folder,
-            Scene(Path(folder), made[1], made[2]) as scene,
+            Scratch.make("split") as folder,
+            Scene(folder.path, made[1], made[2]) as scene,
         ):
             for name in QUICK_TRACES if quick else SHIPPED:
-                yield from _on(scene, made, load_trace(name, Path(folder)), quick)
+                yield from _on(scene, made, load_trace(name, folder.path), quick)
     except ShoalError as error:
         yield failed("lab", str(error))
 

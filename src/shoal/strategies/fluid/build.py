@@ -127,18 +127,27 @@ def ranked(
 
 
 def prove_subnet(bundle: Bundle, plan: Plan, subnet: SubNetwork) -> float:
-    """The difference of a plan, run in this process, to its sub-network in one piece (for
-    ``logits``, to the sum of its owners alone); ProofError when it is more than ``TOLERANCE``."""
-    feeds = bundle.probe()
+    """The difference of a plan, run in this process on what the bundle was proved on, to its
+    sub-network in one piece (for ``logits``, to the sum of its owners alone); ProofError when it
+    is more than ``TOLERANCE``, or when the sub-network gives no numbers."""
     pieces = subnet.owners if subnet.variant is Variant.LOGITS else (subnet.groups,)
     alone = [bundle.part(bundle.alone(groups).stages[0].parts["0"]) for groups in pieces]
+    sessions = [part.session() for part in alone]
     parts = {part: bundle.part(part) for stage in plan.stages for part in stage.parts.values()}
-    given = run_plan(plan, parts, feeds)
-    expected = [part.run_on(part.session(), feeds) for part in alone]
     worst = 0.0
-    for spec in bundle.outputs:
-        whole = np.sum([outputs[spec.name] for outputs in expected], axis=0, dtype=spec.dtype)
-        worst = max(worst, difference(whole, given[spec.name]))
+    for case in bundle.cases():
+        given = run_plan(plan, parts, case.feeds)
+        expected = [
+            part.run_on(session, case.feeds) for part, session in zip(alone, sessions, strict=True)
+        ]
+        for spec in bundle.outputs:
+            whole = np.sum([outputs[spec.name] for outputs in expected], axis=0, dtype=spec.dtype)
+            if not np.isfinite(whole).all():
+                raise ProofError(
+                    f"the sub-network {subnet.name!r} gives no numbers (NaN or infinity), so plan "
+                    f"{plan.name!r} cannot be proved; train the bundle again"
+                )
+            worst = max(worst, difference(whole, given[spec.name]))
     if not worst <= TOLERANCE:
         raise ProofError(
             f"plan {plan.name!r} differs from the sub-network {subnet.name!r} in one piece by "

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from shoal.model.bundle import Bundle
 from shoal.model.part import Part
-from shoal.model.shapes import probe
+from shoal.model.probe import probe
 
 ROUNDS = 7
 """Of which the quickest counts: whatever disturbs makes a run longer."""

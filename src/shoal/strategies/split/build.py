@@ -7,7 +7,7 @@ from itertools import islice
 from shoal.errors import PlanError
 from shoal.plan.batching import common_batch, ratios
 from shoal.plan.cluster import Cluster
-from shoal.plan.network import Network
+from shoal.plan.network import Feeds, Network
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
 from shoal.strategies.base import Built
@@ -84,6 +84,7 @@ class Split:
                 f"for {len(left_out)} more plans there was not the memory; raise a limit"
             )
         playbook = assembly.playbook(weighed, objective)
+        first: list[Feeds] = []
         if found is not None and images is not None:
             kept = {
                 option.name: option.entry for option in made if option.entry and option.entry.first
@@ -91,7 +92,7 @@ class Split:
             first = [feeds for feeds, _ in islice(images, FIRST)]
             prove_calibrated(playbook, assembly.shelf.parts, network, kept, first)
         notes = [*_say(found, objective, confidence), *assembly.notes]
-        return Built(playbook, assembly.shelf.parts, tuple(notes))
+        return Built(playbook, assembly.shelf.parts, tuple(notes), tuple(first))
 
 
 def calibration(

@@ -9,7 +9,6 @@ the quickest one where that is another), so that the bulk of the images is spent
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from shoal import allowance
 from shoal.cache import cache_folder
 from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
@@ -158,7 +158,7 @@ class _Run:
         widest = max(place.raw_bytes for place in self.places)
         handful = max(1, min(HANDFUL, HANDFUL_BYTES // max(1, widest)))
         done = 0
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores())) as pool:
             for taken in _handfuls(source, min(PILOT, handful), handful):
                 share = min(0.99, done / max(self.count, done + len(taken)))
                 self._handful(pool, taken, done == 0, share)
@@ -189,8 +189,13 @@ class _Run:
         session = whole.session()
 
         def answer(item: tuple[Feeds, int | None]) -> _Known:
-            scores = whole.run_on(session, item[0])[self.output]
-            return _Known(scores.reshape(-1), item[1])
+            scores = whole.run_on(session, item[0])[self.output].reshape(-1)
+            if item[1] is not None and item[1] >= len(scores):
+                raise DataError(
+                    f"an image is labelled {item[1]} by its folder, and the network tells "
+                    f"{len(scores)} classes apart (0 to {len(scores) - 1}); rename the folders"
+                )
+            return _Known(scores, item[1])
 
         known = list(pool.map(answer, taken))
         if pilot:

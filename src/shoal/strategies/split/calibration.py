@@ -6,7 +6,7 @@ import msgspec
 
 from shoal.strategies.split.statistics import lower_bound
 
-VERSION = 2
+VERSION = 3
 """Counts up when what is measured changes, so that older results are not taken for new ones."""
 
 

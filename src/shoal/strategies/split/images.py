@@ -8,6 +8,7 @@ numbers, else by its place among the sorted names.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.errors import DataError, MissingExtraError, PlanError
+from shoal import picture
+from shoal.errors import DataError, InputError, PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array, Feeds
 
-PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 ARRAYS = frozenset({".npy"})
+READ = picture.SUFFIXES | ARRAYS
+"""Endings of the files that are read."""
 ASKED = 300
 """Images below which a calibration says that it promises little."""
 MAX_IMAGES = 5_000
 MAX_FILE_BYTES = 256 << 20
-MAX_SIDE = 16_384
-CROP = 224 / 256
-"""The side of the central square that is used, as a share of the photo's short side: how
-ImageNet's networks are tested (as ``shoal.zoo.imagenet`` does for the network in the zoo)."""
+
+log = logging.getLogger("shoal")
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,20 @@ class Images:
 def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
     """The images in ``folder`` for a network with these ``inputs``.
 
-    Raises DataError for a folder that is missing or holds no image, PlanError for a network that
-    has more inputs than one.
+    Raises DataError for a folder that is missing or holds no image, or of whose folders it is not
+    clear which class they are; PlanError for a network that has more inputs than one, or takes a
+    fixed number of images greater than one at a time.
     """
     root = Path(folder)
     if len(inputs) != 1:
         raise PlanError(
             f"the network takes {len(inputs)} inputs, and images are for one; it can only be "
             "split without --calibrate (nothing is rounded then)"
+        )
+    if inputs[0].shape[:1] not in ((None,), (1,)):
+        raise PlanError(
+            f"the network takes inputs of shape {list(inputs[0].shape)}, and a calibration feeds "
+            "one image at a time; export it with a free batch, or split it without --calibrate"
         )
     if not root.is_dir():
         raise DataError(
@@ -70,9 +77,11 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
         )
     files = list(_labelled(root))
     if not files:
-        kinds = ", ".join(sorted(PHOTOS | ARRAYS))
+        kinds = ", ".join(sorted(READ))
         raise DataError(f"--calibrate {root}: holds no images ({kinds})")
-    files = files[:MAX_IMAGES]
+    if len(files) > MAX_IMAGES:
+        log.warning("%s holds %d files, of which %d are used", root, len(files), MAX_IMAGES)
+        files = files[:MAX_IMAGES]
     digest = hashlib.sha256()
     for file, label in files:
         digest.update(f"{label} ".encode())
@@ -96,26 +105,32 @@ def _count(file: Path, spec: TensorSpec) -> int:
 
 def _labelled(root: Path) -> Iterator[tuple[Path, int | None]]:
     """The files of a folder, in an order in which every class comes soon."""
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
     plain = _files(root)
     if plain:
         yield from ((file, None) for file in plain)
         return
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and _files(path))
     numbered = all(folder.name.isdecimal() and len(folder.name) < 8 for folder in folders)
     classes = [int(f.name) if numbered else k for k, f in enumerate(folders)]
     groups = [
         [(file, label) for file in _files(f)] for f, label in zip(folders, classes, strict=True)
     ]
+    empty = [folder.name for folder, group in zip(folders, groups, strict=True) if not group]
+    if any(groups) and empty and not numbered:
+        raise DataError(
+            f"{root} holds folders without images ({', '.join(empty[:5])}), and classes are "
+            "numbered by the places of their folders: take them away if they are no classes, or "
+            "call the folders by the numbers of their classes"
+        )
     for place in range(max(map(len, groups), default=0)):
         yield from (group[place] for group in groups if place < len(group))
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PHOTOS | ARRAYS and path.is_file()
-    )
+    try:
+        return picture.files_in(folder, READ)
+    except InputError as error:
+        raise DataError(str(error)) from None
 
 
 def _hash(file: Path) -> bytes:
@@ -167,37 +182,23 @@ def _load(file: Path) -> Array:
 def _photo(file: Path, spec: TensorSpec) -> npt.NDArray[Any]:
     """The central square of a photo in the size that the network takes: bytes where it takes
     bytes, numbers from 0 to 1 where it takes floats."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading photos needs Pillow: pip install 'shoal[images]'"
-        ) from error
     sides = _sides(spec)
-    if len(sides) != 4 or sides[1] not in (1, 3):
+    kind = np.dtype(spec.dtype)
+    if len(sides) != 4 or sides[1] not in (1, 3) or not (kind == np.uint8 or kind.kind == "f"):
         raise DataError(
-            f"{file}: how a photo becomes an input of shape {list(sides)} is not known here; give "
+            f"{file}: how a photo becomes an input of {kind} {list(sides)} is not known here; give "
             "a folder of .npy files"
         )
     _, channels, height, width = sides
     try:
-        with Image.open(file) as opened:
-            if max(opened.size) > MAX_SIDE:
-                raise DataError(f"{file} is {opened.width}x{opened.height}; {MAX_SIDE} is the most")
-            picture = opened.convert("RGB" if channels == 3 else "L")
-    # Pillow raises SyntaxError and ValueError for some damaged headers.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read the image {file}: {error}") from None
-    if picture.size != (width, height):
-        side = max(1, round(CROP * min(picture.size)))
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square = picture.crop((left, top, left + side, top + side))
-        picture = square.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+        photo = picture.read(file, "RGB" if channels == 3 else "L")
+    except InputError as error:
+        raise DataError(str(error)) from None
+    if photo.size != (width, height):
+        photo = picture.central(photo, width, height)
+    pixels = np.asarray(photo, np.uint8).reshape(height, width, channels)
     image = np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
-    if spec.dtype == "uint8":
-        return image
-    return (image / 255).astype(spec.dtype)
+    return image if kind == np.uint8 else (image / 255).astype(kind)
 
 
 def _sides(spec: TensorSpec) -> tuple[int, ...]:

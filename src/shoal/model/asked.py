@@ -1,0 +1,240 @@
+"""A network as it came, asked for what it gives: for the user's example, and for made-up inputs of
+one kind after the other until its outputs tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from shoal.errors import InputError, ModelError
+from shoal.model import proof
+from shoal.model.engine import Engine, Session
+from shoal.model.graph import Graph, whole
+from shoal.model.probe import Feeds, Inventor, mirrored, uses
+from shoal.model.rough import is_quantised
+from shoal.model.spec import TensorSpec
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+PLENTY = 10.0
+"""Outputs that are so many times what a proof allows apart are looked for; see
+:data:`shoal.model.proof.APART` for the least."""
+
+SEEDS = ((0, 1), (2,))
+"""Images of the runs for each kind, where the batch is free: proofs are for one and for two."""
+SINGLE = ((0,), (1,))
+"""The same where it is not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One run: ``images`` of a kind (its place among ``Source.kinds``), and what came of them
+    (``given``)."""
+
+    kind: int
+    images: int
+    feeds: Feeds
+    given: Mapping[str, Array]
+
+
+class Source:
+    """Where inputs of each kind come from. Kinds count from 0: the example, if there is one, then
+    the made-up ones."""
+
+    def __init__(self, graph: Graph, example: Feeds | None) -> None:
+        self._inputs = graph.inputs
+        self._inventor = Inventor(graph.inputs, uses(graph))
+        self._example = example
+        self.has_example = example is not None
+        self.is_free = any(None in spec.shape for spec in graph.inputs)
+        made = self._inventor.kinds or ("nothing",)
+        self.kinds: tuple[str, ...] = made if example is None else ("the example", *made)
+
+    def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
+        """Inputs of a kind with an image for each seed."""
+        if self._example is None:
+            return self._inventor.draw(kind, seeds)
+        if kind:
+            return self._inventor.draw(kind - 1, seeds)
+        images = [self._example_image(seed) for seed in seeds]
+        return {
+            spec.name: images[0][spec.name]
+            if None not in spec.shape
+            else np.concatenate([one[spec.name] for one in images], spec.shape.index(None))
+            for spec in self._inputs
+        }
+
+    def _example_image(self, seed: int) -> Feeds:
+        """The images of the example in turn, and after them their mirror images."""
+        assert self._example is not None
+        counts = {
+            array.shape[spec.shape.index(None)]
+            for spec in self._inputs
+            if None in spec.shape and (array := self._example[spec.name]) is not None
+        }
+        count = min(counts, default=1)
+        turn, place = divmod(seed, count)
+        one = {
+            spec.name: self._example[spec.name].take([place], spec.shape.index(None))
+            if None in spec.shape
+            else self._example[spec.name]
+            for spec in self._inputs
+        }
+        return mirrored(one) if turn % 2 else one
+
+
+class Asked:
+    """The network as it came, and its outputs for the kinds of inputs tried so far.
+
+    Its session is made when it is asked and can be let go of between (:meth:`rest`), so that
+    those of the network in normal form need not lie beside it.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._least = proof.ROUGH_TOLERANCE if is_quantised(graph.nodes) else proof.TOLERANCE
+        self._source: Source | None = None
+        self.trials: list[Trial] = []
+        self._next = 0
+        self._refused: Exception | None = None
+        self._session: Session | None = Engine().load(*whole(graph), optimise=False)
+
+    @property
+    def source(self) -> Source:
+        """Where its inputs come from."""
+        assert self._source is not None, "begin first"
+        return self._source
+
+    def begin(self, normal: Graph, example: object) -> None:
+        """Ask for the first time: for ``example`` (:func:`as_inputs`), and for what ``normal``,
+        the network in normal form, says that its inputs are for."""
+        self._source = Source(normal, as_inputs(example, normal.inputs))
+        self.ask()
+
+    def rest(self) -> None:
+        """Let go of the session."""
+        self._session = None
+
+    def ask(self, *, all_kinds: bool = False) -> bool:
+        """Try kinds until the outputs seem to tell (or all that are left), if any are left.
+        Raises what the engine said of the first kind where none of them runs."""
+        if self._next >= len(self.source.kinds):
+            return False
+        if self._session is None:
+            self._session = Engine().load(*whole(self._graph), optimise=False)
+        while self._next < len(self.source.kinds):
+            kind, self._next = self._next, self._next + 1
+            self._try(self._session, kind)
+            if not all_kinds and self._seems():
+                break
+        if not self.trials and self._refused is not None:
+            raise self._refused
+        return True
+
+    def best(self) -> list[Trial]:
+        """The trials worth a closer look: those of the example, and of the kinds for which some
+        output seems to tell more than for any other kind, or as much and earlier."""
+        tried = list(dict.fromkeys(trial.kind for trial in self.trials))
+        kinds = {
+            max(tried, key=lambda kind: (self._ratio(kind, name), -kind))
+            for name in self._graph.outputs
+        }
+        if self.source.has_example:
+            kinds.add(0)
+        return [trial for trial in self.trials if trial.kind in kinds]
+
+    def others(self, known: Sequence[Trial]) -> list[Trial]:
+        """The trials of other kinds for which some output seems to tell."""
+        kinds = {trial.kind for trial in known}
+        return [
+            trial
+            for trial in self.trials
+            if trial.kind not in kinds
+            and any(self._ratio(trial.kind, name) >= proof.APART for name in self._graph.outputs)
+        ]
+
+    def _try(self, session: Session, kind: int) -> None:
+        made = []
+        try:
+            for seeds in SEEDS if self.source.is_free else SINGLE:
+                feeds = self.source.draw(kind, seeds)
+                made.append(Trial(kind, len(seeds), feeds, session.run(feeds)))
+        except (InputError, ModelError) as error:
+            self._refused = self._refused or error
+        else:
+            self.trials += made
+
+    def _seems(self) -> bool:
+        """Whether each output tells for some kind, as far as can be seen without knowing how
+        much is rounding."""
+        return all(
+            any(self._ratio(kind, name) >= PLENTY for kind in range(self._next))
+            for name in self._graph.outputs
+        )
+
+    def _ratio(self, kind: int, name: str) -> float:
+        runs = [trial.given[name] for trial in self.trials if trial.kind == kind]
+        if not runs:
+            return 0.0
+        if any(getattr(run, "dtype", np.dtype(object)).kind not in "fiub" for run in runs):
+            return PLENTY  # no numbers: refused elsewhere, in words
+        first, second = two_images(*runs)
+        allowed = self._least * max(proof.largest(first), proof.largest(second))
+        is_label = first.dtype.kind in "iub"
+        return proof.telling(first, second, allowed, label=is_label)[0]
+
+
+def two_images(first: Array, second: Array) -> tuple[Array, Array]:
+    """An output for two different images, from the outputs of the two runs of a kind: the first
+    run may hold two of them, along one axis."""
+    if first.shape == second.shape or first.ndim != second.ndim:
+        return first, second
+    axes = [k for k, (a, b) in enumerate(zip(first.shape, second.shape, strict=True)) if a != b]
+    if len(axes) != 1 or first.shape[axes[0]] != 2 * second.shape[axes[0]]:
+        return first, second
+    one, two = np.split(first, 2, axes[0])
+    return one, two
+
+
+def as_inputs(example: object, inputs: Sequence[TensorSpec]) -> Feeds | None:
+    """``example`` (a mapping from names to arrays; an array or tensor, or several, in the order
+    of the inputs) as inputs of a network; None where it does not name all of them with numbers of
+    their shapes and types. Floats and integers may be wider or narrower than the input's."""
+    if example is None:
+        return None
+    if isinstance(example, Mapping):
+        named: dict[str, Any] = dict(example)
+    else:
+        given = list(example) if isinstance(example, list | tuple) else [example]
+        named = dict(zip((spec.name for spec in inputs), given, strict=False))
+    found: Feeds = {}
+    for spec in inputs:
+        array = _fitted(named.get(spec.name), spec)
+        if array is None:
+            return None
+        found[spec.name] = array
+    return found
+
+
+def _fitted(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any] | None:
+    try:
+        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    wanted = np.dtype(spec.dtype)
+    fits = array.ndim == len(spec.shape) and all(
+        have > 0 and want in (None, have)
+        for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in ("iu" if wanted.kind in "iu" else wanted.kind):
+        return None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return None
+    with np.errstate(over="ignore"):  # then it is infinite, and no example
+        made = np.asarray(array.astype(wanted), order="C")
+    if wanted.kind in "iu" and not np.array_equal(made, array):
+        return None
+    return made if made.dtype.kind != "f" or np.isfinite(made).all() else None

@@ -1,0 +1,69 @@
+"""Inputs, and what the whole network gives for them: what parts and plans are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from shoal.errors import ProofError
+from shoal.model import proof
+from shoal.model.probe import Feeds
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+REPORT = "Please report this network."
+
+
+class Case:
+    """Inputs, and what the whole network gives for them (``expected``).
+
+    ``scales`` are what differences are relative to, by output; ``labels`` are the outputs that
+    are no magnitudes, and ``unclear`` tells for some outputs which elements hang by a near tie.
+    """
+
+    def __init__(
+        self,
+        feeds: Feeds,
+        expected: Feeds,
+        scales: Mapping[str, float],
+        labels: frozenset[str],
+        unclear: Mapping[str, Array],
+    ) -> None:
+        self.feeds = feeds
+        self.expected = expected
+        self._scales = scales
+        self.unclear = unclear
+        self._labels = labels
+
+    def difference(self, name: str, found: Array) -> float:
+        """How far an output is off: relative to its largest value; of labels, the share that are
+        others. ``inf`` where shape, dtype or the places of NaN differ."""
+        expected, unclear = self.expected[name], self.unclear.get(name)
+        if unclear is not None and unclear.all():
+            return 0.0 if found.dtype == expected.dtype else float("inf")
+        if name in self._labels:
+            return proof.disagreement(expected, found, unclear)
+        return proof.difference(expected, found, self._scales[name], unclear)
+
+    def check(
+        self,
+        found: Mapping[str, Array],
+        tolerance: float,
+        what: str,
+        advice: str = "Please report this network.",
+    ) -> None:
+        """Raise :class:`ProofError` if an output of ``what`` is missing or differs by more than
+        ``tolerance``; ``advice`` tells what to do then."""
+        for name in self.expected:
+            if name not in found:
+                raise ProofError(f"{what}: output {name!r} is missing. {advice}")
+            error = self.difference(name, found[name])
+            if not error <= tolerance:
+                of = "in a share of" if name in self._labels else "by"
+                raise ProofError(
+                    f"{what}: output {name!r} differs {of} {error:.2g} of its "
+                    f"{'labels' if name in self._labels else 'largest value'}, {tolerance:.2g} is "
+                    f"allowed. {advice}"
+                )
