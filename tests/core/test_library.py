@@ -9,6 +9,7 @@ from tests.core.toys import MIB, one, pipeline, plan, playbook
 from shoal.core.actions import Fetch, Load, Send, Unload, WorkerAction
 from shoal.core.library import IDLE_S, MAX_PLAYBOOKS, Library
 from shoal.core.messages import Install, Installed, Loading
+from shoal.core.trials import PATIENCE_S
 
 T = TypeVar("T")
 BOOK = playbook(pipeline("ab", "a", "b"), plan("a", one(0, 12, "a")))
@@ -118,22 +119,61 @@ def test_a_part_that_is_needed_again_while_it_is_loaded_in_vain_is_loaded_anew()
 
 
 def test_who_waits_for_a_part_hears_before_it_is_loaded() -> None:
-    """If the device dies then, it has died of that."""
+    """If the device dies then, it has died of that; what it only sent may be lost with it."""
     library = Library("a")
     assert told(Loading, library.install("g", Install(BOOK), 0.0)) == {}
-    actions = library.fetched("0-6")
-    assert told(Loading, actions) == {"g": Loading("0-6")}
-    assert actions[-1] == Load("book", "0-6", BOOK.parts["0-6"]), "not before it was said"
-    assert library.fetched("0-6") == []
+    assert library.fetched("0-6", 0.0) == [Send("g", Loading("0-6"))]
+    assert library.fetched("0-6", 0.0) == []
+    assert library.heard("g", "0-12") == []
+    assert library.heard("h", "0-6") == []
+    assert library.heard("g", "0-6") == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.heard("g", "0-6") == [], "once"
     assert told(Loading, library.install("h", Install(BOOK), 0.0)) == {"h": Loading("0-6")}
     library.loaded("0-6", None)
-    assert told(Loading, library.fetched("0-12")) == dict.fromkeys("gh", Loading("0-12"))
+    assert told(Loading, library.fetched("0-12", 0.0)) == dict.fromkeys("gh", Loading("0-12"))
+    assert library.heard("g", "0-12") == [], "not before all have"
+    assert library.heard("h", "0-12") == [Load("book", "0-12", BOOK.parts["0-12"])]
+
+
+def test_who_comes_to_wait_for_a_part_is_waited_for_too() -> None:
+    library = filled()
+    library.fetched("0-6", 0.0)
+    library.install("h", Install(BOOK), 0.0)
+    assert library.heard("g", "0-6") == []
+    assert library.heard("h", "0-6") == [Load("book", "0-6", BOOK.parts["0-6"])]
+
+
+def test_who_says_nothing_is_not_waited_for_for_long() -> None:
+    library = filled()
+    assert library.next() is None
+    library.fetched("0-6", 1.0)
+    assert library.next() == 1.0 + PATIENCE_S
+    assert library.due(0.9 + PATIENCE_S) == []
+    assert library.due(1.0 + PATIENCE_S) == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.next() is None
+
+
+def test_who_is_gone_is_not_waited_for() -> None:
+    library = filled()
+    library.install("h", Install(BOOK), 0.0)
+    library.fetched("0-6", 0.0)
+    library.heard("g", "0-6")
+    assert library.uninstall("h") == [Load("book", "0-6", BOOK.parts["0-6"])]
+
+
+def test_what_is_not_needed_any_more_when_all_have_heard_is_not_loaded() -> None:
+    library = filled()
+    library.fetched("0-6", 0.0)
+    assert library.uninstall("g") == []
+    assert library.next() is None
+    assert library.due(PATIENCE_S) == []
+    assert loads(library.install("h", Install(BOOK), 0.0)) == ["0-6"]
 
 
 def test_what_was_fetched_in_vain_is_not_loaded() -> None:
     library = filled()
     library.uninstall("g")
-    assert library.fetched("0-6") == []
+    assert library.fetched("0-6", 0.0) == []
     assert loads(library.install("h", Install(BOOK), 0.0)) == ["0-6"]
 
 

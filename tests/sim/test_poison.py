@@ -303,8 +303,10 @@ def dies_of(part: str, device: str = "a") -> Symbols:
     return Symbols(deadly_part=lambda d, p: (d, p) == (device, part))
 
 
-def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again() -> None:
-    story = Story("abc", PARTS, engine=dies_of("0-6"), ready=False)
+@pytest.mark.parametrize("unsent_s", [0.0, 0.05])
+def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again(unsent_s: float) -> None:
+    engine = dies_of("0-6")
+    story = Story("abc", PARTS, engine=engine, unsent_s=unsent_s, ready=False)
     world, deaths = story.world, Deaths(story.world)
     supervise(world)
     assert world.run_until(story.ready)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from shoal.core.actions import GatewayAction, Reject, Wake
+from shoal.core.actions import GatewayAction, Reject, Send, Wake
 from shoal.core.answers import Answers
 from shoal.core.books import Books
 from shoal.core.desk import Desk
@@ -38,6 +38,7 @@ from shoal.core.messages import (
     Busy,
     DeviceInfo,
     Forget,
+    Heard,
     Hello,
     Holding,
     Installed,
@@ -168,7 +169,7 @@ class GatewayCore:
                 return self._recovery.trial(sender, message, now) if mine else []
             case Loading(part):
                 self._desk.loads.begun(sender, part, self.members.life(sender))
-                return []
+                return [Send(sender, Heard(part))]
             case Installed():
                 self.books.installed(sender, message, now)
                 return [*self.books.retire()]

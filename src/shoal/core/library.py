@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from shoal.core.actions import Fetch, Load, Send, Unload, WorkerAction
 from shoal.core.messages import Install, Installed, Loading
+from shoal.core.trials import PATIENCE_S
 from shoal.plan.plan import Plan, Playbook, Spread
 
 MAX_PLAYBOOKS = 32
@@ -35,8 +36,9 @@ class Library:
     all loaded parts together are expected to take, with what is run.
 
     A part is loaded once, whatever number of playbooks needs it, and unloaded when none does. They
-    are fetched and loaded one after the other, and who waits for one hears before it is loaded, so
-    that it is known what the worker died of, should it die.
+    are fetched and loaded one after the other, and none is loaded before all that wait for it have
+    said that they heard so: what was only sent may go down with the worker, and nobody would know
+    what it died of.
     """
 
     def __init__(self, name: str, memory_limit: int = 0) -> None:
@@ -49,6 +51,9 @@ class Library:
         self._queue: dict[str, Fetch] = {}  # parts that wait for their turn
         self._fetching: Fetch | None = None
         self._loading = ""
+        self._said: Load | None = None  # what is to be loaded when all have heard
+        self._unheard: set[str] = set()
+        self._until = 0.0  # when they are not waited for any more
         self._in_vain = False  # nobody needs any more what is being fetched or loaded
         self.choosers: tuple[str, ...] = ()
         """Devices that choose between this one and others for what follows them in some plan."""
@@ -140,21 +145,50 @@ class Library:
                 self._want(shelf, part, sender)
         if self._loading in shelf.waiting:
             actions.append(Send(sender, Loading(self._loading)))
+            self._unheard.add(sender)
         actions += self._report(shelf, (sender,))
         return actions if self._fetching is not None else actions + self._next()
 
-    def fetched(self, part: str) -> list[WorkerAction]:
-        """A part is here: have it loaded, once those who wait for it were told."""
+    def fetched(self, part: str, now: float) -> list[WorkerAction]:
+        """A part is here: tell those who wait for it that it will be loaded."""
         fetch = self._fetching
         if fetch is None or fetch.part != part or self._loading:
             return []
         if self._in_vain:
             return self._next()
         self._loading = part
+        self._said = Load(fetch.playbook, part, fetch.info)
+        self._unheard, self._until = self._waiting(part), now + PATIENCE_S
+        return [*(Send(owner, Loading(part)) for owner in sorted(self._unheard)), *self._begin()]
+
+    def heard(self, owner: str, part: str) -> list[WorkerAction]:
+        """Somebody knows that a part will be loaded."""
+        if part == self._loading:
+            self._unheard.discard(owner)
+        return self._begin()
+
+    def due(self, now: float) -> list[WorkerAction]:
+        """Wait no longer for those who say nothing."""
+        if now >= self._until:
+            self._unheard.clear()
+        return self._begin()
+
+    def next(self) -> float | None:
+        """When :meth:`due` has something to do, in seconds."""
+        return None if self._said is None else self._until
+
+    def _waiting(self, part: str) -> set[str]:
+        """Those who wait for a part."""
         waiting = (shelf.owners for shelf in self._shelves.values() if part in shelf.waiting)
-        owners = sorted(set[str]().union(*waiting))
-        load = Load(fetch.playbook, part, fetch.info)
-        return [*(Send(owner, Loading(part)) for owner in owners), load]
+        return set[str]().union(*waiting)
+
+    def _begin(self) -> list[WorkerAction]:
+        """Have a part loaded of which all know that wait for it, if anybody does."""
+        said = self._said
+        if said is None or self._unheard & self._waiting(said.part):
+            return []
+        self._said = None
+        return self._next() if self._in_vain else [said]
 
     def loaded(self, part: str, error: str | None) -> list[WorkerAction]:
         """Note how fetching and loading a part ended."""
@@ -199,7 +233,7 @@ class Library:
         unload: list[WorkerAction] = [Unload(part) for part in unused if part in self._ready]
         self._ready.difference_update(unused)
         self._changed()
-        return unload
+        return unload + self._begin()
 
     def _idlest(self, now: float, busy: Container[str]) -> str | None:
         """The playbook that nothing was asked of for longest, if that is long enough."""
@@ -242,7 +276,7 @@ class Library:
 
     def _next(self) -> list[WorkerAction]:
         """Have the part fetched whose turn it is."""
-        self._loading, self._in_vain, self._fetching = "", False, None
+        self._loading, self._in_vain, self._fetching, self._said = "", False, None, None
         if not self._queue:
             return []
         self._fetching = self._queue.pop(next(iter(self._queue)))

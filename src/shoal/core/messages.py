@@ -230,7 +230,13 @@ class Install(Message, frozen=True):
 
 class Loading(Message, frozen=True):
     """The sender begins to load a part of a playbook that the taker asked for, and may die of
-    it."""
+    it: it does not before it hears :class:`Heard`, or waits for that in vain."""
+
+    part: str
+
+
+class Heard(Message, frozen=True):
+    """Answers :class:`Loading`: should the taker die now, it is known of what."""
 
     part: str
 
@@ -300,6 +306,7 @@ CoreMessage: TypeAlias = (
     | Forget
     | Install
     | Loading
+    | Heard
     | Installed
     | Uninstall
     | Hello

@@ -49,6 +49,7 @@ from shoal.core.messages import (
     Care,
     DeviceInfo,
     Forget,
+    Heard,
     Hello,
     Holding,
     Install,
@@ -145,7 +146,7 @@ class WorkerCore:
             case RunFailed():
                 return self._run_failed(event, now)
             case Fetched(_, part):
-                return self.library.fetched(part)
+                return self.library.fetched(part, now)
             case Loaded(_, part, error):
                 return self.library.loaded(part, error)
             case Appeared(name, incarnation):
@@ -195,6 +196,8 @@ class WorkerCore:
                 return []
             case Install():
                 return self._install(sender, message, now)
+            case Heard(part):
+                return self.library.heard(sender, part)
             case Uninstall(playbook):
                 return self.library.uninstall(sender, playbook)
             case Hello(info) if info.name == sender:
@@ -374,7 +377,7 @@ class WorkerCore:
 
     def _tick(self, now: float) -> list[WorkerAction]:
         self._wake = None
-        actions = self._intake.due(now)
+        actions = self._intake.due(now) + self.library.due(now)
         job = self._drop(self._trials.late(now))
         if job is not None:
             actions.append(self._onward.refuse(job.follow, job.key.stage, Why.NO_LEAVE))
@@ -420,6 +423,7 @@ class WorkerCore:
         soon = (
             self._intake.next(),
             self._trials.next(),
+            self.library.next(),
             self.members.next_expiry(),
             self._reports.next(),
             self.inbox.opens,
