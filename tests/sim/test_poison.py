@@ -300,7 +300,8 @@ PARTS = playbook(
 
 
 def dies_of(part: str, device: str = "a") -> Symbols:
-    return Symbols(deadly_part=lambda d, p: (d, p) == (device, part))
+    """Loading takes less time than a message."""
+    return Symbols(deadly_part=lambda d, p: (d, p) == (device, part), load_ms=lambda d, p: 0.1)
 
 
 @pytest.mark.parametrize("unsent_s", [0.0, 0.05])

@@ -142,7 +142,7 @@ class Service:
             futures.append(self._pending())
             try:
                 good[place] = self._checked(feeds)
-            except ShoalError as error:
+            except Exception as error:  # whatever it is, the others have nothing to do with it
                 futures[place].set_exception(error)
         if good:
             parts = self._submit_all(list(good.values()), deadline_ms)
@@ -296,8 +296,13 @@ class Service:
         return futures
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
-        if not isinstance(feeds, np.ndarray):
+        if isinstance(feeds, Mapping):
             return dict(feeds)
+        if not isinstance(feeds, np.ndarray):
+            raise InputError(
+                f"a {type(feeds).__name__} is no input: give a NumPy array, or a mapping of input "
+                "names to arrays"
+            )
         if len(self.playbook.inputs) != 1:
             names = ", ".join(spec.name for spec in self.playbook.inputs)
             raise InputError(f"the network has several inputs ({names}): give them by name")
