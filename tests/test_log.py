@@ -2,6 +2,9 @@
 
 import ast
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,22 @@ def test_every_logger_of_the_package_is_held_to_the_rate() -> None:
     assert ours == set(NAMES)
     for name in NAMES:
         assert any(isinstance(each, Rate) for each in logging.getLogger(name).filters)
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on this system")
+def test_a_child_that_is_forked_while_another_thread_logs_can_log_too() -> None:
+    script = """
+import logging, os, signal, warnings
+from shoal.log import RATE
+warnings.simplefilter("ignore")
+RATE._lock.acquire()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    logging.getLogger("shoal").error("here I am")
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "here I am\n")

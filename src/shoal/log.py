@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shoal.process import tell_of_forks
+
 NAMES = ("shoal", "shoal.mesh", "shoal.lab")
 """The loggers of the package."""
 AT_ONCE = 32
@@ -32,6 +34,11 @@ class Rate(logging.Filter):
         self._clock = clock
         self._lock = threading.Lock()
         self._places: dict[tuple[str, int], _Place] = {}
+        tell_of_forks(self)
+
+    def in_child(self) -> None:
+        """Another thread may have been in here when this process was forked."""
+        self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether an entry passes."""
