@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "train": {"zoo", "model", "plan", "codec"},
     "lab": {"runtime", "sim", "core", "mesh", "strategies", "plan", "model", "codec", "zoo"},
 }
-EVERYBODY = {"allowance", "errors", "cache", "picture", "process", "scratch", "version"}
+EVERYBODY = {"allowance", "errors", "cache", "log", "picture", "process", "scratch", "version"}
 
 # What decides holds no I/O, no clock and no threads, and needs no framework to be tested.
 PURE_IMPORTS = {

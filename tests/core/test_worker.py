@@ -253,11 +253,11 @@ def test_more_than_the_inbox_holds_is_refused() -> None:
     assert len(worker.core.inbox.jobs) == 1
 
 
-@pytest.mark.parametrize(("damaged", "reason"), [(False, Why.RUN_FAILED), (True, Why.BAD_BODY)])
-def test_a_run_that_fails_is_refused_with_the_error(damaged: bool, reason: Why) -> None:
+@pytest.mark.parametrize("reason", [Why.RUN_FAILED, Why.BAD_BODY])
+def test_a_run_that_fails_is_refused_with_the_error(reason: Why) -> None:
     worker = LoneWorker(BOOK)
     (run,) = worker.task(0, "line")
-    actions = worker.take(RunFailed(run.jobs, "it broke", damaged))
+    actions = worker.take(RunFailed(run.jobs, "it broke", reason))
     assert why(actions) is reason
     assert actions[0].message.text == "it broke"
     assert len(of(Run, worker.task(1, "line"))) == 1, "the next one has its turn"

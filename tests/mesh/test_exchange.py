@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.mesh.credit import MAX_ASK_S
-from shoal.mesh.exchange import MAX_LIVES, MAX_PEERS, Discard, Exchange
+from shoal.mesh.exchange import MAX_LIVES, MAX_PAST, MAX_PEERS, Discard, Exchange
 from shoal.mesh.frames import Ack, Data, Pairing, decode, encode
 from shoal.mesh.link import PeerDown, PeerUp, Received
 
@@ -307,6 +307,22 @@ def test_names_and_lives_without_end_are_not_kept():
     for life in range(100):
         exchange.appeared("late", f"{life:016x}")
     assert exchange.stats().dropped == 10 + 100 - (MAX_LIVES - 1)
+
+
+def test_of_names_that_come_and_go_only_the_last_sessions_are_remembered():
+    exchange = Exchange("me", "0" * 16)
+    for number in range(3 * MAX_PAST):
+        exchange.appeared(f"n{number}", "1" * 16)
+        exchange.vanished(f"n{number}", "1" * 16)
+    assert exchange._peers == {}
+    assert len(exchange._past) == MAX_PAST
+    last = f"n{3 * MAX_PAST - 1}"
+    assert exchange._past[last] == {"1" * 16: 1}
+    exchange.appeared(last, "1" * 16)
+    assert exchange._peers[last].session == 1, "what was sent before is not taken for new"
+    exchange.blinded()
+    assert exchange._peers == {}
+    assert exchange._past[last] == {"1" * 16: 2}
 
 
 def test_garbage_is_counted_and_nothing_is_read():

@@ -47,6 +47,41 @@ class Stranger:
         )
 
 
+def test_a_node_can_be_asked_who_answers_at_an_address(zenoh_fleet):
+    """Whatever else that one sees."""
+    first, second = zenoh_fleet.join("first"), zenoh_fleet.join("second")
+    for asker in (first, second):
+        for asked in (first, second):
+            assert asker.link.who(asked.link.addresses[0]) == asked.link.name
+
+
+def test_nobody_answers_where_nobody_or_somebody_else_listens(node):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        address = f"tcp/127.0.0.1:{other.getsockname()[1]}"
+        assert node.link.who(address) is None
+        other.listen(8)
+        assert node.link.who(address) is None
+    assert node.link.peers() == {}
+
+
+def test_the_way_to_a_peer_that_is_gone_is_given_back(zenoh_fleet):
+    """Of publishers that are there when their session ends Zenoh keeps a part for ever."""
+    a, b = zenoh_fleet.pair()
+    assert a.link.send("b", b"hello", b"x")
+    b.wait(lambda: len(b.heard()) == 1)
+    a.wait(lambda: a.link.waiting("b") == 0)
+    ways = [a.link._ways["b"], b.link._ways["a"]]
+    b.link.close()
+    end = time.monotonic() + 10
+    while a.link._ways:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    for way in ways:
+        way.lane.thread.join(5)
+        assert (way._data, way._acks) == (None, None)
+
+
 @pytest.fixture
 def node(zenoh_fleet):
     return zenoh_fleet.join("node")
@@ -166,11 +201,22 @@ def test_garbage_is_counted_and_the_link_goes_on(node, stranger, zenoh_fleet, ca
         stranger.say(key, payload, attachment)
     stranger.say(to, b"", encode(Ack(pairing, 9, 9, 9, 0.0)))
     stranger.say("alive/nonsense")
-    for key in ("**", "view/**", "view/*/**", "claim/**", "taken/**", "to/**"):
+    for key in ("**", "view/**", "view", "*", "claim", "taken/**", "to/**"):
         stranger.say(key, b"to everybody")
-    for key in ("view/stranger/x", "claim/x/y", "claim/node/z", "answer/node/z"):
-        stranger.say(key, b"\xff\xff")
-    stranger.say(f"view/stranger/{stranger.life}", bytes(1 << 20))
+    for about in (
+        b"",
+        b"stranger",
+        b"stranger/x",
+        b"x/y",
+        b"node/z",
+        b"/",
+        b"\xff/\xff",
+        bytes(999),
+    ):
+        for key in ("view", "claim"):
+            stranger.say(key, b"\xff\xff", about)
+    stranger.say("answer/node/z", b"\xff\xff")
+    stranger.say("view", bytes(1 << 20), f"stranger/{stranger.life}".encode())
     stranger.say(to, b"yes", good)
     node.wait(lambda: [message.body for message in node.heard()] == [b"yes"])
     node.wait(lambda: node.link.stats().dropped >= len(bad))
@@ -247,7 +293,7 @@ def test_a_predecessor_that_nobody_answers_for_is_waited_out(node, stranger, zen
     stranger.appear("ghost")
     node.wait_for_peer("ghost")
     stranger.session.declare_subscriber(
-        f"{PREFIX}/claim/ghost/*",
+        f"{PREFIX}/claim",
         zenoh.handlers.Callback(lambda sample: stranger.token.undeclare(), indirect=True),
     )
     successor = zenoh_fleet.join("ghost")
@@ -265,7 +311,8 @@ def test_a_session_in_which_views_differ_for_good_is_opened_anew(
     friend.wait_for_peer("zombie")
     deadline = time.monotonic() + 60
     while "opens its Zenoh session anew: zombie does not see this node" not in caplog.text:
-        stranger.say(f"view/zombie/{stranger.life}", msgspec.msgpack.encode({}))
+        about = f"zombie/{stranger.life}".encode()
+        stranger.say("view", msgspec.msgpack.encode({}), about)
         time.sleep(0.2)
         assert time.monotonic() < deadline
     stranger.session.close()

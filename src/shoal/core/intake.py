@@ -38,6 +38,7 @@ class Intake:
         plan = worker.library.plan(task.playbook, task.plan)
         if plan is None or not self._makes_sense(task, plan):
             return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
+        worker.library.use(task.playbook, now)
         if task.images > 1:
             part = plan.stages[task.stage].parts[worker.name]
             text = worker.library.too_large(part, task.images)

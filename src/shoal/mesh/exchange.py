@@ -13,7 +13,7 @@ them messages arrive in order, each exactly once.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,7 +26,9 @@ from shoal.mesh.goodput import LinkRate
 from shoal.mesh.link import MAX_BODY, LinkEvent, LinkStats, PeerDown, PeerUp, Received
 
 MAX_PEERS = 1024
-"""Names that are kept track of; further ones are not seen."""
+"""Names that are visible at a time; further ones are not seen."""
+MAX_PAST = 256
+"""Names that are not visible any more whose sessions are remembered."""
 MAX_LIVES = 16
 """Incarnations under one name that are kept track of."""
 MAX_SESSION = 1 << 62
@@ -62,8 +64,9 @@ Outgoing: TypeAlias = Transmit | Hint | Discard
 class _Peer:
     """What is known of a name: its visible lives, and the session with the current one."""
 
-    def __init__(self, piece_bytes: int) -> None:
+    def __init__(self, piece_bytes: int, sessions: dict[str, int]) -> None:
         self._piece_bytes = piece_bytes
+        self.sessions = sessions  # of the last lives, for those that come back
         self.lives: set[str] = set()
         self.incarnation = ""
         self.up = False
@@ -71,20 +74,19 @@ class _Peer:
         self.sender = Sender(piece_bytes=piece_bytes)
         self.receiver = Receiver()
         self.queued = False  # among those whose messages are to be offered
-        self._sessions: dict[str, int] = {}  # of the last lives, for those that come back
 
     def meet(self, incarnation: str) -> None:
         """The current life is another one now: a history of its own."""
         self.incarnation = incarnation
-        self.session = self._sessions.get(incarnation, 0)
+        self.session = self.sessions.get(incarnation, 0)
 
     def part(self) -> None:
         """The current life is out of sight; when it comes back it is another session."""
         self.up = False
-        self._sessions.pop(self.incarnation, None)
-        self._sessions[self.incarnation] = self.session + 1
-        if len(self._sessions) > MAX_LIVES:
-            del self._sessions[next(iter(self._sessions))]
+        self.sessions.pop(self.incarnation, None)
+        self.sessions[self.incarnation] = self.session + 1
+        if len(self.sessions) > MAX_LIVES:
+            del self.sessions[next(iter(self.sessions))]
 
     def renew(self) -> None:
         """Both directions start anew."""
@@ -109,6 +111,7 @@ class Exchange:
         self.incarnation = incarnation
         self._max_body = max_body
         self._peers: dict[str, _Peer] = {}
+        self._past: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._out: list[Outgoing] = []
         self._notices: deque[LinkEvent] = deque()
         self._ready: deque[str] = deque()  # names with messages to offer, each once
@@ -123,10 +126,10 @@ class Exchange:
         """An incarnation of a name is visible."""
         peer = self._peers.get(name)
         if peer is None:
-            if len(self._peers) >= MAX_PEERS and not self._forget_one():
+            if len(self._peers) >= MAX_PEERS:
                 self._dropped += 1
                 return
-            peer = self._peers[name] = _Peer(self._piece_bytes)
+            peer = self._peers[name] = _Peer(self._piece_bytes, self._past.pop(name, {}))
         if len(peer.lives) >= MAX_LIVES:
             self._dropped += 1
             return
@@ -139,12 +142,14 @@ class Exchange:
         if peer is not None:
             peer.lives.discard(incarnation)
             self._follow(name, peer)
+            self._retire(name, peer)
 
     def blinded(self) -> None:
         """Nobody is visible any more (the way to the network was given up)."""
-        for name, peer in self._peers.items():
+        for name, peer in list(self._peers.items()):
             peer.lives.clear()
             self._follow(name, peer)
+            self._retire(name, peer)
 
     def arrived(
         self, sender: str, attachment: bytes, size: int, read: Callable[[], bytes], now: float
@@ -348,14 +353,15 @@ class Exchange:
         peer.renew()
         self._out.append(Discard(name))
 
-    def _forget_one(self) -> bool:
-        """Make room for a name by forgetting one that is gone."""
-        for name, peer in self._peers.items():
-            if not peer.lives:
-                self._resent += peer.sender.resent
-                del self._peers[name]
-                return True
-        return False
+    def _retire(self, name: str, peer: _Peer) -> None:
+        """Of a name that is not visible any more only the sessions are remembered."""
+        if peer.lives:
+            return
+        self._resent += peer.sender.resent
+        del self._peers[name]
+        self._past[name] = peer.sessions
+        if len(self._past) > MAX_PAST:
+            self._past.popitem(last=False)
 
     def _take(
         self, name: str, peer: _Peer, frame: Frame, read: Callable[[], bytes], now: float

@@ -19,14 +19,20 @@ class Lane:
     A frame that is sure not to wait (``swift``) is put by the thread that brings it; the others,
     and those behind them, by the lane's own. What may wait here is bounded by the window of the
     flow control. ``put`` may block for other frames; what it raises is its own affair, it must not
-    raise here.
+    raise here. ``end`` is called on the lane's thread when
+    it is closed, between frames.
     """
 
     def __init__(
-        self, name: str, put: Callable[[Frame], None], swift: Callable[[Frame], bool]
+        self,
+        name: str,
+        put: Callable[[Frame], None],
+        swift: Callable[[Frame], bool],
+        end: Callable[[], None] = lambda: None,
     ) -> None:
         self._put = put
         self._swift = swift
+        self._end = end
         self._frames: deque[Frame] = deque()
         self._turn = threading.Lock()  # of the one thread that puts frames
         self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -65,6 +71,8 @@ class Lane:
             while self._frames and not self._closed:
                 with self._turn:
                     self._put_while(lambda frame: True)
+        with self._turn:
+            self._end()
 
     def _put_while(self, may: Callable[[Frame], bool]) -> bool:
         """Put frames until none is left; False when one is that may not be put."""

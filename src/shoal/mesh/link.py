@@ -131,6 +131,11 @@ class Link(ABC):
         """What the links to peers carry, as measured from what was sent: of those where something
         has arrived, or is late, since this was last asked."""
 
+    def who(self, address: str) -> str | None:
+        """The name of the node that answers at an address; None where that cannot be said. Takes
+        up to a second."""
+        return None
+
     @abstractmethod
     def stats(self) -> LinkStats:
         """Counts since the link was started."""

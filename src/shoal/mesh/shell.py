@@ -141,7 +141,7 @@ class ExchangeLink(Link):
         if len(head) > MAX_HEAD or (size or 0) > self._max_body:
             raise FrameError(
                 f"a message of {len(head)} + {size} bytes to {to!r} is over the limits "
-                f"({MAX_HEAD} + {self._max_body}); send it in pieces"
+                f"({MAX_HEAD} + {self._max_body}); send fewer images at once"
             )
         # Copied before the peer is known to take it: copying is long, the lock must be short.
         packed = None if body is None else self._pack(body)

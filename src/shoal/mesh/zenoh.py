@@ -7,11 +7,14 @@ gossip. Keys, all below ``shoal/CLUSTER``:
 alive/NAME/INCARNATION    liveliness token: this life of this node is here
 to/NAME/SENDER            messages (and questions) for NAME; blocks when the line is slow
 to/NAME/SENDER/ack        acknowledgements; may be lost, never wait
-view/NAME/INCARNATION     whom this node sees, every second (see :mod:`shoal.mesh.watchdog`)
-claim/NAME/NUMBER         a node that wants the name asks whether it is free
+view                      whom a node sees, every second (see :mod:`shoal.mesh.watchdog`)
+claim                     a node that wants a name asks whether it is free
 answer/NAME/NUMBER        everybody answers (see :mod:`shoal.mesh.claim`)
 taken/NAME/INCARNATION    a life that was out of touch is told that the name is not its own now
 ========================  =====================================================================
+
+What all nodes subscribe to has one key, and who speaks is in the attachment: of a pattern that two
+nodes subscribe to, Zenoh keeps some 5 KiB for ever each time that one of them goes.
 
 Nothing is computed on Zenoh's threads: messages go into a ring of Zenoh's own, which the reader
 thread empties; the rest becomes chores of the clock thread. Each destination has a lane (a
@@ -51,11 +54,17 @@ else:
 
 MAX_FRAMES = 512
 """Frames that may wait for the reader thread; the oldest is lost when there are more."""
+MAX_ABOUT = 256
+"""Largest attachment of a view or claim in bytes."""
 MAX_VIEW = 1 << 17
 """Largest view in bytes."""
 OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
+GIVE_BACK_S = 0.2
+"""How long the ways to peers that are gone may take to be given back, all together."""
+WHO_S = 1.0
+"""How long the node at an address has to say who it is."""
 
 log = logging.getLogger("shoal.mesh")
 
@@ -79,6 +88,15 @@ def _ends(sample: zenoh.Sample) -> tuple[str, str] | None:
     return (parts[3], parts[4]) if len(parts) == 5 else None
 
 
+def _about(sample: zenoh.Sample) -> tuple[str, str] | None:
+    """What the attachment says, FIRST/SECOND; None when it has not that form."""
+    attachment = sample.attachment
+    if attachment is None or len(attachment) > MAX_ABOUT:
+        return None
+    first, slash, second = attachment.to_bytes().decode("ascii", "replace").partition("/")
+    return (first, second) if slash else None
+
+
 class _Way:
     """How frames get to one peer: a lane, and two publishers which its thread declares, because
     declaring may wait for some other peer."""
@@ -88,22 +106,26 @@ class _Way:
         self._key = key
         self._data: Any = None
         self._acks: Any = None
-        self.lane = Lane(thread_name, self._put, self._swift)
+        self._over = False
+        self.lane = Lane(thread_name, self._put, self._swift, self._end)
 
     def hint(self, frame: Hint) -> None:
         """Transmit at once, or lose it."""
-        if self._acks is None:
+        acks = self._acks
+        if acks is None:
             self.lane.post(frame)
             self.lane.push()
             return
         with contextlib.suppress(zenoh.ZError):
-            self._acks.put(b"", attachment=frame.attachment)
+            acks.put(b"", attachment=frame.attachment)
 
     def _swift(self, frame: Transmit | Hint) -> bool:
         return self._acks is not None and (isinstance(frame, Hint) or frame.swift)
 
     def _put(self, frame: Transmit | Hint) -> None:
         with contextlib.suppress(zenoh.ZError):  # the break is noticed elsewhere
+            if self._over:
+                return
             if self._acks is None:
                 self._data = self._session.declare_publisher(
                     self._key, congestion_control=zenoh.CongestionControl.BLOCK, express=True
@@ -114,6 +136,11 @@ class _Way:
             else:
                 body = b"" if frame.body is None else frame.body
                 self._data.put(body, attachment=frame.attachment)
+
+    def _end(self) -> None:
+        """Let go of the publishers: of one that is there when its session ends, Zenoh keeps some
+        14 KiB for ever."""
+        self._over, self._data, self._acks = True, None, None
 
 
 class ZenohLink(ExchangeLink):
@@ -165,6 +192,23 @@ class ZenohLink(ExchangeLink):
         """The addresses to call at which nobody listens, and why; takes up to a second each."""
         reasons = {str(address): dial(address) for address in self._connect}
         return {address: reason for address, reason in reasons.items() if reason is not None}
+
+    def who(self, address: str) -> str | None:
+        called = [parse_address(address)]
+        if dial(called[0]) is not None:
+            return None
+        try:
+            # Without gossip only the node that is called is seen, not those that it sees.
+            session = cast(Session, zenoh.open(self._configure((), called, gossip=False)))
+        except zenoh.ZError:
+            return None
+        try:
+            end = _now() + WHO_S
+            while not (names := self._visible(session)) and _now() < end:
+                time.sleep(0.02)
+        finally:
+            session.close()
+        return min(names, default=None)
 
     def concern(self, names: Iterable[str], only: bool = False) -> None:
         self._watchdog.concern(names, only)
@@ -221,7 +265,8 @@ class ZenohLink(ExchangeLink):
             free = claim.judge(visible.keys() - {self.name}, visible.get(self.name, ()), _now())
             if free is not None and (visible or _now() >= alone_until):
                 break
-            session.put(f"{self._prefix}/claim/{self.name}/{number}", b"", **_hasty())
+            about = f"{self.name}/{number}".encode()
+            session.put(f"{self._prefix}/claim", b"", attachment=about, **_hasty())
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
         answers.undeclare()
@@ -257,8 +302,8 @@ class ZenohLink(ExchangeLink):
             self._ring = subscriber
             self._ring_changed.notify_all()
         # What is declared with a callback lives as long as the session, also without a reference.
-        session.declare_subscriber(f"{prefix}/view/*/*", quick(self._on_view))
-        session.declare_subscriber(f"{prefix}/claim/*/*", quick(self._on_claim))
+        session.declare_subscriber(f"{prefix}/view", quick(self._on_view))
+        session.declare_subscriber(f"{prefix}/claim", quick(self._on_claim))
         session.declare_subscriber(f"{prefix}/taken/{me}", quick(self._on_taken))
         session.liveliness().declare_subscriber(
             f"{prefix}/alive/*/*", quick(self._on_alive), history=True
@@ -267,21 +312,22 @@ class ZenohLink(ExchangeLink):
 
     def _leave(self) -> None:
         session, self._session = self._session, None
+        ways = self._give_back()
         if session is not None:
             session.close()
         with self._ring_changed:
             self._ring_changed.notify_all()
         self._join(self._reader)
-        for way in self._drop_ways():
+        for way in ways:
             self._join(way.lane.thread)
 
     def _reopen(self, reason: str, now: float) -> None:
         """Leave and join again as the same incarnation (clock thread)."""
         log.warning("%s opens its Zenoh session anew: %s", self.name, reason)
         session, self._session = self._session, None
+        self._give_back()
         if session is not None:
             session.close()
-        self._drop_ways()
         with self._lock:
             self._sightings.clear()
             self._twins.clear()
@@ -352,6 +398,15 @@ class ZenohLink(ExchangeLink):
                 way.lane.close()
         return list(dropped.values())
 
+    def _give_back(self) -> list[_Way]:
+        """Give up all ways, before the session ends: a line that is stuck is not waited for."""
+        ways = self._drop_ways()
+        end = _now() + GIVE_BACK_S
+        for way in ways:
+            if threading.get_ident() not in (way.lane.thread.ident, self._offering):
+                way.lane.thread.join(max(0.0, end - _now()))
+        return ways
+
     # -- frames in (reader thread) ----------------------------------------------------------------
 
     def _read(self) -> None:
@@ -387,12 +442,12 @@ class ZenohLink(ExchangeLink):
             self._sighted(*who, sample.kind == zenoh.SampleKind.PUT)
 
     def _on_view(self, sample: zenoh.Sample) -> None:
-        who = _ends(sample)
+        who = _about(sample)
         if who is not None and who[0] != self.name and len(sample.payload) <= MAX_VIEW:
             self._chore(functools.partial(self._hear, *who, sample.payload))
 
     def _on_claim(self, sample: zenoh.Sample) -> None:
-        if (what := _ends(sample)) is not None:
+        if (what := _about(sample)) is not None:
             self._chore(functools.partial(self._answer, *what))
 
     def _on_taken(self, sample: zenoh.Sample) -> None:
@@ -402,6 +457,8 @@ class ZenohLink(ExchangeLink):
     # -- chores (clock thread) --------------------------------------------------------------------
 
     def _hear(self, name: str, incarnation: str, payload: zenoh.ZBytes, now: float) -> None:
+        if not (is_name(name) and is_incarnation(incarnation)):
+            return
         try:
             sees = _decode_view(payload.to_bytes())
         except msgspec.DecodeError:
@@ -438,7 +495,8 @@ class ZenohLink(ExchangeLink):
         self._drop_ways(keep=self._wanted | peers.keys())
         self._wanted = set(peers)
         self._on_twin(now)
-        self._say(f"view/{self.name}/{self.incarnation}", msgspec.msgpack.encode(peers))
+        me = f"{self.name}/{self.incarnation}".encode()
+        self._say("view", msgspec.msgpack.encode(peers), attachment=me)
         reason = self._watchdog.judge(peers, self._busy(), now)
         if self._overrun:
             reason = "too many sightings at once"
@@ -453,8 +511,8 @@ class ZenohLink(ExchangeLink):
             busy = self._exchange.busy
         return busy | set(self._work())
 
-    def _say(self, key: str, payload: bytes) -> None:
+    def _say(self, key: str, payload: bytes, attachment: bytes | None = None) -> None:
         session = self._session
         if session is not None:
             with contextlib.suppress(zenoh.ZError):
-                session.put(f"{self._prefix}/{key}", payload, **_hasty())
+                session.put(f"{self._prefix}/{key}", payload, attachment=attachment, **_hasty())

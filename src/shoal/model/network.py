@@ -434,7 +434,8 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
     """Raise :class:`InputError` unless ``feeds`` fits ``specs`` and holds finite numbers."""
     names = [spec.name for spec in specs]
     if set(feeds) != set(names):
-        raise InputError(f"Inputs are {sorted(names)}, not {sorted(feeds)}.")
+        given = sorted(map(str, feeds))  # by whatever somebody names them
+        raise InputError(f"Inputs are {sorted(names)}, not {given}.")
     batch: int | None = None
     for spec in specs:
         array = feeds[spec.name]

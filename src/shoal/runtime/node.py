@@ -23,6 +23,7 @@ from shoal.codec.frame import Frame
 from shoal.core.actions import (
     Deliver,
     Drained,
+    Fetch,
     GatewayAction,
     Load,
     Probe,
@@ -37,6 +38,7 @@ from shoal.core.events import (
     Appeared,
     Arrived,
     Drain,
+    Fetched,
     LinkMeasured,
     Loaded,
     Ran,
@@ -46,15 +48,14 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import (
+    FOR_GATEWAY,
     NEWS,
     Answer,
     DeviceInfo,
     Install,
-    Installed,
-    Moved,
-    Refused,
     RequestMessage,
     Task,
+    Trial,
     Why,
     refusal,
 )
@@ -70,6 +71,7 @@ from shoal.runtime.chores import Chores
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
+from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.turns import Event, Turns
 
 if TYPE_CHECKING:
@@ -77,11 +79,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shoal")
 
-FOR_GATEWAY = (Answer, Refused, Moved, Installed)
 INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
-COMPLAIN_S = 1.0
-"""Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
 PROBE_BODY = bytes(8192)
@@ -127,9 +126,11 @@ class Node:
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
         self.prober = Prober(self._outbox.control, self.shelf, store, engine, info.memory)
-        self._chores = Chores(info.name, self.shelf, self.prober, self.exchange, self._hand)
+        self.sandbox = Sandbox(store.root, engine)
+        self._chores = Chores(
+            info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
+        )
         self._wakes: dict[str, float] = {}
-        self._complain_at = 0.0
         self._weigh_at = 0.0
         self._stopping = self._closed = False
         self._closing = threading.Lock()
@@ -142,6 +143,12 @@ class Node:
     def name(self) -> str:
         """This node's name on the mesh."""
         return self.link.name
+
+    @property
+    def calling_back(self) -> bool:
+        """Whether the calling thread is one that answers wait for: what it waits for never comes.
+        Callbacks run on these."""
+        return self.turns.mine or self._chores.calls
 
     def start(self) -> None:
         """Join the mesh. Raises MeshError when that is not possible."""
@@ -284,6 +291,7 @@ class Node:
                 self._both(Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
+                self.strangers.pop(name, None)
                 self._outbox.gone(name)
                 self.exchange.gone(name)
                 self.prober.gone(name)
@@ -301,6 +309,8 @@ class Node:
                 self._both(event, now)
             case Arrived():
                 self._deal(event, now)
+            case Unsent(_, Trial()):
+                self._work(self.worker.handle(event, now))
             case Unsent(_, message) if isinstance(message, RequestMessage):
                 if self.gateway is not None and message.gateway == self.name:
                     self._serve(self.gateway.handle(event, now))
@@ -310,7 +320,7 @@ class Node:
                 pass
             case LinkMeasured():
                 self._both(event, now)
-            case Ran() | RunFailed() | Loaded() | Drain():
+            case Ran() | RunFailed() | Fetched() | Loaded() | Drain():
                 self._work(self.worker.handle(event, now))
             case (question, answer):
                 try:
@@ -333,9 +343,7 @@ class Node:
             self.strangers[sender] = str(error)
             return
         except FrameError as error:
-            if now >= self._complain_at:
-                log.warning("from %s: %s", sender, error)
-                self._complain_at = now + COMPLAIN_S
+            log.warning("from %s: %s", sender, error)
             return
         message = envelope.message
         match message:
@@ -407,8 +415,7 @@ class Node:
             match action:
                 case Send():
                     self._send(action, later)
-                case Load(part=part):
-                    self.shelf.want(part)
+                case Fetch() | Load():
                     self._chores.load(action)
                 case Unload(part):
                     self.shelf.unload(part)
