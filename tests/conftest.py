@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from shoal.log import RATE
+
 # Before anybody loads PyTorch: several processes of it, each with a thread for every core, wait for
 # each other's threads most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -115,6 +117,12 @@ WATCHED: dict[str, Callable[[], set]] = {
     "child processes": children,
     "sockets and files": handles,
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_withheld() -> None:
+    """What was logged too often in one test is logged in the next."""
+    RATE.forget()
 
 
 @pytest.fixture(autouse=True)

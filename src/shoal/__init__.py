@@ -15,6 +15,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from shoal.log import hold_to_a_rate
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 # ONNX Runtime (from 1.29 on) sends usage data, names and hashes of models among them, to its maker
 # unless it is told not to before it is loaded. Nobody agreed to that by using Shoal.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+hold_to_a_rate()
 
 __version__ = VERSION
 

@@ -24,7 +24,8 @@ ShoalError                      exit code 1
 │   ├── OverloadedError         62  queues are full; try again later
 │   ├── UnservedError           63  nobody who is alive can serve it
 │   ├── RemoteError             64  a worker failed while running its part
-│   └── PolicyError             65  a policy raised when it was asked
+│   ├── PolicyError             65  a policy raised when it was asked
+│   └── PoisonError             66  workers died while they ran it
 ├── StoreError                  70  the part store cannot be read or written (disk full, rights)
 │   └── HashError               71  bytes do not match the hash that names them
 ├── MissingExtraError           80  an optional dependency is not installed
@@ -191,6 +192,12 @@ class PolicyError(RequestError):
     """A policy raised an exception when it was asked what to do with a request."""
 
     exit_code = 65
+
+
+class PoisonError(RequestError):
+    """Workers died while they ran the request; it is refused for a while."""
+
+    exit_code = 66
 
 
 class StoreError(ShoalError):

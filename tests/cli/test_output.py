@@ -4,8 +4,18 @@ import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from shoal.cli.output import bar, human_bytes, human_count, print_json, print_json_line, table
+from shoal.cli.output import (
+    bar,
+    human_bytes,
+    human_count,
+    print_json,
+    print_json_line,
+    stderr,
+    stdout,
+    table,
+)
 
 
 class Thing(msgspec.Struct):
@@ -51,3 +61,28 @@ def test_a_json_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_brackets_in_cells_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=80).print(table("t", ("name", "n>"), [("[red]x[/red]", 3)]))
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+MARKED = "[red]x[/red] :smile: [link=http://a]b \x1b[2J"
+PLAIN = "[red]x[/red] :smile: [link=http://a]b \\x1b[2J"
+
+
+def test_text_is_printed_as_it_is_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    for console in (stdout(), stderr()):
+        console.print(MARKED)
+        console.print(Text(MARKED, "bold"))
+        console.print(table(MARKED, ("name", "n>"), [(MARKED, 3), (Text(MARKED), 4)]))
+        with console.status(MARKED) as status:
+            status.update(MARKED)
+            console.print(status.renderable)
+    for printed in capsys.readouterr():
+        assert printed.count(PLAIN) == 6
+        assert "\x1b" not in printed
+
+
+def test_a_cell_has_one_line_and_text_as_many_as_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    stdout().print("one\ntwo")
+    stdout().print(table("t", ("name",), [("three\nfour",)]))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == ["one", "two"]
+    assert "three\\nfour" in lines

@@ -182,15 +182,20 @@ def test_what_is_not_worth_rounding_is_exact(array, name):
 
 
 def test_a_range_that_was_fixed_cuts_off_what_lies_outside():
-    array = np.linspace(-10, 10, 500, dtype=np.float32)
+    array = np.linspace(-10, 10, 500, dtype=np.float32)[None]
     back = there_and_back(array, "quant:8,clip:-1:3")
     assert (back.min(), back.max()) == pytest.approx((-1, 3), abs=1e-5)
     inside = (array >= -1) & (array <= 3)
     assert np.abs(back - array)[inside].max() <= 4 / 255 / 2 * 1.001
 
 
+def test_a_vector_may_hold_a_number_of_each_image_and_is_not_rounded():
+    array = np.linspace(-10, 10, 500, dtype=np.float32)
+    np.testing.assert_array_equal(there_and_back(array, "quant:2"), array)
+
+
 def test_a_range_that_was_fixed_does_not_widen_one_that_is_narrower():
-    array = np.linspace(0, 1, 500, dtype=np.float32)
+    array = np.linspace(0, 1, 500, dtype=np.float32)[None]
     np.testing.assert_array_equal(
         there_and_back(array, "quant:4,clip:-9:9"), there_and_back(array, "quant:4")
     )
@@ -202,13 +207,14 @@ def test_values_far_outside_a_fixed_range_end_at_its_ends(bits, zero):
     array = np.full(100, 1e36, np.float32)
     array[::2] = -1e36
     array[:4] = (-0.3, 0.1, 0, 0.4)
+    array = array[None]
     back = there_and_back(array, f"quant:{bits},clip:-0.3:0.4{zero}")
     step = 0.7 / (2**bits - 1)
     assert np.all(np.abs(back - np.clip(array, -0.3, 0.4)) <= step / 2 * 1.001)
 
 
 def test_float16_is_rounded_too():
-    array = np.linspace(0, 60000, 500, dtype=np.float16)
+    array = np.linspace(0, 60000, 500, dtype=np.float16)[None]
     back = there_and_back(array, "quant:8")
     assert back.dtype == np.float16
     assert np.abs(back.astype(float) - array).max() <= 60000 / 510 + 32

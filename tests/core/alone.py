@@ -11,6 +11,7 @@ from shoal.core.events import (
     Appeared,
     Arrived,
     Body,
+    Fetched,
     GatewayEvent,
     Loaded,
     Outcome,
@@ -66,6 +67,7 @@ class LoneWorker:
             self.take(Appeared(name, f"{name}1"))
         self.hear("g", Install(book))
         for part in book.parts_of("a"):
+            self.take(Fetched(book.id, part))
             self.take(Loaded(book.id, part, "no room" if part == without else None))
 
     def take(self, event: WorkerEvent) -> list[Any]:
@@ -107,6 +109,7 @@ class LoneGateway:
     """The gateway ``g`` and the devices that it sees, all of which have installed ``book``."""
 
     def __init__(self, book: Playbook, devices: str = "abc", **settings: Any) -> None:
+        settings.setdefault("digest", lambda body: (str(body),))
         self.core = GatewayCore("g", policies=find, **settings)
         self.now = 0.0
         self.take(Appeared("g", "g1"))

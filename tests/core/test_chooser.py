@@ -8,6 +8,7 @@ from shoal.core.actions import Probe
 from shoal.core.books import Books
 from shoal.core.chooser import Chooser, Pick
 from shoal.core.devices import Devices
+from shoal.core.loads import Loads
 from shoal.core.membership import Membership
 from shoal.core.messages import Installed
 from shoal.core.policy import Choice, View
@@ -20,7 +21,7 @@ class Desk:
 
     def __init__(self, *books: Playbook) -> None:
         self.members, self.devices = Membership(), Devices("g")
-        self.books = Books(self.members, self.devices, find)
+        self.books = Books(self.members, self.devices, find, Loads())
         for book in books:
             self.books.adopt(book, 0.0)
             for name in sorted(book.devices):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.core.alone import LoneWorker, of, sent
@@ -96,6 +97,22 @@ def test_what_waits_for_the_same_stage_is_run_as_one_batch() -> None:
     third = of(Run, worker.ran(second))[0]
     assert [key.number for key in third.jobs] == [4, 5]
     assert [task.number for _, task in sent(Task, worker.ran(third))] == [4, 5]
+
+
+@pytest.mark.parametrize("said", [False, None])
+def test_a_part_that_is_not_said_to_treat_requests_one_by_one_runs_each_alone(
+    said: bool | None,
+) -> None:
+    """Whatever its stage says; older playbooks say nothing of their parts."""
+    parts = {name: msgspec.structs.replace(info, stacks=said) for name, info in BOOK.parts.items()}
+    worker = LoneWorker(msgspec.structs.replace(BOOK, parts=parts))
+    (first,) = worker.task(0, "line")
+    for number in range(1, 4):
+        worker.task(number, "line")
+    (second,) = of(Run, worker.ran(first))
+    assert [key.number for key in second.jobs] == [1]
+    (third,) = of(Run, worker.ran(second))
+    assert [key.number for key in third.jobs] == [2]
 
 
 def test_images_are_counted_in_a_batch_in_what_is_told_and_on_the_way() -> None:
@@ -236,11 +253,11 @@ def test_more_than_the_inbox_holds_is_refused() -> None:
     assert len(worker.core.inbox.jobs) == 1
 
 
-@pytest.mark.parametrize(("damaged", "reason"), [(False, Why.RUN_FAILED), (True, Why.BAD_BODY)])
-def test_a_run_that_fails_is_refused_with_the_error(damaged: bool, reason: Why) -> None:
+@pytest.mark.parametrize("reason", [Why.RUN_FAILED, Why.BAD_BODY])
+def test_a_run_that_fails_is_refused_with_the_error(reason: Why) -> None:
     worker = LoneWorker(BOOK)
     (run,) = worker.task(0, "line")
-    actions = worker.take(RunFailed(run.jobs, "it broke", damaged))
+    actions = worker.take(RunFailed(run.jobs, "it broke", reason))
     assert why(actions) is reason
     assert actions[0].message.text == "it broke"
     assert len(of(Run, worker.task(1, "line"))) == 1, "the next one has its turn"

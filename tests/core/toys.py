@@ -97,7 +97,7 @@ def playbook(
         strategy="toy",
         policy=PolicySpec(policy),
         plans=plans,
-        parts={part: PartInfo(size=1000, memory=memory) for part in sorted(parts)},
+        parts={part: PartInfo(size=1000, memory=memory, stacks=True) for part in sorted(parts)},
         inputs=(tensor(0),),
         outputs=(tensor(layers),),
     )

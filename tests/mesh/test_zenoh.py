@@ -289,15 +289,35 @@ def test_two_that_cannot_be_called_have_no_link_and_say_so(zenoh_fleet):
         assert ear.link.unreachable() in ({}, {other: "it tells no place to be called at"})
 
 
+def test_a_node_can_be_asked_who_answers_at_an_address(zenoh_fleet):
+    """Whatever else that one sees."""
+    first, second = zenoh_fleet.join("first"), zenoh_fleet.join("second")
+    for asker in (first, second):
+        for asked in (first, second):
+            assert asker.link.who(asked.link.addresses[0]) == asked.link.name
+
+
+def test_nobody_answers_where_nobody_or_somebody_else_listens(node):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        address = f"tcp/127.0.0.1:{other.getsockname()[1]}"
+        assert node.link.who(address) is None
+        other.listen(8)
+        assert node.link.who(address) is None
+    assert node.link.peers() == {}
+
+
 # -- strangers ------------------------------------------------------------------------------------
 
 
 def test_garbage_on_the_mesh_is_survived(node, stranger, zenoh_fleet, caplog):
-    for key in ("alive/nonsense", "**", "claim/**", "taken/**", "answer/**", "to/node/x"):
+    for key in ("alive/nonsense", "**", "claim", "claim/x/y", "taken/**", "answer/**", "to/node/x"):
         stranger.say(key, b"to everybody")
-    for key in ("claim/x/y", "claim/node/z", "answer/node/z", "claim/-/1", "taken/node/x"):
+    for key in ("answer/node/z", "taken/node/x"):
         stranger.say(key, b"\xff\xff")
-    stranger.say(f"claim/node/{new_incarnation()}", bytes(60_000))
+    for about in (b"", b"x", b"x/y", b"node/z", b"-/1", b"/", b"a/b/c", b"\xff/\xff", bytes(999)):
+        stranger.say("claim", b"\xff\xff", about)
+    stranger.say("claim", bytes(60_000), f"node/{new_incarnation()}".encode())
     for token in (
         "nonsense",
         f"-bad/{stranger.life}/{VERSION}/-",
@@ -476,7 +496,7 @@ def test_a_predecessor_that_nobody_answers_for_is_waited_out(node, stranger, zen
     stranger.appear("ghost")
     node.wait(lambda: bool(node.link._peers.visible("ghost")))
     stranger.session.declare_subscriber(
-        f"{PREFIX}/claim/ghost/*",
+        f"{PREFIX}/claim",
         zenoh.handlers.Callback(lambda sample: stranger.token.undeclare(), indirect=True),
     )
     successor = zenoh_fleet.join("ghost")
@@ -567,10 +587,10 @@ def test_an_answer_to_a_claim_tells_what_is_seen(node, stranger):
     answers = stranger.session.declare_subscriber(
         f"{PREFIX}/answer/*/*", zenoh.handlers.RingChannel(10)
     )
-    stranger.say(f"claim/node/{number}")
+    stranger.say("claim", b"", f"node/{number}".encode())
     answer = msgspec.msgpack.decode(answers.recv().payload.to_bytes())
     assert answer == ["node", node.link.incarnation, True]
-    stranger.say(f"claim/nobody/{number}", os.urandom(100))
+    stranger.say("claim", os.urandom(100), f"nobody/{number}".encode())
     assert msgspec.msgpack.decode(answers.recv().payload.to_bytes()) == ["node", None, False]
 
 

@@ -9,19 +9,19 @@ from shoal.model.accept import accept
 from shoal.model.choices import behind, choices, pushed
 from shoal.model.engine import Engine
 from shoal.model.graph import whole
-from shoal.model.shapes import resolve
+from shoal.model.resolved import resolve
 from shoal.model.source import read
 
 CLASSES = tensor("x", ["n", 4, 5])
 
 
 def graph(nodes, inputs, outputs, weights=None, **options):
-    proto, _ = read(nets.model(nodes, inputs, outputs, weights, **options))
-    return accept(proto, None, {})
+    came = read(nets.model(nodes, inputs, outputs, weights, **options))
+    return accept(came.model, came.beside, {})
 
 
 def study(found):
-    specs = {name: each.spec for name, each in resolve(found).items()}
+    specs = {name: each.spec for name, each in resolve(found).tensors.items()}
     nodes = choices(found, specs)
     return specs, nodes, behind(found, nodes)
 

@@ -8,7 +8,7 @@ from shoal.model.spec import TensorSpec
 
 
 def travelling(names, size=4):
-    return {name: Tensor(TensorSpec(name, "float32", (None, 1)), size, True) for name in names}
+    return {name: Tensor(TensorSpec(name, "float32", (None, 1)), size) for name in names}
 
 
 def test_a_chain_is_cut_between_any_two_nodes():

@@ -88,7 +88,7 @@ def test_what_the_engine_cannot_run_is_refused():
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(UsageError, match="at least one thread"):
+    with pytest.raises(UsageError, match="1 to 1024 threads"):
         Engine(threads=0)
     with pytest.raises(UsageError, match="no provider 'Abacus'"):
         Engine(provider="Abacus")

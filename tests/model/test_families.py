@@ -54,7 +54,7 @@ def test_batch_norm_is_folded_and_every_place_is_a_cut(case):
     _, network = case
     assert not {"BatchNormalization", "Identity", "Dropout"} & {node.op for node in network.nodes}
     assert [cut.at for cut in network.cuts] == list(range(1, len(network.nodes)))
-    assert network.stacks
+    assert network.mixes is None
 
 
 def test_parts_in_sequence_give_the_whole_at_every_cut(case):

@@ -3,14 +3,22 @@
 import gc
 
 import numpy as np
+import onnx
 import pytest
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    quantize_dynamic,
+    quantize_static,
+)
 from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.errors import CutError, InputError, ProofError, UnsupportedModelError
 from shoal.model import proof
+from shoal.model.engine import Engine
+from shoal.model.independence.table import RULES
 from shoal.model.network import Network
 from shoal.model.part import Part
 from shoal.model.wire import externals
@@ -221,6 +229,72 @@ def test_images_that_may_be_stacked_are_told_from_those_that_may_not(residual):
         [node("Softmax", "x", "y", axis=0)], [tensor("x", ["n", 4])], [tensor("y", ["n", 4])]
     )
     assert not model.load(mixing).stacks
+
+
+def test_images_that_are_quantised_together_are_not_run_together(tmp_path):
+    """ONNX Runtime's own dynamic quantisation takes its scale from the largest value of all."""
+    source = tmp_path / "plain.onnx"
+    source.write_bytes(nets.residual())
+    quantize_dynamic(source, tmp_path / "dynamic.onnx")
+    network = model.load(tmp_path / "dynamic.onnx")
+    assert "DynamicQuantizeLinear" in network.mixes
+    (x,) = network.probe().values()
+    alone = network.run({"x": x})["y"]
+    beside = network.run({"x": np.concatenate([x, 1000 * x])})["y"][:1]
+    assert proof.difference(alone, beside) > 0.1, "it matters"
+
+
+def test_an_audio_front_end_that_looks_at_the_loudest_of_all_is_told():
+    """Decibels below the loudest, cut off at -80: 58 dB off beside a louder one."""
+    nodes = [
+        node("Abs", "x", "a"),
+        node("Add", "a tiny", "b"),
+        node("Log", "b", "c"),
+        node("Mul", "c db", "d"),
+        node("ReduceMax", "d", "most", keepdims=0),
+        node("Sub", "most range", "least"),
+        node("Max", "d least", "y"),
+    ]
+    weights = {"tiny": np.float32(1e-10), "db": np.float32(8.686), "range": np.float32(80)}
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 64])], ["y"], weights))
+    assert network.mixes == "ReduceMax 'most' takes all images together"
+    first, second = network.split([4])
+    assert not first.stacks
+    assert not second.stacks
+    quiet = np.full((1, 64), 1e-6, np.float32)
+    alone = network.run({"x": quiet})["y"]
+    beside = network.run({"x": np.concatenate([quiet, np.full_like(quiet, 1e3)])})["y"][:1]
+    assert np.abs(beside - alone).max() > 58
+
+
+def test_a_sample_that_contradicts_ends_it_for_the_network_and_its_parts(monkeypatch):
+    """As where a rule of the table is wrong, or the engine."""
+    monkeypatch.setitem(RULES[""], "Softmax", lambda view: view.images(0))
+    nodes = [node("Relu", "x", "a"), node("Softmax", "a", "b", axis=0), node("Neg", "b", "y")]
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 4])], ["y"]))
+    assert "'y' for an image is another when it is beside others" in network.mixes
+    assert [part.stacks for part in network.split([1])] == [False, False]
+
+
+def test_a_part_is_run_on_several_requests_where_its_own_ends_hold_them_in_rows():
+    """Time first between two layers: the network may, none of the parts there may."""
+    nodes = [
+        node("Relu", "x", "a"),
+        node("Transpose", "a", "b", perm=[1, 0, 2]),
+        node("MatMul", "b w", "c"),
+        node("Transpose", "c", "d", perm=[1, 0, 2]),
+        node("Neg", "d", "y"),
+    ]
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 5, 4])], ["y"], {"w": random(4, 4)}))
+    assert network.stacks
+    assert [part.stacks for part in network.split([1, 2, 3, 4])] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert [part.info.stacks for part in network.split([4])] == [True, True]
 
 
 def test_a_batch_that_is_only_said_to_be_free_is_fixed():
@@ -437,6 +511,29 @@ def test_where_a_sequence_crosses_there_is_no_cut():
     )
     assert [cut.at for cut in network.cuts] == [1, 3]
     assert_equal_everywhere(network)
+
+
+def test_numbers_for_measurements_meet_no_name_of_the_file():
+    """Weights and nodes that are called as Shoal numbers tensors and nodes."""
+    names = ["x0", "t0_0", "t1_0", "w0", "v0_0"]
+    weights = {name: random(1, 4, seed=seed) for seed, name in enumerate(names)}
+    weights |= {"w1": np.eye(4, dtype=np.int8), "x1": np.float32(0.5), "t2_0": np.int8(0)}
+    nodes = [node("DequantizeLinear", "w1 x1 t2_0", "t3_0")]
+    nodes += [
+        node("Add", f"{['x', 'a0', 'a1', 'a2', 'a3'][k]} {name}", f"a{k}")
+        for k, name in enumerate(names)
+    ]
+    nodes.append(node("MatMul", "a4 t3_0", "y"))
+    nodes[0].name, nodes[1].name = "n1_", "n0_"
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 4])], ["y"], weights))
+    part, feeds = network.numbered(), network.probe()
+    found = Engine().load(part.graph, part.blobs).run({"x0": feeds["x"]})
+    np.testing.assert_allclose(next(iter(found.values())), network.run(feeds)["y"], rtol=1e-5)
+    graph = onnx.ModelProto.FromString(part.graph).graph
+    last = len(network.nodes) - 1
+    assert [n.name for n in graph.node if n.op_type == "MatMul"] == [f"n{last}_"]
+    assert all(name.startswith("n") for name in (n.name for n in graph.node if n.op_type == "Add"))
+    assert [n.name[0] for n in graph.node if n.op_type == "DequantizeLinear"] == ["c"]
 
 
 def test_operators_of_the_engine_itself_are_run():

@@ -7,10 +7,11 @@ from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
+from shoal.errors import UnsupportedModelError
 from shoal.model.accept import accept
 from shoal.model.affine import fold_affine
-from shoal.model.normalise import reshaped
-from shoal.model.shapes import UNKNOWN, shape_for_one
+from shoal.model.normalise import normalise, reshaped
+from shoal.model.shapes import UNKNOWN
 from shoal.model.weights import Weight
 
 X = tensor("x", ["n", 4, 6, 6])
@@ -85,14 +86,6 @@ def test_batch_norm_stays_where_something_else_reads_what_lies_before():
     assert "BatchNormalization" in operators(nodes[:2], ["a", "c"], CONV | NORM)
 
 
-def test_batch_norm_in_training_mode_stays():
-    nodes = [
-        node("Conv", "x w", "a"),
-        node("BatchNormalization", "a s b m v", "y mean var", training_mode=1),
-    ]
-    assert operators(nodes, weights=CONV | NORM) == ["Conv", "BatchNormalization"]
-
-
 def test_what_is_no_scale_per_channel_stays():
     for shape in [(6,), (6, 1), (1, 4, 6, 6), (1, 1, 4, 1, 1)]:
         nodes = [node("Conv", "x w", "a", pads=[1] * 4), node("Mul", "a c", "y")]
@@ -130,6 +123,40 @@ def test_dropout_and_identity_vanish():
     off = node("Dropout", "x ratio mode", "a")
     weights = {"ratio": np.float32(0.5), "mode": np.False_}
     assert operators([off, node("Relu", "a", "y")], weights=weights) == ["Relu"]
+
+
+def test_the_mode_of_a_dropout_may_be_computed_from_weights():
+    nodes = [
+        node("Not", "on", "mode"),
+        node("Dropout", "x ratio mode", "a"),
+        node("Relu", "a", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "on": np.True_}
+    assert operators(nodes, weights=weights) == ["Relu"]
+    with pytest.raises(UnsupportedModelError, match="training mode"):
+        operators(nodes, weights=weights | {"on": np.False_})
+
+
+def test_a_dropout_of_constants_is_not_computed_in_training_mode():
+    nodes = [
+        node("Not", "off", "mode"),
+        node("Dropout", "w ratio mode", "a"),
+        node("Add", "x a", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "off": np.False_, "w": random(1, 4, 6, 6)}
+    with pytest.raises(UnsupportedModelError, match="training mode"):
+        operators(nodes, weights=weights)
+
+
+def test_a_mode_that_depends_on_the_input_is_refused():
+    nodes = [
+        node("ReduceSum", "x", "sum", keepdims=0),
+        node("Greater", "sum zero", "mode"),
+        node("Dropout", "x ratio mode", "y"),
+    ]
+    weights = {"ratio": np.float32(0.5), "zero": np.float32(0)}
+    with pytest.raises(UnsupportedModelError, match="depends on the inputs"):
+        operators(nodes, weights=weights)
 
 
 def test_dropout_whose_mask_is_used_stays():
@@ -230,14 +257,55 @@ def test_the_unknown_dimension_of_a_reshape_is_found(before, after, expected):
 
 
 @pytest.mark.parametrize(
-    ("two", "three", "one"),
+    ("target", "folded"),
     [
-        ((2, 5), (3, 5), (1, 5)),
-        ((8, 2), (12, 3), (4, 1)),
-        ((), (), ()),
-        ((2, 5), (3, 6), None),
-        ((2,), (3, 1), None),
+        ([node("Mul", "n two", "k"), node("Concat", "k three", "to", axis=0)], [-1, 3]),
+        ([node("Mul", "n six", "k"), node("Concat", "one k", "to", axis=0)], [1, -1]),
+        ([node("Concat", "two n three", "to", axis=0)], [2, -1, 3]),
     ],
 )
-def test_the_shape_for_one_image_follows_from_those_for_two_and_three(two, three, one):
-    assert shape_for_one(two, three) == one
+def test_a_target_that_holds_a_multiple_of_the_images_becomes_constant(target, folded):
+    """Else each cut between the first node and this one would have to carry it."""
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero one", "n"),
+        node("Relu", "x", "a"),
+        *target,
+        node("Reshape", "a to", "b"),
+        node("Neg", "b", "y"),
+    ]
+    weights = {
+        name: np.array([number])
+        for number, name in enumerate(["zero", "one", "two", "three", "", "", "six"])
+        if name
+    }
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 6])], ["y"], weights))
+    assert [each.op for each in network.nodes] == ["Relu", "Reshape", "Neg"]
+    (reshape,) = [each for each in network._graph.nodes if each.op_type == "Reshape"]
+    assert network._graph.weights[reshape.input[1]].array().tolist() == folded
+    assert [cut.names for cut in network.cuts] == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        [node("Div", "n two", "k"), node("Concat", "k minus", "to", axis=0)],
+        [node("Mul", "n n", "k"), node("Concat", "k minus", "to", axis=0)],
+        [node("Min", "n two", "k"), node("Concat", "minus k", "to", axis=0)],
+        [node("Sub", "n n", "k"), node("Concat", "k minus", "to", axis=0)],
+    ],
+)
+def test_a_target_that_is_no_multiple_of_the_images_stays(target):
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero one", "n"),
+        *target,
+        node("Reshape", "x to", "y"),
+    ]
+    weights = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+    data = nets.model(nodes, [tensor("x", ["n", 6])], ["y"], weights | {"minus": np.array([-1])})
+    graph = accept(onnx.load_from_string(data), None, {})
+    normalise(graph)
+    assert not any(
+        each.op_type == "Reshape" and each.input[1] in graph.weights for each in graph.nodes
+    )

@@ -7,14 +7,15 @@ from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.model.accept import accept
+from shoal.model.normalise import normalise
 from shoal.model.probe import DIM, Inventor, Use, mirrored, probe, uses
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 
 
 def graph(nodes, inputs, outputs, weights=None, **options):
-    proto, _ = read(nets.model(nodes, inputs, outputs, weights, **options))
-    return accept(proto, None, {})
+    came = read(nets.model(nodes, inputs, outputs, weights, **options))
+    return accept(came.model, came.beside, {})
 
 
 def drawn(spec, use=None, kind=0, seeds=(0,)):
@@ -156,3 +157,19 @@ def test_a_mirror_image_is_another_input_of_the_same_kind():
     turned = mirrored({"x": random(1, 3, 4, 9), "n": np.array([5])})
     assert np.array_equal(turned["x"], random(1, 3, 4, 9)[..., ::-1])
     assert turned["n"] == 5
+
+
+def test_ids_stay_within_a_table_that_is_kept_in_bytes():
+    for first in ("q scale", "scale q"):
+        made = graph(
+            [
+                node("Cast", "table", "q", to=1),
+                node("Mul", first, "wide"),
+                node("Gather", "wide ids", "y", axis=0),
+            ],
+            [tensor("ids", ["n", 4], "int64")],
+            ["y"],
+            {"table": np.ones((70_000, 2), np.int8), "scale": np.ones((1, 2), np.float32)},
+        )
+        normalise(made)
+        assert uses(made)["ids"].entries == 70_000

@@ -13,7 +13,7 @@ import shoal.model as model
 from shoal.errors import HashError, StoreError
 from shoal.model import store as store_module
 from shoal.model.engine import Engine
-from shoal.model.store import PartStore, default_root
+from shoal.model.store import PartStore, check_file, write_file
 
 
 def name(data: bytes) -> str:
@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, monkeypatch):
 FILL_A_SMALL_DISK = """
 import ctypes, subprocess, sys
 from shoal.errors import StoreError
-from shoal.model.store import PartStore
+from shoal.model.store import PartStore, check_file, write_file
 
 folder = sys.argv[1]
 libc = ctypes.CDLL(None)
@@ -221,8 +221,21 @@ def test_missing_rights_and_files_in_the_way_are_told(tmp_path, monkeypatch):
 
 def test_its_place_is_the_cache_that_the_user_names(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "mine"))
-    assert default_root() == tmp_path / "mine"
     assert PartStore().root == tmp_path / "mine" / "parts"
-    monkeypatch.delenv("SHOAL_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_root() == tmp_path / ".cache" / "shoal"
+
+
+def test_a_link_that_leads_to_itself_cannot_be_written(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for attempt in (check_file, lambda path: write_file(path, b"data")):
+        with pytest.raises(StoreError, match="cannot write"):
+            attempt(loop)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_what_cannot_be_looked_at_is_not_there(tmp_path, monkeypatch):
+    assert not PartStore(tmp_path).has("a" * 64)
+    monkeypatch.setenv("SHOAL_CACHE", "/" + "x" * 300)
+    from shoal import zoo
+
+    assert not zoo.is_ready("efficientnet-lite0")

@@ -30,6 +30,36 @@ SHARDED = Stage({"a": "s1", "b": "s2"}, ("image",), ("middle",), Spread.ALL, JOI
 PLAN = Plan("a > b", (HEAD, TAIL), Forecast(10, 100))
 
 
+def made_of(stacks, codec="raw", **changes):
+    """A playbook whose parts say this of requests that are stacked."""
+    plan = msgspec.structs.replace(PLAN, stages=(msgspec.structs.replace(HEAD, codec=codec), TAIL))
+    parts = {"p1": PartInfo(1, {}, 10, stacks=stacks), "p2": PartInfo(1, {}, 10, stacks=True)}
+    return make(plan, parts=parts, stacks=True, **changes)
+
+
+def test_what_older_playbooks_say_of_images_in_one_request_is_not_believed():
+    """They tried it on two images; their parts say nothing of themselves."""
+    assert made_of(True).together
+    assert made_of(False).together, "the whole may be what a part, given rows, is not"
+    assert not made_of(None).together
+
+
+@pytest.mark.parametrize(
+    ("codec", "apart"),
+    [
+        ("raw", True),
+        ("lossless", True),
+        ("half;middle=lossless:predict", True),
+        ("quant:8", False),
+        ("raw;middle=quant:4", False),
+        ("jpeg:90", False),
+    ],
+)
+def test_a_codec_that_rounds_by_image_must_find_images_along_the_first_axis(codec, apart):
+    assert made_of(True, codec).together
+    assert made_of(False, codec).together == apart
+
+
 def make(*plans, **changes):
     fields = {
         "network": "toy",

@@ -1,6 +1,7 @@
 """Nothing grows with the number of requests, failures, or comings and goings."""
 
 import gc
+import itertools
 import time
 from collections import Counter, deque
 
@@ -9,6 +10,7 @@ from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, so
 
 from shoal.core import membership
 from shoal.errors import DeadlineError
+from shoal.mesh import exchange
 from shoal.runtime import stats
 
 CONTAINERS = dict | list | set | deque
@@ -56,6 +58,7 @@ def short_memory(monkeypatch):
     long to reach."""
     monkeypatch.setattr(stats, "RECENT", 2)
     monkeypatch.setattr(membership, "MAX_STRANGERS", 2)
+    monkeypatch.setattr(exchange, "MAX_PAST", 2)
 
 
 @pytest.fixture
@@ -123,6 +126,20 @@ def test_services_that_come_and_go_leave_nothing_behind(crowd, net):
     assert growth(serve, 8, 1) == {}
 
 
+def test_clients_under_ever_new_names_leave_nothing_behind(crowd, net, busy):
+    """Neither with workers nor with other clients."""
+    numbers = itertools.count()
+    crowd.start("c")
+
+    def serve():
+        with crowd.serve(anywhere(net, "a", "c"), f"client-{next(numbers)}") as service:
+            list(service.infer_many(images(4)))
+        crowd.services.remove(service)
+        list(busy.infer_many(images(2)))
+
+    assert growth(serve, 16, 1) == {}
+
+
 def test_playbooks_that_come_and_go_leave_nothing_behind(crowd, net, busy):
     books = [pipeline(net), anywhere(net, "a"), anywhere(net, "b")]
 
@@ -132,4 +149,4 @@ def test_playbooks_that_come_and_go_leave_nothing_behind(crowd, net, busy):
             soon(lambda book=book: not busy.node.ask(lambda: busy._gateway.unready(book)))
             busy.infer(images(1)[0])
 
-    assert growth(adopt, 8, 3) == {}
+    assert growth(adopt, 16, 3) == {}

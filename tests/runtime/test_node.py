@@ -1,5 +1,6 @@
 """A node holds out: against its peers, its own faults, and the end."""
 
+import queue
 import threading
 import time
 
@@ -15,8 +16,16 @@ from shoal.codec.frame import FrameHead, Packed
 from shoal.core.actions import Probe
 from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
 from shoal.core.policy import Choice
-from shoal.errors import NameTakenError, PolicyError, RequestError, StoreError, UnreachableError
-from shoal.mesh.link import NameLost, PeerUp
+from shoal.errors import (
+    NameTakenError,
+    PolicyError,
+    RequestError,
+    StoreError,
+    UnreachableError,
+    UsageError,
+    VersionError,
+)
+from shoal.mesh.link import NameLost, PeerDown, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import chores, parts, wire
 from shoal.runtime import node as module
@@ -181,7 +190,7 @@ def test_a_peer_of_another_version_is_named_with_what_to_do(crowd, net, peer):
 
     teller = threading.Thread(target=hello)
     teller.start()
-    with pytest.raises(UnreachableError) as caught:
+    with pytest.raises(VersionError) as caught:
         crowd.serve(anywhere(net, "a"), wait_s=600.0)  # there is nothing to wait for
     teller.join()
     assert f"a speaks protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}" in str(caught.value)
@@ -416,6 +425,10 @@ def test_a_peer_that_comes_up_again_is_no_stranger_any_more(crowd):
     node.submit(PeerUp("old", "2"))
     node.ask(lambda: None)
     assert node.strangers == {}
+    node.ask(lambda: node._received("old", b"\x09", None, 0.0))
+    node.submit(PeerDown("old", "2"))
+    node.ask(lambda: None)
+    assert node.strangers == {}, "one that is gone is not remembered"
 
 
 def test_a_callback_may_ask_again_look_and_even_close(crowd, net):
@@ -455,6 +468,68 @@ def test_a_callback_that_closes_says_goodbye_to_the_devices(crowd, net, monkeypa
     service.submit(images(1)[0]).add_done_callback(close)
     assert closed.wait(60)
     assert Uninstall in told
+
+
+WAITING = {
+    "infer": lambda service, image: service.infer(image),
+    "result": lambda service, image: service.submit(image).result(),
+    "result with a limit": lambda service, image: service.submit(image).result(60),
+    "exception": lambda service, image: service.submit(image).exception(),
+    "many": lambda service, image: list(service.infer_many([image] * 3)),
+    "together": lambda service, image: list(service.infer_many([image] * 4, together=2)),
+    "each of several": lambda service, image: service.submit_together([image] * 2)[1].result(),
+    "readiness": lambda service, image: service.wait_ready(60.0),
+}
+
+
+@pytest.mark.parametrize("how", WAITING)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_callback_that_waits_for_what_it_holds_up_is_told_so(crowd, net, how, large, monkeypatch):
+    """Answers are brought by the thread that brings messages, or, large ones, by another."""
+    if large:
+        monkeypatch.setattr(module, "SMALL_BYTES", 0)
+    crowd.start("a", engine=SlowEngine(0.02))
+    service = crowd.serve(anywhere(net, "a"))
+    (image,) = images(1)
+    told = queue.SimpleQueue()
+
+    def wait(future):
+        try:
+            told.put(WAITING[how](service, image))
+        except Exception as error:
+            told.put(error)
+
+    service.submit(image).add_done_callback(wait)
+    error = told.get(timeout=10)
+    assert isinstance(error, UsageError), error
+    assert "in a callback" in str(error)
+    assert service.infer(image).outputs, "all others are served"
+
+
+def test_what_is_there_may_be_taken_in_a_callback(crowd, net):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    taken = queue.SimpleQueue()
+    service.submit(images(1)[0]).add_done_callback(lambda future: taken.put(future.result()))
+    assert taken.get(timeout=10).plan == "whole"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_callback_may_look_adopt_and_close_wherever_it_runs(crowd, net, large, monkeypatch):
+    if large:
+        monkeypatch.setattr(module, "SMALL_BYTES", 0)
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    done = threading.Event()
+
+    def use(future):
+        assert service.stats().answered == 1
+        service.adopt(pipeline(net))
+        service.close()
+        done.set()
+
+    service.submit(images(1)[0]).add_done_callback(use)
+    assert done.wait(10)
 
 
 def test_a_callback_may_have_another_playbook_served(crowd, net):

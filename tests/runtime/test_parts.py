@@ -375,32 +375,10 @@ def shelf(hub, net):
 
 def test_a_part_is_fetched_with_its_weights_and_loaded(shelf, net):
     part = tiny.halves(net)[0]
-    shelf.want(part.hash)
-    assert shelf.load(part.hash, part.info, "source")
+    shelf.fetch(part.hash, part.info, "source")
+    shelf.load(part.hash, part.info)
     (image,) = tiny.images(1)
     assert shelf.session(part.hash).run({"x": image}).keys() == set(part.outputs)
-
-
-def test_a_part_that_is_no_longer_wanted_is_not_loaded(shelf, net):
-    part = tiny.halves(net)[0]
-    assert not shelf.load(part.hash, part.info, "source")
-    shelf.want(part.hash)
-    shelf.unload(part.hash)
-    assert not shelf.load(part.hash, part.info, "source")
-    assert shelf.session(part.hash) is None
-
-
-def test_a_part_unloaded_while_it_is_fetched_does_not_stay(shelf, net, hub):
-    part = tiny.halves(net)[0]
-    shelf.want(part.hash)
-
-    def tamper(giver, taker, message, body):
-        shelf.unload(part.hash)
-        return message, body
-
-    hub.tamper = tamper
-    assert not shelf.load(part.hash, part.info, "source")
-    assert shelf.session(part.hash) is None
 
 
 def test_weights_that_the_playbook_does_not_name_are_missed(shelf, hub):
@@ -408,10 +386,9 @@ def test_weights_that_the_playbook_does_not_name_are_missed(shelf, hub):
     (part,) = big.split([])
     assert part.blobs
     hub.stores["source"].add_part(part)
-    shelf.want(part.hash)
     info = msgspec.structs.replace(part.info, blobs={})
     with pytest.raises(StoreError, match="weights that its playbook does not name"):
-        shelf.load(part.hash, info, "source")
+        shelf.fetch(part.hash, info, "source")
 
 
 @pytest.mark.parametrize("blobs_too", [False, True])
@@ -419,12 +396,11 @@ def test_a_playbook_that_lies_about_memory_does_not_get_around_the_limit(shelf, 
     big = tiny.network(layers=2, width=64)
     (part,) = big.split([])
     hub.stores["source"].add_part(part)
-    shelf.want(part.hash)
     lie = msgspec.structs.replace(part.info, memory=part.weight_bytes - 1)
     if blobs_too:
         lie = msgspec.structs.replace(lie, blobs=dict.fromkeys(lie.blobs, 1))
     with pytest.raises(PlanError, match="its weights alone have"):
-        shelf.load(part.hash, lie, "source")
+        shelf.fetch(part.hash, lie, "source")
     assert not any(hub.stores["me"].has(blob) for blob in part.blobs)
     assert shelf.memory_bytes == 0
 
@@ -432,8 +408,8 @@ def test_a_playbook_that_lies_about_memory_does_not_get_around_the_limit(shelf, 
 def test_it_knows_what_the_loaded_parts_take(shelf, net):
     first, second = tiny.halves(net)
     for part in (first, second):
-        shelf.want(part.hash)
-        shelf.load(part.hash, part.info, "source")
+        shelf.fetch(part.hash, part.info, "source")
+        shelf.load(part.hash, part.info)
     assert shelf.memory_bytes == first.memory + second.memory
     shelf.unload(first.hash)
     assert shelf.memory_bytes == second.memory
@@ -447,8 +423,8 @@ def test_what_a_part_took_is_given_back_when_it_is_unloaded(hub):
     hub.add("source") and hub.stores["source"].add_part(part)
     shelf = Shelf(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
     process = psutil.Process()
-    shelf.want(part.hash)
-    shelf.load(part.hash, part.info, "source")
+    shelf.fetch(part.hash, part.info, "source")
+    shelf.load(part.hash, part.info)
     give_back()  # what fetching it left
     loaded = process.memory_full_info().uss
     shelf.unload(part.hash)

@@ -50,8 +50,8 @@ def test_what_is_loaded_counts_when_something_is_measured(crowd, asker, net, who
     node = crowd.start("a", memory=whole.memory + half.memory // 2)
     soon(lambda: "a" in asker.link.peers())
     asker.prober.device("a", whole.hash, whole.info, SHAPES, runs=1, seconds=0.0)
-    node.shelf.want(half.hash)
-    node.shelf.load(half.hash, half.info, "asker")
+    node.shelf.fetch(half.hash, half.info, "asker")
+    node.shelf.load(half.hash, half.info)
     with pytest.raises(ShoalError, match=r"loaded parts take \d+ of it"):
         asker.prober.device("a", whole.hash, whole.info, SHAPES, runs=1, seconds=0.0)
     shapes = dict.fromkeys(half.inputs, ("float32", (1, tiny.WIDTH)))

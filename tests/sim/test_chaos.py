@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from tests.core.toys import every, find, leaving, one, pipeline, plan, playbook
 from tests.sim.chaos import Watch
 
+from shoal.core import loads
 from shoal.core.messages import CoreMessage
 from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols, Token
@@ -293,7 +294,10 @@ class LossyChaos(Chaos):
 
 
 @pytest.mark.parametrize("machine", [Chaos, LossyChaos])
-def test_chaos(machine: type[Chaos]) -> None:
+def test_chaos(machine: type[Chaos], monkeypatch: pytest.MonkeyPatch) -> None:
+    # A device that is started again and again while it loads is soon tried again here.
+    monkeypatch.setattr(loads, "SPARED_S", 1.0)
+    monkeypatch.setattr(loads, "SPARED_MOST_S", 1.0)
     run_state_machine_as_test(
         machine,
         settings=settings(

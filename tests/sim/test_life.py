@@ -184,7 +184,7 @@ def test_a_request_does_not_hurry_from_one_refusal_to_the_next() -> None:
     story = Story("a", playbook(plan("a", one(0, 12, "a"))))
     worker = story.world.nodes["a"].worker
     worker.library._ready.clear()
-    worker.library.install = lambda sender, message: [  # type: ignore[method-assign]
+    worker.library.install = lambda sender, message, now, busy: [  # type: ignore[method-assign]
         Send(sender, Installed("book", ("0-12",)))
     ]
     sent = counted(story)

@@ -270,6 +270,15 @@ def test_several_servers_hold_the_same(network):
     assert plan.run_ms(len(plan.stages) - 1, "other") > plan.run_ms(len(plan.stages) - 1, "server")
 
 
+def test_requests_that_change_each_other_are_not_batched_whatever_is_asked():
+    network = load(zoo.path("fashion-resnet"))
+    network.__dict__["mixes"] = "a node takes all images together"
+    made = built(network, batch=8, batch_wait_ms=3.0)
+    stages = [stage for plan in made.playbook.plans for stage in plan.stages]
+    assert {(stage.batch, stage.batch_wait_ms) for stage in stages} == {(1, 0.0)}
+    assert any("run one by one" in note for note in made.notes)
+
+
 def test_requests_may_be_batched_on_the_server(network):
     made = built(network, batch=8, batch_wait_ms=3.0)
     stages = [stage for plan in made.playbook.plans for stage in plan.stages]

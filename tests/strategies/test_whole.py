@@ -1,5 +1,7 @@
 """The strategies that do not cut: local, remote, replicas."""
 
+import dataclasses
+
 import msgspec
 import pytest
 from tests.toys.network import ToyNetwork, ToyProfile
@@ -119,3 +121,15 @@ def test_several_requests_are_run_at_once_where_that_was_measured_to_pay(ratio, 
         assert {stage.batch for plan in plans for stage in plan.stages} == {batch}
         gain = plans[0].forecast.images_per_s / usual[0].forecast.images_per_s
         assert (gain > 1.05) == (batch > 1)
+
+
+@pytest.mark.parametrize("strategy", ["local", "remote", "replicas", "pipeline"])
+def test_requests_that_change_each_other_are_never_run_at_once_whatever_was_measured(strategy):
+    """A profile may be older than what is known of the network."""
+    mixing = dataclasses.replace(NETWORK, stacks=False)
+    measured = Profiles.scaled(THREE, ToyProfile.even(NETWORK, 40.0), batch_ratio={4: 0.5})
+    book = make(strategy, mixing, THREE, measured).playbook
+    assert {stage.batch for plan in book.plans for stage in plan.stages} == {1}
+    usual = make(strategy, mixing, THREE, facts(THREE)).playbook
+    assert book.plans[0].forecast == usual.plans[0].forecast, "and nothing is hoped for"
+    assert not book.together

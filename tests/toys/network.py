@@ -49,7 +49,7 @@ class ToyPart:
     @property
     def info(self):
         memory = self.network.node_memory * (self.last - self.first)
-        return PartInfo(size=100, blobs={}, memory=memory)
+        return PartInfo(size=100, blobs={}, memory=memory, stacks=self.network.stacks)
 
     def session(self):
         return self

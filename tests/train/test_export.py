@@ -11,8 +11,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
 pytest.importorskip("onnxscript", reason="exporting needs onnxscript (extra train)")
 
-from shoal.errors import ProofError, StoreError, UnsupportedModelError
+from shoal.errors import ProofError, StoreError
 from shoal.model.engine import Engine
+from shoal.model.source import Source, read
 from shoal.train import export as export_module
 from shoal.train import models, seeding
 from shoal.train.export import export
@@ -66,7 +67,7 @@ def test_a_file_that_differs_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
 ) -> None:
     other = onnx.load(exported)
-    monkeypatch.setattr(export_module, "read", lambda module, example: (other, None))
+    monkeypatch.setattr(export_module, "read", lambda module, example: Source(other, None, {}))
     module = network()
     with torch.no_grad():
         module.dense.bias += 0.1
@@ -81,13 +82,21 @@ def test_a_file_that_differs_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_are_taken_and_folders_that_are_missing_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
+@pytest.mark.parametrize("taken", ["node", "weight"])
+def test_tensors_inside_make_way_for_the_names_of_input_and_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
 ) -> None:
-    monkeypatch.setattr(export_module, "read", lambda *_: (onnx.load(exported), None))
-    taken = onnx.load(exported).graph.node[0].output[0]
+    module = network()
+    model = read(module, torch.ones(1, 1, 9, 7)).model
+    graph = model.graph
+    name = graph.node[0].output[0] if taken == "node" else graph.initializer[0].name
+    monkeypatch.setattr(export_module, "read", lambda *_: Source(model, None, {}))
     example = torch.ones(1, 1, 9, 7)
-    with pytest.raises(UnsupportedModelError, match="choose other names"):
-        export(network(), example, tmp_path / "m", input_name=taken, output_name="logits")
+    export(module, example, tmp_path / "m", input_name=name, output_name="logits")
+    assert onnx.load(tmp_path / "m").graph.input[0].name == name
+
+
+def test_folders_that_are_missing_are_refused(tmp_path: Path) -> None:
+    example = torch.ones(1, 1, 9, 7)
     with pytest.raises(StoreError, match="cannot write"):
         export(network(), example, tmp_path / "no" / "m", input_name="image", output_name="logits")

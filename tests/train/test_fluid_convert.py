@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shoal.errors import InputError, UnsupportedModelError, UsageError
+from shoal.model.engine import Engine
 from shoal.train.fluid import make_fluid
+from shoal.train.fluid.parts import export_alone
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4, "2:1:1", "3:1"])
@@ -24,6 +26,31 @@ def test_all_groups_together_are_the_network_that_was_converted(
     module, x = lively(MAKERS[name]()), images()
     model = make_fluid(module, x, groups).eval()
     torch.testing.assert_close(model(x), module(x), rtol=1e-5, atol=1e-5)
+
+
+class Awkward(nn.Module):
+    """Its layers have names that Shoal gives to other things, or that a dictionary has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = IMAGE[0]
+        self.image, self.items = nn.Conv2d(channels, 8, 3), nn.Conv2d(channels, 8, 3)
+        self.t0, self.logits = nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.t0(torch.relu(self.image(x)) + self.items(x))
+        return self.logits(x.mean((2, 3)))
+
+
+def test_layers_may_be_called_as_they_like() -> None:
+    module, x = Awkward().eval(), images()
+    model = make_fluid(module, x, 2).eval()
+    torch.testing.assert_close(model(x), module(x), rtol=1e-5, atol=1e-5)
+    sub = model.sub("L50")
+    found = Engine().load(export_alone(model, sub), {}).run({"image": x.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(found["logits"]), model(x, sub), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -16,7 +16,7 @@ BENCHES = {
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
     "split": "device and server: the time of a decision, and a grid of devices, links, baselines",
-    "trust": "wrong answers that are noticed, and things that may never happen",
+    "trust": "what may never happen (wrong answers first), and what loading may cost at most",
 }
 """Name of the module in this package, and what it measures. A bench of several sections also runs
 one of them alone, as ``foundation.failover``."""

@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.console import Console
 
     from shoal.bench.load import Load
     from shoal.cli.story import Chapter, View
@@ -50,13 +53,13 @@ def demo(
     console = stderr() if json else stdout()
     samples = zoo.samples(NETWORK)
     network = shoal.load(zoo.path(NETWORK), name=NETWORK)
-    console.print(
-        f"[bold]1[/] Starting {workers} workers, each a process of its own, without PyTorch."
-    )
+    _step(console, 1, f"Starting {workers} workers, each a process of its own, without PyTorch.")
     with shoal.local_cluster(workers) as cluster:
-        console.print(
-            f"[bold]2[/] Spreading {NETWORK} ({len(network.nodes)} nodes, {len(network.cuts)} "
-            "places to cut) over them."
+        _step(
+            console,
+            2,
+            f"Spreading {NETWORK} ({len(network.nodes)} nodes, {len(network.cuts)} "
+            "places to cut) over them.",
         )
         playbook = shoal.plan(network, cluster, "pipeline", stages=workers)
         cases = list(samples.feeds())
@@ -66,9 +69,11 @@ def demo(
             shoal.deploy(playbook, cluster) as service,
             Load(service, cases, expected, window=2 * workers) as load,
         ):
-            console.print(
-                f"[bold]3[/] Answering {len(cases)} test images over and over; {victim} will be "
-                "killed without warning, and come back."
+            _step(
+                console,
+                3,
+                f"Answering {len(cases)} test images over and over; {victim} will be "
+                "killed without warning, and come back.",
             )
             labels = samples.labels.tolist()
             view = View(console, service, load, playbook, cluster, labels)
@@ -80,15 +85,22 @@ def demo(
         console.print(outcome_text(found))
     bundle = shipped("mnist")
     if bundle is not None:
-        console.print(
-            f"\n[bold]4[/] {bundle.name}: {WORKERS} workers with half of the channels each. "
-            "Together they are more accurate, each for itself they answer more."
+        console.print()
+        _step(
+            console,
+            4,
+            f"{bundle.name}: {WORKERS} workers with half of the channels each. "
+            "Together they are more accurate, each for itself they answer more.",
         )
         found["together"] = act(console, bundle.path, zoo.samples(bundle.name), seconds * SHARE)
         if not json:
             console.print(act_text(found["together"]))
     if json:
         print_json(found)
+
+
+def _step(console: Console, number: int, text: str) -> None:
+    console.print(Text.assemble((str(number), "bold"), f" {text}"))
 
 
 def _victim(playbook: Playbook) -> str:

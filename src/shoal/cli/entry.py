@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -30,6 +31,9 @@ class Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     own_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what it has no character for
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
@@ -91,9 +95,9 @@ def _command(arguments: Sequence[str]) -> int:
 def _explain(label: str, text: str, error: Exception) -> None:
     from rich.text import Text
 
-    from shoal.cli.output import stderr
+    from shoal.cli.output import printable, stderr
 
     if os.environ.get("SHOAL_TRACEBACK") == "1":
         traceback.print_exception(error)
-    line = Text.assemble((f"{label}: ", "bold red"), " ".join(text.split()))
+    line = Text.assemble((f"{label}: ", "bold red"), printable(" ".join(text.split())))
     stderr().print(line, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -41,11 +42,11 @@ def load_network(named: str, example: Path | None = None) -> Network:
     from shoal.model.network import load
 
     given = None if example is None else stored(example)
-    if Path(named).exists():
+    if os.path.lexists(named):
         return load(named, example=given)
     if named not in zoo.names():
         raise ModelFileError(
-            f"there is no file {named!r}, and the zoo has no network of this name "
+            f"there is no file {named[:200]!r}, and the zoo has no network of this name "
             f"(it has: {', '.join(zoo.names())})"
         )
     return load(zoo.path(named), name=named, example=given)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TextIO, TypeAlias
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -24,14 +25,48 @@ PIPE_WIDTH = 120
 """Columns where there is no terminal to ask."""
 
 
+class Plain(Console):
+    """A console that prints text as it is: a name that somebody gave (a file's, a tensor's, a
+    device's) is no markup, and what a terminal would obey is shown instead."""
+
+    def __init__(self, file: TextIO, *, error: bool) -> None:
+        width = None if file.isatty() else PIPE_WIDTH
+        super().__init__(stderr=error, width=width, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_as_text, objects), **options)
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        return _PlainStatus(_as_text(status), console=self, **options)
+
+
+class _PlainStatus(Status):
+    def update(self, status: RenderableType | None = None, **options: Any) -> None:
+        super().update(_as_text(status), **options)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return Text(printable(value))
+    if isinstance(value, Text) and (plain := printable(value.plain)) != value.plain:
+        value = value.copy()
+        value.plain = plain
+    return value
+
+
+def printable(text: str) -> str:
+    """``text`` with what cannot be printed written as Python writes it; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def stdout() -> Console:
     """The console for results."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    return Plain(sys.stdout, error=False)
 
 
 def stderr() -> Console:
     """The console for progress, hints and errors."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH, highlight=False)
+    return Plain(sys.stderr, error=True)
 
 
 def show_log() -> None:
@@ -43,22 +78,36 @@ def show_log() -> None:
 
 def print_json(value: Any) -> None:
     """Print ``value`` (structs, arrays, plain data) as indented JSON on stdout."""
-    import msgspec
-
-    typer.echo(msgspec.json.format(_encode(value), indent=2).decode())
+    typer.echo(_json(value, 2))
 
 
 def print_json_line(value: Any) -> None:
     """Print ``value`` as one line of JSON on stdout, at once."""
-    typer.echo(_encode(value).decode())
+    typer.echo(_json(value, 0))
     sys.stdout.flush()
+
+
+def _json(value: Any, indent: int) -> str:
+    """``value`` as JSON, on one line where ``indent`` is 0; characters that stdout does not have,
+    or that are none (the name of a file need not be text), are written as escapes."""
+    import msgspec
+
+    try:
+        text = msgspec.json.encode(value, enc_hook=_plain)
+        text = msgspec.json.format(text, indent=indent) if indent else text
+        text.decode().encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(msgspec.to_builtins(value, enc_hook=_plain), indent=indent or None)
+    return text.decode()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table. A column whose name ends in ``>`` is aligned right (numbers); without any
     names there is no header."""
     made = Table(
-        title=title,
+        title=Text(printable(title)),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -69,9 +118,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         name = column.removesuffix(">")
         made.add_column(name, justify="right" if name != column else "left", overflow="fold")
     for row in rows:
-        # As Text, so that a bracket in a tensor's name is not taken for markup.
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
+
+
+def _cell(value: Any) -> Any:
+    """A cell, which has one line."""
+    if isinstance(value, Text):
+        return _as_text(value)
+    return Text(printable(str(value)).replace("\n", "\\n"))
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -97,12 +152,6 @@ def human_count(count: float) -> str:
             return f"{count:.0f}" if not unit else f"{count:.1f}{unit}"
         count /= 1000
     return f"{count:.1f} T"
-
-
-def _encode(value: Any) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(value, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:

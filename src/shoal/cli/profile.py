@@ -62,7 +62,7 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
         ("whole network", f"{found.whole_ms:.2f} ms, {1e3 / found.whole_ms:.1f} images/s"),
         ("measured", _when(found)),
         ("memory", human_bytes(whole)),
-        ("several at once", _batching(found)),
+        ("several at once", _batching(network, found)),
         (
             "error",
             f"{100 * error.median:.1f} % (median), {100 * error.p90:.1f} % (p90), "
@@ -72,12 +72,14 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
     return table(f"{network.name} on this device", ("", ""), rows)
 
 
-def _batching(found: NetworkProfile) -> str:
-    """Whether it pays to run several images at once."""
+def _batching(network: Network, found: NetworkProfile) -> str:
+    """Whether several images may be run at once, and whether that pays."""
     from shoal.plan.batching import common_batch
 
+    if network.mixes is not None:
+        return f"never: {network.mixes}"
     if not found.batch_ratio:
-        return "images cannot be stacked"
+        return "was not measured"
     batch = common_batch([found.batch_ratio])
     gains = ", ".join(
         f"{count}: {100 * (ratio - 1):+.0f} %" for count, ratio in found.batch_ratio.items()

@@ -195,9 +195,10 @@ def _goes_on(console: Console, out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        from shoal.cache import is_file
         from shoal.train.checkpoint import FILE
 
-        if (out / FILE).exists():
+        if is_file(out / FILE):
             console.print(f"stopped; the same command goes on from {out / FILE}", soft_wrap=True)
         raise
 

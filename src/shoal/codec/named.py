@@ -30,6 +30,12 @@ def codec_of(codecs: str, tensor: str) -> str:
     return named.get(tensor, others)
 
 
+def kinds(codecs: str) -> set[str]:
+    """The names of the codecs in ``codecs``, without their settings."""
+    named, others = _parts(codecs)
+    return {codec.partition(":")[0] for codec in (others, *named.values())}
+
+
 def check(codecs: str) -> None:
     """UsageError when ``codecs`` cannot be read or names a codec that there is not."""
     named, others = _parts(codecs)

@@ -7,8 +7,8 @@ float32 loses). A range that is fixed by calibration cuts off what lies outside 
 
 What travels: low and high of each image as float32; then, compressed, two bytes for the range of
 each channel if they have their own, and the numbers. An image that is constant throughout needs no
-numbers. Tensors that are not float16 or float32, that have few values, a NaN, an infinity or
-values near the ends of what float32 holds travel as they lie.
+numbers. Tensors that are not float16 or float32, that have a single axis, few values, a NaN, an
+infinity or values near the ends of what float32 holds travel as they lie.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Quant:
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]:
         packed = None
-        if array.dtype.name in _FLOATS and array.size >= SMALL:
+        # Of a vector each number may be of another image.
+        if array.dtype.name in _FLOATS and array.size >= SMALL and array.ndim > 1:
             packed = self._rounded(array)
         if packed is None or memoryview(packed[0]).nbytes >= array.nbytes:
             return as_it_lies(array, self._compressor)

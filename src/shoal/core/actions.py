@@ -35,23 +35,33 @@ class Given(msgspec.Struct, frozen=True):
 
 class Run(msgspec.Struct, frozen=True):
     """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
-    report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too."""
+    report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too.
+    ``apart``: in a process of its own, which may die of it."""
 
     jobs: tuple[JobKey, ...]
     part: str
     given: tuple[Given, ...]
     outputs: tuple[str, ...]
     exit: Exit | None = None
+    apart: bool = False
 
 
-class Load(msgspec.Struct, frozen=True):
-    """Fetch ``part`` from a peer if it is not in the store, verify it, make it ready to run, and
-    report ``Loaded``. ``source`` is the node that asked for it and certainly has it."""
+class Fetch(msgspec.Struct, frozen=True):
+    """Fetch ``part`` from a peer if it is not in the store, verify it, and report ``Fetched``, or
+    ``Loaded`` with the error. ``source`` is the node that asked for it and certainly has it."""
 
     playbook: str
     part: str
     info: PartInfo
     source: str
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Make ``part``, which was fetched, ready to run, and report ``Loaded``."""
+
+    playbook: str
+    part: str
+    info: PartInfo
 
 
 class Unload(msgspec.Struct, frozen=True):
@@ -80,8 +90,8 @@ class Deliver(msgspec.Struct, frozen=True):
 
 class Reject(msgspec.Struct, frozen=True):
     """Tell a client that its request failed. ``why`` is None when the deadline passed or nobody
-    could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"``, ``"remote"`` or
-    ``"policy"``."""
+    could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"``, ``"remote"``,
+    ``"policy"`` or ``"poison"``."""
 
     number: int
     kind: str
@@ -99,5 +109,5 @@ class Drained(msgspec.Struct, frozen=True):
     """Nothing is left to do after ``Drain``: the worker may stop."""
 
 
-WorkerAction: TypeAlias = Send | Run | Load | Unload | Wake | Drained
+WorkerAction: TypeAlias = Send | Run | Fetch | Load | Unload | Wake | Drained
 GatewayAction: TypeAlias = Send | Probe | Deliver | Reject | Wake

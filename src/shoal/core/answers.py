@@ -83,4 +83,4 @@ class Answers:
             unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)
-        return [deliver, *desk.end(request, now, stop)]
+        return [deliver, *desk.end(request, now, stop, answered=True)]

@@ -10,6 +10,7 @@ import msgspec
 
 from shoal.core.actions import Send
 from shoal.core.devices import Devices
+from shoal.core.loads import Loads
 from shoal.core.membership import Membership
 from shoal.core.messages import Install, Installed, Uninstall
 from shoal.core.policy import Policy
@@ -52,10 +53,15 @@ class Books:
     """The playbooks of one gateway, oldest first."""
 
     def __init__(
-        self, members: Membership, devices: Devices, policies: Callable[[str], Policy]
+        self,
+        members: Membership,
+        devices: Devices,
+        policies: Callable[[str], Policy],
+        loads: Loads,
     ) -> None:
         self._members = members
         self._devices = devices
+        self._loads = loads
         self._policies = policies
         self._books: dict[str, Book] = {}
         self._timers: Timers[tuple[str, str]] = Timers()
@@ -252,6 +258,7 @@ class Books:
         book = self._books.get(message.playbook)
         if book is None or device not in book.devices:
             return
+        self._loads.ended(device, message.ready)
         facts = self._devices[device]
         facts.ready[book.id] = frozenset(message.ready)
         facts.refused[book.id] = message.refused
@@ -293,7 +300,8 @@ class Books:
         book.asked[device] = tries + 1
         wait_s = min(_ASK_MOST_S, _ASK_AGAIN_S * 2 ** min(tries, 16))
         self._timers.set((device, book.id), now + wait_s)
-        return Send(device, Install(book.playbook, tuple(self._books)))
+        barred = self._loads.barred(device, book.playbook.parts_of(device), now)
+        return Send(device, Install(book.playbook, tuple(self._books), barred))
 
 
 def restrict(playbook: Playbook, devices: Devices) -> Playbook:

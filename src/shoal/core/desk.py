@@ -9,13 +9,16 @@ from shoal.core.actions import GatewayAction, Send
 from shoal.core.books import Books
 from shoal.core.chooser import Chooser
 from shoal.core.devices import Devices
+from shoal.core.events import Body
 from shoal.core.flights import Flights
+from shoal.core.loads import Loads
 from shoal.core.membership import Membership
-from shoal.core.messages import Forget
+from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
 from shoal.core.queue import Queue
 from shoal.core.request import Request
 from shoal.core.settling import Settling
+from shoal.core.suspects import Digests, Suspects
 from shoal.core.timers import Timers
 
 _LEAST_WINDOW = 4
@@ -31,13 +34,16 @@ class Desk:
         window_per_device: int,
         hedge_s: float | None,
         timeout_floor_s: float,
+        digest: Callable[[Body], Digests],
     ) -> None:
         self.name = name
         self.requests: OrderedDict[int, Request] = OrderedDict()
         self.last_number = -1
         self.members = Membership()
         self.devices = Devices(name)
-        self.books = Books(self.members, self.devices, policies)
+        self.loads = Loads()
+        self.books = Books(self.members, self.devices, policies, self.loads)
+        self.suspects = Suspects(digest)
         self.chooser = Chooser(self.books, self.devices)
         self.settling = Settling()
         self.flights = Flights(
@@ -61,8 +67,31 @@ class Desk:
         window = per_device * self.books.usable_devices()
         return self.flights.count < max(_LEAST_WINDOW, window)
 
-    def end(self, request: Request, now: float, stop: bool) -> list[GatewayAction]:
+    def may_run(self, request: Request, now: float) -> bool:
+        """Whether a request may be given to anybody; ``care`` is how it is then run."""
+        self.suspects.expire(now)
+        care: Care | None = Care.NONE
+        if self.suspects:
+            care = self.suspects.care(self.digests(request))
+        request.care = care or Care.NONE
+        return care is not None
+
+    def digests(self, request: Request) -> Digests:
+        """The digests of a request."""
+        if not request.digests:
+            request.digests = self.suspects.digest(request.body)
+        return request.digests
+
+    def end(
+        self, request: Request, now: float, stop: bool, answered: bool = False
+    ) -> list[GatewayAction]:
         """Forget a request; ``stop``: somebody may still work on it and shall not."""
+        if answered:
+            self.suspects.clear(request.digests)
+        elif request.in_flight:
+            self.suspects.note_late(
+                request.number, self.digests(request), request.lives, request.going, now
+            )
         self.flights.leave(request)
         self.books.follow(request.playbook, "")
         self.devices.take_back_all(request.given)

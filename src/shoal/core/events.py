@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shoal.core.messages import CoreMessage
+from shoal.core.messages import CoreMessage, Why
 
 Body: TypeAlias = Any
 """Tensors on their way: opaque to the core (arrays or a frame at run time, a token in the
@@ -89,15 +89,24 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 class RunFailed(msgspec.Struct, frozen=True):
-    """A run failed; ``damaged`` says that a body could not be decoded."""
+    """A run failed. ``why`` says whether it did (RUN_FAILED), a body could not be decoded
+    (BAD_BODY), or, of a run in a process of its own, that ended (RUN_KILLED) or could not be begun
+    (NO_SANDBOX)."""
 
     jobs: tuple[JobKey, ...]
     text: str
-    damaged: bool = False
+    why: Why = Why.RUN_FAILED
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A part is in the store."""
+
+    playbook: str
+    part: str
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """An attempt to load a part ended; ``error`` is None when the part is ready to run."""
+    """Fetching and loading a part ended; ``error`` is None when it is ready to run."""
 
     playbook: str
     part: str
@@ -129,5 +138,5 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 PeerEvent: TypeAlias = Arrived | Appeared | Vanished | Unsent | LinkMeasured
-WorkerEvent: TypeAlias = PeerEvent | Ran | RunFailed | Loaded | Drain | Tick
+WorkerEvent: TypeAlias = PeerEvent | Ran | RunFailed | Fetched | Loaded | Drain | Tick
 GatewayEvent: TypeAlias = PeerEvent | Submitted | Cancelled | Tick

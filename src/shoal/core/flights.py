@@ -8,7 +8,7 @@ from shoal.core.chooser import Chooser, Pick
 from shoal.core.devices import Devices
 from shoal.core.gather import Gather
 from shoal.core.membership import Membership
-from shoal.core.messages import Resume, Route, Task
+from shoal.core.messages import Care, Resume, Route, Task
 from shoal.core.request import Request, RoundTrip
 from shoal.core.routes import Hop, next_hop, runs
 from shoal.core.settling import Settling
@@ -71,9 +71,9 @@ class Flights:
         request.route, request.source = route, source
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
-        for stage in stages:
-            request.touched.update(runs(route, stage))
-        request.touched.update(targets)
+        asked = {*targets, *(name for stage in stages for name in runs(route, stage))}
+        request.touched |= asked
+        request.lives |= {name: self._members.life(name) for name in asked}
         self._devices.give(request.given, plan, route, stages, request.images)
         self.count += 1
         self.doubts.set(request.number, now + self.patience_s(request))
@@ -111,7 +111,8 @@ class Flights:
 
     def hedges(self, request: Request) -> bool:
         """Whether the next doubt about a request is not one, but a hedge."""
-        return self._hedge_s is not None and request.attempt == 1 and not request.extensions
+        usual = request.care is Care.NONE and request.attempt == 1 and not request.extensions
+        return self._hedge_s is not None and usual
 
     def answered(self, playbook: str, plan: str, images: int, seconds: float) -> None:
         """Take in the time of an attempt, at a request of so many images, that was answered."""
@@ -159,6 +160,7 @@ class Flights:
             without=without,
             settled=self._settling.settled,
             images=request.images,
+            care=request.care,
         )
 
     def _resume(
@@ -175,4 +177,5 @@ class Flights:
             route=request.route,
             budget_ms=budget_ms,
             without=without,
+            care=request.care,
         )

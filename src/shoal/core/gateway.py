@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from shoal.core.actions import GatewayAction, Reject, Wake
+from shoal.core.actions import GatewayAction, Reject, Send, Wake
 from shoal.core.answers import Answers
 from shoal.core.books import Books
 from shoal.core.desk import Desk
@@ -38,20 +38,24 @@ from shoal.core.messages import (
     Busy,
     DeviceInfo,
     Forget,
+    Heard,
     Hello,
     Holding,
     Installed,
+    Loading,
     Message,
     Moved,
     Refused,
     Resume,
     Task,
+    Trial,
     Why,
     refusal,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.recovery import Recovery
 from shoal.core.request import Request
+from shoal.core.suspects import Digests
 from shoal.plan.plan import Playbook
 
 
@@ -61,7 +65,8 @@ class GatewayCore:
     ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
     usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
     second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
-    least time after which an attempt is doubted although its devices seem alive.
+    least time after which an attempt is doubted although its devices seem alive. ``digest`` names
+    what is in a body: requests of the same digests are the same.
     """
 
     def __init__(
@@ -73,10 +78,11 @@ class GatewayCore:
         hedge_s: float | None = None,
         timeout_floor_s: float = 0.5,
         policies: Callable[[str], Policy] = find_policy,
+        digest: Callable[[Body], Digests],
     ) -> None:
         self.name = name
         self._max_pending = max_pending
-        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s)
+        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
         self._answers = Answers(self._desk)
         self._recovery = Recovery(self._desk, self._answers)
         self._wake: float | None = None
@@ -140,7 +146,7 @@ class GatewayCore:
                 if not self.members.vanished(name, incarnation, now):
                     return []
                 self.books.vanished(name)
-                return self._recovery.lost(name, now)
+                return self._recovery.lost(name, incarnation, now)
             case Unsent(to, message, full):
                 return self._unsent(to, message, full, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
@@ -160,6 +166,12 @@ class GatewayCore:
         match message:
             case Answer() | Refused() | Moved():
                 return self._heard(sender, message, body, now)
+            case Trial(gateway, incarnation):
+                mine = (gateway, incarnation) == (self.name, self._desk.flights.incarnation)
+                return self._recovery.trial(sender, message, now) if mine else []
+            case Loading(part):
+                self._desk.loads.begun(sender, part, self.members.life(sender))
+                return [Send(sender, Heard(part))]
             case Installed():
                 self.books.installed(sender, message, now)
                 return [*self.books.retire()]
@@ -211,7 +223,10 @@ class GatewayCore:
             text = f"{self._max_pending} requests are pending; wait for answers before sending more"
             return [Reject(number, "overloaded", text)]
         deadline = now + max(0.0, asked.budget_ms / 1e3)
-        desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
+        request = desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
+        if not desk.may_run(request, now):
+            del desk.requests[number]
+            return [self._recovery.condemn(request)]
         desk.deadlines.set(number, deadline)
         desk.queue.put(number)
         return []
@@ -225,6 +240,10 @@ class GatewayCore:
             if number is None:
                 return
             request = desk.requests[number]
+            stopped = self._recovery.stopped(request, now)
+            if stopped is not None:
+                actions += stopped
+                continue
             picked = desk.chooser.pick(request, now)
             begun = desk.flights.begin(request, picked, now) if picked else None
             if begun is None:
@@ -248,6 +267,8 @@ class GatewayCore:
             self._desk.owe((sender,), min(message.number, self._desk.last_number), now)
             return actions
         request.touched.add(sender)
+        if isinstance(message, Refused):
+            request.done_by(sender)
         current = request.in_flight and message.attempt == request.attempt
         match message:
             case Answer():
@@ -268,6 +289,13 @@ class GatewayCore:
         desk = self._desk
         if refused.why is Why.OVERLOADED:
             desk.devices.overloaded(sender, now)
+        if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
+            request = desk.requests.get(refused.number)
+            late = desk.suspects.late(refused.number)
+            digests = desk.digests(request) if request is not None else late
+            if digests:
+                text = f"{refused.why} on {sender} ({refused.text})"
+                desk.suspects.prove(digests, text, now)
         if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
             request = desk.requests.get(refused.number)
             tried = request.tries.get(refused.attempt) if request else None
@@ -320,15 +348,19 @@ class GatewayCore:
             desk.flights.incarnation = incarnation
         known = desk.members.alive(name)
         actions: list[GatewayAction] = []
+        former = desk.members.life(name)
         if desk.members.appeared(name, incarnation, now):
             desk.devices.restarted(name)
             desk.settling.forget(name)
             desk.books.changed()
-            actions += self._recovery.lost(name, now)
+            actions += self._recovery.lost(name, former, now)
+            desk.loads.died(name, former, now)
         elif known:
             return []
         else:
             desk.books.doubt(name)
+            desk.suspects.lives(name, incarnation)
+            desk.loads.ended(name)
         peer = desk.members.get(name)
         if peer is not None and peer.info is not None:
             return actions + self._hello(peer.info, now)

@@ -38,6 +38,7 @@ class Intake:
         plan = worker.library.plan(task.playbook, task.plan)
         if plan is None or not self._makes_sense(task, plan):
             return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
+        worker.library.use(task.playbook, now)
         if task.images > 1:
             part = plan.stages[task.stage].parts[worker.name]
             text = worker.library.too_large(part, task.images)
@@ -119,7 +120,8 @@ class Intake:
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
-        job = Job(key, part, task, plan, gather, now, expires)
+        alone = not worker.library.stacks(task.playbook, part)
+        job = Job(key, part, task, plan, gather, now, expires, alone=alone)
         worker.inbox.add(job)
         return job
 

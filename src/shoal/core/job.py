@@ -11,7 +11,7 @@ from typing import Any
 from shoal.core.attempts import RequestKey, request_of
 from shoal.core.events import JobKey
 from shoal.core.gather import Gather
-from shoal.core.messages import Resume, Task
+from shoal.core.messages import Care, Resume, Task
 from shoal.plan.plan import Exit, Plan, Stage
 
 
@@ -21,8 +21,8 @@ class Job:
 
     ``task`` is that of the attempt that it works for, which a newer one may take over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
-    runs. ``alone`` jobs are not run together with others. ``size`` is the bytes of its inputs.
-    Times in seconds.
+    runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
+    one, or a run with others failed. ``size`` is the bytes of its inputs. Times in seconds.
     """
 
     key: JobKey
@@ -41,6 +41,11 @@ class Job:
     def follow(self) -> Task | Resume:
         """What says how to go on after this job."""
         return self.redirect or self.task
+
+    @property
+    def care(self) -> Care:
+        """How it is run."""
+        return self.follow.care
 
     @property
     def images(self) -> int:
@@ -72,8 +77,14 @@ class Job:
 
     def batches_with(self, other: Job) -> bool:
         """Whether both can be run as one: the same work on whole bodies, whoever asks for it."""
-        whole = self.gather.join is None and other.gather.join is None
-        return whole and not self.alone and not other.alone and self.work == other.work
+        if self.lonely or other.lonely or self.work != other.work:
+            return False
+        return self.gather.join is None and other.gather.join is None
+
+    @property
+    def lonely(self) -> bool:
+        """Whether it is never run together with others."""
+        return self.alone or self.care is not Care.NONE
 
 
 def same_step(a: Task, b: Task) -> bool:
@@ -102,6 +113,7 @@ class Inbox:
         """When a job that waits for others may be run without, in seconds; None while another run
         takes place first."""
         self._ready: OrderedDict[JobKey, None] = OrderedDict()
+        self._apart: OrderedDict[JobKey, None] = OrderedDict()
         self._of: dict[RequestKey, list[Job]] = {}
 
     @property
@@ -140,9 +152,11 @@ class Inbox:
     def make_ready(self, key: JobKey, first: bool = False) -> None:
         """Queue a job to be run, at the end or as the ``first``."""
         self.running.discard(key)
-        self._ready[key] = None
+        self._ready.pop(key, None)
+        queue = self._apart if self.jobs[key].care is Care.APART else self._ready
+        queue[key] = None
         if first:
-            self._ready.move_to_end(key, last=False)
+            queue.move_to_end(key, last=False)
 
     def next_batch(self, now: float) -> list[Job]:
         """Take the jobs to be run next out of the queue: the first that need not wait for others,
@@ -151,14 +165,19 @@ class Inbox:
         tried: set[Any] = set()
         for key in list(self._ready):
             first = self.jobs.get(key)
-            if first is None or first.work in tried:
+            if first is None:
+                continue
+            if first.care is Care.APART:  # since it was taken over by a newer attempt
+                self.make_ready(key)
+                continue
+            if first.work in tried and not first.lonely:
                 continue
             if first.expires <= now:
                 self.drop(key)
                 continue
             batch, full = self._batch(first, now)
             opens = first.opens
-            if first.alone or full or now >= opens:
+            if first.lonely or full or now >= opens:
                 self.opens = None  # looked at again when this run is over
                 for job in batch:
                     del self._ready[job.key]
@@ -168,6 +187,18 @@ class Inbox:
             tried.add(first.work)
             self.opens = opens if self.opens is None else min(opens, self.opens)
         return []
+
+    def next_apart(self, now: float) -> Job | None:
+        """Take the next job out of the queue that is run in a process of its own."""
+        while self._apart:
+            key, _ = self._apart.popitem(last=False)
+            job = self.jobs[key]
+            if job.expires > now:
+                job.started = now
+                self.running.add(key)
+                return job
+            self.drop(key)
+        return None
 
     def _batch(self, first: Job, now: float) -> tuple[list[Job], bool]:
         """``first`` and those of its work that wait behind it, as many images as may be run at
@@ -203,6 +234,7 @@ class Inbox:
         self.bytes -= job.size
         self.running.discard(key)
         self._ready.pop(key, None)
+        self._apart.pop(key, None)
         request = request_of(key)
         jobs = self._of[request]
         jobs.remove(job)

@@ -124,6 +124,11 @@ class Membership:
         peer = self._peers.get(name)
         return peer is None or peer.state is State.GONE
 
+    def life(self, name: str) -> str:
+        """The incarnation under which ``name`` is known, or was last; empty if it is not."""
+        peer = self._peers.get(name)
+        return "" if peer is None else peer.incarnation
+
     def draining(self, name: str) -> bool:
         """Whether ``name`` said that it takes nothing new."""
         peer = self._peers.get(name)

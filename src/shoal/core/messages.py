@@ -6,7 +6,7 @@ A request is named by its gateway, the gateway's incarnation, and a number that 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
 import msgspec
@@ -22,6 +22,16 @@ MAX_IMAGES = 1 << 20
 Route: TypeAlias = tuple[tuple[str, ...], ...]
 """The devices of each stage of a plan; an empty entry is decided by the hop before it. An empty
 route leaves all of them to the hops."""
+
+
+class Care(IntEnum):
+    """How a request is run of which devices may die."""
+
+    NONE = 0
+    ALONE = 1
+    """With nothing beside it, and only by :class:`Leave`."""
+    APART = 2
+    """In a process of its own, that may die of it."""
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +101,7 @@ class Task(RequestMessage, frozen=True):
     trace: tuple[StageTrace, ...] = ()
     load: Load = Load()
     images: int = 1
+    care: Care = Care.NONE
 
 
 class Answer(RequestMessage, frozen=True):
@@ -121,6 +132,9 @@ class Why(StrEnum):
     TOO_FEW_SLICES = "too few slices"
     BAD_BODY = "damaged body"
     POLICY_FAILED = "policy failed"
+    NO_LEAVE = "no leave to run it"
+    RUN_KILLED = "run killed its process"
+    NO_SANDBOX = "no process of its own"
 
 
 class Refused(RequestMessage, frozen=True):
@@ -174,6 +188,24 @@ class Resume(RequestMessage, frozen=True):
     route: Route
     budget_ms: float
     without: tuple[str, ...] = ()
+    care: Care = Care.NONE
+
+
+class Trial(RequestMessage, frozen=True):
+    """A worker has come to ``stage`` of a request that is run ALONE, and asks for leave to run it;
+    or (``over``) it has run it. It runs nothing else until it hears :class:`Leave`, so that its
+    gateway knows what it died of, should it die."""
+
+    stage: int
+    over: bool = False
+
+
+class Leave(RequestMessage, frozen=True):
+    """Answers a :class:`Trial`: go on. With ``run`` false, the request is not to be run any
+    more."""
+
+    stage: int
+    run: bool = True
 
 
 class Forget(Message, frozen=True):
@@ -188,10 +220,25 @@ class Forget(Message, frozen=True):
 
 class Install(Message, frozen=True):
     """Get the parts that this playbook gives you, load them, and say :class:`Installed`. The
-    sender uses the playbooks ``in_use`` (ids) and no others."""
+    sender uses the playbooks ``in_use`` (ids) and no others. Parts that are ``barred`` are refused
+    with the reason given."""
 
     playbook: Playbook
     in_use: tuple[str, ...] = ()
+    barred: dict[str, str] = {}
+
+
+class Loading(Message, frozen=True):
+    """The sender begins to load a part of a playbook that the taker asked for, and may die of
+    it: it does not before it hears :class:`Heard`, or waits for that in vain."""
+
+    part: str
+
+
+class Heard(Message, frozen=True):
+    """Answers :class:`Loading`: should the taker die now, it is known of what."""
+
+    part: str
 
 
 class Installed(Message, frozen=True):
@@ -245,14 +292,21 @@ class Busy(Message, frozen=True):
 NEWS = (Hello, Holding, Busy)
 """Messages in which a node speaks of itself: they concern gateway and worker of the taker."""
 
+FOR_GATEWAY = (Answer, Refused, Moved, Trial, Installed, Loading)
+"""Messages that concern the gateway of the taker only."""
+
 CoreMessage: TypeAlias = (
     Task
     | Answer
     | Refused
     | Moved
     | Resume
+    | Trial
+    | Leave
     | Forget
     | Install
+    | Loading
+    | Heard
     | Installed
     | Uninstall
     | Hello

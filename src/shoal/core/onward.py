@@ -91,6 +91,7 @@ class Onward:
             trace=output.trace,
             load=load,
             images=output.images,
+            care=follow.care,
         )
         codec = plan.stages[stage - 1].codec if stage else output.codec
         actions: list[WorkerAction] = []

@@ -1,26 +1,30 @@
 """What a gateway does when an attempt meets a refusal, a loss, or silence.
 
 All ways lead to :meth:`Recovery.reconsider` (can this attempt still be answered?) and from there
-to :meth:`Recovery.retry` (how does the request go on?).
+to :meth:`Recovery.retry` (how does the request go on?). Before a request is given to anybody again,
+:meth:`Recovery.stopped` asks whether it is what kills devices (see ``core/suspects.py``).
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from shoal.core.actions import GatewayAction, Reject
+from shoal.core.actions import GatewayAction, Reject, Send
 from shoal.core.answers import Answers
 from shoal.core.blame import blame, doubted, givers, source_before, stuck_at
 from shoal.core.desk import Desk
 from shoal.core.flights import ROUND
-from shoal.core.messages import Moved, Refused, Why
+from shoal.core.messages import Care, Leave, Moved, Refused, Trial, Why
 from shoal.core.request import Request
 from shoal.core.routes import runs
+from shoal.core.suspects import KEEP_S
 
 MAX_FAILED_ATTEMPTS = 3
 PROMPT_REFUSALS = 3
 """So often a refused request goes elsewhere at once; then it waits a while each time."""
 _PAUSE_S = 0.02
+_PATIENT_S = 20.0
+"""So long nobody else is asked while a request that may kill is run."""
 
 
 class Recovery:
@@ -85,6 +89,7 @@ class Recovery:
                 step = range(stage, stage + 1)
                 self._desk.devices.give(request.given, plan, request.route, step, request.images)
                 request.touched.update(names)
+                request.lives |= {name: members.life(name) for name in names}
                 unseen += [name for name in names if not members.alive(name)]
         if unseen:
             # The hop sees them, and would choose them again at once if it were not told. One that
@@ -92,18 +97,63 @@ class Recovery:
             stubborn = (sender,) if any(name in request.blamed for name in unseen) else ()
             request.out.update(unseen)
             request.blame((*unseen, *stubborn))
+            for name in unseen:  # it may have died of this
+                self._charge(request, name, members.life(name), now)
         return self.reconsider(request, now, refused=bool(unseen))
 
-    def lost(self, name: str, now: float) -> list[GatewayAction]:
-        """A device is gone, silent, or has restarted."""
-        actions: list[GatewayAction] = []
-        for request in list(self._desk.requests.values()):
-            self._desk.devices.take_back(request.given, name)
+    def lost(self, name: str, life: str, now: float) -> list[GatewayAction]:
+        """A device is gone, silent, or has restarted; ``life`` is the incarnation that is lost."""
+        desk, actions = self._desk, list[GatewayAction]()
+        requests = list(desk.requests.values())
+        alone = [request for request in requests if request.going.pop(name, "") == life != ""]
+        late = desk.suspects.lost(name, life, now)
+        loading = desk.loads.at_it(name, life)
+        for request in alone:
+            self._charge(request, name, life, now, alone=not loading)
+        for request in requests:
+            desk.devices.take_back(request.given, name)
+            may_have_run = request.lives.pop(name, "") == life != ""
+            if may_have_run and not alone and not late:
+                self._charge(request, name, life, now)
             if request.in_flight and name in doubted(request):
                 request.fault(f"{name} was lost")
                 request.out.add(name)
                 actions += self.reconsider(request, now)
         return actions
+
+    def _charge(
+        self, request: Request, name: str, life: str, now: float, alone: bool = False
+    ) -> None:
+        """A device was lost that may have been running a request; ``alone``: it ran that."""
+        desk = self._desk
+        desk.suspects.charge(desk.digests(request), name, life, alone, now)
+
+    def stopped(self, request: Request, now: float) -> list[GatewayAction] | None:
+        """The end of a request that is not given to anybody any more; None: it may be."""
+        if self._desk.may_run(request, now):
+            return None
+        return [self.condemn(request), *self._desk.end(request, now, stop=True)]
+
+    def condemn(self, request: Request) -> Reject:
+        """Tell why a request is not run any more."""
+        text = (
+            f"{self._desk.suspects.why(request.digests)}; it is refused for {KEEP_S / 60:.0f} "
+            "minutes: see the logs of these workers, and look at this input"
+        )
+        return Reject(request.number, "poison", text)
+
+    def trial(self, sender: str, trial: Trial, now: float) -> list[GatewayAction]:
+        """A worker asks for leave to run a suspect request, or has run it."""
+        desk, run = self._desk, False
+        request = desk.requests.get(trial.number)
+        if request is not None and trial.over:
+            request.done_by(sender)
+        elif request is not None and trial.attempt == request.attempt and request.in_flight:
+            run = desk.may_run(request, now) and request.care is not Care.APART
+            if run:
+                request.going[sender] = desk.members.life(sender)
+        about = trial.gateway, trial.incarnation, trial.number, trial.attempt
+        return [Send(sender, Leave(*about, trial.stage, run))]
 
     def doubt(self, request: Request, now: float) -> list[GatewayAction]:
         """No answer in time, though nobody is known to be lost.
@@ -117,23 +167,33 @@ class Recovery:
         if request.gather is not None and request.gather.bodies:
             request.gather.awaited.clear()
             return self.reconsider(request, now)
+        stopped = self.stopped(request, now)
+        if stopped is not None:
+            return stopped
         chooser, flights = self._desk.chooser, self._desk.flights
-        suspects = [*doubted(request), *givers(request)]
         began = request.tries[request.attempt].began
-        busy = all(self._desk.devices.heard_since(name, began) for name in suspects)
-        picked = None
-        if not busy or flights.hedges(request):
-            picked = chooser.pick_without((*suspects, *request.blamed), request, now)
+        apart = request.care is Care.APART  # which takes its time
+        if (request.going or apart) and now < began + _PATIENT_S:  # one that it may kill is enough
+            flights.doubts.set(request.number, began + _PATIENT_S)
+            return []
+        late = [*doubted(request), *givers(request)]
+        busy = all(self._desk.devices.heard_since(name, began) for name in late)
+        hedges, picked = flights.hedges(request), None
+        if not busy or hedges:
+            picked = chooser.pick_without((*late, *request.blamed), request, now)
         rounds, turn = divmod(request.extensions, ROUND)
         if picked is None and turn < ROUND - 1:
             flights.extend(request, now)
             return []
-        request.fault(f"no answer from {', '.join(suspects)} in time")
-        picked = picked or chooser.pick_without((*suspects, *request.blamed), request, now)
-        if picked is None and suspects:
+        request.fault(f"no answer from {', '.join(late)} in time")
+        picked = picked or chooser.pick_without((*late, *request.blamed), request, now)
+        if picked is None and late:
             # As many as can be are done without, each time beginning with another one.
-            turn = rounds % len(suspects) + 1
-            request.blame((*suspects[turn:], *suspects[:turn]))
+            turn = rounds % len(late) + 1
+            request.blame((*late[turn:], *late[:turn]))
+        # It may be killing somebody already, slowly.
+        if hedges or not busy:
+            request.care = max(request.care, Care.ALONE)
         picked = picked or chooser.pick(request, now)
         begun = flights.begin(request, picked, now) if picked else None
         if begun is None:
@@ -182,6 +242,9 @@ class Recovery:
         request.source = source_before(request, stage, lambda name: name not in request.out)
         desk.flights.leave(request)
         desk.devices.take_back_all(request.given)
+        stopped = self.stopped(request, now)
+        if stopped is not None:
+            return stopped
         request.refusals += refused
         picked = desk.chooser.pick(request, now)
         hopeless = picked is None or picked.grudging or request.refusals > PROMPT_REFUSALS

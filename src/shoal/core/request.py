@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 from shoal.core.devices import Given
 from shoal.core.events import Body
 from shoal.core.gather import Gather
-from shoal.core.messages import Route
+from shoal.core.messages import Care, Route
+from shoal.core.suspects import Digests
 from shoal.plan.plan import Plan
 
 Narrow: TypeAlias = tuple[tuple[str, str], ...]
@@ -53,6 +54,9 @@ class Request:
     ``blamed`` those that failed or refused it (the latest last), ``narrow`` those that have too
     little memory for so many images, ``failures`` in how many attempts it failed; ``refusals`` and
     ``extensions`` how often it was refused and more patience was had; ``faults`` what was heard.
+    ``lives`` are those of the devices that may be at it. Where devices
+    were lost, ``digests`` name its content (worked out when that is first asked for), ``care`` is
+    how it is run, and ``going`` are the devices, and their lives, that have begun to run it alone.
     """
 
     number: int
@@ -79,6 +83,10 @@ class Request:
     refusals: int = 0
     extensions: int = 0
     faults: list[str] = field(default_factory=list)
+    lives: dict[str, str] = field(default_factory=dict)
+    digests: Digests = ()
+    care: Care = Care.NONE
+    going: dict[str, str] = field(default_factory=dict)
 
     @property
     def in_flight(self) -> bool:
@@ -90,6 +98,11 @@ class Request:
         text = text[:MAX_FAULT]
         if text not in self.faults:
             self.faults = [*self.faults[1 - MAX_FAULTS :], text]
+
+    def done_by(self, device: str) -> None:
+        """A device does nothing for this request any more."""
+        self.lives.pop(device, None)
+        self.going.pop(device, None)
 
     def blame(self, devices: Iterable[str]) -> None:
         """Remember who is to be done without if possible."""

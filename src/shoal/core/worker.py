@@ -27,6 +27,7 @@ from shoal.core.events import (
     Arrived,
     Body,
     Drain,
+    Fetched,
     JobKey,
     LinkMeasured,
     Loaded,
@@ -45,18 +46,22 @@ from shoal.core.library import Library
 from shoal.core.membership import Membership
 from shoal.core.messages import (
     Busy,
+    Care,
     DeviceInfo,
     Forget,
+    Heard,
     Hello,
     Holding,
     Install,
     Installed,
+    Leave,
     Load,
     Message,
     RequestMessage,
     Resume,
     StageTrace,
     Task,
+    Trial,
     Uninstall,
     Why,
 )
@@ -64,6 +69,7 @@ from shoal.core.neighbours import Neighbours
 from shoal.core.onward import Onward
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.reports import Reports
+from shoal.core.trials import Trials
 from shoal.errors import PlanError
 
 _SMOOTHING = 0.2
@@ -101,9 +107,11 @@ class WorkerCore:
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
         self._reports = Reports(self.library, self.members, lambda: self.load)
+        self._trials = Trials(self.inbox.jobs)
         self._capacity = capacity
         self._wake: float | None = None
         self._runs: dict[tuple[JobKey, ...], int] = {}  # those under way, and their images
+        self._apart: Job | None = None  # run in a process of its own
         self._run_ms = 0.0
         self._drained = False
 
@@ -135,8 +143,10 @@ class WorkerCore:
                 return self._arrived(sender, message, body, size, now)
             case Ran():
                 return self._ran(event, now)
-            case RunFailed(jobs, text, damaged):
-                return self._run_failed(jobs, text, damaged)
+            case RunFailed():
+                return self._run_failed(event, now)
+            case Fetched(_, part):
+                return self.library.fetched(part, now)
             case Loaded(_, part, error):
                 return self.library.loaded(part, error)
             case Appeared(name, incarnation):
@@ -146,6 +156,9 @@ class WorkerCore:
             case Unsent(to, Task() as task, full):
                 why = Why.OVERLOADED if full else Why.PEER_ABSENT
                 return [self._onward.refuse(task, task.stage, why, absent=(to,))]
+            case Unsent(to, Trial()):
+                self._drop(self._trials.lost(to))
+                return []
             case Unsent():
                 return []
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
@@ -173,6 +186,8 @@ class WorkerCore:
                 return self._intake.task(message, body, size, now)
             case Resume():
                 return self._intake.resume(message, now)
+            case Leave(gateway) if gateway == sender:
+                return self._leave(message)
             case Forget(gateway, incarnation, numbers, settled) if gateway == sender:
                 self._settle(gateway, incarnation, settled)
                 for number in numbers:
@@ -180,7 +195,9 @@ class WorkerCore:
                     self._forget((gateway, incarnation, number))
                 return []
             case Install():
-                return self._install(sender, message)
+                return self._install(sender, message, now)
+            case Heard(part):
+                return self.library.heard(sender, part)
             case Uninstall(playbook):
                 return self.library.uninstall(sender, playbook)
             case Hello(info) if info.name == sender:
@@ -195,7 +212,7 @@ class WorkerCore:
             case _:
                 return []
 
-    def _install(self, sender: str, message: Install) -> list[WorkerAction]:
+    def _install(self, sender: str, message: Install, now: float) -> list[WorkerAction]:
         """A playbook whose policy is not installed here is refused whole: a hop could not be
         decided."""
         book = message.playbook
@@ -204,39 +221,77 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        return self.library.install(sender, message)
+        busy = {job.task.playbook for job in self.inbox.jobs.values()}
+        return self.library.install(sender, message, now, busy)
 
     # -- runs
 
     def _start_runs(self, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
-        while len(self._runs) < self._capacity:
+        while len(self._runs) < self._capacity and not self._trials.held:
             batch = self.inbox.next_batch(now)
             if not batch:
                 break
-            part, outputs, exit = batch[0].work
-            jobs = tuple(job.key for job in batch)
-            self._runs[jobs] = sum(job.images for job in batch)
-            actions.append(
-                Run(
-                    jobs=jobs,
-                    part=part,
-                    given=tuple(job.gather.given() for job in batch),
-                    outputs=outputs,
-                    exit=exit,
-                )
-            )
+            first = batch[0]
+            if first.care is Care.NONE:
+                actions.append(self._run(batch))
+            elif self._runs:  # it has to wait for them, and the others for it
+                self.inbox.make_ready(first.key, first=True)
+                break
+            else:
+                actions.append(self._trials.ask(first, now))
+        while self._apart is None and (job := self.inbox.next_apart(now)) is not None:
+            actions.append(self._run_apart(job))
         return actions
 
+    def _run(self, batch: list[Job], apart: bool = False) -> Run:
+        part, outputs, exit = batch[0].work
+        jobs = tuple(job.key for job in batch)
+        if not apart:
+            self._runs[jobs] = sum(job.images for job in batch)
+        given = tuple(job.gather.given() for job in batch)
+        return Run(jobs=jobs, part=part, given=given, outputs=outputs, exit=exit, apart=apart)
+
+    def _run_apart(self, job: Job) -> WorkerAction:
+        """Have a job run in a process of its own, if there is memory for another copy of its
+        part."""
+        why = self.library.crowded(job.part)
+        if why:
+            self._drop(job.key)
+            return self._onward.refuse(job.follow, job.key.stage, Why.NO_SANDBOX, why)
+        self._apart = job
+        return self._run([job], apart=True)
+
+    def _ended(self, jobs: tuple[JobKey, ...]) -> int:
+        """A run is over; how many images were in it."""
+        if self._apart is not None and (self._apart.key,) == jobs:
+            images, self._apart = self._apart.images, None
+            return images
+        return self._runs.pop(jobs)
+
+    def _leave(self, leave: Leave) -> list[WorkerAction]:
+        """A gateway lets a suspect request be run, or not."""
+        key, run = self._trials.leave(leave)
+        job = self.inbox.jobs.get(key) if key is not None else None
+        if job is None:
+            return []
+        if run:
+            return [self._run([job])]
+        if job.follow.attempt > leave.attempt:
+            self.inbox.make_ready(job.key, first=True)  # a newer attempt has taken it over
+            return []
+        self._drop(key)
+        return [self._onward.refuse(job.follow, job.key.stage, Why.NO_LEAVE)]
+
     def _ran(self, ran: Ran, now: float) -> list[WorkerAction]:
-        images = self._runs.pop(ran.jobs)
+        images = self._ended(ran.jobs)
         self._run_ms += (_SMOOTHING if self._run_ms else 1.0) * (ran.run_ms - self._run_ms)
         actions: list[WorkerAction] = []
         for key, outcome in zip(ran.jobs, ran.outcomes, strict=True):
             job = self.inbox.finish(key)
             if job is not None:
                 actions += self._job_done(job, outcome, ran, images, now)
-        return actions
+        return [*actions, *self._trials.ran(ran.jobs[0], now)]
 
     def _job_done(
         self, job: Job, outcome: Outcome, ran: Ran, images: int, now: float
@@ -279,22 +334,29 @@ class WorkerCore:
         )
         return self._onward.pass_on(follow, plan, output, job.expires, now)
 
-    def _run_failed(self, jobs: tuple[JobKey, ...], text: str, damaged: bool) -> list[WorkerAction]:
-        del self._runs[jobs]
+    def _run_failed(self, failed: RunFailed, now: float) -> list[WorkerAction]:
+        jobs, apart = failed.jobs, self._apart
+        self._ended(jobs)
         if len(jobs) > 1:
             for key in reversed([key for key in jobs if key in self.inbox.jobs]):
                 self.inbox.jobs[key].alone = True
                 self.inbox.make_ready(key, first=True)
             return []
-        why = Why.BAD_BODY if damaged else Why.RUN_FAILED
-        dropped = [job for key in jobs if (job := self.inbox.finish(key)) is not None]
-        return [self._onward.refuse(job.follow, job.key.stage, why, text) for job in dropped]
+        actions: list[WorkerAction] = []
+        job = self.inbox.finish(jobs[0])
+        if job is None and failed.why is Why.RUN_KILLED:
+            job = apart  # also of one that was given up: it may be asked for again
+        if job is not None:
+            stage = job.key.stage
+            actions.append(self._onward.refuse(job.follow, stage, failed.why, failed.text))
+        return [*actions, *self._trials.ran(jobs[0], now)]
 
     # -- peers
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
         if self.members.appeared(name, incarnation, now):
+            self._drop(self._trials.lost(name))
             actions = self._gateway_gone(name, but=incarnation)
         return [*actions, *self._reports.greeting(self.info, name)]
 
@@ -303,6 +365,7 @@ class WorkerCore:
         may not have arrived that it has nobody to run it (the gateway may see that peer well)."""
         if not self.members.vanished(name, incarnation, now):
             return []
+        self._drop(self._trials.lost(name))
         actions = self._intake.lost(name)
         for request, output in self.kept.passed_to(name):
             if output.expires > now and not self.attempts.superseded(request, output.attempt):
@@ -314,7 +377,10 @@ class WorkerCore:
 
     def _tick(self, now: float) -> list[WorkerAction]:
         self._wake = None
-        actions = self._intake.due(now)
+        actions = self._intake.due(now) + self.library.due(now)
+        job = self._drop(self._trials.late(now))
+        if job is not None:
+            actions.append(self._onward.refuse(job.follow, job.key.stage, Why.NO_LEAVE))
         for name in self.members.expire(now):
             actions += self._gateway_gone(name)
             self.neighbours.gone(name)
@@ -336,6 +402,13 @@ class WorkerCore:
         self.attempts.forget(name, but)
         return self.library.uninstall(name)
 
+    def _drop(self, key: JobKey | None) -> Job | None:
+        """Give up a job."""
+        job = self.inbox.jobs.get(key) if key is not None else None
+        if job is not None:
+            self._intake.drop(job)
+        return job
+
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:
         for number in self.attempts.settle((gateway, incarnation), below):
             self._forget((gateway, incarnation, number))
@@ -349,6 +422,8 @@ class WorkerCore:
         early does no harm."""
         soon = (
             self._intake.next(),
+            self._trials.next(),
+            self.library.next(),
             self.members.next_expiry(),
             self._reports.next(),
             self.inbox.opens,

@@ -133,6 +133,11 @@ class Link(ABC):
         """Nodes that are there, and that this one has no way to (yet), and why: first the host and
         port that was tried, where there is one."""
 
+    def who(self, address: str) -> str | None:
+        """The name of the node that answers at an address; None where that cannot be said. Takes
+        up to a second."""
+        return None
+
     @abstractmethod
     def stats(self) -> LinkStats:
         """Counts since the link was started."""

@@ -39,8 +39,10 @@ def configuration(
     connect: Sequence[str],
     lease_ms: int,
     settings: Mapping[str, Any],
+    gossip: bool = True,
 ) -> zenoh.Config:
-    """Zenoh's configuration; ``settings`` (paths of Zenoh's own) have the last word.
+    """Zenoh's configuration; ``settings`` (paths of Zenoh's own) have the last word. With
+    ``gossip``, nodes are found through others.
 
     Raises UsageError when Zenoh does not know one of them.
     """
@@ -58,7 +60,7 @@ def configuration(
         # Opening would wait for the first peers, and now and then miss them and wait in vain.
         "open/return_conditions/connect_scouted": False,
         "scouting/multicast/enabled": False,
-        "scouting/gossip/enabled": True,
+        "scouting/gossip/enabled": gossip,
         # Of two peers that hear of each other only one calls, or both connections may fail.
         "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
         "transport/shared_memory/enabled": False,

@@ -7,11 +7,14 @@ all below ``shoal/CLUSTER``:
 ==================================  ===========================================================
 alive/NAME/LIFE/VERSION/PLACES      liveliness token: this life of this node is here, and takes
                                     connections at these places
-claim/NAME/NUMBER                   a node that wants the name asks whether it is free
+claim                               a node that wants a name asks whether it is free
 answer/NAME/NUMBER                  everybody answers (see :mod:`shoal.mesh.claim`)
 taken/NAME/LIFE                     a life that was out of touch is told that the name is not its
                                     own now
 ==================================  ===========================================================
+
+What all nodes subscribe to has one key, and who speaks is in the attachment: of a pattern that two
+nodes subscribe to, Zenoh keeps some 5 KiB for ever each time that one of them goes.
 
 Nothing is done on Zenoh's threads: what they bring becomes a chore of the mesh's own thread.
 """
@@ -53,9 +56,13 @@ MAX_CHORES = 4096
 """Chores that may wait for the thread; more are not done, and the mesh is joined anew."""
 MAX_VERSION = 16
 """Letters of a version that are told."""
+MAX_ABOUT = 256
+"""Largest attachment of a claim in bytes."""
 OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
+WHO_S = 1.0
+"""How long the node at an address has to say who it is."""
 
 _Chore: TypeAlias = Callable[[], None]
 log = logging.getLogger("shoal.mesh")
@@ -76,6 +83,14 @@ def _hasty() -> dict[str, Any]:
 def _parts(sample: zenoh.Sample) -> list[str]:
     """The parts of a key after PREFIX/KIND."""
     return str(sample.key_expr).split("/")[3:]
+
+
+def _about(sample: zenoh.Sample) -> list[str]:
+    """The parts of what the attachment says; none when it is missing, or too long."""
+    attachment = sample.attachment
+    if attachment is None or len(attachment) > MAX_ABOUT:
+        return []
+    return attachment.to_bytes().decode("ascii", "replace").split("/")
 
 
 def _close(session: Session | None) -> None:
@@ -155,6 +170,25 @@ class ZenohDiscovery(Discovery):
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def who(self, address: Address) -> str | None:
+        """See :meth:`shoal.mesh.link.Link.who`."""
+        if dial(address) is not None:
+            return None
+        try:
+            # Without gossip only the node that is called is seen, not those that it sees.
+            session = cast(
+                Session, zenoh.open(self._configure((), resolved(address), gossip=False))
+            )
+        except zenoh.ZError:
+            return None
+        try:
+            end = _now() + WHO_S
+            while not (names := self._visible(session)) and _now() < end:
+                time.sleep(0.02)
+        finally:
+            _close(session)
+        return min(names, default=None)
+
     def _bind(self) -> Session:
         """Open a session that listens, with real ports for port 0."""
         for _ in range(OPEN_TRIES):
@@ -198,7 +232,8 @@ class ZenohDiscovery(Discovery):
             free = claim.judge(visible.keys() - {self._name}, visible.get(self._name, ()), _now())
             if free is not None and (visible or _now() >= alone_until):
                 break
-            session.put(f"{self._prefix}/claim/{self._name}/{number}", b"", **_hasty())
+            about = f"{self._name}/{number}".encode()
+            session.put(f"{self._prefix}/claim", b"", attachment=about, **_hasty())
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
         answers.undeclare()
@@ -228,7 +263,7 @@ class ZenohDiscovery(Discovery):
             return zenoh.handlers.Callback(callback, indirect=False)
 
         # What is declared with a callback lives as long as the session, also without a reference.
-        session.declare_subscriber(f"{prefix}/claim/*/*", quick(self._on_claim))
+        session.declare_subscriber(f"{prefix}/claim", quick(self._on_claim))
         session.declare_subscriber(f"{prefix}/taken/{self._name}/*", quick(self._on_taken))
         session.liveliness().declare_subscriber(
             f"{prefix}/alive/**",
@@ -244,7 +279,7 @@ class ZenohDiscovery(Discovery):
         self._chore(functools.partial(self._sighted, view, _parts(sample), visible))
 
     def _on_claim(self, sample: zenoh.Sample) -> None:
-        self._chore(functools.partial(self._answer, _parts(sample)))
+        self._chore(functools.partial(self._answer, _about(sample)))
 
     def _on_taken(self, sample: zenoh.Sample) -> None:
         if _parts(sample) == [self._name, self._life] and len(sample.payload) == 16:
@@ -397,6 +432,9 @@ class ZenohLink(MeshLink):
     def addresses(self) -> list[str]:
         """Where this node listens, with real ports; empty until the link is started."""
         return [str(address) for address in self._zenoh.bound]
+
+    def who(self, address: str) -> str | None:
+        return self._zenoh.who(parse_address(address))
 
     def in_child(self) -> None:
         super().in_child()

@@ -6,8 +6,9 @@ than the batch (unless an example fixes them), and graphs that are no graphs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ import onnx.inliner
 from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.dtypes import INT64, ONNX_TO_NUMPY
-from shoal.model.graph import Graph, elements, makes, reads
+from shoal.model.graph import Graph, copied, elements, makes, reads
 from shoal.model.spec import TensorSpec
-from shoal.model.weights import Weight, read_weight, read_weights
+from shoal.model.weights import Beside, Weight, read_weight, read_weights
 
 OLDEST_OPSET = 7
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -39,13 +40,10 @@ _RANDOM = frozenset(
 
 
 def accept(
-    model: onnx.ModelProto,
-    folder: Path | None,
-    example: Mapping[str, Any],
-    batch: int | None = None,
+    model: onnx.ModelProto, beside: Beside | None, example: Mapping[str, np.ndarray[Any, Any]]
 ) -> Graph:
-    """The graph of a model. ``example`` maps inputs to arrays that fix their free dimensions
-    other than the batch; ``batch`` fixes that one."""
+    """The graph of a model, which it needs no more. ``beside`` gives its external data; ``example``
+    has arrays of inputs, which fix free dimensions other than the batch."""
     opsets = _opsets(model)
     if model.functions:
         model = _inline(model)
@@ -59,24 +57,19 @@ def accept(
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     _check_schemas(model, opsets)
-    weights = read_weights(model, folder)
+    weights = read_weights(model, beside)
     _check_repeats(proto.node, weights)
     # Weights that are inputs as well (all were, before IR version 4) keep their values.
     inputs = tuple(
-        _input(info, example.get(info.name), batch)
-        for info in proto.input
-        if info.name not in weights
+        _input(info, example.get(info.name)) for info in proto.input if info.name not in weights
     )
-    for name in example:
-        if name not in [spec.name for spec in inputs]:
-            raise InputError(f"The example names {name!r}, which is no input of the network.")
     outputs = tuple(info.name for info in proto.output)
     _check_names([spec.name for spec in inputs], "inputs")
     _check_names(outputs, "outputs")
     if not outputs:
         raise ModelFileError("The network has no outputs.")
-    nodes = _sorted(list(proto.node), [*weights, *(spec.name for spec in inputs)], outputs)
-    nodes = [node for node in nodes if not _lift(node, weights)]
+    nodes = _sorted(proto.node, [*weights, *(spec.name for spec in inputs)], outputs)
+    nodes = [copied(node) for node in nodes if not _lift(node, weights, beside)]
     return Graph(
         name=proto.name or "network",
         ir_version=model.ir_version,
@@ -86,6 +79,17 @@ def accept(
         inputs=inputs,
         outputs=outputs,
     )
+
+
+def with_batch(graph: Graph, batch: int) -> Graph:
+    """The graph for so many images and no other number of them."""
+    inputs = tuple(
+        TensorSpec(
+            spec.name, spec.dtype, tuple(batch if dim is None else dim for dim in spec.shape)
+        )
+        for spec in graph.inputs
+    )
+    return replace(graph, inputs=inputs)
 
 
 def _opsets(model: onnx.ModelProto) -> tuple[tuple[str, int], ...]:
@@ -136,16 +140,30 @@ def _check_node(node: onnx.NodeProto) -> None:
                 f"{what} holds a sub-graph. Control flow cannot be cut: export the network "
                 "without it."
             )
-        if any(
+        constant = node.domain == "" and node.op_type == "Constant"  # those are read as weights
+        if not constant and any(
             tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
             for tensor in (attribute.t, *attribute.tensors)
         ):
             raise UnsupportedModelError(f"{what} keeps an attribute in another file.")
+    if _is_training(node):
+        raise UnsupportedModelError(
+            f"{what} computes with the statistics of the batch that it is given (training mode). "
+            "Export the network in evaluation mode."
+        )
     if node.domain == "" and node.op_type in _RANDOM:
         raise UnsupportedModelError(
             f"{what} is random, so parts cannot be proved equal to the whole. Export the network "
             "in evaluation mode."
         )
+
+
+def _is_training(node: onnx.NodeProto) -> bool:
+    """Whether it is a batch norm in training mode: until opset 13 one that gives more than its
+    result, since 14 one that says so."""
+    if node.domain != "" or node.op_type != "BatchNormalization":
+        return False
+    return len(makes(node)) > 1 or any(a.name == "training_mode" and a.i for a in node.attribute)
 
 
 def _check_schemas(model: onnx.ModelProto, opsets: Iterable[tuple[str, int]]) -> None:
@@ -175,7 +193,7 @@ def _check_repeats(nodes: Iterable[onnx.NodeProto], weights: Mapping[str, Weight
                 raise ModelFileError(f"Node {node.name!r} (Tile) repeats less than no times.")
 
 
-def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> TensorSpec:
+def _input(info: onnx.ValueInfoProto, example: np.ndarray[Any, Any] | None) -> TensorSpec:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
@@ -185,7 +203,7 @@ def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> Tensor
         raise UnsupportedModelError(
             f"Input {info.name!r} has ONNX type {tensor.elem_type}, which NumPy does not have."
         )
-    given = None if example is None else np.shape(example)
+    given = None if example is None else example.shape
     if not tensor.HasField("shape"):
         if given is None:
             raise UnsupportedModelError(
@@ -194,6 +212,12 @@ def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> Tensor
             )
         return TensorSpec(info.name, dtype, given)
     dims = tensor.shape.dim
+    if given is not None and len(given) != len(dims):
+        hint = " Add a batch axis: array[None]." if len(given) + 1 == len(dims) else ""
+        raise InputError(
+            f"The example of the input {info.name!r} has {len(given)} dimensions, the network "
+            f"takes {len(dims)}.{hint}"
+        )
     if len(dims) > limits.RANK:
         raise ModelFileError(f"Input {info.name!r} has more than {limits.RANK} dimensions.")
     shape: list[int | None] = []
@@ -203,21 +227,14 @@ def _input(info: onnx.ValueInfoProto, example: Any, batch: int | None) -> Tensor
         elif dim.HasField("dim_value") and dim.dim_value == 0 and not given:
             raise UnsupportedModelError(f"Input {info.name!r} has an empty dimension ({axis}).")
         elif axis == 0:
-            shape.append(batch)
-        elif given is not None and len(given) == len(dims):
+            shape.append(None)
+        elif given is not None:
             shape.append(int(given[axis]))
         else:
             raise UnsupportedModelError(
                 f"Input {info.name!r} has a free dimension {axis} besides the batch. Fix it with "
                 f"an example: shoal.load(..., example={{{info.name!r}: array}})."
             )
-    if given is not None and (
-        len(given) != len(shape)
-        or any(have not in (want, None) for have, want in zip(shape, given, strict=True))
-    ):
-        raise UnsupportedModelError(
-            f"The example of input {info.name!r} has shape {list(given)}, the network {shape}."
-        )
     # Before the engine sees it: with sizes near 2**62 it does not refuse, it aborts the process.
     if elements(shape) * np.dtype(dtype).itemsize > limits.ACTIVATION_BYTES:
         raise UnsupportedModelError(
@@ -234,36 +251,41 @@ def _check_names(names: Iterable[str], what: str) -> None:
 
 
 def _sorted(
-    nodes: list[onnx.NodeProto], given: list[str], outputs: tuple[str, ...]
+    nodes: Sequence[onnx.NodeProto], given: Iterable[str], outputs: tuple[str, ...]
 ) -> list[onnx.NodeProto]:
-    """Nodes in topological order, the file's own where that is one."""
+    """Nodes in topological order, the file's own where that is one: otherwise in as few rounds
+    through the file as it takes, each of which takes the nodes whose turn has come."""
     known = set(given)
-    made: set[str] = set()
-    for node in nodes:
+    makers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
         for name in makes(node):
-            if name in made or name in known:
+            if name in makers or name in known:
                 raise ModelFileError(f"Tensor {name!r} is made twice: the file is damaged.")
-            made.add(name)
-    for name in [name for node in nodes for name in reads(node)] + list(outputs):
-        if name not in made and name not in known:
+            makers[name] = index
+    before = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
+    for name in itertools.chain(*map(reads, nodes), outputs):
+        if name not in makers and name not in known:
             raise ModelFileError(f"Tensor {name!r} is needed but made nowhere: damaged file.")
-    order: list[onnx.NodeProto] = []
-    waiting = nodes
-    while waiting:
-        late = []
-        for node in waiting:
-            if all(name in known for name in reads(node)):
-                order.append(node)
-                known.update(makes(node))
-            else:
-                late.append(node)
-        if len(late) == len(waiting):
-            raise ModelFileError(f"The graph runs in a circle through {late[0].name!r}.")
-        waiting = late
-    return order
+    after: list[list[int]] = [[] for _ in nodes]
+    for index, sources in enumerate(before):
+        for source in sources:
+            after[source].append(index)
+    rounds = [0] * len(nodes)
+    missing = [len(sources) for sources in before]
+    ready = [index for index, count in enumerate(missing) if not count]
+    for source in ready:  # grows meanwhile
+        for index in after[source]:
+            rounds[index] = max(rounds[index], rounds[source] + (source > index))
+            missing[index] -= 1
+            if not missing[index]:
+                ready.append(index)
+    if len(ready) < len(nodes):
+        late = next(node for node, count in zip(nodes, missing, strict=True) if count)
+        raise ModelFileError(f"The graph runs in a circle through {late.name!r}.")
+    return [nodes[index] for index in sorted(ready, key=lambda index: (rounds[index], index))]
 
 
-def _lift(node: onnx.NodeProto, weights: dict[str, Weight]) -> bool:
+def _lift(node: onnx.NodeProto, weights: dict[str, Weight], beside: Beside | None) -> bool:
     """Put what a ``Constant`` node holds among the weights; False if it is another node."""
     if node.op_type != "Constant" or node.domain != "":
         return False
@@ -271,7 +293,7 @@ def _lift(node: onnx.NodeProto, weights: dict[str, Weight]) -> bool:
         raise ModelFileError(f"Constant {node.name!r} is damaged.")
     attribute = node.attribute[0]
     if attribute.name == "value":
-        weight = read_weight(attribute.t)
+        weight = read_weight(attribute.t, beside)
     elif attribute.name in ("value_float", "value_floats"):
         value = attribute.f if attribute.name == "value_float" else list(attribute.floats)
         weight = Weight.of(np.array(value, dtype=np.float32))

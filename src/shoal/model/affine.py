@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, fresh_name, makes, reads
+from shoal.model.graph import Graph, makes, reads
 from shoal.model.shapes import Kind, infer
 from shoal.model.weights import Weight
 
@@ -81,7 +81,7 @@ def _fold(
     while len(layer.input) < 3:
         layer.input.append("")
     for index, value in cast.items():
-        name = fresh_name(graph, f"{node.output[0]}_{'weight' if index == 1 else 'bias'}")
+        name = graph.fresh_name(f"{node.output[0]}_{'weight' if index == 1 else 'bias'}")
         graph.weights[name] = Weight.of(value)
         layer.input[index] = name
     return True

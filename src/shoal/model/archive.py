@@ -61,9 +61,11 @@ def read_archive(path: str | Path, limits: Mapping[str, int]) -> dict[str, bytes
 def is_archive(path: str | Path) -> bool:
     """Whether a file begins as archives do (False as well when it cannot be read)."""
     try:
+        if not Path(path).is_file():  # opening a pipe waits for whoever writes to it
+            return False
         with Path(path).open("rb") as file:
             return file.read(len(_FIRST)) == _FIRST
-    except OSError:
+    except (OSError, ValueError):  # no such file, or no path at all: with a zero byte, say
         return False
 
 

@@ -3,8 +3,9 @@ one kind after the other until its outputs tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,10 +13,10 @@ import numpy as np
 from shoal.errors import InputError, ModelError
 from shoal.model import proof
 from shoal.model.engine import Engine, Session
+from shoal.model.example import fitted
 from shoal.model.graph import Graph, whole
 from shoal.model.probe import Feeds, Inventor, mirrored, uses
 from shoal.model.rough import is_quantised
-from shoal.model.spec import TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -32,12 +33,17 @@ SINGLE = ((0,), (1,))
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One run: ``images`` of a kind (its place among ``Source.kinds``), and what came of them
-    (``given``)."""
+    (``given``). ``draw`` makes the inputs again: those of all kinds might not fit into memory."""
 
     kind: int
     images: int
-    feeds: Feeds
+    draw: Callable[[], Feeds]
     given: Mapping[str, Array]
+
+    @property
+    def feeds(self) -> Feeds:
+        """The inputs."""
+        return self.draw()
 
 
 class Source:
@@ -100,7 +106,7 @@ class Asked:
         self.trials: list[Trial] = []
         self._next = 0
         self._refused: Exception | None = None
-        self._session: Session | None = Engine().load(*whole(graph), optimise=False)
+        self._session: Session | None = Engine().load(*whole(graph), optimise=False, brief=True)
 
     @property
     def source(self) -> Source:
@@ -108,10 +114,11 @@ class Asked:
         assert self._source is not None, "begin first"
         return self._source
 
-    def begin(self, normal: Graph, example: object) -> None:
-        """Ask for the first time: for ``example`` (:func:`as_inputs`), and for what ``normal``,
-        the network in normal form, says that its inputs are for."""
-        self._source = Source(normal, as_inputs(example, normal.inputs))
+    def begin(self, normal: Graph, example: Mapping[str, Array]) -> None:
+        """Ask for the first time: for ``example`` where it has an array for each input, and for
+        what ``normal``, the network in normal form, says that its inputs are for."""
+        given = fitted(example, normal.inputs)
+        self._source = Source(normal, given if len(given) == len(normal.inputs) else None)
         self.ask()
 
     def rest(self) -> None:
@@ -124,7 +131,7 @@ class Asked:
         if self._next >= len(self.source.kinds):
             return False
         if self._session is None:
-            self._session = Engine().load(*whole(self._graph), optimise=False)
+            self._session = Engine().load(*whole(self._graph), optimise=False, brief=True)
         while self._next < len(self.source.kinds):
             kind, self._next = self._next, self._next + 1
             self._try(self._session, kind)
@@ -160,8 +167,8 @@ class Asked:
         made = []
         try:
             for seeds in SEEDS if self.source.is_free else SINGLE:
-                feeds = self.source.draw(kind, seeds)
-                made.append(Trial(kind, len(seeds), feeds, session.run(feeds)))
+                draw = partial(self.source.draw, kind, seeds)
+                made.append(Trial(kind, len(seeds), draw, session.run(draw())))
         except (InputError, ModelError) as error:
             self._refused = self._refused or error
         else:
@@ -197,44 +204,3 @@ def two_images(first: Array, second: Array) -> tuple[Array, Array]:
         return first, second
     one, two = np.split(first, 2, axes[0])
     return one, two
-
-
-def as_inputs(example: object, inputs: Sequence[TensorSpec]) -> Feeds | None:
-    """``example`` (a mapping from names to arrays; an array or tensor, or several, in the order
-    of the inputs) as inputs of a network; None where it does not name all of them with numbers of
-    their shapes and types. Floats and integers may be wider or narrower than the input's."""
-    if example is None:
-        return None
-    if isinstance(example, Mapping):
-        named: dict[str, Any] = dict(example)
-    else:
-        given = list(example) if isinstance(example, list | tuple) else [example]
-        named = dict(zip((spec.name for spec in inputs), given, strict=False))
-    found: Feeds = {}
-    for spec in inputs:
-        array = _fitted(named.get(spec.name), spec)
-        if array is None:
-            return None
-        found[spec.name] = array
-    return found
-
-
-def _fitted(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any] | None:
-    try:
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    wanted = np.dtype(spec.dtype)
-    fits = array.ndim == len(spec.shape) and all(
-        have > 0 and want in (None, have)
-        for have, want in zip(array.shape, spec.shape, strict=True)
-    )
-    if not fits or array.dtype.kind not in ("iu" if wanted.kind in "iu" else wanted.kind):
-        return None
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return None
-    with np.errstate(over="ignore"):  # then it is infinite, and no example
-        made = np.asarray(array.astype(wanted), order="C")
-    if wanted.kind in "iu" and not np.array_equal(made, array):
-        return None
-    return made if made.dtype.kind != "f" or np.isfinite(made).all() else None

@@ -19,17 +19,17 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.asked import Asked
 from shoal.model.engine import Buffer
+from shoal.model.example import by_name
 from shoal.model.graph import Graph
-from shoal.model.network import Network
-from shoal.model.normalise import normalise
+from shoal.model.network import Network, check_example, prepared
 from shoal.model.part import Part
 from shoal.model.subnets import VERSION, Manifest, alone_of, check, parts_of
 from shoal.model.subnets import SubJoin as SubJoin
 from shoal.model.subnets import SubNetwork as SubNetwork
 from shoal.model.subnets import SubStage as SubStage
 from shoal.model.subnets import Variant as Variant
+from shoal.model.weights import Beside
 from shoal.model.wire import externals, is_hash
 
 SUFFIX = ".fluid"
@@ -237,18 +237,13 @@ def _bundle(
     """The bundle, its reference in normal form and proved as :func:`shoal.load` does."""
     groups = tuple(range(len(manifest.groups)))
     hash = alone_of(manifest.subnets, groups, manifest.name).stages[0].parts["0"]
-    original = accept(_inlined(parts[hash], blobs), None, {})
+    original = accept(_model(parts[hash]), _among(blobs), {})
+    given = by_name(example, [spec.name for spec in original.inputs])
+    check_example(given, original.inputs)
     try:
-        asked = Asked(original)
-        graph = original.copy()
-        normalise(graph)
-        bundle = Bundle(graph, manifest, parts, blobs)
-        asked.begin(graph, example)
-        asked.rest()
-        bundle.prove_against(asked)
+        return prepared(original, lambda graph: Bundle(graph, manifest, parts, blobs), given)
     except InputError as error:
         raise ModelFileError(f"{manifest.name!r} does not run on made-up inputs: {error}") from None
-    return bundle
 
 
 def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -> Part:
@@ -256,12 +251,12 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
     graph = graphs.get(hash)
     if graph is None:
         raise ModelFileError(f"The bundle has no part {hash[:12]!r}; load it again.")
-    found = _studied(_inlined(graph, blobs))
+    found = _studied(_model(graph), _among(blobs))
     named = {weight.blob: blobs[weight.blob] for weight in externals(graph)}
     inputs = tuple(found.specs[name] for name in found.inputs)
     outputs = tuple(found.specs[name] for name in found.outputs)
     sizes = found.memory, found.activations
-    return Part(graph, named, inputs, outputs, found.range, found.stacks, *sizes)
+    return Part(graph, named, inputs, outputs, found.range, lambda: found.stacks, *sizes)
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:
@@ -273,30 +268,32 @@ def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:
         model.ParseFromString(graphs[key])
     except Exception as error:
         raise ModelFileError(f"the graph {key!r} is no ONNX model ({str(error)[:200]}).") from None
-    return _studied(model)
+    return _studied(model, None)
 
 
-def _studied(model: onnx.ModelProto) -> Part:
+def _studied(model: onnx.ModelProto, beside: Beside | None) -> Part:
     """A model as one part, not rewritten: what sub-networks share must stay the same bytes."""
-    (part,) = Network(accept(model, None, {}), "part").split((), prove=False)
+    (part,) = Network(accept(model, beside, {}), "part").split((), prove=False)
     return part
 
 
-def _inlined(graph: bytes, blobs: Mapping[str, Buffer]) -> onnx.ModelProto:
-    """The model of a part with its weights inside."""
-    needed = {weight.name: weight for weight in externals(graph)}
+def _model(graph: bytes) -> onnx.ModelProto:
+    """The model of a part, its larger weights named by their hashes."""
+    externals(graph)  # which refuses what no part may hold
     model = onnx.ModelProto()
     try:
         model.ParseFromString(graph)
     except Exception as error:
         raise ModelFileError(f"A part is no ONNX model ({str(error).strip()[:200]}).") from None
-    for proto in model.graph.initializer:
-        weight = needed.get(proto.name)
-        if weight is not None:
-            blob = blobs.get(weight.blob)
-            if blob is None or memoryview(blob).nbytes != weight.nbytes:
-                raise ModelFileError(f"The weight {proto.name!r} of a part is missing: damaged.")
-            proto.ClearField("external_data")
-            proto.ClearField("data_location")
-            proto.raw_data = bytes(blob)
     return model
+
+
+def _among(blobs: Mapping[str, Buffer]) -> Beside:
+    """The weights of parts, by the hashes that these name."""
+
+    def find(hash: str) -> memoryview:
+        if hash not in blobs:
+            raise ModelFileError(f"The weight {hash[:12]!r} of a part is missing: damaged.")
+        return memoryview(blobs[hash])
+
+    return find

@@ -8,10 +8,12 @@ shape that are known.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from shoal.model import limits
 from shoal.model.spec import TensorSpec
 
 
@@ -29,14 +31,10 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """A tensor that can travel: its spec, and its bytes for one image.
-
-    ``stacks`` tells that images are stacked along its first dimension and nowhere else.
-    """
+    """A tensor that can travel: its spec, and its bytes for one image."""
 
     spec: TensorSpec
     bytes: int
-    stacks: bool
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -46,24 +44,55 @@ class Step(msgspec.Struct, frozen=True):
     makes: tuple[str, ...]
 
 
+def lifetimes(
+    steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """For each tensor that crosses anywhere, in the order they are made, the first and the last
+    position where it does. Position k has k nodes before it: 0 are the inputs, len(steps) the
+    outputs."""
+    end = len(steps)
+    last = {name: index for index, step in enumerate(steps) for name in step.reads}
+    last.update(dict.fromkeys(outputs, end))
+    made = dict.fromkeys(inputs, 0)
+    for index, step in enumerate(steps):
+        made.update(dict.fromkeys(step.makes, index + 1))
+    return {
+        name: (first, last[name]) for name, first in made.items() if first <= last.get(name, -1)
+    }
+
+
 def crossings(
     steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]
-) -> list[tuple[str, ...]]:
-    """For each position 0..len(steps), the tensors that cross there, in the order they are made."""
-    end = len(steps)
-    last_use: dict[str, int] = {}
-    for index, step in enumerate(steps):
-        for name in step.reads:
-            last_use[name] = index
-    for name in outputs:
-        last_use[name] = end
-    live = [name for name in dict.fromkeys(inputs) if name in last_use]
-    found = [tuple(live)]
-    for index, step in enumerate(steps):
-        live = [name for name in live if last_use[name] > index]
-        live += [name for name in step.makes if last_use.get(name, -1) > index]
-        found.append(tuple(live))
+) -> list[tuple[str, ...] | None]:
+    """For each position 0..len(steps), the tensors that cross there, in the order they are made;
+    None where they are more than any part may take."""
+    entering: list[list[str]] = [[] for _ in range(len(steps) + 1)]
+    leaving: list[list[str]] = [[] for _ in range(len(steps) + 2)]
+    for name, (first, last) in lifetimes(steps, inputs, outputs).items():
+        entering[first].append(name)
+        leaving[last + 1].append(name)
+    live: dict[str, None] = {}
+    found: list[tuple[str, ...] | None] = []
+    for new, gone in zip(entering, leaving, strict=False):
+        for name in gone:
+            del live[name]
+        live.update(dict.fromkeys(new))
+        found.append(tuple(live) if len(live) <= limits.CROSSING else None)
     return found
+
+
+def crossing_bytes(
+    steps: Sequence[Step],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    sizes: Mapping[str, int],
+) -> list[int]:
+    """The bytes that cross each position; tensors that are not in ``sizes`` count nothing."""
+    changes = [0] * (len(steps) + 2)
+    for name, (first, last) in lifetimes(steps, inputs, outputs).items():
+        changes[first] += sizes.get(name, 0)
+        changes[last + 1] -= sizes.get(name, 0)
+    return list(itertools.accumulate(changes[:-1]))
 
 
 def find_cuts(
@@ -78,8 +107,9 @@ def find_cuts(
     """
     cuts = []
     for at, names in enumerate(crossings(steps, inputs, outputs)):
-        if 0 < at < len(steps) and all(name in tensors for name in names):
-            crossing = [tensors[name] for name in names]
-            specs = tuple(tensor.spec for tensor in crossing)
-            cuts.append(Cut(at, specs, sum(tensor.bytes for tensor in crossing)))
+        if names is None or not 0 < at < len(steps) or any(name not in tensors for name in names):
+            continue
+        crossing = [tensors[name] for name in names]
+        specs = tuple(tensor.spec for tensor in crossing)
+        cuts.append(Cut(at, specs, sum(tensor.bytes for tensor in crossing)))
     return tuple(cuts)

@@ -27,23 +27,29 @@ Buffer = bytes | bytearray | memoryview
 """Bytes of a weight, wherever they lie."""
 
 CPU = "CPUExecutionProvider"
+MAX_THREADS = 1024
 
 
 class Session:
-    """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph.
+    """A loaded part. ``inputs`` and ``outputs`` are the tensor names of its graph, ``dtypes`` has
+    the NumPy name of the type of each output, None where NumPy has none.
 
     ``run`` may be called from several threads and lets other threads go on meanwhile. ``weights``
     are kept alive as long as the session. A child made by fork cannot run it, as the engine's
-    threads stayed with the parent.
+    threads stayed with the parent. ``brief``: see :meth:`Engine.load`.
     """
 
-    def __init__(self, session: ort.InferenceSession, weights: Sequence[object] = ()) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, weights: Sequence[object] = (), brief: bool = False
+    ) -> None:
         self._session = session
         self._weights = weights
+        self._brief = brief
         self._home = home()
         tell_of_forks(self)
         self.inputs: tuple[str, ...] = tuple(arg.name for arg in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(arg.name for arg in session.get_outputs())
+        self.dtypes = {arg.name: _DTYPES.get(arg.type) for arg in session.get_outputs()}
 
     @property
     def usable(self) -> bool:
@@ -65,12 +71,16 @@ class Session:
         for name in self.inputs:
             if not isinstance(feeds.get(name), np.ndarray):
                 raise InputError(f"Input {name!r} is missing, or no array.")
+        if self._brief:
+            give_back()  # what making the inputs has left
         try:
             arrays = self._session.run(names, {name: feeds[name] for name in self.inputs})
         except (_InvalidArgument, ValueError, TypeError) as error:
             raise InputError(f"The engine refuses these inputs: {_reason(error)}") from None
         except Exception as error:
             raise ModelError(f"The engine failed to run this part: {_reason(error)}") from None
+        if self._brief:  # its results lie in its memory, all of which they would keep
+            arrays = [a.copy() if isinstance(a, np.ndarray) else a for a in arrays]
         return dict(zip(names, arrays, strict=True))
 
     def in_child(self) -> None:
@@ -89,8 +99,8 @@ class Engine:
     """
 
     def __init__(self, threads: int = 1, provider: str = CPU) -> None:
-        if threads < 1:
-            raise UsageError(f"An engine needs at least one thread, not {threads}.")
+        if not 1 <= threads <= MAX_THREADS:
+            raise UsageError(f"An engine has 1 to {MAX_THREADS} threads, not {threads}.")
         available = ort.get_available_providers()
         if provider not in available:
             raise UsageError(
@@ -105,24 +115,31 @@ class Engine:
         blobs: Mapping[str, Buffer],
         *,
         optimise: bool = True,
+        brief: bool = False,
+        shapes_first: bool = False,
         profile_to: str | None = None,
     ) -> Session:
         """A session of a part. ``blobs`` holds at least the weights that ``graph`` names.
 
-        ``optimise`` False keeps every node as it is. ``profile_to`` is the prefix of the file
-        that gets the times of all nodes. Raises :class:`ModelFileError` for damaged bytes or a
-        missing or wrong blob, :class:`UnsupportedModelError` for what the engine cannot run.
+        ``optimise`` False keeps every node as it is. ``brief`` is for a few runs that shall leave
+        no memory taken behind, as that of other sessions is for the next run. ``shapes_first``: the
+        shape of a tensor is asked for as soon as there is one, so that it need not be kept.
+        ``profile_to`` is the prefix of the file that gets the times of all nodes. Raises
+        :class:`ModelFileError` for damaged bytes or a missing or wrong blob,
+        :class:`UnsupportedModelError` for what the engine cannot run.
         """
-        session = self._load(graph, blobs, optimise, profile_to)
+        options = self._options(optimise, brief, profile_to)
+        if shapes_first:
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        session = self._load(graph, blobs, options, brief)
         give_back()
         return session
 
     def _load(
-        self, graph: bytes, blobs: Mapping[str, Buffer], optimise: bool, profile_to: str | None
+        self, graph: bytes, blobs: Mapping[str, Buffer], options: ort.SessionOptions, brief: bool
     ) -> Session:
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
-        options = self._options(optimise, profile_to)
         try:
             if weights:
                 options.add_external_initializers([weight.name for weight in weights], values)
@@ -136,19 +153,20 @@ class Engine:
                 f"ONNX Runtime {ort.__version__} cannot run this: {_reason(error)}"
             ) from None
         if not weights or _copies_weights():
-            return Session(session)
+            return Session(session, brief=brief)
         _release(blobs[weight.blob] for weight in weights)
-        return Session(session, values)
+        return Session(session, values, brief)
 
-    def _options(self, optimise: bool, profile_to: str | None) -> ort.SessionOptions:
+    def _options(self, optimise: bool, brief: bool, profile_to: str | None) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        if _share_memory().here:
-            options.add_session_config_entry("session.use_env_allocators", "1")
-        else:  # each would keep what its largest run needed, out of reach of give_back
-            options.enable_cpu_mem_arena = False
+        if not brief:  # else it has memory of its own, which goes with it
+            if _share_memory().here:
+                options.add_session_config_entry("session.use_env_allocators", "1")
+            else:  # each would keep what its largest run needed, out of reach of give_back
+                options.enable_cpu_mem_arena = False
         # Weights not from the common memory: it would keep them when the session is gone.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -201,7 +219,7 @@ def _shrink() -> None:
 @cache
 def _smallest() -> Session:
     weight = ort.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32))
-    options = Engine()._options(optimise=True, profile_to=None)
+    options = Engine()._options(optimise=True, brief=False, profile_to=None)
     options.add_external_initializers(["w"], [weight])
     return Session(ort.InferenceSession(adding_model(1), options, providers=[CPU]), [weight])
 
@@ -278,6 +296,13 @@ def _reason(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return _SOURCES.sub("", line)[:400]
 
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    **{f"tensor({name})": name for name in ONNX_TO_NUMPY.values()},
+}
+"""What the engine calls types, and NumPy."""
 
 _SOURCES = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -56,7 +57,7 @@ class Evidence:
 
     def given(self, feeds: Sequence[Feeds]) -> list[Case]:
         """Cases of these inputs."""
-        trials = [Trial(0, 1, each, {}) for each in feeds]
+        trials = [Trial(0, 1, partial(dict, each), {}) for each in feeds]
         return self._judge.cases(self._judge.run(trials))
 
     def with_given(self, cases: Sequence[Case]) -> Strength:

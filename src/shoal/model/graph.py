@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import onnx
 
 from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.names import Names
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight, blob_proto, weight_proto
 
@@ -31,14 +33,26 @@ class Graph:
     weights: dict[str, Weight]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...]
+    _names: Names | None = field(default=None, init=False, repr=False, compare=False)
+
+    def fresh_name(self, like: str) -> str:
+        """A name like ``like`` that no tensor of the graph has or had."""
+        if self._names is None:
+            inputs = (spec.name for spec in self.inputs)
+            made = (name for node in self.nodes for name in (*node.input, *node.output))
+            self._names = Names(itertools.chain(self.weights, inputs, self.outputs, made))
+        return self._names.fresh(like)
 
     def copy(self) -> Graph:
         """A copy that may be rewritten on its own; it shares the bytes of the weights."""
-        nodes = []
-        for node in self.nodes:
-            nodes.append(onnx.NodeProto())
-            nodes[-1].CopyFrom(node)
-        return replace(self, nodes=nodes, weights=dict(self.weights))
+        return replace(self, nodes=list(map(copied, self.nodes)), weights=dict(self.weights))
+
+
+def copied(node: onnx.NodeProto) -> onnx.NodeProto:
+    """A node on its own: one in a model keeps all of that in memory."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    return copy
 
 
 def reads(node: onnx.NodeProto) -> tuple[str, ...]:
@@ -54,16 +68,6 @@ def makes(node: onnx.NodeProto) -> tuple[str, ...]:
 def elements(shape: Iterable[int | None]) -> int:
     """Number of elements for one image: free dimensions count as 1."""
     return math.prod(1 if dim is None else dim for dim in shape)
-
-
-def fresh_name(graph: Graph, name: str) -> str:
-    """A name like ``name`` that no tensor of the graph has."""
-    taken = set(graph.weights) | {made for node in graph.nodes for made in node.output}
-    taken.update(spec.name for spec in graph.inputs)
-    number = 0
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
 
 
 def value_info(

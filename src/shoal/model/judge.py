@@ -109,7 +109,7 @@ class Judge:
         asked = (*self._graph.outputs, *self._scores)
         # A tensor that is an output is rounded to its 16 bits, whether or not anybody wants it.
         kept = dict.fromkeys((*asked, *self._halves))
-        plain = Engine().load(*whole(self._graph, kept), optimise=False)
+        plain = Engine().load(*whole(self._graph, kept), optimise=False, brief=True)
         for each, known in zip(weighed, extra, strict=True):
             found = plain.run(each.trial.feeds, asked)
             for name, expected in {**each.expected, **known}.items():
@@ -125,14 +125,14 @@ class Judge:
         return weighed
 
     def _expected(self, trials: Sequence[Trial]) -> list[Weighed]:
-        session = self._part.session()
+        session = Engine().load(self._part.graph, self._part.blobs, brief=True)
         return [Weighed(trial, self._part.run_on(session, trial.feeds)) for trial in trials]
 
     def _extra(self, weighed: Sequence[Weighed]) -> list[Feeds]:
         """The scores that are no outputs."""
         if not self._scores:
             return [{} for _ in weighed]
-        session = Engine().load(*whole(self._graph, self._scores))
+        session = Engine().load(*whole(self._graph, self._scores), brief=True)
         return [session.run(each.trial.feeds) for each in weighed]
 
     def _push(self, weighed: Sequence[Weighed], tolerance: float) -> None:
@@ -140,7 +140,7 @@ class Judge:
         if self._pushed is None:
             return
         try:
-            session = Engine().load(*whole(self._pushed.graph))
+            session = Engine().load(*whole(self._pushed.graph), brief=True)
             for each in weighed:
                 each.unclear = self._unclear(session, self._pushed, each, tolerance)
         except (InputError, ModelError):
@@ -150,9 +150,10 @@ class Judge:
         self, session: Session, push: Pushed, each: Weighed, tolerance: float
     ) -> dict[str, Array]:
         found: dict[str, Array] = {}
+        given = each.trial.feeds
         for run in range(SHAKEN if push.random else 2):
             feeds = {
-                **each.trial.feeds,
+                **given,
                 push.amount: np.array(tolerance, np.float32),
                 push.side: np.array(1 - 2 * (run % 2), np.float32),
             }

@@ -20,6 +20,9 @@ TOTAL_WEIGHT_BYTES = 8 * 1024**3
 NODES = 50_000
 """Of a network."""
 
+CROSSING = 256
+"""Tensors that cross a cut: a message holds no more."""
+
 RANK = 16
 """Dimensions of a tensor."""
 

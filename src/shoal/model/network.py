@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,21 +16,27 @@ import onnx
 
 from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
 from shoal.model import limits, proof
-from shoal.model.accept import accept
+from shoal.model.accept import accept, with_batch
 from shoal.model.archive import is_archive
 from shoal.model.asked import Asked
+from shoal.model.beside import contradiction
 from shoal.model.case import Case
-from shoal.model.cuts import Cut, Step, crossings, find_cuts
+from shoal.model.cuts import Cut, Step, crossing_bytes, find_cuts
 from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
-from shoal.model.graph import Graph, makes, reads, serialize, value_info
-from shoal.model.normalise import normalise
+from shoal.model.example import fitted
+from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info
+from shoal.model.independence import STACKED, Follower, Mixed, entering
+from shoal.model.normalise import DEQUANTISERS, normalise
 from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.probe import probe
-from shoal.model.shapes import infer, output_specs, resolve
+from shoal.model.resolved import output_specs, resolve
+from shoal.model.shapes import infer
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 from shoal.model.strength import Strength
+from shoal.model.weights import apart
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +44,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 
 log = logging.getLogger("shoal")
+
+
+MAX_TITLE = 100
+"""Characters of a network's name, which is for people only."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -66,22 +76,32 @@ class Network:
         self.name = name
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self._graph = graph
-        self._tensors = resolve(graph)
-        self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, self._tensors)
+        found = resolve(graph)
+        self._tensors, self._extents = found.tensors, found.extents
+        self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, found)
+        self._specs = {spec.name: spec for spec in self.outputs}
+        self._specs.update((name, tensor.spec) for name, tensor in found.tensors.items())
         self._constant, self._order = _split_constant(graph)
+        self._constant_makers = {
+            name: index for index, node in enumerate(self._constant) for name in makes(node)
+        }
         self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
             raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
         steps = [Step(node.reads, node.makes) for node in self.nodes]
         names = [spec.name for spec in self.inputs]
-        self._crossings = crossings(steps, names, graph.outputs)
+        needed = set(graph.outputs).union(*(step.reads for step in steps))
+        self._entering = tuple(name for name in names if name in needed)
         self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
         self.node_memory_bytes: tuple[int, ...] = self._weigh(self._order)
-        self.crossing_bytes: tuple[int, ...] = tuple(map(self._bytes, self._crossings))
+        sizes = {name: tensor.bytes for name, tensor in self._tensors.items()}
+        self.crossing_bytes: tuple[int, ...] = tuple(
+            crossing_bytes(steps, names, graph.outputs, sizes)
+        )
         self.node_peak_bytes: tuple[int, ...] = tuple(
-            size + self._bytes(node.makes)
+            size + sum(sizes.get(name, 0) for name in node.makes)
             for size, node in zip(self.crossing_bytes, self.nodes, strict=False)
         )
         if max(self.node_peak_bytes) > limits.PEAK_BYTES:
@@ -141,50 +161,62 @@ class Network:
             return probe(self.inputs, seed, batch)
         return self._evidence.draw(seed, batch)
 
-    @cached_property
+    @property
     def stacks(self) -> bool:
-        """Whether images may be stacked along the first dimension of all inputs and outputs and
-        run at once: the answers for two are compared with those for each alone."""
-        if not self._whole.stacks:
-            return False
-        session = self._whole.session()
-        both = self.probe(seed=1, batch=2)
-        together = self._whole.run_on(session, both)
-        for image in range(2):
-            one = {name: array[[image]] for name, array in both.items()}
-            alone = self._whole.run_on(session, one)
-            for name, array in alone.items():
-                if not proof.difference(array, together[name][[image]]) <= self.tolerance:
-                    return False
-        return True
+        """Whether images may be stacked along the first dimension of all inputs and run at once,
+        each answered as if alone."""
+        return self.mixes is None
+
+    @cached_property
+    def mixes(self) -> str | None:
+        """Why images may not be run together, in words; None where they may. Reasoned from the
+        graph; then made-up images are run beside others, and what contradicts counts as well."""
+        return self._mixing(0, len(self.nodes)) or contradiction(
+            self._whole.session(), self._whole.run_on, self.probe, self.tolerance
+        )
+
+    def _mixing(self, start: int, end: int) -> str | None:
+        """Why the requests of a part may not be stacked, as far as its graph tells."""
+        entering_names, outputs = self._ends(start, end)
+        inputs = [self._specs[name] for name in entering_names]
+        layouts = Follower(self._graph.opsets, self._graph.weights, self._extents).follow(
+            [*self._constant, *self._order[start:end]], entering(inputs)
+        )
+        for name in outputs:
+            layout = layouts[name]
+            if isinstance(layout, Mixed):
+                return layout.why
+            if layout != STACKED:
+                return f"tensor {name!r} has no row of its own for each image"
+        return None
 
     def numbered(self) -> Part:
         """The whole network with names that are numbers: node i is ``n<i>_`` and makes
-        ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name."""
+        ``t<i>_<k>``; inputs are ``x<i>``. For measurements, which find nodes by name; so all
+        else (weights, what is computed from them alone) has names of other kinds."""
         graph = self._graph
-        entering = self._crossings[0]
-        names = {name: f"x{index}" for index, name in enumerate(entering)}
-        for index, made in enumerate(self.nodes):
-            names.update({name: f"t{index}_{k}" for k, name in enumerate(made.makes)})
+        names = {name: f"x{index}" for index, name in enumerate(self._entering)}
+        names |= {name: f"w{index}" for index, name in enumerate(graph.weights)}
         nodes = []
-        for index, node in enumerate(self._order):
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.name = f"n{index}_"
-            copy.input[:] = [names.get(name, name) for name in node.input]
-            copy.output[:] = [names.get(name, name) for name in node.output]
-            nodes.append(copy)
+        for letters, some in ((("c", "v"), self._constant), (("n", "t"), self._order)):
+            for index, node in enumerate(some):
+                names |= {made: f"{letters[1]}{index}_{k}" for k, made in enumerate(makes(node))}
+                copy = copied(node)
+                copy.name = f"{letters[0]}{index}_"
+                copy.input[:] = [names.get(name, name) for name in node.input]
+                copy.output[:] = [names.get(name, name) for name in node.output]
+                nodes.append(copy)
         data, blobs = serialize(
             "numbered",
             graph.ir_version,
             graph.opsets,
-            [*self._constant, *nodes],
-            [self._info(name, names[name]) for name in entering],
-            [self._info(name, names[name]) for name in graph.outputs if name not in entering],
-            graph.weights,
+            nodes,
+            [self._info(name, names[name]) for name in self._entering],
+            [self._info(name, names[name]) for name in graph.outputs if name not in self._entering],
+            {names[name]: weight for name, weight in graph.weights.items()},
         )
-        specs = tuple(self._tensors[name].spec for name in entering)
-        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), False, 0)
+        specs = tuple(self._specs[name] for name in self._entering)
+        return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), lambda: False, 0)
 
     def prove_against(self, asked: Asked) -> None:
         """Raise :class:`ProofError` unless the network gives what it gave as it came, for one
@@ -225,8 +257,7 @@ class Network:
     def _extract(self, start: int, end: int) -> Part:
         graph = self._graph
         nodes = self._order[start:end]
-        inputs = self._crossings[start]
-        outputs = graph.outputs if end == len(self.nodes) else self._crossings[end]
+        inputs, outputs = self._ends(start, end)
         used = {name for node in nodes for name in reads(node)}
         constant, needed = self._constant_needs(used)
         data, blobs = serialize(
@@ -238,46 +269,71 @@ class Network:
             [self._info(name) for name in outputs if name not in inputs],
             {name: graph.weights[name] for name in sorted(needed)},
         )
-        tensors = [self._tensors[name] for name in (*inputs, *outputs)]
         return Part(
             graph=data,
             blobs=blobs,
-            inputs=tuple(tensor.spec for tensor in tensors[: len(inputs)]),
-            outputs=tuple(tensor.spec for tensor in tensors[len(inputs) :]),
+            inputs=tuple(self._specs[name] for name in inputs),
+            outputs=tuple(self._specs[name] for name in outputs),
             node_range=(start, end),
-            stacks=all(tensor.stacks for tensor in tensors),
+            stacks=lambda: self.stacks and self._mixing(start, end) is None,
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
             activations=image_memory(max(self.node_peak_bytes[start:end])),
         )
 
-    def _constant_needs(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-        """The constant nodes and the weights behind ``names``."""
-        needed = set(names)
-        nodes = []
-        for node in reversed(self._constant):
-            if needed.intersection(makes(node)):
-                needed.update(reads(node))
-                nodes.append(node)
-        return nodes[::-1], needed.intersection(self._graph.weights)
+    def _ends(self, start: int, end: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tensors that enter and leave the nodes from ``start`` to ``end``, places of cuts or
+        the ends of the network."""
+        last = end == len(self.nodes)
+        return (
+            self._cut_at[start].names if start else self._entering,
+            self._graph.outputs if last else self._cut_at[end].names,
+        )
+
+    def _constant_needs(
+        self, names: Iterable[str], seen: set[str] | None = None
+    ) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The constant nodes and the weights behind ``names``, but for those behind what is in
+        ``seen``, which is added to."""
+        seen = set() if seen is None else seen
+        waiting, found, weights = list(names), set(), set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self._graph.weights:
+                weights.add(name)
+            elif name in self._constant_makers:
+                index = self._constant_makers[name]
+                found.add(index)
+                waiting.extend(reads(self._constant[index]))
+        return [self._constant[index] for index in sorted(found)], weights
 
     def _weigh(self, nodes: Iterable[onnx.NodeProto]) -> tuple[int, ...]:
         """Resident bytes of each of these nodes; weights that several share count for the first."""
         counted: set[str] = set()
         sizes = []
         for node in nodes:
-            new = self._constant_needs(reads(node))[1] - counted
-            counted |= new
-            size = sum(self._graph.weights[name].nbytes for name in new)
+            read = {name for name in reads(node) if name not in counted}
+            behind, weights = self._constant_needs(read, counted)
+            size = sum(self._graph.weights[name].nbytes for name in weights)
+            if not any(each.op_type in DEQUANTISERS for each in behind):
+                # What the engine computes of weights it keeps instead of them.
+                size = max(size, sum(map(self._constant_bytes, read)))
             sizes.append(node_memory(size))
         return tuple(sizes)
 
-    def _bytes(self, names: Iterable[str]) -> int:
-        """Bytes of tensors for one image; those of unknown size count nothing."""
-        return sum(self._tensors[name].bytes for name in names if name in self._tensors)
+    def _constant_bytes(self, name: str) -> int:
+        """Bytes of a weight or of what is computed from weights; else 0."""
+        if name in self._graph.weights:
+            return self._graph.weights[name].nbytes
+        known = name in self._constant_makers and name in self._tensors
+        return self._tensors[name].bytes if known else 0
 
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
-        spec = self._tensors[name].spec
-        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], spec.shape)
+        spec = self._specs[name]
+        shape = spec.shape if name in self._tensors else None
+        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape)
 
 
 def load(
@@ -289,69 +345,97 @@ def load(
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
-    ``example`` holds example inputs: a mapping from input names to arrays; for a network with one
-    input, just the array; for a module an array or tensor, or a sequence of them. A module needs
-    one, and so does an ONNX network with free dimensions other than the batch. Every other network
-    is better for one: it is proved on these values. ``name`` is shown on screen; the file's name
-    if None.
+    ``example`` holds example inputs: an array or tensor for the only input, a sequence of one for
+    each, or a mapping from input names. A module needs it (names are those of its ``forward``), and
+    so does an ONNX network with free dimensions other than the batch, which it fixes. Every other
+    network is better for one: it is proved on these values. ``name`` is shown on screen; the file's
+    name if None.
 
     The normal form is proved to give what the network gave before, on the example if there is
     one, else on made-up inputs (``network.strength()`` says how much that tells). A batch
     dimension that is declared free but that the network cannot vary is fixed to 1. Raises
     :class:`ModelFileError` for what is damaged or too large, :class:`UnsupportedModelError` for
-    what cannot be cut, :class:`MissingExtraError` without PyTorch.
+    what cannot be cut, :class:`InputError` for an example that does not fit,
+    :class:`MissingExtraError` without PyTorch.
     """
     if isinstance(source, str | Path) and is_archive(source):
         from shoal.model.bundle import load_bundle  # it stands on this module
 
         return load_bundle(source, name=name, example=example)
-    model, folder = read(source, example)
-    shown = name or (Path(source).stem if isinstance(source, str | Path) else model.graph.name)
-    if isinstance(example, np.ndarray):
-        weights = {tensor.name for tensor in model.graph.initializer}
-        names = [info.name for info in model.graph.input if info.name not in weights]
-        example = dict.fromkeys(names, example) if len(names) == 1 else example
-    fixed = example if isinstance(example, Mapping) else {}
-    original = accept(model, folder, fixed)
+    came = read(source, example)
+    given = came.example
+    original = accept(came.model, came.beside, given)
+    check_example(given, original.inputs)
+    del came  # the graph has the weights; with the model they would be there twice
+    title = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
+    shown = "".join(c if c.isprintable() else "?" for c in title)[:MAX_TITLE] or "network"
     try:
-        return _prepared(original, shown or "network", example)
+        return _prepared(original, shown, given)
     except ModelError:
         if all(spec.shape[:1] != (None,) for spec in original.inputs):
             raise
         try:
-            return _prepared(accept(model, folder, fixed, batch=1), shown or "network", example)
+            first = {
+                spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
+                for spec in original.inputs
+                if spec.name in given
+            }
+            return _prepared(with_batch(original, 1), shown, first)
         except ModelError:
             pass
         raise
 
 
-def _prepared(original: Graph, name: str, example: object) -> Network:
-    """The network of a graph, proved to give what the graph gave."""
-    # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
-    # a shape is negative or near 2**62 it aborts the process, so those are refused before.
-    infer(original, limits.TENSOR_BYTES)
+def check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
+    """Raise :class:`InputError` unless the arrays are inputs that the network could be given."""
     try:
-        asked = Asked(original)
-        graph = original.copy()
-        normalise(graph)
-        network = Network(graph, name)
-        asked.begin(graph, example)
-        asked.rest()
-        network.prove_against(asked)
+        given = fitted(example, inputs)
+        check_feeds([spec for spec in inputs if spec.name in given], given)
+    except InputError as error:
+        raise InputError(f"The example does not fit. {error}") from None
+
+
+def _prepared(original: Graph, name: str, example: Mapping[str, Array]) -> Network:
+    """The network of a graph, proved to give what the graph gave."""
+    try:
+        return prepared(original, lambda graph: Network(graph, name), example)
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
             raise
         raise UnsupportedModelError(
             f"{name!r} does not run on made-up inputs, so its parts cannot be proved: {error}"
         ) from None
-    return network
+
+
+_Made = TypeVar("_Made", bound=Network)
+
+
+def prepared(
+    original: Graph, make: Callable[[Graph], _Made], example: Mapping[str, Array]
+) -> _Made:
+    """What ``make`` makes of the normal form of a graph, proved to give what the graph gave.
+    Raises :class:`InputError` or :class:`ModelError` where the engine fails to run it."""
+    # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
+    # a shape is negative or near 2**62 it aborts the process, so those are refused before.
+    infer(original, limits.TENSOR_BYTES)
+    asked = Asked(original)
+    graph = original.copy()
+    normalise(graph)
+    graph.weights = apart(graph.weights)
+    made = make(graph)
+    asked.begin(graph, example)
+    asked.rest()
+    made.prove_against(asked)
+    give_back()
+    return made
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
     """Raise :class:`InputError` unless ``feeds`` fits ``specs`` and holds finite numbers."""
     names = [spec.name for spec in specs]
     if set(feeds) != set(names):
-        raise InputError(f"Inputs are {sorted(names)}, not {sorted(feeds)}.")
+        given = sorted(map(str, feeds))  # by whatever somebody names them
+        raise InputError(f"Inputs are {sorted(names)}, not {given}.")
     batch: int | None = None
     for spec in specs:
         array = feeds[spec.name]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,17 +12,29 @@ import onnx
 from shoal.errors import UnsupportedModelError
 from shoal.model import limits
 from shoal.model.affine import fold_affine
-from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
+from shoal.model.dtypes import ONNX_TO_NUMPY, is_sized, size_bytes
 from shoal.model.engine import Engine
-from shoal.model.graph import Graph, elements, fresh_name, makes, reads, whole
+from shoal.model.graph import Graph, elements, makes, reads, whole
+from shoal.model.independence import Common, Extent, Follower, Size, entering
 from shoal.model.shapes import UNKNOWN, Kind, Shape, infer
 from shoal.model.weights import Weight
 
-_KEPT = frozenset({"DequantizeLinear"})
+DEQUANTISERS = frozenset({"DequantizeLinear"})
 """Not folded: the weights of a quantised network stay small, and the engine fuses these."""
+
+_WIDENED_BYTES = 64 * 1024
+"""Weights of at least this size that are only kept in a narrower type stay in it, too."""
+
+_SIZED_BY_VALUES = frozenset({"Range", "ConstantOfShape", "Expand", "Tile", "Resize", "Upsample"})
+"""Their results may be of any size, whatever they are computed from."""
 
 _BOUNDED = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression"})
 """Shapes of their outputs depend on data, but are no larger than rank times the inputs."""
+
+
+ROUNDS = 32
+"""How often all passes are made at most. Two to five are usual; a chain of shapes each of which
+follows from the one before takes one for each, and is correct with its rest unfolded, too."""
 
 
 def normalise(graph: Graph) -> None:
@@ -33,24 +47,50 @@ def normalise(graph: Graph) -> None:
     )
     name_outputs(graph)
     drop_dead(graph)
-    changed = True
-    while changed:
+    for _ in range(ROUNDS):
         changed = False
         for rewrite in passes:
             if rewrite(graph):
                 changed = True
                 drop_dead(graph)
+        if not changed:
+            break
+    check_modes(graph)
+    check_constants(graph)
+
+
+def fold(graph: Graph, limit_bytes: int) -> None:
+    """Compute what follows from weights and from shapes that are known, and no more, in place.
+    Tensors may have ``limit_bytes``."""
+    while fold_constants(graph) or _lift_shapes(graph, limit_bytes):
+        pass
+
+
+def _lift_shapes(graph: Graph, limit_bytes: int) -> bool:
+    """Put the shapes that are known, and asked for, among the weights."""
+    if not any(node.op_type in ("Shape", "Size") for node in graph.nodes):
+        return False
+    kinds = infer(graph, limit_bytes)
+    kept = []
+    for node in graph.nodes:
+        value = _known_shape(node, kinds)
+        if value is None or node.output[0] in graph.outputs:
+            kept.append(node)
+        else:
+            graph.weights[node.output[0]] = Weight.of(value)
+    changed = len(kept) < len(graph.nodes)
+    graph.nodes = kept
+    return changed
 
 
 def name_outputs(graph: Graph) -> None:
     """Give each output that is a weight a node of its own, which makes it."""
-    for name in graph.outputs:
-        if name in graph.weights:
-            kept = fresh_name(graph, name)
-            graph.weights[kept] = graph.weights.pop(name)
-            for node in graph.nodes:
-                rename_reads(node, {name: kept})
-            graph.nodes.append(onnx.helper.make_node("Identity", [kept], [name]))
+    kept = {name: graph.fresh_name(name) for name in graph.outputs if name in graph.weights}
+    for node in graph.nodes if kept else ():
+        rename_reads(node, kept)
+    for name, new in kept.items():
+        graph.weights[new] = graph.weights.pop(name)
+        graph.nodes.append(onnx.helper.make_node("Identity", [new], [name]))
 
 
 def drop_dead(graph: Graph) -> None:
@@ -92,8 +132,8 @@ def drop_idle(graph: Graph) -> bool:
             aliases[source] = made
             outputs.add(made)
             makers[made] = makers[source]
-            for other in kept:
-                rename_reads(other, aliases)
+    for node in kept:  # those before a renamed output, too
+        rename_reads(node, aliases)
     changed = len(kept) < len(graph.nodes)
     graph.nodes = kept
     return changed
@@ -104,31 +144,49 @@ def _is_idle(node: onnx.NodeProto, graph: Graph) -> bool:
         return False
     if node.op_type == "Identity":
         return True
-    if node.op_type != "Dropout":
-        return False
+    return node.op_type == "Dropout" and _mode(node, graph) is False
+
+
+def _mode(node: onnx.NodeProto, graph: Graph) -> bool | None:
+    """Whether a dropout is in training mode (refused); None if that is not known yet."""
     mode = node.input[2] if len(node.input) > 2 else ""
     if not mode:
-        return True
+        return False
     weight = graph.weights.get(mode)
-    if weight is None or any(weight.data):
+    if weight is not None and any(weight.data):
         raise UnsupportedModelError(
             f"Dropout {node.name!r} is in training mode. Export the network in evaluation mode."
         )
-    return True
+    return None if weight is None else False
+
+
+def check_modes(graph: Graph) -> None:
+    """Refuse what may be in training mode: where that is computed from the inputs."""
+    for node in graph.nodes:
+        if _is_dropout(node) and _mode(node, graph) is None:
+            raise UnsupportedModelError(
+                f"Whether the dropout {node.name!r} is in training mode depends on the inputs. "
+                "Export the network in evaluation mode."
+            )
+
+
+def _is_dropout(node: onnx.NodeProto) -> bool:
+    return bool(node.domain == "" and node.op_type == "Dropout")
 
 
 def fold_constants(graph: Graph) -> bool:
     """Compute the nodes that depend on weights only."""
     changed = False
-    while True:
+    for _ in range(ROUNDS):
         wave = _of_known_size(_constant_nodes(graph), graph)
         if not wave:
-            return changed
+            break
         graph.weights.update(_evaluate(wave, graph))
         done = {id(node) for node in wave}
         graph.nodes = [node for node in graph.nodes if id(node) not in done]
         drop_dead(graph)
         changed = True
+    return changed
 
 
 def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
@@ -138,13 +196,47 @@ def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
     found = []
     for node in graph.nodes:
         if (
-            node.op_type not in _KEPT
+            node.op_type not in DEQUANTISERS
+            and not _widens(node, graph)
+            and not (_is_dropout(node) and _mode(node, graph) is None)
             and constant.issuperset(reads(node))
             and outputs.isdisjoint(makes(node))
         ):
             constant.update(makes(node))
             found.append(node)
     return found
+
+
+def _widens(node: onnx.NodeProto, graph: Graph) -> bool:
+    """Whether it brings a large weight into a wider type, as where weights are kept in 8 bits."""
+    weight = graph.weights.get(node.input[0]) if node.op_type == "Cast" else None
+    if weight is None or weight.nbytes < _WIDENED_BYTES or node.domain != "":
+        return False
+    to = next((a.i for a in node.attribute if a.name == "to"), 0)
+    return is_sized(to) and size_bytes(to, math.prod(weight.dims)) > weight.nbytes
+
+
+def check_constants(graph: Graph) -> None:
+    """Refuse constants that are left to the engine where these may be of any size."""
+    fed = {spec.name for spec in graph.inputs}
+    doubtful = []
+    for node in graph.nodes:
+        if not fed.isdisjoint(reads(node)):
+            fed.update(makes(node))
+        elif node.op_type in _SIZED_BY_VALUES:
+            doubtful.append(node)
+    kinds = infer(graph) if doubtful else {}
+    for node in doubtful:
+        shape = kinds.get(node.output[0], (0, None))[1]
+        if shape is None or UNKNOWN in shape:
+            raise _of_unknown_size(node)
+
+
+def _of_unknown_size(node: onnx.NodeProto) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The size of the constant {node.output[0]!r} ({node.op_type}) cannot be told before it is "
+        "computed. Save the network with its constants folded."
+    )
 
 
 def _of_known_size(nodes: Sequence[onnx.NodeProto], graph: Graph) -> list[onnx.NodeProto]:
@@ -164,10 +256,7 @@ def _of_known_size(nodes: Sequence[onnx.NodeProto], graph: Graph) -> list[onnx.N
             later.update(makes(node))
         elif None in sizes:
             if all(name in graph.weights for name in reads(node)):
-                raise UnsupportedModelError(
-                    f"The size of the constant {node.output[0]!r} ({node.op_type}) cannot be told "
-                    "before it is computed. Save the network with its constants folded."
-                )
+                raise _of_unknown_size(node)
             later.update(makes(node))
         else:
             size = sum(size or 0 for size in sizes)
@@ -206,7 +295,7 @@ def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight
     done = {id(node) for node in nodes}
     needed = {name for node in graph.nodes if id(node) not in done for name in reads(node)}
     outputs = [name for name in part.outputs if name in needed]
-    results = Engine().load(*whole(part, outputs), optimise=False).run({})
+    results = Engine().load(*whole(part, outputs), optimise=False, brief=True).run({})
     return {name: Weight.of(array) for name, array in results.items()}
 
 
@@ -223,23 +312,33 @@ def fold_shapes(graph: Graph) -> bool:
             changed |= _fold_shape(node, kinds, graph)
         elif node.domain == "" and node.op_type == "Reshape":
             changed |= _fold_reshape(node, kinds, graph)
-    return changed
+    return _fold_counted(kinds, graph) or changed
 
 
 def _fold_shape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
     made = node.output[0]
-    shape = kinds.get(node.input[0], (0, None))[1]
-    if shape is None or None in shape or UNKNOWN in shape or made in graph.outputs:
+    value = _known_shape(node, kinds)
+    if value is None or made in graph.outputs:
         return False
-    if node.op_type == "Size":
-        value = np.array(elements(shape), dtype=np.int64)
-    else:
-        attributes = {attribute.name: attribute.i for attribute in node.attribute}
-        ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
-        value = np.array(shape, dtype=np.int64)[ends]
-    node.output[0] = fresh_name(graph, made)
+    node.output[0] = graph.fresh_name(made)
     graph.weights[made] = Weight.of(value)
     return True
+
+
+def _known_shape(
+    node: onnx.NodeProto, kinds: Mapping[str, Kind]
+) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """What ``Shape`` or ``Size`` makes of a tensor whose shape is known; None for all else."""
+    if node.domain != "" or node.op_type not in ("Shape", "Size"):
+        return None
+    shape = kinds.get(node.input[0], (0, None))[1]
+    if shape is None or None in shape or UNKNOWN in shape:
+        return None
+    if node.op_type == "Size":
+        return np.array(elements(shape), dtype=np.int64)
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
+    return np.array(shape, dtype=np.int64)[ends]
 
 
 def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
@@ -267,10 +366,50 @@ def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph)
     )
     if given is not None and np.array_equal(given.array(), target):
         return False
-    name = fresh_name(graph, f"{node.output[0]}_shape")
+    name = graph.fresh_name(f"{node.output[0]}_shape")
     graph.weights[name] = Weight.of(target)
     node.input[1] = name
     return True
+
+
+def _fold_counted(kinds: Mapping[str, Kind], graph: Graph) -> bool:
+    """Make the targets of ``Reshape`` constant that are computed from the number of images in ways
+    that inference does not follow (images times heads): else each cut has to carry them."""
+    nodes = [
+        node
+        for node in graph.nodes
+        if node.domain == "" and node.op_type == "Reshape" and node.input[1] not in graph.weights
+    ]
+    if not nodes:
+        return False
+    extents = {
+        name: Extent.of(shape)
+        for name, (_, shape) in kinds.items()
+        if shape is not None and UNKNOWN not in shape
+    }
+    follower = Follower(graph.opsets, graph.weights, extents)
+    layouts = follower.follow(graph.nodes, entering(graph.inputs))
+    changed = False
+    for node in nodes:
+        layout = layouts[node.input[1]]
+        values = layout.values if isinstance(layout, Common) else None
+        target = None if values is None else _constant_target(values)
+        if target is not None:
+            name = graph.fresh_name(f"{node.output[0]}_shape")
+            graph.weights[name] = Weight.of(np.array(target, dtype=np.int64))
+            node.input[1] = name
+            changed = True
+    return changed
+
+
+def _constant_target(values: Sequence[Size | None]) -> list[int] | None:
+    """The same target without the number of images; None where there is none."""
+    target = []
+    for size in values:
+        if size is None or (size.each and size.fixed):
+            return None
+        target.append(-1 if size.each else size.fixed)
+    return target if target.count(-1) <= 1 and 0 not in target else None
 
 
 def reshaped(before: Shape | None, after: Shape | None) -> Shape | None:

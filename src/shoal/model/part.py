@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,10 +23,9 @@ class Part:
     ``graph`` is a serialized ONNX model whose larger weights are ``blobs``, named in it by their
     SHA-256; ``hash``, the SHA-256 of ``graph``, so covers them. ``inputs`` and ``outputs`` name
     the tensors that enter and leave; those in both are ``carried``: they pass by and are not in
-    the graph's outputs. ``specs`` describes all of them. ``stacks`` tells that in all of them
-    images are stacked along the first dimension. ``memory`` is the resident bytes expected of a
-    loaded session, at least those of its weights, ``activations`` those that each image of a run
-    beside the first takes.
+    the graph's outputs. ``specs`` describes all of them. ``memory`` is the resident bytes expected
+    of a loaded session, at least those of its weights, ``activations`` those that each image of a
+    run beside the first takes.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Part:
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         node_range: tuple[int, int],
-        stacks: bool,
+        stacks: Callable[[], bool],
         memory: int,
         activations: int = 0,
     ) -> None:
@@ -47,7 +47,7 @@ class Part:
         self.carried = tuple(name for name in self.inputs if name in self.outputs)
         self.specs = {spec.name: spec for spec in (*inputs, *outputs)}
         self.range = node_range
-        self.stacks = stacks
+        self._stacks = stacks
         self.memory = max(memory, self.weight_bytes)
         self.activations = activations
         self._session: Session | None = None
@@ -59,6 +59,12 @@ class Part:
             f"{', '.join(self.outputs)}, {self.weight_bytes} bytes of weights>"
         )
 
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether several requests may be run at once, stacked along the first dimension of all
+        its inputs: each is answered as if alone. Reasoned from the graph when first asked for."""
+        return self._stacks()
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights that are blobs."""
@@ -68,7 +74,13 @@ class Part:
     def info(self) -> PartInfo:
         """What must be known of the part before it is fetched."""
         sizes = {hash: memoryview(blob).nbytes for hash, blob in self.blobs.items()}
-        return PartInfo(len(self.graph), sizes, self.memory, self.activations)
+        return PartInfo(
+            size=len(self.graph),
+            blobs=sizes,
+            memory=self.memory,
+            activations=self.activations,
+            stacks=self.stacks,
+        )
 
     def session(self, engine: Engine | None = None) -> Session:
         """A new session of the part; one thread on the CPU if no engine is given."""

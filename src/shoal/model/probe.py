@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, reads
+from shoal.model.graph import Graph, makes, reads
 from shoal.model.spec import TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -158,10 +158,24 @@ def _entries(node: onnx.NodeProto, name: str, graph: Graph) -> list[int]:
                   if read == name and at in places and places[at] < len(inputs)]  # fmt: skip
     sizes = []
     for table, axis in tables:
-        weight = graph.weights.get(table)
-        if weight is not None and weight.dims and -len(weight.dims) <= axis < len(weight.dims):
-            sizes.append(weight.dims[axis])
+        dims = _dims(table, graph)
+        if -len(dims) <= axis < len(dims):
+            sizes.append(dims[axis])
     return [size for size in sizes if size > 0]
+
+
+def _dims(table: str, graph: Graph, steps: int = 4) -> tuple[int, ...]:
+    """The shape of a weight, or of what few ``steps`` make of one, element by element: tables are
+    kept in 8 bits. Empty where it is neither."""
+    if table in graph.weights:
+        return graph.weights[table].dims
+    maker = next((node for node in graph.nodes if table in makes(node)), None)
+    if maker is None or maker.op_type not in _WIDENING or not steps:
+        return ()
+    return max((_dims(name, graph, steps - 1) for name in reads(maker)), key=math.prod)
+
+
+_WIDENING = frozenset({"Cast", "DequantizeLinear", "Mul", "Add", "Sub", "Div"})
 
 
 def _range(node: onnx.NodeProto, name: str, graph: Graph) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ checked against real parts: ``NetworkProfile.error`` says how far the sums are o
 from __future__ import annotations
 
 import hashlib
+import heapq
 import itertools
 import json
 import platform
@@ -22,10 +23,11 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
+from shoal.cache import cache_folder
 from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
-from shoal.model.store import default_root, write_whole
+from shoal.model.store import write_whole
 from shoal.scratch import Scratch
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -104,7 +106,9 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     def range_memory(self, start: int, end: int) -> int:
         """Resident bytes expected of the part with nodes ``start`` up to ``end``."""
         nodes = self._memory_before[end] - self._memory_before[start]
-        return part_memory(nodes, max(self.node_peak_bytes[start:end]))
+        level = (end - start).bit_length() - 1
+        peaks = self._peaks[level]
+        return part_memory(nodes, max(peaks[start], peaks[end - (1 << level)]))
 
     @cached_property
     def _time_before(self) -> list[float]:
@@ -113,6 +117,15 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
     @cached_property
     def _memory_before(self) -> list[int]:
         return [0, *itertools.accumulate(self.node_memory_bytes)]
+
+    @cached_property
+    def _peaks(self) -> list[tuple[int, ...]]:
+        """The largest peaks of all ranges of 1, 2, 4, 8, ... nodes, by their first node: a search
+        asks for each pair of cuts."""
+        levels = [self.node_peak_bytes]
+        while len(levels[-1]) > (half := 1 << len(levels) - 1):
+            levels.append(tuple(map(max, levels[-1], levels[-1][half:])))
+        return levels
 
 
 def profile(
@@ -128,7 +141,7 @@ def profile(
     that is old, or was measured while the machine was not quiet."""
     engine = Engine(threads, provider)
     device = device_key(engine)
-    folder = cache if cache is not None else default_root() / "profiles"
+    folder = cache if cache is not None else cache_folder() / "profiles"
     named = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = folder / f"{network.hash[:32]}-{named}.json"
     if not refresh:
@@ -176,7 +189,7 @@ def measure(
         node_peak_bytes=network.node_peak_bytes,
         crossing_bytes=network.crossing_bytes,
         error=RangeError(0.0, 0.0, 0),
-        batch_ratio=_batch_ratio(network, engine, part.session(engine)),
+        batch_ratio=_batch_ratio(network, engine, part.session(engine), budget_s / 2),
     )
     errors = [
         abs(draft.range_ms(*part.range) / whole_ms - part.relative) / part.relative
@@ -193,15 +206,23 @@ BATCHES = (4, 8)
 _BATCH_ROUNDS = 5
 
 
-def _batch_ratio(network: Network, engine: Engine, session: Session) -> dict[int, float]:
-    """Times of an image in larger runs, relative to one alone in the same moments."""
+def _batch_ratio(
+    network: Network, engine: Engine, session: Session, budget_s: float
+) -> dict[int, float]:
+    """Times of an image in larger runs, relative to one alone in the same moments. As many images
+    in each way, round by round, while ``budget_s`` lasts: at least one run of each."""
     if not network.stacks:
         return {}
     runs = {count: _Run(engine, session, network.probe(batch=count)) for count in (1, *BATCHES)}
+    end_s = time.perf_counter() + budget_s
     for _ in range(_BATCH_ROUNDS):
         for count, run in runs.items():
             for _ in range(max(BATCHES) // count):
                 run.run()
+                if time.perf_counter() > end_s:
+                    break
+        if time.perf_counter() > end_s:
+            break
     per_image = {count: _mean(run.busy_ms) / count for count, run in runs.items()}
     return {count: per_image[count] / per_image[1] for count in BATCHES}
 
@@ -377,11 +398,16 @@ def count_events(
     return [statistics.median(run[index] for run in counted) for index in range(len(nodes))]
 
 
+_FUSED = 64
+"""No fusion of the engine joins so many nodes: how many are looked at for the first of them."""
+
+
 class _Owners:
     """Finds the node that a node of the engine stands for."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
+        self._kinds = {node.op for node in nodes}
         self._makers = {name: index for index, node in enumerate(nodes) for name in node.makes}
 
     def of(self, name: str, op: str, before: int) -> int:
@@ -395,13 +421,20 @@ class _Owners:
         return number if head[0] == "n" else self._first(number, op)
 
     def _first(self, last: int, op: str) -> int:
-        """The node of kind ``op`` at the start of a fused chain that ends with node ``last``."""
-        waiting = [last]
-        while waiting:
-            number = waiting.pop(waiting.index(max(waiting)))
+        """The node of kind ``op`` at the start of a fused chain that ends with node ``last``;
+        ``last`` where there is none, as where the engine has a word of its own for the kind."""
+        if op not in self._kinds:
+            return last
+        seen, waiting = {last}, [-last]  # the nearest first
+        for _ in range(_FUSED):
+            if not waiting:
+                break
+            number = -heapq.heappop(waiting)
             if self._nodes[number].op == op:
                 return number
-            waiting += [
-                self._makers[name] for name in self._nodes[number].reads if name in self._makers
-            ]
+            for name in self._nodes[number].reads:
+                maker = self._makers.get(name)
+                if maker is not None and maker not in seen:
+                    seen.add(maker)
+                    heapq.heappush(waiting, -maker)
         return last

@@ -107,6 +107,8 @@ def telling(
     That is how far they are apart over ``allowed``, the difference that a proof lets pass (in
     units of the output); for labels, over ``LABELS_APART``. From :data:`APART` on they tell.
     """
+    if first.size == second.size == 0:
+        return 0.0, "is empty"
     if unclear is not None and unclear.mean() > 1 - CLEAR:
         return 0.0, "hangs by near ties"
     if any(array.dtype.kind == "f" and np.isnan(array).any() for array in (first, second)):
@@ -138,4 +140,4 @@ def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield tuple(each[start : start + _BLOCK].astype(np.float64) for each in flat)
 
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 17

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from shoal.cache import cache_folder, is_file
 from shoal.errors import HashError, StoreError
 from shoal.model.wire import externals, is_hash
 
@@ -42,12 +43,6 @@ class StoredPart(Protocol):
     def blobs(self) -> Mapping[str, Buffer]: ...
 
 
-def default_root() -> Path:
-    """``$SHOAL_CACHE``, or ``~/.cache/shoal``."""
-    named = os.environ.get("SHOAL_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "shoal"
-
-
 class PartStore:
     """A folder of blobs named by their hash.
 
@@ -57,7 +52,7 @@ class PartStore:
     """
 
     def __init__(self, root: str | Path | None = None, *, limit_bytes: int | None = None) -> None:
-        self.root = Path(root) if root is not None else default_root() / "parts"
+        self.root = Path(root) if root is not None else cache_folder() / "parts"
         self.limit_bytes = limit_bytes
         self._verified: set[tuple[str, int, int]] = set()
         with _disk(f"make the folder {self.root}"):
@@ -66,7 +61,7 @@ class PartStore:
 
     def has(self, hash: str) -> bool:
         """Whether the bytes of this hash are here."""
-        return self._path(hash).is_file()
+        return is_file(self._path(hash))
 
     def put(self, data: Buffer, *, hash: str | None = None) -> str:
         """Store bytes; their hash. If ``hash`` is given the bytes must have it."""
@@ -74,7 +69,7 @@ class PartStore:
         if hash is not None and found != hash:
             raise HashError(f"Bytes that should have hash {hash} have {found}: get them again.")
         path = self._path(found)
-        if not path.is_file():
+        if not is_file(path):
             self._make_room(memoryview(data).nbytes)
             write_whole(path, data)
         return found
@@ -221,7 +216,7 @@ def write_file(path: str | Path, data: Buffer) -> None:
             aside.replace(path.resolve())
         finally:
             aside.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # links in a circle, for the latter
         raise _unwritable(path, error) from None
 
 
@@ -229,18 +224,20 @@ def check_file(path: str | Path) -> None:
     """StoreError when a file that the user named can surely not be written."""
     path = Path(path)
     try:
+        path.resolve()
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise _unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path}: {error.strerror or error}")
+def _unwritable(path: Path, error: OSError | RuntimeError) -> StoreError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return StoreError(f"cannot write {path}: {reason or error}")
 
 
 @contextlib.contextmanager

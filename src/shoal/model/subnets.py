@@ -105,12 +105,15 @@ def check(manifest: Manifest, what: str) -> None:
         if (subnet.owners, subnet.variant) in seen:
             raise ModelFileError(f"{place} is there twice.")
         seen.add((subnet.owners, subnet.variant))
+    needed = {tuple(range(len(manifest.groups)))}
     for subnet in manifest.subnets:
         if subnet.variant is Variant.DENSE:
-            alone_of(manifest.subnets, subnet.groups, what)
-        for owner in subnet.owners if subnet.variant is Variant.LOGITS else ():
-            alone_of(manifest.subnets, owner, what)
-    alone_of(manifest.subnets, tuple(range(len(manifest.groups))), what)
+            needed.add(subnet.groups)
+        elif subnet.variant is Variant.LOGITS:
+            needed.update(subnet.owners)
+    there = {subnet.groups for subnet in manifest.subnets if subnet.variant is Variant.ALONE}
+    for groups in sorted(needed - there):
+        raise _without(groups, what)
 
 
 def _check_subnet(subnet: SubNetwork, groups: int, place: str) -> None:
@@ -149,7 +152,11 @@ def alone_of(subnets: Iterable[SubNetwork], groups: tuple[int, ...], what: str) 
     for subnet in subnets:
         if subnet.variant is Variant.ALONE and subnet.groups == groups:
             return subnet
-    raise ModelFileError(
+    raise _without(groups, what)
+
+
+def _without(groups: tuple[int, ...], what: str) -> ModelFileError:
+    return ModelFileError(
         f"{what}: the sub-network of the groups {'+'.join(map(str, groups))} in one piece is "
         "missing; export the bundle again."
     )

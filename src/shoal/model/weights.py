@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -85,21 +88,36 @@ def blob_proto(name: str, weight: Weight) -> onnx.TensorProto:
     return proto
 
 
-def read_weights(model: onnx.ModelProto, folder: Path | None) -> dict[str, Weight]:
-    """The initializers of a model, external ones mapped from files in ``folder`` (None: bytes
+def apart(weights: Mapping[str, Weight]) -> dict[str, Weight]:
+    """The same weights; those of a file that is mostly not needed any more lie apart from it."""
+    needed: Counter[int] = Counter()
+    for weight in weights.values():
+        needed[id(weight.data.obj)] += weight.nbytes
+
+    def own(weight: Weight) -> Weight:
+        file = weight.data.obj
+        if not isinstance(file, bytes) or 2 * needed[id(file)] > len(file):
+            return weight
+        return Weight(weight.data_type, weight.dims, memoryview(bytes(weight.data)))
+
+    return {name: own(weight) for name, weight in weights.items()}
+
+
+Beside: TypeAlias = Callable[[str], memoryview]
+"""Gives the bytes of what a model names as the place of its external data; ModelFileError."""
+
+
+def read_weights(model: onnx.ModelProto, beside: Beside | None) -> dict[str, Weight]:
+    """The initializers of a model, external ones as views of what is ``beside`` it (None: bytes
     from nowhere, which cannot have any)."""
     if len(model.graph.sparse_initializer):
         raise UnsupportedModelError("The network has sparse weights; save them as dense ones.")
     weights: dict[str, Weight] = {}
-    maps: dict[Path, memoryview] = {}
     total = 0
     for proto in model.graph.initializer:
         if not proto.name or proto.name in weights:
             raise ModelFileError(f"Two weights are called {proto.name!r}: the file is damaged.")
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            weight = _read_external(proto, folder, maps)
-        else:
-            weight = read_weight(proto)
+        weight = read_weight(proto, beside)
         total += weight.nbytes
         if total > limits.TOTAL_WEIGHT_BYTES:
             raise ModelFileError(
@@ -110,8 +128,10 @@ def read_weights(model: onnx.ModelProto, folder: Path | None) -> dict[str, Weigh
     return weights
 
 
-def read_weight(proto: onnx.TensorProto) -> Weight:
-    """The weight in a tensor that holds its elements itself."""
+def read_weight(proto: onnx.TensorProto, beside: Beside | None) -> Weight:
+    """The weight in a tensor that holds its elements, or names their place ``beside``."""
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        return _read_external(proto, beside)
     dims, needed = _checked(proto)
     try:
         if proto.HasField("raw_data"):
@@ -149,16 +169,11 @@ def _checked(proto: onnx.TensorProto) -> tuple[tuple[int, ...], int]:
     return dims, size
 
 
-def _read_external(
-    proto: onnx.TensorProto, folder: Path | None, maps: dict[Path, memoryview]
-) -> Weight:
+def _read_external(proto: onnx.TensorProto, beside: Beside | None) -> Weight:
     entries = {entry.key: entry.value for entry in proto.external_data}
     location = entries.get("location", "")
-    if folder is None:
-        raise ModelFileError(
-            f"Weight {proto.name!r} lies in another file ({location!r}), which bytes cannot name: "
-            "load the model from its file."
-        )
+    if beside is None:
+        raise ModelFileError(f"Weight {proto.name!r} lies in another file ({location[:200]!r}).")
     dims, needed = _checked(proto)
     try:
         offset = int(entries.get("offset") or 0)
@@ -167,7 +182,7 @@ def _read_external(
         raise ModelFileError(
             f"Weight {proto.name!r} has a damaged place in {location!r}."
         ) from None
-    view = _map(folder, location, maps)
+    view = beside(location)
     if length != needed or offset < 0 or offset + length > view.nbytes:
         raise ModelFileError(
             f"Weight {proto.name!r} should have {needed} bytes at {offset} of {location!r}, "
@@ -176,26 +191,50 @@ def _read_external(
     return Weight(proto.data_type, dims, view[offset : offset + length])
 
 
-def _map(folder: Path, location: str, maps: dict[Path, memoryview]) -> memoryview:
-    root = folder.resolve()
-    try:
-        path = (root / location).resolve()
-    except (OSError, ValueError):
-        path = root
-    if not location or "\0" in location or path == root or root not in path.parents:
+class Folders:
+    """The files in the folders that a model may keep weights in, mapped when first asked for.
+
+    ``folders`` are that of the file which the user named and, where that is a link, that of the
+    file it leads to. What lies in one of them (or below) may itself be a link, to what lies in one
+    of them: so caches keep models, whose files are links into a folder of blobs.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._folders = tuple(dict.fromkeys(folders))
+        self._maps: dict[Path, memoryview] = {}
+
+    def __call__(self, location: str) -> memoryview:
+        path = self._find(location)
+        if path not in self._maps:
+            try:
+                if not path.is_file():
+                    raise ModelFileError(f"{path}, which holds weights of the model, is missing.")
+                with path.open("rb") as file:
+                    size = path.stat().st_size
+                    self._maps[path] = memoryview(
+                        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                    )
+            except OSError as error:
+                raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from None
+        return self._maps[path]
+
+    def _find(self, location: str) -> Path:
+        """The file at ``location``, links followed; refused where that leads out."""
+        named = PurePath(location)
+        if named.parts and not named.is_absolute() and ".." not in named.parts:
+            there = [folder / named for folder in self._folders if os.path.lexists(folder / named)]
+            path = self._inside(there[0] if there else self._folders[0] / named)
+            if path is not None:
+                return path
         raise ModelFileError(
-            f"The model keeps weights at {location!r}, outside its own folder: refused. "
+            f"The model keeps weights at {location[:200]!r}, outside its own folder: refused. "
             "Put them next to the model and save it again."
         )
-    if path not in maps:
+
+    def _inside(self, path: Path) -> Path | None:
+        """Where a path leads, if that is below one of the folders."""
         try:
-            if not path.is_file():
-                raise ModelFileError(f"{path}, which holds weights of the model, is missing.")
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                maps[path] = memoryview(
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-                )
-        except OSError as error:
-            raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return maps[path]
+            roots, real = [folder.resolve() for folder in self._folders], path.resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+            return None
+        return real if not set(roots).isdisjoint(real.parents) else None

@@ -141,14 +141,14 @@ def _entry(view: memoryview) -> tuple[str, str]:
 def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at, end = 0, len(view)
     while at < end:
-        tag, at = _varint(view, at)
+        tag, at = varint(view, at, end)
         kind = tag & 7
         if kind == _VARINT:
-            value, at = _varint(view, at)
+            value, at = varint(view, at, end)
             yield tag >> 3, value
             continue
         if kind == _BYTES:
-            size, at = _varint(view, at)
+            size, at = varint(view, at, end)
         elif kind == _FIXED64:
             size = 8
         elif kind == _FIXED32:
@@ -161,12 +161,13 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += size
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
+def varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+    """The number of variable length at ``at``, before ``end``, and where it ends."""
     value, shift = 0, 0
     while True:
-        if at >= len(view) or shift > 63:
+        if at >= end or shift > 63:
             raise ModelFileError("The graph of a part is damaged: get the part again.")
-        byte = view[at]
+        byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
@@ -177,7 +178,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
 def _varints(view: memoryview) -> list[int]:
     values, at = [], 0
     while at < len(view):
-        value, at = _varint(view, at)
+        value, at = varint(view, at, len(view))
         values.append(value)
         if len(values) > limits.RANK:
             raise ModelFileError(f"A weight has more than {limits.RANK} dimensions.")
@@ -207,19 +208,22 @@ def adding_model(elements: int) -> bytes:
     """A serialized model that adds the blob ``w`` to the input ``x``, both float32 vectors."""
 
     def text(field: int, value: str) -> bytes:
-        return _field(field, value.encode())
+        return encoded(field, value.encode())
 
     node = text(1, "x") + text(1, "w") + text(2, "y") + text(4, "Add")
     place = text(1, "location") + text(2, "0" * 64)
-    weight = _field(1, elements) + _field(2, 1) + text(8, "w") + _field(13, place) + _field(14, 1)
-    shape = _field(1, _field(1, elements))
-    kind = _field(2, _field(1, _field(1, 1) + _field(2, shape)))
-    ends = _field(11, text(1, "x") + kind) + _field(12, text(1, "y") + kind)
-    graph = _field(1, node) + text(2, "add") + _field(5, weight) + ends
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 13))
+    weight = (
+        encoded(1, elements) + encoded(2, 1) + text(8, "w") + encoded(13, place) + encoded(14, 1)
+    )
+    shape = encoded(1, encoded(1, elements))
+    kind = encoded(2, encoded(1, encoded(1, 1) + encoded(2, shape)))
+    ends = encoded(11, text(1, "x") + kind) + encoded(12, text(1, "y") + kind)
+    graph = encoded(1, node) + text(2, "add") + encoded(5, weight) + ends
+    return encoded(1, 8) + encoded(7, graph) + encoded(8, encoded(2, 13))
 
 
-def _field(number: int, value: int | bytes) -> bytes:
+def encoded(number: int, value: int | bytes) -> bytes:
+    """A field of a message."""
     if isinstance(value, int):
         return _packed(number << 3 | _VARINT) + _packed(value)
     return _packed(number << 3 | _BYTES) + _packed(len(value)) + value

@@ -52,8 +52,9 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``parts`` maps a device to the hash of the part that it runs here. ``inputs`` are the tensors
     that enter, ``outputs`` those that go on to the next stage (or are the answer); names in both
     are carried through unchanged. ``codec`` packs the outputs on their way. ``batch`` is the
-    largest number of images of waiting requests that may be run at once (1: batching does not pay);
-    ``batch_wait_ms`` is how long a request may wait for others to be run with it.
+    largest number of images of waiting requests that are run at once (1: batching does not pay), if
+    the part's ``stacks`` allows it; ``batch_wait_ms`` is how long a request may wait for others to
+    be run with it.
     """
 
     parts: dict[str, str]
@@ -130,8 +131,9 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A set of plans whose parts can all be in place, and the policy that picks among them.
 
     Plans are in order of preference when everybody is alive. ``inputs`` and ``outputs`` are those
-    of the network. ``stacks`` tells that several images in a request are answered as each alone.
-    ``id`` names the content (see :func:`playbook_id`).
+    of the network. ``stacks`` says that several images in a request are answered as each alone;
+    :attr:`together` tells whether that is to be relied on. ``id`` names the content (see
+    :func:`playbook_id`).
     """
 
     id: str
@@ -143,6 +145,12 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stacks: bool = False
+
+    @property
+    def together(self) -> bool:
+        """Whether several images may be put into one request. Playbooks whose parts do not say
+        what was reasoned of them are older than that: what they say was only tried."""
+        return self.stacks and all(info.stacks is not None for info in self.parts.values())
 
     def plan(self, name: str) -> Plan:
         """The plan called ``name``; KeyError if there is none."""

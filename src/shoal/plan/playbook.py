@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import xxhash
 
+from shoal.codec.named import kinds
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.model.store import write_file
-from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Spread
+from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Spread, Stage
 from shoal.plan.playbook_check import validate as validate
 
 MAX_BYTES = 16 << 20
@@ -29,7 +30,8 @@ def make_playbook(
     outputs: Sequence[TensorSpec],
     stacks: bool = False,
 ) -> Playbook:
-    """A checked playbook with its id; only the parts that some plan uses are kept."""
+    """A checked playbook with its id; only the parts that some plan uses are kept. ``stacks`` is
+    that of the network; what a codec does to several images counts as well."""
     used = {part for plan in plans for stage in plan.stages for part in stage.parts.values()}
     playbook = Playbook(
         id="",
@@ -40,10 +42,24 @@ def make_playbook(
         parts={name: info for name, info in parts.items() if name in used},
         inputs=tuple(inputs),
         outputs=tuple(outputs),
-        stacks=stacks,
+        stacks=stacks
+        and all(_keeps_apart(stage, parts) for plan in plans for stage in plan.stages),
     )
     validate(playbook)
     return msgspec.structs.replace(playbook, id=playbook_id(playbook))
+
+
+_ANYWHERE = frozenset({"raw", "lossless", "half", "png"})
+"""Codecs to which it does not matter where in a tensor images lie. To others each row along the
+first axis is an image."""
+
+
+def _keeps_apart(stage: Stage, parts: Mapping[str, PartInfo]) -> bool:
+    """Whether the codec of a stage treats images one by one: one that rounds by image does so
+    where they lie along the first axis."""
+    return kinds(stage.codec) <= _ANYWHERE or all(
+        parts[part].stacks is True for part in stage.parts.values()
+    )
 
 
 def playbook_id(playbook: Playbook) -> str:

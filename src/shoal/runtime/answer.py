@@ -10,6 +10,7 @@ from shoal.core.messages import StageTrace
 from shoal.errors import (
     DeadlineError,
     OverloadedError,
+    PoisonError,
     PolicyError,
     RemoteError,
     RequestError,
@@ -23,6 +24,7 @@ _ERRORS: dict[str, type[RequestError]] = {
     "unserved": UnservedError,
     "remote": RemoteError,
     "policy": PolicyError,
+    "poison": PoisonError,
 }
 
 

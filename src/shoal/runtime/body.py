@@ -6,7 +6,11 @@ Unpacking happens where the arrays are needed (the computing thread) and packing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xxhash
 
 from shoal.codec.codecs import Array
 from shoal.codec.frame import Frame, pack, unpack
@@ -15,15 +19,21 @@ from shoal.codec.named import codec_of
 
 class Body:
     """Named tensors, in either form. ``came`` is how many bytes they were when they came from
-    another node, 0 where they did not."""
+    another node, 0 where they did not. ``rows`` are those of each client's input where several
+    were put together."""
 
-    __slots__ = ("_arrays", "_frame", "came")
+    __slots__ = ("_arrays", "_digests", "_frame", "came", "rows")
 
     def __init__(
-        self, arrays: Mapping[str, Array] | None = None, frame: Frame | None = None
+        self,
+        arrays: Mapping[str, Array] | None = None,
+        frame: Frame | None = None,
+        rows: Sequence[int] = (),
     ) -> None:
         self._arrays = dict(arrays) if arrays is not None else None
         self._frame = frame
+        self._digests: tuple[str, ...] = ()
+        self.rows = tuple(rows)
         self.came = frame.head.size if frame is not None else 0
 
     def arrays(self) -> dict[str, Array]:
@@ -42,6 +52,21 @@ class Body:
             frame = self._frame = pack(self.arrays(), codec)
         return frame
 
+    def as_it_came(self) -> Frame:
+        """The frame that they came in, unread; or they, packed raw."""
+        return self._frame if self._frame is not None else pack(self.arrays(), "raw")
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of each client's input, whatever it was put together with."""
+        if not self._digests:
+            arrays, ends = self.arrays(), tuple(itertools.accumulate(self.rows))
+            spans = [slice(start, end) for start, end in itertools.pairwise((0, *ends))]
+            self._digests = tuple(
+                _digest({name: array[span] for name, array in arrays.items()}) for span in spans
+            ) or (_digest(arrays),)
+        return self._digests
+
     def is_swift(self, codec: str, most_bytes: int) -> bool:
         """Whether packing with ``codec``, or unpacking what came so, takes no time to speak of."""
         frame = self._frame
@@ -55,3 +80,16 @@ class Body:
         if self._frame is not None:
             return self._frame.head.size
         return sum(array.nbytes for array in self.arrays().values())
+
+
+def digests(body: Body) -> tuple[str, ...]:
+    """What is in the body of a request (see ``core/suspects.py``)."""
+    return body.digests
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    digest = xxhash.xxh3_128()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 - *compute* runs parts (the engine lets the GIL go), unpacking what came, and gives memory back;
 - *load* fetches parts and makes sessions, and measures what a planner asks for;
+- *apart* has a part run in a process of its own (only while it does);
 - *give* serves blobs to peers;
 - *open* unpacks large answers and gives out what a client must not (gateways only).
 """
@@ -15,14 +16,16 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from shoal.core.actions import Load, Run
-from shoal.core.events import Loaded, Ran, RunFailed
+from shoal.core.actions import Fetch, Load, Run
+from shoal.core.events import Fetched, Loaded, Ran, RunFailed
+from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
 from shoal.model.engine import give_back
 from shoal.runtime import wire
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
+from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.slack import Slack
 
 log = logging.getLogger("shoal")
@@ -42,16 +45,20 @@ class Chores:
         shelf: Shelf,
         prober: Prober,
         exchange: Exchange,
-        tell: Callable[[Ran | RunFailed | Loaded], None],
+        sandbox: Sandbox,
+        tell: Callable[[Ran | RunFailed | Fetched | Loaded], None],
     ) -> None:
         self._name = name
         self._shelf = shelf
         self._prober = prober
         self._exchange = exchange
+        self._sandbox = sandbox
         self._tell = tell
         self._closing = False
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._loads: queue.SimpleQueue[Load | tuple[str, _Measure] | None] = queue.SimpleQueue()
+        self._loads: queue.SimpleQueue[Fetch | Load | tuple[str, _Measure] | None] = (
+            queue.SimpleQueue()
+        )
         self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = {
@@ -70,6 +77,11 @@ class Chores:
         return threading.current_thread() is self._threads["compute"]
 
     @property
+    def calls(self) -> bool:
+        """Whether the calling thread is the one that calls back."""
+        return threading.current_thread() is self._threads.get("open")
+
+    @property
     def asked(self) -> int:
         """Blobs that peers have asked for and not got."""
         return self._gifts.qsize()
@@ -82,11 +94,20 @@ class Chores:
             thread.start()
 
     def run(self, action: Run) -> None:
-        """Run a part, after those before it."""
-        self._runs.put(action)
+        """Run a part, after those before it; one that is run apart, at once."""
+        if not action.apart:
+            self._runs.put(action)
+            return
+        run = threading.Thread(
+            target=lambda: self._tell(self._sandbox.run(action)),
+            name=f"shoal-apart-{self._name}",
+            daemon=True,
+        )
+        self._threads["apart"] = run
+        run.start()
 
-    def load(self, action: Load) -> None:
-        """Fetch and load a part."""
+    def load(self, action: Fetch | Load) -> None:
+        """Fetch or load a part."""
         self._loads.put(action)
 
     def measure(self, sender: str, asked: _Measure) -> None:
@@ -110,9 +131,10 @@ class Chores:
     def close(self) -> None:
         """Finish what is not loading, and end the threads."""
         self.leave()
+        self._sandbox.close()
         for waiting in (self._runs, self._loads, self._gifts, self._calls):
             waiting.put(None)
-        for thread in self._threads.values():
+        for thread in list(self._threads.values()):
             if thread.ident is not None and thread is not threading.current_thread():
                 thread.join()
 
@@ -143,7 +165,7 @@ class Chores:
         try:
             outcomes = run(action, session)
         except FrameError as error:
-            return RunFailed(action.jobs, str(error), damaged=True)
+            return RunFailed(action.jobs, str(error), Why.BAD_BODY)
         except ShoalError as error:
             return RunFailed(action.jobs, str(error))
         except Exception as error:
@@ -158,18 +180,22 @@ class Chores:
             if isinstance(task, tuple):
                 self._safely(self._prober.serve, *task)
                 continue
-            error = None
-            try:
-                wanted = self._shelf.load(task.part, task.info, task.source)
-            except ShoalError as wrong:
-                wanted, error = True, str(wrong)
-            except Exception as wrong:
-                log.exception("%s: could not load a part", self._name)
-                wanted, error = True, f"{type(wrong).__name__}: {wrong}"
-            if error is not None:
-                log.warning("%s: the part %s is not loaded: %s", self._name, task.part[:12], error)
-            if wanted:
-                self._tell(Loaded(task.playbook, task.part, error))
+            self._tell(self._loaded(task))
+
+    def _loaded(self, task: Fetch | Load) -> Fetched | Loaded:
+        try:
+            if isinstance(task, Fetch):
+                self._shelf.fetch(task.part, task.info, task.source)
+                return Fetched(task.playbook, task.part)
+            self._shelf.load(task.part, task.info)
+            return Loaded(task.playbook, task.part)
+        except ShoalError as wrong:
+            error = str(wrong)
+        except Exception as wrong:
+            log.exception("%s: could not load a part", self._name)
+            error = f"{type(wrong).__name__}: {wrong}"
+        log.warning("%s: the part %s is not loaded: %s", self._name, task.part[:12], error)
+        return Loaded(task.playbook, task.part, error)
 
     def _give(self) -> None:
         while (asked := self._gifts.get()) is not None:

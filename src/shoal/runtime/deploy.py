@@ -11,6 +11,7 @@ from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
+from shoal.runtime.body import digests
 from shoal.runtime.machine import make_node
 from shoal.runtime.service import DEADLINE_MS, Service
 
@@ -56,7 +57,7 @@ def deploy(
     link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
-    gateway = GatewayCore(link.name, hedge_s=hedge_s)
+    gateway = GatewayCore(link.name, hedge_s=hedge_s, digest=digests)
     results: list[Service] = []
     node = make_node(
         link,

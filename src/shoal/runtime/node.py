@@ -25,6 +25,7 @@ from shoal.codec.frame import Frame
 from shoal.core.actions import (
     Deliver,
     Drained,
+    Fetch,
     GatewayAction,
     Load,
     Probe,
@@ -39,6 +40,7 @@ from shoal.core.events import (
     Appeared,
     Arrived,
     Drain,
+    Fetched,
     LinkMeasured,
     Loaded,
     Ran,
@@ -48,14 +50,14 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import (
+    FOR_GATEWAY,
     NEWS,
     Answer,
     DeviceInfo,
-    Installed,
-    Moved,
     Refused,
     RequestMessage,
     Task,
+    Trial,
     Why,
     refusal,
 )
@@ -72,6 +74,7 @@ from shoal.runtime.chores import Chores
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
+from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.turns import Event, Turns
 
 if TYPE_CHECKING:
@@ -79,11 +82,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shoal")
 
-FOR_GATEWAY = (Answer, Refused, Moved, Installed)
 INBOX = 4096
 """Events that may wait for the core; beyond it the link holds messages back."""
-COMPLAIN_S = 1.0
-"""Time between two entries in the log about messages that cannot be read."""
 WEIGH_S = 0.05
 """Least time between two looks at what the links carry."""
 SMALL_BYTES = 1 << 18
@@ -127,9 +127,11 @@ class Node:
         self.prober = Prober(
             self._outbox.control, self.shelf, store, engine, info.memory, self.no_way
         )
-        self._chores = Chores(info.name, self.shelf, self.prober, self.exchange, self._hand)
+        self.sandbox = Sandbox(store.root, engine)
+        self._chores = Chores(
+            info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
+        )
         self._wakes: dict[str, float] = {}
-        self._complain_at = 0.0
         self._weigh_at = 0.0
         self._stopping = self._closed = False
         self._closing = threading.Lock()
@@ -142,6 +144,12 @@ class Node:
     def name(self) -> str:
         """This node's name on the mesh."""
         return self.link.name
+
+    @property
+    def calling_back(self) -> bool:
+        """Whether the calling thread is one that answers wait for: what it waits for never comes.
+        Callbacks run on these."""
+        return self.turns.mine or self._chores.calls
 
     def start(self) -> None:
         """Join the mesh. Raises MeshError when that is not possible."""
@@ -275,6 +283,7 @@ class Node:
                 self._both(Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
+                self.strangers.pop(name, None)
                 self.exchange.gone(name)
                 self.prober.gone(name)
                 self._both(Vanished(name, incarnation), now)
@@ -291,6 +300,8 @@ class Node:
                 self._both(event, now)
             case Arrived():
                 self._deal(event, now)
+            case Unsent(_, Trial()):
+                self._work(self.worker.handle(event, now))
             case Unsent(_, message) if isinstance(message, RequestMessage):
                 if self.gateway is not None and message.gateway == self.name:
                     self._serve(self.gateway.handle(event, now))
@@ -300,7 +311,7 @@ class Node:
                 pass
             case LinkMeasured():
                 self._both(event, now)
-            case Ran() | RunFailed() | Loaded() | Drain():
+            case Ran() | RunFailed() | Fetched() | Loaded() | Drain():
                 self._work(self.worker.handle(event, now))
             case (question, answer):
                 try:
@@ -321,9 +332,7 @@ class Node:
             self._strange(sender, str(error))
             return
         except FrameError as error:
-            if now >= self._complain_at:
-                log.warning("from %s: %s", sender, error)
-                self._complain_at = now + COMPLAIN_S
+            log.warning("from %s: %s", sender, error)
             return
         message = envelope.message
         match message:
@@ -396,8 +405,7 @@ class Node:
             match action:
                 case Send():
                     self._send(action, later)
-                case Load(part=part):
-                    self.shelf.want(part)
+                case Fetch() | Load():
                     self._chores.load(action)
                 case Unload(part):
                     self.shelf.unload(part)

@@ -237,7 +237,6 @@ class Shelf:
         self._engine = engine
         self._exchange = exchange
         self._lock = threading.Lock()
-        self._wanted: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._memory: dict[str, int] = {}
 
@@ -247,24 +246,14 @@ class Shelf:
         with self._lock:
             return sum(self._memory.values())
 
-    def want(self, part: str) -> None:
-        """Note that a part will be loaded."""
-        with self._lock:
-            self._wanted.add(part)
-
-    def load(self, part: str, info: PartInfo, source: str) -> bool:
-        """Fetch a part if need be and make its session; ShoalError says why that failed. False
-        when it was no longer wanted."""
-        with self._lock:
-            if part in self._sessions or part not in self._wanted:
-                return part in self._sessions
-        self.fetch(part, info, source)
+    def load(self, part: str, info: PartInfo) -> None:
+        """Make the session of a part that was fetched; ShoalError says why that failed."""
+        if self.session(part) is not None:
+            return
         session = self._engine.load(*self._store.load_part(part))
         with self._lock:
-            if part in self._wanted:
-                self._sessions[part] = session
-                self._memory[part] = info.memory
-            return part in self._sessions
+            self._sessions[part] = session
+            self._memory[part] = info.memory
 
     def fetch(self, part: str, info: PartInfo, source: str) -> None:
         """Bring a part and its weights into the store. PlanError for a part whose weights take
@@ -289,7 +278,6 @@ class Shelf:
     def unload(self, part: str) -> None:
         """Let go of a part."""
         with self._lock:
-            self._wanted.discard(part)
             session = self._sessions.pop(part, None)
             self._memory.pop(part, None)
         if session is not None:

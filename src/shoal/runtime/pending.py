@@ -1,7 +1,8 @@
-"""The future of a request, which a child made by fork does not wait for in vain."""
+"""The future of a request, which nobody waits for in vain."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from shoal.process import home
@@ -10,10 +11,12 @@ from shoal.runtime.answer import Answer
 
 class Pending(Future[Answer]):
     """A future that only the process which asked can be given. A child has what was there when it
-    was forked; else ``result`` and ``exception`` raise ForkError."""
+    was forked; else ``result`` and ``exception`` raise ForkError. Before they wait they ask
+    ``may_wait``, which raises where the answer would never come."""
 
-    def __init__(self) -> None:
+    def __init__(self, may_wait: Callable[[], None] | None = None) -> None:
         super().__init__()
+        self._may_wait = may_wait
         self._home = home()
         self._told = False
 
@@ -37,5 +40,8 @@ class Pending(Future[Answer]):
         return self._home.here and super().cancel()
 
     def _check(self) -> None:
-        if not self._told:
-            self._home.check("the request")
+        if self._told:
+            return
+        self._home.check("the request")
+        if self._may_wait is not None and not self.done():
+            self._may_wait()

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from shoal.codec.codecs import Array
+from shoal.codec.frame import MAX_BYTES
 from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
 from shoal.core.gateway import GatewayCore
@@ -27,15 +28,18 @@ from shoal.errors import (
     ForkError,
     InputError,
     PlanError,
+    PoisonError,
     RequestError,
     ShoalError,
     UnreachableError,
+    UsageError,
+    VersionError,
 )
-from shoal.mesh.address import dial, parse_address
 from shoal.mesh.link import MAX_HEAD
 from shoal.model.network import check_feeds
 from shoal.plan.plan import Playbook
 from shoal.runtime import wire
+from shoal.runtime.absent import look_for
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
@@ -57,11 +61,22 @@ FAREWELL_S = 0.5
 
 
 class _Asked(NamedTuple):
-    """A request under way: who waits, since when (monotonic clock), and for how many images."""
+    """A request under way: who waits, since when (monotonic clock), for how many images, and
+    whether these are of several clients."""
 
     future: Future[Answer]
     at: float
     images: int
+    together: bool
+
+
+def no_callback(node: Node, what: str) -> None:
+    """UsageError where the calling thread is one that all answers wait for."""
+    if node.calling_back:
+        raise UsageError(
+            f"{what} in a callback, which runs on a thread that brings all answers: use submit() "
+            "and add_done_callback() there, or hand over to a thread of your own"
+        )
 
 
 class Service:
@@ -102,9 +117,11 @@ class Service:
 
         ``feeds`` maps the network's inputs to arrays (or is the one input's array); they are
         copied, so the caller may use them again at once. Callbacks of the future run on
-        threads that decide for all requests: keep them short, and do not wait in them.
+        threads that decide for all requests: keep them short, and do not wait in them (to wait for
+        another answer there is a UsageError).
 
-        InputError when names, dtypes or shapes are wrong or a value is not finite.
+        InputError when names, dtypes or shapes are wrong, a value is not finite, or a request is
+        too large to be sent.
         """
         arrays = self._checked(feeds)
         return self._submit({name: array.copy() for name, array in arrays.items()}, deadline_ms)
@@ -123,51 +140,92 @@ class Service:
         futures: list[Future[Answer]] = []
         good: dict[int, dict[str, Array]] = {}
         for place, feeds in enumerate(each):
-            futures.append(Future())
+            futures.append(self._pending())
             try:
                 good[place] = self._checked(feeds)
-            except ShoalError as error:
+            except Exception as error:  # whatever it is, the others have nothing to do with it
                 futures[place].set_exception(error)
         if good:
-            whole = self._submit(joined(list(good.values())), deadline_ms)
-            counts = [images_in(self.playbook.inputs, arrays) for arrays in good.values()]
-            parts = parted(whole, counts) if len(good) > 1 else [whole]
+            parts = self._submit_all(list(good.values()), deadline_ms)
             for place, future in zip(good, parts, strict=True):
                 futures[place] = future
         return futures
 
+    def _pending(self) -> Pending:
+        return Pending(lambda: no_callback(self.node, "an answer cannot be waited for"))
+
+    def _submit_all(
+        self, each: Sequence[dict[str, Array]], deadline_ms: float | None
+    ) -> list[Future[Answer]]:
+        """Ask for several in one request."""
+        arrays = joined(each)
+        if len(each) == 1:
+            return [self._submit(arrays, deadline_ms)]
+        counts = [images_in(self.playbook.inputs, one) for one in each]
+        ends = list(itertools.accumulate(counts))
+        budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
+        until = time.monotonic() + budget_ms / 1e3
+
+        def apart(place: int) -> Future[Answer]:
+            rows = slice(ends[place] - counts[place], ends[place])
+            left_ms = max(1.0, (until - time.monotonic()) * 1e3)
+            return self._submit({name: a[rows].copy() for name, a in arrays.items()}, left_ms)
+
+        whole = self._submit(arrays, deadline_ms, counts)
+        return parted(whole, counts, self._pending, apart)
+
     def _checked(self, feeds: Feeds) -> dict[str, Array]:
-        """The arrays by name; InputError unless they fit the network, ForkError in a child of the
-        process that deployed the service."""
+        """The arrays by name; InputError unless they fit the network, and into a message; ForkError
+        in a child of the process that deployed the service."""
         self.node.home.check("the service")
         arrays = self._arrays(feeds)
         check_feeds(self.playbook.inputs, arrays)
+        self._check_size(arrays)
         return arrays
 
-    def _submit(self, arrays: dict[str, Array], deadline_ms: float | None) -> Future[Answer]:
-        """Ask; the arrays fit the network and are nobody else's."""
+    def _check_size(self, arrays: Mapping[str, Array]) -> None:
+        size = sum(array.nbytes for array in arrays.values())
+        own = any(self.node.name in plan.stages[0].parts for plan in self.playbook.plans)
+        if size <= MAX_BYTES or own:
+            return
+        images = images_in(self.playbook.inputs, arrays)
+        fit = MAX_BYTES * images // size
+        advice = f"give up to {fit} images at a time" if fit else "one image alone is too large"
+        raise InputError(
+            f"a request of {images} images and {size} bytes is too large to be sent: {MAX_BYTES} "
+            f"bytes can be; {advice}"
+        )
+
+    def _submit(
+        self, arrays: dict[str, Array], deadline_ms: float | None, rows: Sequence[int] = ()
+    ) -> Future[Answer]:
+        """Ask; the arrays fit the network and are nobody else's. ``rows`` are those of each client
+        where they are of several."""
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 < budget_ms < math.inf:
             raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
         images = images_in(self.playbook.inputs, arrays)
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
-        future = Pending()
+        self._check_size(arrays)
+        future = self._pending()
+        body = Body(arrays, rows=rows)
         with self._lock:
             if self._closed:
                 raise RequestError("the service is closed")
             if self._broken is not None:
                 raise self._broken
             number = next(self._numbers)
-            self._futures[number] = _Asked(future, time.monotonic(), images)
-            self.node.turns.put(Submitted(number, Body(arrays), budget_ms, images))  # in this order
+            self._futures[number] = _Asked(future, time.monotonic(), images, bool(rows))
+            self.node.turns.put(Submitted(number, body, budget_ms, images))  # in this order
         self.node.turns.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
 
     def infer(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
         """Ask and wait. Raises RequestError's children when there is no answer, InputError for
-        wrong inputs."""
+        wrong inputs, UsageError in a callback."""
+        no_callback(self.node, "an answer cannot be waited for")
         return self.submit(feeds, deadline_ms).result()
 
     async def infer_async(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
@@ -239,8 +297,13 @@ class Service:
         return futures
 
     def _arrays(self, feeds: Feeds) -> dict[str, Array]:
-        if not isinstance(feeds, np.ndarray):
+        if isinstance(feeds, Mapping):
             return dict(feeds)
+        if not isinstance(feeds, np.ndarray):
+            raise InputError(
+                f"a {type(feeds).__name__} is no input: give a NumPy array, or a mapping of input "
+                "names to arrays"
+            )
         if len(self.playbook.inputs) != 1:
             names = ", ".join(spec.name for spec in self.playbook.inputs)
             raise InputError(f"the network has several inputs ({names}): give them by name")
@@ -261,7 +324,8 @@ class Service:
             latency_ms = (time.monotonic() - asked.at) * 1e3
             answer = make_answer(result, latency_ms, asked.images)
         except BaseException as error:
-            self._recorder.failed()
+            if not (asked.together and isinstance(error, PoisonError)):  # each is asked for again
+                self._recorder.failed()
             future.set_exception(error)
             return
         self._recorder.answered(
@@ -348,8 +412,10 @@ class Service:
         """Wait until every device of the playbook has its parts; what is missing or refused at
         the end, by device, with the reason.
 
-        Raises UnreachableError when no plan can be served by then.
+        Raises UnreachableError when no plan can be served by then, VersionError when that is for
+        devices of another version only, UsageError in a callback.
         """
+        no_callback(self.node, "devices cannot be waited for")
         began = time.monotonic()
         while missing := self.node.ask(lambda: self._gateway.unready(self.playbook)):
             strangers = self.node.strangers
@@ -357,18 +423,25 @@ class Service:
                 break
             time.sleep(0.02)
         lacking = self.node.ask(self._lacking)
-        if not self.node.ask(lambda: self._gateway.servable(self.playbook, time.monotonic())):
-            reasons = "; ".join(f"{name} {why}{self._call(name)}" for name, why in lacking.items())
-            advice = ""
-            there = {*self.node.link.peers(), *self.node.link.unreachable()}
-            if lacking.keys() - there:
-                advice = (
-                    ". Start the missing workers with 'shoal worker --name NAME --listen ADDRESS'"
-                )
-            raise UnreachableError(
-                f"no plan can be served after {time.monotonic() - began:.1f} s: {reasons}{advice}"
-            )
-        return lacking
+        seen = self.node.link.peers()
+        away = {
+            name: self._addresses[name]
+            for name in lacking
+            if name in self._addresses and name not in seen and not self.node.no_way(name)
+        }
+        for name, why in look_for(self.node.link, away).items():
+            lacking[name] += f" ({why})"
+        if self.node.ask(lambda: self._gateway.servable(self.playbook, time.monotonic())):
+            return lacking
+        reasons = "; ".join(f"{name} {why}" for name, why in lacking.items())
+        if lacking and lacking.keys() <= self.node.strangers.keys():
+            raise VersionError(f"no plan can be served: {reasons}")
+        advice = ""
+        if lacking.keys() - {*seen, *self.node.link.unreachable()}:
+            advice = ". Start the missing workers with 'shoal worker --name NAME --listen ADDRESS'"
+        raise UnreachableError(
+            f"no plan can be served after {time.monotonic() - began:.1f} s: {reasons}{advice}"
+        )
 
     def _lacking(self) -> dict[str, str]:
         """Devices that cannot do all that the playbook asks of them, and why."""
@@ -385,14 +458,6 @@ class Service:
         """That a device is there and cannot be reached, and where it was tried; else nothing."""
         no_way = self.node.no_way(name)
         return f"is there, but {no_way}" if no_way else ""
-
-    def _call(self, name: str) -> str:
-        """Why a device does not answer at its address; nothing where it does, or is there."""
-        address = self._addresses.get(name)
-        if address is None or name in self.node.link.peers() or self.node.no_way(name):
-            return ""
-        why = dial(parse_address(address))
-        return f" ({address}: {why})" if why else ""
 
     def stats(self) -> ServiceStats:
         """Counts, times and devices up to now."""

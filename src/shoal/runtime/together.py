@@ -7,15 +7,16 @@ most of what an image costs a weak device that sends it on. Each image waits for
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
 import numpy as np
 
 from shoal.codec.codecs import Array
-from shoal.errors import InputError, RemoteError
+from shoal.errors import InputError, PoisonError, RemoteError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Playbook
 from shoal.runtime.answer import Answer
@@ -31,7 +32,7 @@ def check_together(count: int, playbook: Playbook) -> None:
     """InputError unless so many requests of a playbook may be put together to one."""
     if not 1 <= count <= MAX_TOGETHER:
         raise InputError(f"{count} inputs cannot be put together; give 1 to {MAX_TOGETHER}")
-    if count > 1 and not playbook.stacks:
+    if count > 1 and not playbook.together:
         raise InputError(
             f"inputs of {playbook.network!r} cannot be put together: its batch is fixed, or its "
             "answer to an image depends on the others (or the playbook is an old one: plan again)"
@@ -59,11 +60,17 @@ def joined(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}
 
 
-def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]:
+def parted(
+    whole: Future[Answer],
+    counts: Sequence[int],
+    make: Callable[[], Future[Answer]] = Pending,
+    apart: Callable[[int], Future[Answer]] | None = None,
+) -> list[Future[Answer]]:
     """Futures for the first so many images of an answer, for the next, and so on. When all of them
     are cancelled, so is ``whole``. They fail with it, and with RemoteError where an output has not
-    as many rows as there are images."""
-    futures: list[Future[Answer]] = [Pending() for _ in counts]
+    as many rows as there are images. Where workers died of it, each is asked for ``apart``: they
+    died of one of them."""
+    futures = [make() for _ in counts]
     waiting, awaited = list(futures), [whole]
 
     def answered(done: Future[Answer]) -> None:
@@ -74,15 +81,16 @@ def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]
         parts: list[Answer | BaseException]
         try:
             parts = [*_parts(done.result(), counts)]
+        except PoisonError as error:
+            if apart is not None:
+                for place, future in enumerate(ending):
+                    _follow(future, functools.partial(apart, place))
+                return
+            parts = [error] * len(ending)
         except BaseException as error:
             parts = [error] * len(ending)
         for future, part in zip(ending, parts, strict=True):
-            if not future.set_running_or_notify_cancel():
-                continue
-            if isinstance(part, BaseException):
-                future.set_exception(part)
-            else:
-                future.set_result(part)
+            _end(future, part)
 
     def cancelled(_: Future[Answer]) -> None:
         if waiting and all(future.cancelled() for future in waiting):
@@ -93,6 +101,35 @@ def parted(whole: Future[Answer], counts: Sequence[int]) -> list[Future[Answer]]
         future.add_done_callback(cancelled)
     whole.add_done_callback(answered)
     return futures
+
+
+def _end(future: Future[Answer], part: Answer | BaseException) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(part, BaseException):
+        future.set_exception(part)
+    else:
+        future.set_result(part)
+
+
+def _follow(future: Future[Answer], ask: Callable[[], Future[Answer]]) -> None:
+    """Let a future end as the one does that is asked for, and the other way round."""
+    if future.cancelled():
+        return
+
+    def answered(done: Future[Answer]) -> None:
+        if done.cancelled():
+            future.cancel()
+        else:
+            _end(future, done.exception() or done.result())
+
+    try:
+        other = ask()
+    except BaseException as error:
+        _end(future, error)
+        return
+    other.add_done_callback(answered)
+    future.add_done_callback(lambda f: other.cancel() if f.cancelled() else None)
 
 
 def _parts(answer: Answer, counts: Sequence[int]) -> list[Answer]:

@@ -18,8 +18,10 @@ from shoal.core.messages import (
     Answer,
     Busy,
     CoreMessage,
+    Heard,
     Holding,
     Install,
+    Loading,
     Message,
     Refused,
     Resume,
@@ -163,6 +165,8 @@ def _check(message: CoreMessage | ControlMessage) -> None:
         case Holding(parts):
             if len(parts) > MAX_PARTS or not all(len(part) <= MAX_NAME for part in parts):
                 raise FrameError("a message names more parts than a device can hold")
+        case Loading(part) | Heard(part) if len(part) > MAX_NAME:
+            raise FrameError("a message names a part at a length that no name has")
         case Install(playbook):
             try:
                 validate(playbook)

@@ -27,6 +27,9 @@ class Engine(Protocol):
     def load(self, device: str, load: Load) -> tuple[float, str | None]:
         """How long loading a part takes in seconds, and the error in which it ends, if any."""
 
+    def kills(self, device: str, what: Run | Load) -> bool:
+        """Whether a device dies in the middle of a run, or of loading a part."""
+
 
 class Token(NamedTuple):
     """A body. ``made`` is the provenance: ``("input", name)``, ``("part", hash, made)`` or
@@ -45,6 +48,11 @@ def joined(given: Given) -> tuple[Any, ...]:
     return ("join", frozenset((giver, body.made) for giver, body in given.bodies.items()))
 
 
+def digests(body: Body) -> tuple[str, ...]:
+    """What is in the body of a request: as it was made."""
+    return (repr(body.made),)
+
+
 class Symbols:
     """An engine that computes provenance.
 
@@ -52,6 +60,8 @@ class Symbols:
     part makes, ``confidence`` how sure the exit of a part is of what it was given (only asked
     where a stage has one), ``fails`` the error in which a part's run on its inputs ends (None: it
     goes well). ``load_ms`` is the time to load a part, ``unloadable`` the error in which that ends.
+    ``deadly`` says whether a device dies of a part's run on its inputs, ``deadly_part`` of loading
+    it.
     """
 
     def __init__(
@@ -62,6 +72,8 @@ class Symbols:
         fails: Callable[[str, str, tuple[Any, ...]], str | None] = lambda device, part, made: None,
         load_ms: Callable[[str, str], float] = lambda device, part: 20.0,
         unloadable: Callable[[str, str], str | None] = lambda device, part: None,
+        deadly: Callable[[str, str, tuple[Any, ...]], bool] = lambda device, part, made: False,
+        deadly_part: Callable[[str, str], bool] = lambda device, part: False,
     ) -> None:
         self.run_ms = run_ms
         self.out_bytes = out_bytes
@@ -69,6 +81,8 @@ class Symbols:
         self.fails = fails
         self.load_ms = load_ms
         self.unloadable = unloadable
+        self.deadly = deadly
+        self.deadly_part = deadly_part
 
     def size(self, body: Body) -> int:
         size: int = body.size
@@ -96,3 +110,8 @@ class Symbols:
 
     def load(self, device: str, load: Load) -> tuple[float, str | None]:
         return self.load_ms(device, load.part) / 1e3, self.unloadable(device, load.part)
+
+    def kills(self, device: str, what: Run | Load) -> bool:
+        if isinstance(what, Load):
+            return self.deadly_part(device, what.part)
+        return any(self.deadly(device, what.part, joined(given)) for given in what.given)

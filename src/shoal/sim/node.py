@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shoal.core.actions import (
     Deliver,
     Drained,
+    Fetch,
     GatewayAction,
     Load,
     Probe,
@@ -21,6 +22,7 @@ from shoal.core.actions import (
 )
 from shoal.core.events import (
     Appeared,
+    Fetched,
     GatewayEvent,
     Loaded,
     Outcome,
@@ -30,6 +32,7 @@ from shoal.core.events import (
     WorkerEvent,
 )
 from shoal.core.gateway import GatewayCore
+from shoal.core.messages import Why
 from shoal.core.worker import WorkerCore
 
 if TYPE_CHECKING:
@@ -151,6 +154,8 @@ class Node:
                     world.post(self, core, action)
                 case Run():
                     seconds = world.engine.run_s(self.name, action) * self.slow
+                    seconds += world.apart_s if action.apart else 0.0
+                    self._risk(action, seconds)
                     world.clock.after(
                         seconds, self._end_run, self.life, action, world.now, self._stalled_s
                     )
@@ -159,8 +164,12 @@ class Node:
                 case Wake(at):
                     self._wakes[core] = at
                     world.clock.at(at, self._ring, self.life, core, at)
+                case Fetch(playbook, part):
+                    fetched = Fetched(playbook, part)
+                    world.clock.after(0.0, self.handle, core, fetched, self.life)
                 case Load():
                     seconds, error = world.engine.load(self.name, action)
+                    self._risk(action, seconds)
                     world.clock.after(seconds, self._end_load, self.life, action, error)
                 case Unload(part):
                     self.loaded.discard(part)
@@ -168,6 +177,12 @@ class Node:
                     self.drained = True
                 case Probe():
                     pass  # links have no rate here
+
+    def _risk(self, what: Run | Load, seconds: float) -> None:
+        """It may die in the middle of what it does."""
+        apart = isinstance(what, Run) and what.apart
+        if not apart and self._world.engine.kills(self.name, what):
+            self._world.clock.after(seconds / 2, self._world.crash, self.name, self.life)
 
     def _end_run(self, life: int, run: Run, started: float, stalled_s: float) -> None:
         """A run is over, unless the node stood still meanwhile: then it has that much to go.
@@ -184,7 +199,9 @@ class Node:
             return
         made: tuple[Outcome, ...] | Ran | RunFailed
         made = RunFailed(run.jobs, f"the part {run.part} is not loaded")
-        if run.part in self.loaded:
+        if run.apart and self._world.engine.kills(self.name, run):
+            made = RunFailed(run.jobs, "its process died", Why.RUN_KILLED)
+        elif run.part in self.loaded:
             made = self._world.engine.run(self.name, run)
         if not isinstance(made, RunFailed):
             made = Ran(run.jobs, made, (clock.now - started) * 1e3, started)

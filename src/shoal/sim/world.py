@@ -7,6 +7,7 @@ deterministic: the same calls give the same run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,24 +27,14 @@ from shoal.core.events import (
     WorkerEvent,
 )
 from shoal.core.gateway import GatewayCore
-from shoal.core.messages import (
-    NEWS,
-    Answer,
-    CoreMessage,
-    DeviceInfo,
-    Installed,
-    Moved,
-    Refused,
-)
+from shoal.core.messages import FOR_GATEWAY, NEWS, CoreMessage, DeviceInfo
 from shoal.core.policy import Policy, find_policy
 from shoal.core.worker import WorkerCore
 from shoal.plan.plan import Playbook
 from shoal.sim.clock import Clock
-from shoal.sim.engine import Engine, Symbols
+from shoal.sim.engine import Engine, Symbols, digests
 from shoal.sim.node import Core, Node
 from shoal.sim.wires import Wire, Wires
-
-_FOR_GATEWAY = (Answer, Refused, Moved, Installed)
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -67,7 +58,8 @@ class World:
     ``engine`` says what parts make and how long that takes, ``wires`` what each link carries.
     A peer that is killed vanishes after ``notice_s``, one that is frozen or cut off after
     ``lease_s``; one that (re)appears is seen after ``discover_s``. ``neighbours`` says who can
-    see whom (default: everybody).
+    see whom (default: everybody). When a node crashes, what it sent within the last ``unsent_s``
+    is lost. To begin a run in a process of its own takes ``apart_s``.
     """
 
     def __init__(
@@ -80,6 +72,8 @@ class World:
         lease_s: float = 0.4,
         discover_s: float = 0.002,
         neighbours: Callable[[str, str], bool] = lambda a, b: True,
+        unsent_s: float = 0.0,
+        apart_s: float = 0.5,
     ) -> None:
         self.clock = Clock()
         self.engine: Engine = engine or Symbols()
@@ -111,6 +105,11 @@ class World:
         self._cuts: dict[tuple[str, str], float] = {}
         self._held: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         self._numbers: dict[tuple[str, int], int] = {}
+        self._unsent_s = unsent_s
+        self.apart_s = apart_s
+        self._crashes: dict[tuple[str, int], float] = {}
+        self.supervisor: Callable[[str], None] | None = None
+        """Is told of nodes that crashed."""
 
     @property
     def now(self) -> float:
@@ -135,7 +134,8 @@ class World:
             return WorkerCore(facts, policies=self._policies, **(worker or {}))
 
         def make_gateway() -> GatewayCore:
-            return GatewayCore(name, policies=self._policies, **(gateway or {}))
+            settings = {"policies": self._policies, "digest": digests, **(gateway or {})}
+            return GatewayCore(name, **settings)
 
         make = make_gateway if gateway is not None else None
         node = self.nodes[name] = Node(self, name, make_worker, make)
@@ -199,6 +199,15 @@ class World:
         taker.handle(Core.BOTH, Vanished(giver.name, incarnation), life)
 
     # -- faults
+
+    def crash(self, name: str, life: int) -> None:
+        """The process of a node ends in what it does, and with it what had not left yet."""
+        node = self.nodes[name]
+        if node.alive and node.life == life:
+            self._crashes[name, life] = self.now
+            self.kill(name)
+            if self.supervisor is not None:
+                self.supervisor(name)
 
     def kill(self, name: str) -> None:
         """The node is gone at once; what it had sent still arrives."""
@@ -268,7 +277,7 @@ class World:
         """Put a message on its way (the ``Send`` of one of a node's machines)."""
         self.posted += 1
         message, to = send.message, send.to
-        if isinstance(message, _FOR_GATEWAY):
+        if isinstance(message, FOR_GATEWAY):
             core = Core.GATEWAY
         else:
             core = Core.BOTH if isinstance(message, NEWS) else Core.WORKER
@@ -283,17 +292,28 @@ class World:
             return
         at = self.wires.arrival(node.name, to, size, self.now)
         taker = self.nodes[to]
+        sent = node.life, self.now
         for extra_s in (0.0,) if self.tamper is None else self.tamper(node.name, to, message):
-            self.clock.at(at + extra_s, self._arrive, node.name, taker, incarnation, core, event)
+            arrival = node.name, taker, incarnation, core, event, sent
+            self.clock.at(at + extra_s, self._arrive, *arrival)
 
     def _arrive(
-        self, giver: str, taker: Node, incarnation: str, core: Core, event: Arrived
+        self,
+        giver: str,
+        taker: Node,
+        incarnation: str,
+        core: Core,
+        event: Arrived,
+        sent: tuple[int, float],
     ) -> None:
         if taker.incarnation != incarnation and not self.by_name:
             return
+        life, at = sent
+        if at > self._crashes.get((giver, life), math.inf) - self._unsent_s:
+            return
         if (giver, taker.name) in self._cuts:
             self._held.setdefault((giver, taker.name), []).append(
-                (giver, taker, incarnation, core, event)
+                (giver, taker, incarnation, core, event, sent)
             )
             return
         taker.handle(core, event, taker.life)

@@ -33,7 +33,9 @@ def whole_plan(
 ) -> Plan:
     """A plan of one stage: the whole network on any one of ``devices``."""
     names = list(devices)
-    batch = common_batch([ratios(name, part.info.memory, cluster, profiles) for name in names])
+    batch = 1
+    if part.info.stacks:
+        batch = common_batch([ratios(name, part.info.memory, cluster, profiles) for name in names])
     stage = Stage(
         parts=dict.fromkeys(names, part.hash),
         inputs=tuple(spec.name for spec in network.inputs),

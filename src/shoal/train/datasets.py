@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.cache import cache_folder
+from shoal.cache import cache_folder, expanded, is_file
 from shoal.errors import DataError, UsageError
 from shoal.train.idx import read_idx
 from shoal.train.sources import SOURCES, Source, SourceFile, fetch
@@ -95,7 +95,7 @@ def load(name: str, say: Callable[[str], None] = lambda text: None) -> DataSet:
     if name.startswith(FOLDER_PREFIX):
         from shoal.train.imagefolder import load_folder
 
-        return load_folder(Path(name.removeprefix(FOLDER_PREFIX)).expanduser())
+        return load_folder(expanded(name.removeprefix(FOLDER_PREFIX)))
     if name not in SOURCES:
         raise UsageError(
             f"there is no data set {name!r}: use {', '.join(sorted(SOURCES))} or imagefolder:PATH"
@@ -108,9 +108,9 @@ def find(source: Source, say: Callable[[str], None]) -> Path:
     """The folder that holds all files of ``source``, after a download if there is none."""
     cache = cache_folder() / "data" / source.name
     named = os.environ.get("SHOAL_DATA")
-    places = [Path(named).expanduser() / source.name] if named else []
+    places = [expanded(named) / source.name] if named else []
     for place in (*places, cache):
-        if all((place / file.name).is_file() for file in source.files):
+        if all(is_file(place / file.name) for file in source.files):
             return place
     fetch(source, cache, say)
     return cache

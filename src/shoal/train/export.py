@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shoal.errors import InputError, ProofError, StoreError, UnsupportedModelError
 from shoal.model.engine import Engine
+from shoal.model.names import Names
 from shoal.model.source import read
 
 CHECKED_BATCHES = (1, 2, 5)
@@ -41,7 +42,7 @@ def export(
     ``ProofError`` if the two differ, ``StoreError`` if the file cannot be written.
     """
     module = module.to(memory_format=torch.contiguous_format).eval()
-    model, _ = read(module, example)
+    model = read(module, example).model
     _forget_origin(model)
     _rename(model, input_name, output_name)
     content = model.SerializeToString(deterministic=True)
@@ -82,15 +83,14 @@ def _rename(model: onnx.ModelProto, input_name: str, output_name: str) -> None:
     names = {graph.input[0].name: input_name, graph.output[0].name: output_name}
     inside = {name for node in graph.node for name in node.output}
     inside |= {weight.name for weight in graph.initializer}
-    if (inside - names.keys()) & set(names.values()):
-        raise UnsupportedModelError(
-            f"a tensor inside is called {input_name!r} or {output_name!r}: choose other names"
-        )
+    others = Names((*inside, *names, *names.values()))
+    names |= {name: others.fresh(name) for name in (inside - names.keys()) & {*names.values()}}
     for node in graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names.get(value.name, value.name)
     for value in (*graph.input, *graph.output):
-        value.name = names[value.name]
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 

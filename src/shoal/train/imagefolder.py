@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shoal import picture
+from shoal.cache import is_folder
 from shoal.errors import DataError, InputError
 from shoal.train.datasets import DataSet, Split
 
@@ -58,7 +59,7 @@ def load_folder(root: Path) -> DataSet:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(
             f"{folder} is not there: an image folder holds train/CLASS/*.png and test/CLASS/*.png"
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoal.cache import is_file
 from shoal.errors import DataError
 from shoal.train.idx import read_idx
 
@@ -57,7 +58,7 @@ def fetch(source: Source, folder: Path, say: Callable[[str], None]) -> None:
     Raises ``DataError`` if a file cannot be had or is not the published one.
     """
     for file in source.files:
-        if not (folder / file.name).exists():
+        if not is_file(folder / file.name):
             say(f"downloading {source.url}{file.name}")
             _fetch_file(source, file, folder)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from shoal.cache import cache_folder
+from shoal.cache import cache_folder, is_file
 from shoal.errors import DataError, HashError, UsageError
 from shoal.zoo.card import Card, read_card
 
@@ -35,7 +35,7 @@ def folder(name: str) -> Path:
 
 def is_ready(name: str) -> bool:
     """Whether the files of ``name`` are on this machine."""
-    return (folder(name) / CARD).is_file()
+    return is_file(folder(name) / CARD)
 
 
 def card(name: str) -> Card:

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from shoal.bench.row import Row
 
-SECTIONS = ("proofs",)
+SECTIONS = ("independence", "proofs", "loading", "poison")
 
 
 def rows(quick: bool) -> Iterator[Row]:

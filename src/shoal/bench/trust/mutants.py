@@ -136,4 +136,4 @@ def _part(part: Part, graph: bytes, blobs: dict[str, Any]) -> Part:
     inputs, outputs = (
         tuple(part.specs[name] for name in names) for names in (part.inputs, part.outputs)
     )
-    return Made(graph, blobs, inputs, outputs, part.range, part.stacks, part.memory)
+    return Made(graph, blobs, inputs, outputs, part.range, lambda: False, part.memory)

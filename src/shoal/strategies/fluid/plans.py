@@ -52,8 +52,10 @@ class Ground:
                 join = _join(found.join, devices, max(WAIT_MS, 20 * latency_ms))
             else:
                 (device,) = devices
-                memory = bundle.part(parts[device]).info.memory
-                batch = common_batch([ratios(device, memory, self.cluster, self.profiles)])
+                info = bundle.part(parts[device]).info
+                if info.stacks:
+                    known = ratios(device, info.memory, self.cluster, self.profiles)
+                    batch = common_batch([known])
             stages.append(
                 Stage(
                     parts=parts,

@@ -78,8 +78,10 @@ class Ground:
         stages = []
         for k, leg in enumerate(chain):
             profile = self.profiles.device(leg.device).network
-            memory = self.memory(leg) if parts is None else parts[k].info.memory
-            ratio = self.profiles.device(leg.device).batch_ratio.get(self._batch(leg), 1.0)
+            info = None if parts is None else parts[k].info
+            memory = self.memory(leg) if info is None else info.memory
+            batch = self._batch(leg) if info is None or info.stacks else 1
+            ratio = self.profiles.device(leg.device).batch_ratio.get(batch, 1.0)
             run_ms = profile.range_ms(leg.first, leg.last)
             duty = Duty(run_ms, self._bytes_after(leg), memory, ratio)
             stages.append(StageDuty({leg.device: duty}))
@@ -98,7 +100,7 @@ class Ground:
                 parts={leg.device: part.hash},
                 inputs=inputs,
                 outputs=outputs,
-                batch=self._batch(leg),
+                batch=self._batch(leg) if part.info.stacks else 1,
             )
             for leg, part, (inputs, outputs) in zip(
                 chain, parts, itertools.pairwise(names), strict=True
@@ -122,7 +124,9 @@ class Ground:
         return self.profiles.device(leg.device).network.range_memory(leg.first, leg.last)
 
     def _batch(self, leg: Leg) -> int:
-        """How many requests its device had best run at once."""
+        """How many requests its device had best run at once, if its part allows it."""
+        if not self.network.stacks:
+            return 1
         known = ratios(leg.device, self.memory(leg), self.cluster, self.profiles)
         return common_batch([known])
 

@@ -101,6 +101,8 @@ class Assembly:
 
     def _stage(self, devices: Sequence[str], first: int, last: int, **facts: object) -> Stage:
         part = self.shelf.part(first, last)
+        if not part.info.stacks:
+            facts = {name: value for name, value in facts.items() if name not in self._batch}
         fields = {"parts": dict.fromkeys(devices, part.hash), **facts}
         return Stage(inputs=self._names[first], outputs=self._names[last], **fields)  # type: ignore[arg-type]
 

@@ -92,6 +92,8 @@ class Split:
             first = [feeds for feeds, _ in islice(images, FIRST)]
             prove_calibrated(playbook, assembly.shelf.parts, network, kept, first)
         notes = [*_say(found, objective, confidence), *assembly.notes]
+        if (batch or 1) > 1 and not network.stacks:
+            notes.append("requests are run one by one: an answer would depend on the others")
         return Built(playbook, assembly.shelf.parts, tuple(notes), tuple(first))
 
 
@@ -110,6 +112,8 @@ def calibration(
 def _batch(ground: Ground) -> int:
     """How many requests are best run at once on every server."""
     (whole,) = ground.network.split((), prove=False)
+    if not whole.info.stacks:
+        return 1
     memory = whole.info.memory
     return common_batch(
         [ratios(name, memory, ground.cluster, ground.profiles) for name in ground.servers]

@@ -28,7 +28,7 @@ from shoal import allowance
 from shoal.cache import cache_folder
 from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
-from shoal.model.store import write_file
+from shoal.model.store import write_whole
 from shoal.plan.network import Array, Feeds, Network, Part
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
@@ -74,8 +74,7 @@ def calibrate(
             return found
     made = _Run(network, images, floor, confidence, progress).run()
     if cache:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, msgspec.json.encode(made))
+        write_whole(file, msgspec.json.encode(made))
     return made
 
 

@@ -107,7 +107,7 @@ def _each(name: str, layouts: Sequence[str]) -> list[str]:
 
 def _has_maps(tensors: Mapping[str, Array]) -> bool:
     """Whether there are channels of enough values for each to have a scale of its own."""
-    return any(array.ndim > 2 and array[0, 0].size >= MAP for array in tensors.values())
+    return any(math.prod(array.shape[2:]) >= MAP for array in tensors.values() if array.ndim > 2)
 
 
 def _is_float(array: Array) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import picture
+from shoal.cache import is_folder
 from shoal.errors import DataError, InputError, PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array, Feeds
@@ -70,7 +71,7 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
             f"the network takes inputs of shape {list(inputs[0].shape)}, and a calibration feeds "
             "one image at a time; export it with a free batch, or split it without --calibrate"
         )
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(
             f"--calibrate {root}: there is no such folder; name one with at least {ASKED} images "
             "of the kind that the network will see"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -158,8 +157,9 @@ def make_fluid(
 
 
 def _key(name: str) -> str:
-    """A name for a module in a module: without dots."""
-    return re.sub(r"\.", "/", name)
+    """A name for a module in a module: without dots, and none of what every one has."""
+    key = name.replace(".", "/")
+    return f"{key}/" if hasattr(nn.ModuleDict, key) else key
 
 
 def _apply(module: nn.Module, x: Tensor, training: bool) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shoal.cache import expanded, is_file
 from shoal.errors import UsageError
 from shoal.train import models, seeding
 from shoal.train.augment import usual
@@ -94,7 +95,7 @@ def build(name: str, data: DataSet) -> nn.Module:
     path, colon, factory = name.rpartition(":")
     if not colon:
         return models.build(name, data)
-    module = _run(Path(path).expanduser()).get(factory)
+    module = _run(expanded(path)).get(factory)
     if not callable(module):
         raise UsageError(f"{path} has no function {factory!r}: --model is FILE.py:FUNCTION")
     try:
@@ -111,7 +112,7 @@ def build(name: str, data: DataSet) -> nn.Module:
 
 def _run(path: Path) -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location("shoal_model_file", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if spec is None or spec.loader is None or not is_file(path):
         raise UsageError(f"there is no Python file {path}: --model is NAME or FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     try:

@@ -133,7 +133,7 @@ class _Tracer:
                 "a fluid network has one input and one output tensor; this one has others"
             )
         image = next(node for node in inputs if node.users)
-        self.values[image] = Value("image", _shape(image), None)
+        self.values[image] = Value(image.name, _shape(image), None)
         last = _last_layers(nodes, self.graph)
         for node in nodes:
             if node.op not in ("placeholder", "output") and _is_tensor(node) and node.users:
@@ -361,7 +361,8 @@ def _last_layers(nodes: Sequence[fx.Node], graph: fx.GraphModule) -> set[fx.Node
 def _check_after(layer: fx.Node, graph: fx.GraphModule) -> None:
     """Nothing but sums may follow the last layer: its devices' results are added at the end."""
     waiting = list(layer.users)
-    for node in waiting:
+    seen = set(waiting)
+    for node in waiting:  # grows meanwhile
         module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         fine = (
             node.op == "output"
@@ -372,7 +373,8 @@ def _check_after(layer: fx.Node, graph: fx.GraphModule) -> None:
         )
         if not fine:
             raise _cannot(node, "it comes after the last layer with weights: end with the logits")
-        waiting.extend(user for user in node.users if user not in waiting)
+        waiting.extend(user for user in node.users if user not in seen)
+        seen.update(node.users)
 
 
 def _contiguous(sizes: Sequence[int]) -> Axis:
