@@ -251,8 +251,8 @@ def test_memory_that_something_else_has_taken_is_not_counted_on(crowd, free):
     other.start()
     try:
         soon(lambda: "other" in node.link.peers())
-        node.shelf.want(half.hash)
-        node.shelf.load(half.hash, half.info, "other")
+        node.shelf.fetch(half.hash, half.info, "other")
+        node.shelf.load(half.hash, half.info)
         link = crowd.mesh("gateway-survey")
         if free:
             found = survey(net, cluster_of("a", speed=777.0), store=crowd.store, link=link)

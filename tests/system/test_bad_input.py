@@ -24,6 +24,7 @@ from shoal.errors import (
     MeshError,
     NameTakenError,
     UnreachableError,
+    VersionError,
 )
 from shoal.mesh.zenoh import ZenohLink
 from shoal.model.store import PartStore
@@ -273,7 +274,7 @@ def test_a_worker_of_another_version(net, store, tmp_path):
             (address,) = msgspec.json.decode(process.stdout.readline())["addresses"]
             # There is nothing to wait for, or this would take longer than a test may.
             cluster = Cluster(devices=(Device(name="new", address=address),), wait_s=600.0)
-            with pytest.raises(UnreachableError) as caught:
+            with pytest.raises(VersionError) as caught:
                 shoal.deploy(anywhere(net, "new"), cluster, store=store)
         finally:
             process.kill()
