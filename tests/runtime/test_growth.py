@@ -10,7 +10,7 @@ from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, so
 
 from shoal.core import membership
 from shoal.errors import DeadlineError
-from shoal.mesh import exchange
+from shoal.mesh import peers
 from shoal.runtime import stats
 
 CONTAINERS = dict | list | set | deque
@@ -54,11 +54,11 @@ def growth(do, times: int, each: int) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def short_memory(monkeypatch):
-    """Times of the last answers and incarnations of the past are kept up to a number, which takes
-    long to reach."""
+    """Times of the last answers and incarnations of the past are kept up to a number, and what is
+    told of nodes that are gone for a time, which take long to reach."""
     monkeypatch.setattr(stats, "RECENT", 2)
     monkeypatch.setattr(membership, "MAX_STRANGERS", 2)
-    monkeypatch.setattr(exchange, "MAX_PAST", 2)
+    monkeypatch.setattr(peers, "HEARSAY_S", 0.5)
 
 
 @pytest.fixture

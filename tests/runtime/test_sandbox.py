@@ -78,7 +78,7 @@ def test_a_run_that_kills_its_process_is_told_and_the_next_one_is_well(mortal, s
 def test_what_is_damaged_or_wrong_is_an_error_and_no_death(sandbox, net):
     (image,) = tiny.images(1)
     frame = pack({"x": image})
-    damaged = Body(frame=Frame(frame.head, bytes(image.nbytes)))
+    damaged = Body(frame=Frame(frame.head, (bytes(image.nbytes),)))
     assert sandbox.run(a_run(net, damaged)).why is Why.BAD_BODY
     wrong = sandbox.run(a_run(net, image[:, :2]))
     assert wrong.why is Why.RUN_FAILED

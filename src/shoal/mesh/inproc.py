@@ -145,6 +145,8 @@ class InprocMesh:
             if member in self._members.get(member.name, []):
                 self._show(member, False)
                 self._members[member.name].remove(member)
+                if not self._members[member.name]:
+                    del self._members[member.name]
 
     def call(
         self, caller: InprocDiscovery, places: Sequence[Place], given_up: Callable[[], bool]
