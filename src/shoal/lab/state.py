@@ -206,17 +206,30 @@ def _end_strays(spaces: set[str]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _end_marked(name: str) -> None:
-    """End processes of a loopback lab: those with its name in their environment, but not us."""
+def _end_marked(name: str, within_s: float = 10.0) -> None:
+    """End processes of a loopback lab: those with its name in their environment, but not us. They
+    are waited for, as a busy machine takes its time to end them."""
     us = psutil.Process()
     user = us.uids().real
     spared = {us.pid, *(parent.pid for parent in us.parents())}
+    killed = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid in spared or process.uids().real != user:
                 continue
             if process.environ().get("SHOAL_LAB") == name:
                 process.kill()
+                killed.append(process)
+    deadline = time.monotonic() + within_s
+    while any(map(_lives, killed)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _remove_folder(folder: Path) -> None:

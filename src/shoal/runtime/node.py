@@ -202,7 +202,8 @@ class Node:
         self.submit(Drain())
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything that was to be sent has been taken by its receiver."""
+        """Wait until the system has taken everything that was to be sent: it arrives although this
+        node leaves, unless a link breaks."""
         end = time.monotonic() + timeout_s
         quiet = 0
         while quiet < 2 and time.monotonic() < end:
