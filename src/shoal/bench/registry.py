@@ -16,6 +16,7 @@ BENCHES = {
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
     "split": "device and server: the time of a decision, and a grid of devices, links, baselines",
+    "wire": "CPU time beside a gRPC chain, a frozen peer, large requests",
 }
 """Name of the module in this package, and what it measures. A bench of several sections also runs
 one of them alone, as ``foundation.failover``."""

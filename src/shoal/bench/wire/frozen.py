@@ -49,8 +49,7 @@ NEIGHBOUR, VICTIM = "worker-1", "worker-2"
 class Try(msgspec.Struct, frozen=True):
     """What became of it. ``pause_ms`` is the longest time between two answers, ``slowest_ms`` that
     from asking to an answer, both from the freezing on; ``used_s`` is from when the newcomer was
-    ready to its first answer (None: never); ``leave_s`` is how long the gateway took to leave in the
-    end, the worker still frozen."""
+    ready to its first answer (None: never)."""
 
     asked: int
     lost: int
@@ -59,7 +58,6 @@ class Try(msgspec.Struct, frozen=True):
     pause_ms: float
     slowest_ms: float
     used_s: float | None
-    leave_s: float
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -89,8 +87,6 @@ def rows_of(tries: Sequence[Try]) -> Iterator[Row]:
     if never:
         yield row(f"{what}: newcomer not used within {PATIENCE_S:g} s", never, "tries", "= 0")
     yield row(f"{what}: newcomer at work", max(used.values), "s", f"<= {JOIN_S:g}", used.spread)
-    leave = samples([each.leave_s for each in tries])
-    yield row(f"{what}: the gateway left within", max(leave.values), "s", None, leave.spread)
 
 
 def one(network: Network, after_s: float) -> Try:
@@ -123,9 +119,8 @@ def one(network: Network, after_s: float) -> Try:
                     ready_s = time.monotonic()
                     _wait_used(load, ready_s)
                     time.sleep(after_s)
-                leave_s = time.monotonic()
-            leave_s = time.monotonic() - leave_s
-            return _try_of(load, frozen_s, ready_s, leave_s)
+                cluster.processes[VICTIM].kill()  # or leaving would take its time
+            return _try_of(load, frozen_s, ready_s)
     finally:
         if newcomer is not None:
             newcomer.kill()
@@ -160,7 +155,7 @@ def _wait_used(load: Load, ready_s: float) -> None:
         time.sleep(0.01)
 
 
-def _try_of(load: Load, frozen_s: float, ready_s: float, leave_s: float) -> Try:
+def _try_of(load: Load, frozen_s: float, ready_s: float) -> Try:
     ends = sorted(record.answered_s for record in load.records)
     last = max((end for end in ends if end <= frozen_s), default=frozen_s)
     later = [record for record in load.records if record.answered_s > frozen_s]
@@ -174,5 +169,4 @@ def _try_of(load: Load, frozen_s: float, ready_s: float, leave_s: float) -> Try:
         pause_ms=max(pauses, default=float("inf")) * 1e3,
         slowest_ms=max((record.latency_ms for record in later), default=float("inf")),
         used_s=min(used) - ready_s if used else None,
-        leave_s=leave_s,
     )

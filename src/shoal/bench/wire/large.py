@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SIZES_MB = (500, 900)
 ROUNDS, QUICK_ROUNDS = 3, 1
 COPIES = 4
-"""Of a request in memory at a time, at most: the client's own, the service's, the worker's, and what
-computing takes."""
+"""Of a request in memory at a time, at most: the client's own, the service's, the worker's, and
+what computing takes."""
 ROW_BYTES = 1_000_000
 """Of an image, of which a request is full."""
 PAUSE_S = 1.0
@@ -147,8 +147,7 @@ def _ask(cluster: Cluster, size: int, folder: Path) -> Fate:
     file.write_text(cluster.to_yaml())
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(file), str(size), str(folder / "large")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     if done.returncode != 0:

@@ -24,9 +24,7 @@ def replicas(network: Network, devices: Sequence[str], store: PartStore) -> Play
 
     (part,) = network.split([])
     store.add_part(part)
-    stage = Stage(
-        parts=dict.fromkeys(devices, part.hash), inputs=part.inputs, outputs=part.outputs
-    )
+    stage = Stage(parts=dict.fromkeys(devices, part.hash), inputs=part.inputs, outputs=part.outputs)
     forecast = Forecast(latency_ms=1.0, images_per_s=1.0, stage_ms=(RUN_MS,))
     return make_playbook(
         network=network.name,

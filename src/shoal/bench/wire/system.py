@@ -190,7 +190,9 @@ SYSTEMS = {"shoal": shoal_system, "grpc": grpc_system, "compute": compute_system
 # -- what it costs
 
 
-def take(system: System, image: np.ndarray[Any, Any], seconds: float, window: int) -> dict[str, Any]:
+def take(
+    system: System, image: np.ndarray[Any, Any], seconds: float, window: int
+) -> dict[str, Any]:
     """Keep ``window`` requests under way for so long; images that were answered, and CPU seconds
     of this process and of the others."""
     room = threading.Semaphore(window)
