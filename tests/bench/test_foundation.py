@@ -50,4 +50,5 @@ def test_memory_on_real_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row.name: row for row in memory.rows(quick=True)}
     assert 20 < rows["idle worker: resident memory"].value < 200
     assert rows["worker: from start to ready"].value > 0
-    assert "gateway: growth over 500 requests" in rows
+    assert rows["idle worker: resident memory"].goal == "<= 65"
+    assert rows["gateway: growth over 500 requests, most of 1"].goal == "<= 1"

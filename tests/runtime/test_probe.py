@@ -199,7 +199,7 @@ def test_a_survey_finds_out_where_it_pays_to_run_several_images_at_once(crowd, n
     found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
     ratio = found.profiles.device("a").batch_ratio
     assert set(ratio) == {4, 8}
-    assert ratio[4] < 0.8 and ratio[8] < 0.8
+    assert max(ratio.values()) < 0.8
     book = plan(net, cluster, "remote", profiles=found.profiles, store=crowd.store)
     assert book.plans[0].stages[0].batch > 1
 

@@ -17,6 +17,7 @@ BENCHES = {
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
     "split": "device and server: the time of a decision, and a grid of devices, links, baselines",
     "trust": "what may never happen (wrong answers first), and what loading may cost at most",
+    "wire": "CPU time beside a gRPC chain, a frozen peer, large requests",
 }
 """Name of the module in this package, and what it measures. A bench of several sections also runs
 one of them alone, as ``foundation.failover``."""

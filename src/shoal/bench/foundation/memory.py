@@ -17,13 +17,16 @@ from shoal.bench.row import Row, row
 
 STARTS, QUICK_STARTS = 15, 7
 REQUESTS, QUICK_REQUESTS = 100_000, 20_000
+RUNS, QUICK_RUNS = 3, 1
+"""Of the gateway; none may grow by more than the goal."""
 SETTLE_S = 1.0
 
 
 def rows(quick: bool) -> Iterator[Row]:
     """Resident memory and start of a worker, then growth of the gateway."""
     yield from _worker(QUICK_STARTS if quick else STARTS)
-    yield from _gateway(QUICK_REQUESTS if quick else REQUESTS)
+    requests, runs = (QUICK_REQUESTS, QUICK_RUNS) if quick else (REQUESTS, RUNS)
+    yield from _gateway(requests, runs)
 
 
 def _worker(starts: int) -> Iterator[Row]:
@@ -37,20 +40,33 @@ def _worker(starts: int) -> Iterator[Row]:
             ready_s.append(time.monotonic() - begin_s)
             time.sleep(SETTLE_S)
             resident.append(resident_mib(worker.pid))
-    yield row("idle worker: resident memory", samples(resident), "MiB", "<= 75")
+    yield row("idle worker: resident memory", samples(resident), "MiB", "<= 65")
     yield row("worker: from start to ready", samples(ready_s), "s", "<= 1.5")
 
 
-def _gateway(requests: int) -> Iterator[Row]:
-    """Growth from the second fifth of the requests (all caches are full by then) to the last."""
+def _gateway(requests: int, runs: int) -> Iterator[Row]:
+    """The largest growth of all runs, and what the gateways hold in the end."""
+    grown, resident = [], []
+    for _ in range(runs):
+        growth, end = _grown(requests)
+        grown.append(growth)
+        resident.append(end)
+    many = samples(grown)
+    what = f"gateway: growth over {requests:,} requests, most of {runs}"
+    yield row(what, max(grown), "MiB", "<= 1", many.spread)
+    yield row("gateway: resident memory", samples(resident), "MiB")
+
+
+def _grown(requests: int) -> tuple[float, float]:
+    """Growth from the second fifth of the requests (all caches are full by then) to the last, and
+    resident memory there."""
     # A process of its own: what the bench itself holds would hide it.
     command = [sys.executable, "-m", "shoal.bench.foundation.memory", str(requests)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     seen: list[float] = json.loads(done.stdout)
     fifth = len(seen) // 5
-    growth = statistics.median(seen[-fifth:]) - statistics.median(seen[fifth : 2 * fifth])
-    yield row(f"gateway: growth over {requests:,} requests", growth, "MiB", "<= 1")
-    yield row("gateway: resident memory", statistics.median(seen[-fifth:]), "MiB")
+    end = statistics.median(seen[-fifth:])
+    return end - statistics.median(seen[fifth : 2 * fifth]), end
 
 
 def gateway_mib(requests: int) -> list[float]:
