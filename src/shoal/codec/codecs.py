@@ -40,9 +40,9 @@ class Raw:
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]:
         """A view of the array's memory (of a contiguous copy where it is not contiguous)."""
-        little = array.dtype.newbyteorder("<")
-        flat = np.ascontiguousarray(array, dtype=little).reshape(-1)
-        return flat.view(np.uint8).data, b""
+        if not (array.flags.c_contiguous and array.dtype.str[0] != ">"):
+            array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        return array.reshape(-1).view(np.uint8).data, b""
 
     def decode(
         self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]

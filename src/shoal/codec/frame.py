@@ -27,6 +27,10 @@ DTYPES = frozenset(
 )
 
 
+_NAMES = {np.dtype(name): name for name in DTYPES}
+"""To ask a dtype for its name takes as long as all else that is done to pack a raw tensor."""
+
+
 class Packed(msgspec.Struct, frozen=True, array_like=True):
     """One tensor in a payload: ``size`` bytes that ``codec`` made, with its ``meta``."""
 
@@ -79,12 +83,13 @@ def pack(arrays: Mapping[str, Array], codec: str = "raw") -> Frame:
     packed: list[Packed] = []
     chunks: list[Buffer] = []
     for name, array in arrays.items():
-        if array.dtype.name not in DTYPES:
+        dtype = _NAMES.get(array.dtype) or array.dtype.name
+        if dtype not in DTYPES:
             raise UsageError(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
         own = codec_of(codec, name)
         data, meta = find_codec(own).encode(array)
         size = memoryview(data).nbytes
-        packed.append(Packed(name, array.dtype.name, array.shape, own, size, meta))
+        packed.append(Packed(name, dtype, array.shape, own, size, meta))
         chunks.append(data)
     return Frame(FrameHead(tuple(packed), _digest(chunks)), tuple(chunks))
 

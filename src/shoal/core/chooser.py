@@ -33,18 +33,23 @@ class Pick(NamedTuple):
 
 
 class _Devices(Mapping[str, DeviceView]):
-    """The devices of a playbook as its policy sees them, worked out one by one when looked at."""
+    """The devices of a playbook as its policy sees them, each worked out when it is looked at
+    first: for one decision, during which nothing changes."""
 
     def __init__(
         self, books: Books, devices: Devices, book: Book, without: Collection[str]
     ) -> None:
         self._books, self._devices, self._book, self._without = books, devices, book, without
+        self._seen: dict[str, DeviceView] = {}
 
     def __getitem__(self, name: str) -> DeviceView:
-        if name not in self._book.devices:
-            raise KeyError(name)
-        usable = name not in self._without and self._books.usable(name, self._book.id)
-        return self._devices[name].view(usable)
+        seen = self._seen.get(name)
+        if seen is None:
+            if name not in self._book.devices:
+                raise KeyError(name)
+            usable = name not in self._without and self._books.usable(name, self._book.id)
+            seen = self._seen[name] = self._devices[name].view(usable)
+        return seen
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._book.devices)
