@@ -55,4 +55,5 @@ class Discovery(ABC):
 
     @abstractmethod
     def leave(self) -> None:
-        """Leave the mesh and end all threads. Idempotent."""
+        """Leave the mesh, so that others know at once, and end all threads. Takes a second or so
+        at most: what must be waited for longer ends by itself. Idempotent."""

@@ -145,7 +145,9 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave: peers see it at once, and what still waits is dropped (see :meth:`waiting`).
-        Idempotent; no threads remain. Does nothing in a child made by fork."""
+        Idempotent. Takes a second or so at most: no threads remain, but for one that waits for the
+        engine of the mesh where that must wait for somebody, and the process for it. Does nothing
+        in a child made by fork."""
 
 
 class LinkFactory(Protocol):

@@ -32,6 +32,10 @@ MAX_MESSAGE = 1 << 16
 """Bytes of the largest message that is taken: only names and places travel here."""
 BATCH_BYTES = 1 << 14
 """Bytes that are sent at a time."""
+OPEN_MS, OPEN_LEASES = 2000, 2
+"""How long a call to a peer may take, or one from a peer: so many milliseconds or leases. Zenoh's
+own 10 s are for how long a session cannot be closed that calls a frozen peer, or a host that is
+switched off, or that a stranger calls who says nothing. What fails is tried again."""
 
 
 def configuration(
@@ -47,6 +51,7 @@ def configuration(
     Raises UsageError when Zenoh does not know one of them.
     """
     tx = "transport/link/tx"
+    open_ms = max(OPEN_MS, OPEN_LEASES * lease_ms)
     values: dict[str, Any] = {
         "mode": "peer",
         "id": _identity(calls=not listen),
@@ -63,6 +68,8 @@ def configuration(
         "scouting/gossip/enabled": gossip,
         # Of two peers that hear of each other only one calls, or both connections may fail.
         "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
+        "transport/unicast/open_timeout": open_ms,
+        "transport/unicast/accept_timeout": open_ms,
         "transport/shared_memory/enabled": False,
         "transport/link/rx/max_message_size": MAX_MESSAGE,
         f"{tx}/batch_size": BATCH_BYTES,

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import msgspec
 
 from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageError
-from shoal.mesh import native
+from shoal.mesh import farewell, native
 from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 from shoal.mesh.claim import Answer, Claim
 from shoal.mesh.discovery import Discovery, Watcher
@@ -61,6 +61,8 @@ MAX_ABOUT = 256
 OPEN_TRIES = 5
 FIRST_CONTACT_S = 0.25
 """How long a node that starts waits for somebody to reply at the addresses that it calls."""
+LEAVE_S = 1.0
+"""How long who leaves waits for it."""
 WHO_S = 1.0
 """How long the node at an address has to say who it is."""
 
@@ -93,14 +95,6 @@ def _about(sample: zenoh.Sample) -> list[str]:
     return attachment.to_bytes().decode("ascii", "replace").split("/")
 
 
-def _close(session: Session | None) -> None:
-    if session is not None:
-        try:
-            session.close()
-        except zenoh.ZError as error:
-            log.warning("a Zenoh session could not be closed: %s", error)
-
-
 class ZenohDiscovery(Discovery):
     """A node's way into a Zenoh mesh; see :func:`zenoh_link` for the settings."""
 
@@ -125,6 +119,7 @@ class ZenohDiscovery(Discovery):
         self._configure(listen, list(map(str, connect)))  # what is wrong with it is said at once
         self._patience = Patience(calls=bool(connect))
         self._session: Session | None = None
+        self._sign: Any = None  # of life, in this session
         self._watcher: Watcher | None = None
         self._token = ""
         self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
@@ -161,14 +156,21 @@ class ZenohDiscovery(Discovery):
             self._joins = self._chore(functools.partial(self._reopen, reason))
 
     def leave(self) -> None:
-        with self._leave_lock:
-            self._left = True
-            session, self._session = self._session, None
-        _close(session)
+        """See :meth:`Discovery.leave`. What Zenoh still waits for after :data:`LEAVE_S` (a call to
+        a peer that is frozen) is let go, and ends by itself."""
+        end = _now() + LEAVE_S
+        self._left = True
+        self._end_session(LEAVE_S)
         with contextlib.suppress(queue.Full):  # then the thread is awake, and looks
             self._chores.put_nowait(None)
         if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(max(0.0, end - _now()))
+
+    def _end_session(self, wait_s: float | None) -> None:
+        with self._leave_lock:
+            session, self._session = self._session, None
+            sign, self._sign = self._sign, None
+        farewell.bid(session, sign, wait_s)
 
     def who(self, address: Address) -> str | None:
         """See :meth:`shoal.mesh.link.Link.who`."""
@@ -186,13 +188,18 @@ class ZenohDiscovery(Discovery):
             while not (names := self._visible(session)) and _now() < end:
                 time.sleep(0.02)
         finally:
-            _close(session)
+            farewell.bid(session, None, 0.0)
         return min(names, default=None)
 
     def _bind(self) -> Session:
         """Open a session that listens, with real ports for port 0."""
         for _ in range(OPEN_TRIES):
-            bound = [bindable(address) for address in self._listen]
+            try:
+                bound = [bindable(address) for address in self._listen]
+            except AddressInUseError:
+                if farewell.wait_for_all():  # a session of this process may have had the port
+                    continue
+                raise
             try:
                 session = self._open(bound)
             except zenoh.ZError as error:
@@ -270,7 +277,10 @@ class ZenohDiscovery(Discovery):
             quick(functools.partial(self._on_alive, self._view)),
             history=True,
         )
-        self._sign = session.liveliness().declare_token(self._token)
+        sign = session.liveliness().declare_token(self._token)
+        with self._leave_lock:
+            if self._session is session:
+                self._sign = sign
 
     # -- called on Zenoh's threads: leave a chore and return --------------------------------------
 
@@ -362,13 +372,13 @@ class ZenohDiscovery(Discovery):
         if self._gone() or watcher is None:
             return
         log.warning("%s joins the mesh anew: %s", self._name, reason)
-        with self._leave_lock:
-            session, self._session = self._session, None
-        _close(session)
-        self._overrun = self._joins = False
         self._view += 1
         self._lives.clear()
         watcher.blinded()
+        self._end_session(None)
+        self._overrun = self._joins = False
+        if self._gone():
+            return
         try:
             session = self._open(self.bound)
         except zenoh.ZError as error:
@@ -379,7 +389,7 @@ class ZenohDiscovery(Discovery):
             gone = self._gone()
             self._session = None if gone else session
         if gone:
-            _close(session)
+            farewell.bid(session, None, None)
             return
         with contextlib.suppress(zenoh.ZError):  # closed by another thread meanwhile
             self._join_in(session)

@@ -483,8 +483,9 @@ class Service:
         return len(self._gateway.requests), stats
 
     def close(self) -> None:
-        """Leave the mesh; requests that are pending fail. Idempotent, and nothing in a child made
-        by fork: the service is its parent's."""
+        """Leave the mesh; requests that are pending fail. Others know at once; a device that is
+        frozen or switched off is waited for no longer than a second (see :meth:`Link.close`).
+        Idempotent, and nothing in a child made by fork: the service is its parent's."""
         if not self.node.home.here:
             return
         with self._lock:
