@@ -1,14 +1,19 @@
 """What is sent leaves at once where the system takes it, in order, and what waits is bounded."""
 
 import contextlib
+import math
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.mesh.test_rate import info
 from tests.mesh.test_receiver import tcp_pair
 
 from shoal.mesh import sender as module
@@ -332,7 +337,32 @@ def test_what_is_sent_on_a_full_line_is_late(tcp):
     assert info is not None
     assert free_s == info.rtt_s > 0, "it is there and back again at least"
     tcp.fill()
-    soon(lambda: tcp.sender.late_s() > tcp_info(tcp.sock).rtt_s)
+    soon(lambda: tcp.sender.late_s() > tcp_info(tcp.sock).rtt_s or tcp_info(tcp.sock).shut)
+
+
+def test_what_waits_until_the_other_end_reads_is_not_late_for_it(tcp, monkeypatch):
+    """A frozen peer takes what it has room for: that is no reason to wait longer for it."""
+    busy = info(mbit=8.0, flying=100_000, unsent=4_000_000, rtt_s=0.01)
+    tcp.sender._rest.append(memoryview(bytes(1_000_000)))
+    monkeypatch.setattr(module, "tcp_info", lambda sock: busy)
+    assert tcp.sender.late_s() == pytest.approx(0.01 + 5.1)
+    busy = msgspec.structs.replace(busy, shut=True)
+    assert tcp.sender.late_s() == pytest.approx(0.01 + 0.1)
+    tcp.sender._rest.clear()
+
+
+def test_that_the_other_end_reads_is_seen_from_when_it_is_asked(talk):
+    """Where the system tells."""
+    tells = (told := tcp_info(talk.sock)) is not None and told.room is not None
+    assert talk.sender.read_at(1.0) == -math.inf
+    talk.sender.ask()
+    reader = threading.Thread(target=talk.hear, args=(1,))
+    reader.start()
+    assert talk.sender.send(b"", bytes(MUCH), work=False)
+    reader.join()
+    soon(lambda: talk.sender.waiting == 0)
+    assert talk.sender.read_at(2.0) == (2.0 if tells else -math.inf)
+    assert talk.sender.read_at(3.0) == (2.0 if tells else -math.inf)
 
 
 def test_how_late_it_is_may_be_asked_while_much_is_sent(tcp, monkeypatch):
@@ -359,3 +389,43 @@ def test_nothing_is_added_to_a_line_that_is_full(talk):
     for _ in range(100):
         talk.sender.probe()
     assert sum(map(len, talk.sender._urgent)) <= MAX_WEIGHT
+
+
+def test_a_large_message_leaves_its_sender_to_other_things(talk, monkeypatch):
+    """Also where the system takes all of it: it would take seconds, and others would wait."""
+    in_pieces(monkeypatch, 1000)
+    talk.sender._piece = 1000
+    monkeypatch.setattr(module, "MOST_AT_ONCE", 10_000)
+    threads = []
+
+    class Greedy:
+        def sendmsg(self, buffers, ancillary, flags):
+            threads.append(threading.current_thread())
+            return sum(map(len, buffers))
+
+        def getsockopt(self, *args):
+            raise OSError
+
+    talk.sender._sock = Greedy()
+    assert talk.sender.send(b"", bytes(10_000_000), work=False)
+    soon(lambda: talk.sender.waiting == 0)
+    assert 5 <= threads.count(threading.current_thread()) <= 10
+    assert len(threads) > 1000
+
+
+def test_who_is_gone_is_no_reason_to_die():
+    """In a process that wants to be ended by SIGPIPE, as one in a pipeline."""
+    code = (
+        "import signal, socket\n"
+        "from shoal.mesh.sender import Sender\n"
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "here, there = socket.socketpair()\n"
+        "sender = Sender(here, 'x', lambda: None)\n"
+        "there.close()\n"
+        "sender.send(b'x', None, work=False)\n"
+        "print(sender.failure)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "Broken pipe\n")

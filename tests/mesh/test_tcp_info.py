@@ -63,6 +63,40 @@ def test_what_is_not_read_is_under_way_or_not_sent(pair):
     assert info.unsent + info.delivered > 1 << 16
 
 
+def test_what_is_under_way_is_counted_in_bytes(pair):
+    """Packets may be small."""
+    here, there = pair
+    if said(here).room is None:
+        pytest.skip("this system counts packets")
+    for size in (1, 10, 100):
+        here.sendall(bytes(size))
+        assert said(here).flying <= size
+        soon(lambda: said(here).flying == 0)
+    assert len(there.recv(1 << 10)) == 111
+
+
+def test_it_is_told_when_the_other_end_has_no_room(pair):
+    here, there = pair
+    info = said(here)
+    if info.room is None:
+        pytest.skip("this system does not say what there is room for")
+    assert info.room > 0
+    assert not info.shut
+    here.setblocking(False)
+
+    def fill() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                here.send(bytes(1 << 16))
+        return said(here).shut
+
+    soon(fill)
+    delivered = said(here).delivered
+    while said(here).delivered == delivered:
+        assert there.recv(1 << 20)
+    soon(lambda: there.recv(1 << 20) and not said(here).shut)
+
+
 def test_times_since_something_was_sent_acknowledged_and_came(pair):
     here, there = pair
     here.sendall(b"x")

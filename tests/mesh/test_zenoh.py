@@ -23,6 +23,7 @@ from shoal.mesh.link import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.names import new_incarnation
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place
+from shoal.mesh.tcp_info import tcp_info
 from shoal.mesh.zenoh import MAX_CHORES, ZenohLink
 
 PREFIX = "shoal/shoal"
@@ -602,3 +603,31 @@ def test_messages_do_not_go_over_the_mesh(node, stranger, zenoh_fleet):
     time.sleep(0.1)
     while (sample := listener.try_recv()) is not None:
         assert b"secret" not in sample.payload.to_bytes()
+
+
+# -- who is slow ----------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_slow_in_reading_is_not_taken_for_dead(zenoh_fleet, monkeypatch):
+    """Its sign is gone, and what it is asked it has not come to yet: but it reads."""
+    a, b = zenoh_fleet.pair(lease_ms=400)
+    (line,) = a.link._lines.values()
+    (receiver,) = (line.receiver for line in b.link._lines.values())
+    if tcp_info(receiver._sock) is None:
+        pytest.skip("this system tells nothing of a connection")
+    receiver._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+    monkeypatch.setattr(line.sender, "late_s", lambda: 0.0)
+    monkeypatch.setattr(line.receiver, "heard_at", lambda now: -1.0)  # it says nothing
+    into = receiver._into
+
+    def slowly(target):
+        for at in range(0, len(target), 1 << 16):
+            into(target[at : at + (1 << 16)])
+            time.sleep(0.004)
+
+    monkeypatch.setattr(receiver, "_into", slowly)
+    assert a.link.send("b", b"much", bytes(16 << 20))
+    a.link.vanished("b", b.link.incarnation)
+    b.wait(lambda: b.heads() == [b"much"])
+    # Now it neither says nor reads anything.
+    a.wait(lambda: PeerDown in a.kinds("b"))

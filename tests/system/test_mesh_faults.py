@@ -163,6 +163,27 @@ def test_a_frozen_node_is_noticed_within_the_lease_and_works_when_it_is_back(gat
     say("thawed, answering after", back)
 
 
+def test_a_node_that_freezes_in_the_middle_of_much_is_noticed_as_soon(gateway):
+    """What it will never read is no reason to wait for it, and what its system takes is no sign
+    that it lives."""
+    noticed = []
+    process = gateway.start("w1")
+    much = bytes(64 << 20)
+    for _ in range(3):
+        assert gateway.link.send("w1", b"from", much)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        since = time.monotonic()
+        while gateway.link.waiting("w1") < 3:
+            gateway.link.send("w1", b"from", much)
+        noticed.append(gateway.wait(PeerDown, "w1", since) - since)
+        since = time.monotonic()
+        process.send_signal(signal.SIGCONT)
+        gateway.wait(PeerUp, "w1", since)
+        gateway.round_trip("w1")
+    say("frozen in the middle of much, noticed after", noticed)
+
+
 def test_a_freeze_shorter_than_the_lease_goes_unnoticed(patient):
     process = patient.start("w1")
     since = time.monotonic()
@@ -228,6 +249,29 @@ def test_nodes_notice_that_the_gateway_is_gone_and_stay_a_mesh(gateway):
         process.stdin.close()
         assert process.stdout.readline() == "closed\n"
         assert process.wait(SOON_S) == 0
+
+
+def test_a_link_closes_although_a_node_that_it_called_is_frozen(gateway):
+    """Zenoh calls it again and again, and waits for each call when it is closed."""
+    process = gateway.spawn("w1")
+    address = process.stdout.readline().split()[1]
+    caller = ZenohLink("caller", ["tcp/127.0.0.1:0"], [*gateway.link.addresses, address])
+    caller.start(lambda event: True)
+    gateway.wait(PeerUp, "caller")
+    while "w1" not in caller.peers():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    while "w1" in caller.peers():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    since = time.monotonic()
+    caller.close()
+    say("closed while a node is frozen, after", [time.monotonic() - since])
+    gateway.wait(PeerDown, "caller", since)
+    again = ZenohLink("caller", caller.addresses, gateway.link.addresses)
+    again.start(lambda event: True)
+    gateway.wait(PeerUp, "caller", since)
+    again.close()
 
 
 def test_a_process_that_forgets_to_close_its_link_ends_well(gateway):

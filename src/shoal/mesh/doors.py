@@ -34,6 +34,10 @@ UNSENT_BYTES = 1 << 16
 """Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
 BACKLOG = 128
 UNKNOWN = "the host name is unknown"
+IN_TIME = getattr(socket, "MSG_NOSIGNAL", 0)
+"""How bytes are sent: a process that wants to die of SIGPIPE means its output, and no peer."""
+AT_ONCE = socket.MSG_DONTWAIT | IN_TIME
+"""How only those are sent that the system takes without waiting."""
 
 _Target: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[Any, ...]]
 """What a socket is made with, and where it goes, as ``getaddrinfo`` says it."""

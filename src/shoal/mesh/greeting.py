@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from shoal.errors import FrameError, MeshError, VersionError
-from shoal.mesh.doors import Doors, take
+from shoal.mesh.doors import IN_TIME, Doors, take
 from shoal.mesh.hello import (
     MAX_HELLO,
     PREAMBLE_BYTES,
@@ -261,7 +261,7 @@ class Porter:
 def reply(sock: socket.socket, what: Reply) -> None:
     """Answer a hello, on the connection of the two on which the caller sends."""
     with contextlib.suppress(OSError):
-        sock.send(write_hello(what))
+        sock.send(write_hello(what), IN_TIME)
 
 
 def say_hello(
@@ -276,8 +276,8 @@ def say_hello(
     """
     end = time.monotonic() + HELLO_S
     try:
-        back.sendall(write_hello(hello(True)))
-        there.sendall(write_hello(hello(False)))
+        back.sendall(write_hello(hello(True)), IN_TIME)
+        there.sendall(write_hello(hello(False)), IN_TIME)
         size = length(_exactly(there, PREAMBLE_BYTES, end, given_up))
         said = read_reply(_exactly(there, size, end, given_up))
         there.settimeout(None)

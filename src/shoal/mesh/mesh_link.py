@@ -68,7 +68,7 @@ MAX_CALLS = 64
 COMPLAIN_S = 10.0
 """Time between two entries in the log about connections that were refused."""
 
-_PING, _PONG = write_header(Kind.PING), write_header(Kind.PONG)
+_PONG = write_header(Kind.PONG)
 
 Caller = Callable[
     [Sequence[Place], Callable[[], bool]], Iterator[tuple[Place, socket.socket | str]]
@@ -413,7 +413,7 @@ class MeshLink(Link):
                 self._set_up(session.name, None)
                 self._lines[session].hang_up()
             case Ask(session):
-                self._lines[session].sender.urgent(_PING)
+                self._lines[session].sender.ask()
             case Tell(session, nodes):
                 self._lines[session].sender.urgent(write_news(list(nodes)))
 
@@ -565,7 +565,9 @@ class MeshLink(Link):
 
     def _heard_at(self, session: Session) -> float:
         line, now = self._lines[session], time.monotonic()
-        return now if line.held else line.receiver.heard_at(now)
+        if line.held:
+            return now
+        return max(line.receiver.heard_at(now), line.sender.read_at(now))
 
     def _late_s(self, session: Session) -> float:
         return self._lines[session].sender.late_s()

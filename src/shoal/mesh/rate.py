@@ -47,7 +47,9 @@ class TcpInfo(msgspec.Struct, frozen=True):
     was the limit (``app_limited``), bytes that were delivered, bytes that are not sent yet, bytes
     that are sent and not delivered, the round trip and the least of it in seconds, and how long
     ago (seconds) the other system said something last, something was sent last (also again), and
-    something came last."""
+    something came last. ``room`` is for how many bytes after those delivered the other system has
+    room, as it said last; None where that is not known. ``shut`` says that this is what the bytes
+    that are not sent wait for, and not the line."""
 
     delivery_rate: float
     app_limited: bool
@@ -59,6 +61,8 @@ class TcpInfo(msgspec.Struct, frozen=True):
     quiet_s: float
     unsaid_s: float = 0.0
     unheard_s: float = 0.0
+    room: int | None = None
+    shut: bool = False
 
 
 class RateMeter:

@@ -7,6 +7,7 @@ given to the system can be given to nobody else.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -14,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from shoal.mesh.doors import keep_unsent
+from shoal.mesh.doors import AT_ONCE, IN_TIME, keep_unsent
 from shoal.mesh.frames import MAX_WEIGHT, Kind, write_header
 from shoal.mesh.link import Body
 from shoal.mesh.rate import LinkRate, RateMeter
 from shoal.mesh.tcp_info import tcp_info
+from shoal.mesh.uptake import Uptake
 
 MAX_WAITING, MAX_WORK = 4096, 64
 """Messages that may wait for one peer, and among how many that wait work is not taken."""
@@ -35,6 +37,11 @@ MAX_URGENT = 64
 """Small frames that may wait."""
 MAX_VECTOR = 64
 """Buffers that are given to the system at once."""
+MOST_AT_ONCE = 1 << 22
+"""Bytes that leave on the thread of who sends them, and while others may not send, where the system
+takes on and on. The largest piece may exceed it."""
+
+_PING = write_header(Kind.PING)
 
 
 class _Message(NamedTuple):
@@ -72,6 +79,7 @@ class Sender:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._meter = RateMeter()
+        self._uptake = Uptake()
         self._clocked = tcp_info(sock) is None  # the system says nothing
         self._measured = 0  # bytes sent when the rate was read last
         self._flying = False  # some were under way then
@@ -111,6 +119,19 @@ class Sender:
             if not self._busy and not self._push():
                 self._wake()
 
+    def ask(self) -> None:
+        """Have the other end say something; see also :meth:`read_at`."""
+        info = tcp_info(self._sock)
+        if info is not None:
+            self._uptake.asked(info)
+        self.urgent(_PING)
+
+    def read_at(self, now: float) -> float:
+        """When it was last seen that the other end reads, since it was asked; minus infinity where
+        never, or not known. One thread at a time may call this, and :meth:`ask`."""
+        info = tcp_info(self._sock)
+        return -math.inf if info is None else self._uptake.read_at(info, now)
+
     def probe(self) -> None:
         """Send something that weighs enough to tell what the line carries, unless more than that is
         on its way already."""
@@ -137,10 +158,13 @@ class Sender:
 
     def late_s(self) -> float:
         """How long a question that is sent now may wait for what is before it on the line, and be
-        on its way there and back, in seconds."""
+        on its way there and back, in seconds. What waits until the other end reads does not count:
+        whether it does is seen (:meth:`read_at`)."""
         info = tcp_info(self._sock)
         if info is None:
             return 0.0
+        if info.shut:
+            return info.rtt_s + info.flying / (info.delivery_rate or LEAST_RATE)
         with self._lock:
             before = info.unsent + info.flying + sum(map(len, self._rest))
         return info.rtt_s + before / (info.delivery_rate or LEAST_RATE)
@@ -188,9 +212,14 @@ class Sender:
 
     def _push(self) -> bool:
         """Give the system what it takes without waiting; False when something is left."""
+        taken = 0
         try:
             while self._next():
-                self._taken(self._sock.sendmsg(self._vector(), (), socket.MSG_DONTWAIT))
+                if taken >= MOST_AT_ONCE:
+                    return False
+                count = self._sock.sendmsg(self._vector(), (), AT_ONCE)
+                self._taken(count)
+                taken += count
         except BlockingIOError:
             return False
         except OSError as error:
@@ -261,7 +290,7 @@ class Sender:
                 vector = self._vector()
             size, began = sum(map(len, vector)), time.monotonic()
             try:
-                count = self._sock.sendmsg(vector)
+                count = self._sock.sendmsg(vector, (), IN_TIME)
             except OSError as error:
                 with self._lock:
                     self._broken(error)
