@@ -1,6 +1,7 @@
 """Strangers cost little and hold up nobody, and who has something to say is heard at once."""
 
 import contextlib
+import resource
 import socket
 import struct
 import threading
@@ -320,6 +321,29 @@ def test_a_system_that_gives_no_more_sockets_is_waited_for(house, monkeypatch):
     assert len(house.refused) < 100, "it does not try without end"
     full.clear()
     assert said(guests[0]) == Welcome()
+
+
+def test_a_process_with_few_files_keeps_some(monkeypatch):
+    for files, most in ((64, 8), (256, 32), (1024, 128), (1 << 20, 128), (-1, 128), (8, 8)):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, files=files: (files, files))
+        assert greeting.most_pending() == most
+
+
+def test_where_there_are_no_more_sockets_the_silent_make_room(house, monkeypatch):
+    silent = [house.visit() for _ in range(3)]
+    soon(lambda: len(house.porter._pending) == 3)
+    real = greeting.take
+
+    def take(door: socket.socket) -> socket.socket | None:
+        if len(house.porter._pending) > 1:
+            raise OSError(24, "Too many open files")
+        return real(door)
+
+    monkeypatch.setattr(greeting, "take", take)
+    guests = [house.visit(half) for half in halves()]
+    assert said(guests[0]) == Welcome()
+    assert is_hung_up(silent[0])
+    assert is_hung_up(silent[1])
 
 
 # -- the end --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import selectors
 import socket
 import threading
@@ -31,8 +32,10 @@ from shoal.mesh.hello import (
     write_hello,
 )
 
-MAX_PENDING = 128
-"""Connections that have not said who they are yet, or whose other half has not come."""
+MAX_PENDING, LEAST_PENDING = 128, 8
+"""Connections that have not said who they are yet, and those whose other half has not come."""
+OPEN_FILES = 8
+"""The part of the files that this process may have open which are so many connections, at most."""
 HELLO_S = 2.0
 """How long a greeting may take."""
 TAKEN_AT_ONCE = 16
@@ -40,6 +43,8 @@ LOOK_UP_S = 0.1
 """Time after which who waits for a reply looks whether it is still wanted."""
 PAUSE_S = 0.05
 """Pause after something that would go wrong again at once."""
+
+TOO_MANY = "too many who say nothing"
 
 log = logging.getLogger("shoal.mesh")
 
@@ -91,6 +96,7 @@ class Porter:
         self._halves: OrderedDict[tuple[str, str, int], tuple[Hello, socket.socket, float]]
         self._halves = OrderedDict()
         self._brought: list[socket.socket] = []
+        self._most_pending = most_pending()
         self._lock = threading.Lock()
         self._closed = False
         self.thread = threading.Thread(target=self._serve, name=f"{name}-porter", daemon=True)
@@ -165,8 +171,11 @@ class Porter:
                 sock = take(door)
             except OSError as error:  # no more connections can be had, so it goes on waiting
                 self._refused(f"there is no room for it: {error.strerror or error}")
-                time.sleep(PAUSE_S)
-                return
+                if not self._pending:
+                    time.sleep(PAUSE_S)
+                    return
+                self._dismiss(next(iter(self._pending.values())), TOO_MANY)
+                continue
             if sock is None:
                 return
             self._admit(sock)
@@ -177,8 +186,8 @@ class Porter:
         self._pending[sock] = pending
         self._selector.register(sock, selectors.EVENT_READ)
         self._hear(pending)  # mostly it is there already
-        while len(self._pending) > MAX_PENDING:
-            self._dismiss(next(iter(self._pending.values())), "too many who say nothing")
+        while len(self._pending) > self._most_pending:
+            self._dismiss(next(iter(self._pending.values())), TOO_MANY)
 
     def _hear(self, pending: _Pending) -> None:
         try:
@@ -210,7 +219,7 @@ class Porter:
         other = self._halves.pop(key, None)
         if other is None:
             self._halves[key] = (hello, sock, time.monotonic())
-            while len(self._halves) > MAX_PENDING:
+            while len(self._halves) > self._most_pending:
                 self._halves.popitem(last=False)[1][1].close()
             return
         if other[0].back == hello.back:
@@ -256,6 +265,14 @@ class Porter:
         self._doors.close()
         self._here.close()
         self._there.close()
+
+
+def most_pending() -> int:
+    """How many connections may wait to be known, so that a process with few files keeps some."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_PENDING
+    return max(LEAST_PENDING, min(MAX_PENDING, files // OPEN_FILES))
 
 
 def reply(sock: socket.socket, what: Reply) -> None:
