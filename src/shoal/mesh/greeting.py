@@ -168,7 +168,7 @@ class Porter:
     def _open(self, door: socket.socket) -> None:
         for _ in range(TAKEN_AT_ONCE):
             try:
-                sock = take(door)
+                sock = take(door, self._doors.context)
             except OSError as error:  # no more connections can be had, so it goes on waiting
                 self._refused(f"there is no room for it: {error.strerror or error}")
                 if not self._pending:
@@ -293,7 +293,10 @@ def say_hello(
     """
     end = time.monotonic() + HELLO_S
     try:
+        for sock in (back, there):
+            sock.settimeout(HELLO_S)  # an encrypted one waits for the other side first
         back.sendall(write_hello(hello(True)), IN_TIME)
+        back.settimeout(None)
         there.sendall(write_hello(hello(False)), IN_TIME)
         size = length(_exactly(there, PREAMBLE_BYTES, end, given_up))
         said = read_reply(_exactly(there, size, end, given_up))
