@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given, settings
@@ -220,3 +221,16 @@ def test_a_connection_that_is_closed_has_heard_what_it_has():
     with listening(tcp_pair) as (_, receiver):
         before = time.monotonic()
     assert receiver.heard_at(time.monotonic()) <= before
+
+
+def test_a_body_for_which_there_is_no_memory_is_said_in_words(monkeypatch):
+    """A system that is strict, or a small board, promises no gigabyte."""
+
+    def refuse(*what: object) -> None:
+        raise MemoryError
+
+    with listening(socket.socketpair) as (here, receiver):
+        here.sendall(message(b"head", bytes(10)))
+        monkeypatch.setattr(np, "empty", refuse)
+        with pytest.raises(FrameError, match="no memory for a body of 10 bytes"):
+            receiver.next()

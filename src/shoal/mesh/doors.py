@@ -34,7 +34,8 @@ STEP_S = 0.02
 OPEN_TRIES = 5
 UNSENT_BYTES = 1 << 16
 """Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
-BACKLOG = 128
+BACKLOG = 1024
+"""Connections that wait to be taken: where there is no room for one, it comes a second later."""
 UNKNOWN = "the host name is unknown"
 IN_TIME = getattr(socket, "MSG_NOSIGNAL", 0)
 """How bytes are sent: a process that wants to die of SIGPIPE means its output, and no peer."""

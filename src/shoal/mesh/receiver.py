@@ -89,8 +89,7 @@ class Receiver:
                 self._head = self._bytes(header.head)
                 if header.body is None:
                     return self._whole(None)
-                # Not touched before bytes are there, so a lie takes no memory.
-                self._body = np.empty(header.body, np.uint8).data
+                self._body = _memory(header.body)
                 self._at = 0
                 return self._piece(header.piece)
             case Kind.PIECE:
@@ -158,6 +157,15 @@ class Receiver:
                 raise _broken()
             self._heard_at = time.monotonic()
             at += count
+
+
+def _memory(size: int) -> memoryview:
+    """Memory for a body. It is not touched before bytes are there, so a lie takes none. FrameError
+    where the system does not even promise it: less than the whole memory of a small board."""
+    try:
+        return np.empty(size, np.uint8).data
+    except MemoryError:
+        raise FrameError(f"there is no memory for a body of {size} bytes") from None
 
 
 def _broken() -> ConnectionResetError:
