@@ -36,27 +36,23 @@ def encrypt(
     )
 
 
-class EncryptionError(FrameError, OSError):
-    """The other side does not keep to what encryption asks for; a connection is broken by it."""
-
-
 class Encrypted(ssl.SSLSocket):
     """One thread at a time reads from it or sends on it."""
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        with _as_plain():
+        with _as_plain(reads=True):
             return super().recv(buflen)
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        with _as_plain():
+        with _as_plain(reads=True):
             return super().recv_into(buffer, nbytes or None)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        with _as_plain():
+        with _as_plain(reads=False):
             return super().send(data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        with _as_plain():
+        with _as_plain(reads=False):
             super().sendall(data)
 
     def sendmsg(  # type: ignore[override]
@@ -89,8 +85,9 @@ class Encrypted(ssl.SSLSocket):
 
 
 @contextlib.contextmanager
-def _as_plain() -> Iterator[None]:
-    """Say that something would have to be waited for as a plain socket does, and what is wrong."""
+def _as_plain(reads: bool) -> Iterator[None]:
+    """Say that something would have to be waited for as a plain socket does, and what is wrong with
+    what was read: FrameError."""
     try:
         yield
     except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
@@ -98,7 +95,9 @@ def _as_plain() -> Iterator[None]:
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
         raise
     except ssl.SSLError as error:
-        raise EncryptionError(f"it is not encrypted as it must be: {error.reason}") from error
+        if reads:
+            raise FrameError(f"it is not encrypted as it must be: {error.reason}") from error
+        raise
 
 
 def _records(buffers: Iterable[Any]) -> Iterator[memoryview]:
