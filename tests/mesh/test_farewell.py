@@ -1,5 +1,6 @@
 """Who leaves the mesh waits for a moment only, and all ends well."""
 
+import functools
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from shoal.mesh.farewell import bid, wait_for_all
 from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.zenoh import LEAVE_S
 
-SLOW_MS = 6000
+SLOW_MS = 4000
 """How long the engine waits in these tests for a caller who says nothing."""
 
 
@@ -102,6 +103,33 @@ def test_a_link_closes_although_its_engine_waits_for_somebody(zenoh_fleet, calls
         if calls:
             kept.close()
     wait_for_all()
+
+
+def test_a_link_closes_although_its_mesh_is_being_joined_anew(zenoh_fleet):
+    """For which the last session must be closed, and that takes its time. Peers that are frozen
+    are noticed meanwhile."""
+    slow = {"transport/unicast/open_timeout": SLOW_MS}
+    friend = zenoh_fleet.join("friend")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connect = [*zenoh_fleet.seed, f"tcp/127.0.0.1:{silent.getsockname()[1]}"]
+        leaver = zenoh_fleet.join("leaver", settings=slow, connect=connect)
+        kept, _ = silent.accept()
+        leaver.wait_for_peer("friend")
+        leaver.wait(lambda: bool(leaver.link._peers.visible("friend")))
+        discovery = leaver.link._zenoh
+        discovery._chore(functools.partial(discovery._reopen, "a test wants it"))
+        leaver.wait(lambda: leaver.link._peers.unseen() == ["friend"])
+        leaver.wait(lambda: any(one.name == "shoal-farewell" for one in threading.enumerate()))
+        assert leaver.kinds("friend") == [PeerUp]
+        began = time.monotonic()
+        leaver.link.close()
+        assert time.monotonic() - began < SLOW_MS / 1000 - 1
+        friend.wait(lambda: friend.kinds("leaver") == [PeerUp, PeerDown])
+        wait_for_all()
+        discovery._thread.join(30)
+        assert not discovery._thread.is_alive()
+        assert discovery._session is None
+        kept.close()
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["closes its link", "just ends"])
