@@ -438,8 +438,8 @@ def test_what_grows_no_more_does_not_pass_for_what_it_is_made_of():
         node("Softmax", "x", "mixed", axis=0),
         node("TopK", "mixed one", "best place", axis=0),
         node("Shape", "best", "size"),
-        node("Slice", "size zero one", "rows"),
-        node("Slice", "x zero rows zero", "y"),
+        node("Slice", "size zero one", "left"),
+        node("Slice", "x zero left zero", "y"),
     ]
     told = check(sizes_graph(*nodes))
     assert told["mixed"].form == STACKED
