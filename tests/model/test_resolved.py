@@ -117,6 +117,24 @@ def test_a_network_that_drops_images_behind_the_third_takes_one_at_a_time():
     assert len(network.cuts) == 2
 
 
+@pytest.mark.parametrize("equation", ["qx", "xq"])
+def test_one_query_for_all_images_is_repeated_for_each(equation):
+    """Inference takes the one row of the query for all that come of them."""
+    first, second = equation
+    terms = {"q": "bqd", "x": "bkd"}
+    nodes = [
+        node("Einsum", f"{first} {second}", "s", equation=f"{terms[first]},{terms[second]}->bqk"),
+        node("Softmax", "s", "p", axis=-1),
+        node("Einsum", "p x", "y", equation="bqk,bkd->bqd"),
+    ]
+    data = nets.model(nodes, [tensor("x", ["n", 5, 4])], ["y"], {"q": random(1, 3, 4)})
+    network = model.load(data)
+    assert [cut.names for cut in network.cuts] == [("x", "s"), ("x", "p")]
+    assert network.cuts[0].tensors[1].shape == (None, 3, 5)
+    assert network.stacks
+    network.split([1, 2])
+
+
 def test_no_run_is_needed_where_inference_knows_once_the_number_is_fixed(monkeypatch):
     """Images times heads, by a shape that is computed: inference alone does not follow that."""
     monkeypatch.setattr(
