@@ -315,6 +315,26 @@ def test_a_part_that_takes_two_rows_for_each_image_is_not_run_on_several_request
     assert [part.stacks for part in network.split([at])] == [False, False]
 
 
+def test_tensors_of_several_rows_for_each_image_are_not_taken_for_others_as_large():
+    """The engine would put one in the place of another that is called as large and is not."""
+    nodes = [
+        node("Add", "x one", "a"),
+        node("Concat", "a x", "both", axis=0),
+        node("Softmax", "both", "c", axis=-1),
+        node("Greater", "both c", "d"),
+        node("Where", "d both one", "e"),
+        node("ReduceSum", "e axes", "y", keepdims=1),
+    ]
+    weights = {"one": np.float32(1), "axes": np.array([0])}
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 2, 6])], ["y"], weights))
+    assert len(network.cuts) == 5
+    for cut in network.cuts:
+        first, second = network.split([cut])
+        x = {"x": random(5, 2, 6)}
+        found = second.run(first.run(x))
+        assert proof.difference(network.run(x)["y"], found["y"]) < 1e-5
+
+
 def test_a_network_with_an_input_that_nobody_reads_is_run_on_single_images():
     """It has no rows that could be put together."""
     inputs = [tensor("x", ["n", 4]), tensor("k", [6])]

@@ -337,7 +337,8 @@ class Network:
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
         spec = self._specs[name]
         shape = spec.shape if name in self._tensors else None
-        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape)
+        one = self._extents[name].one if name in self._tensors else None
+        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape, one)
 
 
 def load(
