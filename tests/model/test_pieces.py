@@ -8,6 +8,7 @@ from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.bench.trust.mutants import count
+from shoal.errors import ProofError
 from shoal.model.accept import accept
 from shoal.model.pieces import MOST, Piece, pieces
 from shoal.model.resolved import resolve
@@ -148,3 +149,16 @@ def test_a_piece_that_is_the_same_for_all_makes_the_proof_weak():
     strength = detector("nothing").strength()
     assert strength.weak
     assert "output 'y[:, 4:9]' is the same for all of them" in strength.why
+
+
+def test_what_follows_from_shapes_alone_is_held_to_what_the_network_gave_as_it_came():
+    """The engine's optimiser takes the one row that an Einsum repeats for all that come of it. What
+    comes without it is no rounding."""
+    nodes = [
+        node("ReduceSum", "x axes", "q", keepdims=1),
+        node("Einsum", "q x", "s", equation="abc,bad->ab"),
+        node("Shape", "s", "y"),
+    ]
+    data = nets.model(nodes, [tensor("x", ["n", 2, 6])], ["y"], {"axes": np.array([0, 1])})
+    with pytest.raises(ProofError, match="'y' differs"):
+        model.load(data)

@@ -120,7 +120,11 @@ class Judge:
             found = plain.run(each.trial.feeds, asked)
             for name, expected in {**each.expected, **known}.items():
                 if name in each.expected:
-                    for piece in self._pieces[name]:
+                    # What follows from shapes alone is not rounded: there it would be wrong.
+                    fed = [piece for piece in self._pieces[name] if piece.fed]
+                    if not fed:
+                        continue
+                    for piece in fed:
                         noise = proof.spread(piece.of(expected), piece.of(found[name]))
                         each.noise[piece.named(name)] = noise
                 noise, own = proof.spread(expected, found[name]), proof.largest(expected)
