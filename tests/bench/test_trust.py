@@ -66,7 +66,7 @@ def test_a_few_networks_are_served_and_no_answer_is_wrong(crowd):
 
 def test_wrong_answers_are_counted_where_networks_that_mix_are_run_together(crowd, monkeypatch):
     """Nothing is reasoned and nothing tried: what the bench is for."""
-    monkeypatch.setattr(Network, "_mixing", lambda self, start, end: None)
+    monkeypatch.setattr(Network, "_mixing", lambda self, names: None)
     monkeypatch.setattr("shoal.model.network.contradiction", lambda *given: None)
     found = independence.counted(crowd, map(mixing, range(0, KINDS, 6)))
     assert found.wrong > 10

@@ -114,3 +114,11 @@ def test_an_example_that_is_no_array_is_one_line(
         err = capsys.readouterr().err
         assert name in err
         assert err.count("\n") == 1
+
+
+def test_an_example_of_nothing_is_not_taken_for_none(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "none.npz")
+    assert run(["inspect", str(tiny), "--input", str(tmp_path / "none.npz")]) == 20
+    assert "holds no array" in capsys.readouterr().err

@@ -83,6 +83,25 @@ def test_the_example_is_what_it_is_proved_on(caplog, monkeypatch):
         network.split([1])
 
 
+def test_an_example_of_some_inputs_is_used_with_the_others_made_up():
+    images = (1e6 + 1e5 * np.abs(random(2, 3, 16, 16))).astype(np.float32)
+    gain = tensor("gain", ["n", 1, 1, 1])
+    data = nets.model(
+        [node("Conv", "x blur", "blurred", pads=[1, 1, 1, 1]), node("Sub", "blurred level", "a"),
+         node("Relu", "a", "seen"), node("Mul", "seen gain", "y")],
+        [IMAGE, gain],
+        ["y"],
+        {"blur": np.full((1, 3, 3, 3), 1 / 27, np.float32), "level": np.float32(1e6)},
+    )  # fmt: skip
+    assert model.load(data).strength().weak
+    network = model.load(data, example={"x": images})
+    strength = network.strength()
+    assert (strength.inputs, strength.weak) == ("the example (and made-up 'gain')", False)
+    feeds = network.probe(batch=2)
+    assert np.array_equal(feeds["x"], images)
+    assert feeds["gain"].shape == (2, 1, 1, 1)
+
+
 def test_an_example_that_says_nothing_is_not_relied_on():
     """Zeros are what people write for a shape."""
     zeros = np.zeros((1, 3, 8, 8), np.float32)

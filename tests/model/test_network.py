@@ -297,6 +297,51 @@ def test_a_part_is_run_on_several_requests_where_its_own_ends_hold_them_in_rows(
     assert [part.info.stacks for part in network.split([4])] == [True, True]
 
 
+def test_a_part_that_takes_two_rows_for_each_image_is_not_run_on_several_requests():
+    """First all images, then all of them doubled: those of several requests would be in turn."""
+    nodes = [
+        node("Relu", "x", "a"),
+        node("Add", "a a", "b"),
+        node("Concat", "a b", "both", axis=0),
+        node("Shape", "a", "s"),
+        node("Slice", "s zero one", "n"),
+        node("Slice", "both zero n zero", "c"),
+        node("Add", "c a", "y"),
+    ]
+    weights = {"zero": np.array([0]), "one": np.array([1])}
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 4])], ["y"], weights))
+    assert network.stacks
+    at = next(cut.at for cut in network.cuts if set(cut.names) == {"a", "both"})
+    assert [part.stacks for part in network.split([at])] == [False, False]
+
+
+def test_tensors_of_several_rows_for_each_image_are_not_taken_for_others_as_large():
+    """The engine would put one in the place of another that is called as large and is not."""
+    nodes = [
+        node("Add", "x one", "a"),
+        node("Concat", "a x", "both", axis=0),
+        node("Softmax", "both", "c", axis=-1),
+        node("Greater", "both c", "d"),
+        node("Where", "d both one", "e"),
+        node("ReduceSum", "e axes", "y", keepdims=1),
+    ]
+    weights = {"one": np.float32(1), "axes": np.array([0])}
+    network = model.load(nets.model(nodes, [tensor("x", ["n", 2, 6])], ["y"], weights))
+    assert len(network.cuts) == 5
+    for cut in network.cuts:
+        first, second = network.split([cut])
+        x = {"x": random(5, 2, 6)}
+        found = second.run(first.run(x))
+        assert proof.difference(network.run(x)["y"], found["y"]) < 1e-5
+
+
+def test_a_network_with_an_input_that_nobody_reads_is_run_on_single_images():
+    """It has no rows that could be put together."""
+    inputs = [tensor("x", ["n", 4]), tensor("k", [6])]
+    network = model.load(nets.model([node("Relu", "x", "y")], inputs, ["y"]))
+    assert network.mixes == "input 'k' has no axis of its own for the images"
+
+
 def test_a_batch_that_is_only_said_to_be_free_is_fixed():
     stubborn = nets.model(
         [

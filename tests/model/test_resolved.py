@@ -82,6 +82,13 @@ COUNT = {
     "left out when alone": [node("Unsqueeze", "x one", "u"), node("Squeeze", "u", "y")],
     "at most two": [node("Shape", "x", "s"), node("Slice", "s zero one", "n"),
                     node("Min", "n two", "h"), node("Slice", "x zero h zero", "y")],
+    # With one, two and three images these look as if they grew, or as if they did not.
+    "the first three": [node("Slice", "x zero three zero", "y")],
+    "behind the third": [node("Slice", "x three end zero", "y")],
+    "every fourth": [node("Slice", "x zero end zero four", "y")],
+    "pooled": [node("Transpose", "x", "t", perm=[1, 0]), node("Unsqueeze", "t zero", "u"),
+               node("MaxPool", "u", "y", kernel_shape=[1], strides=[4])],
+    "shrunk": [node("Resize", "x _ tenth", "y", mode="nearest")],
 }  # fmt: skip
 
 
@@ -91,12 +98,41 @@ def test_a_shape_that_does_not_grow_with_the_images_is_found(name):
         "zero": np.array([0]),
         "one": np.array([1]),
         "two": np.array([2]),
+        "three": np.array([3]),
+        "four": np.array([4]),
         "end": np.array([2**62]),
+        "tenth": np.array([0.1, 1], np.float32),
     }
     found = of([*COUNT[name], node("Abs", "y", "z")], [X], ["z"], weights)
     for made in ("y", "z"):
         assert made not in found.tensors
         assert not found.odd[made].of_content
+
+
+def test_a_network_that_drops_images_behind_the_third_takes_one_at_a_time():
+    nodes = [node("Abs", "x", "a"), node("Slice", "a zero three zero", "b"), node("Neg", "b", "y")]
+    weights = {"zero": np.array([0]), "three": np.array([3])}
+    network = model.load(nets.model(nodes, [X], ["y"], weights))
+    assert network.inputs[0].shape == (1, 4)
+    assert len(network.cuts) == 2
+
+
+@pytest.mark.parametrize("equation", ["qx", "xq"])
+def test_one_query_for_all_images_is_repeated_for_each(equation):
+    """Inference takes the one row of the query for all that come of them."""
+    first, second = equation
+    terms = {"q": "bqd", "x": "bkd"}
+    nodes = [
+        node("Einsum", f"{first} {second}", "s", equation=f"{terms[first]},{terms[second]}->bqk"),
+        node("Softmax", "s", "p", axis=-1),
+        node("Einsum", "p x", "y", equation="bqk,bkd->bqd"),
+    ]
+    data = nets.model(nodes, [tensor("x", ["n", 5, 4])], ["y"], {"q": random(1, 3, 4)})
+    network = model.load(data)
+    assert [cut.names for cut in network.cuts] == [("x", "s"), ("x", "p")]
+    assert network.cuts[0].tensors[1].shape == (None, 3, 5)
+    assert network.stacks
+    network.split([1, 2])
 
 
 def test_no_run_is_needed_where_inference_knows_once_the_number_is_fixed(monkeypatch):

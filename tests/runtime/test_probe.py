@@ -204,6 +204,15 @@ def test_a_survey_finds_out_where_it_pays_to_run_several_images_at_once(crowd, n
     assert book.plans[0].stages[0].batch > 1
 
 
+def test_larger_runs_are_not_tried_where_smaller_ones_do_not_pay(crowd, net, monkeypatch):
+    crowd.start("a")
+    times = {1: 10.0, 4: 40.0, 8: 40.0}
+    monkeypatch.setattr("shoal.runtime.survey._run_ms", lambda *given: times[given[4]])
+    cluster = cluster_of("a")
+    found = survey(net, cluster, store=crowd.store, link=crowd.mesh("gateway-survey"))
+    assert found.profiles.device("a").batch_ratio == {4: 1.0}
+
+
 def test_what_is_not_there_counts_as_stated(crowd, net, caplog):
     crowd.start("here")
     cluster = cluster_of("here", "away", speed=0.5)

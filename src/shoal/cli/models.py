@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from shoal.errors import ModelFileError
+from shoal.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     from shoal.model.network import Network
@@ -42,6 +43,8 @@ def load_network(named: str, example: Path | None = None) -> Network:
     from shoal.model.network import load
 
     given = None if example is None else stored(example)
+    if isinstance(given, Mapping) and not given:
+        raise InputError(f"{example} holds no array; write it with numpy.savez")
     if os.path.lexists(named):
         return load(named, example=given)
     if named not in zoo.names():

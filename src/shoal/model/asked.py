@@ -47,39 +47,49 @@ class Trial:
 
 
 class Source:
-    """Where inputs of each kind come from. Kinds count from 0: the example, if there is one, then
-    the made-up ones."""
+    """Where inputs of each kind come from. Kinds count from 0: the example, if there is one, with
+    inputs of the first made-up kind where it names none; then the made-up ones."""
 
-    def __init__(self, graph: Graph, example: Feeds | None) -> None:
+    def __init__(self, graph: Graph, example: Feeds) -> None:
         self._inputs = graph.inputs
         self._inventor = Inventor(graph.inputs, uses(graph))
         self._example = example
-        self.has_example = example is not None
+        self.has_example = bool(example)
         self.is_free = any(None in spec.shape for spec in graph.inputs)
-        made = self._inventor.kinds or ("nothing",)
-        self.kinds: tuple[str, ...] = made if example is None else ("the example", *made)
+        self.kinds: tuple[str, ...] = self._inventor.kinds or ("nothing",)
+        if example:
+            self.kinds = (self._named(), *self.kinds)
 
     def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
         """Inputs of a kind with an image for each seed."""
-        if self._example is None:
+        if not self._example:
             return self._inventor.draw(kind, seeds)
         if kind:
             return self._inventor.draw(kind - 1, seeds)
+        feeds = dict(self._inventor.draw(0, seeds)) if self._lacking() else {}
         images = [self._example_image(seed) for seed in seeds]
-        return {
-            spec.name: images[0][spec.name]
-            if None not in spec.shape
-            else np.concatenate([one[spec.name] for one in images], spec.shape.index(None))
-            for spec in self._inputs
-        }
+        for spec in self._inputs:
+            if spec.name in self._example:
+                each = [one[spec.name] for one in images]
+                free = None in spec.shape
+                feeds[spec.name] = np.concatenate(each, spec.shape.index(None)) if free else each[0]
+        return feeds
+
+    def _lacking(self) -> list[str]:
+        """The inputs that the example does not name."""
+        return [spec.name for spec in self._inputs if spec.name not in self._example]
+
+    def _named(self) -> str:
+        made = ", ".join(map(repr, self._lacking()))
+        return f"the example (and made-up {made})" if made else "the example"
 
     def _example_image(self, seed: int) -> Feeds:
         """The images of the example in turn, and after them their mirror images."""
-        assert self._example is not None
+        given = [spec for spec in self._inputs if spec.name in self._example]
         counts = {
-            array.shape[spec.shape.index(None)]
-            for spec in self._inputs
-            if None in spec.shape and (array := self._example[spec.name]) is not None
+            self._example[spec.name].shape[spec.shape.index(None)]
+            for spec in given
+            if None in spec.shape
         }
         count = min(counts, default=1)
         turn, place = divmod(seed, count)
@@ -87,7 +97,7 @@ class Source:
             spec.name: self._example[spec.name].take([place], spec.shape.index(None))
             if None in spec.shape
             else self._example[spec.name]
-            for spec in self._inputs
+            for spec in given
         }
         return mirrored(one) if turn % 2 else one
 
@@ -115,10 +125,9 @@ class Asked:
         return self._source
 
     def begin(self, normal: Graph, example: Mapping[str, Array]) -> None:
-        """Ask for the first time: for ``example`` where it has an array for each input, and for
-        what ``normal``, the network in normal form, says that its inputs are for."""
-        given = fitted(example, normal.inputs)
-        self._source = Source(normal, given if len(given) == len(normal.inputs) else None)
+        """Ask for the first time: for ``example``, where it has arrays, and for what ``normal``,
+        the network in normal form, says that its inputs are for."""
+        self._source = Source(normal, fitted(example, normal.inputs))
         self.ask()
 
     def rest(self) -> None:

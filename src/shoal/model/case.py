@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from shoal.errors import ProofError
 from shoal.model import proof
+from shoal.model.pieces import Piece
 from shoal.model.probe import Feeds
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -19,33 +20,47 @@ REPORT = "Please report this network."
 class Case:
     """Inputs, and what the whole network gives for them (``expected``).
 
-    ``scales`` are what differences are relative to, by output; ``labels`` are the outputs that
-    are no magnitudes, and ``unclear`` tells for some outputs which elements hang by a near tie.
+    ``pieces`` are what each output is put together of, and ``scales`` what differences are
+    relative to, by the name of a piece; ``labels`` are the outputs that are no magnitudes, and
+    ``unclear`` tells for some outputs which elements hang by a near tie.
     """
 
     def __init__(
         self,
         feeds: Feeds,
         expected: Feeds,
+        pieces: Mapping[str, Sequence[Piece]],
         scales: Mapping[str, float],
         labels: frozenset[str],
         unclear: Mapping[str, Array],
     ) -> None:
         self.feeds = feeds
         self.expected = expected
+        self._pieces = pieces
         self._scales = scales
         self.unclear = unclear
         self._labels = labels
 
     def difference(self, name: str, found: Array) -> float:
-        """How far an output is off: relative to its largest value; of labels, the share that are
-        others. ``inf`` where shape, dtype or the places of NaN differ."""
+        """How far an output is off: relative to the largest value of each of its pieces; of
+        labels, the share that are others. ``inf`` where shape, dtype or the places of NaN
+        differ."""
         expected, unclear = self.expected[name], self.unclear.get(name)
         if unclear is not None and unclear.all():
             return 0.0 if found.dtype == expected.dtype else float("inf")
         if name in self._labels:
             return proof.disagreement(expected, found, unclear)
-        return proof.difference(expected, found, self._scales[name], unclear)
+        if found.shape != expected.shape:
+            return float("inf")
+        return max(
+            proof.difference(
+                piece.of(expected),
+                piece.of(found),
+                self._scales[piece.named(name)],
+                None if unclear is None else piece.of(unclear),
+            )
+            for piece in self._pieces[name]
+        )
 
     def check(
         self,

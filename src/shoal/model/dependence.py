@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from shoal.model.independence import Common, Extent, Layout, is_known
+from shoal.model.independence import Along, Common, Extent, Layout, Mixed, is_known
 
 _SHAPED_BY: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
@@ -101,6 +101,28 @@ _TAME = frozenset(
 though nothing is known of where images lie in what they make."""
 
 
+_ROUNDED = frozenset(
+    {
+        "AveragePool",
+        "Conv",
+        "ConvInteger",
+        "FusedConv",
+        "LpPool",
+        "MaxPool",
+        "NhwcMaxPool",
+        "QLinearAveragePool",
+        "QLinearConv",
+        "Resize",
+        "STFT",
+        "Slice",
+        "Split",
+        "Upsample",
+    }
+)
+"""Operators that may cut an axis off at a number, or make a rounded share of its rows. Along one
+that grows with the images (the first four, every fourth), a few counts tell nothing of more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Odd:
     """Why a shape does not follow from the number of images, in words; ``of_content``: because it
@@ -115,14 +137,18 @@ def unsure(
     inputs: Iterable[str],
     known: Mapping[str, Extent],
     layouts: Mapping[str, Layout],
+    *,
+    free: bool,
 ) -> dict[str, Odd]:
     """The tensors whose shape does not follow from the number of images, and why. ``inputs`` hold
-    the images, ``known`` are the tensors whose shape was inferred, ``layouts`` those of all."""
+    the images, ``known`` are the tensors whose shape was inferred, ``layouts`` those of all;
+    ``free``: there may be any number of images."""
     found: dict[str, Odd] = {}
     content = set(inputs)
     for node in nodes:
         why = next((found[name] for name in node.input if name in found), None)
         why = why or _why(node, content, known, layouts)
+        why = why or (_rounded(node, known, layouts) if free else None)
         if why is not None:
             found.update((name, why) for name in node.output if name and name not in known)
         if node.domain == "" and node.op_type in ("Shape", "Size"):
@@ -160,6 +186,28 @@ def _why(
         ):
             return Odd(f"{what} makes it of a shape that does not grow with the number of images")
     return None
+
+
+def _rounded(
+    node: onnx.NodeProto, known: Mapping[str, Extent], layouts: Mapping[str, Layout]
+) -> Odd | None:
+    """The same for rows that a node cuts off, or makes a rounded share of, unless it is known how
+    what it makes grows, or it is given the same number of rows for any number of images."""
+    if node.op_type not in _ROUNDED or _is_steady(known.get(node.input[0])):
+        return None
+    if all(_grows(layouts.get(name)) for name in node.output if name):
+        return None
+    what = f"{node.op_type} {node.name or node.output[0]!r}"
+    return Odd(f"{what} makes it of a shape that may not grow with the number of images")
+
+
+def _is_steady(shape: Extent | None) -> bool:
+    return shape is not None and all(size is not None and not size.each for size in shape.sizes)
+
+
+def _grows(layout: Layout | None) -> bool:
+    form = layout.form if isinstance(layout, Mixed) else layout
+    return isinstance(form, Along) or (isinstance(form, Common) and not form.counted)
 
 
 def _has_axes(node: onnx.NodeProto) -> bool:

@@ -71,10 +71,23 @@ def elements(shape: Iterable[int | None]) -> int:
 
 
 def value_info(
-    name: str, data_type: int, shape: Sequence[int | None] | None
+    name: str,
+    data_type: int,
+    shape: Sequence[int | None] | None,
+    one: Sequence[int] | None = None,
 ) -> onnx.ValueInfoProto:
-    """The declaration of a tensor; ``None`` in a shape becomes the batch, no shape stays open."""
-    dims = None if shape is None else [BATCH if dim is None else dim for dim in shape]
+    """The declaration of a tensor; ``None`` in a shape becomes the batch, no shape stays open.
+
+    ``one`` is the shape for one image: several rows for each are another dimension than the batch,
+    as the engine takes tensors for equally large whose dimensions are called the same.
+    """
+    dims: list[int | str] | None = None
+    if shape is not None:
+        rows = [1] * len(shape) if one is None else one
+        dims = [
+            dim if dim is not None else BATCH if each == 1 else f"{BATCH}_{each}"
+            for dim, each in zip(shape, rows, strict=True)
+        ]
     return onnx.helper.make_tensor_value_info(name, data_type, dims)
 
 

@@ -15,8 +15,9 @@ from shoal.model.case import Case
 from shoal.model.choices import Pushed, behind, choices, pushed, scores
 from shoal.model.cuts import Tensor
 from shoal.model.engine import Engine, Session
-from shoal.model.graph import Graph, makes, reads, whole
+from shoal.model.graph import Graph, whole
 from shoal.model.part import Part
+from shoal.model.pieces import Piece, pieces
 from shoal.model.probe import Feeds
 from shoal.model.rough import MOST_BYTES, halves, is_quantised
 
@@ -40,8 +41,8 @@ ADVICE = (
 
 class Weighed:
     """A trial, with what the normal form makes of it, and by how much (in units of the output)
-    each output changes when the engine fuses nothing. ``rounding`` is the most of these, relative
-    to the output's largest value, scores of choices counted in."""
+    each piece of an output changes when the engine fuses nothing. ``rounding`` is the most of
+    these, relative to the piece's largest value, scores of choices counted in."""
 
     def __init__(self, trial: Trial, expected: Feeds) -> None:
         self.trial = trial
@@ -81,7 +82,12 @@ class Judge:
                 if name not in hanging and name in specs and name not in graph.outputs
                 and specs[name].dtype[0] == "f"
             )  # fmt: skip
-        self._steady = _steady(graph)
+        of_outputs = pieces(graph, specs)
+        # Where a choice decides what lies where, there are no pieces to be told apart.
+        self._pieces: dict[str, tuple[Piece, ...]] = {
+            name: (Piece((), any(piece.fed for piece in found)),) if name in hanging else found
+            for name, found in of_outputs.items()
+        }
         self.tolerance = self._least
 
     def settle(self, used: Sequence[Weighed]) -> None:
@@ -113,10 +119,15 @@ class Judge:
         for each, known in zip(weighed, extra, strict=True):
             found = plain.run(each.trial.feeds, asked)
             for name, expected in {**each.expected, **known}.items():
-                noise = proof.spread(expected, found[name])
-                own = proof.largest(expected)
                 if name in each.expected:
-                    each.noise[name] = noise
+                    # What follows from shapes alone is not rounded: there it would be wrong.
+                    fed = [piece for piece in self._pieces[name] if piece.fed]
+                    if not fed:
+                        continue
+                    for piece in fed:
+                        noise = proof.spread(piece.of(expected), piece.of(found[name]))
+                        each.noise[piece.named(name)] = noise
+                noise, own = proof.spread(expected, found[name]), proof.largest(expected)
                 # Where an output is as small as its rounding, that says nothing of the network.
                 if name not in self._hanging and self._times * noise <= own:
                     each.rounding = max(each.rounding, noise / max(own, _TINY))
@@ -166,7 +177,11 @@ class Judge:
     def cases(self, weighed: Sequence[Weighed]) -> list[Case]:
         """Cases of what was weighed."""
         own = [
-            {name: proof.largest(array) for name, array in each.expected.items()}
+            {
+                piece.named(name): proof.largest(piece.of(array))
+                for name, array in each.expected.items()
+                for piece in self._pieces[name]
+            }
             for each in weighed
         ]
         cases = []
@@ -175,11 +190,16 @@ class Judge:
             for name, size in sizes.items():
                 scales[name] = max(size, FAINT * max(other[name] for other in own))
                 if name in each.noise and name not in self._hanging:
-                    # What is all rounding cannot be held to less than its rounding.
+                    # What is all rounding, or is more of it than other pieces, cannot be held to
+                    # less than its rounding.
                     rounding = self._times * each.noise[name]
-                    if proof.MOST_TOLERANCE * scales[name] < rounding < np.inf:
+                    if self.tolerance * scales[name] < rounding < np.inf:
                         scales[name] = rounding / self.tolerance
-            cases.append(Case(each.trial.feeds, each.expected, scales, self.labels, each.unclear))
+            cases.append(
+                Case(
+                    each.trial.feeds, each.expected, self._pieces, scales, self.labels, each.unclear
+                )
+            )
         return cases
 
     def best(self, weighed: Sequence[Weighed], has_example: bool) -> list[int]:
@@ -195,7 +215,7 @@ class Judge:
 
         says = has_example and 0 in kinds and worth(0)[0] > 0
         chosen = [0] if says else [max(kinds, key=worth)]
-        for name in self._graph.outputs:
+        for name in ratios[kinds[0]]:
             if len(chosen) < MOST_KINDS and all(
                 ratios[kind][name][0] < proof.APART for kind in chosen
             ):
@@ -216,21 +236,26 @@ class Judge:
         tolerance: float,
         noise: Mapping[str, float] | None = None,
     ) -> dict[str, Told]:
-        """How much each output tells in a pair of runs (their outputs, and what is unclear)."""
+        """How much each piece of an output tells in a pair of runs (their outputs, and what is
+        unclear). What no value of an input has a part in need not differ to be proved."""
         found: dict[str, Told] = {}
         for name in self._graph.outputs:
-            if name in self._steady:
-                found[name] = (np.inf, "")
-                continue
             first, second = two_images(*(expected[name] for expected, _ in pair))
             unclear = None
             if first.shape == second.shape and all(name in masks for _, masks in pair):
                 unclear = np.logical_or(*two_images(*(masks[name] for _, masks in pair)))
-            allowed = tolerance * max(proof.largest(first), proof.largest(second))
-            if name not in self._hanging and noise is not None:
-                allowed = max(allowed, self._times * noise[name])
             label = name in self.labels
-            found[name] = proof.telling(first, second, allowed, label=label, unclear=unclear)
+            for piece in self._pieces[name]:
+                key = piece.named(name)
+                if not piece.fed:
+                    found[key] = (np.inf, "")
+                    continue
+                a, b = piece.of(first), piece.of(second)
+                allowed = tolerance * max(proof.largest(a), proof.largest(b))
+                if name not in self._hanging and noise is not None:
+                    allowed = max(allowed, self._times * noise[key])
+                hidden = None if unclear is None else piece.of(unclear)
+                found[key] = proof.telling(a, b, allowed, label=label, unclear=hidden)
         return found
 
     def told(self, weighed: Sequence[Weighed], kinds: Sequence[int]) -> dict[str, Told]:
@@ -263,13 +288,3 @@ def _others(expected: Array, found: Array, tolerance: float) -> Array:
         return np.asarray(expected != found)
     apart = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     return np.asarray(~(apart <= tolerance / 2 * proof.largest(expected)) & (expected != found))
-
-
-def _steady(graph: Graph) -> frozenset[str]:
-    """The outputs that no value of an input has a part in: constants, and what follows from
-    shapes. They need not differ between inputs to be proved."""
-    fed = {spec.name for spec in graph.inputs}
-    for node in graph.nodes:
-        if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(reads(node)):
-            fed.update(makes(node))
-    return frozenset(name for name in graph.outputs if name not in fed)

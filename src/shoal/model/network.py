@@ -27,7 +27,7 @@ from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
 from shoal.model.example import fitted
 from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info
-from shoal.model.independence import STACKED, Follower, Mixed, entering
+from shoal.model.independence import STACKED, Follower, Layout, Mixed, entering
 from shoal.model.normalise import DEQUANTISERS, normalise
 from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.probe import probe
@@ -171,24 +171,28 @@ class Network:
     def mixes(self) -> str | None:
         """Why images may not be run together, in words; None where they may. Reasoned from the
         graph; then made-up images are run beside others, and what contradicts counts as well."""
-        return self._mixing(0, len(self.nodes)) or contradiction(
+        names = [*(spec.name for spec in self.inputs), *self._graph.outputs]
+        return self._mixing(names) or contradiction(
             self._whole.session(), self._whole.run_on, self.probe, self.tolerance
         )
 
-    def _mixing(self, start: int, end: int) -> str | None:
-        """Why the requests of a part may not be stacked, as far as its graph tells."""
-        entering_names, outputs = self._ends(start, end)
-        inputs = [self._specs[name] for name in entering_names]
-        layouts = Follower(self._graph.opsets, self._graph.weights, self._extents).follow(
-            [*self._constant, *self._order[start:end]], entering(inputs)
-        )
-        for name in outputs:
-            layout = layouts[name]
+    def _mixing(self, names: Iterable[str]) -> str | None:
+        """Why requests may not be stacked, as far as the graph tells, where these tensors enter
+        and leave: each must have a row for each image. Followed from the network's own inputs, for
+        a part too, as a tensor at a cut does not show what its rows are."""
+        for name in names:
+            layout = self._layouts[name]
             if isinstance(layout, Mixed):
                 return layout.why
             if layout != STACKED:
                 return f"tensor {name!r} has no row of its own for each image"
         return None
+
+    @cached_property
+    def _layouts(self) -> Mapping[str, Layout]:
+        """Where the images lie in each tensor."""
+        follower = Follower(self._graph.opsets, self._graph.weights, self._extents)
+        return follower.follow([*self._constant, *self._order], entering(self.inputs))
 
     def numbered(self) -> Part:
         """The whole network with names that are numbers: node i is ``n<i>_`` and makes
@@ -275,7 +279,7 @@ class Network:
             inputs=tuple(self._specs[name] for name in inputs),
             outputs=tuple(self._specs[name] for name in outputs),
             node_range=(start, end),
-            stacks=lambda: self.stacks and self._mixing(start, end) is None,
+            stacks=lambda: self.stacks and self._mixing([*inputs, *outputs]) is None,
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
             activations=image_memory(max(self.node_peak_bytes[start:end])),
         )
@@ -333,7 +337,8 @@ class Network:
     def _info(self, name: str, shown: str | None = None) -> onnx.ValueInfoProto:
         spec = self._specs[name]
         shape = spec.shape if name in self._tensors else None
-        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape)
+        one = self._extents[name].one if name in self._tensors else None
+        return value_info(shown or name, NUMPY_TO_ONNX[spec.dtype], shape, one)
 
 
 def load(

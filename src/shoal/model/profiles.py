@@ -189,7 +189,7 @@ def measure(
         node_peak_bytes=network.node_peak_bytes,
         crossing_bytes=network.crossing_bytes,
         error=RangeError(0.0, 0.0, 0),
-        batch_ratio=_batch_ratio(network, engine, part.session(engine), budget_s / 2),
+        batch_ratio=_batch_ratio(network, engine, part.session(engine), budget_s / 4),
     )
     errors = [
         abs(draft.range_ms(*part.range) / whole_ms - part.relative) / part.relative
@@ -203,28 +203,46 @@ def measure(
 _SPLITS = 4
 BATCHES = (4, 8)
 """Images that are run at once to see whether that pays."""
+NO_GAIN = 0.02
+"""Share of an image's time that is no saving, but chance."""
 _BATCH_ROUNDS = 5
 
 
 def _batch_ratio(
     network: Network, engine: Engine, session: Session, budget_s: float
 ) -> dict[int, float]:
-    """Times of an image in larger runs, relative to one alone in the same moments. As many images
-    in each way, round by round, while ``budget_s`` lasts: at least one run of each."""
+    """Times of an image in larger runs, relative to one alone in the same moments; of still larger
+    ones only while that pays. For each size ``budget_s``, and at least one run."""
     if not network.stacks:
         return {}
-    runs = {count: _Run(engine, session, network.probe(batch=count)) for count in (1, *BATCHES)}
+    alone = _Run(engine, session, network.probe())
+    found: dict[int, float] = {}
+    for count in BATCHES:
+        many = _Run(engine, session, network.probe(batch=count))
+        found[count] = _ratio(alone, many, count, budget_s)
+        if not worth_more(found[count]):
+            break
+    return found
+
+
+def worth_more(ratio: float) -> bool:
+    """Whether runs of still more images may pay, where an image takes so much of its time alone."""
+    return ratio < 1 - NO_GAIN
+
+
+def _ratio(alone: _Run, many: _Run, count: int, budget_s: float) -> float:
+    """The time of an image among ``count`` over that of one alone, round by round."""
+    first = len(alone.busy_ms)
     end_s = time.perf_counter() + budget_s
     for _ in range(_BATCH_ROUNDS):
-        for count, run in runs.items():
-            for _ in range(max(BATCHES) // count):
-                run.run()
-                if time.perf_counter() > end_s:
-                    break
+        many.run()
+        for _ in range(count):
+            alone.run()
+            if time.perf_counter() > end_s:
+                break
         if time.perf_counter() > end_s:
             break
-    per_image = {count: _mean(run.busy_ms) / count for count, run in runs.items()}
-    return {count: per_image[count] / per_image[1] for count in BATCHES}
+    return _mean(many.busy_ms) / count / _mean(alone.busy_ms[first:])
 
 
 def device_key(engine: Engine) -> str:

@@ -91,7 +91,7 @@ def _measure(
     follower = Follower(graph.opsets, graph.weights, {**found.extents, **tried})
     layouts = follower.follow(graph.nodes, entering(graph.inputs))
     inputs = [spec.name for spec in graph.inputs]
-    odd = unsure(graph.nodes, inputs, found.extents, layouts)
+    odd = unsure(graph.nodes, inputs, found.extents, layouts, free=free)
     for name, each in shapes.items():
         shape = by_images(each)
         if name not in odd and shape is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx.shape_inference
 from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.dtypes import NUMPY_TO_ONNX, ONNX_TO_NUMPY, size_bytes
-from shoal.model.graph import BATCH, Graph, elements, value_info
+from shoal.model.graph import BATCH, Graph, copied, elements, value_info
 from shoal.model.weights import weight_proto
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -28,11 +29,25 @@ _SEEN_BYTES = 64 * 1024
 """Weights up to this size are shown to shape inference, which needs shapes and indices."""
 
 
+_UNKNOWN = ("not.inferred", 1)
+"""A domain of operators, and its version, of which inference knows nothing."""
+
+
 def infer(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> dict[str, Kind]:
     """(ONNX type, shape) of each tensor that inference knows. Shapes: ``None`` is the batch,
     ``UNKNOWN`` is not known; None as a whole shape is an unknown rank. What is no tensor has the
     type ``NO_TENSOR``. Refuses graphs with a tensor, other than weights, that is larger than
     ``limit_bytes`` for one image."""
+    kinds = _inferred(graph, graph.nodes, limit_bytes)
+    stretching = {id(node) for node in graph.nodes if _stretches(node, graph, kinds)}
+    if not stretching:
+        return kinds
+    # What comes of them, and of that, is asked of the engine.
+    nodes = [_unknown(node) if id(node) in stretching else node for node in graph.nodes]
+    return _inferred(graph, nodes, limit_bytes)
+
+
+def _inferred(graph: Graph, nodes: Sequence[onnx.NodeProto], limit_bytes: int) -> dict[str, Kind]:
     declared = [
         value_info(spec.name, NUMPY_TO_ONNX[spec.dtype], spec.shape) for spec in graph.inputs
     ]
@@ -44,10 +59,12 @@ def infer(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> dict[str,
             declared.append(value_info(name, weight.data_type, weight.dims))
     model = onnx.ModelProto(
         ir_version=max(graph.ir_version, 4),
-        opset_import=[onnx.OperatorSetIdProto(domain=d, version=v) for d, v in graph.opsets],
+        opset_import=[
+            onnx.OperatorSetIdProto(domain=d, version=v) for d, v in (*graph.opsets, _UNKNOWN)
+        ],
         graph=onnx.GraphProto(
             name=graph.name,
-            node=graph.nodes,
+            node=nodes,
             input=declared,
             initializer=shown,
             output=[onnx.ValueInfoProto(name=name) for name in graph.outputs],
@@ -70,6 +87,33 @@ def infer(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> dict[str,
             _check_size(info.name, tensor.elem_type, shape, limit_bytes)
         kinds[info.name] = (tensor.elem_type, shape)
     return kinds
+
+
+def _stretches(node: onnx.NodeProto, graph: Graph, kinds: Mapping[str, Kind]) -> bool:
+    """Whether it is an ``Einsum`` that repeats an axis of one row, as one query for all images is:
+    the engine does that, and inference takes the one row for all that come of it."""
+    if node.op_type != "Einsum" or node.domain != "":
+        return False
+    equation = next((bytes(each.s).decode() for each in node.attribute), "")
+    sizes: dict[str, set[int | None]] = {}
+    for name, term in zip(node.input, equation.split("->")[0].split(","), strict=False):
+        weight = graph.weights.get(name)
+        shape = kinds.get(name, (0, None))[1] if weight is None else weight.dims
+        front, _, back = term.replace(" ", "").partition("...")
+        if shape is None or len(shape) < len(front) + len(back):
+            continue
+        for letter, size in zip(front, shape, strict=False):
+            sizes.setdefault(letter, set()).add(size)
+        for letter, size in zip(reversed(back), reversed(shape), strict=False):
+            sizes.setdefault(letter, set()).add(size)
+    return any(1 in found and len(found) > 1 for found in sizes.values())
+
+
+def _unknown(node: onnx.NodeProto) -> onnx.NodeProto:
+    """A node with the same inputs and outputs of which inference knows nothing."""
+    made = copied(node)
+    made.domain, _ = _UNKNOWN
+    return made
 
 
 def _dim(dim: Any) -> int | None:

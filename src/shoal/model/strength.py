@@ -7,8 +7,9 @@ import msgspec
 
 class Strength(msgspec.Struct, frozen=True):
     """How much a proof says. ``inputs`` names what it was made on, ``images`` how many; parts may
-    be off by ``tolerance`` of an output's largest value. ``weak`` if some output could hardly be
-    another whatever the parts did; ``why`` says which, and what would make the proof strong."""
+    be off by ``tolerance`` of the largest value of each piece of an output. ``weak`` if some piece
+    could hardly be another whatever the parts did; ``why`` says which, and what would make the
+    proof strong."""
 
     inputs: str
     images: int

@@ -27,7 +27,7 @@ from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.network import Network
 from shoal.model.part import Part
-from shoal.model.profiles import NetworkProfile, profile
+from shoal.model.profiles import BATCHES, NetworkProfile, profile, worth_more
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
@@ -172,8 +172,13 @@ def _device(
             one_ms = run_ms(1, 1.0)
             # There are ratios only where images stack, so the batch is what is free.
             whole = part.range[1] == len(network.nodes)
-            batches = [n for n in measured.batch_ratio if whole and n * part.info.memory <= room]
-            ratio = {n: run_ms(n, BATCH_S) / n / one_ms for n in batches}
+            sizes = BATCHES if whole and measured.batch_ratio else ()
+            batches = [n for n in sizes if n * part.info.memory <= room]
+            ratio: dict[int, float] = {}
+            for count in batches:
+                ratio[count] = run_ms(count, BATCH_S) / count / one_ms
+                if not worth_more(ratio[count]):
+                    break
         except MeasureError:
             raise
         except ShoalError as error:  # its memory may be taken by something else

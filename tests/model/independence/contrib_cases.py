@@ -580,6 +580,7 @@ CASES: list[Case] = [
     ),
     case("Inverse", {"x": "3 n 1"}, MIXED, domain=MS),
     case("NhwcMaxPool", {"x": "n 6 6 3:uint8"}, "n 4 4 3", domain=MS, kernel_shape=[3, 3]),
+    case("NhwcMaxPool", {"x": "6 n 6 3:uint8"}, MIXED, domain=MS, kernel_shape=[3, 3]),
     case(
         "QLinearSoftmax",
         {"x": "2 5 n:uint8"},

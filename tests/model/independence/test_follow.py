@@ -432,6 +432,21 @@ def test_the_size_of_a_grid_may_hold_the_number_of_images():
     assert check(graph)["y"] == STACKED
 
 
+def test_what_grows_no_more_does_not_pass_for_what_it_is_made_of():
+    """One row is left of all images: its size is no number of images to cut others by."""
+    nodes = [
+        node("Softmax", "x", "mixed", axis=0),
+        node("TopK", "mixed one", "best place", axis=0),
+        node("Shape", "best", "size"),
+        node("Slice", "size zero one", "left"),
+        node("Slice", "x zero left zero", "y"),
+    ]
+    told = check(sizes_graph(*nodes))
+    assert told["mixed"].form == STACKED
+    assert told["best"].form is None
+    assert isinstance(told["y"], Mixed)
+
+
 def test_networks_that_are_loaded_say_why_they_mix():
     network = model.load(mixing(2).model)
     assert not network.stacks

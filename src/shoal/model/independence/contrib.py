@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shoal.model.independence.elementwise import broadcast, first
-from shoal.model.independence.layers import alike, convolution, pooling, quantised
+from shoal.model.independence.layers import alike, convolution, quantised
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.picking import gather_nd
 from shoal.model.independence.products import dense, product
@@ -191,7 +191,7 @@ RULES: Mapping[str, Rule] = {
     "Inverse": determinant,
     "MatMulIntegerToFloat": product_to_float,
     "MultiHeadAttention": multi_head,
-    "NhwcMaxPool": pooling,
+    "NhwcMaxPool": convolution,
     "Pad": pad,
     "QAttention": attention_quantised,
     "QGemm": dense_quantised,

@@ -103,7 +103,7 @@ class Follower:
         try:
             grown = _ruled(node, view, rule)
         except Mixes:
-            return [mixed] * count
+            return [Mixed(mixed.why)] * count
         return [Mixed(mixed.why, each if isinstance(each, Along) else None) for each in grown]
 
     def _of_common(self, node: onnx.NodeProto, view: View) -> Layout:

@@ -124,8 +124,11 @@ def einsum(view: View) -> Layout:
         raise Mixes("needs images where it is given none")
     name, layout = found
     for index, names in enumerate(named):
-        if names.count(name) != int(isinstance(view.layouts[index], Along)):
+        own = isinstance(view.layouts[index], Along)
+        if names.count(name) > 1 or (own and name not in names):
             raise Mixes("meets the images along more than one axis")
+        if not own and name in names and view.one(index)[names.index(name)] != 1:
+            raise Mixes("has a constant with several rows along the images")
     made = _letters(result, max(hidden) if "..." in result else 0)
     if made.count(name) != 1:
         raise Mixes("adds up over the images")
