@@ -123,17 +123,22 @@ class Flights:
         book = self._books.get(playbook)
         trips = book.trips if book is not None else {}
         about = plan, images.bit_length()  # requests of twice as many take about as long
-        return trips.setdefault(about, RoundTrip(self._timeout_floor_s))
+        trip = trips.get(about)
+        if trip is None:
+            trip = trips[about] = RoundTrip(self._timeout_floor_s)
+        return trip
 
     def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
-        without = pick.without
+        without, alive = pick.without, self._members.alive
+        first = runs(choice.route, choice.start)
+        if first and plan.stages[choice.start].spread is Spread.ONE:  # nothing is left to decide
+            return Hop(first[:1], choice.route, False) if alive(first[0]) else None
         if not choice.route:
             without = (*without, *self._devices.full(now, request.given))
         view = self._chooser.view(book, without, now, request.images)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
-        alive = self._members.alive
         return next_hop(book.policy, playbook, able, choice.start, choice.route, view, alive)
 
     def _gather(self, plan: Plan, route: Route) -> Gather | None:

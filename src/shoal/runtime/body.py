@@ -69,10 +69,14 @@ class Body:
 
     def is_swift(self, codec: str, most_bytes: int) -> bool:
         """Whether packing with ``codec``, or unpacking what came so, takes no time to speak of."""
-        frame = self._frame
-        came = {tensor.name: tensor.codec for tensor in frame.head.tensors} if frame else {}
-        wanted = {codec_of(codec, name) for name in (came if frame else self.arrays())}
-        return wanted.union(came.values()) <= {"raw"} and self.size <= most_bytes
+        if self.size > most_bytes:
+            return False
+        if self._frame is None:
+            return all(codec_of(codec, name) == "raw" for name in self.arrays())
+        return all(
+            tensor.codec == codec_of(codec, tensor.name) == "raw"
+            for tensor in self._frame.head.tensors
+        )
 
     @property
     def size(self) -> int:
