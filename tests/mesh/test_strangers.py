@@ -117,11 +117,12 @@ def test_a_thousand_connections_hold_up_nobody(node, friend, impostor, zenoh_fle
     node.wait(lambda: node.link.stats().refused >= 1000 - MAX_PENDING)
 
 
-def test_garbage_is_counted_and_complained_of_once_in_a_while(node, impostor, caplog):
+def test_garbage_is_counted_and_complained_of_at_a_rate(node, impostor, caplog):
     for _ in range(50):
         impostor.connect().sendall(b"GET / HTTP/1.1\r\n\r\n" * 3)
     node.wait(lambda: node.link.stats().refused == 50)
-    assert caplog.text.count("node refused a connection: what answers there is no node") == 1
+    said = caplog.text.count("node refused a connection: what answers there is no node")
+    assert 1 <= said < 50
 
 
 @pytest.mark.parametrize(

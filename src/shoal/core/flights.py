@@ -130,15 +130,13 @@ class Flights:
 
     def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
         book, choice = pick.book, pick.choice
-        without, alive = pick.without, self._members.alive
-        first = runs(choice.route, choice.start)
-        if first and plan.stages[choice.start].spread is Spread.ONE:  # nothing is left to decide
-            return Hop(first[:1], choice.route, False) if alive(first[0]) else None
+        without = pick.without
         if not choice.route:
             without = (*without, *self._devices.full(now, request.given))
         view = self._chooser.view(book, without, now, request.images)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
+        alive = self._members.alive
         return next_hop(book.policy, playbook, able, choice.start, choice.route, view, alive)
 
     def _gather(self, plan: Plan, route: Route) -> Gather | None:

@@ -65,8 +65,6 @@ LAST_WORDS_S = 0.5
 """How long what came before a break is read after it."""
 MAX_CALLS = 64
 """Calls that are under way at a time."""
-COMPLAIN_S = 10.0
-"""Time between two entries in the log about connections that were refused."""
 
 _PONG = write_header(Kind.PONG)
 
@@ -155,7 +153,6 @@ class MeshLink(Link):
         self._clock = threading.Thread(target=self._keep_time, name=f"{name}-clock", daemon=True)
         self._past = LinkStats()  # of sessions that have ended
         self._refused = 0
-        self._complain_at = 0.0
 
     # -- the interface --------------------------------------------------------------------------
 
@@ -186,7 +183,7 @@ class MeshLink(Link):
         if len(head) > MAX_HEAD or size > self._max_body:
             raise FrameError(
                 f"a message of {len(head)} + {size} bytes to {to!r} is over the limits "
-                f"({MAX_HEAD} + {self._max_body}); send it in pieces"
+                f"({MAX_HEAD} + {self._max_body}); send fewer images at once"
             )
         up = self._up.get(to)
         return up is not None and up[1].send(head, body, work=work)
@@ -382,14 +379,9 @@ class MeshLink(Link):
 
     def _strange(self, why: str) -> None:
         """Somebody came who is none of us, or broke the rules."""
-        now = time.monotonic()
         with self._lock:
             self._refused += 1
-            silent = now < self._complain_at
-            if not silent:
-                self._complain_at = now + COMPLAIN_S
-        if not silent:
-            log.warning("%s refused a connection: %s", self.name, why)
+        log.warning("%s refused a connection: %s", self.name, why)
 
     # -- what is decided, with the lock held ----------------------------------------------------
 

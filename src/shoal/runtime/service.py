@@ -161,6 +161,7 @@ class Service:
         arrays = joined(each)
         if len(each) == 1:
             return [self._submit(arrays, deadline_ms)]
+        self._check_size(arrays)
         counts = [images_in(self.playbook.inputs, one) for one in each]
         ends = list(itertools.accumulate(counts))
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
@@ -208,7 +209,6 @@ class Service:
         images = images_in(self.playbook.inputs, arrays)
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
-        self._check_size(arrays)
         future = self._pending()
         body = Body(arrays, rows=rows)
         with self._lock:
