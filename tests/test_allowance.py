@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shoal import allowance
-from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
+from shoal_lab.cgroup import Cgroup, Hierarchy, hierarchy
 
 MIB = 1 << 20
 FREE = "9223372036854771712\n"

@@ -15,7 +15,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from shoal.log import hold_to_a_rate
+from shoal.log import NAMES, hold_to_a_rate
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # unless it is told not to before it is loaded. Nobody agreed to that by using Shoal.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-hold_to_a_rate()
+hold_to_a_rate(*NAMES)
 
 __version__ = VERSION
 

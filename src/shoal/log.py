@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from shoal.process import tell_of_forks
 
-NAMES = ("shoal", "shoal.mesh", "shoal.lab")
+NAMES = ("shoal", "shoal.mesh")
 """The loggers of the package."""
 AT_ONCE = 32
 """Entries from one place in the code that pass at once; then one each :data:`PAUSE_S`."""
@@ -68,7 +68,7 @@ class Rate(logging.Filter):
 RATE = Rate()
 
 
-def hold_to_a_rate() -> None:
-    """Let all loggers of the package pass only what :data:`RATE` does."""
-    for name in NAMES:
+def hold_to_a_rate(*names: str) -> None:
+    """Let these loggers pass only what :data:`RATE` does."""
+    for name in names:
         logging.getLogger(name).addFilter(RATE)

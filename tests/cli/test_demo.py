@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from shoal.bench.load import Record
 from shoal.cli import demo
 from shoal.cli.entry import run
 from shoal.cli.story import Chapter, _since, outcome
+from shoal.observe.load_generator import Record
 
 pytestmark = pytest.mark.system
 

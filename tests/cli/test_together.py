@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from tests.toys import fluid
 
-from shoal.bench.load import Record
 from shoal.cli import together
 from shoal.cli.together import act, act_text, facts
+from shoal.observe.load_generator import Record
 from shoal.zoo.samples import Samples
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal.lab import state, wiring
-from shoal.lab.cgroup import TOP, Hierarchy, hierarchy
-from shoal.lab.machine import look
-from shoal.lab.spec import LabSpec
+from shoal_lab import state, wiring
+from shoal_lab.cgroup import TOP, Hierarchy, hierarchy
+from shoal_lab.machine import look
+from shoal_lab.spec import LabSpec
 
 NUMBERS = count()
 
@@ -57,6 +57,6 @@ def name() -> Iterator[str]:
 @pytest.fixture
 def lab_of(name: str) -> Callable[[str], LabSpec]:
     """A lab from YAML, under the test's own name."""
-    from shoal.lab.file import parse_lab
+    from shoal_lab.file import parse_lab
 
     return lambda text: parse_lab(text, name=name)

@@ -3,11 +3,11 @@
 import pytest
 
 from shoal.errors import LabCapacityError
-from shoal.lab import state
-from shoal.lab.capacity import check_capacity
-from shoal.lab.file import parse_lab
-from shoal.lab.spec import LabSpec
-from shoal.lab.state import State
+from shoal_lab import state
+from shoal_lab.capacity import check_capacity
+from shoal_lab.file import parse_lab
+from shoal_lab.spec import LabSpec
+from shoal_lab.state import State
 
 
 def lab(name: str, *shares: float) -> LabSpec:

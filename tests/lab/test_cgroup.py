@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy, period_and_quota_us
+from shoal_lab.cgroup import Cgroup, Hierarchy, hierarchy, period_and_quota_us
 
 V1_MOUNTS = """\
 cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shoal.bench.chaos import Scene, play
 from shoal.cli.entry import run
-from shoal.lab import state
-from shoal.lab.faults import Cut
-from shoal.lab.spec import LabSpec
+from shoal_lab import state
+from shoal_lab.chaos import Scene, play
+from shoal_lab.faults import Cut
+from shoal_lab.spec import LabSpec
 
 LAB = "{hosts: {gate: {share: 0.3}, a: {share: 0.2}, b: {share: 0.2}}, topology: %s}"
 

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from shoal.lab.faults import KINDS
-from shoal.lab.file import parse_lab
-from shoal.lab.presets import PRESETS
-from shoal.lab.trace import SHIPPED
+from shoal_lab.faults import KINDS
+from shoal_lab.file import parse_lab
+from shoal_lab.presets import PRESETS
+from shoal_lab.trace import SHIPPED
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
 

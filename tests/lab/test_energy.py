@@ -2,8 +2,8 @@
 
 import pytest
 
-from shoal.lab.energy import estimate
-from shoal.lab.presets import PRESETS, Power
+from shoal_lab.energy import estimate
+from shoal_lab.presets import PRESETS, Power
 
 PI = PRESETS["raspberry-pi-4"].power
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.lab.faults import KINDS, Kill, Pace, Restart, random_faults
+from shoal_lab.faults import KINDS, Kill, Pace, Restart, random_faults
 
 HOSTS = ("pi", "nano", "cloud")
 LINKS = (("pi", "switch"), ("nano", "switch"))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import LabFileError
-from shoal.lab.faults import Cut, Restart
-from shoal.lab.file import load_faults, load_lab, parse_lab
-from shoal.lab.spec import LanWan
+from shoal_lab.faults import Cut, Restart
+from shoal_lab.file import load_faults, load_lab, parse_lab
+from shoal_lab.spec import LanWan
 
 KITCHEN = """
 hosts:

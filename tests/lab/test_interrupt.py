@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from shoal.lab.interrupt import held_back
+from shoal_lab.interrupt import held_back
 
 
 def interrupt() -> None:

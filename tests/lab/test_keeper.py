@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from shoal.cli.lab import app
 from shoal.errors import LabError, LabFileError, LabStateError, ShoalError, UsageError
-from shoal.lab import check, keeper, shares, state
-from shoal.lab.keeper import Order
-from shoal.lab.machine import look
-from shoal.lab.spec import LabSpec
+from shoal_lab import check, keeper, shares, state
+from shoal_lab.cli.app import app
+from shoal_lab.keeper import Order
+from shoal_lab.machine import look
+from shoal_lab.spec import LabSpec
 
 pytestmark = [
     pytest.mark.system,
@@ -47,7 +47,7 @@ def shoal_lab(*words: object) -> int:
 
 def code_of(*words: object) -> int:
     """The same in a process of its own."""
-    program = "import sys; from shoal.cli.lab import app; app()"
+    program = "import sys; from shoal_lab.cli.app import app; app()"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, words)],
         check=False,
@@ -79,7 +79,7 @@ def test_a_lab_stays_up_until_it_is_taken_down(
 
 def test_what_up_prints_ends_with_up(file: Path, name: str) -> None:
     """Not with the lab: 'up 2>&1 | tee log' must return."""
-    program = "import sys; from shoal.cli.lab import app; app()"
+    program = "import sys; from shoal_lab.cli.app import app; app()"
     words = [sys.executable, "-c", program, "up", str(file), "--loopback"]
     try:
         done = subprocess.run(
@@ -143,7 +143,7 @@ def test_what_a_keeper_refuses_is_raised_here(lab_of: LabOf) -> None:
 
 
 def test_a_lab_of_a_program_is_not_taken_from_it(lab_of: LabOf, name: str) -> None:
-    from shoal.lab.lab import Lab
+    from shoal_lab.lab import Lab
 
     with (
         Lab(lab_of("hosts: {pi: {}}"), loopback=True),
@@ -171,7 +171,7 @@ def test_exec_enters_the_namespace_and_the_cgroup(file: Path, name: str) -> None
     try:
         seen = subprocess.run(
             [
-                sys.executable, "-c", "from shoal.cli.lab import app; app()",
+                sys.executable, "-c", "from shoal_lab.cli.app import app; app()",
                 "exec", "--lab", name, "pi", "--", "sh", "-c", "cat /proc/self/cgroup; ip -o addr",
             ],
             check=True, capture_output=True, text=True,

@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from shoal.errors import LabError, LabStateError
-from shoal.lab import conditions, state
-from shoal.lab.conditions import FailedLine
-from shoal.lab.faults import Cut, Kill
-from shoal.lab.lab import Lab
-from shoal.lab.spec import LabSpec
+from shoal_lab import conditions, state
+from shoal_lab.conditions import FailedLine
+from shoal_lab.faults import Cut, Kill
+from shoal_lab.lab import Lab
+from shoal_lab.spec import LabSpec
 
 pytestmark = [
     pytest.mark.system,
@@ -169,7 +169,7 @@ def test_a_program_that_fails_or_is_missing_is_told(lab_of: LabOf) -> None:
 
 CRASH = """
 import os, sys
-from shoal.lab import Lab, parse_lab
+from shoal_lab import Lab, parse_lab
 lab = Lab(parse_lab(sys.argv[1], name=sys.argv[2]), loopback=sys.argv[3] == "loopback")
 lab.up()
 lab.host("pi").spawn(["sh", "-c", "sleep 100 & sleep 100"])
@@ -227,7 +227,7 @@ def test_an_interrupt_in_the_block_takes_the_lab_down(lab_of: LabOf, name: str) 
 FORK = """
 import os, sys
 from shoal.errors import ForkError
-from shoal.lab import Lab, parse_lab
+from shoal_lab import Lab, parse_lab
 with Lab(parse_lab(sys.argv[1], name=sys.argv[2]), loopback=True) as lab:
     sleeping = lab.host("pi").spawn(["sleep", "100"])
     pid = os.fork()

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import LabCapacityError, LabError, LabStateError
-from shoal.lab import check, command, probe, state, wiring
-from shoal.lab.check import rates
-from shoal.lab.faults import Cut, Freeze, Kill, Restart
-from shoal.lab.host import Host
-from shoal.lab.lab import Lab
-from shoal.lab.machine import look
-from shoal.lab.spec import LabSpec
+from shoal_lab import check, command, probe, state, wiring
+from shoal_lab.check import rates
+from shoal_lab.faults import Cut, Freeze, Kill, Restart
+from shoal_lab.host import Host
+from shoal_lab.lab import Lab
+from shoal_lab.machine import look
+from shoal_lab.spec import LabSpec
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 
@@ -281,7 +281,7 @@ def test_shares_that_the_machine_does_not_have_are_refused(lab_of: LabOf) -> Non
 
 CRASH = """
 import sys
-from shoal.lab import Lab, parse_lab
+from shoal_lab import Lab, parse_lab
 lab = Lab(parse_lab(sys.argv[1], name=sys.argv[2]))
 lab.up()
 lab.host("pi").spawn(["sh", "-c", "setsid sleep 100 & sleep 100"])

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabFileError
-from shoal.lab.file import parse_lab
-from shoal.lab.network import Network, network
-from shoal.lab.spec import HostSpec, LabSpec, PairSpec
+from shoal_lab.file import parse_lab
+from shoal_lab.network import Network, network
+from shoal_lab.spec import HostSpec, LabSpec, PairSpec
 
 FOUR = "{a: {}, b: {}, c: {}, d: {}}"
 

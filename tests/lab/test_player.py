@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shoal.errors import LabError
-from shoal.lab.cable import Cable
-from shoal.lab.faults import (
+from shoal_lab.cable import Cable
+from shoal_lab.faults import (
     ClockJump,
     Cut,
     DiskFull,
@@ -21,10 +21,10 @@ from shoal.lab.faults import (
     Restart,
     Slow,
 )
-from shoal.lab.file import parse_lab
-from shoal.lab.network import network
-from shoal.lab.player import Happening, Player, steps, traces_of
-from shoal.lab.trace import parse_trace
+from shoal_lab.file import parse_lab
+from shoal_lab.network import network
+from shoal_lab.player import Happening, Player, steps, traces_of
+from shoal_lab.trace import parse_trace
 
 
 class Quiet:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shoal.lab.relay import MOST_WAITING, Direction
+from shoal_lab.relay import MOST_WAITING, Direction
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabError
-from shoal.lab.cable import Cable, Load, needs_delay, shapes
-from shoal.lab.network import Wire
-from shoal.lab.shape import Shape, queue_bytes, tc_line
-from shoal.lab.spec import LinkSpec
-from shoal.lab.trace import Sample
+from shoal_lab.cable import Cable, Load, needs_delay, shapes
+from shoal_lab.network import Wire
+from shoal_lab.shape import Shape, queue_bytes, tc_line
+from shoal_lab.spec import LinkSpec
+from shoal_lab.trace import Sample
 
 
 def test_a_rate_is_a_token_bucket_of_one_packet_and_a_millisecond() -> None:

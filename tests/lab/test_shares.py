@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import LabError
-from shoal.lab import probe
-from shoal.lab.shares import GAP_S, Turn, Whole, by_all_work, by_work
+from shoal_lab import probe
+from shoal_lab.shares import GAP_S, Turn, Whole, by_all_work, by_work
 
 
 def turn(began_s: float, speed: float, wall_s: float, share: float) -> Turn:

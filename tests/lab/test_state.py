@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import LabStateError
-from shoal.lab import state
-from shoal.lab.file import parse_lab
-from shoal.lab.state import FILE, State
+from shoal_lab import state
+from shoal_lab.file import parse_lab
+from shoal_lab.state import FILE, State
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import LabFileError
-from shoal.lab.trace import HEADER, SHIPPED, Sample, load_trace, parse_trace
+from shoal_lab.trace import HEADER, SHIPPED, Sample, load_trace, parse_trace
 
 HEAD = ",".join(HEADER) + "\n"
 

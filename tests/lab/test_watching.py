@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from shoal.cli.entry import run
-from shoal.lab import conditions, reporting, state
-from shoal.lab.cable import Load
-from shoal.lab.conditions import Conditions, HostCondition, LinkCondition
-from shoal.lab.file import parse_lab
-from shoal.lab.lab import Lab
-from shoal.lab.shape import Shape
-from shoal.lab.spec import LabSpec
-from shoal.lab.state import State
-from shoal.lab.watching import Look, snapshot
 from shoal.runtime.stats import DeviceStats, ServiceStats
+from shoal_lab import conditions, reporting, state
+from shoal_lab.cable import Load
+from shoal_lab.conditions import Conditions, HostCondition, LinkCondition
+from shoal_lab.file import parse_lab
+from shoal_lab.lab import Lab
+from shoal_lab.shape import Shape
+from shoal_lab.spec import LabSpec
+from shoal_lab.state import State
+from shoal_lab.watching import Look, snapshot
 
 LabOf = Callable[[str], LabSpec]
 SPEC = parse_lab(

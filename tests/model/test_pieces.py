@@ -7,11 +7,11 @@ from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
-from shoal.bench.trust.mutants import count
 from shoal.errors import ProofError
 from shoal.model.accept import accept
 from shoal.model.pieces import MOST, Piece, pieces
 from shoal.model.resolved import resolve
+from shoal_benchmarks.trust.mutants import count
 
 X = tensor("x", ["n", 6, 4])
 WEIGHTS = {

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tests.runtime import tiny
 
-from shoal.bench.trust.supervisor import fragile
 from shoal.codec.frame import Frame, pack
 from shoal.core.actions import Given, Run
 from shoal.core.events import JobKey, Ran, RunFailed
@@ -18,6 +17,7 @@ from shoal.plan.plan import Exit
 from shoal.runtime import sandbox as module
 from shoal.runtime.body import Body
 from shoal.runtime.sandbox import Sandbox
+from shoal_benchmarks.trust.supervisor import fragile
 
 JOBS = (JobKey("g", "g1", 0, 1, 0),)
 

@@ -15,10 +15,10 @@ from tests.runtime.tiny import anywhere, soon
 
 import shoal
 from shoal.errors import RemoteError
-from shoal.lab.cgroup import Cgroup, Hierarchy, hierarchy
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Device
 from shoal.runtime.worker import WorkerOptions
+from shoal_lab.cgroup import Cgroup, Hierarchy, hierarchy
 
 pytestmark = pytest.mark.system
 

@@ -9,9 +9,9 @@ from tests.runtime import tiny
 from tests.runtime.tiny import anywhere, expected, halves, images, pipeline, soon
 
 import shoal
-from shoal.bench.trust.supervisor import Supervisor, fragile
 from shoal.errors import PoisonError
 from shoal.model.store import PartStore
+from shoal_benchmarks.trust.supervisor import Supervisor, fragile
 
 pytestmark = pytest.mark.system
 

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train
 
 from tests.train import tiny
 
-from shoal.bench.fluid.accuracy import read_runs
 from shoal.cli.train import app
 from shoal.errors import DataError, UnsupportedModelError, UsageError
 from shoal.model.bundle import Variant, load_bundle
@@ -20,6 +19,7 @@ from shoal.train import datasets
 from shoal.train.fluid.recipe import Recipe, prepare
 from shoal.train.fluid.train import train_fluid
 from shoal.train.loop import Settings
+from shoal_benchmarks.fluid.accuracy import read_runs
 
 FACTORY = """
 from torch import nn

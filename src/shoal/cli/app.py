@@ -11,6 +11,7 @@ from typer.main import get_command
 
 COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "bench", "zoo", "train", "lab")
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
+ELSEWHERE = {"bench": "shoal_benchmarks.cli", "lab": "shoal_lab.cli.app"}
 
 
 class LazyGroup(TyperGroup):
@@ -27,7 +28,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = get_command(import_module(f"shoal.cli.{cmd_name}").app)
+        command = get_command(import_module(ELSEWHERE.get(cmd_name, f"shoal.cli.{cmd_name}")).app)
         command.name = cmd_name
         return command
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from shoal.bench.load import Load
     from shoal.cli.story import Chapter, View
+    from shoal.observe.load_generator import LoadGenerator
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
 
 NETWORK = "fashion-resnet"
+HALVES = "mnist-fluid"
+"""The network of the second act."""
 TICK_S = 0.2
 PATIENCE_S = 10.0
 SHARE = 0.6
@@ -44,10 +46,9 @@ def demo(
     """
     import shoal
     from shoal import zoo
-    from shoal.bench.fluid.bundles import shipped
-    from shoal.bench.load import Load, answers_of
     from shoal.cli.story import View, commands, outcome, outcome_text
     from shoal.cli.together import WORKERS, act, act_text
+    from shoal.observe.load_generator import LoadGenerator, answers_of
 
     show_log()
     console = stderr() if json else stdout()
@@ -67,7 +68,7 @@ def demo(
         victim = _victim(playbook)
         with (
             shoal.deploy(playbook, cluster) as service,
-            Load(service, cases, expected, window=2 * workers) as load,
+            LoadGenerator(service, cases, expected, window=2 * workers) as load,
         ):
             _step(
                 console,
@@ -83,18 +84,16 @@ def demo(
     found["commands"] = commands(cluster, playbook, NETWORK, victim)
     if not json:
         console.print(outcome_text(found))
-    bundle = shipped("mnist")
-    if bundle is not None:
-        console.print()
-        _step(
-            console,
-            4,
-            f"{bundle.name}: {WORKERS} workers with half of the channels each. "
-            "Together they are more accurate, each for itself they answer more.",
-        )
-        found["together"] = act(console, bundle.path, zoo.samples(bundle.name), seconds * SHARE)
-        if not json:
-            console.print(act_text(found["together"]))
+    console.print()
+    _step(
+        console,
+        4,
+        f"{HALVES}: {WORKERS} workers with half of the channels each. "
+        "Together they are more accurate, each for itself they answer more.",
+    )
+    found["together"] = act(console, HALVES, seconds * SHARE)
+    if not json:
+        console.print(act_text(found["together"]))
     if json:
         print_json(found)
 
@@ -110,7 +109,7 @@ def _victim(playbook: Playbook) -> str:
 
 
 def _serve(
-    load: Load, cluster: LocalCluster, victim: str, seconds: float, view: View
+    load: LoadGenerator, cluster: LocalCluster, victim: str, seconds: float, view: View
 ) -> list[Chapter]:
     """Serve in three chapters of equal length: all are well, one is gone, it is back."""
     from shoal.cli.story import Chapter
@@ -138,7 +137,7 @@ def _serve(
     return chapters
 
 
-def _awaited(load: Load, chapters: list[Chapter], victim: str, end_s: float) -> bool:
+def _awaited(load: LoadGenerator, chapters: list[Chapter], victim: str, end_s: float) -> bool:
     """Whether the story has to go on until what was asked in this chapter is answered, in the last
     one by the worker that came back, too."""
     if time.monotonic() > end_s + PATIENCE_S:

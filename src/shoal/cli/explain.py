@@ -118,6 +118,6 @@ def _cells(shown: Shown) -> tuple[str, ...]:
 
 def draw(name: str, playbook: Playbook, found: dict[str, Any], folder: Path) -> Path:
     """The same as a picture in ``folder``; MissingExtraError without matplotlib."""
-    from shoal.bench.split.plot import plot
+    from shoal.strategies.split.plot import plot
 
     return plot(name, playbook, found["front"], folder)

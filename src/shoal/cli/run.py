@@ -107,7 +107,7 @@ def _serve(
     """Ask for the cases and tell what came of it. Whatever ends it (a failure, Ctrl-C), what was
     answered by then is written and told before that is raised."""
     from shoal.cli.outfile import Outfile
-    from shoal.lab.reporting import reporting
+    from shoal_lab.reporting import reporting
 
     book = service.playbook
     tally = Tally(cases.count, book.outputs[0].name, cases.classes)

@@ -21,7 +21,7 @@ from shoal import allowance
 from shoal.cli.output import bar, table
 
 if TYPE_CHECKING:
-    from shoal.bench.load import Load, Record
+    from shoal.observe.load_generator import LoadGenerator, Record
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
     from shoal.runtime.service import Service
@@ -46,7 +46,7 @@ class View:
         self,
         console: Console,
         service: Service,
-        load: Load,
+        load: LoadGenerator,
         playbook: Playbook,
         cluster: LocalCluster,
         labels: Sequence[int],
@@ -142,7 +142,7 @@ def _since(records: Sequence[Record], begin_s: float) -> list[Record]:
 
 
 def outcome(
-    load: Load, chapters: Sequence[Chapter], labels: Sequence[int], victim: str
+    load: LoadGenerator, chapters: Sequence[Chapter], labels: Sequence[int], victim: str
 ) -> dict[str, Any]:
     """What came of it, in numbers."""
     calm, killed, back = chapters

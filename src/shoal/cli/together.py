@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,9 +16,8 @@ from shoal.cli.output import table
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from shoal.bench.load import Load, Record
+    from shoal.observe.load_generator import LoadGenerator, Record
     from shoal.runtime.local import LocalCluster
-    from shoal.zoo.samples import Samples
 
 WORKERS = 2
 FEW, MANY = 1, 32
@@ -40,13 +38,15 @@ class Scene(msgspec.Struct, frozen=True):
     ended_s: float
 
 
-def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[str, Any]:
-    """Play it, a line each second; what came of it, in numbers."""
+def act(console: Console, name: str, seconds: float) -> dict[str, Any]:
+    """Play it with a bundle of the zoo, a line each second; what came of it, in numbers."""
     import shoal
-    from shoal.bench.load import Load, answers_of
+    from shoal import zoo
     from shoal.model.bundle import load_bundle
+    from shoal.observe.load_generator import LoadGenerator, answers_of
 
-    bundle = load_bundle(path)
+    bundle = load_bundle(zoo.path(name))
+    samples = zoo.samples(name)
     cases = list(samples.feeds())
     labels = samples.labels.tolist()
     expected = answers_of(bundle, cases)
@@ -54,13 +54,13 @@ def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[
     with shoal.local_cluster(WORKERS) as cluster:
         playbook = shoal.plan(bundle, cluster, "fluid", high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
         with shoal.deploy(playbook, cluster) as service, ExitStack() as stack:
-            few = stack.enter_context(Load(service, cases, expected, FEW))
+            few = stack.enter_context(LoadGenerator(service, cases, expected, FEW))
             loads = [few]
 
             crowd = stack.enter_context(ExitStack())
 
             def more() -> None:
-                loads.append(crowd.enter_context(Load(service, cases, expected, MANY)))
+                loads.append(crowd.enter_context(LoadGenerator(service, cases, expected, MANY)))
 
             stage = stack.enter_context(ThreadPoolExecutor(1))
             lines = Lines(console, loads, labels)
@@ -104,7 +104,9 @@ def _plot(
 class Lines:
     """Says every second what becomes of the requests."""
 
-    def __init__(self, console: Console, loads: Sequence[Load], labels: Sequence[int]) -> None:
+    def __init__(
+        self, console: Console, loads: Sequence[LoadGenerator], labels: Sequence[int]
+    ) -> None:
         self._console, self._loads, self._labels = console, loads, labels
         self._began_s = time.monotonic()
         self._next_s = self._began_s + SECOND_S

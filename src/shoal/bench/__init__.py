@@ -1,6 +1,0 @@
-"""The measurements behind every number in the README.
-
-A bench is a module with ``rows(quick) -> Iterator[Row]``, entered by name in
-:mod:`shoal.bench.registry`. It yields each :class:`~shoal.bench.row.Row` as soon as it is
-measured; baselines are rows like any other.
-"""

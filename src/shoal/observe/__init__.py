@@ -1,0 +1,1 @@
+"""Asking a service under load, and counting what came back."""
