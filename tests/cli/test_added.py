@@ -1,12 +1,15 @@
 """Commands of other distributions: found by name, loaded when asked for, harmful to no other."""
 
+import functools
 import sys
 from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
+from tests.toys import distribution
 
 from shoal import plugins
+from shoal.cli.app import GROUP
 from shoal.cli.entry import run
 
 GOOD = """
@@ -22,25 +25,13 @@ def good(count: int = 1) -> None:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Make a distribution with entry points, and a module of the same name."""
     monkeypatch.syspath_prepend(str(tmp_path))
-
-    def make(name: str, entries: str, code: str = "", metadata: str | None = None) -> None:
-        info = tmp_path / f"{name}-1.2.dist-info"
-        info.mkdir()
-        if metadata is None:
-            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\nSummary: Adds {name}.\n"
-        (info / "METADATA").write_text(metadata)
-        (info / "entry_points.txt").write_text(entries)
-        (tmp_path / f"{name}.py").write_text(code)
-
-    yield make
+    yield functools.partial(distribution.write, tmp_path)
     for file in tmp_path.glob("*.py"):
         sys.modules.pop(file.stem, None)
 
 
-def commands(**entries: str) -> str:
-    return "[shoal.commands]\n" + "".join(f"{name} = {at}\n" for name, at in entries.items())
+commands = functools.partial(distribution.entries, GROUP)
 
 
 def test_a_command_is_listed_with_a_line_and_loaded_when_it_runs(install, capsys):
