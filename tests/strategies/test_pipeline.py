@@ -16,7 +16,8 @@ from shoal.plan.playbook import memory_of, plan_without
 from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
-from shoal.strategies.base import compare, find_strategy, make
+from shoal.strategies.base import find_strategy
+from shoal.strategies.making import compare, make
 
 # 12 nodes of 5 ms and 1 kB of memory each; a skip makes some cuts two tensors wide.
 NETWORK = ToyNetwork((100,) * 13, skips={4: (2,)})
@@ -274,7 +275,8 @@ def clusters(draw):
 def test_whatever_the_cluster_limits_hold_and_gaps_are_said(cluster, aim):
     pipeline = find_strategy("pipeline")
     try:
-        built = pipeline.build(NETWORK, cluster, facts(cluster), Objective.of(aim))
+        wish = Objective.of(aim)
+        built = pipeline.build(NETWORK, cluster, facts(cluster), wish, pipeline.options())
     except PlanError:
         limits = [device.memory for device in cluster.devices]
         assert all(limits)

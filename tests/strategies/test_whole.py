@@ -10,7 +10,8 @@ from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
-from shoal.strategies.base import find_strategy, make, strategy_names
+from shoal.strategies.base import find_strategy, strategy_names
+from shoal.strategies.making import make
 
 NETWORK = ToyNetwork()
 

@@ -62,7 +62,7 @@ def demo(
             f"Spreading {NETWORK} ({len(network.nodes)} nodes, {len(network.cuts)} "
             "places to cut) over them.",
         )
-        playbook = shoal.plan(network, cluster, "pipeline", stages=workers)
+        playbook = shoal.plan(network, cluster, zoo.SPREAD_BY[NETWORK], stages=workers)
         cases = list(samples.feeds())
         expected = answers_of(network, cases)
         victim = _victim(playbook)

@@ -52,7 +52,8 @@ def act(console: Console, name: str, seconds: float) -> dict[str, Any]:
     expected = answers_of(bundle, cases)
     scenes: list[Scene] = []
     with shoal.local_cluster(WORKERS) as cluster:
-        playbook = shoal.plan(bundle, cluster, "fluid", high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
+        strategy = zoo.SPREAD_BY[name]
+        playbook = shoal.plan(bundle, cluster, strategy, high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
         with shoal.deploy(playbook, cluster) as service, ExitStack() as stack:
             few = stack.enter_context(LoadGenerator(service, cases, expected, FEW))
             loads = [few]

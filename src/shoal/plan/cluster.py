@@ -57,7 +57,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class Gateway(Device, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The node in the user's process. ``compute``: it may also run parts of plans that spread a
-    network (the strategy ``local`` always runs there)."""
+    network (what is not distributed runs there anyway)."""
 
     name: str = "gateway"
     compute: bool = False

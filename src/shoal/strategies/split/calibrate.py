@@ -30,6 +30,7 @@ from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
 from shoal.model.store import write_whole
 from shoal.plan.network import Array, Feeds, Network, Part
+from shoal.strategies.base import Progress
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
@@ -48,8 +49,6 @@ QUICKER = 0.6
 """A codec is worth a plan of its own beside the smallest when it takes at most this of its time."""
 HEAD_BYTES = 64
 """What a message costs beside the frame, about."""
-
-Progress = Callable[[float, str], None]
 
 
 def calibrate(
@@ -163,7 +162,7 @@ class _Run:
                 self._handful(pool, taken, done == 0, share)
                 done += len(taken)
         if not done:
-            raise DataError("the images hold no input; give others with --calibrate")
+            raise DataError("the images hold no input; give others")
         return Calibration(
             version=VERSION,
             network=self.network.hash,
