@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "observe": {"runtime", "core"},
 }
 EVERYBODY = {
-    "allowance", "errors", "cache", "figure", "log", "picture", "process", "scratch", "version",
+    "allowance", "errors", "cache", "figure", "log", "picture", "plugins", "process", "scratch",
+    "version",
 }  # fmt: skip
 
 # What decides holds no I/O, no clock and no threads, and needs no framework to be tested.

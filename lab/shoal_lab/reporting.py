@@ -1,6 +1,8 @@
 """What a service in a lab says of itself, for ``shoal lab watch``: a file in the lab's folder.
 
 The gateway's process writes it every second while it serves; nobody asks anybody over the mesh.
+Every service that is deployed on a host of a lab is observed so, by the entry point in the group
+``shoal.observers``.
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from shoal.errors import RequestError
 from shoal.plan.plan import Playbook
+from shoal.runtime.answer import Answer
+from shoal.runtime.observer import ObservedRequest, Observer
 from shoal.runtime.service import Service
 from shoal.runtime.stats import ServiceStats
 
@@ -41,26 +46,50 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stats: ServiceStats
 
 
-@contextmanager
-def reporting(service: Service) -> Iterator[None]:
-    """Within the block ``service`` reports, if this process is on a host of a lab."""
+class Reporter(Observer):
+    """Reports what a service does on a host until it is closed."""
+
+    def __init__(self, service: Service, lab: str, host: str) -> None:
+        self._service = service
+        self._host = host
+        self._file = _folder(lab) / f"{PREFIX}{host}-{os.getpid()}.json"
+        self._lock = threading.Lock()
+        self._plans: Counter[str] = Counter()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, name="shoal-lab-report", daemon=True)
+        self._thread.start()
+
+    def answered(self, request: ObservedRequest, answer: Answer) -> None:
+        with self._lock:
+            self._plans[answer.plan] += 1
+
+    def closed(self) -> None:
+        self._over.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+    def _report(self) -> None:
+        while not self._over.wait(EVERY_S):
+            try:
+                stats = self._service.stats()
+            except RequestError:  # it is being closed
+                return
+            with self._lock:
+                plans, self._plans = self._plans, Counter()
+            new = self._file.with_suffix(".new")
+            with contextlib.suppress(OSError):  # the lab is going down
+                made = report_of(self._host, self._service.playbook, stats, plans)
+                new.write_bytes(msgspec.json.encode(made))
+                new.replace(self._file)
+
+
+def reporter(service: Service) -> Reporter | None:
+    """Who reports a service, if this process is on a host of a lab."""
     lab, host = os.environ.get("SHOAL_LAB"), os.environ.get("SHOAL_HOST")
     if not (lab and host and _folder(lab).is_dir()):
-        yield
-        return
-    file = _folder(lab) / f"{PREFIX}{host}-{os.getpid()}.json"
-    over = threading.Event()
-    thread = threading.Thread(
-        target=_report, args=(service, host, file, over), name="shoal-lab-report", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
+        return None
+    return Reporter(service, lab, host)
 
 
 def _folder(lab: str) -> Path:
@@ -70,24 +99,12 @@ def _folder(lab: str) -> Path:
     return state.lab_folder(lab)
 
 
-def _report(service: Service, host: str, file: Path, over: threading.Event) -> None:
-    plans: dict[str, int] = {}
-    while not over.wait(EVERY_S):
-        stats = service.stats()
-        made = report_of(host, service.playbook, stats, plans)
-        plans = stats.plans
-        new = file.with_suffix(".new")
-        with contextlib.suppress(OSError):  # the lab is going down
-            new.write_bytes(msgspec.json.encode(made))
-            new.replace(file)
-
-
 def report_of(
-    host: str, playbook: Playbook, stats: ServiceStats, before: Mapping[str, int]
+    host: str, playbook: Playbook, stats: ServiceStats, plans: Mapping[str, int]
 ) -> Report:
-    """A report; ``before`` is how many requests each plan had answered a second ago."""
-    new = {name: count - before.get(name, 0) for name, count in stats.plans.items()}
-    name = max(new, key=lambda plan: new[plan]) if new else playbook.plans[0].name
+    """A report; ``plans`` is how many requests each plan answered since the last one."""
+    known = [plan.name for plan in playbook.plans]
+    name = max(known, key=lambda plan: plans.get(plan, 0))
     stages = playbook.plan(name).stages
     parts: dict[str, tuple[int, ...]] = {}
     for number, stage in enumerate(stages, 1):

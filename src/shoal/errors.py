@@ -29,6 +29,7 @@ ShoalError                      exit code 1
 ├── StoreError                  70  the part store cannot be read or written (disk full, rights)
 │   └── HashError               71  bytes do not match the hash that names them
 ├── MissingExtraError           80  an optional dependency is not installed
+├── PluginError                 81  what another distribution adds to Shoal cannot be used
 └── LabError                    90  the lab cannot do what was asked
     ├── LabFileError            91  a lab file, trace or schedule is wrong
     ├── LabCapacityError        92  the machine cannot hold the lab; its numbers would be wrong
@@ -216,6 +217,12 @@ class MissingExtraError(ShoalError):
     """An optional dependency is not installed."""
 
     exit_code = 80
+
+
+class PluginError(ShoalError):
+    """What another distribution adds to Shoal cannot be used."""
+
+    exit_code = 81
 
 
 class LabError(ShoalError):

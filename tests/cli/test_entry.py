@@ -10,6 +10,8 @@ from shoal.cli import app as app_module
 from shoal.cli import entry
 from shoal.errors import CutError
 
+EVERY_COMMAND = (*app_module.COMMANDS, *app_module.ELSEWHERE)
+
 
 def shoal(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -33,13 +35,14 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_help_names_every_command() -> None:
     done = shoal("--help")
     assert done.returncode == 0
-    for command in app_module.COMMANDS:
-        assert command in done.stdout
+    for command in EVERY_COMMAND:
+        assert f" {command} " in done.stdout
 
 
 def test_help_imports_nothing_heavy() -> None:
     """So it is quick: 0.25 s of work were measured."""
-    heavy = ("numpy", "onnx", "onnxruntime", "zenoh", "torch", "matplotlib", "shoal.runtime")
+    heavy = ("numpy", "onnx", "onnxruntime", "zenoh", "torch", "matplotlib", "shoal.runtime",
+             "shoal_lab", "shoal_benchmarks")  # fmt: skip
     code = (
         "import sys, shoal.cli.entry as e; code = e.run(['--help']);"
         f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr); sys.exit(code)"
@@ -51,7 +54,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", app_module.COMMANDS)
+@pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.run([command, "--help"]) == 0
     out, err = capsys.readouterr()

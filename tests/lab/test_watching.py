@@ -3,14 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.runtime import tiny
 
 from shoal.cli.entry import run
+from shoal.errors import RequestError
 from shoal.runtime.stats import DeviceStats, ServiceStats
 from shoal_lab import conditions, reporting, state
 from shoal_lab.cable import Load
@@ -104,43 +106,96 @@ PLANS = {"one": (stage("a"), stage("b"), stage("a")), "two": (stage("b"),)}
 BOOK: Any = SimpleNamespace(
     network="net",
     strategy="pipeline",
-    plans=(SimpleNamespace(name="one"),),
+    plans=(SimpleNamespace(name="one"), SimpleNamespace(name="two")),
     plan=lambda name: SimpleNamespace(stages=PLANS[name]),
 )
 
 
 def test_who_runs_which_part_is_that_of_the_plan_in_use() -> None:
-    made = reporting.report_of("gate", BOOK, stats(one=100, two=5), {"one": 20})
+    made = reporting.report_of("gate", BOOK, stats(), {"one": 20, "two": 5})
     assert (made.plan, made.stages, made.parts) == ("one", 3, {"a": (1, 3), "b": (2,)})
-    made = reporting.report_of("gate", BOOK, stats(one=100, two=9), {"one": 100, "two": 5})
+    made = reporting.report_of("gate", BOOK, stats(), {"one": 2, "two": 4, "of another book": 9})
     assert (made.plan, made.parts) == ("two", {"b": (1,)})
     assert reporting.report_of("gate", BOOK, stats(), {}).plan == "one", "the preferred one"
 
 
-def test_a_service_in_a_lab_reports_while_it_serves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is on the host ``gate`` of a lab ``here``."""
     monkeypatch.setattr(state, "base_folder", lambda: tmp_path)
     monkeypatch.setattr(reporting, "EVERY_S", 0.01)
     monkeypatch.setenv("SHOAL_LAB", "here")
     monkeypatch.setenv("SHOAL_HOST", "gate")
     (tmp_path / "here").mkdir()
-    service: Any = SimpleNamespace(playbook=BOOK, stats=lambda: stats(one=1))
-    with reporting.reporting(service):
-        deadline = time.monotonic() + 30
-        while not reporting.reports("here"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        (report,) = reporting.reports("here")
-    assert (report.host, report.pid, report.stats.pending) == ("gate", os.getpid(), 3)
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[tiny.Crowd]:
+    crowd = tiny.Crowd(tmp_path / "crowd")
+    tiny.fill(crowd.store, tiny.network())
+    yield crowd
+    crowd.close()
+
+
+def report_when(met: Callable[[reporting.Report], bool]) -> reporting.Report:
+    deadline = time.monotonic() + 30
+    while True:
+        for report in reporting.reports("here"):
+            if met(report):
+                return report
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_service_that_is_deployed_in_a_lab_reports_until_it_is_closed(crowd: tiny.Crowd) -> None:
+    crowd.start("a")
+    service = crowd.serve(tiny.anywhere(tiny.network(), "a"))
+    for image in tiny.images(3):
+        service.infer(image)
+    report = report_when(lambda report: report.stats.answered == 3)
+    assert (report.host, report.pid) == ("gate", os.getpid())
+    assert report.parts == {"a": (1,)}
+    service.close()
     assert reporting.reports("here") == []
+
+
+@pytest.mark.usefixtures("here")
+def test_the_plan_in_use_is_the_one_that_answered_since_the_last_report() -> None:
+    service: Any = SimpleNamespace(playbook=BOOK, stats=stats)
+    reporter = reporting.reporter(service)
+    assert reporter is not None
+    request: Any = None
+    answer: Any = SimpleNamespace(plan="two")
+
+    def in_use(report: reporting.Report) -> bool:
+        reporter.answered(request, answer)
+        return report.plan == "two"
+
+    try:
+        report_when(in_use)
+        report_when(lambda report: report.plan == "one")  # nobody asks any more
+    finally:
+        reporter.closed()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_report_ends_with_a_service_that_can_tell_nothing_more() -> None:
+    def refuse() -> ServiceStats:
+        raise RequestError("the node gate is closed")
+
+    service: Any = SimpleNamespace(playbook=BOOK, stats=refuse)
+    reporter = reporting.reporter(service)
+    assert reporter is not None
+    reporter._thread.join(30)
+    assert not reporter._thread.is_alive()
+    reporter.closed()
 
 
 def test_a_service_outside_of_labs_does_not_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHOAL_LAB", raising=False)
     service: Any = None
-    with reporting.reporting(service):  # would ask the service, which is none
-        assert reporting.reports("here") == []
+    assert reporting.reporter(service) is None
 
 
 # -- for real

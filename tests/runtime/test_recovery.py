@@ -182,15 +182,3 @@ def test_breaks_while_parts_are_fetched_cost_no_deployment(crowd, net, breaks, m
     (image,) = images(1)
     soon(lambda: service.infer(image).plan == "both")
     assert worker.ask(lambda: len(worker.worker.library._ready)) == 2
-
-
-def test_those_who_watch_hear_of_devices_that_go_and_come(crowd, net):
-    crowd.start("a", "b")
-    service = crowd.serve(anywhere(net, "a", "b"))
-    heard = []
-    service.watch(lambda name, there: heard.append((name, there)))
-    crowd.kill("b")
-    soon(lambda: heard == [("b", False)])
-    crowd.start("stranger")
-    crowd.start("b")
-    soon(lambda: heard == [("b", False), ("b", True)])

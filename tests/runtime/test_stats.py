@@ -2,8 +2,17 @@
 
 import pytest
 
+from shoal.errors import DeadlineError
 from shoal.runtime import stats
+from shoal.runtime.answer import Answer
+from shoal.runtime.observer import ObservedRequest
 from shoal.runtime.stats import RECENT, Recorder
+
+REQUEST = ObservedRequest(0, 0.0, 1)
+
+
+def answer(plan, latency_ms, attempts=1, degraded=False):
+    return Answer({}, plan, (), latency_ms, attempts, degraded=degraded)
 
 
 @pytest.fixture
@@ -23,9 +32,10 @@ def test_nothing_happened_yet():
 def test_what_happened_is_counted(clock):
     recorder = Recorder()
     for k in range(11):
-        recorder.answered("fast" if k else "slow", 10.0 + k, attempts=1 + (k == 3), degraded=k == 4)
+        plan, ms = "fast" if k else "slow", 10.0 + k
+        recorder.answered(REQUEST, answer(plan, ms, attempts=1 + (k == 3), degraded=k == 4))
         clock.now += 0.5
-    recorder.failed()
+    recorder.failed(REQUEST, DeadlineError("late"))
     got = recorder.stats(pending=2, devices={})
     assert (got.answered, got.failed, got.pending, got.retried, got.degraded) == (11, 1, 2, 1, 1)
     assert got.plans == {"slow": 1, "fast": 10}
@@ -35,9 +45,9 @@ def test_what_happened_is_counted(clock):
 
 def test_percentiles_are_of_the_last_answers_and_memory_is_bounded(clock):
     recorder = Recorder()
-    recorder.answered("plan", 1e6, 1, False)
+    recorder.answered(REQUEST, answer("plan", 1e6))
     for _ in range(RECENT):
-        recorder.answered("plan", 5.0, 1, False)
+        recorder.answered(REQUEST, answer("plan", 5.0))
     got = recorder.stats(0, {})
     assert got.answered == RECENT + 1
     assert (got.p99_ms, got.max_ms) == (5.0, 1e6)

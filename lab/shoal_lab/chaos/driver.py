@@ -28,7 +28,6 @@ from shoal.observe.load_generator import Arrays, LoadGenerator, answers_of
 from shoal.plan.cluster import Cluster, Device, Gateway
 from shoal.process import own_process
 from shoal_lab.chaos.job import Account, Doing, Job, Said, Tick
-from shoal_lab.reporting import reporting
 
 if TYPE_CHECKING:
     from shoal.model.network import Network
@@ -56,7 +55,7 @@ def main(text: str) -> None:
     playbook = shoal.plan(network, cluster, job.strategy, progress=_do, **job.options)
     _do("bringing the parts to the devices")
     with shoal.deploy(playbook, cluster, wait_s=WAIT_S, deadline_ms=job.deadline_ms) as service:
-        with reporting(service), LoadGenerator(service, cases, expected, job.window) as load:
+        with LoadGenerator(service, cases, expected, job.window) as load:
             seconds = Seconds(load)
             while True:
                 states = {name: one.state for name, one in service.stats().devices.items()}

@@ -1,17 +1,33 @@
-"""The tree of commands. A group's module is imported when its command is asked for."""
+"""The tree of commands. A group's module is imported when its command is asked for.
+
+Other distributions add commands by entry points in the group ``shoal.commands``, each of which
+names a ``typer.Typer``. They too are loaded when their command is asked for; their line in the help
+is the summary of their distribution.
+"""
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "bench", "zoo", "train", "lab")
+from shoal import plugins
+from shoal.cli.output import stderr
+from shoal.errors import MissingExtraError, PluginError
+
+COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "zoo", "train")
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
-ELSEWHERE = {"bench": "shoal_benchmarks.cli", "lab": "shoal_lab.cli.app"}
+GROUP = "shoal.commands"
+ELSEWHERE = {
+    "bench": "the benches are not installed: in a checkout of Shoal, run make bench",
+    "lab": "the lab is not installed: in a checkout of Shoal, pip install ./lab (shoal-lab)",
+}
+"""Commands of distributions that live beside Shoal's, and how to get them."""
 
 
 class LazyGroup(TyperGroup):
@@ -20,17 +36,51 @@ class LazyGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         # Names only, so that a mistyped command gets a suggestion without importing them all.
-        self.commands: Any = dict.fromkeys(COMMANDS)
+        self.commands: Any = dict.fromkeys((*COMMANDS, *ELSEWHERE))
+
+    @cached_property
+    def _added(self) -> dict[str, EntryPoint]:
+        """What others bring; a name of ours stays ours."""
+        try:
+            found = plugins.plugins(GROUP)
+        except PluginError as error:
+            stderr().print(f"warning: {error}", style="yellow", soft_wrap=True)
+            return {}
+        return {name: found[name] for name in sorted(found) if name not in COMMANDS}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *self._added]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        command = get_command(import_module(ELSEWHERE.get(cmd_name, f"shoal.cli.{cmd_name}")).app)
-        command.name = cmd_name
-        return command
+        if cmd_name in COMMANDS:
+            return _named(import_module(f"shoal.cli.{cmd_name}").app, cmd_name)
+        if cmd_name in self._added:
+            return Added(self._added[cmd_name])
+        if cmd_name in ELSEWHERE:
+            raise MissingExtraError(ELSEWHERE[cmd_name])
+        self.commands |= dict.fromkeys(self._added)
+        return None
+
+
+class Added(TyperCommand):
+    """A command of another distribution, which stands in the help without being loaded."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        super().__init__(entry.name, help=plugins.summary(entry))
+        self._entry = entry
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """That of the command itself; PluginError when it cannot be had."""
+        app = plugins.load(self._entry)
+        if not isinstance(app, typer.Typer):
+            raise PluginError(f"the command {plugins.of(self._entry)} is no typer.Typer")
+        return _named(app, self._entry.name).make_context(info_name, args, parent=parent, **extra)
+
+
+def _named(app: typer.Typer, name: str) -> Any:
+    command = get_command(app)
+    command.name = name
+    return command
 
 
 app = typer.Typer(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shoal.cli.answers import Tally, answers_table, stats_table
-from shoal.cli.asking import Asking, End, Ends
+from shoal.cli.asking import Asking, End
 from shoal.cli.inputs import Cases, from_arrays, from_images, from_samples
 from shoal.cli.output import Json, print_json_line, show_log, stderr, stdout
 from shoal.errors import ShoalError, StoreError, UsageError
@@ -107,7 +105,7 @@ def _serve(
     """Ask for the cases and tell what came of it. Whatever ends it (a failure, Ctrl-C), what was
     answered by then is written and told before that is raised."""
     from shoal.cli.outfile import Outfile
-    from shoal_lab.reporting import reporting
+    from shoal.cli.progress import RunProgress
 
     book = service.playbook
     tally = Tally(cases.count, book.outputs[0].name, cases.classes)
@@ -122,10 +120,9 @@ def _serve(
         if json and not isinstance(stopped, BrokenPipeError):
             print_json_line(facts)
 
-    with service, reporting(service):
-        service.watch(partial(_say_change, service))
+    with service:
         try:
-            with closing(_watched(asking.ends(), cases.count, json)) as ends:
+            with RunProgress(service, cases.count, json), closing(asking.ends()) as ends:
                 for end in ends:
                     tell(end)
         except BaseException as stop:
@@ -187,28 +184,3 @@ def _say_missing(playbook: Playbook, cluster: Cluster) -> None:
         stderr().print(
             f"waiting up to {cluster.wait_s:g} s for {', '.join(missing)} ...", soft_wrap=True
         )
-
-
-def _say_change(service: Service, name: str, there: bool) -> None:
-    """Say that a device went, or is there (again)."""
-    moment = time.strftime("%H:%M:%S")
-    devices = service.playbook.devices
-    what = "is there, and takes part once it is ready"
-    if not there:
-        left = service.node.name in devices or devices & service.node.link.peers().keys()
-        what = "is gone; " + (
-            "the others go on" if left else "nobody is left, requests wait until their deadlines"
-        )
-    stderr().print(f"{moment} {name} {what}", soft_wrap=True, highlight=False)
-
-
-def _watched(ends: Ends, count: int, quiet: bool) -> Ends:
-    """The ends, with a bar on stderr where somebody looks at it."""
-    from rich.progress import track
-
-    console = stderr()
-    with closing(ends):
-        if quiet or not console.is_terminal:
-            yield from ends
-        else:
-            yield from track(ends, "answering", total=count, console=console, transient=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from shoal.observe.load_generator import LoadGenerator, Record
     from shoal.runtime.local import LocalCluster
+    from shoal.zoo.samples import Samples
 
 WORKERS = 2
 FEW, MANY = 1, 32
@@ -38,15 +40,13 @@ class Scene(msgspec.Struct, frozen=True):
     ended_s: float
 
 
-def act(console: Console, name: str, seconds: float) -> dict[str, Any]:
-    """Play it with a bundle of the zoo, a line each second; what came of it, in numbers."""
+def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[str, Any]:
+    """Play it, a line each second; what came of it, in numbers."""
     import shoal
-    from shoal import zoo
     from shoal.model.bundle import load_bundle
     from shoal.observe.load_generator import LoadGenerator, answers_of
 
-    bundle = load_bundle(zoo.path(name))
-    samples = zoo.samples(name)
+    bundle = load_bundle(path)
     cases = list(samples.feeds())
     labels = samples.labels.tolist()
     expected = answers_of(bundle, cases)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import msgspec
 import numpy as np
 
+from shoal.runtime.observer import ObservedRequest, Observer
+
 if TYPE_CHECKING:
-    from shoal.core.actions import Deliver, Reject
     from shoal.runtime.answer import Answer
     from shoal.runtime.service import Service
 
@@ -58,6 +59,31 @@ class Failure(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Ends(Observer):
+    """Counts how often a request was ended that had ended already, and was not cancelled."""
+
+    def __init__(self) -> None:
+        self._ended: set[int] = set()
+        self._unclaimed: list[int] = []
+
+    @property
+    def too_many(self) -> int:
+        """How often up to now."""
+        return sum(number in self._ended for number in self._unclaimed)
+
+    def answered(self, request: ObservedRequest, answer: Answer) -> None:
+        self._ended.add(request.number)
+
+    def failed(self, request: ObservedRequest, error: BaseException) -> None:
+        self._ended.add(request.number)
+
+    def divided(self, request: ObservedRequest) -> None:
+        self._ended.add(request.number)
+
+    def unclaimed(self, number: int) -> None:
+        self._unclaimed.append(number)
+
+
 class LoadGenerator:
     """Keeps ``window`` requests under way from entering its ``with`` block to leaving it, which
     waits for the last answers. ``cases`` are asked in turn, ``expected`` are their right answers.
@@ -77,7 +103,6 @@ class LoadGenerator:
         self.records: list[Record] = []
         self.failures: list[Failure] = []
         self.asked = 0
-        self.twice = 0
         self._service = service
         self._cases = cases
         self._expected = expected
@@ -86,11 +111,10 @@ class LoadGenerator:
         self._room = threading.Semaphore(window)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="load", daemon=True)
-        self._ends: set[int] = set()
+        self._ends = Ends()
 
     def __enter__(self) -> Self:
-        self._forward = self._service.on_result
-        self._service.on_result = self._count  # type: ignore[method-assign]
+        self._service.add_observer(self._ends)
         self._thread.start()
         return self
 
@@ -104,7 +128,12 @@ class LoadGenerator:
         self._thread.join()
         for _ in range(self._window):
             self._room.acquire()
-        self._service.on_result = self._forward  # type: ignore[method-assign]
+        self._service.remove_observer(self._ends)
+
+    @property
+    def twice(self) -> int:
+        """How many requests of the service were ended once more."""
+        return self._ends.too_many
 
     @property
     def lost(self) -> list[str]:
@@ -164,12 +193,6 @@ class LoadGenerator:
         if promised is None or answer.degraded or answer.left_early:
             return False
         return not same(answer.outputs, self._expected[case], max(promised, TOLERANCE))
-
-    def _count(self, result: Deliver | Reject) -> None:
-        """Stands between the core and the service, where a second answer would still be seen."""
-        self.twice += result.number in self._ends
-        self._ends.add(result.number)
-        self._forward(result)
 
 
 def answers_of(network: Runs, cases: Sequence[Arrays]) -> list[Arrays]:

@@ -13,6 +13,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
 from shoal.runtime.body import digests
 from shoal.runtime.machine import make_node
+from shoal.runtime.observer import added_observers
 from shoal.runtime.service import DEADLINE_MS, Service
 
 log = logging.getLogger("shoal")
@@ -81,6 +82,8 @@ def deploy(
         raise
     for name, why in missing.items():
         log.warning("serving without %s, at least for now: it %s", name, why)
+    for observer in added_observers(service):
+        service.add_observer(observer)
     return service
 
 

@@ -43,6 +43,7 @@ from shoal.runtime.absent import look_for
 from shoal.runtime.answer import Answer, make_answer, make_error
 from shoal.runtime.body import Body
 from shoal.runtime.node import Node
+from shoal.runtime.observer import ObservedRequest, Observer, tell
 from shoal.runtime.pending import Pending
 from shoal.runtime.stats import DeviceStats, Recorder, ServiceStats
 from shoal.runtime.together import check_together, images_in, joined, parted, take
@@ -61,13 +62,11 @@ FAREWELL_S = 0.5
 
 
 class _Asked(NamedTuple):
-    """A request under way: who waits, since when (monotonic clock), for how many images, and
-    whether these are of several clients."""
+    """A request under way, who waits for it, and whether that are several clients."""
 
     future: Future[Answer]
-    at: float
-    images: int
-    together: bool
+    request: ObservedRequest
+    joined: bool
 
 
 def no_callback(node: Node, what: str) -> None:
@@ -103,10 +102,12 @@ class Service:
         self._addresses = dict(addresses or {})
         self._gateway: GatewayCore = node.gateway
         self._recorder = Recorder()
+        self._observers: tuple[Observer, ...] = (self._recorder,)
         self._lock = threading.Lock()
+        self._entrance = threading.RLock()
+        self._entering = False
         self._numbers = itertools.count()
         self._futures: dict[int, _Asked] = {}
-        self._watchers: list[Callable[[str, bool], None]] = []
         self._closed = False
         self._broken: ShoalError | None = None
 
@@ -211,17 +212,33 @@ class Service:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
         future = self._pending()
         body = Body(arrays, rows=rows)
+        with self._entrance:  # the gateway is given requests in the order of their numbers
+            if self._entering:
+                raise UsageError("an observer that is told of a request cannot ask for another")
+            number = self._enter(future, images, bool(rows))
+            with self._lock:
+                if number in self._futures:  # else it has failed already
+                    self.node.turns.put(Submitted(number, body, budget_ms, images))
+        self.node.turns.take(guest=True)
+        future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
+        return future
+
+    def _enter(self, future: Future[Answer], images: int, joined: bool) -> int:
+        """Note who waits for a request, and tell the observers, before anything comes of it; its
+        number."""
         with self._lock:
             if self._closed:
                 raise RequestError("the service is closed")
             if self._broken is not None:
                 raise self._broken
-            number = next(self._numbers)
-            self._futures[number] = _Asked(future, time.monotonic(), images, bool(rows))
-            self.node.turns.put(Submitted(number, body, budget_ms, images))  # in this order
-        self.node.turns.take(guest=True)
-        future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
-        return future
+            request = ObservedRequest(next(self._numbers), time.monotonic(), images)
+            self._futures[request.number] = _Asked(future, request, joined)
+        self._entering = True
+        try:
+            self._tell(lambda observer: observer.asked(request))
+        finally:
+            self._entering = False
+        return request.number
 
     def infer(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
         """Ask and wait. Raises RequestError's children when there is no answer, InputError for
@@ -316,23 +333,21 @@ class Service:
         """Take an end of a request from the core (called by the node)."""
         with self._lock:
             asked = self._futures.pop(result.number, None)
-        if asked is None or not asked.future.set_running_or_notify_cancel():
+        if asked is None:
+            self._tell(lambda observer: observer.unclaimed(result.number))
             return
-        future = asked.future
+        request = asked.request
         try:
             if isinstance(result, Reject):
                 raise make_error(self._explained(result))
-            latency_ms = (time.monotonic() - asked.at) * 1e3
-            answer = make_answer(result, latency_ms, asked.images)
+            latency_ms = (time.monotonic() - request.at_s) * 1e3
+            answer = make_answer(result, latency_ms, request.images)
         except BaseException as error:
-            if not (asked.together and isinstance(error, PoisonError)):  # each is asked for again
-                self._recorder.failed()
-            future.set_exception(error)
+            self._fail(asked, error)
             return
-        self._recorder.answered(
-            answer.plan, latency_ms, answer.attempts, answer.degraded, asked.images
-        )
-        future.set_result(answer)
+        if self._begins_to_end(asked):
+            self._tell(lambda observer: observer.answered(request, answer))
+            asked.future.set_result(answer)
 
     def _explained(self, reject: Reject) -> Reject:
         """With what the link knows of devices that are there and cannot be reached."""
@@ -350,28 +365,51 @@ class Service:
             pending, self._futures = self._futures, {}
         for number, asked in pending.items():
             self.node.submit(Cancelled(number))
-            self._fail(asked.future, error)
-
-    def watch(self, tell: Callable[[str, bool], None]) -> None:
-        """From now on call ``tell`` with the name of a device of the playbook and whether it is
-        there, whenever that changes; never on the thread of the caller."""
-        self._watchers.append(tell)
+            self._fail(asked, error)
 
     def on_peer(self, name: str, there: bool) -> None:
         """A peer came or went (called by the node)."""
         if name in self.playbook.devices:
-            for tell in self._watchers:
-                tell(name, there)
+            self._tell(lambda observer: observer.peer(name, there))
 
-    def _fail(self, future: Future[Answer], error: ShoalError) -> None:
-        if future.set_running_or_notify_cancel():
-            self._recorder.failed()
-            future.set_exception(error)
+    def _fail(self, asked: _Asked, error: BaseException) -> None:
+        if self._begins_to_end(asked):
+            if asked.joined and isinstance(error, PoisonError):
+                self._tell(lambda observer: observer.divided(asked.request))
+            else:
+                self._tell(lambda observer: observer.failed(asked.request, error))
+            asked.future.set_exception(error)
+
+    def _begins_to_end(self, asked: _Asked) -> bool:
+        """Whether somebody still waits for a request that has ended; from here on it can no longer
+        be cancelled."""
+        waits = asked.future.set_running_or_notify_cancel()
+        if not waits:
+            self._tell(lambda observer: observer.cancelled(asked.request))
+        return waits
 
     def _cancel(self, number: int) -> None:
         with self._lock:
-            self._futures.pop(number, None)
+            asked = self._futures.pop(number, None)
+        if asked is not None:
+            self._tell(lambda observer: observer.cancelled(asked.request))
         self.node.submit(Cancelled(number))
+
+    # -- observers
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell ``observer`` from now on what becomes of requests and devices, until the service is
+        closed. It may hear how a request ends that was asked for before."""
+        with self._lock:
+            self._observers = (*self._observers, observer)
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell ``observer`` no more; what another thread is just telling it may still come."""
+        with self._lock:
+            self._observers = tuple(each for each in self._observers if each is not observer)
+
+    def _tell(self, what: Callable[[Observer], None]) -> None:
+        tell(self._observers, what)
 
     # -- state
 
@@ -493,14 +531,15 @@ class Service:
             if self._closed:
                 return
             self._closed = True
-            pending = [asked.future for asked in self._futures.values()]
+            pending = list(self._futures.values())
             self._futures.clear()
-        for future in pending:
-            self._fail(future, RequestError("the service was closed before the answer came"))
+        for asked in pending:
+            self._fail(asked, RequestError("the service was closed before the answer came"))
         self.node.act(lambda now: self._gateway.release())
         self.node.ask(lambda: None)
         self.node.flush(FAREWELL_S)
         self.node.close()
+        self._tell(lambda observer: observer.closed())
 
     def __reduce__(self) -> NoReturn:
         raise ForkError(

@@ -9,6 +9,9 @@ from collections import Counter, deque
 import msgspec
 import numpy as np
 
+from shoal.runtime.answer import Answer
+from shoal.runtime.observer import ObservedRequest, Observer
+
 RECENT = 2048
 """Answers that percentiles and rates are taken over."""
 
@@ -47,8 +50,8 @@ class ServiceStats(msgspec.Struct, frozen=True):
     devices: dict[str, DeviceStats]
 
 
-class Recorder:
-    """Takes in every end of a request."""
+class Recorder(Observer):
+    """Counts every end of a request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,21 +60,17 @@ class Recorder:
         self._counts: Counter[str] = Counter()
         self._max_ms = 0.0
 
-    def answered(
-        self, plan: str, latency_ms: float, attempts: int, degraded: bool, images: int = 1
-    ) -> None:
-        """A request of so many images was answered."""
+    def answered(self, request: ObservedRequest, answer: Answer) -> None:
         with self._lock:
-            self._recent.append((time.monotonic(), latency_ms, images))
-            self._plans[plan] += 1
+            self._recent.append((time.monotonic(), answer.latency_ms, answer.images))
+            self._plans[answer.plan] += 1
             self._counts["answered"] += 1
-            self._counts["images"] += images
-            self._counts["retried"] += attempts > 1
-            self._counts["degraded"] += degraded
-            self._max_ms = max(self._max_ms, latency_ms)
+            self._counts["images"] += answer.images
+            self._counts["retried"] += answer.attempts > 1
+            self._counts["degraded"] += answer.degraded
+            self._max_ms = max(self._max_ms, answer.latency_ms)
 
-    def failed(self) -> None:
-        """A request failed."""
+    def failed(self, request: ObservedRequest, error: BaseException) -> None:
         with self._lock:
             self._counts["failed"] += 1
 
