@@ -3,13 +3,14 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from tests.runtime.test_service import right
 from tests.runtime.tiny import images
+from tests.toys import distribution
 from tests.toys.network import ToyProfile
-from tests.toys.package import install
 
 import shoal
 from shoal.cli.entry import run
@@ -27,14 +28,20 @@ CLUSTER = "devices: [{name: a}, {name: b, speed: 2}, {name: c}]\n"
 def made(tmp_path, monkeypatch):
     """The package of the page, installed."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    groups = {base.GROUP: "strategy", policy.GROUP: "policy"}
-    install(tmp_path, monkeypatch, "nearest", code, groups)
+    entries = "\n".join(distribution.entries(group, **at) for group, at in registered().items())
+    distribution.write(tmp_path, "nearest", entries, code)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "flat.json").write_text(json.dumps({"a": 3, "b": 4.5, "c": 80}))
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     yield tmp_path
     policy.find_policy.cache_clear()
     sys.modules.pop("nearest", None)
+
+
+def registered():
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    return tomllib.loads(text)["project"]["entry-points"]
 
 
 def facts(cluster):
@@ -46,8 +53,7 @@ def plan(made, *words):
 
 
 def test_the_groups_are_those_that_are_looked_at():
-    found = re.findall(r'entry-points\."(.*?)"', PAGE)
-    assert found == [base.GROUP, policy.GROUP]
+    assert list(registered()) == [base.GROUP, policy.GROUP]
 
 
 def test_it_answers_and_goes_on_without_a_device(made, crowd, net):

@@ -1,13 +1,14 @@
 """How strategies are found, what they are given, and how they stand to each other."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from tests.toys import distribution
 from tests.toys.network import ToyNetwork, ToyProfile
-from tests.toys.package import install
 from tests.toys.strategy import whole
 
-from shoal.errors import DataError, PlanError, UsageError
+from shoal.errors import DataError, PlanError, PluginError, UsageError
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
@@ -25,6 +26,22 @@ class Colours(Options, frozen=True):
     count: int = 2
     share: float = 0.5
     folder: str | None = None
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a module of this name, which registers its ``strategy`` under the same name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = []
+
+    def write(name, code):
+        names.append(name)
+        entries = distribution.entries(base.GROUP, **{name: f"{name}:strategy"})
+        distribution.write(tmp_path, name, entries, code)
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 def offered_by(monkeypatch, *strategies):
@@ -105,15 +122,14 @@ def test_a_mistake_of_the_user_is_no_reason_to_leave_a_strategy_out(monkeypatch)
         compare(NETWORK, CLUSTER, FACTS)
 
 
-def test_of_two_that_are_as_good_the_simpler_one_is_recommended(monkeypatch, tmp_path):
+def test_of_two_that_are_as_good_the_simpler_one_is_recommended(install):
     code = (
         "from tests.toys.strategy import whole\n"
         "from shoal.strategies.base import Strategy\n"
         "strategy = Strategy('{name}', whole, rank={rank}, distributes={distributes})\n"
     )
     for name, rank, distributes in (("abacus", -1, False), ("zebra", -2, True)):
-        text = code.format(name=name, rank=rank, distributes=distributes)
-        install(tmp_path, monkeypatch, name, text, {base.GROUP: "strategy"})
+        install(name, code.format(name=name, rank=rank, distributes=distributes))
     found = compare(NETWORK, CLUSTER, FACTS)
     assert (found.strategy, found.distribute) == ("zebra", True)
 
@@ -131,17 +147,15 @@ def test_options_are_of_one_strategy():
         candidates(None, {"stages": "2"})
 
 
-def test_packages_that_are_broken_are_said_to_be_and_stop_no_other(monkeypatch, tmp_path, caplog):
+def test_packages_that_are_broken_are_said_to_be_and_stop_no_other(install, caplog):
     for name, code in (
         ("broken", "import nothing_of_this_name\n"),
         ("older", "class Older:\n    name = 'older'\nstrategy = Older()\n"),
     ):
-        install(tmp_path, monkeypatch, name, code, {base.GROUP: "strategy"})
-    with pytest.raises(PlanError, match=r"'broken' cannot be loaded \(ModuleNotFoundError"):
+        install(name, code)
+    with pytest.raises(PluginError, match=r"broken 1\.2\) cannot be loaded: ModuleNotFoundError"):
         find_strategy("broken")
-    with pytest.raises(
-        PlanError, match=r"older:strategy, .* is no .*\.base\.Strategy"
-    ):
+    with pytest.raises(PluginError, match=r"older 1\.2\) is no shoal\.strategies\.base\.Strategy"):
         find_strategy("older")
     assert {"local", "split"} <= {strategy.name for strategy in all_strategies()}
     assert len(caplog.messages) == 2

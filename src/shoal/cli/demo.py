@@ -91,7 +91,13 @@ def demo(
         f"{HALVES}: {WORKERS} workers with half of the channels each. "
         "Together they are more accurate, each for itself they answer more.",
     )
-    found["together"] = act(console, zoo.path(HALVES), zoo.samples(HALVES), seconds * SHARE)
+    found["together"] = act(
+        console,
+        zoo.path(HALVES),
+        zoo.samples(HALVES),
+        zoo.SPREAD_BY[HALVES],
+        seconds * SHARE,
+    )
     if not json:
         console.print(act_text(found["together"]))
     if json:

@@ -40,7 +40,9 @@ class Scene(msgspec.Struct, frozen=True):
     ended_s: float
 
 
-def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[str, Any]:
+def act(
+    console: Console, path: Path, samples: Samples, strategy: str, seconds: float
+) -> dict[str, Any]:
     """Play it, a line each second; what came of it, in numbers."""
     import shoal
     from shoal.model.bundle import load_bundle
@@ -52,7 +54,6 @@ def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[
     expected = answers_of(bundle, cases)
     scenes: list[Scene] = []
     with shoal.local_cluster(WORKERS) as cluster:
-        strategy = zoo.SPREAD_BY[name]
         playbook = shoal.plan(bundle, cluster, strategy, high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
         with shoal.deploy(playbook, cluster) as service, ExitStack() as stack:
             few = stack.enter_context(LoadGenerator(service, cases, expected, FEW))

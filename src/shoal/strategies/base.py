@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from shoal.errors import PlanError
+from shoal import plugins
+from shoal.errors import PlanError, PluginError
 from shoal.model.strength import Strength
 from shoal.plan.network import Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, PolicySpec
@@ -123,39 +123,32 @@ class Strategy:
         return {} if self.options is Options else {"options": options}
 
 
-def strategy_names() -> tuple[str, ...]:
-    """The names of all installed strategies, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
-
-
 def find_strategy(name: str) -> Strategy:
-    """The strategy registered under ``name``; PlanError when there is none that can be used."""
-    for entry in entry_points(group=GROUP, name=name):
-        try:
-            found = entry.load()
-        except Exception as error:  # whatever the package of somebody else raises
-            raise PlanError(
-                f"the strategy {name!r} cannot be loaded ({type(error).__name__}: {error}); "
-                "repair or remove the package that brings it"
-            ) from error
-        if not isinstance(found, Strategy):
-            raise PlanError(
-                f"{entry.value}, registered as the strategy {name!r}, is no "
-                "shoal.strategies.base.Strategy: make one with its name and its build function"
-            )
-        return found
-    raise PlanError(
-        f"no strategy is registered as {name!r} (there are: {', '.join(strategy_names())}); "
-        "choose one of these or install the package that brings it"
-    )
+    """The strategy registered under ``name``.
+
+    Raises PlanError when there is none, PluginError when it cannot be used.
+    """
+    installed = plugins.plugins(GROUP)
+    if name not in installed:
+        raise PlanError(
+            f"no strategy is registered as {name!r} (there are: {', '.join(sorted(installed))}); "
+            "choose one of these or install the package that brings it"
+        )
+    found = plugins.load(installed[name])
+    if not isinstance(found, Strategy):
+        raise PluginError(
+            f"the strategy {plugins.of(installed[name])} is no shoal.strategies.base.Strategy; "
+            "make one of its name and its build function"
+        )
+    return found
 
 
 def all_strategies() -> list[Strategy]:
     """All that can be used, the simplest first; of one that cannot the reason is logged."""
     found = []
-    for name in strategy_names():
+    for name in sorted(plugins.plugins(GROUP)):
         try:
             found.append(find_strategy(name))
-        except PlanError as error:
+        except PluginError as error:
             log.warning("%s", error)
     return sorted(found, key=lambda strategy: strategy.rank)
