@@ -138,7 +138,7 @@ def all_plans(network, found, where):
     for option in options(ground.device, places(network), found, 0.95, 0.5):
         assert assembly.take(option)
     playbook = assembly.playbook(wish(objective, "", True), objective)
-    return playbook, assembly.shelf.parts
+    return playbook, assembly.ledger.parts
 
 
 def test_a_rounded_plan_promises_what_calibration_guarantees(network, folder, cache):

@@ -20,9 +20,10 @@ from shoal.plan.prove import run_plan
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.fluid.costs import shares
 from shoal.strategies.fluid.deal import Groups, deal, teams
-from shoal.strategies.fluid.offers import Offer, most_bytes, offers, within_memory
+from shoal.strategies.fluid.offers import Offer, offers, within_memory
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.fluid.policy import CALM_S, HIGH_S, LOW_S
+from shoal.strategies.ledger import memory_limits
 from shoal.strategies.options import Options
 
 TOLERANCE = 1e-5
@@ -74,12 +75,8 @@ def build(
     floor = objective.min_accuracy or 0.0
     speeds = {device.name: 1e3 / _whole_ms(profiles, device.name) for device in cluster.computing}
     dealt = deal(network.subnets, network.groups, speeds)
-    kept, notes = within_memory(
-        offers(network.subnets, dealt),
-        {d.name: most_bytes(d.memory, objective.max_memory) for d in cluster.computing},
-        lambda part: network.part(part).info.memory,
-    )
-    used = {part: network.part(part) for offer in kept for _, part in offer.parts()}
+    offered = offers(network.subnets, dealt)
+    kept, used, notes = within_memory(offered, memory_limits(cluster, objective), network.part)
     ground = Ground(network, cluster, profiles, shares(network, used))
     ordered = ranked(ground, kept, objective)
     for plan, subnet in ordered:

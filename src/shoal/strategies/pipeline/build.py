@@ -13,10 +13,11 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.search import Chain
 from shoal.plan.size import readable
 from shoal.strategies.base import Built, Strategy, built
+from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.options import Options
-from shoal.strategies.pipeline.chains import Ground, limited, name_of, versus
-from shoal.strategies.pipeline.ledger import Ledger
+from shoal.strategies.pipeline.chains import Ground, name_of, versus
 from shoal.strategies.pipeline.spares import stoppable, wanted_devices, with_spares
+from shoal.strategies.pipeline.taken import Taken
 
 NAME = "pipeline"
 
@@ -43,7 +44,7 @@ def build(
     devices = [device.name for device in cluster.computing]
     if stages is not None:
         _check_stages(stages, network, devices)
-    room = limited(objective, cluster)
+    room = memory_limits(cluster, objective)
     ranked = ground.best(devices, room)
     if stages is not None:
         ranked = [(chain, found) for chain, found in ranked if len(chain) == stages]
@@ -51,10 +52,10 @@ def build(
         raise PlanError(_no_room(network, devices, room, ground, stages))
     main = ranked[0][0]
     plan, parts = ground.plan(main, name_of(main, ()), spare=False)
-    ledger = Ledger(room)
-    if not ledger.add(plan, main, parts):
+    taken = Taken(Ledger(room))
+    if not taken.add(plan, main, parts):
         raise PlanError(_no_room(network, devices, room, ground, stages))
-    ledger = with_spares(ground, ledger, main, devices)
+    taken = with_spares(ground, taken, main, devices)
     notes = _idle(ranked, devices) if stages is None else _forced(ranked, ground)
     notes += [
         f"nothing stands in for {name} when it is gone: "
@@ -64,12 +65,12 @@ def build(
             else "there is no other device"
         )
         for name in stoppable(ground, main)
-        if not ledger.survives(name)
+        if not taken.survives(name)
     ]
     wanted = wanted_devices(ground, devices[1:])
-    spares = ground.order(ledger.plans[1:])
-    plans = [ledger.plans[0], *sorted(spares, key=lambda p: len(p.devices) < wanted)]
-    return built(NAME, network, PolicySpec("preferred"), plans, ledger.parts, notes)
+    spares = ground.order(taken.plans[1:])
+    plans = [taken.plans[0], *sorted(spares, key=lambda p: len(p.devices) < wanted)]
+    return built(NAME, network, PolicySpec("preferred"), plans, taken.ledger.parts, notes)
 
 
 def _check_stages(stages: int, network: Network, devices: Sequence[str]) -> None:

@@ -157,13 +157,3 @@ def versus(other: Forecast, chosen: Forecast) -> str:
         f"{other.images_per_s:.1f} instead of {chosen.images_per_s:.1f} images/s and "
         f"{other.latency_ms:.1f} instead of {chosen.latency_ms:.1f} ms"
     )
-
-
-def limited(objective: Objective, cluster: Cluster) -> dict[str, float]:
-    """The memory for parts on each device, in bytes (absent: no limit)."""
-    room: dict[str, float] = {}
-    for device in cluster.computing:
-        limits = [int(limit) for limit in (device.memory, objective.max_memory) if limit]
-        if limits:
-            room[device.name] = min(limits)
-    return room

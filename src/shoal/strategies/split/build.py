@@ -64,11 +64,11 @@ def build(
         )
     playbook = assembly.playbook(weighed, objective)
     kept = {each.name: each.entry for each in made if each.entry and each.entry.first}
-    prove_calibrated(playbook, assembly.shelf.parts, network, kept, first)
+    prove_calibrated(playbook, assembly.ledger.parts, network, kept, first)
     notes = [*_say(found, least, options.confidence), *assembly.notes]
     if (options.batch or 1) > 1 and not network.stacks:
         notes.append("requests are run one by one: an answer would depend on the others")
-    return Built(playbook, assembly.shelf.parts, tuple(notes), first)
+    return Built(playbook, assembly.ledger.parts, tuple(notes), first)
 
 
 def _batch(ground: Ground) -> int:
