@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toys.cluster import memory_of, on_one_host
 from tests.toys.network import ToyNetwork, ToyPart, ToyProfile
 
 from shoal.core.policy import DeviceView, View, find_policy
 from shoal.errors import PlanError, ProofError
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.objective import Objective
-from shoal.plan.playbook import memory_of, plan_without
+from shoal.plan.playbook import plan_without
 from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
@@ -150,7 +151,7 @@ def test_an_idle_device_takes_over_just_the_lost_part():
 @pytest.mark.parametrize("cores", [1, 2, 8])
 def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
     """On few cores one worker alone has the better forecast, but that is not what was asked for."""
-    cluster = Cluster.on_one_host(4, cores=cores)
+    cluster = on_one_host(4, cores=cores)
     playbook = build(cluster, stages=4).playbook
     for name in cluster.names:
         spare = plan_without(playbook, name)
@@ -161,7 +162,7 @@ def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
 
 
 def test_who_leaves_it_open_gets_the_best_by_forecast():
-    cluster = Cluster.on_one_host(4, cores=1)
+    cluster = on_one_host(4, cores=1)
     playbook = build(cluster).playbook
     assert len(playbook.plans[0].devices) == 1
     spare = plan_without(playbook, next(iter(playbook.plans[0].devices)))
@@ -202,7 +203,7 @@ def test_a_gateway_that_may_compute_takes_part_and_needs_no_stand_in():
 
 
 def test_cores_that_workers_share_are_not_counted_twice():
-    cluster = Cluster.on_one_host(4, cores=2)
+    cluster = on_one_host(4, cores=2)
     built = build(cluster)
     assert len(built.playbook.plans[0].stages) == 2
     assert "worker-3, worker-4 stay idle" in built.notes[0]

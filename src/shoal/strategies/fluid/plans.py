@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shoal.model.bundle import Bundle, SubJoin, SubNetwork, Variant
-from shoal.plan.batching import common_batch, ratios
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import tensor_bytes
@@ -53,9 +53,8 @@ class Ground:
             else:
                 (device,) = devices
                 info = bundle.part(parts[device]).info
-                if info.stacks:
-                    known = ratios(device, info.memory, self.cluster, self.profiles)
-                    batch = common_batch([known])
+                stacks = info.stacks is True
+                batch = best_batch(devices, info.memory, stacks, self.cluster, self.profiles)
             stages.append(
                 Stage(
                     parts=parts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shoal.errors import PlanError
-from shoal.plan.batching import common_batch, ratios
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
@@ -41,7 +41,10 @@ def build(
     least = least_accuracy(objective)
     made = options_for(ground.device, places(network), found, options.confidence, least)
     counts = useful(ground, made, weighed)
-    assembly = Assembly(ground, objective, options.batch or _batch(ground), options.batch_wait_ms)
+    (whole,) = network.split((), prove=False)
+    stacks = whole.info.stacks is True
+    usual = best_batch(ground.servers, whole.info.memory, stacks, cluster, profiles)
+    assembly = Assembly(ground, objective, options.batch or usual, options.batch_wait_ms)
     able = [assembly.take(made[0]), assembly.take(made[1])]
     if not any(able):
         raise PlanError(
@@ -69,17 +72,6 @@ def build(
     if (options.batch or 1) > 1 and not network.stacks:
         notes.append("requests are run one by one: an answer would depend on the others")
     return Built(playbook, assembly.ledger.parts, tuple(notes), first)
-
-
-def _batch(ground: Ground) -> int:
-    """How many requests are best run at once on every server."""
-    (whole,) = ground.network.split((), prove=False)
-    if not whole.info.stacks:
-        return 1
-    memory = whole.info.memory
-    return common_batch(
-        [ratios(name, memory, ground.cluster, ground.profiles) for name in ground.servers]
-    )
 
 
 def _say(found: Calibration | None, least: float, confidence: float) -> list[str]:
