@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,11 @@ from shoal.errors import ShoalError
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "shoal"
+LAB = ROOT / "lab" / "shoal_lab"
+BENCHMARKS = ROOT / "benchmarks" / "shoal_benchmarks"
+
+# What must not even be named in a distribution: a board has the product alone.
+UNKNOWN_TO = {SOURCE: ("shoal_lab", "shoal_benchmarks"), LAB: ("shoal_benchmarks",)}
 
 # What each package may import of the others. Nothing that is left of an arrow is on its right.
 MAY_IMPORT = {
@@ -54,8 +60,8 @@ ONLY_IN = {
 }
 
 
-def modules(under: str = "") -> list[Path]:
-    return sorted(p for p in (SOURCE / under).rglob("*.py"))
+def modules(under: str = "", source: Path = SOURCE) -> list[Path]:
+    return sorted(p for p in (source / under).rglob("*.py"))
 
 
 @functools.cache
@@ -88,6 +94,48 @@ def _imports(path: Path, at_import: bool) -> Iterator[tuple[str, int]]:
 
 def where(path: Path, line: int) -> str:
     return f"{path.relative_to(ROOT)}:{line}"
+
+
+@pytest.mark.parametrize("source", UNKNOWN_TO, ids=lambda source: source.name)
+def test_a_distribution_does_not_know_those_that_stand_on_it(source: Path) -> None:
+    """Not in strings either: programs are started by the names of their modules."""
+    wrong = [
+        f"{path.relative_to(ROOT)} names {name}"
+        for path in modules(source=source)
+        for name in UNKNOWN_TO[source]
+        if name in path.read_text(encoding="utf-8")
+    ]
+    assert wrong == []
+
+
+def project(folder: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [(".", "src/shoal"), ("lab", "shoal_lab"), ("benchmarks", "shoal_benchmarks")],
+)
+def test_a_wheel_holds_its_own_package_and_nothing_else(folder: str, package: str) -> None:
+    targets = project(folder)["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"] == {"packages": [package]}
+    assert (ROOT / folder / package / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("folder", ["lab", "benchmarks"])
+def test_what_stands_on_the_product_is_of_its_version(folder: str) -> None:
+    """It uses what the product promises to nobody else."""
+    about = project(folder)["project"]
+    assert about["version"] == shoal.__version__
+    ours = [name for name in about["dependencies"] if name.startswith("shoal")]
+    assert ours
+    assert all(name.endswith(f"=={shoal.__version__}") for name in ours)
+
+
+def test_the_benchmarks_are_never_published() -> None:
+    """Package indexes refuse whatever has a classifier that begins so."""
+    classifiers = project("benchmarks")["project"]["classifiers"]
+    assert any(name.startswith("Private ::") for name in classifiers)
 
 
 def test_the_packages_are_those_of_the_architecture() -> None:
@@ -134,6 +182,17 @@ def test_what_decides_loads_nothing_heavy() -> None:
     ]
     heavy = ("zenoh", "onnx", "onnxruntime", "torch", "numpy", "psutil")
     assert loaded_by("; ".join(f"import {name}" for name in names), heavy) == "[]"
+
+
+@pytest.mark.parametrize("engine", ["matplotlib", "onnxruntime", "torch", "typer", "zenoh"])
+def test_the_lab_knows_an_engine_no_better(engine: str) -> None:
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules(source=LAB)
+        for name, line in imports(path)
+        if name.split(".")[0] == engine and not (engine == "typer" and path.parent == LAB / "cli")
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("engine", sorted(ONLY_IN))
@@ -236,6 +295,12 @@ def test_importing_shoal_is_cheap() -> None:
     assert loaded_by("import shoal", ("torch", "onnx", "onnxruntime", "zenoh", "rich")) == "[]"
 
 
+def test_what_the_lab_has_to_say_to_a_service_is_cheap() -> None:
+    """It is loaded wherever a service is deployed and the lab is installed."""
+    code = "import shoal.runtime.deploy, shoal_lab.reporting"
+    assert loaded_by(code, ("shoal_lab.lab", "shoal_lab.state")) == "[]"
+
+
 def test_the_engine_sends_nothing_to_its_maker(tmp_path: Path) -> None:
     """ONNX Runtime does so by default; it begins by making a data base in the home folder."""
     env = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "CI")}
@@ -294,7 +359,7 @@ VERDICTS = {"Mixes"}
 def test_errors_live_in_one_tree() -> None:
     wrong = [
         f"{where(path, node.lineno)} defines {node.name}"
-        for path in modules()
+        for path in (*modules(), *modules(source=LAB), *modules(source=BENCHMARKS))
         if path.name != "errors.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef) and node.name not in VERDICTS

@@ -1,8 +1,10 @@
 """What observers are told: each request once asked and once ended, before its client knows."""
 
+import re
 import sys
 import threading
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 from tests.runtime.test_service import right
@@ -13,6 +15,7 @@ from shoal.core.actions import Reject
 from shoal.errors import DeadlineError, InputError, RequestError
 from shoal.runtime.observer import GROUP, Observer
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "observers.md").read_text(encoding="utf-8")
 ENDS = ("answered", "failed", "cancelled", "divided")
 
 
@@ -317,3 +320,23 @@ def test_those_of_other_distributions_hear_too_and_a_broken_one_is_logged(
         (line,) = (line for line in said if f"{name!r}" in line)
         assert "of watchful 1.2" in line
         assert why in line
+
+
+# -- what the page says
+
+
+def test_the_page_shows_what_works_and_names_all_that_is_told(crowd, net, slow, capsys):
+    shown = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(shown) == 2
+    service = crowd.serve(anywhere(net, "a"))
+    names = {"service": service}
+    for code in shown:
+        exec(code, names)
+    assert isinstance(names["failures"](service), Observer)
+    slow.gate.clear()
+    with pytest.raises(DeadlineError):
+        service.infer(images(1)[0], deadline_ms=50.0)
+    assert "request 0, 1 images: no answer" in capsys.readouterr().out
+    told = {name for name, member in vars(Observer).items() if callable(member)}
+    assert set(re.findall(r"`(\w+)\((?:\w+(?:, \w+)*)?\)`", PAGE)) == told
+    assert f'entry-points."{GROUP}"' in PAGE
