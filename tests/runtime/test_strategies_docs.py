@@ -11,13 +11,14 @@ from tests.runtime.test_service import right
 from tests.runtime.tiny import images
 from tests.toys import distribution
 from tests.toys.network import ToyProfile
+from tests.toys.strategy import compare
 
 import shoal
 from shoal.cli.entry import run
 from shoal.core import policy
 from shoal.plan.profiles import Profiles
 from shoal.strategies import base
-from shoal.strategies.making import compare, make
+from shoal.strategies.making import make
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")

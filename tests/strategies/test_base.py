@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.toys import distribution
 from tests.toys.network import ToyNetwork, ToyProfile
-from tests.toys.strategy import whole
+from tests.toys.strategy import compare, whole
 
 from shoal.errors import DataError, PlanError, PluginError, UsageError
 from shoal.plan.cluster import Cluster
@@ -14,7 +14,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
 from shoal.strategies import base, making
 from shoal.strategies.base import Strategy, all_strategies, find_strategy
-from shoal.strategies.making import Candidate, build, candidates, compare, make, prepare
+from shoal.strategies.making import Candidate, build, candidates, make, prepare
 from shoal.strategies.options import Options, read_options
 
 NETWORK = ToyNetwork()
@@ -113,6 +113,19 @@ def test_one_that_cannot_is_shown_with_its_reason_and_stops_no_other(monkeypatch
         compare(NETWORK, CLUSTER, FACTS)
 
 
+def test_one_that_breaks_is_shown_with_what_broke_it_and_stops_no_other(monkeypatch):
+    def broken(*given):
+        raise KeyError("map")
+
+    offered_by(monkeypatch, Strategy("lost", broken), Strategy("toy", whole))
+    found = compare(NETWORK, CLUSTER, FACTS)
+    assert found.strategy == "toy"
+    assert found.options[1].refused == "it broke, KeyError: 'map'"
+    monkeypatch.setattr(making, "find_strategy", {"lost": Strategy("lost", broken)}.__getitem__)
+    with pytest.raises(KeyError):
+        make("lost", NETWORK, CLUSTER, FACTS)
+
+
 def test_a_mistake_of_the_user_is_no_reason_to_leave_a_strategy_out(monkeypatch):
     def unreadable(*given):
         raise DataError("photos/: there is no such folder")
@@ -124,7 +137,7 @@ def test_a_mistake_of_the_user_is_no_reason_to_leave_a_strategy_out(monkeypatch)
 
 def test_of_two_that_are_as_good_the_simpler_one_is_recommended(install):
     code = (
-        "from tests.toys.strategy import whole\n"
+        "from tests.toys.strategy import compare, whole\n"
         "from shoal.strategies.base import Strategy\n"
         "strategy = Strategy('{name}', whole, rank={rank}, distributes={distributes})\n"
     )

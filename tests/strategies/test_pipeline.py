@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.toys.cluster import memory_of, on_one_host
 from tests.toys.network import ToyNetwork, ToyPart, ToyProfile
+from tests.toys.strategy import compare
 
 from shoal.core.policy import DeviceView, View, find_policy
 from shoal.errors import PlanError, ProofError
@@ -18,7 +19,7 @@ from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
 from shoal.strategies.base import find_strategy
-from shoal.strategies.making import compare, make
+from shoal.strategies.making import make
 
 # 12 nodes of 5 ms and 1 kB of memory each; a skip makes some cuts two tensors wide.
 NETWORK = ToyNetwork((100,) * 13, skips={4: (2,)})

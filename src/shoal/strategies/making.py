@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from shoal.errors import PlanError, UsageError
+from shoal.errors import PlanError, ShoalError, UsageError
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
@@ -116,16 +116,18 @@ def build(
 def _further(
     offered: Sequence[Candidate], step: Callable[[Candidate], Candidate]
 ) -> list[Candidate]:
-    """Take each a step further that was not refused. A PlanError is the reason why one is refused,
-    where it is not the only one."""
+    """Take each a step further that was not refused. Where it is not the only one, a PlanError is
+    the reason why one is refused, and so is what breaks one: it may be anybody's."""
     taken = []
     for each in offered:
         try:
             taken.append(each if each.refused else step(each))
-        except PlanError as error:
-            if len(offered) == 1:
+        except Exception as error:
+            wrong = isinstance(error, ShoalError) and not isinstance(error, PlanError)
+            if wrong or len(offered) == 1:
                 raise
-            taken.append(replace(each, refused=str(error)))
+            broken = "" if isinstance(error, PlanError) else f"it broke, {type(error).__name__}: "
+            taken.append(replace(each, refused=f"{broken}{error}"))
     return taken
 
 
@@ -183,16 +185,3 @@ def make(
     offered = prepare(candidates(strategy, options), network, cluster, wish)
     (made,) = build(offered, network, cluster, profiles, wish)
     return finish(made, network, store)
-
-
-def compare(
-    network: Network,
-    cluster: Cluster,
-    profiles: Profiles,
-    objective: Objective | str | None = None,
-) -> Recommendation:
-    """What each strategy would do, and which one to take; nothing is proved. PlanError when none
-    of them can do anything."""
-    wish = Objective.of(objective)
-    offered = prepare(candidates(None, {}), network, cluster, wish)
-    return judge(build(offered, network, cluster, profiles, wish), cluster.gateway.name, wish)
