@@ -3,6 +3,7 @@
 import ast
 import functools
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -235,6 +236,38 @@ def test_training_is_imported_by_nobody_but_cli_and_zoo() -> None:
         if name.startswith("shoal.train")
     ]
     assert wrong == []
+
+
+NAMELESS = ("cli", "codec", "core", "mesh", "model", "observe", "plan", "runtime", "sim")
+ORDINARY = {("core", "remote"), ("runtime", "remote"), ("model", "split")}
+"""Words that mean something else there: an error at another node, an attribute of ONNX."""
+
+
+def shipped_strategies() -> list[str]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return list(tomllib.load(file)["project"]["entry-points"]["shoal.strategies"])
+
+
+def named_strategies(path: Path) -> Iterator[str]:
+    """Where a file names a strategy that is not its own: as a string, behind the word strategy in
+    a longer one, or in an import."""
+    package, *rest = path.relative_to(SOURCE).parts
+    own = rest[0] if package == "strategies" else ""
+    names = [name for name in shipped_strategies() if name != own]
+    behind = re.compile(rf"strateg(?:y|ies)\W+({'|'.join(names)})\b", re.IGNORECASE)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            alone = node.value in names and (package, node.value) not in ORDINARY
+            if alone or behind.search(node.value):
+                yield f"{where(path, node.lineno)} says {node.value[:80]!r}"
+    for name, line in imports(path):
+        if name.startswith("shoal.strategies.") and name.split(".")[2] in names:
+            yield f"{where(path, line)} imports {name}"
+
+
+@pytest.mark.parametrize("package", [*NAMELESS, "strategies"])
+def test_a_strategy_is_named_by_nobody_but_itself(package: str) -> None:
+    assert [found for path in modules(package) for found in named_strategies(path)] == []
 
 
 def loaded_by(code: str, names: tuple[str, ...]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from shoal.cli import demo
+from shoal.cli import play
 from shoal.cli.entry import run
-from shoal.cli.story import Chapter, _since, outcome
+from shoal.cli.play import Chapter
+from shoal.cli.story import _since, outcome
 from shoal.observe.load_generator import Record
 
 pytestmark = pytest.mark.system
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(play, "PATIENCE_S", 60.0)
 
 
 def test_the_demo_loses_nothing_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from rich.text import Text
 from shoal.cli.output import (
     bar,
     human_bytes,
-    human_count,
     print_json,
     print_json_line,
     stderr,
@@ -29,13 +28,6 @@ class Thing(msgspec.Struct):
 )
 def test_human_bytes(count: int, text: str) -> None:
     assert human_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(7, "7"), (1500, "1.5 k"), (4.1e9, "4.1 G"), (2e12, "2.0 T")]
-)
-def test_human_count(count: float, text: str) -> None:
-    assert human_count(count) == text
 
 
 def test_a_bar_is_as_long_as_its_share_and_never_longer_than_its_width() -> None:

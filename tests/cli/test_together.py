@@ -28,7 +28,7 @@ def test_the_act_shows_both_modes_and_loses_nothing(tmp_path: Path) -> None:
     images = random.random((16, 1, 8, 8)).astype(np.float32)
     samples = Samples(images, random.integers(0, 10, 16), tuple("0123456789"), "x")
     console = Console(record=True, width=120)
-    found = act(console, fluid.write(tmp_path / "tiny.fluid"), samples, 4.0)
+    found = act(console, fluid.write(tmp_path / "tiny.fluid"), samples, "fluid", 4.0)
     assert found["answered"] == found["asked"] > 0
     assert (found["lost"], found["answered_twice"]) == (0, 0)
     first, crowd, killed, _back, _calm = found["scenes"]

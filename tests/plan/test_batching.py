@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.toys.network import ToyProfile
 
-from shoal.plan.batching import LEAST_GAIN, common_batch, ratios
+from shoal.plan.batching import LEAST_GAIN, best_batch, common_batch
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.size import Size
@@ -45,5 +45,7 @@ def test_a_device_with_little_memory_is_not_given_large_batches():
     cluster = Cluster(devices=(Device(name="a", memory=Size(500)), Device(name="b")))
     profile = DeviceProfile(ToyProfile((1.0,)), batch_ratio={4: 0.8, 8: 0.6})
     profiles = Profiles(dict.fromkeys("ab", profile))
-    assert ratios("a", 100, cluster, profiles) == {4: 0.8}
-    assert ratios("b", 100, cluster, profiles) == {4: 0.8, 8: 0.6}
+    assert best_batch("a", 100, True, cluster, profiles) == 4
+    assert best_batch("b", 100, True, cluster, profiles) == 8
+    assert best_batch("ab", 100, True, cluster, profiles) == 4
+    assert best_batch("ab", 100, False, cluster, profiles) == 1

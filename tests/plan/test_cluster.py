@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toys.cluster import on_one_host
 
 from shoal.errors import ClusterError
 from shoal.plan.cluster import Cluster, Device, Gateway, Host, Links, Pair, Power, Rate
@@ -56,7 +57,7 @@ def test_the_gateway_computes_only_where_the_file_says_so():
 
 
 def test_devices_of_one_host_share_its_cores():
-    cluster = Cluster.on_one_host(3, cores=2)
+    cluster = on_one_host(3, cores=2)
     assert cluster.names == ("worker-1", "worker-2", "worker-3")
     assert {cluster.host_of(name) for name in (*cluster.names, "gateway")} == {"here"}
     assert cluster.cores_of("here") == 2

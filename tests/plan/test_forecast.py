@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toys.cluster import on_one_host
 from tests.toys.network import ToyProfile
 
 from shoal.errors import PlanError
@@ -75,7 +76,7 @@ def test_sending_and_receiving_count():
 
 
 def test_workers_on_one_host_share_its_cores():
-    cluster = Cluster.on_one_host(4, cores=2)
+    cluster = on_one_host(4, cores=2)
     stages = [on(f"worker-{k}", Duty(10, 0)) for k in (1, 2, 3, 4)]
     found = forecast(stages, cluster, facts(), in_bytes=0)
     assert found.images_per_s == pytest.approx(1000 / 20)
@@ -107,7 +108,7 @@ def test_shards_exchange_all_with_all_but_keep_their_own():
 
 
 def test_shards_on_one_host_run_as_long_as_its_cores_need():
-    cluster = Cluster.on_one_host(4, cores=2)
+    cluster = on_one_host(4, cores=2)
     duties = {f"worker-{k}": Duty(10, 0) for k in (1, 2, 3, 4)}
     found = forecast([StageDuty(duties, spread=Spread.ALL)], cluster, facts(), in_bytes=0)
     assert found.latency_ms == pytest.approx(4 + 20 + 4)

@@ -11,9 +11,8 @@ FAST = Objective.of("throughput")
 
 
 def offer(strategy, latency_ms, images_per_s, slowest="", **facts):
-    return Option(
-        strategy, "a plan", ("a",), Forecast(latency_ms, images_per_s, slowest=slowest, **facts)
-    )
+    forecast = Forecast(latency_ms, images_per_s, slowest=slowest, **facts)
+    return Option(strategy, strategy != "local", "a plan", ("a",), forecast)
 
 
 def test_the_best_is_recommended_with_the_numbers_of_the_next():
@@ -26,7 +25,7 @@ def test_the_best_is_recommended_with_the_numbers_of_the_next():
 
 
 def test_not_distributing_is_recommended_when_the_links_eat_the_gain():
-    options = [offer("pipeline", 200, 9, "link gateway to pi-1"), offer("local", 60, 16)]
+    options = [offer("local", 60, 16), offer("pipeline", 200, 9, "link gateway to pi-1")]
     found = recommend(options, FAST)
     assert (found.strategy, found.distribute) == ("local", False)
     assert found.reason.startswith("do not distribute: 16.0 images/s and 60.0 ms; next best is")
@@ -34,9 +33,11 @@ def test_not_distributing_is_recommended_when_the_links_eat_the_gain():
 
 
 def test_a_gain_that_is_not_worth_it_is_left():
-    found = recommend([offer("pipeline", 60, 16.5), offer("local", 60, 16)], FAST)
+    found = recommend([offer("local", 60, 16), offer("pipeline", 60, 16.5)], FAST)
     assert not found.distribute
     assert [o.strategy for o in found.options] == ["local", "pipeline"]
+    found = recommend([offer("pipeline", 60, 16.5), offer("local", 60, 16)], FAST)
+    assert found.strategy == "pipeline", "which is the simpler one, as it comes first"
 
 
 def test_limits_come_before_aims():

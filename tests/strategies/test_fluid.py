@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.toys import fluid
 from tests.toys.network import ToyNetwork, ToyProfile
+from tests.toys.strategy import compare
 
 import shoal
 from shoal.errors import PlanError, ProofError
@@ -18,12 +19,13 @@ from shoal.plan.objective import Aim, Objective
 from shoal.plan.plan import Spread
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
-from shoal.strategies.base import Built, compare, make
+from shoal.strategies.base import Built
 from shoal.strategies.fluid.build import prove_subnet
 from shoal.strategies.fluid.costs import shares
 from shoal.strategies.fluid.deal import deal, teams
 from shoal.strategies.fluid.offers import offers
 from shoal.strategies.fluid.plans import Ground
+from shoal.strategies.making import make
 
 QUARTERS: fluid.Owners = ((0,), (1,), (2,), (3,))
 UNEVEN: fluid.Owners = ((0, 1, 2), (3,))

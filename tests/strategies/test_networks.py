@@ -14,7 +14,7 @@ from shoal.plan.playbook import load as load_playbook
 from shoal.plan.playbook import plan_without, save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove, run_plan
-from shoal.strategies.base import make
+from shoal.strategies.making import make
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 CLUSTER = Cluster.from_yaml(

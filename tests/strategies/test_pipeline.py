@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toys.cluster import memory_of, on_one_host
 from tests.toys.network import ToyNetwork, ToyPart, ToyProfile
+from tests.toys.strategy import compare
 
 from shoal.core.policy import DeviceView, View, find_policy
 from shoal.errors import PlanError, ProofError
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.objective import Objective
-from shoal.plan.playbook import memory_of, plan_without
+from shoal.plan.playbook import plan_without
 from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
-from shoal.strategies.base import compare, find_strategy, make
+from shoal.strategies.base import find_strategy
+from shoal.strategies.making import make
 
 # 12 nodes of 5 ms and 1 kB of memory each; a skip makes some cuts two tensors wide.
 NETWORK = ToyNetwork((100,) * 13, skips={4: (2,)})
@@ -149,7 +152,7 @@ def test_an_idle_device_takes_over_just_the_lost_part():
 @pytest.mark.parametrize("cores", [1, 2, 8])
 def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
     """On few cores one worker alone has the better forecast, but that is not what was asked for."""
-    cluster = Cluster.on_one_host(4, cores=cores)
+    cluster = on_one_host(4, cores=cores)
     playbook = build(cluster, stages=4).playbook
     for name in cluster.names:
         spare = plan_without(playbook, name)
@@ -160,7 +163,7 @@ def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
 
 
 def test_who_leaves_it_open_gets_the_best_by_forecast():
-    cluster = Cluster.on_one_host(4, cores=1)
+    cluster = on_one_host(4, cores=1)
     playbook = build(cluster).playbook
     assert len(playbook.plans[0].devices) == 1
     spare = plan_without(playbook, next(iter(playbook.plans[0].devices)))
@@ -201,7 +204,7 @@ def test_a_gateway_that_may_compute_takes_part_and_needs_no_stand_in():
 
 
 def test_cores_that_workers_share_are_not_counted_twice():
-    cluster = Cluster.on_one_host(4, cores=2)
+    cluster = on_one_host(4, cores=2)
     built = build(cluster)
     assert len(built.playbook.plans[0].stages) == 2
     assert "worker-3, worker-4 stay idle" in built.notes[0]
@@ -274,7 +277,8 @@ def clusters(draw):
 def test_whatever_the_cluster_limits_hold_and_gaps_are_said(cluster, aim):
     pipeline = find_strategy("pipeline")
     try:
-        built = pipeline.build(NETWORK, cluster, facts(cluster), Objective.of(aim))
+        wish = Objective.of(aim)
+        built = pipeline.build(NETWORK, cluster, facts(cluster), wish, pipeline.options())
     except PlanError:
         limits = [device.memory for device in cluster.devices]
         assert all(limits)

@@ -18,8 +18,8 @@ from shoal.plan.playbook import save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove, run_plan
 from shoal.plan.size import Size
-from shoal.strategies.base import make
-from shoal.strategies.split import build as split_build
+from shoal.strategies.making import make
+from shoal.strategies.split import prepare as preparing
 from shoal.strategies.split.book import read_book
 from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.split.cuts import places
@@ -138,7 +138,7 @@ def all_plans(network, found, where):
     for option in options(ground.device, places(network), found, 0.95, 0.5):
         assert assembly.take(option)
     playbook = assembly.playbook(wish(objective, "", True), objective)
-    return playbook, assembly.shelf.parts
+    return playbook, assembly.ledger.parts
 
 
 def test_a_rounded_plan_promises_what_calibration_guarantees(network, folder, cache):
@@ -221,11 +221,11 @@ def test_without_images_nothing_is_rounded(network):
     made = built(network)
     assert all(plan.tolerance is not None for plan in made.playbook.plans)
     assert {stage.codec for plan in made.playbook.plans for stage in plan.stages} == {"raw"}
-    assert "--calibrate" in made.notes[0]
+    assert "--set calibrate=" in made.notes[0]
 
 
 def test_a_plan_that_does_not_do_what_was_found_is_refused(network, folder, cache, monkeypatch):
-    real = split_build.calibration
+    real = preparing.calibrate
 
     def spoilt(*args):
         found = real(*args)
@@ -238,7 +238,7 @@ def test_a_plan_that_does_not_do_what_was_found_is_refused(network, folder, cach
             entries.append(msgspec.structs.replace(entry, first=first))
         return msgspec.structs.replace(found, entries=tuple(entries))
 
-    monkeypatch.setattr(split_build, "calibration", spoilt)
+    monkeypatch.setattr(preparing, "calibrate", spoilt)
     with pytest.raises(ProofError, match="calibrate again"):
         built(network, folder, Objective(aims=(Aim.LATENCY,), min_accuracy=0.8))
 
@@ -289,7 +289,7 @@ def test_requests_may_be_batched_on_the_server(network):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"calibrate": "/nowhere/at/all"}, DataError, "no such folder"),
+        ({"calibrate": "/nowhere/at/all"}, DataError, "no folder"),
         ({"confidence": 1.0}, PlanError, "confidence"),
         ({"confidence": "much"}, PlanError, "not a number"),
         ({"calibrate": 3}, PlanError, "not a text"),

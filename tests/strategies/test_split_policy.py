@@ -191,7 +191,7 @@ def test_what_holds_holds_for_as_many_images():
     held = world.request()
     world.images = 3
     assert world.request() is not held
-    assert world.request() is world.memory.uses[0].held
+    assert world.request() is world.memory.uses[0].held.choice
 
 
 def test_requests_of_different_size_do_not_make_each_other_flap():

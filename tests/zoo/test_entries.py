@@ -12,6 +12,7 @@ import pytest
 from shoal import zoo
 from shoal.errors import DataError, HashError, ShoalError, UsageError
 from shoal.model.engine import Engine
+from shoal.strategies.base import find_strategy
 from shoal.train import datasets
 from shoal.train.sources import FASHION_MNIST
 from shoal.zoo import entries
@@ -180,3 +181,9 @@ def test_the_zoo_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_network_is_here_to_show_is_a_strategy() -> None:
+    assert set(zoo.SPREAD_BY) == set(SHIPPED)
+    for strategy in zoo.SPREAD_BY.values():
+        assert find_strategy(strategy).name == strategy

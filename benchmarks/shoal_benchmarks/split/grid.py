@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import ShoalError
-from shoal.plan.objective import Aim, Objective
+from shoal.plan.objective import Aim
 from shoal.scratch import Scratch
 from shoal.strategies.split.images import Images
 from shoal_benchmarks.networks import LITE0, load
@@ -132,8 +132,9 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     """The calibrated network, images to ask for and the whole network's classes; None, and a line
     in the log, where something is missing for that."""
     from shoal.model.profiles import profile
-    from shoal.strategies.split.build import calibration
+    from shoal.strategies.split.calibrate import calibrate
     from shoal.strategies.split.images import open_folder
+    from shoal.strategies.split.prepare import CONFIDENCE
 
     photos = photos_for_lab()
     if photos is None:
@@ -146,7 +147,7 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     if quick:
         images = fewer(images, QUICK_CALIBRATION)
         least, loose = QUICK_MIN_ACCURACY, QUICK_LOOSE
-    found = calibration(network, images, Objective(min_accuracy=loose))
+    found = calibrate(network, images, loose, CONFIDENCE)
     cases = [feeds for feeds, _ in islice(open_folder(photos / "test", network.inputs), IMAGES)]
     expected = [int(next(iter(network.run(feeds).values())).argmax()) for feeds in cases]
     bench = Bench(network, profile(network), found, cases, least, aims, loose)

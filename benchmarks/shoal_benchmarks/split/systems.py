@@ -163,7 +163,7 @@ def chosen(ground: Ground, made: Sequence[Option], objective: Objective) -> Syst
     for option in made:
         assembly.take(option)
     weighed = wish(objective, "", powers_known=False)
-    return System(assembly.playbook(weighed, objective), assembly.shelf.parts)
+    return System(assembly.playbook(weighed, objective), assembly.ledger.parts)
 
 
 def fixed(ground: Ground, option: Option, objective: Objective) -> System:

@@ -25,7 +25,7 @@ from shoal.runtime.answer import Answer
 from shoal.runtime.deploy import deploy
 from shoal.runtime.machine import make_node
 from shoal.runtime.service import Service
-from shoal.strategies.base import make
+from shoal.strategies.making import make
 from shoal_benchmarks.trust.draft import Array
 
 WORKERS = ("one", "two")

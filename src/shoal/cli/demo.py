@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from shoal.cli.story import Chapter, View
+    from shoal.cli.play import Chapter
+    from shoal.cli.story import View
     from shoal.observe.load_generator import LoadGenerator
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 NETWORK = "fashion-resnet"
 HALVES = "mnist-fluid"
 """The network of the second act."""
-TICK_S = 0.2
-PATIENCE_S = 10.0
 SHARE = 0.6
 """Of the time for the first act, for the second one."""
 LAST = 50
@@ -62,7 +59,7 @@ def demo(
             f"Spreading {NETWORK} ({len(network.nodes)} nodes, {len(network.cuts)} "
             "places to cut) over them.",
         )
-        playbook = shoal.plan(network, cluster, "pipeline", stages=workers)
+        playbook = shoal.plan(network, cluster, zoo.SPREAD_BY[NETWORK], stages=workers)
         cases = list(samples.feeds())
         expected = answers_of(network, cases)
         victim = _victim(playbook)
@@ -91,7 +88,13 @@ def demo(
         f"{HALVES}: {WORKERS} workers with half of the channels each. "
         "Together they are more accurate, each for itself they answer more.",
     )
-    found["together"] = act(console, zoo.path(HALVES), zoo.samples(HALVES), seconds * SHARE)
+    found["together"] = act(
+        console,
+        zoo.path(HALVES),
+        zoo.samples(HALVES),
+        zoo.SPREAD_BY[HALVES],
+        seconds * SHARE,
+    )
     if not json:
         console.print(act_text(found["together"]))
     if json:
@@ -112,7 +115,7 @@ def _serve(
     load: LoadGenerator, cluster: LocalCluster, victim: str, seconds: float, view: View
 ) -> list[Chapter]:
     """Serve in three chapters of equal length: all are well, one is gone, it is back."""
-    from shoal.cli.story import Chapter
+    from shoal.cli.play import play
 
     worker = cluster.processes[victim]
     plot: list[tuple[str, Callable[[], object]]] = [
@@ -120,30 +123,15 @@ def _serve(
         (f"{victim} was killed (SIGKILL)", worker.kill),
         (f"{victim} is back", worker.restart),
     ]
-    chapters: list[Chapter] = []
-    with view, ThreadPoolExecutor(1) as stage:
-        for title, happen in plot:
-            begin_s = time.monotonic()
-            happening = stage.submit(happen)
-            while not happening.done():
-                time.sleep(TICK_S / 10)
-                view.show(title)
-            happening.result()
-            chapters.append(Chapter(title, begin_s, time.monotonic()))
-            end_s = begin_s + seconds / len(plot)
-            while time.monotonic() < end_s or _awaited(load, chapters, victim, end_s):
-                time.sleep(TICK_S)
-                view.show(title)
-    return chapters
 
+    def awaited(number: int, happened_s: float) -> bool:
+        """What was asked in this chapter is not answered, in the last one by the worker that came
+        back, too."""
+        last = number == len(plot) - 1
+        return not any(
+            record.asked_s >= happened_s and (victim in record.devices or not last)
+            for record in load.records[-LAST:]
+        )
 
-def _awaited(load: LoadGenerator, chapters: list[Chapter], victim: str, end_s: float) -> bool:
-    """Whether the story has to go on until what was asked in this chapter is answered, in the last
-    one by the worker that came back, too."""
-    if time.monotonic() > end_s + PATIENCE_S:
-        return False
-    last = len(chapters) == 3
-    return not any(
-        record.asked_s >= chapters[-1].happened_s and (victim in record.devices or not last)
-        for record in load.records[-LAST:]
-    )
+    with view:
+        return play(plot, seconds / len(plot), view.show, awaited)

@@ -145,15 +145,6 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def human_count(count: float) -> str:
-    """A count with a decimal prefix, for operations and parameters."""
-    for unit in ("", " k", " M", " G"):
-        if abs(count) < 1000:
-            return f"{count:.0f}" if not unit else f"{count:.1f}{unit}"
-        count /= 1000
-    return f"{count:.1f} T"
-
-
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy arrays and scalars
         return value.tolist()

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from shoal.cli.explain import calibration_bar, check_bandwidth, draw, show
-from shoal.cli.explain import explain as explanation
 from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
-from shoal.cli.wish import objective_of
+from shoal.cli.wish import Aims, FirstAim, LeastAccuracy, LongestMs, NextAims, objective_of
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shoal.model.network import Network
-    from shoal.model.strength import Strength
-    from shoal.plan.cluster import Cluster
-    from shoal.plan.objective import Objective
-    from shoal.plan.plan import Playbook
     from shoal.plan.recommend import Option, Recommendation
+    from shoal.runtime.planning import Planned
+    from shoal.strategies.base import Explanation
+    from shoal.strategies.making import Candidate
 
 AUTO = "auto"
-SPLIT = "split"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What was planned: the playbook, what it was chosen from, the devices of which what is stated
-    was taken for true, and how much the proof of its plans says."""
-
-    playbook: Playbook
-    found: Recommendation
-    assumed: tuple[str, ...]
-    proof: Strength
-
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -53,37 +34,12 @@ def plan(
     strategy: Annotated[
         str, typer.Option(help="A strategy by name, or auto: compare all and take the best.")
     ] = AUTO,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            help="Aims by commas, most important first: throughput (default), latency, bytes, "
-            "memory, energy, server-cost, accuracy."
-        ),
-    ] = None,
-    minimise: Annotated[
-        str | None,
-        typer.Option(metavar="AIM", help="The first aim, as one of --objective."),
-    ] = None,
-    then: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AIM", help="The aim after that; may be given several times."),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            "--min-accuracy",
-            "--floor",
-            help="Least share of the whole network's accuracy: plans below it are the last resort.",
-        ),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="Longest time of a request that meets no queue.")
-    ] = None,
+    objective: Aims = None,
+    minimise: FirstAim = None,
+    then: NextAims = None,
+    min_accuracy: LeastAccuracy = None,
+    max_latency_ms: LongestMs = None,
     example: Example = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Images for the strategy split (docs/split.md)."),
-    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the strategy: stages=4."),
@@ -92,14 +48,10 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the playbook.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what split chooses at which bandwidth, and why.")
+        bool, typer.Option("--explain", help="Show why the strategy chooses which plan.")
     ] = False,
-    bandwidth: Annotated[
-        float | None,
-        typer.Option(metavar="MBIT", help="With --explain: all cuts at this bandwidth (Mbit/s)."),
-    ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --explain: also write DIR/split.png.")
+        Path | None, typer.Option(metavar="DIR", help="Also explain it in a picture in DIR.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -110,103 +62,38 @@ def plan(
     from shoal.model.store import check_file
     from shoal.plan.cluster import Cluster
     from shoal.plan.playbook import save
+    from shoal.runtime.planning import choose
+    from shoal.strategies.making import candidates
 
     show_log()
-    wish = objective_of(objective, minimise, then or (), min_accuracy, max_latency_ms)
-    options = parse_settings(settings or [])
-    if calibrate is not None:
-        if "calibrate" in options:
-            raise UsageError("--calibrate and --set calibrate say the same: give one of them")
-        options["calibrate"] = str(calibrate)
-    explaining = explain or bandwidth is not None or plot is not None
-    refuse_nonsense(strategy, options, explaining)
-    check_bandwidth(bandwidth)
+    wish = objective_of(objective, minimise, then, min_accuracy, max_latency_ms)
+    offered = candidates(None if strategy == AUTO else strategy, parse_settings(settings or ()))
+    explaining = explain or plot is not None
+    if explaining:
+        check_explains(offered)
     if out is not None:
         check_file(out)
     stated = Cluster.load(cluster)
     network = load_network(model, example)
-    if strategy == SPLIT:
-        calibrate_first(network, wish, options)
-    made = build(strategy, network, stated, wish, options)
-    playbook, found = made.playbook, made.found
+    with stderr().status("planning ...") as status:
+        made = choose(
+            offered, network, stated, wish, progress=lambda text: status.update(f"{text} ...")
+        )
+    playbook = made.built.playbook
     if out is not None:
         save(playbook, out)
-    explained = explanation(playbook, bandwidth) if explaining else None
-    drawn = draw(SPLIT, playbook, explained, plot) if plot and explained else None
+    explained = made.chosen.explain(playbook) if explaining else None
+    drawn = None if explained is None or plot is None else draw(explained, plot)
     if json:
-        told = summary(found, playbook, made.assumed, out)
-        print_json({**told, "proof": made.proof, **(explained or {})})
-        return
-    console = stdout()
-    console.print(forecast_table(network.name, found))
-    for offer in found.options:
-        for note in offer.notes:
-            console.print(Text(f"{offer.strategy}: {note}"), soft_wrap=True)
-    console.print(Text(f"proved: {made.proof}"), soft_wrap=True)
-    console.print(Text(found.reason, "bold"), soft_wrap=True)
-    if explained is not None:
-        show(explained)
-    for path in (drawn, out):
-        if path is not None:
-            console.print(Text(f"wrote {path}"), soft_wrap=True)
+        data = {} if explained is None else explained.data
+        print_json({**data, **summary(made, out)})
+    else:
+        show(network.name, made, explained, [path for path in (drawn, out) if path is not None])
 
 
-def refuse_nonsense(strategy: str, options: Mapping[str, Any], explaining: bool) -> None:
-    """UsageError or PlanError for what does not go together, before anything is done."""
-    from shoal.strategies.base import check_options, find_strategy
-
-    if explaining and strategy != SPLIT:
-        raise UsageError("--explain, --bandwidth and --plot are for --strategy split")
-    if strategy != AUTO:
-        check_options(find_strategy(strategy), options)
-    elif options:
-        raise UsageError("--set and --calibrate are for one strategy: name it with --strategy")
-
-
-def build(
-    strategy: str, network: Network, stated: Cluster, wish: Objective, options: Mapping[str, Any]
-) -> Planned:
-    """Measure the cluster, and build and judge the playbook of a strategy (or of the best)."""
-    from shoal.model.store import PartStore
-    from shoal.plan.recommend import option, recommend
-    from shoal.runtime.survey import survey
-    from shoal.strategies.base import compare, make
-
-    store, found = PartStore(), None
-    with stderr().status("looking at the cluster ...") as status:
-        seen = survey(
-            network, stated, store=store, progress=lambda text: status.update(f"{text} ...")
-        )
-        if strategy == AUTO:
-            status.update("comparing strategies ...")
-            found = compare(network, seen.cluster, seen.profiles, wish)
-            strategy = found.strategy
-        status.update(f"building and proving the plans of {strategy} ...")
-        built = make(strategy, network, seen.cluster, seen.profiles, wish, store=store, **options)
-        if found is None:
-            gateway = seen.cluster.gateway.name
-            found = recommend([option(strategy, built.playbook, gateway, wish, built.notes)], wish)
-    return Planned(built.playbook, found, seen.assumed, built.proof or network.strength())
-
-
-def calibrate_first(network: Network, wish: Objective, options: dict[str, Any]) -> None:
-    """Calibrate, with a bar to look at; the strategy then finds what was measured."""
-    if "calibrate" not in options:
-        return
-    from shoal.strategies.split.build import CONFIDENCE, calibration
-    from shoal.strategies.split.images import open_folder
-
-    images = open_folder(options["calibrate"], network.inputs)
-    with calibration_bar() as tell:
-        calibration(network, images, wish, options.get("confidence", CONFIDENCE), tell)
-
-
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs; values are numbers where they look like numbers.
-
-    Raises UsageError for one without ``=``, and for a name that is given twice.
-    """
-    parsed: dict[str, Any] = {}
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` pairs; UsageError for one without ``=``, and for a name given twice."""
+    parsed: dict[str, str] = {}
     for setting in settings:
         name, sign, value = setting.partition("=")
         if not name or not sign:
@@ -214,10 +101,42 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if name in parsed:
             raise UsageError(f"--set {name} is given twice: say it once")
         parsed[name] = value
-        for kind in (float, int):
-            with suppress(ValueError):
-                parsed[name] = kind(value)
     return parsed
+
+
+def check_explains(offered: Sequence[Candidate]) -> None:
+    """UsageError, before anything is done, unless one strategy was named and explains its plans."""
+    from shoal.strategies.base import all_strategies
+
+    if len(offered) != 1 or offered[0].strategy.explain is None:
+        able = " or ".join(each.name for each in all_strategies() if each.explain is not None)
+        raise UsageError(f"--explain and --plot are for --strategy {able}")
+
+
+def draw(explained: Explanation, folder: Path) -> Path:
+    """The picture of an explanation; UsageError where there is none."""
+    if explained.draw is None:
+        raise UsageError("--plot: this strategy explains its plans without a picture")
+    return explained.draw(folder)
+
+
+def show(
+    network: str, made: Planned, explained: Explanation | None, written: Sequence[Path]
+) -> None:
+    """Print what was planned, and the files that were written."""
+    console, found = stdout(), made.found
+    console.print(forecast_table(network, found))
+    lines = [Text(f"{each.strategy}: {note}") for each in found.options for note in each.notes]
+    lines += [Text(f"proved: {made.built.proof}"), Text(found.reason, "bold")]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    if explained is not None:
+        for sheet in explained.sheets:
+            console.print(table(sheet.title, sheet.columns, sheet.rows))
+        for note in explained.notes:
+            console.print(Text(note), soft_wrap=True)
+    for path in written:
+        console.print(Text(f"wrote {path}"), soft_wrap=True)
 
 
 def forecast_table(network: str, found: Recommendation) -> Table:
@@ -248,19 +167,19 @@ def _line(option: Option) -> tuple[Any, ...]:
     )
 
 
-def summary(
-    found: Recommendation, playbook: Playbook, assumed: tuple[str, ...], out: Path | None
-) -> dict[str, Any]:
+def summary(made: Planned, out: Path | None) -> dict[str, Any]:
     """Everything that is shown, as plain data; ``assumed`` are devices that were not there."""
+    found = made.found
     return {
         "recommended": found.strategy,
         "distribute": found.distribute,
         "reason": found.reason,
-        "assumed": assumed,
+        "assumed": made.assumed,
         "options": found.options,
         "plans": [
             {"name": plan.name, "spare": plan.spare, "forecast": plan.forecast}
-            for plan in playbook.plans
+            for plan in made.built.playbook.plans
         ],
         "playbook": None if out is None else str(out),
+        "proof": made.built.proof,
     }

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -21,6 +20,7 @@ from shoal import allowance
 from shoal.cli.output import bar, table
 
 if TYPE_CHECKING:
+    from shoal.cli.play import Chapter
     from shoal.observe.load_generator import LoadGenerator, Record
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 RECENT_S = 1.0
 FRAME_S = 0.2
 FIRST_PORT = 7501
-
-
-class Chapter(msgspec.Struct, frozen=True):
-    """A part of the story: what happened at ``began_s`` and was over at ``happened_s``."""
-
-    title: str
-    began_s: float
-    happened_s: float
 
 
 class View:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from rich.text import Text
 
 from shoal.cli.output import table
+from shoal.cli.play import Chapter, play
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -27,20 +26,13 @@ HIGH_S, LOW_S, CALM_S = 0.02, 0.01, 0.5
 """Seconds of work: one request at a time is below, many are above."""
 SCENES = 5
 SECOND_S = 1.0
-TICK_S = 0.05
 LATEST = 10_000
 """Answers that are looked at for a line: more than there are in a second."""
 
 
-class Scene(msgspec.Struct, frozen=True):
-    """A stretch of the act, on the monotonic clock."""
-
-    title: str
-    began_s: float
-    ended_s: float
-
-
-def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[str, Any]:
+def act(
+    console: Console, path: Path, samples: Samples, strategy: str, seconds: float
+) -> dict[str, Any]:
     """Play it, a line each second; what came of it, in numbers."""
     import shoal
     from shoal.model.bundle import load_bundle
@@ -50,9 +42,8 @@ def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[
     cases = list(samples.feeds())
     labels = samples.labels.tolist()
     expected = answers_of(bundle, cases)
-    scenes: list[Scene] = []
     with shoal.local_cluster(WORKERS) as cluster:
-        playbook = shoal.plan(bundle, cluster, "fluid", high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
+        playbook = shoal.plan(bundle, cluster, strategy, high_s=HIGH_S, low_s=LOW_S, calm_s=CALM_S)
         with shoal.deploy(playbook, cluster) as service, ExitStack() as stack:
             few = stack.enter_context(LoadGenerator(service, cases, expected, FEW))
             loads = [few]
@@ -62,17 +53,9 @@ def act(console: Console, path: Path, samples: Samples, seconds: float) -> dict[
             def more() -> None:
                 loads.append(crowd.enter_context(LoadGenerator(service, cases, expected, MANY)))
 
-            stage = stack.enter_context(ThreadPoolExecutor(1))
             lines = Lines(console, loads, labels)
-            for title, happen in _plot(cluster, more, crowd.close):
-                begin_s = time.monotonic()
-                happening = stage.submit(happen)
-                while not happening.done():
-                    lines.show(title)
-                happening.result()
-                while time.monotonic() < begin_s + seconds / SCENES:
-                    lines.show(title)
-                scenes.append(Scene(title, begin_s, time.monotonic()))
+            plot = _plot(cluster, more, crowd.close)
+            scenes = play(plot, seconds / SCENES, lines.show)
     records = sorted((r for load in loads for r in load.records), key=lambda r: r.answered_s)
     return {
         "network": bundle.name,
@@ -112,8 +95,7 @@ class Lines:
         self._next_s = self._began_s + SECOND_S
 
     def show(self, title: str) -> None:
-        """Wait a moment, and print a line if a second has passed."""
-        time.sleep(TICK_S)
+        """Print a line if a second has passed."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
@@ -142,7 +124,7 @@ def facts(records: Sequence[Record], labels: Sequence[int]) -> dict[str, float]:
     }
 
 
-def _between(records: Sequence[Record], scene: Scene) -> list[Record]:
+def _between(records: Sequence[Record], scene: Chapter) -> list[Record]:
     return [r for r in records if scene.began_s <= r.answered_s < scene.ended_s]
 
 

@@ -27,6 +27,10 @@ Patience: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Every random choice follows from it.")]
 Epochs: TypeAlias = Annotated[int, typer.Option(min=1, help="How often to go over the images.")]
+Out: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the results go; without it: results/COMMAND."),
+]
 
 
 @app.callback()
@@ -36,6 +40,7 @@ def train() -> None:
 
 @app.command()
 def classifier(
+    context: typer.Context,
     data: Annotated[
         str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
     ] = "fashion-mnist",
@@ -44,9 +49,7 @@ def classifier(
     seed: Seed = 7,
     patience: Patience = None,
     threads: Threads = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
-        "results/classifier"
-    ),
+    out: Out = None,
     json: Json = False,
 ) -> None:
     """Train a classifier and leave DIR/model.onnx, its card, its log and sample images.
@@ -60,18 +63,17 @@ def classifier(
         from shoal.train.loop import Settings
         from shoal.train.progress import Bar
     console = stderr()
+    folder = out or _folder(context)
     settings = Settings(epochs=epochs, seed=seed, patience=patience)
     loaded = datasets.load(data, console.print)
-    words = ["shoal", "train", "classifier", "--data", data, "--model", model]
-    words += _words(epochs, seed, patience, threads, out)
-    with _goes_on(console, out), Bar(console, epochs) as bar:
+    with _goes_on(console, folder), Bar(console, epochs) as bar:
         card = train_classifier(
             loaded,
             model,
             settings,
-            out,
+            folder,
             threads=threads,
-            command=shlex.join(words),
+            command=_command(context),
             watcher=bar,
             say=console.print,
         )
@@ -97,6 +99,7 @@ def classifier(
 
 @app.command()
 def fluid(
+    context: typer.Context,
     data: Annotated[
         str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
     ] = "fashion-mnist",
@@ -105,8 +108,8 @@ def fluid(
         str, typer.Option(help="Number of devices, or their relative widths: 4, 2:1:1.")
     ] = "2",
     kind: Annotated[
-        str, typer.Option(help="fluid, or a baseline: static, dynamic, slimmable.")
-    ] = "fluid",
+        str | None, typer.Option(help="A baseline instead: static, dynamic, slimmable.")
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="How the sub-networks take turns: joint, none, nested.")
     ] = "joint",
@@ -116,9 +119,7 @@ def fluid(
         int | None, typer.Option(min=1, help="Stop after so many legs without a better score.")
     ] = None,
     threads: Threads = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
-        "results/fluid"
-    ),
+    out: Out = None,
     json: Json = False,
 ) -> None:
     """Train a network whose groups of channels work alone and together; leave DIR/model.fluid.
@@ -128,23 +129,23 @@ def fluid(
     """
     with _train_packages():
         from shoal.train import datasets
+        from shoal.train.fluid.groups import KINDS
         from shoal.train.fluid.recipe import Recipe, prepare
         from shoal.train.fluid.report import table_rows
         from shoal.train.fluid.train import train_fluid
         from shoal.train.loop import Settings
         from shoal.train.progress import LegBar
     console = stderr()
-    recipe = Recipe(model, groups, kind, policy)  # type: ignore[arg-type]  # checked below
+    folder = out or _folder(context)
+    recipe = Recipe(model, groups, kind or KINDS[0], policy)  # type: ignore[arg-type]  # checked below
     loaded = datasets.load(data, console.print)
     training = prepare(loaded, recipe, Settings(epochs=epochs, seed=seed, patience=patience))
-    words = ["shoal", "train", "fluid", "--data", data, "--model", model, "--groups", groups]
-    words += ["--kind", kind, "--policy", policy, *_words(epochs, seed, patience, threads, out)]
-    with _goes_on(console, out), LegBar(console, len(training.legs)) as bar:
+    with _goes_on(console, folder), LegBar(console, len(training.legs)) as bar:
         card = train_fluid(
             training,
-            out,
+            folder,
             threads=threads,
-            command=shlex.join(words),
+            command=_command(context),
             watcher=bar,
             say=console.print,
         )
@@ -203,11 +204,16 @@ def _goes_on(console: Console, out: Path) -> Iterator[None]:
         raise
 
 
-def _words(
-    epochs: int, seed: int, patience: int | None, threads: int | None, out: Path
-) -> list[str]:
-    """The options that all trainings have, as they are noted in a card."""
-    words = ["--epochs", str(epochs), "--seed", str(seed)]
-    for name, value in (("--patience", patience), ("--threads", threads), ("--out", out)):
-        words += [name, str(value)] if value is not None else []
-    return words
+def _folder(context: typer.Context) -> Path:
+    """Where the results of a command go that is not told where."""
+    return Path("results", context.info_name or "")
+
+
+def _command(context: typer.Context) -> str:
+    """The command line with all that was set, as it is noted in a card."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if value is not None and not isinstance(value, bool):
+            words += [parameter.opts[0], str(value)]
+    return shlex.join(words)

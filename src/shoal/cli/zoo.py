@@ -68,6 +68,7 @@ def show(name: Name, json: Json = False) -> None:
         ("test top-1", _percent(card.test_top1)),
         ("data", data.get("name", "")),
         ("licence", data.get("licence", "")),
+        ("made to show", f"--strategy {zoo.SPREAD_BY[name]}" if name in zoo.SPREAD_BY else ""),
         ("made by", training.get("command", "")),
         *((f"file {file}", human_bytes(about.bytes)) for file, about in card.files.items()),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
@@ -26,9 +26,18 @@ def common_batch(ratios: Sequence[Mapping[int, float]]) -> int:
     return min((count for count, ratio in worst.items() if ratio <= enough), default=1)
 
 
-def ratios(device: str, memory: float, cluster: Cluster, profiles: Profiles) -> dict[int, float]:
-    """The ratios of a device for a part that needs ``memory`` bytes: of those batches for which a
-    device with a limit has room (rather too much is expected: the weights are there but once)."""
-    limit = cluster.node(device).memory
-    known = profiles.device(device).batch_ratio
-    return {n: ratio for n, ratio in known.items() if not limit or n * memory <= limit}
+def best_batch(
+    devices: Iterable[str], memory: float, stacks: bool, cluster: Cluster, profiles: Profiles
+) -> int:
+    """How many requests are best run at once on any of ``devices``, for a part that needs
+    ``memory`` bytes and treats images one by one if it ``stacks``. Batches for which a device with
+    a limit has no room are left out (rather too much is expected: the weights are there but once).
+    """
+    if not stacks:
+        return 1
+    ratios = []
+    for device in devices:
+        limit = cluster.node(device).memory
+        known = profiles.device(device).batch_ratio
+        ratios.append({n: ratio for n, ratio in known.items() if not limit or n * memory <= limit})
+    return common_batch(ratios)

@@ -57,7 +57,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class Gateway(Device, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The node in the user's process. ``compute``: it may also run parts of plans that spread a
-    network (the strategy ``local`` always runs there)."""
+    network (what is not distributed runs there anyway)."""
 
     name: str = "gateway"
     compute: bool = False
@@ -137,17 +137,6 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ClusterError(f"{source}: {_explain(str(error))}") from None
         except ClusterError as error:
             raise ClusterError(f"{source}: {error}") from None
-
-    @classmethod
-    def on_one_host(cls, count: int, cores: float, **settings: Any) -> Cluster:
-        """``count`` devices ``worker-1`` ... and the gateway, all on one host of ``cores``."""
-        return cls(
-            name=f"{count} workers on one host",
-            devices=tuple(Device(name=f"worker-{k + 1}", host="here") for k in range(count)),
-            gateway=Gateway(host="here"),
-            hosts={"here": Host(cores)},
-            **settings,
-        )
 
     def to_yaml(self) -> str:
         """The cluster as YAML that :meth:`from_yaml` reads; defaults are left out."""

@@ -82,11 +82,6 @@ def plan_without(playbook: Playbook, device: str) -> Plan | None:
     return None
 
 
-def memory_of(playbook: Playbook, device: str) -> int:
-    """Bytes that all the parts of ``device`` need together, those of spares included."""
-    return sum(playbook.parts[part].memory for part in playbook.parts_of(device))
-
-
 def save(playbook: Playbook, path: str | Path) -> None:
     """Write a playbook as JSON, whole or not at all; StoreError when it cannot be written."""
     write_file(path, msgspec.json.format(msgspec.json.encode(playbook), indent=1))

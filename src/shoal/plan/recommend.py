@@ -1,7 +1,7 @@
 """Which strategy to use, and whether to distribute at all: a judgement on forecasts, with reasons.
 
 Distributing costs parts, links and things that can fail; so a simpler way that is nearly as good
-is preferred, and the strategies are given here from the simplest to the most involved.
+is preferred.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from shoal.plan.size import readable
 
 WORTH = 0.05
 """A more involved strategy must be better than a simpler one by this share to be worth it."""
-SIMPLEST = ("local", "remote", "replicas", "pipeline")
-"""From simple to involved; strategies that are not named come after these."""
 
 
 class Option(msgspec.Struct, frozen=True):
     """What a strategy offers: its first plan with the forecast, the limits that this breaks, and
-    the devices whose loss nothing makes good. Or why it offers nothing (``refused``)."""
+    the devices whose loss nothing makes good. Or why it offers nothing (``refused``).
+    ``distributes`` is False where the network stays in one piece on the user's own machine."""
 
     strategy: str
+    distributes: bool = True
     plan: str = ""
     devices: tuple[str, ...] = ()
     forecast: Forecast | None = None
@@ -37,8 +37,8 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True):
-    """The options, best first, the strategy to use, and the reason. ``distribute`` is False when
-    the network is best left in one piece on the user's own machine."""
+    """The options, best first, the strategy to use, and the reason; ``distribute`` is False when
+    that is not to distribute."""
 
     options: tuple[Option, ...]
     strategy: str
@@ -51,12 +51,15 @@ def option(
     playbook: Playbook,
     gateway: str,
     objective: Objective,
+    *,
+    distributes: bool = True,
     notes: Sequence[str] = (),
 ) -> Option:
     """What a playbook offers."""
     plan = playbook.plans[0]
     return Option(
         strategy=strategy,
+        distributes=distributes,
         plan=plan.name,
         devices=tuple(dict.fromkeys(name for stage in plan.stages for name in stage.parts)),
         forecast=plan.forecast,
@@ -71,28 +74,27 @@ def option(
 
 
 def recommend(options: Sequence[Option], objective: Objective) -> Recommendation:
-    """Judge the options; PlanError when none of them offers anything."""
-    offers: dict[str, Forecast] = {
-        o.strategy: o.forecast for o in sorted(options, key=_rank) if o.forecast is not None
-    }
+    """Judge the options, which come from the simplest strategy to the most involved; PlanError
+    when none of them offers anything."""
+    offers = {each.strategy: each.forecast for each in options if each.forecast is not None}
     if not offers:
-        reasons = "; ".join(f"{o.strategy}: {o.refused}" for o in options)
+        reasons = "; ".join(f"{each.strategy}: {each.refused}" for each in options)
         raise PlanError(f"no strategy can spread this network over this cluster ({reasons})")
     names = list(offers)
     ranked = [names[index] for index in objective.order(list(offers.values()))]
     chosen = _simplest_as_good(ranked[0], offers, objective)
     order = [chosen, *(name for name in ranked if name != chosen)]
-    order += [o.strategy for o in options if o.forecast is None]
+    order += [each.strategy for each in options if each.forecast is None]
+    ordered = sorted(options, key=lambda each: order.index(each.strategy))
+    distribute = ordered[0].distributes
     return Recommendation(
-        options=tuple(sorted(options, key=lambda o: order.index(o.strategy))),
+        options=tuple(ordered),
         strategy=chosen,
-        distribute=chosen != "local",
-        reason=_reason(chosen, ranked, offers, objective),
+        distribute=distribute,
+        reason=_reason(
+            f"use {chosen}" if distribute else "do not distribute", order, offers, objective
+        ),
     )
-
-
-def _rank(offer: Option) -> int:
-    return SIMPLEST.index(offer.strategy) if offer.strategy in SIMPLEST else len(SIMPLEST)
 
 
 def _simplest_as_good(best: str, offers: Mapping[str, Forecast], objective: Objective) -> str:
@@ -108,28 +110,28 @@ def _simplest_as_good(best: str, offers: Mapping[str, Forecast], objective: Obje
 
 
 def _reason(
-    chosen: str, ranked: Sequence[str], offers: Mapping[str, Forecast], objective: Objective
+    what: str, order: Sequence[str], offers: Mapping[str, Forecast], objective: Objective
 ) -> str:
-    """Why, in words and numbers."""
-    mine = offers[chosen]
-    others = [name for name in ranked if name != chosen]
-    what = "do not distribute" if chosen == "local" else f"use {chosen}"
+    """Why the first of ``order`` is taken, in words and numbers."""
+    mine, *others = (offers[name] for name in order if name in offers)
     broken = objective.broken(mine)
     if broken:
         what = f"no strategy meets every limit; nearest to it, {what}"
-    text = f"{what}: {_describe(mine, objective)}"
-    if mine.slowest:
-        text += f", bounded by {mine.slowest}"
+    text = f"{what}: {_describe(mine, objective)}{_bound(mine)}"
     if others:
-        rival = offers[others[0]]
-        text += f"; next best is {others[0]} with {_describe(rival, objective)}"
-        if rival.slowest:
-            text += f", bounded by {rival.slowest}"
-        if len(objective.broken(rival)) > len(broken):
-            text += f" ({'; '.join(objective.broken(rival))})"
+        text += (
+            f"; next best is {order[1]} with {_describe(others[0], objective)}{_bound(others[0])}"
+        )
+        rival = objective.broken(others[0])
+        if len(rival) > len(broken):
+            text += f" ({'; '.join(rival)})"
     if broken:
         text += f" (broken: {'; '.join(broken)})"
     return text
+
+
+def _bound(forecast: Forecast) -> str:
+    return f", bounded by {forecast.slowest}" if forecast.slowest else ""
 
 
 def _describe(forecast: Forecast, objective: Objective) -> str:

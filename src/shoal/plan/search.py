@@ -117,17 +117,6 @@ def bottleneck_ms(costs: Costs, chain: Chain) -> float:
     return max(worst, float(costs.link_ms[giver, -1][costs.end]))
 
 
-def latency_ms(costs: Costs, chain: Chain) -> float:
-    """The time of one image through a chain that is otherwise idle."""
-    total, giver = 0.0, -1
-    for leg in chain:
-        d = costs.devices.index(leg.device)
-        i, j = costs.positions.index(leg.first), costs.positions.index(leg.last)
-        total += float(costs.hop_ms[giver, d][i]) + float(costs.run_ms[d][i, j])
-        giver = d
-    return total + float(costs.hop_ms[giver, -1][costs.end])
-
-
 def _terms(costs: Costs, least: Least, limit_ms: float) -> _Terms:
     """The terms of one search; whatever is busy for longer than the limit costs infinity."""
     if least is Least.BOTTLENECK:

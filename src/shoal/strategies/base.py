@@ -1,37 +1,29 @@
-"""What a strategy is, and how one is found and used.
+"""What a strategy is, and how one is found.
 
 A strategy turns a network, a cluster and an objective into a playbook and the parts that it needs.
-Others add theirs by an entry point in the group ``shoal.strategies``.
+All that is special about one stands in its package; the rest of Shoal knows it by the object that
+its entry point in the group ``shoal.strategies`` gives.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
-from pathlib import PurePath
-from typing import Any, Protocol
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from shoal.errors import PlanError
+from shoal import plugins
+from shoal.errors import PlanError, PluginError
 from shoal.model.strength import Strength
-from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network, Part
-from shoal.plan.objective import Objective
-from shoal.plan.plan import Playbook
-from shoal.plan.playbook import validate
-from shoal.plan.profiles import Profiles
-from shoal.plan.prove import prove
-from shoal.plan.recommend import Option, Recommendation, option, recommend
+from shoal.plan.plan import Plan, Playbook, PolicySpec
+from shoal.plan.playbook import make_playbook
+from shoal.strategies.options import Options
 
 GROUP = "shoal.strategies"
-KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "int": ((int,), "a whole number; write --set {name}=4"),
-    "float": ((int, float), "a number; write --set {name}=0.5"),
-    "str": ((str, PurePath), "a text; write --set {name}=TEXT"),
-}
-"""What is taken for an option, by its annotation, and what to say of anything else."""
+
+log = logging.getLogger("shoal")
 
 
 @dataclass(frozen=True)
@@ -47,129 +39,116 @@ class Built:
     proof: Strength | None = None
 
 
-class Strategy(Protocol):
-    """A way to spread a network."""
+def built(
+    strategy: str,
+    network: Network,
+    policy: PolicySpec,
+    plans: Sequence[Plan],
+    parts: Mapping[str, Part],
+    notes: Sequence[str] = (),
+    images: Sequence[Feeds] = (),
+) -> Built:
+    """A playbook of these plans for a network, with the policy that picks one for each request."""
+    playbook = make_playbook(
+        network=network.name,
+        strategy=strategy,
+        policy=policy,
+        plans=plans,
+        parts={name: part.info for name, part in parts.items()},
+        inputs=network.inputs,
+        outputs=network.outputs,
+        stacks=network.stacks,
+    )
+    return Built(playbook, parts, tuple(notes), tuple(images))
 
-    name: str
 
-    @property
-    def build(self) -> Build:
-        """The function that makes the playbook."""
+@dataclass(frozen=True)
+class Sheet:
+    """A table to be read. A column whose name ends in ``>`` holds numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
-class Build(Protocol):
-    """Makes a playbook; its keyword options are the strategy's own.
+@dataclass(frozen=True)
+class Explanation:
+    """Why the plans of a playbook are what they are: ``data`` is all of it, by name, as plain data;
+    ``sheets`` and ``notes`` are what is shown of it. ``draw`` writes a picture into a folder and
+    gives its path (MissingExtraError without matplotlib)."""
 
-    Raises PlanError when the cluster or the objective leaves nothing that it can do. Says nothing
-    of the proof: :func:`make` sees to that.
+    data: Mapping[str, Any]
+    sheets: tuple[Sheet, ...] = ()
+    notes: tuple[str, ...] = ()
+    draw: Callable[[Path], Path] | None = None
+
+
+Progress: TypeAlias = Callable[[float, str], None]
+"""Is told which share is done, and what is being done."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to spread a network: four hooks, of which only the first must be there.
+
+    ``build(network, cluster, profiles, objective)`` gives a :class:`Built`, or raises PlanError
+    when the cluster or the objective leaves nothing that it can do. Checking and proving the
+    playbook is not its business.
+
+    ``prepare(network, cluster, objective, progress)`` does what has to be done before, and before
+    the devices are measured: reading the user's files, calibrating. What it returns is what
+    ``build`` gets as ``prepared``. Results that took long it keeps in the cache.
+
+    ``explain(playbook)`` gives an :class:`Explanation` of a playbook of this strategy.
+
+    Each of the three gets ``options``, if the strategy declares any.
+
+    The rest is its place in a comparison. ``rank`` goes from the simplest strategy (0) to the most
+    involved: of two that are about as good, the one with the lower rank is recommended.
+    ``distributes`` is False where the network is left in one piece on the user's own machine,
+    ``compared`` where the strategy is only taken if it is named.
     """
 
-    def __call__(
-        self,
-        network: Network,
-        cluster: Cluster,
-        profiles: Profiles,
-        objective: Objective,
-        /,
-        **options: Any,
-    ) -> Built: ...
+    name: str
+    build: Callable[..., Built]
+    prepare: Callable[..., object] | None = None
+    explain: Callable[..., Explanation] | None = None
+    options: type[Options] = Options
+    rank: int = 100
+    distributes: bool = True
+    compared: bool = True
 
-
-class Store(Protocol):
-    """Where parts are kept by hash."""
-
-    def add_part(self, part: Any, /) -> object: ...
-
-
-def strategy_names() -> tuple[str, ...]:
-    """The names of all installed strategies, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    def given(self, options: Options) -> dict[str, Options]:
+        """The options as the hooks get them."""
+        return {} if self.options is Options else {"options": options}
 
 
 def find_strategy(name: str) -> Strategy:
-    """The strategy registered under ``name``; PlanError when there is none."""
-    for entry in entry_points(group=GROUP, name=name):
-        strategy: Strategy = entry.load()
-        return strategy
-    raise PlanError(
-        f"no strategy is registered as {name!r} (there are: {', '.join(strategy_names())}); "
-        "choose one of these or install the package that brings it"
-    )
+    """The strategy registered under ``name``.
 
-
-def make(
-    strategy: str | Strategy,
-    network: Network,
-    cluster: Cluster,
-    profiles: Profiles,
-    objective: Objective | str | None = None,
-    *,
-    store: Store | None = None,
-    **options: Any,
-) -> Built:
-    """Build, check and prove a playbook, and put its parts into ``store``.
-
-    Raises PlanError when the strategy cannot do what is asked or does not know an option, and
-    ProofError when a plan does not give the answer of the whole network.
+    Raises PlanError when there is none, PluginError when it cannot be used.
     """
-    chosen = find_strategy(strategy) if isinstance(strategy, str) else strategy
-    check_options(chosen, options)
-    built = chosen.build(network, cluster, profiles, Objective.of(objective), **options)
-    validate(built.playbook)
-    given = network.given(built.images) if built.images else ()
-    prove(built.playbook, built.parts, network, more=given)
-    if store is not None:
-        for part in built.parts.values():
-            store.add_part(part)
-    return replace(built, proof=network.strength(given))
+    installed = plugins.plugins(GROUP)
+    if name not in installed:
+        raise PlanError(
+            f"no strategy is registered as {name!r} (there are: {', '.join(sorted(installed))}); "
+            "choose one of these or install the package that brings it"
+        )
+    found = plugins.load(installed[name])
+    if not isinstance(found, Strategy):
+        raise PluginError(
+            f"the strategy {plugins.of(installed[name])} is no shoal.strategies.base.Strategy; "
+            "make one of its name and its build function"
+        )
+    return found
 
 
-def compare(
-    network: Network,
-    cluster: Cluster,
-    profiles: Profiles,
-    objective: Objective | str | None = None,
-    strategies: Sequence[str] | None = None,
-) -> Recommendation:
-    """Build the playbooks of all ``strategies`` (all installed ones if None), unproved, and
-    judge them by forecast; PlanError when none of them can do anything."""
-    wish = Objective.of(objective)
-    options = []
-    for name in strategies or strategy_names():
+def all_strategies() -> list[Strategy]:
+    """All that can be used, the simplest first; of one that cannot the reason is logged."""
+    found = []
+    for name in sorted(plugins.plugins(GROUP)):
         try:
-            built = find_strategy(name).build(network, cluster, profiles, wish)
-        except PlanError as error:
-            options.append(Option(name, refused=str(error)))
-        else:
-            options.append(
-                option(name, built.playbook, cluster.gateway.name, wish, notes=built.notes)
-            )
-    return recommend(options, wish)
-
-
-def check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
-    """PlanError for an option that the strategy has not, or a value that is no number or text
-    where it takes one."""
-    parameters = inspect.signature(strategy.build).parameters.values()
-    known = {p.name: _annotation(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for name, value in options.items():
-        if name not in known:
-            raise PlanError(
-                f"the strategy {strategy.name!r} has no option {name!r} "
-                f"(it has: {', '.join(known) or 'none'})"
-            )
-        if value is None and "None" in known[name]:
-            continue
-        kind = KINDS.get(known[name].removesuffix(" | None"))
-        if kind is None:
-            continue
-        types, wanted = kind
-        if isinstance(value, bool) or not isinstance(value, types):
-            raise PlanError(f"{name}: {value!r} is not {wanted.format(name=name)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise PlanError(f"{name}: {value!r} is not {wanted.format(name=name)}")
-
-
-def _annotation(annotation: object) -> str:
-    """How an annotation is written, whether or not it is kept as text."""
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+            found.append(find_strategy(name))
+        except PluginError as error:
+            log.warning("%s", error)
+    return sorted(found, key=lambda strategy: strategy.rank)

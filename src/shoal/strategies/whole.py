@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shoal.errors import PlanError
-from shoal.plan.batching import common_batch, ratios
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import Network, Part, tensor_bytes
@@ -33,9 +33,8 @@ def whole_plan(
 ) -> Plan:
     """A plan of one stage: the whole network on any one of ``devices``."""
     names = list(devices)
-    batch = 1
-    if part.info.stacks:
-        batch = common_batch([ratios(name, part.info.memory, cluster, profiles) for name in names])
+    info = part.info
+    batch = best_batch(names, info.memory, info.stacks is True, cluster, profiles)
     stage = Stage(
         parts=dict.fromkeys(names, part.hash),
         inputs=tuple(spec.name for spec in network.inputs),
@@ -47,7 +46,7 @@ def whole_plan(
         found = profiles.device(device)
         run_ms = found.network.range_ms(0, len(found.network.node_ms))
         ratio = found.batch_ratio.get(batch, 1.0)
-        duties[device] = Duty(run_ms, tensor_bytes(network.outputs), part.info.memory, ratio)
+        duties[device] = Duty(run_ms, tensor_bytes(network.outputs), info.memory, ratio)
     expected = forecast([StageDuty(duties)], cluster, profiles, tensor_bytes(network.inputs))
     return Plan(
         name=name, stages=(stage,), forecast=expected, spare=spare, tolerance=network.tolerance

@@ -13,6 +13,9 @@ SHIPPED = Path(__file__).parent
 MADE = frozenset({"efficientnet-lite0"})
 """Networks too large to ship: ``shoal zoo get NAME`` makes them in the cache."""
 
+SPREAD_BY = {"fashion-resnet": "pipeline", "fashion-mnist-fluid": "fluid", "mnist-fluid": "fluid"}
+"""The strategy that a network is here to show, as the demo does."""
+
 CARD, MODEL = "card.json", "model.onnx"
 BUNDLE = "model.fluid"
 """The network where it is a bundle of sub-networks."""

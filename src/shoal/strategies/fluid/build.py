@@ -15,15 +15,16 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Plan, PolicySpec
-from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import run_plan
-from shoal.strategies.base import Built
+from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.fluid.costs import shares
 from shoal.strategies.fluid.deal import Groups, deal, teams
-from shoal.strategies.fluid.offers import Offer, most_bytes, offers, within_memory
+from shoal.strategies.fluid.offers import Offer, offers, within_memory
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.fluid.policy import CALM_S, HIGH_S, LOW_S
+from shoal.strategies.ledger import memory_limits
+from shoal.strategies.options import Options
 
 TOLERANCE = 1e-5
 """How far a plan may be off the same sub-network in one piece, relative to the largest output."""
@@ -31,71 +32,59 @@ EQUAL = 0.002
 """Ways to run the same groups whose accuracies differ by less are as accurate as each other."""
 
 
-class Fluid:
-    """The strategy ``fluid``."""
+NAME = "fluid"
 
-    name = "fluid"
 
-    def build(
-        self,
-        network: Network,
-        cluster: Cluster,
-        profiles: Profiles,
-        objective: Objective,
-        /,
-        *,
-        high_s: float = HIGH_S,
-        low_s: float = LOW_S,
-        calm_s: float = CALM_S,
-    ) -> Built:
-        """Plans for every set of devices that may be left, the most accurate first.
+class Marks(Options, frozen=True):
+    """When devices go together and apart (see :mod:`shoal.strategies.fluid.policy`): below
+    ``low_s`` seconds of work for ``calm_s`` seconds they answer together, above ``high_s`` each for
+    itself."""
 
-        Of the ways to run the same groups together that are about as accurate, the better one by
-        forecast comes first. ``objective.min_accuracy`` is the floor (a share of the accuracy of
-        the whole network); below ``low_s`` seconds of work for ``calm_s`` seconds devices answer
-        together, above ``high_s`` each for itself (see :mod:`shoal.strategies.fluid.policy`).
-        """
-        if not isinstance(network, Bundle):
+    high_s: float = HIGH_S
+    low_s: float = LOW_S
+    calm_s: float = CALM_S
+
+    def __post_init__(self) -> None:
+        for name, value in msgspec.structs.asdict(self).items():
+            if not 0 <= value < 1e6:
+                raise PlanError(f"{name}: {value!r} is no time in seconds; write --set {name}=0.5")
+        if self.low_s >= self.high_s:
             raise PlanError(
-                f"{network.name!r} has no sub-networks that answer alone; train a bundle with "
-                "'shoal train fluid', or use another strategy"
+                f"low_s ({self.low_s:g}) must be below high_s ({self.high_s:g}), both in seconds"
             )
-        _check_marks(high_s, low_s, calm_s)
-        floor = objective.min_accuracy or 0.0
-        speeds = {
-            device.name: 1e3 / _whole_ms(profiles, device.name) for device in cluster.computing
-        }
-        dealt = deal(network.subnets, network.groups, speeds)
-        kept, notes = within_memory(
-            offers(network.subnets, dealt),
-            {d.name: most_bytes(d.memory, objective.max_memory) for d in cluster.computing},
-            lambda part: network.part(part).info.memory,
+
+
+def build(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective,
+    options: Marks,
+) -> Built:
+    """Plans for every set of devices that may be left, the most accurate first.
+
+    Of the ways to run the same groups together that are about as accurate, the better one by
+    forecast comes first. ``objective.min_accuracy`` is the floor (a share of the accuracy of
+    the whole network).
+    """
+    if not isinstance(network, Bundle):
+        raise PlanError(
+            f"{network.name!r} has no sub-networks that answer alone; train a bundle with "
+            "'shoal train fluid', or use another strategy"
         )
-        used = {part: network.part(part) for offer in kept for _, part in offer.parts()}
-        ground = Ground(network, cluster, profiles, shares(network, used))
-        ordered = ranked(ground, kept, objective)
-        for plan, subnet in ordered:
-            prove_subnet(network, plan, subnet)
-        plans = [plan for plan, _ in ordered]
-        playbook = make_playbook(
-            network=network.name,
-            strategy=self.name,
-            policy=PolicySpec(
-                "fluid",
-                {
-                    "floor": floor,
-                    "high_s": float(high_s),
-                    "low_s": float(low_s),
-                    "calm_s": float(calm_s),
-                },
-            ),
-            plans=plans,
-            parts={hash: part.info for hash, part in used.items()},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
-        )
-        return Built(playbook, used, (*notes, *_notes(plans, dealt, floor)))
+    floor = objective.min_accuracy or 0.0
+    speeds = {device.name: 1e3 / _whole_ms(profiles, device.name) for device in cluster.computing}
+    dealt = deal(network.subnets, network.groups, speeds)
+    offered = offers(network.subnets, dealt)
+    kept, used, notes = within_memory(offered, memory_limits(cluster, objective), network.part)
+    ground = Ground(network, cluster, profiles, shares(network, used))
+    ordered = ranked(ground, kept, objective)
+    for plan, subnet in ordered:
+        prove_subnet(network, plan, subnet)
+    plans = [plan for plan, _ in ordered]
+    policy = PolicySpec("fluid", {"floor": floor, **msgspec.structs.asdict(options)})
+    notes += _notes(plans, dealt, floor)
+    return built(NAME, network, policy, plans, used, notes)
 
 
 def ranked(
@@ -162,14 +151,6 @@ def _whole_ms(profiles: Profiles, device: str) -> float:
     return max(1e-6, profile.range_ms(0, len(profile.node_ms)))
 
 
-def _check_marks(high_s: object, low_s: object, calm_s: object) -> None:
-    for name, value in (("high_s", high_s), ("low_s", low_s), ("calm_s", calm_s)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-            raise PlanError(f"{name}: {value!r} is no time in seconds; write --set {name}=0.5")
-    if isinstance(high_s, int | float) and isinstance(low_s, int | float) and low_s >= high_s:
-        raise PlanError(f"low_s ({low_s:g}) must be below high_s ({high_s:g}), both in seconds")
-
-
 def _notes(plans: Sequence[Plan], dealt: Mapping[str, Groups], floor: float) -> list[str]:
     """What the user should know, in sentences."""
     singles = [plan for plan in plans if len(plan.devices) == 1]
@@ -196,4 +177,4 @@ def _notes(plans: Sequence[Plan], dealt: Mapping[str, Groups], floor: float) -> 
     ]
 
 
-strategy = Fluid()
+strategy = Strategy(NAME, build, options=Marks)

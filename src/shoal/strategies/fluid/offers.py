@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -10,8 +9,10 @@ from typing import NamedTuple
 
 from shoal.errors import PlanError
 from shoal.model.bundle import SubNetwork, Variant
+from shoal.plan.network import Part
 from shoal.plan.size import readable
 from shoal.strategies.fluid.deal import Groups, teams
+from shoal.strategies.ledger import Ledger
 
 MANY = 4
 """With more devices than these, those who exchange channels are made ready for the loss of one
@@ -52,38 +53,29 @@ def offers(subnets: Sequence[SubNetwork], dealt: Mapping[str, Groups]) -> list[O
 
 
 def within_memory(
-    offered: Iterable[Offer], limits: Mapping[str, float], memory: Callable[[str], int]
-) -> tuple[list[Offer], list[str]]:
-    """The offers whose parts all fit on their devices together, the first ones first, and a
-    sentence on each device with no room even for what it does alone.
+    offered: Iterable[Offer], limits: Mapping[str, float], part: Callable[[str], Part]
+) -> tuple[list[Offer], dict[str, Part], list[str]]:
+    """The offers whose parts all fit on their devices together, the first ones first; these parts;
+    and a sentence on each device with no room even for what it does alone.
 
-    ``limits`` are bytes by device, ``memory`` tells those of a part. PlanError when nothing fits.
+    ``limits`` are bytes by device, ``part`` gives a part by its hash. PlanError when nothing fits.
     """
-    held: dict[str, dict[str, int]] = defaultdict(dict)
+    ledger = Ledger(limits)
     kept, notes = [], []
     for offer in offered:
-        new: dict[str, dict[str, int]] = {name: dict(held[name]) for name in offer.devices}
-        for name, part in offer.parts():
-            new[name][part] = memory(part)
-        over = [name for name, parts in new.items() if sum(parts.values()) > limits[name]]
-        if not over:
-            held.update(new)
+        needed = [(device, part(name)) for device, name in offer.parts()]
+        if ledger.put(needed):
             kept.append(offer)
         elif len(offer.devices) == 1:
-            (name,) = offer.devices
-            needed = readable(sum(new[name].values()))
+            (device,) = offer.devices
+            size = sum({each.hash: each.info.memory for _, each in needed}.values())
             notes.append(
-                f"{name} is left out: its groups alone need {needed}, its limit is "
-                f"{readable(limits[name])}"
+                f"{device} is left out: its groups alone need {readable(size)}, its limit is "
+                f"{readable(limits[device])}"
             )
     if not kept:
         raise PlanError(
             f"no device can hold its sub-network ({'; '.join(notes) or 'none was dealt any'}); "
             "raise a memory limit or train more groups"
         )
-    return kept, notes
-
-
-def most_bytes(memory: float, limit: float | None) -> float:
-    """The smaller of a device's memory (0: not known) and the user's limit (None: no limit)."""
-    return min(memory or math.inf, math.inf if limit is None else limit)
+    return kept, ledger.parts, notes

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shoal.model.bundle import Bundle, SubJoin, SubNetwork, Variant
-from shoal.plan.batching import common_batch, ratios
+import msgspec
+
+from shoal.model.bundle import Bundle, SubJoin, SubNetwork, SubStage, Variant
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import tensor_bytes
@@ -38,50 +40,18 @@ class Ground:
         sub-network may surpass by chance: 1 is the most)."""
         return min(1.0, subnet.accuracy / max(self.bundle.reference.accuracy, 1e-9))
 
-    def plan(self, subnet: SubNetwork, devices: tuple[str, ...], *, spare: bool = False) -> Plan:
+    def plan(self, subnet: SubNetwork, devices: tuple[str, ...]) -> Plan:
         """The plan in which ``devices`` are the owners of ``subnet``, in order."""
-        bundle, stages, duties = self.bundle, [], []
+        bundle = self.bundle
         latency_ms = sum(
             max(self.run_ms(stage.parts[str(k)], name) for k, name in enumerate(devices))
             for stage in subnet.stages
         )
-        for found in subnet.stages:
-            parts = {name: found.parts[str(k)] for k, name in enumerate(devices)}
-            join, batch = None, 1
-            if found.join is not None:
-                join = _join(found.join, devices, max(WAIT_MS, 20 * latency_ms))
-            else:
-                (device,) = devices
-                info = bundle.part(parts[device]).info
-                if info.stacks:
-                    known = ratios(device, info.memory, self.cluster, self.profiles)
-                    batch = common_batch([known])
-            stages.append(
-                Stage(
-                    parts=parts,
-                    inputs=found.inputs,
-                    outputs=found.outputs,
-                    spread=Spread.ONE if join is None else Spread.ALL,
-                    join=join,
-                    batch=batch,
-                )
-            )
-            duties.append(
-                StageDuty(
-                    {
-                        name: Duty(
-                            self.run_ms(part, name),
-                            self._out_bytes(subnet, found.outputs, part),
-                            bundle.part(part).info.memory,
-                            self.profiles.device(name).batch_ratio.get(batch, 1.0),
-                        )
-                        for name, part in parts.items()
-                    },
-                    stages[-1].spread,
-                )
-            )
+        stages = [
+            self._stage(found, devices, max(WAIT_MS, 20 * latency_ms)) for found in subnet.stages
+        ]
         expected = forecast(
-            duties,
+            [self._duty(subnet, stage) for stage in stages],
             self.cluster,
             self.profiles,
             tensor_bytes(bundle.inputs),
@@ -92,9 +62,33 @@ class Ground:
             name=name_of(subnet, devices),
             stages=tuple(stages),
             forecast=expected,
-            spare=spare,
             tolerance=bundle.tolerance if exact else None,
         )
+
+    def _stage(self, found: SubStage, devices: tuple[str, ...], deadline_ms: float) -> Stage:
+        """A stage with devices in place of owners: all of them where it is joined, else the one."""
+        parts = {name: found.parts[str(k)] for k, name in enumerate(devices)}
+        stage = Stage(parts=parts, inputs=found.inputs, outputs=found.outputs)
+        if found.join is not None:
+            join = _join(found.join, devices, deadline_ms)
+            return msgspec.structs.replace(stage, spread=Spread.ALL, join=join)
+        (part,) = parts.values()
+        info = self.bundle.part(part).info
+        batch = best_batch(devices, info.memory, info.stacks is True, self.cluster, self.profiles)
+        return msgspec.structs.replace(stage, batch=batch)
+
+    def _duty(self, subnet: SubNetwork, stage: Stage) -> StageDuty:
+        """What a stage asks of its holders."""
+        duties = {
+            name: Duty(
+                self.run_ms(part, name),
+                self._out_bytes(subnet, stage.outputs, part),
+                self.bundle.part(part).info.memory,
+                self.profiles.device(name).batch_ratio.get(stage.batch, 1.0),
+            )
+            for name, part in stage.parts.items()
+        }
+        return StageDuty(duties, stage.spread)
 
     def _out_bytes(self, subnet: SubNetwork, outputs: tuple[str, ...], part: str) -> float:
         """Bytes that one holder sends to each taker: what its part makes, and what it carries."""

@@ -6,43 +6,20 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.plan import PolicySpec
-from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
-from shoal.strategies.base import Built
+from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
 
-
-class Local:
-    """The strategy ``local``."""
-
-    name = "local"
-
-    def build(
-        self, network: Network, cluster: Cluster, profiles: Profiles, objective: Objective, /
-    ) -> Built:
-        """One plan, which nothing but the end of the user's process can stop."""
-        part = whole_part(network)
-        able, notes = fitting([cluster.gateway], part)
-        refuse_unless_any(able, notes, "raise 'gateway.memory' or use the strategy 'pipeline'")
-        plan = whole_plan(
-            f"only {cluster.gateway.name}",
-            [cluster.gateway.name],
-            part,
-            network,
-            cluster,
-            profiles,
-        )
-        playbook = make_playbook(
-            network=network.name,
-            strategy=self.name,
-            policy=PolicySpec("preferred"),
-            plans=[plan],
-            parts={part.hash: part.info},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
-        )
-        return Built(playbook, {part.hash: part})
+NAME = "local"
 
 
-strategy = Local()
+def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Objective) -> Built:
+    """One plan, which nothing but the end of the user's process can stop."""
+    part, here = whole_part(network), cluster.gateway
+    able, notes = fitting([here], part)
+    refuse_unless_any(able, notes, "raise 'gateway.memory' or use a strategy that cuts it")
+    plan = whole_plan(f"only {here.name}", [here.name], part, network, cluster, profiles)
+    return built(NAME, network, PolicySpec("preferred"), [plan], {part.hash: part})
+
+
+strategy = Strategy(NAME, build, rank=0, distributes=False)

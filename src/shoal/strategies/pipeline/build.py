@@ -9,75 +9,68 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective, cost
 from shoal.plan.plan import Forecast, PolicySpec
-from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
 from shoal.plan.search import Chain
 from shoal.plan.size import readable
-from shoal.strategies.base import Built
-from shoal.strategies.pipeline.chains import Ground, limited, name_of, versus
-from shoal.strategies.pipeline.ledger import Ledger
+from shoal.strategies.base import Built, Strategy, built
+from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.options import Options
+from shoal.strategies.pipeline.chains import Ground, name_of, versus
 from shoal.strategies.pipeline.spares import stoppable, wanted_devices, with_spares
+from shoal.strategies.pipeline.taken import Taken
+
+NAME = "pipeline"
 
 
-class Pipeline:
-    """The strategy ``pipeline``."""
+class Stages(Options, frozen=True):
+    """How many stages there are to be (None: as many as is best)."""
 
-    name = "pipeline"
+    stages: int | None = None
 
-    def build(
-        self,
-        network: Network,
-        cluster: Cluster,
-        profiles: Profiles,
-        objective: Objective,
-        /,
-        *,
-        stages: int | None = None,
-    ) -> Built:
-        """The best cuts and devices for the objective (fewer devices where that is better, unless
-        ``stages`` says how many), then spares for the loss of each device, in order of forecast
-        (with ``stages``, those that spread over fewer of the devices left come last).
-        """
-        ground = Ground(network, cluster, profiles, objective, stages)
-        devices = [device.name for device in cluster.computing]
-        if stages is not None:
-            _check_stages(stages, network, devices)
-        room = limited(objective, cluster)
-        ranked = ground.best(devices, room)
-        if stages is not None:
-            ranked = [(chain, found) for chain, found in ranked if len(chain) == stages]
-        if not ranked:
-            raise PlanError(_no_room(network, devices, room, ground, stages))
-        main = ranked[0][0]
-        plan, parts = ground.plan(main, name_of(main, ()), spare=False)
-        ledger = Ledger(room)
-        if not ledger.add(plan, main, parts):
-            raise PlanError(_no_room(network, devices, room, ground, stages))
-        ledger = with_spares(ground, ledger, main, devices)
-        notes = _idle(ranked, devices) if stages is None else _forced(ranked, ground)
-        notes += [
-            f"nothing stands in for {name} when it is gone: "
-            + (
-                "the others have not the memory; raise a limit or add a device"
-                if len(devices) > 1
-                else "there is no other device"
-            )
-            for name in stoppable(ground, main)
-            if not ledger.survives(name)
-        ]
-        wanted = wanted_devices(ground, devices[1:])
-        spares = ground.order(ledger.plans[1:])
-        playbook = make_playbook(
-            network=network.name,
-            strategy=self.name,
-            policy=PolicySpec("preferred"),
-            plans=[ledger.plans[0], *sorted(spares, key=lambda p: len(p.devices) < wanted)],
-            parts={name: part.info for name, part in ledger.parts.items()},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
+
+def build(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective,
+    options: Stages,
+) -> Built:
+    """The best cuts and devices for the objective (fewer devices where that is better, unless
+    ``stages`` says how many), then spares for the loss of each device, in order of forecast
+    (with ``stages``, those that spread over fewer of the devices left come last).
+    """
+    stages = options.stages
+    ground = Ground(network, cluster, profiles, objective, stages)
+    devices = [device.name for device in cluster.computing]
+    if stages is not None:
+        _check_stages(stages, network, devices)
+    room = memory_limits(cluster, objective)
+    ranked = ground.best(devices, room)
+    if stages is not None:
+        ranked = [(chain, found) for chain, found in ranked if len(chain) == stages]
+    if not ranked:
+        raise PlanError(_no_room(network, devices, room, ground, stages))
+    main = ranked[0][0]
+    plan, parts = ground.plan(main, name_of(main, ()), spare=False)
+    taken = Taken(Ledger(room))
+    if not taken.add(plan, main, parts):
+        raise PlanError(_no_room(network, devices, room, ground, stages))
+    taken = with_spares(ground, taken, main, devices)
+    notes = _idle(ranked, devices) if stages is None else _forced(ranked, ground)
+    notes += [
+        f"nothing stands in for {name} when it is gone: "
+        + (
+            "the others have not the memory; raise a limit or add a device"
+            if len(devices) > 1
+            else "there is no other device"
         )
-        return Built(playbook, ledger.parts, tuple(notes))
+        for name in stoppable(ground, main)
+        if not taken.survives(name)
+    ]
+    wanted = wanted_devices(ground, devices[1:])
+    spares = ground.order(taken.plans[1:])
+    plans = [taken.plans[0], *sorted(spares, key=lambda p: len(p.devices) < wanted)]
+    return built(NAME, network, PolicySpec("preferred"), plans, taken.ledger.parts, notes)
 
 
 def _check_stages(stages: int, network: Network, devices: Sequence[str]) -> None:
@@ -134,4 +127,4 @@ def _forced(ranked: Sequence[tuple[Chain, Forecast]], ground: Ground) -> list[st
     return [f"{device} alone would be {how} {len(chain)} stages ({versus(better, forecast)})"]
 
 
-strategy = Pipeline()
+strategy = Strategy(NAME, build, options=Stages, rank=3)

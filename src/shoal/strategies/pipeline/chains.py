@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 
-from shoal.plan.batching import common_batch, ratios
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.costs import Range, measure
 from shoal.plan.forecast import Duty, StageDuty, forecast
@@ -125,10 +125,8 @@ class Ground:
 
     def _batch(self, leg: Leg) -> int:
         """How many requests its device had best run at once, if its part allows it."""
-        if not self.network.stacks:
-            return 1
-        known = ratios(leg.device, self.memory(leg), self.cluster, self.profiles)
-        return common_batch([known])
+        memory, stacks = self.memory(leg), self.network.stacks
+        return best_batch([leg.device], memory, stacks, self.cluster, self.profiles)
 
     def _rank(self, chains: Sequence[Chain]) -> list[tuple[Chain, Forecast]]:
         unique = [c for c in dict.fromkeys(chains) if self.most is None or len(c) <= self.most]
@@ -157,13 +155,3 @@ def versus(other: Forecast, chosen: Forecast) -> str:
         f"{other.images_per_s:.1f} instead of {chosen.images_per_s:.1f} images/s and "
         f"{other.latency_ms:.1f} instead of {chosen.latency_ms:.1f} ms"
     )
-
-
-def limited(objective: Objective, cluster: Cluster) -> dict[str, float]:
-    """The memory for parts on each device, in bytes (absent: no limit)."""
-    room: dict[str, float] = {}
-    for device in cluster.computing:
-        limits = [int(limit) for limit in (device.memory, objective.max_memory) if limit]
-        if limits:
-            room[device.name] = min(limits)
-    return room

@@ -18,18 +18,18 @@ import msgspec
 
 from shoal.plan.search import Chain
 from shoal.strategies.pipeline.chains import Ground, name_of
-from shoal.strategies.pipeline.ledger import Ledger
+from shoal.strategies.pipeline.taken import Taken
 
 
-def with_spares(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> Ledger:
-    """The ledger (which holds the main plan) with all spares that there is memory for."""
-    ledger = _without_each(ground, ledger, main, devices)
+def with_spares(ground: Ground, taken: Taken, main: Chain, devices: Sequence[str]) -> Taken:
+    """The main plan, and with it all spares that there is memory for."""
+    taken = _without_each(ground, taken, main, devices)
     for name in devices:
-        _take_first(ground, ledger, [ground.whole(name)])
+        _take_first(ground, taken, [ground.whole(name)])
     for lost in stoppable(ground, main):
         rest = [name for name in devices if name != lost]
-        _take_first(ground, ledger, takeovers(ground, main, lost, rest))
-    return ledger
+        _take_first(ground, taken, takeovers(ground, main, lost, rest))
+    return taken
 
 
 def stoppable(ground: Ground, main: Chain) -> list[str]:
@@ -37,32 +37,32 @@ def stoppable(ground: Ground, main: Chain) -> list[str]:
     return [leg.device for leg in main if leg.device != ground.cluster.gateway.name]
 
 
-def _without_each(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> Ledger:
+def _without_each(ground: Ground, taken: Taken, main: Chain, devices: Sequence[str]) -> Taken:
     """The best plan without each device; where memory does not last for all of these, plans
     that need little of it come first."""
     lost = stoppable(ground, main)
-    generous = ledger.copy()
+    generous = taken.copy()
     _take_best(ground, generous, main, devices)
     if all(generous.survives(name) for name in lost):
         return generous
-    thrifty = ledger.copy()
+    thrifty = taken.copy()
     for name in lost:
         _take_first(ground, thrifty, _smallest(ground, thrifty, main, name, devices))
     _take_best(ground, thrifty, main, devices)
     return max(generous, thrifty, key=lambda tried: sum(map(tried.survives, lost)))
 
 
-def _take_best(ground: Ground, ledger: Ledger, main: Chain, devices: Sequence[str]) -> None:
+def _take_best(ground: Ground, taken: Taken, main: Chain, devices: Sequence[str]) -> None:
     for name in stoppable(ground, main):
         rest = [other for other in devices if other != name]
         chains = [
             *takeovers(ground, main, name, rest),
-            *(chain for chain, _ in ground.best(rest, ledger.room, ledger.held)),
+            *(chain for chain, _ in ground.best(rest, taken.ledger.room, taken.held)),
         ]
         forecasts = [ground.forecast(chain) for chain in chains]
         ranked = [chains[index] for index in ground.objective.order(forecasts)]
         wanted = wanted_devices(ground, rest)
-        _take_first(ground, ledger, sorted(ranked, key=lambda chain: _devices(chain) < wanted))
+        _take_first(ground, taken, sorted(ranked, key=lambda chain: _devices(chain) < wanted))
 
 
 def wanted_devices(ground: Ground, rest: Sequence[str]) -> int:
@@ -75,22 +75,24 @@ def _devices(chain: Chain) -> int:
 
 
 def _smallest(
-    ground: Ground, ledger: Ledger, main: Chain, lost: str, devices: Sequence[str]
+    ground: Ground, taken: Taken, main: Chain, lost: str, devices: Sequence[str]
 ) -> list[Chain]:
     """Chains without ``lost``, those that add the least memory first, and of these those that
     leave the most on the device where it is shortest."""
     rest = [name for name in devices if name != lost]
     chains = [
         *takeovers(ground, main, lost, rest),
-        *ground.smallest(rest, ledger.room, ledger.held),
+        *ground.smallest(rest, taken.ledger.room, taken.held),
     ]
 
     def added(chain: Chain) -> tuple[int, float]:
         new = dict.fromkeys(rest, 0)
         for leg in chain:
-            if (leg.first, leg.last) not in ledger.held.get(leg.device, ()):
+            if (leg.first, leg.last) not in taken.held.get(leg.device, ()):
                 new[leg.device] += ground.memory(leg)
-        left = [ledger.room.get(name, float("inf")) - size for name, size in new.items() if size]
+        left = [
+            taken.ledger.room.get(name, float("inf")) - size for name, size in new.items() if size
+        ]
         return sum(new.values()), -min(left, default=0.0)
 
     return sorted(chains, key=added)
@@ -108,9 +110,9 @@ def takeovers(ground: Ground, main: Chain, lost: str, rest: Sequence[str]) -> li
     return [chains[index] for index in ground.objective.order(forecasts)]
 
 
-def _take_first(ground: Ground, ledger: Ledger, chains: Iterable[Chain]) -> None:
+def _take_first(ground: Ground, taken: Taken, chains: Iterable[Chain]) -> None:
     """Add the plan of the first chain that there is memory for, if any, as a spare."""
     for chain in chains:
-        plan, parts = ground.plan(chain, name_of(chain, ledger.names), spare=True)
-        if ledger.add(plan, chain, parts):
+        plan, parts = ground.plan(chain, name_of(chain, taken.names), spare=True)
+        if taken.add(plan, chain, parts):
             return

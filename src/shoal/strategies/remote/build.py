@@ -8,46 +8,28 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.plan import PolicySpec
-from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
-from shoal.strategies.base import Built
+from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
 
-
-class Remote:
-    """The strategy ``remote``."""
-
-    name = "remote"
-
-    def build(
-        self, network: Network, cluster: Cluster, profiles: Profiles, objective: Objective, /
-    ) -> Built:
-        """A plan for each device that can hold the network, best first; all but the first are
-        spares. The gateway is the last resort where it may compute."""
-        part = whole_part(network)
-        able, notes = fitting(cluster.devices, part)
-        refuse_unless_any(able, notes, "use the strategy 'pipeline' or raise a memory limit")
-        plans = [
-            whole_plan(f"only {d.name}", [d.name], part, network, cluster, profiles) for d in able
-        ]
-        plans = [plans[index] for index in objective.order([plan.forecast for plan in plans])]
-        if cluster.gateway.compute and fitting([cluster.gateway], part)[0]:
-            name = cluster.gateway.name
-            plans.append(whole_plan(f"only {name}", [name], part, network, cluster, profiles))
-        plans[1:] = [msgspec.structs.replace(plan, spare=True) for plan in plans[1:]]
-        if len(plans) == 1:
-            notes.append(f"nothing stands in for {able[0].name} when it is gone")
-        playbook = make_playbook(
-            network=network.name,
-            strategy=self.name,
-            policy=PolicySpec("preferred"),
-            plans=plans,
-            parts={part.hash: part.info},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
-        )
-        return Built(playbook, {part.hash: part}, tuple(notes))
+NAME = "remote"
 
 
-strategy = Remote()
+def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Objective) -> Built:
+    """A plan for each device that can hold the network, best first; all but the first are spares.
+    The gateway is the last resort where it may compute."""
+    part = whole_part(network)
+    able, notes = fitting(cluster.devices, part)
+    refuse_unless_any(able, notes, "use a strategy that cuts it or raise a memory limit")
+    plans = [whole_plan(f"only {d.name}", [d.name], part, network, cluster, profiles) for d in able]
+    plans = [plans[index] for index in objective.order([plan.forecast for plan in plans])]
+    if cluster.gateway.compute and fitting([cluster.gateway], part)[0]:
+        name = cluster.gateway.name
+        plans.append(whole_plan(f"only {name}", [name], part, network, cluster, profiles))
+    plans[1:] = [msgspec.structs.replace(plan, spare=True) for plan in plans[1:]]
+    if len(plans) == 1:
+        notes.append(f"nothing stands in for {able[0].name} when it is gone")
+    return built(NAME, network, PolicySpec("preferred"), plans, {part.hash: part}, notes)
+
+
+strategy = Strategy(NAME, build, rank=1)

@@ -6,41 +6,25 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network, tensor_bytes
 from shoal.plan.objective import Objective
 from shoal.plan.plan import PolicySpec
-from shoal.plan.playbook import make_playbook
 from shoal.plan.profiles import Profiles
-from shoal.strategies.base import Built
+from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
 
+NAME = "replicas"
 
-class Replicas:
-    """The strategy ``replicas``."""
 
-    name = "replicas"
-
-    def build(
-        self, network: Network, cluster: Cluster, profiles: Profiles, objective: Objective, /
-    ) -> Built:
-        """One plan of one stage with many holders; it holds as long as one of them is alive."""
-        part = whole_part(network)
-        able, notes = fitting(cluster.computing, part)
-        refuse_unless_any(able, notes, "use the strategy 'pipeline' or raise a memory limit")
-        names = [device.name for device in able]
-        plan = whole_plan("replicas", names, part, network, cluster, profiles)
-        if len(names) == 1:
-            notes.append(f"nothing stands in for {names[0]} when it is gone")
-        playbook = make_playbook(
-            network=network.name,
-            strategy=self.name,
-            policy=PolicySpec(
-                "replicas", {"hop_ms": _hop_ms(names, network, cluster.gateway.name, profiles)}
-            ),
-            plans=[plan],
-            parts={part.hash: part.info},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
-        )
-        return Built(playbook, {part.hash: part}, tuple(notes))
+def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Objective) -> Built:
+    """One plan of one stage with many holders; it holds as long as one of them is alive."""
+    part = whole_part(network)
+    able, notes = fitting(cluster.computing, part)
+    refuse_unless_any(able, notes, "use a strategy that cuts it or raise a memory limit")
+    names = [device.name for device in able]
+    plan = whole_plan(NAME, names, part, network, cluster, profiles)
+    if len(names) == 1:
+        notes.append(f"nothing stands in for {names[0]} when it is gone")
+    hop_ms = _hop_ms(names, network, cluster.gateway.name, profiles)
+    policy = PolicySpec("replicas", {"hop_ms": hop_ms})
+    return built(NAME, network, policy, [plan], {part.hash: part}, notes)
 
 
 def _hop_ms(
@@ -56,4 +40,4 @@ def _hop_ms(
     }
 
 
-strategy = Replicas()
+strategy = Strategy(NAME, build, rank=2)

@@ -9,51 +9,12 @@ import msgspec
 from shoal.plan.network import Part
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
-from shoal.plan.playbook import make_playbook
+from shoal.strategies.base import built
+from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.split.book import LinkSetting, PlanSetting, Settings
 from shoal.strategies.split.choice import Wish
 from shoal.strategies.split.options import Ground, Option
-from shoal.strategies.split.table import Costs, costs
-
-
-class Shelf:
-    """The parts that plans need, by where they begin and end, and the memory that is left for
-    them on each device."""
-
-    def __init__(self, ground: Ground, objective: Objective) -> None:
-        self.parts: dict[str, Part] = {}
-        self._ground = ground
-        self._holds: dict[str, set[str]] = {}
-        self._limits: dict[str, int] = {}
-        for name in (ground.device, *ground.servers):
-            limits = [ground.cluster.node(name).memory, objective.max_memory or 0]
-            stated = [int(limit) for limit in limits if limit]
-            if stated:
-                self._limits[name] = min(stated)
-
-    def part(self, first: int, last: int) -> Part:
-        """The part from node ``first`` up to ``last``."""
-        end = self._ground.nodes
-        places = [at for at in (first, last) if 0 < at < end]
-        return self._ground.network.split(places, prove=False)[1 if first else 0]
-
-    def room(self, device: str) -> float:
-        """Bytes that are left on a device."""
-        taken = sum(self.parts[name].info.memory for name in self._holds.get(device, ()))
-        return self._limits.get(device, float("inf")) - taken
-
-    def put(self, wanted: Mapping[str, Sequence[Part]]) -> bool:
-        """Put parts on devices, all or none: False when one has no room for its own."""
-        for device, parts in wanted.items():
-            held = self._holds.setdefault(device, set())
-            new = {part.hash: part.info.memory for part in parts if part.hash not in held}
-            if sum(new.values()) > self.room(device):
-                return False
-        for device, parts in wanted.items():
-            for part in parts:
-                self.parts[part.hash] = part
-                self._holds[device].add(part.hash)
-        return True
+from shoal.strategies.split.table import Costs, Table, costs
 
 
 class Assembly:
@@ -61,9 +22,9 @@ class Assembly:
 
     def __init__(self, ground: Ground, objective: Objective, batch: int, wait_ms: float) -> None:
         self.ground = ground
-        self.shelf = Shelf(ground, objective)
+        self.ledger = Ledger(memory_limits(ground.cluster, objective))
         self.notes: list[str] = []
-        self._batch = {"batch": batch, "batch_wait_ms": wait_ms} if batch > 1 else {}
+        self._batch, self._wait_ms = batch, wait_ms
         self._taken: list[Option] = []
         self._stages: dict[str, tuple[Stage, ...]] = {}
         self._resume: dict[int, tuple[Stage, ...]] = {}
@@ -74,37 +35,40 @@ class Assembly:
 
     def take(self, option: Option) -> bool:
         """Add an option; False, and nothing changes, when its parts do not fit."""
-        device, servers, end = self.ground.device, self.ground.servers, self.ground.nodes
+        device, servers, end = [self.ground.device], self.ground.servers, self.ground.nodes
         at = end if option.at is None else option.at
-        wanted: dict[str, list[Part]] = {}
-        if at > 0:
-            wanted[device] = [self.shelf.part(0, at)]
-        if at < end:
-            wanted.update({name: [self.shelf.part(at, end)] for name in servers})
-        if not self.shelf.put(wanted):
+        both: list[tuple[Sequence[str], int, int]] = [(device, 0, at), (servers, at, end)]
+        runs = [(names, first, last) for names, first, last in both if first < last]
+        if not self.ledger.put(
+            (name, self._part(first, last)) for names, first, last in runs for name in names
+        ):
             return False
-        stages = []
-        if at > 0:
-            stages.append(self._stage([device], 0, at, codec=option.codec))
-        if at < end:
-            stages.append(self._stage(servers, at, end, **self._batch))
+        stages = [self._stage(*run) for run in runs]
+        if at > 0:  # else the input is packed, which is the plan's own
+            stages[0] = msgspec.structs.replace(stages[0], codec=option.codec)
         self._taken.append(option)
         self._stages[option.name] = tuple(stages)
-        if 0 < at < end and at not in self._resume:
-            rest = self.shelf.part(at, end)
-            if self.shelf.put({device: [rest]}):
-                self._resume[at] = (
-                    self._stage([device], 0, at),
-                    self._stage([device], at, end),
-                )
+        inside = 0 < at < end and at not in self._resume
+        if inside and self.ledger.put([(self.ground.device, self._part(at, end))]):
+            self._resume[at] = (self._stage(device, 0, at), self._stage(device, at, end))
         return True
 
-    def _stage(self, devices: Sequence[str], first: int, last: int, **facts: object) -> Stage:
-        part = self.shelf.part(first, last)
-        if not part.info.stacks:
-            facts = {name: value for name, value in facts.items() if name not in self._batch}
-        fields = {"parts": dict.fromkeys(devices, part.hash), **facts}
-        return Stage(inputs=self._names[first], outputs=self._names[last], **fields)  # type: ignore[arg-type]
+    def _part(self, first: int, last: int) -> Part:
+        """The part from node ``first`` up to ``last``."""
+        places = [at for at in (first, last) if 0 < at < self.ground.nodes]
+        return self.ground.network.split(places, prove=False)[1 if first else 0]
+
+    def _stage(self, devices: Sequence[str], first: int, last: int) -> Stage:
+        """A stretch on any one of ``devices``; servers run requests of others with it."""
+        part = self._part(first, last)
+        together = part.info.stacks and self.ground.device not in devices and self._batch > 1
+        return Stage(
+            parts=dict.fromkeys(devices, part.hash),
+            inputs=self._names[first],
+            outputs=self._names[last],
+            batch=self._batch if together else 1,
+            batch_wait_ms=self._wait_ms if together else 0.0,
+        )
 
     def playbook(self, wish: Wish, objective: Objective) -> Playbook:
         """The playbook of what was taken, best first by forecast, resumption last."""
@@ -118,8 +82,14 @@ class Assembly:
                 f"{self.ground.device} has not the memory to go on alone from "
                 f"{len(without)} of the cuts: a request begins again there when a server is lost"
             )
-        network = self.ground.network
-        settings = Settings(
+        settings = msgspec.json.encode(self._settings(table, wish))
+        policy = PolicySpec("split", msgspec.json.decode(settings))
+        plans = [*(plans[k] for k in order), *(self._resumption(at) for at in sorted(self._resume))]
+        return built("split", self.ground.network, policy, plans, self.ledger.parts).playbook
+
+    def _settings(self, table: Table, wish: Wish) -> Settings:
+        """What the policy needs to know beside the plans' forecasts."""
+        return Settings(
             device=self.ground.device,
             servers=self.ground.servers,
             links={n: LinkSetting(*link) for n, link in self.ground.links().items()},
@@ -127,10 +97,9 @@ class Assembly:
                 option.name: PlanSetting(
                     bytes=option.bytes,
                     pack_ms=float(table.pack_ms[row]),
-                    unpack_ms={
-                        name: float(table.unpack_ms[row, column])
-                        for column, name in enumerate(self.ground.servers)
-                    },
+                    unpack_ms=dict(
+                        zip(self.ground.servers, table.unpack_ms[row].tolist(), strict=True)
+                    ),
                 )
                 for row, option in enumerate(self._taken)
                 if option.at is not None
@@ -144,38 +113,25 @@ class Assembly:
             server_message_ms=table.server_message_ms,
             power_w=table.power_w,
         )
-        resume = [self._resumption(at) for at in sorted(self._resume)]
-        return make_playbook(
-            network=network.name,
-            strategy="split",
-            policy=PolicySpec("split", msgspec.json.decode(msgspec.json.encode(settings))),
-            plans=[*(plans[index] for index in order), *resume],
-            parts={name: part.info for name, part in self.shelf.parts.items()},
-            inputs=network.inputs,
-            outputs=network.outputs,
-            stacks=network.stacks,
-        )
 
     def _plan(self, row: int, found: Costs) -> Plan:
         option = self._taken[row]
         stages = self._stages[option.name]
+        server = self.ground.servers[int(found.server[row])]
         bounds = {
             f"device {self.ground.device}": float(found.device_ms[row]),
-            f"link {self.ground.device} to {self._server(row, found)}": float(found.link_ms[row]),
-            f"device {self._server(row, found)}": float(found.server_ms[row]),
+            f"link {self.ground.device} to {server}": float(found.link_ms[row]),
+            f"device {server}": float(found.server_ms[row]),
         }
+        holder_ms = tuple(self._holder_ms(stage) for stage in stages)
         forecast = Forecast(
             latency_ms=float(found.latency_ms[row]),
             images_per_s=1e3 / max(float(found.period_ms[row]), 1e-9),
             accuracy=option.accuracy,
             bytes_per_image=float(found.bytes[row]),
             memory=self._memory(stages),
-            stage_ms=tuple(
-                min(self._run_ms(stage, device) for device in stage.parts) for stage in stages
-            ),
-            holder_ms=tuple(
-                {device: self._run_ms(stage, device) for device in stage.parts} for stage in stages
-            ),
+            stage_ms=tuple(min(each.values()) for each in holder_ms),
+            holder_ms=holder_ms,
             energy_j=float(found.energy_j[row]) if self.ground.power_w() else None,
             slowest=max(bounds, key=lambda name: bounds[name]),
             server_ms=float(found.server_ms[row]),
@@ -191,7 +147,7 @@ class Assembly:
     def _resumption(self, at: int) -> Plan:
         """The rest of the network on the device, for when no server is left on the way."""
         stages = self._resume[at]
-        ms = [self._run_ms(stage, self.ground.device) for stage in stages]
+        ms = [self._holder_ms(stage)[self.ground.device] for stage in stages]
         return Plan(
             name=f"alone from cut {at}",
             stages=stages,
@@ -206,22 +162,17 @@ class Assembly:
             tolerance=self.ground.network.tolerance,
         )
 
-    def _server(self, row: int, found: Costs) -> str:
-        return self.ground.servers[int(found.server[row])]
-
-    def _run_ms(self, stage: Stage, device: str) -> float:
-        first, last = self._range(stage)
-        return self.ground.run_ms(device, first, last)
-
-    def _range(self, stage: Stage) -> tuple[int, int]:
-        ends = {names: at for at, names in self._names.items()}
-        return ends[stage.inputs], ends[stage.outputs]
+    def _holder_ms(self, stage: Stage) -> dict[str, float]:
+        """How long each holder of a stage computes it."""
+        at = {names: at for at, names in self._names.items()}
+        first, last = at[stage.inputs], at[stage.outputs]
+        return {device: self.ground.run_ms(device, first, last) for device in stage.parts}
 
     def _memory(self, stages: Sequence[Stage]) -> dict[str, int]:
         memory: dict[str, int] = {}
         for stage in stages:
             for device, name in stage.parts.items():
-                size = self.shelf.parts[name].info.memory
+                size = self.ledger.parts[name].info.memory
                 memory[device] = memory.get(device, 0) + size
         return memory
 

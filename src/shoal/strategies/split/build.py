@@ -2,145 +2,82 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from shoal.errors import PlanError
-from shoal.plan.batching import common_batch, ratios
+from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
-from shoal.plan.network import Feeds, Network
+from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
-from shoal.strategies.base import Built
+from shoal.strategies.base import Built, Strategy
 from shoal.strategies.split.assemble import Assembly, importance
-from shoal.strategies.split.calibrate import FIRST, Progress, calibrate
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.cuts import places
-from shoal.strategies.split.images import ASKED, Images, open_folder
-from shoal.strategies.split.options import Ground, options, useful
+from shoal.strategies.split.images import ASKED
+from shoal.strategies.split.options import Ground, useful
+from shoal.strategies.split.options import options as options_for
+from shoal.strategies.split.prepare import Calibrated, SplitOptions, prepare
 from shoal.strategies.split.proof import prove_calibrated
+from shoal.strategies.split.sheets import explain
 from shoal.strategies.split.statistics import images_needed
 from shoal.strategies.split.wish import least_accuracy, wish
 
-CONFIDENCE = 0.95
-RELAX = "latency,throughput,bytes,energy"
+NAME = "split"
 
 
-class Split:
-    """The strategy ``split``."""
-
-    name = "split"
-
-    def build(
-        self,
-        network: Network,
-        cluster: Cluster,
-        profiles: Profiles,
-        objective: Objective,
-        /,
-        *,
-        calibrate: str | None = None,
-        confidence: float = CONFIDENCE,
-        relax: str = RELAX,
-        batch: int | None = None,
-        batch_wait_ms: float = 0.0,
-    ) -> Built:
-        """Every cut and way to pack that is the best one under some circumstances, the device
-        alone, and the image as it is to a server. The gateway is the device.
-
-        ``calibrate`` is a folder of images: without it nothing is rounded or compressed.
-        ``confidence`` is that of the accuracy promised. ``relax`` names limits in the order in
-        which they are given up where not all can be met. ``batch`` requests may be run at once on
-        a server (None: as many as pay there, as far as that was measured), which waits
-        ``batch_wait_ms`` for them.
-        """
-        _check(cluster, confidence, batch, batch_wait_ms)
-        found, images = None, None
-        if calibrate is not None:
-            images = open_folder(calibrate, network.inputs)
-            found = calibration(network, images, objective, confidence)
-        ground = Ground(network, cluster, profiles, cluster.names, found.whole_ms if found else 0.0)
-        weighed = wish(objective, relax, ground.power_w() is not None)
-        made = options(ground.device, places(network), found, confidence, least_accuracy(objective))
-        counts = useful(ground, made, weighed)
-        assembly = Assembly(ground, objective, batch or _batch(ground), batch_wait_ms)
-        able = [assembly.take(made[0]), assembly.take(made[1])]
-        if not any(able):
-            raise PlanError(
-                f"neither {ground.device} nor every one of {', '.join(ground.servers)} has the "
-                "memory for the whole network; raise a limit or use the strategy 'pipeline'"
-            )
-        if not able[0]:
-            assembly.notes.append(
-                f"{ground.device} has not the memory for the whole network: there is no answer "
-                "when no server is there"
-            )
-        left_out = [
-            made[index]
-            for index in importance(counts, made)
-            if index > 1 and not assembly.take(made[index])
-        ]
-        if left_out:
-            assembly.notes.append(
-                f"for {len(left_out)} more plans there was not the memory; raise a limit"
-            )
-        playbook = assembly.playbook(weighed, objective)
-        first: list[Feeds] = []
-        if found is not None and images is not None:
-            kept = {
-                option.name: option.entry for option in made if option.entry and option.entry.first
-            }
-            first = [feeds for feeds, _ in islice(images, FIRST)]
-            prove_calibrated(playbook, assembly.shelf.parts, network, kept, first)
-        notes = [*_say(found, objective, confidence), *assembly.notes]
-        if (batch or 1) > 1 and not network.stacks:
-            notes.append("requests are run one by one: an answer would depend on the others")
-        return Built(playbook, assembly.shelf.parts, tuple(notes), tuple(first))
-
-
-def calibration(
+def build(
     network: Network,
-    images: Images,
+    cluster: Cluster,
+    profiles: Profiles,
     objective: Objective,
-    confidence: float = CONFIDENCE,
-    progress: Progress = lambda share, text: None,
-) -> Calibration:
-    """The calibration that the strategy takes for this objective: kept, so that it is there when
-    it was made before."""
-    return calibrate(network, images, least_accuracy(objective), confidence, progress)
-
-
-def _batch(ground: Ground) -> int:
-    """How many requests are best run at once on every server."""
-    (whole,) = ground.network.split((), prove=False)
-    if not whole.info.stacks:
-        return 1
-    memory = whole.info.memory
-    return common_batch(
-        [ratios(name, memory, ground.cluster, ground.profiles) for name in ground.servers]
-    )
-
-
-def _check(cluster: Cluster, confidence: float, batch: int | None, batch_wait_ms: float) -> None:
-    gateway = cluster.gateway
-    if not gateway.compute:
+    options: SplitOptions,
+    prepared: Calibrated | None,
+) -> Built:
+    """Every cut and way to pack that is the best one under some circumstances, the device alone,
+    and the image as it is to a server. The gateway is the device."""
+    found = prepared.found if prepared is not None else None
+    first = prepared.first if prepared is not None else ()
+    ground = Ground(network, cluster, profiles, cluster.names, found.whole_ms if found else 0.0)
+    weighed = wish(objective, options.relax, ground.power_w() is not None)
+    least = least_accuracy(objective)
+    made = options_for(ground.device, places(network), found, options.confidence, least)
+    counts = useful(ground, made, weighed)
+    (whole,) = network.split((), prove=False)
+    stacks = whole.info.stacks is True
+    usual = best_batch(ground.servers, whole.info.memory, stacks, cluster, profiles)
+    assembly = Assembly(ground, objective, options.batch or usual, options.batch_wait_ms)
+    able = [assembly.take(made[0]), assembly.take(made[1])]
+    if not any(able):
         raise PlanError(
-            f"the device of the strategy 'split' is the gateway's own, and {gateway.name!r} does "
-            "not compute; set 'gateway: {compute: true}' in the cluster file"
+            f"neither {ground.device} nor every one of {', '.join(ground.servers)} has the memory "
+            "for the whole network; raise a limit or use a strategy that holds a part on each"
         )
-    if not 0.5 <= confidence < 1:
-        raise PlanError(f"confidence: {confidence:g} is none; write 0.5 (a best guess) up to 0.999")
-    if (batch is not None and not 1 <= batch <= 1024) or not 0 <= batch_wait_ms <= 60_000:
-        raise PlanError(
-            f"batch: {batch} requests within {batch_wait_ms:g} ms is not possible; write 1 to "
-            "1024 within 0 to 60000 ms"
+    if not able[0]:
+        assembly.notes.append(
+            f"{ground.device} has not the memory for the whole network: there is no answer when no "
+            "server is there"
         )
+    left_out = [
+        made[index]
+        for index in importance(counts, made)
+        if index > 1 and not assembly.take(made[index])
+    ]
+    if left_out:
+        assembly.notes.append(
+            f"for {len(left_out)} more plans there was not the memory; raise a limit"
+        )
+    playbook = assembly.playbook(weighed, objective)
+    kept = {each.name: each.entry for each in made if each.entry and each.entry.first}
+    prove_calibrated(playbook, assembly.ledger.parts, network, kept, first)
+    notes = [*_say(found, least, options.confidence), *assembly.notes]
+    if (options.batch or 1) > 1 and not network.stacks:
+        notes.append("requests are run one by one: an answer would depend on the others")
+    return Built(playbook, assembly.ledger.parts, tuple(notes), first)
 
 
-def _say(found: Calibration | None, objective: Objective, confidence: float) -> list[str]:
+def _say(found: Calibration | None, least: float, confidence: float) -> list[str]:
     """What the user should know of the calibration."""
     if found is None:
-        return ["nothing is rounded or compressed: give images with --calibrate FOLDER"]
-    least = least_accuracy(objective)
+        return ["nothing is rounded or compressed: give images with --set calibrate=FOLDER"]
     what = "the right answers" if found.labelled else "the answers"
     notes = [
         f"calibrated on {found.count} images in {found.seconds:.0f} s: each plan keeps at least "
@@ -163,4 +100,4 @@ def _say(found: Calibration | None, objective: Objective, confidence: float) -> 
     return notes
 
 
-strategy = Split()
+strategy = Strategy(NAME, build, prepare, explain, SplitOptions)

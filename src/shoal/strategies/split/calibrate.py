@@ -30,6 +30,7 @@ from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
 from shoal.model.store import write_whole
 from shoal.plan.network import Array, Feeds, Network, Part
+from shoal.strategies.base import Progress
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
@@ -48,8 +49,6 @@ QUICKER = 0.6
 """A codec is worth a plan of its own beside the smallest when it takes at most this of its time."""
 HEAD_BYTES = 64
 """What a message costs beside the frame, about."""
-
-Progress = Callable[[float, str], None]
 
 
 def calibrate(
@@ -108,13 +107,27 @@ class _Tried:
     same: _Tried | None = None
     """The one with the same rounding, whose answers are also this one's."""
 
+    def take(self, size: int, outcome: Outcome | None, image: _Image) -> None:
+        """Count what became of an image (no outcome: it is known)."""
+        self.bytes.append(size)
+        if outcome is None:
+            return
+        if len(self.first) < FIRST:
+            self.first.append(outcome)
+        if image.counts:
+            self.counted += 1
+            self.good += outcome.top1 == image.top1
+            self.apart.append(outcome.divergence)
 
-@dataclass(frozen=True)
-class _Known:
-    """The whole network's answer for one image."""
 
-    scores: npt.NDArray[np.float32]
+@dataclass
+class _Image:
+    """An image on its way through the network: its tensors at hand, its label, and the whole
+    network's answer."""
+
+    tensors: Feeds
     label: int | None
+    scores: npt.NDArray[np.float32]
 
     @property
     def counts(self) -> bool:
@@ -142,28 +155,26 @@ class _Run:
         self.floor = floor
         self.confidence = confidence
         self.progress = progress
+        self.pool = ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores()))
         self.places = places(network)
         self.output = network.outputs[0].name
-        self.tried: list[list[_Tried]] = [[] for _ in self.places]
+        self.tried: dict[int, list[_Tried]] = {}
         self.count = images.count
-        self.counted = 0
         self.right = 0
         self.whole_ms = 0.0
 
     def run(self) -> Calibration:
         """Handful by handful."""
         began = time.monotonic()
-        source = iter(self.images)
         widest = max(place.raw_bytes for place in self.places)
         handful = max(1, min(HANDFUL, HANDFUL_BYTES // max(1, widest)))
         done = 0
-        with ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores())) as pool:
-            for taken in _handfuls(source, min(PILOT, handful), handful):
-                share = min(0.99, done / max(self.count, done + len(taken)))
-                self._handful(pool, taken, done == 0, share)
+        with self.pool:
+            for taken in _handfuls(iter(self.images), min(PILOT, handful), handful):
+                self._handful(taken, min(0.99, done / max(self.count, done + len(taken))))
                 done += len(taken)
         if not done:
-            raise DataError("the images hold no input; give others with --calibrate")
+            raise DataError("the images hold no input; give others")
         return Calibration(
             version=VERSION,
             network=self.network.hash,
@@ -173,123 +184,92 @@ class _Run:
             top1=self.right / done if self.images.labelled else None,
             whole_ms=self.whole_ms,
             seconds=time.monotonic() - began,
-            entries=tuple(_entry(each) for tried in self.tried for each in tried),
+            entries=tuple(_entry(each) for tried in self.tried.values() for each in tried),
         )
 
-    def _handful(
-        self,
-        pool: ThreadPoolExecutor,
-        taken: Sequence[tuple[Feeds, int | None]],
-        pilot: bool,
-        share: float,
-    ) -> None:
-        """Take some images through all places."""
+    def _handful(self, taken: Sequence[tuple[Feeds, int | None]], share: float) -> None:
+        """Take some images through all places; the first ones are the pilot."""
         (whole,) = self.network.split((), prove=False)
+        images = self._answered(whole, taken)
+        stretches = self.network.split([place.at for place in self.places[1:]], prove=False)
+        of_all = 0.99 * min(1.0, len(taken) / self.count) / len(self.places)
+        for index, (place, stretch) in enumerate(zip(self.places, stretches, strict=True)):
+            tried = self.tried.get(place.at)
+            ways = "all" if tried is None else len(tried)
+            self.progress(share + index * of_all, f"cut {place.at}: {ways} ways to pack")
+            suffix = whole if place.at == 0 else self.network.split([place.at], prove=False)[1]
+            if tried is None:
+                self.tried[place.at] = self._pilot(place.at, suffix, images)
+            else:
+                self._try(tried, suffix, images)
+                self.tried[place.at] = [each for each in tried if self._may_reach(each)]
+            if place != self.places[-1]:
+                self._onward(stretch, images)
+
+    def _answered(self, whole: Part, taken: Sequence[tuple[Feeds, int | None]]) -> list[_Image]:
+        """The images with the whole network's answers, which are counted, and timed once."""
         session = whole.session()
 
-        def answer(item: tuple[Feeds, int | None]) -> _Known:
-            scores = whole.run_on(session, item[0])[self.output].reshape(-1)
-            if item[1] is not None and item[1] >= len(scores):
+        def answer(item: tuple[Feeds, int | None]) -> _Image:
+            feeds, label = item
+            scores = whole.run_on(session, feeds)[self.output].reshape(-1)
+            if label is not None and label >= len(scores):
                 raise DataError(
-                    f"an image is labelled {item[1]} by its folder, and the network tells "
+                    f"an image is labelled {label} by its folder, and the network tells "
                     f"{len(scores)} classes apart (0 to {len(scores) - 1}); rename the folders"
                 )
-            return _Known(scores, item[1])
+            return _Image(feeds, label, scores)
 
-        known = list(pool.map(answer, taken))
-        if pilot:
-            timed = [feeds for feeds, _ in taken[:TIMED]]
+        images = list(self.pool.map(answer, taken))
+        if not self.tried:
+            timed = [image.tensors for image in images[:TIMED]]
             self.whole_ms = _median_ms(partial(whole.run_on, session), timed)
-        self.right += sum(each.label is not None and each.counts for each in known)
-        ends = [place.at for place in self.places[1:]]
-        stretches = self.network.split(ends, prove=False)
-        tensors = [feeds for feeds, _ in taken]
-        for index, place in enumerate(self.places):
-            self.progress(
-                share + index / len(self.places) * min(1.0, len(taken) / self.count) * 0.99,
-                f"cut {place.at}: {len(self.tried[index]) or 'all'} ways to pack",
-            )
-            suffix = whole if place.at == 0 else self.network.split([place.at], prove=False)[1]
-            if pilot:
-                self._pilot(pool, index, suffix, tensors, known)
-            else:
-                self._try(pool, self.tried[index], suffix, tensors, known)
-                self.tried[index] = [t for t in self.tried[index] if self._may_reach(t)]
-            if index + 1 < len(self.places):
-                part = stretches[index]
-                loaded = part.session()
+        self.right += sum(image.label is not None and image.counts for image in images)
+        return images
 
-                def onward(feeds: Feeds, part: Part = part, loaded: object = loaded) -> Feeds:
-                    return part.run_on(loaded, feeds)
+    def _onward(self, stretch: Part, images: Sequence[_Image]) -> None:
+        """Take the images to the next place."""
+        run = partial(stretch.run_on, stretch.session())
+        at_hand = list(self.pool.map(run, [image.tensors for image in images]))
+        for image, tensors in zip(images, at_hand, strict=True):
+            image.tensors = tensors
 
-                tensors = list(pool.map(onward, tensors))
-
-    # -- the first images
-
-    def _pilot(
-        self,
-        pool: ThreadPoolExecutor,
-        index: int,
-        suffix: Part,
-        tensors: Sequence[Feeds],
-        known: Sequence[_Known],
-    ) -> None:
-        """Find the best rounding for each number of bits, and its best codecs."""
-        place = self.places[index]
+    def _pilot(self, at: int, suffix: Part, images: Sequence[_Image]) -> list[_Tried]:
+        """The best rounding for each number of bits, with its best codecs."""
         kept: list[_Tried] = []
-        groups = for_tensors(tensors) if place.at else for_image(tensors)
-        for group in groups:
-            tried = [_Tried(place.at, coding, coding.codecs[0]) for coding in group]
-            self._try(pool, tried, suffix, tensors, known)
+        tensors = [image.tensors for image in images]
+        for group in for_tensors(tensors) if at else for_image(tensors):
+            tried = [_Tried(at, coding, coding.codecs[0]) for coding in group]
+            self._try(tried, suffix, images)
             able = [each for each in tried if self._may_reach(each)]
-            if not able:
-                if place.at:
-                    break  # fewer bits will not do better
-                continue
-            best = min(able, key=lambda t: (-t.good, sum(t.apart)))
-            kept += _with_codecs(best, tensors[:TIMED])
-        self.tried[index] = kept
+            if able:
+                best = min(able, key=lambda each: (-each.good, sum(each.apart)))
+                kept += _with_codecs(best, tensors[:TIMED])
+            elif at:
+                break  # fewer bits will not do better
+        return kept
 
-    # -- all images
-
-    def _try(
-        self,
-        pool: ThreadPoolExecutor,
-        tried: Sequence[_Tried],
-        suffix: Part,
-        tensors: Sequence[Feeds],
-        known: Sequence[_Known],
-    ) -> None:
+    def _try(self, tried: Sequence[_Tried], suffix: Part, images: Sequence[_Image]) -> None:
         """Pack, unpack and finish each image in each of the ways, and count."""
         session = suffix.session()
 
-        def finish(item: tuple[Feeds, _Known]) -> list[tuple[int, Outcome | None, bool]]:
-            feeds, whole = item
-            found: list[tuple[int, Outcome | None, bool]] = []
+        def finish(image: _Image) -> list[tuple[int, Outcome | None]]:
+            found: list[tuple[int, Outcome | None]] = []
             for each in tried:
-                sent, size = _sent(feeds, each.codec)
+                sent, size = _sent(image.tensors, each.codec)
+                outcome = None
                 if each.coding.exact:
-                    _check_exact(feeds, sent, each.codec)
-                if each.coding.exact or each.same is not None:
-                    found.append((size, None, True))
-                    continue
-                scores = suffix.run_on(session, sent)[self.output].reshape(-1)
-                apart = float(divergence(whole.scores[None], scores[None])[0])
-                top1 = int(scores.argmax())
-                found.append((size, Outcome(top1, apart), top1 == whole.top1))
+                    _check_exact(image.tensors, sent, each.codec)
+                elif each.same is None:
+                    scores = suffix.run_on(session, sent)[self.output].reshape(-1)
+                    apart = float(divergence(image.scores[None], scores[None])[0])
+                    outcome = Outcome(int(scores.argmax()), apart)
+                found.append((size, outcome))
             return found
 
-        for whole, outcomes in zip(
-            known, pool.map(finish, zip(tensors, known, strict=True)), strict=True
-        ):
-            for each, (size, outcome, good) in zip(tried, outcomes, strict=True):
-                each.bytes.append(size)
-                if outcome is not None and len(each.first) < FIRST:
-                    each.first.append(outcome)
-                if outcome is not None and whole.counts:
-                    each.counted += 1
-                    each.good += good
-                    each.apart.append(outcome.divergence)
+        for image, outcomes in zip(images, self.pool.map(finish, images), strict=True):
+            for each, (size, outcome) in zip(tried, outcomes, strict=True):
+                each.take(size, outcome, image)
 
     def _may_reach(self, tried: _Tried) -> bool:
         """Whether the accuracy asked for can still be guaranteed after the last image."""

@@ -47,18 +47,23 @@ USES = 4
 """Numbers of images in a request for which it is remembered what is in use."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A choice that holds, since when, and what the link to its server carried then."""
+
+    choice: Choice
+    since_s: float
+    bytes_per_s: float
+
+
 class Use(msgspec.Struct, frozen=True):
     """What is remembered of requests of so many images: the plan in use, when it was turned to, how
-    many requests in a row another was better. The choice that holds, if one does, since when, and
-    what the link to its server carried then."""
+    many requests in a row another was better, and the choice that holds, if one does."""
 
     images: int
     plan: str = ""
     turned_s: float = -math.inf
     better: int = 0
-    held: Choice | None = None
-    held_s: float = -math.inf
-    held_bytes_per_s: float = 0.0
+    held: Held | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -94,52 +99,30 @@ def decide(
     none now. What is to be remembered."""
     state = _remembered(playbook, memory)
     book: Book = state.book
-    names = frozenset(at)
-    use = state.uses[0]
-    if names == book.inputs and use.images == view.images and _holds(book, view, use):
-        return use.held, memory
+    names, last = frozenset(at), state.uses[0]
+    begins = names == book.inputs
+    if begins and last.held and last.images == view.images and _holds(book, view, last.held):
+        return last.held.choice, memory
     scene = book.scenes.get(names)
     if scene is None:
         return None, memory
     settings = book.settings
-    known = facts(view, settings.device, settings.servers, book.links)
-    found = costs(scene.table, known)
+    found = costs(scene.table, facts(view, settings.device, settings.servers, book.links))
     meets = allowed(found, scene.wish)
     if not meets.plans.any():
         return None, memory
-    if names != book.inputs:
+    if not begins:
         row = best(found, scene.wish, meets.plans)
         return _choice(book, scene, row, found, meets.relaxed), memory
-    row, use = _decide(scene, found, meets, view, state.use(view.images))
+    row, use = _turn(scene, found, meets, view.now, state.use(view.images))
     choice = _choice(book, scene, row, found, meets.relaxed)
-    use = _hold(book, scene, row, choice, view, use)
+    may_hold = row == scene.rows[use.plan] and not use.better and _steady(book, scene, row)
+    held = Held(choice, view.now, _carries(book, view)) if may_hold else None
+    use = msgspec.structs.replace(use, held=held)
     probed, probes = probe(view, settings.servers, state.probes)
     if probed:
         choice = msgspec.structs.replace(choice, probe=probed)
     return choice, State(playbook, book, state.using(use), probes, meets.relaxed)
-
-
-def _hold(book: Book, scene: Scene, row: int, choice: Choice, view: View, use: Use) -> Use:
-    """What is in use, with the choice, if it may hold."""
-    servers = book.settings.servers
-    in_use = scene.table.names[row] == use.plan and bool(scene.table.bytes[row] > 0)
-    limited = any(name not in STEADY for name, _ in scene.wish.limits)
-    if not in_use or use.better or limited or len(servers) > 1:
-        return use if use.held is None else msgspec.structs.replace(use, held=None)
-    link = view.links.get(servers[0])
-    carries = link.bytes_per_s if link is not None else 0.0
-    return msgspec.structs.replace(use, held=choice, held_s=view.now, held_bytes_per_s=carries)
-
-
-def _holds(book: Book, view: View, use: Use) -> bool:
-    """Whether nothing speaks against the choice that was made a moment ago."""
-    if use.held is None or view.now - use.held_s >= HOLD_S:
-        return False
-    link = view.links.get(book.settings.servers[0])
-    carries, before = link.bytes_per_s if link is not None else 0.0, use.held_bytes_per_s
-    if not before <= carries * STIR or not carries <= before * STIR:
-        return False
-    return all(view.usable(name) for names in use.held.route for name in names)
 
 
 def _remembered(playbook: Playbook, memory: Any) -> State:
@@ -152,38 +135,51 @@ def _remembered(playbook: Playbook, memory: Any) -> State:
     return State(playbook, read_book(playbook), uses, memory.probes, memory.relaxed)
 
 
-def _decide(scene: Scene, found: Costs, meets: Allowed, view: View, use: Use) -> tuple[int, Use]:
-    """The row for a new request, and what is in use then."""
-    wish, now = scene.wish, view.now
+def _steady(book: Book, scene: Scene, row: int) -> bool:
+    """Whether a choice for the one server could hold: no limit is on what changes from request to
+    request."""
+    limited = any(name not in STEADY for name, _ in scene.wish.limits)
+    return bool(scene.table.crosses[row]) and len(book.settings.servers) == 1 and not limited
+
+
+def _holds(book: Book, view: View, held: Held) -> bool:
+    """Whether nothing speaks against the choice that was made a moment ago."""
+    if view.now - held.since_s >= HOLD_S:
+        return False
+    now, then = _carries(book, view), held.bytes_per_s
+    if not then <= now * STIR or not now <= then * STIR:
+        return False
+    return all(view.usable(name) for names in held.choice.route for name in names)
+
+
+def _carries(book: Book, view: View) -> float:
+    """What the link to the one server is measured to carry (bytes/s, 0: it was not)."""
+    link = view.links.get(book.settings.servers[0])
+    return link.bytes_per_s if link is not None else 0.0
+
+
+def _turn(scene: Scene, found: Costs, meets: Allowed, now_s: float, use: Use) -> tuple[int, Use]:
+    """The row for a new request, and what is in use then: the plan that was, or another that is
+    turned to."""
+    first = best(found, scene.wish, meets.plans)
     current = scene.rows.get(use.plan)
-    if current is None:
-        return _turn(scene, best(found, wish, meets.plans), now, use)
-    if not found.usable[current]:
+    if current is not None and not found.usable[current]:
         # For this request, or for as long as a device is gone: the plan in use stays in mind.
-        return best(found, wish, meets.plans), _with(use, 0)
-    if not keeps(found, meets, current, GAIN):
-        return _turn(scene, best(found, wish, meets.plans), now, use)
-    rival = _rival(found, wish, meets, current)
-    better = 0 if rival is None else use.better + 1
-    if rival is not None and better >= PATIENCE and now - use.turned_s >= COOL_S:
-        return _turn(scene, rival, now, use)
-    return current, _with(use, better)
-
-
-def _turn(scene: Scene, row: int, now: float, use: Use) -> tuple[int, Use]:
-    """The row, and what is in use: that."""
-    name = scene.table.names[row]
-    return row, msgspec.structs.replace(use, plan=name, turned_s=now, better=0)
-
-
-def _with(use: Use, better: int) -> Use:
-    return use if use.better == better else msgspec.structs.replace(use, better=better)
+        return first, msgspec.structs.replace(use, better=0)
+    if current is None or not keeps(found, meets, current, GAIN):
+        to = first
+    else:
+        rival = None if first == current else _rival(found, scene.wish, meets, current)
+        better = 0 if rival is None else use.better + 1
+        if rival is None or better < PATIENCE or now_s - use.turned_s < COOL_S:
+            return current, msgspec.structs.replace(use, better=better)
+        to = rival
+    plan = scene.table.names[to]
+    return to, msgspec.structs.replace(use, plan=plan, turned_s=now_s, better=0)
 
 
 def _rival(found: Costs, wish: Wish, meets: Allowed, current: int) -> int | None:
-    """The plan to turn to from ``current``, if it is worth it."""
-    if best(found, wish, meets.plans) == current:
-        return None
+    """The plan that is worth turning to from ``current``, if there is one."""
     able = within(found, meets, GAIN)
     if not able.any():
         return None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import picture
-from shoal.cache import is_folder
+from shoal.cache import expanded, is_folder
 from shoal.errors import DataError, InputError, PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array, Feeds
@@ -60,26 +60,26 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
     clear which class they are; PlanError for a network that has more inputs than one, or takes a
     fixed number of images greater than one at a time.
     """
-    root = Path(folder)
+    root = expanded(str(folder))
     if len(inputs) != 1:
         raise PlanError(
             f"the network takes {len(inputs)} inputs, and images are for one; it can only be "
-            "split without --calibrate (nothing is rounded then)"
+            "split without images (nothing is rounded then)"
         )
     if inputs[0].shape[:1] not in ((None,), (1,)):
         raise PlanError(
             f"the network takes inputs of shape {list(inputs[0].shape)}, and a calibration feeds "
-            "one image at a time; export it with a free batch, or split it without --calibrate"
+            "one image at a time; export it with a free batch, or split it without images"
         )
     if not is_folder(root):
         raise DataError(
-            f"--calibrate {root}: there is no such folder; name one with at least {ASKED} images "
+            f"calibrate: there is no folder {root}; name one with at least {ASKED} images "
             "of the kind that the network will see"
         )
     files = list(_labelled(root))
     if not files:
         kinds = ", ".join(sorted(READ))
-        raise DataError(f"--calibrate {root}: holds no images ({kinds})")
+        raise DataError(f"calibrate: {root} holds no images ({kinds})")
     if len(files) > MAX_IMAGES:
         log.warning("%s holds %d files, of which %d are used", root, len(files), MAX_IMAGES)
         files = files[:MAX_IMAGES]

@@ -16,8 +16,8 @@ COLOURS = {"device": "#264653", "link": "#e9a03b", "server": "#2a9d8f"}
 BANDWIDTHS = np.geomspace(0.5, 200, 40)
 
 
-def plot(name: str, playbook: Playbook, front: Sequence[Shown], folder: Path) -> Path:
-    """Write ``folder/name.png`` and return its path.
+def plot(playbook: Playbook, front: Sequence[Shown], folder: Path) -> Path:
+    """Write ``folder/split.png`` and return its path.
 
     Raises MissingExtraError without matplotlib, UsageError when the folder cannot be written.
     """
@@ -66,4 +66,4 @@ def plot(name: str, playbook: Playbook, front: Sequence[Shown], folder: Path) ->
     for axis in (above, below):
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    return save(figure, folder, name)
+    return save(figure, folder, "split")

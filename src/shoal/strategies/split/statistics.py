@@ -26,11 +26,6 @@ def lower_bound(good: int, count: int, confidence: float = 0.95) -> float:
     return max(0.0, (middle - spread) / (1 + z * z / count))
 
 
-def upper_bound(good: int, count: int, confidence: float = 0.95) -> float:
-    """The share that is not exceeded, likewise; 1 where there are no images."""
-    return 1.0 - lower_bound(count - good, count, confidence) if count > 0 else 1.0
-
-
 def images_needed(accuracy: float, confidence: float = 0.95) -> float:
     """How many images, all of them good, it takes to promise ``accuracy`` (inf for 1.0)."""
     if accuracy >= 1.0:

@@ -17,11 +17,8 @@ def least_accuracy(objective: Objective) -> float:
 
 
 def wish(objective: Objective, relax: str, powers_known: bool) -> Wish:
-    """Aims and limits as columns. ``relax`` names limits by commas, the one to give up first
-    first; accuracy is always the last.
-
-    Raises PlanError for a name that is no limit, and for energy where no power is stated.
-    """
+    """Aims and limits (see :func:`limits_in_order`) as columns. Raises PlanError for energy where
+    no power is stated."""
     wants_energy = Aim.ENERGY in objective.aims or objective.max_energy_j is not None
     if wants_energy and not powers_known:
         raise PlanError(
@@ -35,15 +32,16 @@ def wish(objective: Objective, relax: str, powers_known: bool) -> Wish:
         "throughput": 1e3 / objective.min_images_per_s if objective.min_images_per_s else None,
         "latency": objective.max_latency_ms,
     }
-    order = _order(relax)
+    order = limits_in_order(relax)
     limits = tuple((name, bound) for name in order if (bound := bounds[name]) is not None)
     # Memory does not change from request to request: the playbook was built to fit.
     aims = tuple(aim.value for aim in objective.aims if aim.value in COLUMNS)
     return Wish(aims or ("latency",), objective.tolerance, limits)
 
 
-def _order(relax: str) -> tuple[str, ...]:
-    """The limits, most important first."""
+def limits_in_order(relax: str) -> tuple[str, ...]:
+    """The limits, most important first. ``relax`` names limits by commas, the one to give up first
+    first; accuracy is always the last. PlanError for a name that is no limit."""
     named = [name.strip() for name in relax.split(",") if name.strip()]
     free = [name for name in LIMITS if name != "accuracy"]
     for name in named:
