@@ -19,7 +19,7 @@ from shoal.core.events import (
     Submitted,
     WorkerEvent,
 )
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
     Answer,
     CoreMessage,
@@ -32,7 +32,7 @@ from shoal.core.messages import (
     Task,
     Why,
 )
-from shoal.core.worker import WorkerCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.plan.plan import Playbook
 
 T = TypeVar("T")

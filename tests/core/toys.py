@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from shoal.core.actions import Deliver, Reject
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Route
 from shoal.core.policy import Choice, Policy, View
 from shoal.model.spec import TensorSpec

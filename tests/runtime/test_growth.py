@@ -8,7 +8,7 @@ from collections import Counter, deque
 import pytest
 from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, soon
 
-from shoal.core import membership
+from shoal.core.shared import membership
 from shoal.errors import DeadlineError
 from shoal.mesh import peers
 from shoal.runtime import stats

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from tests.core.toys import every, find, leaving, one, pipeline, plan, playbook
 from tests.sim.chaos import Watch
 
-from shoal.core import loads
+from shoal.core.gateway import loads
 from shoal.core.messages import CoreMessage
 from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols, Token

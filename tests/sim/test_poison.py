@@ -11,8 +11,8 @@ from tests.core.toys import Story, check, leaving, one, pipeline, plan, playbook
 from tests.sim.deaths import Deaths
 
 from shoal.core.actions import Deliver, Reject
-from shoal.core.loads import SPARED_S
-from shoal.core.suspects import KEEP_S
+from shoal.core.gateway.loads import SPARED_S
+from shoal.core.gateway.suspects import KEEP_S
 from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols, Token
 from shoal.sim.world import Ticket, World

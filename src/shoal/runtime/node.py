@@ -61,7 +61,7 @@ from shoal.core.messages import (
     Why,
     refusal,
 )
-from shoal.core.worker import WorkerCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.rate import LinkRate
@@ -78,7 +78,7 @@ from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.turns import Event, Turns
 
 if TYPE_CHECKING:
-    from shoal.core.gateway import GatewayCore
+    from shoal.core.gateway.gateway import GatewayCore
 
 log = logging.getLogger("shoal")
 

@@ -22,7 +22,7 @@ from shoal.codec.codecs import Array
 from shoal.codec.frame import MAX_BYTES
 from shoal.core.actions import Deliver, GatewayAction, Reject
 from shoal.core.events import Cancelled, Submitted
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
 from shoal.errors import (
     ForkError,

@@ -31,9 +31,9 @@ from shoal.core.events import (
     Tick,
     WorkerEvent,
 )
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Why
-from shoal.core.worker import WorkerCore
+from shoal.core.worker.worker import WorkerCore
 
 if TYPE_CHECKING:
     from shoal.sim.world import World

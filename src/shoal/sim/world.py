@@ -26,10 +26,10 @@ from shoal.core.events import (
     Vanished,
     WorkerEvent,
 )
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import FOR_GATEWAY, NEWS, CoreMessage, DeviceInfo
 from shoal.core.policy import Policy, find_policy
-from shoal.core.worker import WorkerCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.plan.plan import Playbook
 from shoal.sim.clock import Clock
 from shoal.sim.engine import Engine, Symbols, digests

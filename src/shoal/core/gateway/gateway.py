@@ -1,0 +1,378 @@
+"""The gateway as a state machine: it owns its requests until each is answered once or failed.
+
+A request is admitted or refused at once; a policy picks its plan; its input is kept until it is
+over. Whatever is heard to go wrong (a device that is lost, a refusal, a time-out) leads to one
+decision: go on from a tensor that a worker kept, start again on what is alive, or wait for a
+device until the deadline. Work may be done twice; an answer is given once.
+
+This file says which event leads where. ``books`` has the playbooks and gets them installed,
+``chooser`` asks the policies, ``flights`` begins attempts, ``answers`` ends requests well,
+``recovery`` (by ``blame``) goes on with them when something went wrong, ``desk`` holds it all.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from shoal.core.actions import GatewayAction, Reject, Send, Wake
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Body,
+    Cancelled,
+    GatewayEvent,
+    LinkMeasured,
+    Submitted,
+    Tick,
+    Unsent,
+    Vanished,
+)
+from shoal.core.gateway.answers import Answers
+from shoal.core.gateway.books import Books
+from shoal.core.gateway.desk import Desk
+from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.recovery import Recovery
+from shoal.core.gateway.request import Request
+from shoal.core.gateway.suspects import Digests
+from shoal.core.messages import (
+    Answer,
+    Busy,
+    DeviceInfo,
+    Forget,
+    Heard,
+    Hello,
+    Holding,
+    Installed,
+    Loading,
+    Message,
+    Moved,
+    Refused,
+    Resume,
+    Task,
+    Trial,
+    Why,
+    refusal,
+)
+from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.shared.membership import Membership
+from shoal.plan.plan import Playbook
+
+
+class GatewayCore:
+    """One gateway.
+
+    ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
+    usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
+    second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
+    least time after which an attempt is doubted although its devices seem alive. ``digest`` names
+    what is in a body: requests of the same digests are the same.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_pending: int = 1024,
+        window_per_device: int = 3,
+        hedge_s: float | None = None,
+        timeout_floor_s: float = 0.5,
+        policies: Callable[[str], Policy] = find_policy,
+        digest: Callable[[Body], Digests],
+    ) -> None:
+        self.name = name
+        self._max_pending = max_pending
+        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
+        self._answers = Answers(self._desk)
+        self._recovery = Recovery(self._desk, self._answers)
+        self._wake: float | None = None
+
+    # -- what a driver calls
+
+    def handle(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
+        """Take an event at time ``now`` (seconds, any origin); what shall be done."""
+        actions = self._react(event, now)
+        return self._finish(actions, now)
+
+    def adopt(self, playbook: Playbook, now: float) -> list[GatewayAction]:
+        """Use a playbook for new requests from when it is installed; older ones stay until nothing
+        needs them. PlanError when it is for another network than those in use."""
+        return self._finish([*self._desk.books.adopt(playbook, now)], now)
+
+    def release(self) -> list[GatewayAction]:
+        """Tell all devices that this gateway leaves."""
+        return [*self._desk.books.release()]
+
+    def unready(self, playbook: Playbook) -> dict[str, str]:
+        """Devices of a playbook that have not said yet that it is installed, and why."""
+        return self._desk.books.unready(playbook)
+
+    def servable(self, playbook: Playbook, now: float = 0.0) -> bool:
+        """Whether a request could be served by ``playbook`` with what is there and ready."""
+        book = self._desk.books.get(playbook.id)
+        return book is not None and self._desk.chooser.servable(book, now)
+
+    @property
+    def members(self) -> Membership:
+        """The peers."""
+        return self._desk.members
+
+    @property
+    def devices(self) -> Devices:
+        """What is known of the devices."""
+        return self._desk.devices
+
+    @property
+    def books(self) -> Books:
+        """The playbooks in use."""
+        return self._desk.books
+
+    @property
+    def requests(self) -> OrderedDict[int, Request]:
+        """The requests that are not over, by number."""
+        return self._desk.requests
+
+    # -- events
+
+    def _react(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
+        match event:
+            case Submitted():
+                return self._submit(event, now)
+            case Arrived(sender, message, body):
+                return self._arrived(sender, message, body, now)
+            case Appeared(name, incarnation):
+                return self._appeared(name, incarnation, now)
+            case Vanished(name, incarnation):
+                if not self.members.vanished(name, incarnation, now):
+                    return []
+                self.books.vanished(name)
+                return self._recovery.lost(name, incarnation, now)
+            case Unsent(to, message, full):
+                return self._unsent(to, message, full, now)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
+                self._desk.chooser.links[peer] = LinkView(
+                    bytes_per_s, rtt_ms, now - age_s, at_least
+                )
+                return []
+            case Cancelled(number):
+                request = self.requests.get(number)
+                return self._desk.end(request, now, stop=True) if request else []
+            case Tick():
+                return self._tick(now)
+
+    def _arrived(
+        self, sender: str, message: Message, body: Body, now: float
+    ) -> list[GatewayAction]:
+        match message:
+            case Answer() | Refused() | Moved():
+                return self._heard(sender, message, body, now)
+            case Trial(gateway, incarnation):
+                mine = (gateway, incarnation) == (self.name, self._desk.flights.incarnation)
+                return self._recovery.trial(sender, message, now) if mine else []
+            case Loading(part):
+                self._desk.loads.begun(sender, part, self.members.life(sender))
+                return [Send(sender, Heard(part))]
+            case Installed():
+                self.books.installed(sender, message, now)
+                return [*self.books.retire()]
+            case Hello(info) if info.name == sender:
+                return self._hello(info, now)
+            case Holding(parts):
+                self.members.holding(sender, parts)
+                return []
+            case Busy(load):
+                device = self.devices.get(sender)
+                if device is not None:
+                    device.load = load
+                return []
+            case _:
+                return []
+
+    def _tick(self, now: float) -> list[GatewayAction]:
+        self._wake = None
+        actions: list[GatewayAction] = []
+        for number in self._desk.deadlines.due(now):
+            request = self.requests[number]
+            actions += [self._too_late(request), *self._desk.end(request, now, stop=True)]
+        for number in self._desk.flights.doubts.due(now):
+            actions += self._recovery.doubt(self.requests[number], now)
+        return actions + self._desk.due(now)
+
+    def _finish(self, actions: list[GatewayAction], now: float) -> list[GatewayAction]:
+        """Begin what can begin now, and ask for a tick if one is needed before the one that was
+        asked for (one that comes too early does no harm)."""
+        if self._desk.queue:
+            self._dispatch(actions, now)
+        while self._desk.chooser.broken:
+            actions += self._broken(now)
+            self._dispatch(actions, now)
+        wake = self._desk.next_due()
+        if wake is not None and (self._wake is None or wake < self._wake):
+            self._wake = wake
+            actions.append(Wake(wake))
+        return actions
+
+    # -- requests
+
+    def _submit(self, asked: Submitted, now: float) -> list[GatewayAction]:
+        desk, number = self._desk, asked.number
+        if number <= desk.last_number:
+            raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
+        desk.last_number = number
+        if len(desk.requests) >= self._max_pending:
+            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
+            return [Reject(number, "overloaded", text)]
+        deadline = now + max(0.0, asked.budget_ms / 1e3)
+        request = desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
+        if not desk.may_run(request, now):
+            del desk.requests[number]
+            return [self._recovery.condemn(request)]
+        desk.deadlines.set(number, deadline)
+        desk.queue.put(number)
+        return []
+
+    def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
+        """Begin as many of the waiting requests as the window allows."""
+        desk = self._desk
+        desk.chooser.waiting = len(desk.queue)
+        while desk.may_begin():
+            number = desk.queue.first()
+            if number is None:
+                return
+            request = desk.requests[number]
+            stopped = self._recovery.stopped(request, now)
+            if stopped is not None:
+                actions += stopped
+                continue
+            picked = desk.chooser.pick(request, now)
+            begun = desk.flights.begin(request, picked, now) if picked else None
+            if begun is None:
+                desk.queue.stuck(now, desk.devices.room.opens(now))
+                return
+            desk.queue.drop(number)
+            actions += begun
+
+    def _heard(
+        self, sender: str, message: Answer | Refused | Moved, body: Body, now: float
+    ) -> list[GatewayAction]:
+        """A worker says something about an attempt."""
+        if (message.gateway, message.incarnation) != (self.name, self._desk.flights.incarnation):
+            return []
+        device = self.devices.get(sender)
+        if device is not None and not isinstance(message, Moved):
+            device.load = message.load
+        actions = self._believe(sender, message, now) if isinstance(message, Refused) else []
+        request = self.requests.get(message.number)
+        if request is None:
+            self._desk.owe((sender,), min(message.number, self._desk.last_number), now)
+            return actions
+        request.touched.add(sender)
+        if isinstance(message, Refused):
+            request.done_by(sender)
+        current = request.in_flight and message.attempt == request.attempt
+        match message:
+            case Answer():
+                taken = self._answers.take(request, message, body, now)
+                return self._recovery.reconsider(request, now) if taken is None else taken
+            case Moved() if current:
+                return self._recovery.moved(request, sender, message, now)
+            case Refused() if current:
+                if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
+                    self.devices[sender].draining = True
+                    self.books.changed()
+                return actions + self._recovery.refused(request, sender, message, now)
+            case _:
+                return actions
+
+    def _believe(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
+        """What a refusal says of the device, whatever becomes of the request."""
+        desk = self._desk
+        if refused.why is Why.OVERLOADED:
+            desk.devices.overloaded(sender, now)
+        if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
+            request = desk.requests.get(refused.number)
+            late = desk.suspects.late(refused.number)
+            digests = desk.digests(request) if request is not None else late
+            if digests:
+                text = f"{refused.why} on {sender} ({refused.text})"
+                desk.suspects.prove(digests, text, now)
+        if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
+            request = desk.requests.get(refused.number)
+            tried = request.tries.get(refused.attempt) if request else None
+            if tried is not None:
+                return [*desk.books.reinstall(sender, tried.playbook, now)]
+        return []
+
+    def _unsent(self, to: str, message: Message, full: bool, now: float) -> list[GatewayAction]:
+        """The link did not take a message: as if its taker had refused it."""
+        match message:
+            case Task() | Resume():
+                why = Why.OVERLOADED if full else Why.PEER_ABSENT
+                refused = refusal(message, message.stage, why, absent=(to,))
+                return self._heard(to, refused, None, now)
+            case Forget():
+                self._desk.owe((to,), self._desk.last_number, now)
+        return []
+
+    def _broken(self, now: float) -> list[GatewayAction]:
+        """The requests that wait since a policy raised: to ask it again would hardly help."""
+        actions: list[GatewayAction] = []
+        broken, self._desk.chooser.broken = self._desk.chooser.broken, {}
+        for number, text in broken.items():
+            request = self.requests.get(number)
+            if request is not None and not request.in_flight:
+                actions.append(Reject(number, "policy", text))
+                actions += self._desk.end(request, now, stop=True)
+        return actions
+
+    def _too_late(self, request: Request) -> Reject:
+        waited_ms = (request.deadline - request.admitted) * 1e3
+        heard = f" ({'; '.join(request.faults)})" if request.faults else ""
+        if request.in_flight:
+            return Reject(request.number, "deadline", f"no answer within {waited_ms:.0f} ms{heard}")
+        lacking = "no playbook is in use"
+        for book in self.books.all()[-1:]:
+            unusable = self.books.unusable(book)
+            lacking = ", ".join(f"{name} {why}" for name, why in unusable.items())
+        if lacking:
+            text = f"nothing alive could serve it within {waited_ms:.0f} ms: {lacking}{heard}"
+            return Reject(request.number, "unserved", text)
+        text = f"it got no turn within {waited_ms:.0f} ms{heard}"
+        return Reject(request.number, "deadline", text)
+
+    # -- devices
+
+    def _appeared(self, name: str, incarnation: str, now: float) -> list[GatewayAction]:
+        desk = self._desk
+        if name == self.name:
+            desk.flights.incarnation = incarnation
+        known = desk.members.alive(name)
+        actions: list[GatewayAction] = []
+        former = desk.members.life(name)
+        if desk.members.appeared(name, incarnation, now):
+            desk.devices.restarted(name)
+            desk.settling.forget(name)
+            desk.books.changed()
+            actions += self._recovery.lost(name, former, now)
+            desk.loads.died(name, former, now)
+        elif known:
+            return []
+        else:
+            desk.books.doubt(name)
+            desk.suspects.lives(name, incarnation)
+            desk.loads.ended(name)
+        peer = desk.members.get(name)
+        if peer is not None and peer.info is not None:
+            return actions + self._hello(peer.info, now)
+        desk.books.install_soon(name, now)
+        return actions
+
+    def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
+        """A device says what it is, and so that it has not seen this gateway before, or not for a
+        while: it may have forgotten what it was told."""
+        if not self.members.hello(info):
+            return []
+        self._desk.owe((info.name,), self._desk.last_number, now)
+        self.devices[info.name].draining = info.draining
+        self.books.changed()
+        return [] if info.draining else [*self.books.install(info.name, now)]
