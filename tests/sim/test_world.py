@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from tests.core.toys import Story, find, one, plan, playbook
 
-from shoal.core.actions import Send, Wake
+from shoal.core.actions import Send
 from shoal.core.events import Appeared, Arrived, Drain, Ran, Tick, Unsent, Vanished
-from shoal.core.messages import Answer, Hello, Task
+from shoal.core.messages import Hello
 from shoal.sim.engine import Symbols
-from shoal.sim.node import Core, Node
+from shoal.sim.node import Node
 from shoal.sim.wires import HEAD_BYTES, Wire, Wires
 from shoal.sim.world import World
 
@@ -17,16 +17,15 @@ ALONE = playbook(plan("a", one(0, 12, "a")))
 
 
 class Log:
-    """What each machine of a world is told, and when."""
+    """What each node of a world is told, and when."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.lines: list[tuple[float, str, Any]] = []
         world.watch = self.note
 
-    def note(self, node: Node, core: Core, event: Any, actions: Any) -> None:
-        if core is Core.WORKER:
-            self.lines.append((self.world.now, node.name, event))
+    def note(self, node: Node, event: Any, actions: Any) -> None:
+        self.lines.append((self.world.now, node.name, event))
 
     def of(self, name: str, kind: type) -> list[tuple[float, Any]]:
         return [(at, event) for at, who, event in self.lines if (who, type(event)) == (name, kind)]
@@ -81,7 +80,7 @@ def test_a_slow_link_shows_in_the_time_of_an_answer() -> None:
 def test_to_send_to_who_is_not_seen_is_told_to_the_sender() -> None:
     here, log = world("a", "b", neighbours=lambda a, b: False)
     send = Send("b", Hello(here.nodes["a"].worker.info))
-    here.post(here.nodes["a"], Core.WORKER, send)
+    here.post(here.nodes["a"], send)
     here.run(0.1)
     assert log.of("a", Unsent) == [(0.1, Unsent("b", send.message))]
 
@@ -92,7 +91,7 @@ def test_messages_can_be_lost_doubled_and_delayed() -> None:
     here.tamper = lambda giver, taker, message: next(fates)
     start = len(log.of("b", Arrived))
     for _ in range(3):
-        here.post(here.nodes["a"], Core.WORKER, Send("b", Hello(here.nodes["a"].worker.info)))
+        here.post(here.nodes["a"], Send("b", Hello(here.nodes["a"].worker.info)))
     here.run(1.0)
     times = [at for at, _ in log.of("b", Arrived)[start:]]
     assert [round(at, 2) for at in times] == [0.1, 0.1, 0.6]
@@ -221,28 +220,22 @@ def test_a_slow_node_takes_longer_from_its_next_run_on() -> None:
     assert answer.trace[0].run_ms == pytest.approx(100)
 
 
-def test_only_the_latest_wake_rings() -> None:
-    here, log = world("a")
-    node = here.nodes["a"]
-    for at in (0.5, 0.3, 0.4):
-        node.perform(Core.WORKER, None, [Wake(at)])
-    here.run(1.0)
-    assert [at for at, _ in log.of("a", Tick)] == [0.4]
+def test_a_node_is_woken_when_it_wants_to_be_and_only_then() -> None:
+    here, log = world("a", "b")
+    here.kill("b")
+    here.run(20.0)
+    ((vanished, _),) = log.of("a", Vanished)
+    assert [at for at, _ in log.of("a", Tick)] == [pytest.approx(vanished + 5.0)]
 
 
-def test_messages_go_to_the_machine_that_they_concern() -> None:
+def test_what_a_node_says_to_itself_does_not_travel() -> None:
     story = Story("a", playbook(plan("g", one(0, 12, "g"))))
-    seen: list[tuple[str, str]] = []
     story.world.run(0.05)
-
-    def watch(node: Node, core: Core, event: Any, actions: Any) -> None:
-        if isinstance(event, Arrived):
-            seen.append((str(core.name), type(event.message).__name__))
-
-    story.world.watch = watch
+    posted, log = story.world.posted, Log(story.world)
     story.ask(1)
     story.answers()
-    assert seen == [("WORKER", Task.__name__), ("GATEWAY", Answer.__name__)]
+    assert story.world.posted == posted
+    assert log.of("g", Arrived) == []
 
 
 def test_a_node_without_work_is_drained_at_once() -> None:

@@ -122,6 +122,7 @@ class Why(StrEnum):
     """Why a worker does not go on with a request."""
 
     OVERLOADED = "overloaded"
+    LINK_FULL = "link full"
     TOO_LARGE = "too large"
     DRAINING = "draining"
     UNKNOWN_PLAN = "unknown plan"
@@ -139,7 +140,8 @@ class Why(StrEnum):
 
 class Refused(RequestMessage, frozen=True):
     """A worker does not go on with an attempt at ``stage``; the gateway decides what next.
-    ``absent`` are the devices that it lacks, where that is the reason."""
+    ``absent`` are the devices that it lacks, or the link to which is full, where that is the
+    reason."""
 
     stage: int
     why: Why
@@ -289,27 +291,13 @@ class Busy(Message, frozen=True):
     load: Load
 
 
-NEWS = (Hello, Holding, Busy)
-"""Messages in which a node speaks of itself: they concern gateway and worker of the taker."""
+ToGateway: TypeAlias = Answer | Refused | Moved | Trial | Installed | Loading
+"""Messages that concern the gateway of the taker."""
 
-FOR_GATEWAY = (Answer, Refused, Moved, Trial, Installed, Loading)
-"""Messages that concern the gateway of the taker only."""
+ToWorker: TypeAlias = Task | Resume | Leave | Forget | Install | Heard | Uninstall
+"""Messages that concern the worker of the taker."""
 
-CoreMessage: TypeAlias = (
-    Task
-    | Answer
-    | Refused
-    | Moved
-    | Resume
-    | Trial
-    | Leave
-    | Forget
-    | Install
-    | Loading
-    | Heard
-    | Installed
-    | Uninstall
-    | Hello
-    | Holding
-    | Busy
-)
+News: TypeAlias = Hello | Holding | Busy
+"""Messages in which a node speaks of itself: they concern both."""
+
+CoreMessage: TypeAlias = ToGateway | ToWorker | News

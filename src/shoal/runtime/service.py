@@ -20,8 +20,8 @@ import numpy as np
 
 from shoal.codec.codecs import Array
 from shoal.codec.frame import MAX_BYTES
-from shoal.core.actions import Deliver, GatewayAction, Reject
-from shoal.core.events import Cancelled, Submitted
+from shoal.core.actions import Deliver, Reject
+from shoal.core.events import Adopt, Cancelled, Release, Submitted
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
 from shoal.errors import (
@@ -95,13 +95,13 @@ class Service:
         deadline_ms: float = DEADLINE_MS,
         addresses: Mapping[str, str] | None = None,
     ) -> None:
-        if node.gateway is None:
+        if node.core.gateway is None:
             raise ValueError("a service needs a node with a gateway")
         self.playbook = playbook
         self.node = node
         self.deadline_ms = deadline_ms
         self._addresses = dict(addresses or {})
-        self._gateway: GatewayCore = node.gateway
+        self._gateway: GatewayCore = node.core.gateway
         self._recorder = Recorder()
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -393,20 +393,8 @@ class Service:
                 f"the playbook takes {size} bytes, {MAX_HEAD} can be sent; plan for fewer devices "
                 "or stages"
             )
-        adopted: Future[None] = Future()
-
-        def adopt(now: float) -> list[GatewayAction]:
-            try:
-                actions = self._gateway.adopt(playbook, now)
-            except BaseException as error:
-                adopted.set_exception(error)
-                return []
-            adopted.set_result(None)
-            return actions
-
-        self.node.act(adopt)
-        self.node.ask(lambda: None)
-        adopted.result()
+        self.node.ask(lambda: self._gateway.books.check(playbook))
+        self.node.act(Adopt(playbook))
         self.playbook = playbook
 
     def wait_ready(self, timeout_s: float) -> dict[str, str]:
@@ -497,8 +485,7 @@ class Service:
             self._futures.clear()
         for future in pending:
             self._fail(future, RequestError("the service was closed before the answer came"))
-        self.node.act(lambda now: self._gateway.release())
-        self.node.ask(lambda: None)
+        self.node.act(Release())
         self.node.flush(FAREWELL_S)
         self.node.close()
 

@@ -28,7 +28,7 @@ class Desk:
                 self.members.appeared(name, f"{name}#1", 0.0)
                 parts = book.parts_of(name)
                 self.books.installed(name, Installed(book.id, parts), 0.0)
-        self.chooser = Chooser(self.books, self.devices)
+        self.chooser = Chooser("g", self.books, self.devices, {})
 
     def pick(self, request: Request) -> tuple[str, Any] | None:
         picked: Pick | None = self.chooser.pick(request, 0.0)

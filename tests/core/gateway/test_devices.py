@@ -63,7 +63,7 @@ def test_what_a_request_was_given_does_not_stand_in_its_own_way() -> None:
     devices = Devices()
     given: Given = {}
     devices.give(given, PLAN, ROUTE, range(1))
-    devices.room.refused("a", 0, now=0.0)
+    devices.limits.refused("a", 0, now=0.0)
     assert devices.full(60.0, {}) == ["a"]
     assert devices.full(60.0, given) == []
     assert devices.full(0.0, given) == ["a"], "it is left alone for a moment"

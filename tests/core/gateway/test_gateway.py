@@ -8,7 +8,7 @@ from tests.core.alone import LoneGateway, of, sent
 from tests.core.toys import Preferred, every, find, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver, Reject, Send
-from shoal.core.events import Appeared, Cancelled, Submitted, Tick, Unsent, Vanished
+from shoal.core.events import Adopt, Appeared, Cancelled, Release, Submitted, Tick, Unsent, Vanished
 from shoal.core.messages import Forget, Install, Moved, Resume, StageTrace, Task, Uninstall, Why
 from shoal.core.policy import Choice, View
 from shoal.errors import PlanError
@@ -436,7 +436,7 @@ NEWER = playbook(plan("c", one(0, 12, "c")), id="newer")
 def test_a_newer_playbook_is_used_when_it_is_installed_and_the_older_then_let_go() -> None:
     gateway = LoneGateway(ALONE)
     older = task_of(gateway.ask(0))
-    assert to(gateway.core.adopt(NEWER, 0.0), Install) == ["c"]
+    assert to(gateway.take(Adopt(NEWER)), Install) == ["c"]
     assert gateway.core.unready(NEWER) == {"c": "has not loaded its parts yet"}
     assert task_of(gateway.ask(1)).playbook == "book"
     actions = gateway.installed("c", NEWER)
@@ -451,7 +451,7 @@ def test_a_newer_playbook_is_used_when_it_is_installed_and_the_older_then_let_go
 def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -> None:
     gateway = LoneGateway(ALONE)
     task = task_of(gateway.ask(0))
-    gateway.core.adopt(NEWER, 0.0)
+    gateway.take(Adopt(NEWER))
     gateway.installed("c", NEWER)
     assert len(of(Deliver, gateway.answer("a", task))) == 1
 
@@ -459,7 +459,7 @@ def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -
 def test_a_playbook_of_another_network_is_not_adopted() -> None:
     gateway = LoneGateway(ALONE)
     with pytest.raises(PlanError, match="open another gateway"):
-        gateway.core.adopt(replace(NEWER, network="another"), 0.0)
+        gateway.core.books.check(replace(NEWER, network="another"))
 
 
 def test_a_plan_whose_part_a_device_refused_is_not_taken() -> None:
@@ -471,7 +471,7 @@ def test_a_plan_whose_part_a_device_refused_is_not_taken() -> None:
 
 def test_a_gateway_that_leaves_tells_all_devices() -> None:
     gateway = LoneGateway(ALONE)
-    assert to(gateway.core.release(), Uninstall) == ["a", "b"]
+    assert to(gateway.take(Release()), Uninstall) == ["a", "b"]
 
 
 def test_the_end_of_an_earlier_life_of_a_device_is_old_news() -> None:

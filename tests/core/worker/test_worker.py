@@ -11,7 +11,6 @@ from tests.core.toys import every, leaving, one, plan, playbook
 from shoal.core.actions import Drained, Run, Send, Unload
 from shoal.core.events import (
     Appeared,
-    Arrived,
     Drain,
     Loaded,
     Outcome,
@@ -291,7 +290,7 @@ def test_when_the_next_device_is_not_there_the_gateway_hears_who_and_the_output_
     assert (to, task.attempt, task.plan, task.stage) == ("c", 2, "spare", 1)
 
 
-@pytest.mark.parametrize(("full", "reason"), [(False, Why.PEER_ABSENT), (True, Why.OVERLOADED)])
+@pytest.mark.parametrize(("full", "reason"), [(False, Why.PEER_ABSENT), (True, Why.LINK_FULL)])
 def test_what_the_link_does_not_take_is_refused(full: bool, reason: Why) -> None:
     worker = LoneWorker(BOOK)
     (run,) = worker.task(0, "line")
@@ -461,7 +460,7 @@ def test_a_playbook_with_an_unknown_policy_is_refused_whole() -> None:
     worker = WorkerCore(DeviceInfo("a", "a1"), policies=nobody)
     worker.handle(Appeared("g", "g1"), 0.0)
     book = BOOK
-    actions = worker.handle(Arrived("g", Install(book)), 0.0)
+    actions = worker.hear("g", Install(book), None, 0, 0.0)
     ((to, reply),) = sent(Installed, actions)
     assert (to, reply.ready) == ("g", ())
     assert all("no policy" in text for text in reply.refused.values())

@@ -73,7 +73,6 @@ class Blame(NamedTuple):
 
 def blame(request: Request, sender: str, refused: Refused) -> Blame:
     """Who is to be blamed for a refusal of the attempt under way."""
-    plan = request.plan
     if refused.why is Why.NOT_KEPT:
         return Blame((), (), over=True)
     if refused.why is Why.TOO_LARGE:  # for its part of this stage: it may well do another
@@ -85,13 +84,19 @@ def blame(request: Request, sender: str, refused: Refused) -> Blame:
     could_not_give = refused.why is Why.PEER_ABSENT or bool(refused.absent)
     if not could_not_give:
         return Blame((sender,), (sender,), over=False)
-    before = refused.stage - 1
-    one_of_many = (
+    if _one_of_many(request, refused):
+        return Blame((sender,), refused.absent, over=False)
+    # Who cannot see the next device may be the one that is out of touch. A full link is its own.
+    shun = refused.absent if refused.why is Why.LINK_FULL else (*refused.absent, sender)
+    return Blame(refused.absent, shun, over=not refused.absent)
+
+
+def _one_of_many(request: Request, refused: Refused) -> bool:
+    """Whether others run the stage before the one that was refused as well."""
+    plan, before = request.plan, refused.stage - 1
+    return (
         plan is not None
         and request.start <= before < len(plan.stages)
         and plan.stages[before].spread is Spread.ALL
         and len(runs(request.route, before)) > 1
     )
-    if one_of_many:
-        return Blame((sender,), refused.absent, over=False)
-    return Blame(refused.absent, (*refused.absent, sender), over=not refused.absent)

@@ -170,20 +170,26 @@ class Books:
 
     # -- adopting and retiring
 
-    def adopt(self, playbook: Playbook, now: float) -> list[Send]:
-        """Use a playbook from now on. PlanError when it is for another network than those in use,
+    def check(self, playbook: Playbook) -> None:
+        """PlanError when a playbook cannot be adopted: it is for another network than those in use,
         or names a policy that nobody registered."""
-        known = self._books.pop(playbook.id, None)
-        if known is not None:
-            self._books[playbook.id] = known
-            self.changed()
-            return []
         for book in self._books.values():
             if book.playbook.network != playbook.network:
                 raise PlanError(
                     f"this gateway answers for the network {book.playbook.network!r}, the playbook "
                     f"is for {playbook.network!r}; open another gateway for it"
                 )
+        self._policies(playbook.policy.name)
+
+    def adopt(self, playbook: Playbook, now: float) -> list[Send]:
+        """Use a playbook for new requests from when it is installed; older ones stay until nothing
+        needs them. Raises what :meth:`check` does."""
+        known = self._books.pop(playbook.id, None)
+        if known is not None:
+            self._books[playbook.id] = known
+            self.changed()
+            return []
+        self.check(playbook)
         book = Book(
             playbook=playbook,
             policy=self._policies(playbook.policy.name),

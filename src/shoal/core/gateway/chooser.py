@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,7 +10,7 @@ from shoal.core.gateway.books import Book, Books, fitting
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.request import Narrow, Request, Source
 from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
-from shoal.core.shared.routes import runs
+from shoal.core.shared.routes import Link, links, runs
 from shoal.errors import PolicyError
 from shoal.plan.plan import Spread
 
@@ -63,12 +64,16 @@ class Chooser:
     ``waiting`` the number of requests that wait, ``broken`` those (by number) about which a policy
     raised when it was asked last, and what it said."""
 
-    def __init__(self, books: Books, devices: Devices) -> None:
+    def __init__(
+        self, gateway: str, books: Books, devices: Devices, requests: Mapping[int, Request]
+    ) -> None:
         self.links: dict[str, LinkView] = {}
         self.waiting = 0
         self.broken: dict[int, str] = {}
+        self._gateway = gateway
         self._books = books
         self._devices = devices
+        self._requests = requests
 
     def view(self, book: Book, without: Collection[str], now: float, images: int = 1) -> View:
         """What a policy is shown about a request of so many images; devices in ``without`` count
@@ -143,14 +148,28 @@ class Chooser:
     ) -> Said | None:
         images, narrow = request.images, request.narrow
         said = self._choose(book, at, without, images, narrow, now)
-        full = self._devices.full(now, request.given)
-        if said is None or not full or self._has_room(book, said[0], full):
+        if said is None or not self._devices.limits:
+            return said
+        full, tight = self._devices.full(now, request.given), self.tight(request, now)
+        first = request.source.holder if said[0].start and request.source else self._gateway
+        stuck = self._stuck(book, said[0], first, full, tight)
+        if not stuck:
             return said
         try:
-            said = self._choose(book, at, (*without, *full), images, narrow, now)
+            said = self._choose(book, at, (*without, *full, *stuck), images, narrow, now)
         except PolicyError:
             return None  # with all of them it did not raise: there will be room
-        return said if said and self._has_room(book, said[0], full) else None
+        return said if said and not self._stuck(book, said[0], first, full, tight) else None
+
+    def tight(self, request: Request, now: float) -> list[Link]:
+        """The links that should not be given more now, whatever ``request`` had of them."""
+        limits = self._devices.limits
+        limited = limits.links()
+        if not limited:
+            return []
+        others = [each for each in self._requests.values() if each is not request]
+        taken = Counter(link for each in others for link in each.links(self._gateway))
+        return [link for link in limited if limits.full(link, taken[link], now)]
 
     def _choose(
         self,
@@ -171,14 +190,27 @@ class Chooser:
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
         return (choice, memory) if choice is not None else None
 
-    def _has_room(self, book: Book, choice: Choice, full: Collection[str]) -> bool:
-        """Whether no device on the way is full. Who is full is not left out of a stage that all
-        run together: the answer would suffer for what passes in a moment."""
+    def _stuck(
+        self,
+        book: Book,
+        choice: Choice,
+        first: str,
+        full: Collection[str],
+        tight: Collection[Link],
+    ) -> set[str]:
+        """The devices on the way of a choice that take no more, or that a full link leads to; the
+        way begins at ``first``. Who is full is not left out of a stage that all run together: the
+        answer would suffer for what passes in a moment."""
         plan = book.plans.get(choice.plan)
         if plan is None:
-            return True
-        for index, stage in enumerate(plan.stages[choice.start :], choice.start):
-            names = stage.parts if stage.spread is Spread.ALL else runs(choice.route, index)
-            if any(name in full for name in names):
-                return False
-        return True
+            return set()
+        stuck = {
+            name
+            for index, stage in enumerate(plan.stages[choice.start :], choice.start)
+            for name in (stage.parts if stage.spread is Spread.ALL else runs(choice.route, index))
+            if name in full
+        }
+        if tight:
+            taken = links(choice.route, choice.start, first)
+            stuck |= {link.taker for link in tight if link in taken}
+        return stuck

@@ -19,7 +19,7 @@ from shoal.core.gateway.suspects import Digests, Suspects
 from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
 from shoal.core.shared.membership import Membership
-from shoal.core.shared.timers import Timers
+from shoal.core.shared.timers import Timers, soonest
 
 _LEAST_WINDOW = 4
 
@@ -44,7 +44,7 @@ class Desk:
         self.loads = Loads()
         self.books = Books(self.members, self.devices, policies, self.loads)
         self.suspects = Suspects(digest)
-        self.chooser = Chooser(self.books, self.devices)
+        self.chooser = Chooser(name, self.books, self.devices, self.requests)
         self.settling = Settling()
         self.flights = Flights(
             name,
@@ -128,17 +128,13 @@ class Desk:
                 self.devices.forget(name)
         return actions
 
-    def next_due(self) -> float | None:
-        """When something is due next, in seconds."""
-        soonest: float | None = None
-        for at in (
+    def next_due(self) -> float:
+        """When something is due next, in seconds; infinite for never."""
+        return soonest(
             self.deadlines.next(),
             self.flights.doubts.next(),
             self.queue.next(),
             self.books.next(),
             self.settling.next(),
             self.members.next_expiry(),
-        ):
-            if at is not None and (soonest is None or at < soonest):
-                soonest = at
-        return soonest
+        )

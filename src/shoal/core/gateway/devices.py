@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
-from shoal.core.gateway.limits import Room
+from shoal.core.gateway.limits import Limits
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
-from shoal.core.shared.routes import runs
+from shoal.core.shared.routes import Link, runs
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
@@ -42,10 +43,12 @@ class Device:
 
 
 class Devices:
-    """All devices by name; made when first asked for. ``room`` says which have room for more."""
+    """All devices by name; made when first asked for. ``limits`` says which of them, and which
+    links, take less than they are given."""
 
     def __init__(self, gateway: str = "") -> None:
-        self.room = Room(gateway)
+        self.limits = Limits(gateway)
+        self._gateway = gateway
         self._devices: dict[str, Device] = {}
 
     def __getitem__(self, name: str) -> Device:
@@ -65,20 +68,21 @@ class Devices:
     def forget(self, name: str) -> None:
         """A device that no playbook names is gone."""
         self._devices.pop(name, None)
-        self.room.forget(name)
+        self.limits.forget(name)
 
     def full(self, now: float, given: Given) -> list[str]:
         """The devices that should not be given more now. What the request in question was ``given``
         already does not stand in its own way: another attempt takes its place."""
-        return [name for name in self.room.limited() if self._full(name, now, given)]
 
-    def _full(self, name: str, now: float, given: Given) -> bool:
-        own, _ = given.get(name, (0, 0.0))
-        return self.room.full(name, self[name].outstanding - own, now)
+        def others(name: str) -> int:
+            return self[name].outstanding - given.get(name, (0, 0.0))[0]
+
+        limits = self.limits
+        return [name for name in limits.devices() if limits.full(name, others(name), now)]
 
     def restarted(self, name: str) -> None:
         """A new incarnation has nothing loaded; what it was given is recovered by the caller."""
-        self.room.forget(name)
+        self.limits.forget(name)
         device = self._devices.get(name)
         if device is None:
             return
@@ -116,7 +120,7 @@ class Devices:
 
     def overloaded(self, name: str, now: float) -> None:
         """A device refused one of those that are outstanding, for want of room."""
-        self.room.refused(name, self[name].outstanding - 1, now)
+        self.limits.refused(name, self[name].outstanding - 1, now)
 
     def failed(self, name: str) -> None:
         """A device failed to run a part: let it seem slower, so that policies turn to others
@@ -128,13 +132,17 @@ class Devices:
     def observe(self, plan: Plan | None, trace: tuple[StageTrace, ...], now: float) -> None:
         """Learn from the times of an answer how slow each device is against its forecast (None:
         the steps are not all of one plan, and are only counted)."""
+        if self.limits:
+            names = (self._gateway, *(step.device for step in trace))
+            for giver, taker in pairwise(names):
+                self.limits.answered(Link(giver, taker))
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
                 continue
             device.answered += 1
             device.heard = now
-            self.room.answered(step.device)
+            self.limits.answered(step.device)
             expected_ms = plan.run_ms(step.stage, step.device) if plan else 0.0
             if expected_ms > 0 and step.batch > 0:
                 # One run that stood still for a moment says little of the next.

@@ -132,7 +132,12 @@ class Flights:
         book, choice = pick.book, pick.choice
         without = pick.without
         if not choice.route:
-            without = (*without, *self._devices.full(now, request.given))
+            tight = self._chooser.tight(request, now)
+            without = (
+                *without,
+                *self._devices.full(now, request.given),
+                *(link.taker for link in tight if link.giver == self.gateway),
+            )
         view = self._chooser.view(book, without, now, request.images)
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)

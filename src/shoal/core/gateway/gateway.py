@@ -12,20 +12,23 @@ This file says which event leads where. ``books`` has the playbooks and gets the
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeAlias
 
-from shoal.core.actions import GatewayAction, Reject, Send, Wake
+from shoal.core.actions import GatewayAction, Reject, Send
 from shoal.core.events import (
+    Adopt,
     Appeared,
-    Arrived,
     Body,
     Cancelled,
-    GatewayEvent,
+    ClientEvent,
     LinkMeasured,
+    PeerEvent,
+    Release,
     Submitted,
     Tick,
-    Unsent,
     Vanished,
 )
 from shoal.core.gateway.answers import Answers
@@ -39,24 +42,27 @@ from shoal.core.messages import (
     Answer,
     Busy,
     DeviceInfo,
-    Forget,
     Heard,
     Hello,
     Holding,
     Installed,
     Loading,
-    Message,
     Moved,
+    News,
     Refused,
     Resume,
     Task,
+    ToGateway,
     Trial,
     Why,
     refusal,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.shared.membership import Membership
+from shoal.core.shared.routes import Link
 from shoal.plan.plan import Playbook
+
+GatewayEvent: TypeAlias = PeerEvent | ClientEvent | Tick
 
 
 class GatewayCore:
@@ -85,23 +91,33 @@ class GatewayCore:
         self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
         self._answers = Answers(self._desk)
         self._recovery = Recovery(self._desk, self._answers)
-        self._wake: float | None = None
+        self.wake_at = math.inf
+        """When this gateway wants a Tick, in seconds."""
 
-    # -- what a driver calls
+    # -- what its node calls
 
     def handle(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
         """Take an event at time ``now`` (seconds, any origin); what shall be done."""
-        actions = self._react(event, now)
-        return self._finish(actions, now)
+        return self._finish(self._react(event, now), now)
 
-    def adopt(self, playbook: Playbook, now: float) -> list[GatewayAction]:
-        """Use a playbook for new requests from when it is installed; older ones stay until nothing
-        needs them. PlanError when it is for another network than those in use."""
-        return self._finish([*self._desk.books.adopt(playbook, now)], now)
+    def hear(
+        self, sender: str, message: ToGateway | News, body: Body, now: float
+    ) -> list[GatewayAction]:
+        """Take a message; what shall be done."""
+        return self._finish(self._heard(sender, message, body, now), now)
 
-    def release(self) -> list[GatewayAction]:
-        """Tell all devices that this gateway leaves."""
-        return [*self._desk.books.release()]
+    def untold(
+        self, to: str, about: Task | Resume, why: Why, text: str, now: float
+    ) -> list[GatewayAction]:
+        """A message of an attempt at a request of this gateway did not leave the node for ``to``:
+        as if that had refused it, though it is not to blame for a link that is full."""
+        refused = refusal(about, about.stage, why, text, absent=(to,))
+        return self._finish(self._attempted(to, refused, None, now), now)
+
+    def unforgotten(self, to: str, now: float) -> list[GatewayAction]:
+        """A device could not be told which requests are over: it is to hear it later."""
+        self._desk.owe((to,), self._desk.last_number, now)
+        return self._finish([], now)
 
     def unready(self, playbook: Playbook) -> dict[str, str]:
         """Devices of a playbook that have not said yet that it is installed, and why."""
@@ -138,8 +154,6 @@ class GatewayCore:
         match event:
             case Submitted():
                 return self._submit(event, now)
-            case Arrived(sender, message, body):
-                return self._arrived(sender, message, body, now)
             case Appeared(name, incarnation):
                 return self._appeared(name, incarnation, now)
             case Vanished(name, incarnation):
@@ -147,8 +161,6 @@ class GatewayCore:
                     return []
                 self.books.vanished(name)
                 return self._recovery.lost(name, incarnation, now)
-            case Unsent(to, message, full):
-                return self._unsent(to, message, full, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self._desk.chooser.links[peer] = LinkView(
                     bytes_per_s, rtt_ms, now - age_s, at_least
@@ -157,15 +169,19 @@ class GatewayCore:
             case Cancelled(number):
                 request = self.requests.get(number)
                 return self._desk.end(request, now, stop=True) if request else []
+            case Adopt(playbook):
+                return [*self.books.adopt(playbook, now)]
+            case Release():
+                return [*self.books.release()]
             case Tick():
                 return self._tick(now)
 
-    def _arrived(
-        self, sender: str, message: Message, body: Body, now: float
+    def _heard(
+        self, sender: str, message: ToGateway | News, body: Body, now: float
     ) -> list[GatewayAction]:
         match message:
             case Answer() | Refused() | Moved():
-                return self._heard(sender, message, body, now)
+                return self._attempted(sender, message, body, now)
             case Trial(gateway, incarnation):
                 mine = (gateway, incarnation) == (self.name, self._desk.flights.incarnation)
                 return self._recovery.trial(sender, message, now) if mine else []
@@ -175,8 +191,8 @@ class GatewayCore:
             case Installed():
                 self.books.installed(sender, message, now)
                 return [*self.books.retire()]
-            case Hello(info) if info.name == sender:
-                return self._hello(info, now)
+            case Hello(info):
+                return self._hello(info, now) if info.name == sender else []
             case Holding(parts):
                 self.members.holding(sender, parts)
                 return []
@@ -185,11 +201,8 @@ class GatewayCore:
                 if device is not None:
                     device.load = load
                 return []
-            case _:
-                return []
 
     def _tick(self, now: float) -> list[GatewayAction]:
-        self._wake = None
         actions: list[GatewayAction] = []
         for number in self._desk.deadlines.due(now):
             request = self.requests[number]
@@ -199,17 +212,13 @@ class GatewayCore:
         return actions + self._desk.due(now)
 
     def _finish(self, actions: list[GatewayAction], now: float) -> list[GatewayAction]:
-        """Begin what can begin now, and ask for a tick if one is needed before the one that was
-        asked for (one that comes too early does no harm)."""
+        """What follows from any event: requests that can begin, when to wake up."""
         if self._desk.queue:
             self._dispatch(actions, now)
         while self._desk.chooser.broken:
             actions += self._broken(now)
             self._dispatch(actions, now)
-        wake = self._desk.next_due()
-        if wake is not None and (self._wake is None or wake < self._wake):
-            self._wake = wake
-            actions.append(Wake(wake))
+        self.wake_at = self._desk.next_due()
         return actions
 
     # -- requests
@@ -247,12 +256,12 @@ class GatewayCore:
             picked = desk.chooser.pick(request, now)
             begun = desk.flights.begin(request, picked, now) if picked else None
             if begun is None:
-                desk.queue.stuck(now, desk.devices.room.opens(now))
+                desk.queue.stuck(now, desk.devices.limits.opens(now))
                 return
             desk.queue.drop(number)
             actions += begun
 
-    def _heard(
+    def _attempted(
         self, sender: str, message: Answer | Refused | Moved, body: Body, now: float
     ) -> list[GatewayAction]:
         """A worker says something about an attempt."""
@@ -289,6 +298,12 @@ class GatewayCore:
         desk = self._desk
         if refused.why is Why.OVERLOADED:
             desk.devices.overloaded(sender, now)
+        if refused.why is Why.LINK_FULL:
+            giver = self.name if sender in refused.absent else sender
+            for taker in refused.absent:
+                link = Link(giver, taker)
+                used = sum(link in each.links(self.name) for each in desk.requests.values())
+                desk.devices.limits.refused(link, used - 1, now)
         if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
             request = desk.requests.get(refused.number)
             late = desk.suspects.late(refused.number)
@@ -301,17 +316,6 @@ class GatewayCore:
             tried = request.tries.get(refused.attempt) if request else None
             if tried is not None:
                 return [*desk.books.reinstall(sender, tried.playbook, now)]
-        return []
-
-    def _unsent(self, to: str, message: Message, full: bool, now: float) -> list[GatewayAction]:
-        """The link did not take a message: as if its taker had refused it."""
-        match message:
-            case Task() | Resume():
-                why = Why.OVERLOADED if full else Why.PEER_ABSENT
-                refused = refusal(message, message.stage, why, absent=(to,))
-                return self._heard(to, refused, None, now)
-            case Forget():
-                self._desk.owe((to,), self._desk.last_number, now)
         return []
 
     def _broken(self, now: float) -> list[GatewayAction]:

@@ -64,7 +64,8 @@ class Recovery:
         if refused.why is Why.NOT_KEPT:
             request.source = None
         request.blame(fault.shun)
-        again = refused.why is not Why.OVERLOADED  # who is full is given no more for a while
+        # Who is full is given no more for a while, and what leads to it neither.
+        again = refused.why not in (Why.OVERLOADED, Why.LINK_FULL)
         if fault.over:
             return self.retry(request, refused.stage, now, again)
         return self.reconsider(request, now, again)

@@ -12,6 +12,7 @@ from shoal.core.gateway.devices import Given
 from shoal.core.gateway.suspects import Digests
 from shoal.core.messages import Care, Route
 from shoal.core.shared.gather import Gather
+from shoal.core.shared.routes import Link, links
 from shoal.plan.plan import Plan
 
 Narrow: TypeAlias = tuple[tuple[str, str], ...]
@@ -92,6 +93,13 @@ class Request:
     def in_flight(self) -> bool:
         """Whether an attempt is under way."""
         return self.plan is not None
+
+    def links(self, gateway: str) -> set[Link]:
+        """The links that the attempt under way takes, as far as they are known."""
+        if self.plan is None:
+            return set()
+        first = gateway if self.source is None else self.source.holder
+        return links(self.route, self.start, first)
 
     def fault(self, text: str) -> None:
         """Remember what went wrong; the last few are told when the request fails."""

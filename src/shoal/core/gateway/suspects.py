@@ -2,11 +2,11 @@
 
 A device that is lost may have died of what it ran. Of the requests that it may have been running
 each is *charged* with that, and from then on run ALONE (``core/worker/trials.py``): should a second
-device be lost, it is known what it ran, and this request alone is charged with that. No third one is lost
-for it: a request that is charged twice, once so, is run APART, in a process of its own. If that
-dies, the request is proved guilty: it fails, and is refused when it comes again. If not, it was the
-operator, the power or the line that took two devices away. An answer clears a request of all, and a
-charge is dropped when the device is seen again in the same life.
+device be lost, it is known what it ran, and this request alone is charged with that. No third one
+is lost for it: a request that is charged twice, once so, is run APART, in a process of its own. If
+that dies, the request is proved guilty: it fails, and is refused when it comes again. If not, it
+was the operator, the power or the line that took two devices away. An answer clears a request of
+all, and a charge is dropped when the device is seen again in the same life.
 """
 
 from __future__ import annotations

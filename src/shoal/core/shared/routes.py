@@ -10,6 +10,13 @@ from shoal.core.policy import Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
+class Link(NamedTuple):
+    """The way from one device to another."""
+
+    giver: str
+    taker: str
+
+
 class Hop(NamedTuple):
     """Who gets a stage, the route as it is then, and whether this hop decided some of it."""
 
@@ -60,6 +67,18 @@ def next_hop(
     if plan.stages[stage].spread is Spread.ONE:
         targets = targets[:1]
     return Hop(targets, tuple(steps) if decided else route, decided)
+
+
+def links(route: Route, start: int, first: str) -> set[Link]:
+    """The links that a request takes which is at ``first`` and goes through the stages of a route
+    from ``start`` on, as far as they are decided."""
+    found: set[Link] = set()
+    givers: tuple[str, ...] = (first,)
+    for stage in range(start, len(route)):
+        takers = runs(route, stage)
+        found |= {Link(a, b) for a in givers for b in takers if a != b}
+        givers = takers
+    return found
 
 
 def least(plan: Plan, stage: int) -> int:

@@ -62,3 +62,8 @@ class Timers(Generic[K]):
         if len(self._heap) > _SLACK + 2 * len(self._at):
             self._heap = [(at, n, key) for at, n, key in self._heap if self._at.get(key) == at]
             heapq.heapify(self._heap)
+
+
+def soonest(*times: float | None) -> float:
+    """The earliest of the times that are set; infinite when none is."""
+    return min((at for at in times if at is not None), default=math.inf)

@@ -1,9 +1,10 @@
 """Runs of requests of which a worker may die: one at a time, and only when its gateway knows.
 
 A request is *suspect* when a device was lost while it may have run it (see
-``core/gateway/suspects.py``). To tell what a worker dies of, its gateway must know what runs there when it dies. So the worker asks
-before it runs a suspect request, tells when that is over, and runs nothing else from the moment
-that it asks until it hears that this is known: two round trips, for suspects only.
+``core/gateway/suspects.py``). To tell what a worker dies of, its gateway must know what runs there
+when it dies. So the worker asks before it runs a suspect request, tells when that is over, and runs
+nothing else from the moment that it asks until it hears that this is known: two round trips, for
+suspects only.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
-from shoal.core.actions import Drained, Run, Send, Wake, WorkerAction
+from shoal.core.actions import Drained, Run, Send, WorkerAction
 from shoal.core.events import (
     Appeared,
-    Arrived,
     Body,
     Drain,
     Fetched,
@@ -31,12 +31,12 @@ from shoal.core.events import (
     LinkMeasured,
     Loaded,
     Outcome,
+    PeerEvent,
     Ran,
+    RunEvent,
     RunFailed,
     Tick,
-    Unsent,
     Vanished,
-    WorkerEvent,
 )
 from shoal.core.messages import (
     Busy,
@@ -50,17 +50,18 @@ from shoal.core.messages import (
     Installed,
     Leave,
     Load,
-    Message,
+    News,
     RequestMessage,
     Resume,
     StageTrace,
     Task,
-    Trial,
+    ToWorker,
     Uninstall,
     Why,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
 from shoal.core.shared.membership import Membership
+from shoal.core.shared.timers import soonest
 from shoal.core.worker.attempts import Attempts, RequestKey, request_of
 from shoal.core.worker.intake import Intake
 from shoal.core.worker.job import Inbox, Job
@@ -75,6 +76,9 @@ from shoal.errors import PlanError
 _SMOOTHING = 0.2
 _LEAST_HELD_BYTES = 16 << 20
 """Of inputs that wait; a quarter of the memory limit where that is more."""
+
+
+WorkerEvent: TypeAlias = PeerEvent | RunEvent | Drain | Tick
 
 
 class WorkerCore:
@@ -109,7 +113,8 @@ class WorkerCore:
         self._reports = Reports(self.library, self.members, lambda: self.load)
         self._trials = Trials(self.inbox.jobs)
         self._capacity = capacity
-        self._wake: float | None = None
+        self.wake_at = math.inf
+        """When this worker wants a Tick, in seconds."""
         self._runs: dict[tuple[JobKey, ...], int] = {}  # those under way, and their images
         self._apart: Job | None = None  # run in a process of its own
         self._run_ms = 0.0
@@ -121,12 +126,24 @@ class WorkerCore:
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
         """Take an event at time ``now`` (seconds, any origin); what shall be done."""
-        actions = self._react(event, now)
-        actions += self._start_runs(now)
-        if self.info.draining and not self._drained and not self.inbox.jobs:
-            self._drained = True
-            actions.append(Drained())
-        return actions + self._reports.due(now) + self._next_wake()
+        return self._finish(self._react(event, now), now)
+
+    def hear(
+        self, sender: str, message: ToWorker | News, body: Body, size: int, now: float
+    ) -> list[WorkerAction]:
+        """Take a message, whose body takes ``size`` bytes; what shall be done."""
+        return self._finish(self._heard(sender, message, body, size, now), now)
+
+    def unasked(self, gateway: str, now: float) -> list[WorkerAction]:
+        """A gateway could not be asked for leave to run a suspect request."""
+        self._drop(self._trials.lost(gateway))
+        return self._finish([], now)
+
+    def refuse(
+        self, about: RequestMessage, stage: int, why: Why, text: str, absent: tuple[str, ...]
+    ) -> Send:
+        """The refusal of an attempt that did not leave this worker as it should."""
+        return self._onward.refuse(about, stage, why, text, absent)
 
     @property
     def load(self) -> Load:
@@ -139,8 +156,6 @@ class WorkerCore:
 
     def _react(self, event: WorkerEvent, now: float) -> list[WorkerAction]:
         match event:
-            case Arrived(sender, message, body, size):
-                return self._arrived(sender, message, body, size, now)
             case Ran():
                 return self._ran(event, now)
             case RunFailed():
@@ -153,14 +168,6 @@ class WorkerCore:
                 return self._appeared(name, incarnation, now)
             case Vanished(name, incarnation):
                 return self._vanished(name, incarnation, now)
-            case Unsent(to, Task() as task, full):
-                why = Why.OVERLOADED if full else Why.PEER_ABSENT
-                return [self._onward.refuse(task, task.stage, why, absent=(to,))]
-            case Unsent(to, Trial()):
-                self._drop(self._trials.lost(to))
-                return []
-            case Unsent():
-                return []
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s, at_least)
                 return []
@@ -171,11 +178,11 @@ class WorkerCore:
 
     # -- messages
 
-    def _arrived(
-        self, sender: str, message: Message, body: Body, size: int, now: float
+    def _heard(
+        self, sender: str, message: ToWorker | News, body: Body, size: int, now: float
     ) -> list[WorkerAction]:
         match message:
-            case RequestMessage() | Forget() if self.members.former(
+            case Task() | Resume() | Leave() | Forget() if self.members.former(
                 message.gateway, message.incarnation
             ):
                 return []
@@ -186,9 +193,11 @@ class WorkerCore:
                 return self._intake.task(message, body, size, now)
             case Resume():
                 return self._intake.resume(message, now)
-            case Leave(gateway) if gateway == sender:
-                return self._leave(message)
-            case Forget(gateway, incarnation, numbers, settled) if gateway == sender:
+            case Leave(gateway):
+                return self._leave(message) if gateway == sender else []
+            case Forget(gateway, incarnation, numbers, settled):
+                if gateway != sender:
+                    return []
                 self._settle(gateway, incarnation, settled)
                 for number in numbers:
                     self.attempts.over((gateway, incarnation, number))
@@ -200,16 +209,15 @@ class WorkerCore:
                 return self.library.heard(sender, part)
             case Uninstall(playbook):
                 return self.library.uninstall(sender, playbook)
-            case Hello(info) if info.name == sender:
-                self.members.hello(info)
+            case Hello(info):
+                if info.name == sender:
+                    self.members.hello(info)
                 return []
             case Holding(parts):
                 self.members.holding(sender, parts)
                 return []
             case Busy(load):
                 self.neighbours.heard(sender, load)
-                return []
-            case _:
                 return []
 
     def _install(self, sender: str, message: Install, now: float) -> list[WorkerAction]:
@@ -376,7 +384,6 @@ class WorkerCore:
         return actions
 
     def _tick(self, now: float) -> list[WorkerAction]:
-        self._wake = None
         actions = self._intake.due(now) + self.library.due(now)
         job = self._drop(self._trials.late(now))
         if job is not None:
@@ -417,10 +424,14 @@ class WorkerCore:
         self.kept.drop(request)
         self._intake.forget(request)
 
-    def _next_wake(self) -> list[WorkerAction]:
-        """Ask for a tick if one is needed before the one that was asked for; one that comes too
-        early does no harm."""
-        soon = (
+    def _finish(self, actions: list[WorkerAction], now: float) -> list[WorkerAction]:
+        """What follows from any event: runs that can begin, reports, when to wake up."""
+        actions += self._start_runs(now)
+        if self.info.draining and not self._drained and not self.inbox.jobs:
+            self._drained = True
+            actions.append(Drained())
+        actions += self._reports.due(now)
+        self.wake_at = soonest(
             self._intake.next(),
             self._trials.next(),
             self.library.next(),
@@ -428,8 +439,4 @@ class WorkerCore:
             self._reports.next(),
             self.inbox.opens,
         )
-        wake = min((at for at in soon if at is not None), default=None)
-        if wake is None or (self._wake is not None and self._wake <= wake):
-            return []
-        self._wake = wake
-        return [Wake(wake)]
+        return actions
