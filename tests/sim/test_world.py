@@ -6,7 +6,16 @@ import pytest
 from tests.core.toys import Story, find, one, plan, playbook
 
 from shoal.core.actions import Send
-from shoal.core.events import Appeared, Arrived, Drain, Ran, Tick, Unsent, Vanished
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Drain,
+    LinkMeasured,
+    Ran,
+    Tick,
+    Unsent,
+    Vanished,
+)
 from shoal.core.messages import Hello
 from shoal.sim.engine import Symbols
 from shoal.sim.node import Node
@@ -64,6 +73,76 @@ def test_messages_wait_for_each_other_on_one_way_but_not_on_another() -> None:
     assert wires.arrival("b", "a", size, 0.0) == pytest.approx(0.010)
     wires.change("a", "b", Wire(delay_s=0.0, bytes_per_s=1e7))
     assert wires.arrival("a", "b", size, 0.015) == pytest.approx(0.021)
+
+
+def test_a_link_of_which_packets_are_lost_delays_what_comes_after_as_well() -> None:
+    sure = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6))
+    lossy = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6, loss=0.2))
+    late = [
+        lossy.arrival("a", "b", 1000, k * 0.1) - sure.arrival("a", "b", 1000, k * 0.1)
+        for k in range(200)
+    ]
+    assert 0.1 < sum(extra > 0.019 for extra in late) / len(late) < 0.3
+    times = [lossy.arrival("c", "d", 100, 0.0) for _ in range(100)]
+    assert times == sorted(times)
+
+
+def test_a_link_takes_no_more_work_than_may_wait_for_it() -> None:
+    wires = Wires(lambda a, b: Wire(bytes_per_s=1e6, work=2))
+    for _ in range(3):
+        assert not wires.full("a", "b", 0.0)
+        wires.arrival("a", "b", 100_000, 0.0)
+    assert wires.full("a", "b", 0.0)
+    assert not wires.full("b", "a", 0.0)
+    assert not wires.full("a", "b", 0.11)
+
+
+def test_what_a_link_carries_is_known_exactly_from_much_and_at_least_from_little() -> None:
+    wires = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6))
+    assert wires.carried("a", "b", 0.0) is None
+    wires.arrival("a", "b", 700, 0.0)
+    little, rtt_s = wires.carried("a", "b", 0.1) or pytest.fail("nothing was seen")
+    assert (little.at_least, rtt_s) == (True, pytest.approx(0.02))
+    assert little.bytes_per_s < 1e6
+    wires.arrival("a", "b", 100_000, 0.2)
+    assert wires.carried("a", "b", 0.2) == (little, rtt_s)
+    much, _ = wires.carried("a", "b", 0.4) or pytest.fail("nothing was seen")
+    assert (much.at_least, much.bytes_per_s) == (False, 1e6)
+
+
+def test_nodes_are_told_what_their_links_carry() -> None:
+    story = Story("a", ALONE, wires=lambda a, b: Wire(bytes_per_s=2e6, delay_s=0.001))
+    log = Log(story.world)
+    for _ in range(3):
+        story.ask(1)
+        story.world.run(0.06)
+    story.answers()
+    seen = [event for _, event in log.of("g", LinkMeasured)]
+    assert seen
+    assert {(event.peer, round(event.rtt_ms, 6)) for event in seen} == {("a", 2.0)}
+    assert all(event.bytes_per_s <= 2e6 and event.age_s >= 0 for event in seen)
+
+
+def test_a_link_that_is_full_delays_nobody_for_good() -> None:
+    """More is asked than the way to ``a`` takes: what it does not take goes to ``b``, nothing is
+    lost, and when the rush is over all goes to ``a`` again."""
+    book = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")))
+
+    def wires(giver: str, taker: str) -> Wire:
+        return Wire(bytes_per_s=50e3 if (giver, taker) == ("g", "a") else 1e8, work=1)
+
+    story = Story("ab", book, wires=wires, engine=Symbols(run_ms=lambda *_: 1.0))
+    log = Log(story.world)
+    story.ask(40)
+    story.world.run(5.0)
+    assert [event for _, event in log.of("g", Unsent) if event.full]
+    assert {answer.plan for answer in story.answers()} == {"a", "b"}
+    assert story.gateway.devices.limits.devices() == []
+    story.world.run(5.0)
+    story.ask(1)
+    assert story.answers()[-1].plan == "a"
+    story.world.run(30.0)
+    assert story.left_behind() == {}
 
 
 def test_a_slow_link_shows_in_the_time_of_an_answer() -> None:
