@@ -56,7 +56,7 @@ from shoal.core.worker.worker import WorkerCore
 BOOK = playbook(
     plan("ab", one(0, 6, "a"), one(6, 12, "b")), plan("ac", one(0, 6, "a"), one(6, 12, "c"))
 )
-ALONE = playbook(plan("own", one(0, 12, "g")))
+ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
 ABOUT = ("g", "g1", 0, 1)
 
 CONCERNS: dict[CoreMessage, str] = {
@@ -120,7 +120,7 @@ def test_a_node_that_nobody_asks_ignores_what_concerns_gateways() -> None:
 
 def test_what_a_node_says_to_itself_is_heard_at_once() -> None:
     """From the playbook that its gateway adopts to the run of a request, nothing leaves it."""
-    gateway = LoneGateway(ALONE, "")
+    gateway = LoneGateway(BOOK, "")
     todo, sends = gateway.take(Adopt(ALONE)), []
     while todo:
         match todo.pop(0):
@@ -206,7 +206,7 @@ def test_what_nobody_can_do_anything_about_is_let_go(message: CoreMessage) -> No
 
 
 def test_devices_that_could_not_be_told_what_is_over_hear_it_later() -> None:
-    gateway = LoneGateway(ALONE, "a")
+    gateway = LoneGateway(BOOK, "a")
     gateway.ask(0)
     gateway.take(Cancelled(0))
     gateway.take(Unsent("a", Forget("g", "g1", (0,), 0)))
