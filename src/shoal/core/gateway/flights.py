@@ -8,7 +8,7 @@ from shoal.core.gateway.chooser import Chooser, Pick
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.request import Request, RoundTrip
 from shoal.core.gateway.settling import Settling
-from shoal.core.messages import Care, Resume, Route, Task
+from shoal.core.messages import Care, Itinerary, Resume, Route, Task
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.routes import Hop, next_hop, runs
@@ -79,9 +79,19 @@ class Flights:
         self.doubts.set(request.number, now + self.patience_s(request))
         budget_ms = (request.deadline - now) * 1e3
         probes = [Probe(choice.probe)] if self._members.alive(choice.probe) else []
+        itinerary = self._itinerary(request, plan, without)
+        about = self.gateway, self.incarnation, request.number, request.attempt
         if source is not None:
-            return [Send(source.holder, self._resume(request, plan, budget_ms, without)), *probes]
-        task = self._task(request, plan, budget_ms, without)
+            resume = Resume(*about, request.start, budget_ms, itinerary)
+            return [Send(source.holder, resume), *probes]
+        task = Task(
+            *about,
+            stage=request.start,
+            giver=self.gateway,
+            budget_ms=budget_ms,
+            settled=self._settling.settled,
+            itinerary=itinerary,
+        )
         return [*(Send(target, task, request.body, plan.codec) for target in targets), *probes]
 
     def leave(self, request: Request) -> None:
@@ -151,39 +161,14 @@ class Flights:
         givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
         return Gather(set(filter(self._members.alive, givers)), last.join)
 
-    def _task(
-        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
-    ) -> Task:
-        return Task(
-            gateway=self.gateway,
-            incarnation=self.incarnation,
-            number=request.number,
-            attempt=request.attempt,
+    def _itinerary(self, request: Request, plan: Plan, without: tuple[str, ...]) -> Itinerary:
+        return Itinerary(
             playbook=request.playbook,
             plan=plan.name,
-            stage=request.start,
-            giver=self.gateway,
             route=request.route,
-            budget_ms=budget_ms,
+            start=request.start,
             without=without,
-            settled=self._settling.settled,
             images=request.images,
             care=request.care,
-        )
-
-    def _resume(
-        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
-    ) -> Resume:
-        return Resume(
-            gateway=self.gateway,
-            incarnation=self.incarnation,
-            number=request.number,
-            attempt=request.attempt,
-            playbook=request.playbook,
-            plan=plan.name,
-            stage=request.start,
-            route=request.route,
-            budget_ms=budget_ms,
-            without=without,
-            care=request.care,
+            free=any(not runs(request.route, k) for k in range(request.start, len(plan.stages))),
         )

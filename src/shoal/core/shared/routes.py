@@ -81,6 +81,11 @@ def links(route: Route, start: int, first: str) -> set[Link]:
     return found
 
 
+def visited(route: Route, start: int, stage: int) -> set[str]:
+    """Those who run a stage from ``start`` on before ``stage``."""
+    return {name for index in range(start, stage) for name in runs(route, index)}
+
+
 def least(plan: Plan, stage: int) -> int:
     """How many devices must run a stage."""
     join = plan.stages[stage].join

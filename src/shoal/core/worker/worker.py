@@ -64,6 +64,7 @@ from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import soonest
 from shoal.core.worker.attempts import Attempts, RequestKey, request_of
 from shoal.core.worker.intake import Intake
+from shoal.core.worker.itineraries import Itineraries
 from shoal.core.worker.job import Inbox, Job
 from shoal.core.worker.kept import Kept, Output
 from shoal.core.worker.library import Library
@@ -107,6 +108,7 @@ class WorkerCore:
         self.inbox = Inbox(inbox, held_bytes, self.library.most_images)
         self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
         self.attempts = Attempts()
+        self.itineraries = Itineraries()
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
@@ -188,7 +190,7 @@ class WorkerCore:
                 return []
             case Task(gateway, incarnation):
                 self._settle(gateway, incarnation, message.settled)
-                if message.giver != gateway:
+                if message.giver != gateway and message.load is not None:
                     self.neighbours.heard(message.giver, message.load)
                 return self._intake.task(message, body, size, now)
             case Resume():
@@ -229,7 +231,7 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        busy = {job.task.playbook for job in self.inbox.jobs.values()}
+        busy = {job.asked.playbook for job in self.inbox.jobs.values()}
         return self.library.install(sender, message, now, busy)
 
     # -- runs
@@ -304,7 +306,7 @@ class WorkerCore:
     def _job_done(
         self, job: Job, outcome: Outcome, ran: Ran, images: int, now: float
     ) -> list[WorkerAction]:
-        stage, follow = job.stage, job.follow
+        stage, follow, itinerary = job.stage, job.follow, job.itinerary
         redirected = job.redirect is not None
         done = follow.stage - 1 if redirected else follow.stage
         self.attempts.done(request_of(follow), follow.attempt, done)
@@ -323,12 +325,12 @@ class WorkerCore:
         leaves = stage.exit is not None and sure is not None and sure >= stage.exit.threshold
         if leaves or (not redirected and job.key.stage == len(job.plan.stages) - 1):
             return [self._onward.answer(job, outcome, leaves, trace)]
-        plan = self.library.plan(follow.playbook, follow.plan)
+        plan = self.library.plan(itinerary.playbook, itinerary.plan)
         if plan is None:
             return [self._onward.refuse(follow, follow.stage, Why.UNKNOWN_PLAN)]
         output = Output(
-            playbook=job.task.playbook,
-            plan=job.task.plan,
+            playbook=job.asked.playbook,
+            plan=job.asked.plan,
             stage=job.key.stage,
             attempt=follow.attempt,
             names=stage.outputs,
@@ -340,7 +342,7 @@ class WorkerCore:
             expires=job.expires,
             images=job.images,
         )
-        return self._onward.pass_on(follow, plan, output, job.expires, now)
+        return self._onward.pass_on(follow, itinerary, plan, output, job.expires, now)
 
     def _run_failed(self, failed: RunFailed, now: float) -> list[WorkerAction]:
         jobs, apart = failed.jobs, self._apart
@@ -402,9 +404,7 @@ class WorkerCore:
 
     def _gateway_gone(self, name: str, but: str | None = None) -> list[WorkerAction]:
         """Free what is held for a gateway, or for its incarnations other than ``but``."""
-        for job in list(self.inbox.jobs.values()):
-            if job.key.gateway == name and job.key.incarnation != but:
-                self._intake.drop(job)
+        self._intake.forget_owner(name, but)
         self.kept.drop_owner(name, but)
         self.attempts.forget(name, but)
         return self.library.uninstall(name)
