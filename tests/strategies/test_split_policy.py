@@ -455,7 +455,7 @@ def test_a_stage_whose_route_is_free_goes_to_the_least_busy():
     world = World(book(servers=("one", "two")))
     world.change("one", work_ms=50.0)
     view = View(0.0, world.devices)
-    assert split.forward(world.playbook, world.playbook.plans[1], 1, view) == "two"
+    assert split.forward(world.playbook, world.playbook.plans[1], 1, view, None)[0] == "two"
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,11 @@ class Care(IntEnum):
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
-    """How busy a worker is: waiting and running jobs, jobs on their way out, mean run time."""
+    """How busy a worker is: waiting and running jobs, outputs that it holds, mean run time."""
 
     waiting: int = 0
     running: int = 0
-    leaving: int = 0
+    held: int = 0
     run_ms: float = 0.0
 
 
@@ -78,12 +78,24 @@ class RequestMessage(Message, frozen=True):
     attempt: int
 
 
+class Values(msgspec.Struct, frozen=True, array_like=True):
+    """What the policy of a gateway set for one request: ``thresholds`` of exits, each with its
+    stage, in the place of the plan's."""
+
+    thresholds: tuple[tuple[int, float], ...] = ()
+
+    def threshold(self, stage: int, planned: float) -> float:
+        """The threshold of the exit after a stage."""
+        return dict(self.thresholds).get(stage, planned) if self.thresholds else planned
+
+
 class Itinerary(msgspec.Struct, frozen=True, array_like=True):
     """Where an attempt goes: what each hop is told of it once.
 
     It follows ``plan`` from the stage ``start``; ``route`` says who runs each stage. Hops that
     decide do so ``without`` these devices if they can. The request is of ``images``. ``free``: the
-    route was not decided when the attempt began, so that it is told again at each hop.
+    route was not decided when the attempt began, so that it is told again at each hop. ``values``
+    are the policy's.
     """
 
     playbook: str
@@ -94,6 +106,7 @@ class Itinerary(msgspec.Struct, frozen=True, array_like=True):
     images: int = 1
     care: Care = Care.NONE
     free: bool = False
+    values: Values = Values()
 
 
 class Task(RequestMessage, frozen=True):

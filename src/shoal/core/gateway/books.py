@@ -26,10 +26,10 @@ _REFUSED_AGAIN_S, _REFUSED_MOST_S = 5.0, 300.0
 
 @dataclass(slots=True)
 class Book:
-    """A playbook in use. ``memory`` is its policy's, ``users`` counts the requests that follow it,
-    ``trips`` has the times of attempts by plan and number of images (in powers of two), ``asked``
-    how often in vain each device was asked to install it. ``current`` and ``everywhere`` are
-    worked out when they are needed."""
+    """A playbook in use. ``memory`` is its policy's (``hops_memory`` that for next hops), ``users``
+    counts the requests that follow it, ``trips`` has the times of attempts by plan and number of
+    images (in powers of two), ``asked`` how often in vain each device was asked to install it.
+    ``current`` and ``everywhere`` are worked out when they are needed."""
 
     playbook: Playbook
     policy: Policy
@@ -37,6 +37,7 @@ class Book:
     plans: dict[str, Plan]
     inputs: tuple[str, ...]
     memory: Any = None
+    hops_memory: Any = None
     users: int = 0
     trips: dict[tuple[str, int], RoundTrip] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)

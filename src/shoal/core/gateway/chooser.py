@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.gateway.books import Book, Books, fitting
@@ -71,6 +72,7 @@ class Chooser:
         self.waiting = 0
         self.broken: dict[int, str] = {}
         self._gateway = gateway
+        self._dice = Random(f"{gateway} choices")
         self._books = books
         self._devices = devices
         self._requests = requests
@@ -79,7 +81,7 @@ class Chooser:
         """What a policy is shown about a request of so many images; devices in ``without`` count
         as unusable."""
         devices = _Devices(self._books, self._devices, book, without)
-        return View(now, devices, self.links, self.waiting, images)
+        return View(now, devices, self.links, self.waiting, images, self._dice.random())
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from shoal.core.actions import Probe, Send
 from shoal.core.gateway.books import Books
 from shoal.core.gateway.chooser import Chooser, Pick
@@ -9,6 +11,7 @@ from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.request import Request, RoundTrip
 from shoal.core.gateway.settling import Settling
 from shoal.core.messages import Care, Itinerary, Resume, Route, Task
+from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.routes import Hop, next_hop, runs
@@ -38,6 +41,8 @@ class Flights:
         self.gateway = gateway
         self.incarnation = ""
         self.count = 0
+        self.held_until = -math.inf
+        """Until when a policy wanted to wait with a request that was to begin, in seconds."""
         self.doubts: Timers[int] = Timers()
         self._members = members
         self._devices = devices
@@ -59,7 +64,9 @@ class Flights:
             except PolicyError as error:
                 self._chooser.broken[request.number] = str(error)
                 return None
-            if hop is None:
+            if isinstance(hop, Hold):
+                self.held_until = hop.until
+            if hop is None or isinstance(hop, Hold):
                 return None
             route, targets = hop.route, hop.targets
         else:
@@ -68,7 +75,7 @@ class Flights:
         self.leave(request)
         self._books.follow(request.playbook, book.id)
         request.begin(book.id, plan, choice.start, now, choice.unmet)
-        request.route, request.source = route, source
+        request.route, request.source, request.values = route, source, choice.values
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
         asked = {*targets, *(name for stage in stages for name in runs(route, stage))}
@@ -138,7 +145,7 @@ class Flights:
             trip = trips[about] = RoundTrip(self._timeout_floor_s)
         return trip
 
-    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
+    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | Hold | None:
         book, choice = pick.book, pick.choice
         without = pick.without
         if not choice.route:
@@ -152,7 +159,12 @@ class Flights:
         playbook = self._books.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive
-        return next_hop(book.policy, playbook, able, choice.start, choice.route, view, alive)
+        hop, memory = next_hop(
+            book.policy, playbook, able, choice.start, choice.route, view, alive, book.hops_memory
+        )
+        if hop is not None:
+            book.hops_memory = memory
+        return hop
 
     def _gather(self, plan: Plan, route: Route) -> Gather | None:
         last = plan.stages[-1]
@@ -170,5 +182,6 @@ class Flights:
             without=without,
             images=request.images,
             care=request.care,
+            values=request.values,
             free=any(not runs(request.route, k) for k in range(request.start, len(plan.stages))),
         )

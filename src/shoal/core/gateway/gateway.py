@@ -256,7 +256,7 @@ class GatewayCore:
             picked = desk.chooser.pick(request, now)
             begun = desk.flights.begin(request, picked, now) if picked else None
             if begun is None:
-                desk.queue.stuck(now, desk.devices.limits.opens(now))
+                desk.queue.stuck(now, desk.flights.held_until, desk.devices.limits.opens(now))
                 return
             desk.queue.drop(number)
             actions += begun

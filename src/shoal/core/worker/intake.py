@@ -81,6 +81,7 @@ class Intake:
             if text:
                 return [self._onward.refuse(task, task.stage, Why.TOO_LARGE, text)]
         if worker.attempts.note(request, task.attempt):
+            worker.outgoing.drop(request)
             taken_over = self._take_over(request, task, itinerary, plan, now)
             if taken_over is not None:
                 return taken_over
@@ -102,6 +103,7 @@ class Intake:
         if worker.attempts.stale(request, resume.attempt, resume.stage - 1):
             return []
         worker.attempts.note(request, resume.attempt)
+        worker.outgoing.drop(request)
         early = self._learn(request, resume.attempt, resume.itinerary, now)
         return [*self._resume(resume, request, now), *early]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,12 +22,13 @@ from shoal.core.messages import (
     Why,
     refusal,
 )
-from shoal.core.policy import Policy, View
+from shoal.core.policy import Hold, Policy, View
 from shoal.core.shared.routes import Hop, next_hop, runs, visited
 from shoal.core.worker.attempts import request_of
 from shoal.core.worker.job import Job
 from shoal.core.worker.kept import Output
 from shoal.core.worker.neighbours import Without
+from shoal.core.worker.outgoing import Held
 from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Playbook, Spread
 
@@ -40,6 +42,8 @@ class Onward:
     def __init__(self, worker: WorkerCore, policies: Callable[[str], Policy]) -> None:
         self._worker = worker
         self._policies = policies
+        self._memories: dict[str, Any] = {}  # of policies, by playbook
+        self._dice = Random(f"{worker.name} hops")
 
     def pass_on(
         self,
@@ -64,9 +68,12 @@ class Onward:
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
         hop, broken = self._hop(book, plan, stage, itinerary, output.images, now)
         if not sliced:
-            to = hop.targets if hop else ()
+            to = hop.targets if isinstance(hop, Hop) else ()
             kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)
             worker.kept.put(request_of(follow), kept)
+        if isinstance(hop, Hold):
+            return self._hold(Held(follow, itinerary, plan, output, expires, hop.until), stage)
+        worker.outgoing.drop(request_of(follow))
         if hop is None and broken:
             return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
@@ -111,21 +118,54 @@ class Onward:
         itinerary: Itinerary,
         images: int,
         now: float,
-    ) -> tuple[Hop | None, str]:
-        """Who runs a stage; or nobody, and what the policy raised if that is why."""
+    ) -> tuple[Hop | Hold | None, str]:
+        """Who runs a stage, or until when to hold it; or nobody, and what the policy raised if that
+        is why."""
         worker = self._worker
         neighbours = worker.neighbours
         neighbours.own = worker.load
-        policy, hop, broken = self._policies(book.policy.name), None, ""
+        policy, broken = self._policies(book.policy.name), ""
+        route, reach = itinerary.route, worker.reachable
         for without in (itinerary.without, ()) if itinerary.without else ((),):
             devices = Without(neighbours, without) if without else neighbours
-            view = View(now, devices, neighbours.links, worker.inbox.waiting, images)
+            drawn = self._dice.random()
+            view = View(now, devices, neighbours.links, worker.inbox.waiting, images, drawn)
+            memory = self._memories.get(book.id)
             try:
-                reach = worker.reachable
-                hop = hop or next_hop(policy, book, plan, stage, itinerary.route, view, reach)
+                hop, memory = next_hop(policy, book, plan, stage, route, view, reach, memory)
             except PolicyError as error:
                 broken = str(error)
-        return hop, broken
+                continue
+            if hop is not None:
+                if memory is not None:
+                    self._memories[book.id] = memory
+                return hop, ""
+        return None, broken
+
+    def _hold(self, held: Held, stage: int) -> list[WorkerAction]:
+        """Wait with an output, as the policy says."""
+        if self._worker.outgoing.hold(held):
+            return []
+        text = "too much waits here to be passed on"
+        return [self.refuse(held.follow, stage, Why.OVERLOADED, text)]
+
+    def due(self, now: float) -> list[WorkerAction]:
+        """Ask the policies again about what is held. What one is still held for, others of its step
+        are held for as well."""
+        actions: list[WorkerAction] = []
+        stuck: set[tuple[str, str, int]] = set()
+        for held in self._worker.outgoing.due(now):
+            if held.step in stuck:
+                continue
+            follow, itinerary, plan, output, expires, _ = held
+            actions += self.pass_on(follow, itinerary, plan, output, expires, now)
+            if self._worker.outgoing.holds(request_of(follow)):
+                stuck.add(held.step)
+        return actions
+
+    def forget(self, playbook: str) -> None:
+        """A playbook is not installed any more, and its policy remembers nothing."""
+        self._memories.pop(playbook, None)
 
     def answer(
         self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]

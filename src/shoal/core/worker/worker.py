@@ -70,6 +70,7 @@ from shoal.core.worker.kept import Kept, Output
 from shoal.core.worker.library import Library
 from shoal.core.worker.neighbours import Neighbours
 from shoal.core.worker.onward import Onward
+from shoal.core.worker.outgoing import Outgoing
 from shoal.core.worker.reports import Reports
 from shoal.core.worker.trials import Trials
 from shoal.errors import PlanError
@@ -109,6 +110,7 @@ class WorkerCore:
         self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
         self.attempts = Attempts()
         self.itineraries = Itineraries()
+        self.outgoing = Outgoing(inbox, keep_bytes if quarter is None else min(keep_bytes, quarter))
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
@@ -150,7 +152,7 @@ class WorkerCore:
     @property
     def load(self) -> Load:
         """How busy this worker is."""
-        return Load(self.inbox.waiting, len(self._runs), 0, self._run_ms)
+        return Load(self.inbox.waiting, len(self._runs), len(self.outgoing), self._run_ms)
 
     def reachable(self, name: str) -> bool:
         """Whether a message can be sent to ``name``."""
@@ -172,6 +174,7 @@ class WorkerCore:
                 return self._vanished(name, incarnation, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s, at_least)
+                self.outgoing.changed = True
                 return []
             case Drain():
                 return self._drain()
@@ -192,6 +195,8 @@ class WorkerCore:
                 self._settle(gateway, incarnation, message.settled)
                 if message.giver != gateway and message.load is not None:
                     self.neighbours.heard(message.giver, message.load)
+                    self.outgoing.changed = True
+                self._reports.taken = True
                 return self._intake.task(message, body, size, now)
             case Resume():
                 return self._intake.resume(message, now)
@@ -210,16 +215,21 @@ class WorkerCore:
             case Heard(part):
                 return self.library.heard(sender, part)
             case Uninstall(playbook):
-                return self.library.uninstall(sender, playbook)
+                actions = self.library.uninstall(sender, playbook)
+                if self.library.playbook(playbook) is None:
+                    self._onward.forget(playbook)
+                return actions
             case Hello(info):
                 if info.name == sender:
                     self.members.hello(info)
+                    self.outgoing.changed = True
                 return []
             case Holding(parts):
                 self.members.holding(sender, parts)
                 return []
             case Busy(load):
                 self.neighbours.heard(sender, load)
+                self.outgoing.changed = True
                 return []
 
     def _install(self, sender: str, message: Install, now: float) -> list[WorkerAction]:
@@ -322,7 +332,11 @@ class WorkerCore:
         )
         trace = (*job.gather.traces, step)
         sure = outcome.confidence
-        leaves = stage.exit is not None and sure is not None and sure >= stage.exit.threshold
+        leaves = (
+            stage.exit is not None
+            and sure is not None
+            and sure >= itinerary.values.threshold(job.key.stage, stage.exit.threshold)
+        )
         if leaves or (not redirected and job.key.stage == len(job.plan.stages) - 1):
             return [self._onward.answer(job, outcome, leaves, trace)]
         plan = self.library.plan(itinerary.playbook, itinerary.plan)
@@ -365,6 +379,7 @@ class WorkerCore:
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
+        self.outgoing.changed = True
         if self.members.appeared(name, incarnation, now):
             self._drop(self._trials.lost(name))
             actions = self._gateway_gone(name, but=incarnation)
@@ -375,6 +390,7 @@ class WorkerCore:
         may not have arrived that it has nobody to run it (the gateway may see that peer well)."""
         if not self.members.vanished(name, incarnation, now):
             return []
+        self.outgoing.changed = True
         self._drop(self._trials.lost(name))
         actions = self._intake.lost(name)
         for request, output in self.kept.passed_to(name):
@@ -406,6 +422,7 @@ class WorkerCore:
         """Free what is held for a gateway, or for its incarnations other than ``but``."""
         self._intake.forget_owner(name, but)
         self.kept.drop_owner(name, but)
+        self.outgoing.drop_owner(name, but)
         self.attempts.forget(name, but)
         return self.library.uninstall(name)
 
@@ -422,12 +439,15 @@ class WorkerCore:
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)
+        self.outgoing.drop(request)
         self._intake.forget(request)
 
     def _finish(self, actions: list[WorkerAction], now: float) -> list[WorkerAction]:
         """What follows from any event: runs that can begin, reports, when to wake up."""
+        actions += self._onward.due(now)
         actions += self._start_runs(now)
-        if self.info.draining and not self._drained and not self.inbox.jobs:
+        idle = not self.inbox.jobs and not len(self.outgoing)
+        if self.info.draining and not self._drained and idle:
             self._drained = True
             actions.append(Drained())
         actions += self._reports.due(now)
@@ -438,5 +458,6 @@ class WorkerCore:
             self.members.next_expiry(),
             self._reports.next(),
             self.inbox.opens,
+            self.outgoing.next(),
         )
         return actions
