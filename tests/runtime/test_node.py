@@ -256,7 +256,7 @@ def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd,
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
     policy = Stubborn()
-    service.node.ask(lambda: setattr(service._gateway.books.all()[0], "policy", policy))
+    service.node.ask(lambda: setattr(service._gateway.playbooks.all()[0], "policy", policy))
     futures = [service.submit(image) for image in images(3)]
     for future in futures:
         with pytest.raises(PolicyError, match="the policy is broken"):

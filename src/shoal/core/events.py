@@ -158,7 +158,7 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 class Adopt(msgspec.Struct, frozen=True):
     """Serve new requests by this playbook from when it is in place (a gateway; see
-    :meth:`shoal.core.gateway.books.Books.check`)."""
+    :meth:`shoal.core.gateway.playbooks.Playbooks.check`)."""
 
     playbook: Playbook
 

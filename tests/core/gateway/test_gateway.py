@@ -288,7 +288,7 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
 ) -> None:
     gateway = LoneGateway(ALONE)
     task = task_of(gateway.ask(0))
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     good, book.policy = book.policy, find(policy)
     (reject,) = of(Reject, gateway.ask(1))
     assert (reject.number, reject.kind) == (1, "policy")
@@ -305,7 +305,7 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
 def test_a_policy_that_raises_harms_no_attempt_under_way() -> None:
     gateway = LoneGateway(ALONE)
     task = task_of(gateway.ask(0, budget_ms=60_000))
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     book.policy = find("broken")
     gateway.now = 20.0
     assert of(Reject, gateway.take(Tick())) == []  # in doubt, it is asked who else could do it
@@ -324,7 +324,7 @@ def test_a_policy_that_raises_without_a_device_may_have_a_plan_with_it(why: Why)
             return super().choose(playbook, view, at, memory)
 
     gateway = LoneGateway(playbook(plan("a", one(0, 12, "a"))), devices="a")
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     book.policy = Picky()
     task = task_of(gateway.ask(0))
     assert of(Reject, gateway.refuse("a", task, why)) == []
@@ -445,7 +445,7 @@ def test_a_newer_playbook_is_used_when_it_is_installed_and_the_older_then_let_go
     gateway.answer("a", older)
     actions = gateway.take(Cancelled(1))
     assert sorted(to(actions, Uninstall)) == ["a", "b"]
-    assert [book.id for book in gateway.core.books.all()] == ["newer"]
+    assert [book.id for book in gateway.core.playbooks.all()] == ["newer"]
 
 
 def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -> None:
@@ -459,7 +459,7 @@ def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -
 def test_a_playbook_of_another_network_is_not_adopted() -> None:
     gateway = LoneGateway(ALONE)
     with pytest.raises(PlanError, match="open another gateway"):
-        gateway.core.books.check(replace(NEWER, network="another"))
+        gateway.core.playbooks.check(replace(NEWER, network="another"))
 
 
 def test_a_plan_whose_part_a_device_refused_is_not_taken() -> None:

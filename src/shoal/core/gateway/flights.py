@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from shoal.core.actions import Probe, Send
-from shoal.core.gateway.books import Books
 from shoal.core.gateway.chooser import Chooser, Pick
 from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.request import Request, RoundTrip
 from shoal.core.gateway.settling import Settling
+from shoal.core.gateway.usable import Usable
 from shoal.core.messages import Care, Itinerary, Resume, Route, Task
 from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
@@ -32,7 +33,8 @@ class Flights:
         gateway: str,
         members: Membership,
         devices: Devices,
-        books: Books,
+        playbooks: Playbooks,
+        usable: Usable,
         chooser: Chooser,
         settling: Settling,
         hedge_s: float | None,
@@ -46,7 +48,8 @@ class Flights:
         self.doubts: Timers[int] = Timers()
         self._members = members
         self._devices = devices
-        self._books = books
+        self._playbooks = playbooks
+        self._usable = usable
         self._chooser = chooser
         self._settling = settling
         self._hedge_s = hedge_s
@@ -73,7 +76,7 @@ class Flights:
             route, targets = choice.route, (source.holder,)
         book.memory = pick.memory
         self.leave(request)
-        self._books.follow(request.playbook, book.id)
+        self._playbooks.follow(request.playbook, book.id)
         request.begin(book.id, plan, choice.start, now, choice.unmet)
         request.route, request.source, request.values = route, source, choice.values
         request.gather = self._gather(plan, route)
@@ -133,11 +136,11 @@ class Flights:
 
     def answered(self, playbook: str, plan: str, images: int, seconds: float) -> None:
         """Take in the time of an attempt, at a request of so many images, that was answered."""
-        if self._books.get(playbook) is not None:
+        if self._playbooks.get(playbook) is not None:
             self._trip(playbook, plan, images).observe(seconds)
 
     def _trip(self, playbook: str, plan: str, images: int) -> RoundTrip:
-        book = self._books.get(playbook)
+        book = self._playbooks.get(playbook)
         trips = book.trips if book is not None else {}
         about = plan, images.bit_length()  # requests of twice as many take about as long
         trip = trips.get(about)
@@ -156,7 +159,7 @@ class Flights:
                 *(link.taker for link in tight if link.giver == self.gateway),
             )
         view = self._chooser.view(book, without, now, request.images)
-        playbook = self._books.current(book)
+        playbook = self._usable.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive
         hop, memory = next_hop(
