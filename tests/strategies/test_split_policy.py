@@ -341,7 +341,7 @@ def test_a_link_that_may_carry_more_than_was_sent_is_probed():
     for _ in range(40):
         world.link(5, at_least=True)
         found += probes(world, 1)
-    assert len(found) >= world.now / (PROBE_S + world.every_s) - 1
+    assert len(found) >= world.now / (PROBE_S + 2 * world.every_s) - 1
     assert all(b - a >= PROBE_S - 1e-9 for (a, _), (b, _) in itertools.pairwise(found))
 
 
