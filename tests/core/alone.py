@@ -1,4 +1,5 @@
-"""One machine of the core by itself: what it is told and what it then wants done."""
+"""One node by itself, of which its worker or its gateway is looked at: what it is told and what it
+then wants done."""
 
 from __future__ import annotations
 
@@ -6,20 +7,21 @@ from typing import Any, TypeVar
 
 from tests.core.toys import find
 
-from shoal.core.actions import Run, Send, Wake
+from shoal.core.actions import Run, Send
 from shoal.core.events import (
+    Adopt,
     Appeared,
     Arrived,
     Body,
     Fetched,
-    GatewayEvent,
     Loaded,
+    NodeEvent,
     Outcome,
     Ran,
     Submitted,
-    WorkerEvent,
+    Tick,
 )
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
     Answer,
     CoreMessage,
@@ -27,12 +29,15 @@ from shoal.core.messages import (
     Hello,
     Install,
     Installed,
+    Itinerary,
+    News,
     Refused,
     Route,
     Task,
     Why,
 )
-from shoal.core.worker import WorkerCore
+from shoal.core.node import NodeCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.plan.plan import Playbook
 
 T = TypeVar("T")
@@ -61,6 +66,7 @@ class LoneWorker:
         **settings: Any,
     ):
         self.core = WorkerCore(DeviceInfo("a", "a1", memory=memory), policies=find, **settings)
+        self.node = NodeCore(self.core)
         self.book = book
         self.now = 0.0
         for name in ("a", "g", *peers):
@@ -70,9 +76,13 @@ class LoneWorker:
             self.take(Fetched(book.id, part))
             self.take(Loaded(book.id, part, "no room" if part == without else None))
 
-    def take(self, event: WorkerEvent) -> list[Any]:
-        """What it wants done, but for ticks."""
-        return [a for a in self.core.handle(event, self.now) if not isinstance(a, Wake)]
+    def take(self, event: NodeEvent) -> list[Any]:
+        """What it wants done."""
+        return list(self.node.handle(event, self.now))
+
+    def take_tick(self) -> list[Any]:
+        """It is woken."""
+        return self.take(Tick())
 
     def hear(
         self, sender: str, message: CoreMessage, body: Body = None, size: int = 0
@@ -96,8 +106,12 @@ class LoneWorker:
         if not route:
             stages = next((p.stages for p in self.book.plans if p.name == plan), ())
             route = tuple(tuple(s.parts) for s in stages)
-        names = ("g", "g1", number, attempt, self.book.id, plan, stage, giver)
-        return self.hear(giver, Task(*names, route, budget_ms, **more), body, size)
+        fields = set(Itinerary.__struct_fields__)
+        told = {name: more.pop(name) for name in list(more) if name in fields}
+        itinerary = Itinerary(self.book.id, plan, route, **told)
+        about = ("g", "g1", number, attempt)
+        task = Task(*about, stage, giver, budget_ms, itinerary=itinerary, **more)
+        return self.hear(giver, task, body, size)
 
     def ran(self, run: Run, sure: float | None = None, size: int = 10) -> list[Any]:
         """A run of it ended well."""
@@ -111,17 +125,19 @@ class LoneGateway:
     def __init__(self, book: Playbook, devices: str = "abc", **settings: Any) -> None:
         settings.setdefault("digest", lambda body: (str(body),))
         self.core = GatewayCore("g", policies=find, **settings)
+        self.node = NodeCore(WorkerCore(DeviceInfo("g", "g1"), policies=find), self.core)
         self.now = 0.0
         self.take(Appeared("g", "g1"))
         for name in devices:
             self.appears(name, f"{name}1")
-        self.core.adopt(book, 0.0)
+        self.take(Adopt(book))
         for name in devices:
             self.installed(name, book)
 
-    def take(self, event: GatewayEvent) -> list[Any]:
-        """What it wants done, but for ticks."""
-        return [a for a in self.core.handle(event, self.now) if not isinstance(a, Wake)]
+    def take(self, event: NodeEvent) -> list[Any]:
+        """What it wants done, but for what its worker says of itself."""
+        actions = self.node.handle(event, self.now)
+        return [a for a in actions if not (isinstance(a, Send) and isinstance(a.message, News))]
 
     def hear(self, sender: str, message: CoreMessage, body: Body = None) -> list[Any]:
         return self.take(Arrived(sender, message, body))
@@ -145,7 +161,7 @@ class LoneGateway:
             incarnation=more.pop("incarnation", task.incarnation),
             number=task.number,
             attempt=task.attempt,
-            plan=more.pop("plan", task.plan),
+            plan=more.pop("plan", task.itinerary.plan),
             stage=more.pop("stage", 0),
             giver=giver,
             **more,

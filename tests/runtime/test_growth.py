@@ -8,7 +8,7 @@ from collections import Counter, deque
 import pytest
 from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, soon
 
-from shoal.core import membership
+from shoal.core.shared import membership
 from shoal.errors import DeadlineError
 from shoal.mesh import peers
 from shoal.runtime import stats
@@ -98,7 +98,7 @@ def test_deadlines_leave_nothing_behind(crowd, net):
             with pytest.raises(DeadlineError):
                 future.result(60)
         worker = crowd.nodes["a"]
-        soon(lambda: worker.ask(lambda: not worker.worker.inbox.jobs))
+        soon(lambda: worker.ask(lambda: not worker.core.worker.inbox.jobs))
 
     assert growth(ask, 10, 20) == {}
 
@@ -121,7 +121,7 @@ def test_services_that_come_and_go_leave_nothing_behind(crowd, net):
         with crowd.serve(anywhere(net, "a")) as service:
             service.infer(images(1)[0])
         crowd.services.clear()
-        soon(lambda: worker.ask(lambda: not worker.worker.library._shelves))
+        soon(lambda: worker.ask(lambda: not worker.core.worker.library._shelves))
 
     assert growth(serve, 8, 1) == {}
 

@@ -22,7 +22,7 @@ def offer(tmp_path, monkeypatch):
         monkeypatch.setattr(allowance, "whole_cores", lambda: cores)
         link = tiny.InprocMesh()("a")
         node = make_node(link, PartStore(tmp_path), Engine(threads), memory_limit=stated)
-        info = node.worker.info
+        info = node.core.worker.info
         link.close()
         return info.memory, info.cores
 

@@ -14,7 +14,8 @@ from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline,
 
 from shoal.codec.frame import FrameHead, Packed
 from shoal.core.actions import Probe
-from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
+from shoal.core.events import Ran
+from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Itinerary, Task, Uninstall
 from shoal.core.policy import Choice
 from shoal.errors import (
     NameTakenError,
@@ -71,7 +72,8 @@ def peer(crowd):
 
 def garbage(net):
     book = anywhere(net, "a")
-    task = Task("peer", "1", 1, 1, book.id, "whole", 0, "peer", (("a",),), 1e3)
+    itinerary = Itinerary(book.id, "whole", (("a",),))
+    task = Task("peer", "1", 1, 1, 0, "peer", 1e3, itinerary=itinerary)
     no_part = msgspec.structs.replace(book, id="0" * 32, parts={})
     replace = msgspec.structs.replace
     return {
@@ -113,15 +115,14 @@ def test_what_came_counts_and_not_what_its_head_says(crowd, net, peer):
     service = crowd.serve(anywhere(net, "a"))
     liar = peer("liar")
     engine.gate.clear()
-    task = Task(
-        "liar", liar.link.incarnation, 1, 1, service.playbook.id, "whole", 0, "liar", (("a",),), 6e4
-    )
+    itinerary = Itinerary(service.playbook.id, "whole", (("a",),))
+    task = Task("liar", liar.link.incarnation, 1, 1, 0, "liar", 6e4, itinerary=itinerary)
     lie = Packed("x", "float32", (8,), "raw", 1 << 62)
     future = service.submit(images(1)[0])
     soon(lambda: engine.runs)
     liar.say("a", wire.encode(task, FrameHead((lie,), 0)), bytes(32))
-    soon(lambda: len(worker.worker.inbox.jobs) == 2)
-    assert worker.ask(lambda: worker.worker.inbox.bytes) < 1000
+    soon(lambda: len(worker.core.worker.inbox.jobs) == 2)
+    assert worker.ask(lambda: worker.core.worker.inbox.bytes) < 1000
     another = service.submit(images(1)[0])
     engine.gate.set()
     assert (future.result(60).attempts, another.result(60).attempts) == (1, 1)
@@ -134,7 +135,7 @@ def test_a_probe_is_left_to_the_link_and_nothing_comes_of_it(crowd, net, peer, m
     soon(lambda: "peer" in service.node.link.peers())
     probed, really = [], service.node.link.probe
     monkeypatch.setattr(service.node.link, "probe", lambda to: (probed.append(to), really(to)))
-    service.node.act(lambda now: [Probe("peer"), Probe("a"), Probe("nobody")])
+    service.node.ask(lambda: service.node._perform([Probe("peer"), Probe("a"), Probe("nobody")]))
     soon(lambda: probed == ["peer", "a", "nobody"])
     (image,) = images(1)
     right(net, service.infer(image), image)
@@ -255,7 +256,7 @@ def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd,
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
     policy = Stubborn()
-    service.node.ask(lambda: setattr(service._gateway.books.all()[0], "policy", policy))
+    service.node.ask(lambda: setattr(service._gateway.playbooks.all()[0], "policy", policy))
     futures = [service.submit(image) for image in images(3)]
     for future in futures:
         with pytest.raises(PolicyError, match="the policy is broken"):
@@ -269,7 +270,7 @@ def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd,
 def test_an_event_that_cannot_be_handled_does_not_end_the_node(crowd, net, caplog):
     node = crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
-    node.act(lambda now: 1 / 0)
+    node.submit(Ran((), (), 1.0))  # of no run that was asked for
     right(net, service.infer(images(1)[0]), images(1)[0])
     assert "could not handle" in caplog.text
 
@@ -297,7 +298,7 @@ def test_a_question_that_fails_fails_only_for_who_asked(crowd):
 @pytest.mark.parametrize("at", [float("nan"), float("inf"), 1e300, -1e300])
 def test_no_time_to_wake_at_stops_or_spins_the_node(crowd, at):
     node = crowd.start("a")
-    node.ask(lambda: node._wakes.update(worker=at))
+    node.ask(lambda: setattr(node.core.worker, "wake_at", at))
     before, began = time.process_time(), time.monotonic()
     time.sleep(0.2)
     assert time.process_time() - before < 0.7 * (time.monotonic() - began)
@@ -388,7 +389,7 @@ def test_closing_does_not_wait_for_a_part_that_does_not_come(crowd, net, peer, m
 def test_a_node_sees_itself_before_anybody_else(crowd):
     crowd.start("a")
     node = crowd.start("b")
-    order = node.ask(lambda: list(node.worker.members._peers))
+    order = node.ask(lambda: list(node.core.worker.members._peers))
     assert order[0] == "b"
 
 
@@ -455,17 +456,17 @@ def test_a_callback_may_ask_again_look_and_even_close(crowd, net):
 def test_a_callback_that_closes_says_goodbye_to_the_devices(crowd, net, monkeypatch):
     crowd.start("a", engine=SlowEngine(0.05))
     service = crowd.serve(anywhere(net, "a"))
-    closed, told, send = threading.Event(), [], service.node._send
+    closed, told, send = threading.Event(), [], service.node._outbox.send
 
-    def note(action, later=False):
+    def note(action):
         told.append(type(action.message))
-        send(action, later)
+        send(action)
 
     def close(future):
         service.close()
         closed.set()
 
-    monkeypatch.setattr(service.node, "_send", note)
+    monkeypatch.setattr(service.node._outbox, "send", note)
     service.submit(images(1)[0]).add_done_callback(close)
     assert closed.wait(60)
     assert Uninstall in told

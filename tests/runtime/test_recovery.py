@@ -142,7 +142,7 @@ def test_a_gateway_that_dies_is_forgotten_and_comes_back(crowd, busy, net):
     again = crowd.serve(pipeline(net))
     (image,) = images(1)
     right(net, again.infer(image), image)
-    assert worker.ask(lambda: worker.worker.library.playbook(again.playbook.id))
+    assert worker.ask(lambda: worker.core.worker.library.playbook(again.playbook.id))
 
 
 def test_a_slow_device_is_hedged(crowd, net):
@@ -181,4 +181,4 @@ def test_breaks_while_parts_are_fetched_cost_no_deployment(crowd, net, breaks, m
     assert left == 0
     (image,) = images(1)
     soon(lambda: service.infer(image).plan == "both")
-    assert worker.ask(lambda: len(worker.worker.library._ready)) == 2
+    assert worker.ask(lambda: len(worker.core.worker.library._ready)) == 2

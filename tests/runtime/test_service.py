@@ -599,10 +599,10 @@ def test_devices_learn_of_the_end(crowd, net):
     with crowd.serve(anywhere(net, "a")) as service:
         book = service.playbook
         worker = crowd.nodes["a"]
-        assert worker.ask(lambda: worker.worker.library.playbook(book.id)) == book
+        assert worker.ask(lambda: worker.core.worker.library.playbook(book.id)) == book
         # They are told: that the gateway is gone they would find out much later.
-        worker.ask(lambda: setattr(worker.worker.members, "_grace_s", 600.0))
-    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(book.id)) is None)
+        worker.ask(lambda: setattr(worker.core.worker.members, "_grace_s", 600.0))
+    soon(lambda: worker.ask(lambda: worker.core.worker.library.playbook(book.id)) is None)
     soon(lambda: worker.shelf.session(next(iter(book.parts))) is None)
 
 
@@ -645,7 +645,7 @@ def test_a_second_playbook_is_adopted_under_load_and_nothing_is_lost(crowd, net)
     assert plans[:100] == ["whole"] * 100
     assert plans[-80:] == ["both"] * 80
     worker = crowd.nodes["a"]
-    soon(lambda: worker.ask(lambda: worker.worker.library.playbook(first.id)) is None)
+    soon(lambda: worker.ask(lambda: worker.core.worker.library.playbook(first.id)) is None)
     assert service.stats().failed == 0
 
 

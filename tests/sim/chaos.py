@@ -7,10 +7,10 @@ from typing import Any
 
 from tests.core.toys import check
 
-from shoal.core.actions import Deliver, Reject, Wake
+from shoal.core.actions import Deliver, Reject
 from shoal.core.events import Tick
 from shoal.plan.plan import Playbook
-from shoal.sim.node import Core, Node
+from shoal.sim.node import Node
 from shoal.sim.world import Ticket, World
 
 MOST_ACTIONS = 400
@@ -29,7 +29,7 @@ class Watch:
         self.excused: set[Ticket] = set()
         """Those whose gateway stood still: it cannot be in time."""
         self.seen: Counter[Ticket] = Counter()
-        self.ticks: Counter[tuple[str, Core, float]] = Counter()
+        self.ticks: Counter[tuple[str, float]] = Counter()
         world.watch = self.step
 
     def note(self, ticket: Ticket, name: str, budget_ms: float) -> None:
@@ -37,16 +37,14 @@ class Watch:
         self.asked[ticket] = self.world.now
         self.deadlines[ticket] = self.world.now + budget_ms / 1e3
 
-    def step(self, node: Node, core: Core, event: Any, actions: Any) -> None:
+    def step(self, node: Node, event: Any, actions: Any) -> None:
         assert len(actions) <= MOST_ACTIONS, f"{event} caused {len(actions)} actions"
         if isinstance(event, Tick):
-            key = node.name, core, self.world.now
+            key = node.name, self.world.now
             self.ticks[key] += 1
             assert self.ticks[key] <= 3, f"{node.name} ticks without end at {self.world.now}"
             if len(self.ticks) > 1000:
                 self.ticks.clear()
-        wakes = [action for action in actions if isinstance(action, Wake)]
-        assert len(wakes) <= 1
         self.bounded(node)
 
     def bounded(self, node: Node) -> None:

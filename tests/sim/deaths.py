@@ -7,7 +7,7 @@ from typing import Any
 
 from shoal.core.actions import Run
 from shoal.core.events import JobKey, Ran, RunFailed
-from shoal.sim.node import Core, Node
+from shoal.sim.node import Node
 from shoal.sim.world import Ticket, World
 
 
@@ -20,7 +20,7 @@ class Deaths:
         self._next = world.watch
         world.watch = self.step
 
-    def step(self, node: Node, core: Core, event: Any, actions: Sequence[Any]) -> None:
+    def step(self, node: Node, event: Any, actions: Sequence[Any]) -> None:
         runs = self._runs.setdefault((node.name, node.life), {})
         if isinstance(event, Ran | RunFailed):
             runs.pop(event.jobs, None)
@@ -28,7 +28,7 @@ class Deaths:
             if isinstance(action, Run):
                 runs[action.jobs] = None
         if self._next is not None:
-            self._next(node, core, event, actions)
+            self._next(node, event, actions)
 
     def of(self, ticket: Ticket) -> list[tuple[str, int]]:
         """The lives that ended while they ran a request, and nothing else."""

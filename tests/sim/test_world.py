@@ -5,11 +5,20 @@ from typing import Any
 import pytest
 from tests.core.toys import Story, find, one, plan, playbook
 
-from shoal.core.actions import Send, Wake
-from shoal.core.events import Appeared, Arrived, Drain, Ran, Tick, Unsent, Vanished
-from shoal.core.messages import Answer, Hello, Task
+from shoal.core.actions import Send
+from shoal.core.events import (
+    Appeared,
+    Arrived,
+    Drain,
+    LinkMeasured,
+    Ran,
+    Tick,
+    Unsent,
+    Vanished,
+)
+from shoal.core.messages import Hello
 from shoal.sim.engine import Symbols
-from shoal.sim.node import Core, Node
+from shoal.sim.node import Node
 from shoal.sim.wires import HEAD_BYTES, Wire, Wires
 from shoal.sim.world import World
 
@@ -17,16 +26,15 @@ ALONE = playbook(plan("a", one(0, 12, "a")))
 
 
 class Log:
-    """What each machine of a world is told, and when."""
+    """What each node of a world is told, and when."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.lines: list[tuple[float, str, Any]] = []
         world.watch = self.note
 
-    def note(self, node: Node, core: Core, event: Any, actions: Any) -> None:
-        if core is Core.WORKER:
-            self.lines.append((self.world.now, node.name, event))
+    def note(self, node: Node, event: Any, actions: Any) -> None:
+        self.lines.append((self.world.now, node.name, event))
 
     def of(self, name: str, kind: type) -> list[tuple[float, Any]]:
         return [(at, event) for at, who, event in self.lines if (who, type(event)) == (name, kind)]
@@ -63,8 +71,79 @@ def test_messages_wait_for_each_other_on_one_way_but_not_on_another() -> None:
     assert wires.arrival("a", "b", size, 0.0) == pytest.approx(0.010)
     assert wires.arrival("a", "b", size, 0.0) == pytest.approx(0.020)
     assert wires.arrival("b", "a", size, 0.0) == pytest.approx(0.010)
-    wires.change("a", "b", Wire(delay_s=0.0, bytes_per_s=1e7))
-    assert wires.arrival("a", "b", size, 0.015) == pytest.approx(0.021)
+    wires.change("a", "b", Wire(delay_s=0.0, bytes_per_s=1e7), 0.015)
+    assert wires.arrival("a", "b", size, 0.015) == pytest.approx(0.020), "not before the last one"
+    assert wires.arrival("a", "b", size, 0.030) == pytest.approx(0.031)
+
+
+def test_a_link_of_which_packets_are_lost_delays_what_comes_after_as_well() -> None:
+    sure = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6))
+    lossy = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6, loss=0.2))
+    late = [
+        lossy.arrival("a", "b", 1000, k * 0.1) - sure.arrival("a", "b", 1000, k * 0.1)
+        for k in range(200)
+    ]
+    assert 0.1 < sum(extra > 0.019 for extra in late) / len(late) < 0.3
+    times = [lossy.arrival("c", "d", 100, 0.0) for _ in range(100)]
+    assert times == sorted(times)
+
+
+def test_a_link_takes_no_more_work_than_may_wait_for_it() -> None:
+    wires = Wires(lambda a, b: Wire(bytes_per_s=1e6, work=2))
+    for _ in range(3):
+        assert not wires.full("a", "b", 0.0)
+        wires.arrival("a", "b", 100_000, 0.0)
+    assert wires.full("a", "b", 0.0)
+    assert not wires.full("b", "a", 0.0)
+    assert not wires.full("a", "b", 0.11)
+
+
+def test_what_a_link_carries_is_known_exactly_from_much_and_at_least_from_little() -> None:
+    wires = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6))
+    assert wires.carried("a", "b", 0.0) is None
+    wires.arrival("a", "b", 700, 0.0)
+    little, rtt_s = wires.carried("a", "b", 0.1) or pytest.fail("nothing was seen")
+    assert (little.at_least, rtt_s) == (True, pytest.approx(0.02))
+    assert little.bytes_per_s < 1e6
+    wires.arrival("a", "b", 100_000, 0.2)
+    assert wires.carried("a", "b", 0.2) == (little, rtt_s)
+    much, _ = wires.carried("a", "b", 0.4) or pytest.fail("nothing was seen")
+    assert (much.at_least, much.bytes_per_s) == (False, 1e6)
+
+
+def test_nodes_are_told_what_their_links_carry() -> None:
+    story = Story("a", ALONE, wires=lambda a, b: Wire(bytes_per_s=2e6, delay_s=0.001))
+    log = Log(story.world)
+    for _ in range(3):
+        story.ask(1)
+        story.world.run(0.06)
+    story.answers()
+    seen = [event for _, event in log.of("g", LinkMeasured)]
+    assert seen
+    assert {(event.peer, round(event.rtt_ms, 6)) for event in seen} == {("a", 2.0)}
+    assert all(event.bytes_per_s <= 2e6 and event.age_s >= 0 for event in seen)
+
+
+def test_a_link_that_is_full_delays_nobody_for_good() -> None:
+    """More is asked than the way to ``a`` takes: what it does not take goes to ``b``, nothing is
+    lost, and when the rush is over all goes to ``a`` again."""
+    book = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")))
+
+    def wires(giver: str, taker: str) -> Wire:
+        return Wire(bytes_per_s=50e3 if (giver, taker) == ("g", "a") else 1e8, work=1)
+
+    story = Story("ab", book, wires=wires, engine=Symbols(run_ms=lambda *_: 1.0))
+    log = Log(story.world)
+    story.ask(40)
+    story.world.run(5.0)
+    assert [event for _, event in log.of("g", Unsent) if event.full]
+    assert {answer.plan for answer in story.answers()} == {"a", "b"}
+    assert story.gateway.devices.limits.devices() == []
+    story.world.run(5.0)
+    story.ask(1)
+    assert story.answers()[-1].plan == "a"
+    story.world.run(30.0)
+    assert story.left_behind() == {}
 
 
 def test_a_slow_link_shows_in_the_time_of_an_answer() -> None:
@@ -81,7 +160,7 @@ def test_a_slow_link_shows_in_the_time_of_an_answer() -> None:
 def test_to_send_to_who_is_not_seen_is_told_to_the_sender() -> None:
     here, log = world("a", "b", neighbours=lambda a, b: False)
     send = Send("b", Hello(here.nodes["a"].worker.info))
-    here.post(here.nodes["a"], Core.WORKER, send)
+    here.post(here.nodes["a"], send)
     here.run(0.1)
     assert log.of("a", Unsent) == [(0.1, Unsent("b", send.message))]
 
@@ -92,7 +171,7 @@ def test_messages_can_be_lost_doubled_and_delayed() -> None:
     here.tamper = lambda giver, taker, message: next(fates)
     start = len(log.of("b", Arrived))
     for _ in range(3):
-        here.post(here.nodes["a"], Core.WORKER, Send("b", Hello(here.nodes["a"].worker.info)))
+        here.post(here.nodes["a"], Send("b", Hello(here.nodes["a"].worker.info)))
     here.run(1.0)
     times = [at for at, _ in log.of("b", Arrived)[start:]]
     assert [round(at, 2) for at in times] == [0.1, 0.1, 0.6]
@@ -221,28 +300,22 @@ def test_a_slow_node_takes_longer_from_its_next_run_on() -> None:
     assert answer.trace[0].run_ms == pytest.approx(100)
 
 
-def test_only_the_latest_wake_rings() -> None:
-    here, log = world("a")
-    node = here.nodes["a"]
-    for at in (0.5, 0.3, 0.4):
-        node.perform(Core.WORKER, None, [Wake(at)])
-    here.run(1.0)
-    assert [at for at, _ in log.of("a", Tick)] == [0.4]
+def test_a_node_is_woken_when_it_wants_to_be_and_only_then() -> None:
+    here, log = world("a", "b")
+    here.kill("b")
+    here.run(20.0)
+    ((vanished, _),) = log.of("a", Vanished)
+    assert [at for at, _ in log.of("a", Tick)] == [pytest.approx(vanished + 5.0)]
 
 
-def test_messages_go_to_the_machine_that_they_concern() -> None:
+def test_what_a_node_says_to_itself_does_not_travel() -> None:
     story = Story("a", playbook(plan("g", one(0, 12, "g"))))
-    seen: list[tuple[str, str]] = []
     story.world.run(0.05)
-
-    def watch(node: Node, core: Core, event: Any, actions: Any) -> None:
-        if isinstance(event, Arrived):
-            seen.append((str(core.name), type(event.message).__name__))
-
-    story.world.watch = watch
+    posted, log = story.world.posted, Log(story.world)
     story.ask(1)
     story.answers()
-    assert seen == [("WORKER", Task.__name__), ("GATEWAY", Answer.__name__)]
+    assert story.world.posted == posted
+    assert log.of("g", Arrived) == []
 
 
 def test_a_node_without_work_is_drained_at_once() -> None:

@@ -1,4 +1,4 @@
-"""What a node shall do: the output of the state machines in this package."""
+"""What a node shall do: the output of :class:`shoal.core.node.NodeCore`."""
 
 from __future__ import annotations
 
@@ -99,15 +99,10 @@ class Reject(msgspec.Struct, frozen=True):
     why: Why | None = None
 
 
-class Wake(msgspec.Struct, frozen=True):
-    """Send ``Tick`` at this time (seconds on the clock of ``handle``); replaces the last one."""
-
-    at: float
-
-
 class Drained(msgspec.Struct, frozen=True):
-    """Nothing is left to do after ``Drain``: the worker may stop."""
+    """Nothing is left to do after ``Drain``, or nothing can be done: the node may stop."""
 
 
-WorkerAction: TypeAlias = Send | Run | Fetch | Load | Unload | Wake | Drained
-GatewayAction: TypeAlias = Send | Probe | Deliver | Reject | Wake
+WorkerAction: TypeAlias = Send | Run | Fetch | Load | Unload | Drained
+GatewayAction: TypeAlias = Send | Probe | Deliver | Reject
+NodeAction: TypeAlias = WorkerAction | GatewayAction

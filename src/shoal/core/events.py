@@ -1,4 +1,7 @@
-"""What happens to a node: the input of the state machines in this package."""
+"""What happens to a node: the input of :class:`shoal.core.node.NodeCore`.
+
+A driver brings them; what is to be done with each is decided in this package alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shoal.core.messages import CoreMessage, Why
+from shoal.core.messages import Answer, CoreMessage, Task, Why
+from shoal.plan.plan import Playbook
 
 Body: TypeAlias = Any
 """Tensors on their way: opaque to the core (arrays or a frame at run time, a token in the
@@ -14,12 +18,21 @@ simulator)."""
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """A message came from ``sender``; its body takes ``size`` bytes here."""
+    """A message came from ``sender``; its body takes ``size`` bytes here. The body of an answer is
+    unpacked before."""
 
     sender: str
     message: CoreMessage
     body: Body = None
     size: int = 0
+
+
+class Damaged(msgspec.Struct, frozen=True):
+    """An answer came from ``sender`` whose body cannot be read."""
+
+    sender: str
+    message: Answer
+    text: str
 
 
 class Appeared(msgspec.Struct, frozen=True):
@@ -37,6 +50,12 @@ class Vanished(msgspec.Struct, frozen=True):
     incarnation: str
 
 
+class Unreachable(msgspec.Struct, frozen=True):
+    """The peers that the mesh sees and this node has no way to, and why, from now on."""
+
+    peers: dict[str, str]
+
+
 class Unsent(msgspec.Struct, frozen=True):
     """The link did not take a message: ``to`` is not visible, or (``full``) has not taken what was
     sent before."""
@@ -44,6 +63,14 @@ class Unsent(msgspec.Struct, frozen=True):
     to: str
     message: CoreMessage
     full: bool = False
+
+
+class Unpackable(msgspec.Struct, frozen=True):
+    """A message cannot be sent to anybody: no codec packs its body, or it is too large."""
+
+    to: str
+    message: Task | Answer
+    text: str
 
 
 class LinkMeasured(msgspec.Struct, frozen=True):
@@ -129,14 +156,42 @@ class Cancelled(msgspec.Struct, frozen=True):
     number: int
 
 
+class Adopt(msgspec.Struct, frozen=True):
+    """Serve new requests by this playbook from when it is in place (a gateway; see
+    :meth:`shoal.core.gateway.playbooks.Playbooks.check`)."""
+
+    playbook: Playbook
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Let go of all playbooks: the gateway leaves."""
+
+
 class Drain(msgspec.Struct, frozen=True):
     """Finish what is here, take nothing new."""
 
 
+class NameTaken(msgspec.Struct, frozen=True):
+    """While this node was out of touch another one took its name, and is alive."""
+
+
 class Tick(msgspec.Struct, frozen=True):
-    """The time asked for with ``Wake`` has come."""
+    """The time has come at which the node wanted to be woken."""
 
 
-PeerEvent: TypeAlias = Arrived | Appeared | Vanished | Unsent | LinkMeasured
-WorkerEvent: TypeAlias = PeerEvent | Ran | RunFailed | Fetched | Loaded | Drain | Tick
-GatewayEvent: TypeAlias = PeerEvent | Submitted | Cancelled | Tick
+PeerEvent: TypeAlias = Appeared | Vanished | LinkMeasured
+RunEvent: TypeAlias = Ran | RunFailed | Fetched | Loaded
+ClientEvent: TypeAlias = Submitted | Cancelled | Adopt | Release
+NodeEvent: TypeAlias = (
+    Arrived
+    | Damaged
+    | PeerEvent
+    | Unreachable
+    | Unsent
+    | Unpackable
+    | RunEvent
+    | ClientEvent
+    | Drain
+    | NameTaken
+    | Tick
+)

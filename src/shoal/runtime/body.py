@@ -87,7 +87,7 @@ class Body:
 
 
 def digests(body: Body) -> tuple[str, ...]:
-    """What is in the body of a request (see ``core/suspects.py``)."""
+    """What is in the body of a request (see ``core/gateway/suspects.py``)."""
     return body.digests
 
 

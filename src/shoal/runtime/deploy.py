@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.errors import ClusterError, StoreError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine

@@ -17,7 +17,7 @@ from shoal.runtime.node import Node
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
-    from shoal.core.gateway import GatewayCore
+    from shoal.core.gateway.gateway import GatewayCore
 
 OWN_BYTES = 80 << 20
 """What a worker takes without any part."""

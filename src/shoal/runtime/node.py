@@ -1,4 +1,4 @@
-"""A node: the machines of :mod:`shoal.core` driven by the real clock, a link and an engine.
+"""A node: :class:`shoal.core.node.NodeCore` driven by the real clock, a link and an engine.
 
 Events are given to the core by the threads that bring them (see :mod:`shoal.runtime.turns`), the
 link's reader and the clients of a gateway among them; what is small is sent and unpacked there and
@@ -12,56 +12,41 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from shoal.codec.frame import Frame
 from shoal.core.actions import (
     Deliver,
     Drained,
     Fetch,
-    GatewayAction,
     Load,
+    NodeAction,
     Probe,
     Reject,
     Run,
     Send,
     Unload,
-    Wake,
-    WorkerAction,
 )
 from shoal.core.events import (
     Appeared,
     Arrived,
+    Damaged,
     Drain,
-    Fetched,
     LinkMeasured,
-    Loaded,
-    Ran,
-    RunFailed,
+    NameTaken,
+    NodeEvent,
     Tick,
-    Unsent,
+    Unpackable,
+    Unreachable,
     Vanished,
 )
-from shoal.core.messages import (
-    FOR_GATEWAY,
-    NEWS,
-    Answer,
-    DeviceInfo,
-    Refused,
-    RequestMessage,
-    Task,
-    Trial,
-    Why,
-    refusal,
-)
-from shoal.core.worker import WorkerCore
+from shoal.core.messages import Answer, DeviceInfo, Task
+from shoal.core.node import NodeCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.rate import LinkRate
@@ -75,10 +60,10 @@ from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
 from shoal.runtime.sandbox import Sandbox
-from shoal.runtime.turns import Event, Turns
+from shoal.runtime.turns import Turns
 
 if TYPE_CHECKING:
-    from shoal.core.gateway import GatewayCore
+    from shoal.core.gateway.gateway import GatewayCore
 
 log = logging.getLogger("shoal")
 
@@ -90,6 +75,25 @@ SMALL_BYTES = 1 << 18
 """Answers up to this size are unpacked at once."""
 
 T = TypeVar("T")
+
+
+class Question(Generic[T]):
+    """Something that is asked between two events, where it may look at the core."""
+
+    def __init__(self, question: Callable[[], T]) -> None:
+        self.answer: Future[T] = Future()
+        self._question = question
+
+    def put(self) -> None:
+        """Ask it."""
+        try:
+            self.answer.set_result(self._question())
+        except BaseException as error:
+            self.answer.set_exception(error)
+
+
+Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
+"""What a node takes turns at."""
 
 
 class Node:
@@ -112,15 +116,16 @@ class Node:
     ) -> None:
         self.link = link
         self.home = home()
-        self.worker = WorkerCore(info, inbox=inbox)
-        self.gateway = gateway
+        self.core = NodeCore(WorkerCore(info, inbox=inbox), gateway)
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
         self._on_peer = on_peer
-        self.turns = Turns(f"shoal-decide-{info.name}", self._handle, self._next_wake)
+        self.turns = Turns[Event](
+            f"shoal-decide-{info.name}", self._handle, lambda: self.core.wake_at
+        )
         self._outbox = Outbox(link, self._hand, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
         self.shelf = Shelf(store, engine, self.exchange)
@@ -131,8 +136,8 @@ class Node:
         self._chores = Chores(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
-        self._wakes: dict[str, float] = {}
         self._weigh_at = 0.0
+        self._unreachable: dict[str, str] = {}
         self._stopping = self._closed = False
         self._closing = threading.Lock()
         self._sending = threading.Thread(
@@ -158,9 +163,9 @@ class Node:
         except BaseException:
             self.link.close()
             raise
-        self.worker.introduce(self.link.incarnation)
+        self.core.introduce(self.link.incarnation)
         self._sending.start()
-        self._chores.start(calls=self.gateway is not None)
+        self._chores.start(calls=self.core.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
     def no_way(self, name: str) -> str:
@@ -176,26 +181,26 @@ class Node:
         self.turns.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Run ``question`` between two events, where it may look at the cores; its result.
+        """Run ``question`` between two events, where it may look at the core; its result.
 
         RequestError when the node is closed, ForkError in a child of its process.
         """
         self.home.check("the service")
         if self.turns.mine:
             return question()
-        answer: Future[T] = Future()
-        self.submit((question, answer))
+        asked = Question(question)
+        self.submit(asked)
         if self._closed:
             self._refuse(self.turns.left())
-        return answer.result()
+        return asked.answer.result()
 
-    def act(self, decide: Callable[[float], list[GatewayAction]]) -> None:
-        """Do what ``decide`` (given the time) says, between two events; at once where a callback
-        asks for it, which may wait for what follows."""
+    def act(self, event: NodeEvent) -> None:
+        """Have an event decided before this returns, also where a callback asks for it."""
         if self.turns.mine:
-            self._serve(decide(time.monotonic()))
+            self._decide(event, time.monotonic())
         else:
-            self.submit(decide)
+            self.submit(event)
+            self.ask(lambda: None)
 
     def drain(self) -> None:
         """Finish what is here, take nothing new; ``drained`` is set when that is done."""
@@ -235,9 +240,8 @@ class Node:
     def _refuse(self, events: list[Event]) -> None:
         """Nobody will answer what was asked after the end."""
         for event in events:
-            match event:
-                case (_, Future() as answer):
-                    answer.set_exception(RequestError(f"the node {self.name} is closed"))
+            if isinstance(event, Question):
+                event.answer.set_exception(RequestError(f"the node {self.name} is closed"))
 
     # -- what comes in
 
@@ -253,25 +257,30 @@ class Node:
         self.turns.put(event)
         self.turns.take()
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event | None) -> None:
         """Have an event decided, or what is due (None)."""
         now = time.monotonic()
         try:
             self._weigh(now)
             if event is not None:
                 self._take(event, now)
-            self._ring(now)
+            if not self.core.wake_at > now:  # rather too early than never, should it be no number
+                self._decide(Tick(), now)
         except Exception as error:
             log.exception("%s: could not handle %s", self.name, type(event).__name__)
             self._fault(RequestError(f"the gateway failed: {type(error).__name__}: {error}"))
 
     def _weigh(self, now: float) -> None:
-        """Tell the cores what the links carry, before they decide about what comes next."""
+        """Tell the core what the links carry, before it decides about what comes next."""
         if now < self._weigh_at:
             return
         self._weigh_at = now + WEIGH_S
         for peer, rate in self.link.rates().items():
-            self._both(measured(peer, rate), now)
+            self._decide(measured(peer, rate), now)
+        unreachable = self.link.unreachable()
+        if unreachable != self._unreachable:
+            self._unreachable = unreachable
+            self._decide(Unreachable(unreachable), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:
@@ -281,13 +290,13 @@ class Node:
                 self._strange(name, text)
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
-                self._both(Appeared(name, incarnation), now)
+                self._decide(Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
                 self.strangers.pop(name, None)
                 self.exchange.gone(name)
                 self.prober.gone(name)
-                self._both(Vanished(name, incarnation), now)
+                self._decide(Vanished(name, incarnation), now)
                 self._tell_of(name, False)
             case NameLost(name):
                 self.name_lost = NameTakenError(
@@ -295,34 +304,12 @@ class Node:
                     "give one of them another name"
                 )
                 log.error("%s", self.name_lost)
-                self.drained.set()
+                self._decide(NameTaken(), now)
                 self._fault(self.name_lost)
-            case Appeared():
-                self._both(event, now)
-            case Arrived():
-                self._deal(event, now)
-            case Unsent(_, Trial()):
-                self._work(self.worker.handle(event, now))
-            case Unsent(_, message) if isinstance(message, RequestMessage):
-                if self.gateway is not None and message.gateway == self.name:
-                    self._serve(self.gateway.handle(event, now))
-                else:
-                    self._work(self.worker.handle(event, now))
-            case Unsent():
-                pass
-            case LinkMeasured():
-                self._both(event, now)
-            case Ran() | RunFailed() | Fetched() | Loaded() | Drain():
-                self._work(self.worker.handle(event, now))
-            case (question, answer):
-                try:
-                    answer.set_result(question())
-                except BaseException as error:
-                    answer.set_exception(error)
-            case _ if callable(event):
-                self._serve(event(now))
-            case _ if self.gateway is not None:
-                self._serve(self.gateway.handle(event, now))
+            case Question():
+                event.put()
+            case _:
+                self._decide(event, now)
 
     def _received(
         self, sender: str, head: bytes, body: bytes | memoryview | None, now: float
@@ -348,15 +335,14 @@ class Node:
             case wire.Measure() | wire.MeasureWay():
                 self._chores.measure(sender, message)
             case _:
-                tensors = None
+                tensors, size = None, 0 if body is None else memoryview(body).nbytes
                 if envelope.frame is not None:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
-                if not isinstance(message, Answer) or self.gateway is None:
-                    size = 0 if body is None else memoryview(body).nbytes  # whatever its head says
-                    self._deal(Arrived(sender, message, tensors, size), now)
+                if not isinstance(message, Answer) or self.core.gateway is None:
+                    self._decide(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
-                    self._deal(_opened(sender, message, tensors), now)
+                    self._decide(_opened(sender, message, tensors), now)
                 else:
                     opened = functools.partial(_opened, sender, message, tensors)
                     self._chores.call(lambda: self._hand(opened()))
@@ -367,36 +353,13 @@ class Node:
             log.warning("%s %s", name, text)
         self.strangers[name] = text
 
-    def _deal(self, event: Arrived, now: float) -> None:
-        """A message for the core that it concerns."""
-        if isinstance(event.message, FOR_GATEWAY):
-            if self.gateway is not None:
-                self._serve(self.gateway.handle(event, now))
-        elif isinstance(event.message, NEWS):
-            self._both(event, now)
-        else:
-            self._work(self.worker.handle(event, now))
-
-    def _both(self, event: Appeared | Vanished | Arrived | LinkMeasured, now: float) -> None:
-        self._work(self.worker.handle(event, now))
-        if self.gateway is not None:
-            self._serve(self.gateway.handle(event, now))
-
-    def _next_wake(self) -> float:
-        return min(self._wakes.values(), default=math.inf)
-
-    def _ring(self, now: float) -> None:
-        for who, at in list(self._wakes.items()):
-            if not at > now:  # rather too early than never, should it be no number
-                del self._wakes[who]
-                if who == "worker":
-                    self._work(self.worker.handle(Tick(), now))
-                elif self.gateway is not None:
-                    self._serve(self.gateway.handle(Tick(), now))
-
     # -- what goes out
 
-    def _work(self, actions: list[WorkerAction]) -> None:
+    def _decide(self, event: NodeEvent, now: float) -> None:
+        """Have the core decide about an event, and do what it says."""
+        self._perform(self.core.handle(event, now))
+
+    def _perform(self, actions: Sequence[NodeAction]) -> None:
         runs = [action for action in actions if isinstance(action, Run)]
         for each in runs:
             self._chores.run(each)
@@ -405,40 +368,20 @@ class Node:
         for action in actions:
             match action:
                 case Send():
-                    self._send(action, later)
+                    (self._outbox.put if later else self._outbox.send)(action)
+                case Run():
+                    pass  # begun before anything is sent
+                case Probe(to):
+                    self.link.probe(to)
                 case Fetch() | Load():
                     self._chores.load(action)
                 case Unload(part):
                     self.shelf.unload(part)
-                case Wake(at):
-                    self._wakes["worker"] = at
+                case Deliver() | Reject():
+                    if self._on_result is not None:
+                        self._give_out(functools.partial(self._on_result, action))
                 case Drained():
                     self.drained.set()
-
-    def _serve(self, actions: list[GatewayAction]) -> None:
-        for action in actions:
-            match action:
-                case Send():
-                    self._send(action)
-                case Probe(to):
-                    self.link.probe(to)
-                case Deliver() | Reject() if self._on_result is not None:
-                    self._give_out(functools.partial(self._on_result, action))
-                case Wake(at):
-                    self._wakes["gateway"] = at
-
-    def _send(self, action: Send, later: bool = False) -> None:
-        message = action.message
-        if isinstance(message, Refused) and message.why is Why.PEER_ABSENT:
-            text = "; ".join(filter(None, map(self.no_way, message.absent)))
-            told = msgspec.structs.replace(message, text=text)
-            action = msgspec.structs.replace(action, message=told)
-        if action.to == self.name:
-            self._hand(Arrived(self.name, action.message, action.body))
-        elif later:
-            self._outbox.put(action)
-        else:
-            self._outbox.send(action)
 
     def _fault(self, error: ShoalError) -> None:
         if self._on_fault is not None:
@@ -456,17 +399,12 @@ class Node:
             give()
 
     def _unpackable(self, send: Send, text: str) -> None:
-        """What was to be sent cannot be: to the core that owns the request it is a failed run
-        (called on the sending thread)."""
+        """What was to be sent cannot be (called on the sending thread)."""
         message = send.message
-        if not isinstance(message, Task | Answer):
-            log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
-            return
-        refused = refusal(message, message.stage, Why.RUN_FAILED, text)
-        if message.gateway == self.name:
-            self._hand(Arrived(send.to, refused))
+        if isinstance(message, Task | Answer):
+            self._hand(Unpackable(send.to, message, text))
         else:
-            self._outbox.put(Send(message.gateway, refused))
+            log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
 
     def _peers(self) -> list[str]:
         return [name for name in self.link.peers() if name not in self.strangers]
@@ -477,7 +415,7 @@ def measured(peer: str, rate: LinkRate) -> LinkMeasured:
     return LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
 
 
-def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:
+def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived | Damaged:
     """An answer, unpacked before the core hears of it: a damaged one is no answer, and the
     request is still there to be tried again."""
     try:
@@ -485,5 +423,5 @@ def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived:
             raise FrameError("an answer came without tensors")
         body.arrays()
     except Exception as error:
-        return Arrived(sender, refusal(answer, answer.stage, Why.BAD_BODY, str(error)))
+        return Damaged(sender, answer, str(error))
     return Arrived(sender, answer, body)

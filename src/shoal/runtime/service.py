@@ -20,9 +20,9 @@ import numpy as np
 
 from shoal.codec.codecs import Array
 from shoal.codec.frame import MAX_BYTES
-from shoal.core.actions import Deliver, GatewayAction, Reject
-from shoal.core.events import Cancelled, Submitted
-from shoal.core.gateway import GatewayCore
+from shoal.core.actions import Deliver, Reject
+from shoal.core.events import Adopt, Cancelled, Release, Submitted
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
 from shoal.errors import (
     ForkError,
@@ -94,13 +94,13 @@ class Service:
         deadline_ms: float = DEADLINE_MS,
         addresses: Mapping[str, str] | None = None,
     ) -> None:
-        if node.gateway is None:
+        if node.core.gateway is None:
             raise ValueError("a service needs a node with a gateway")
         self.playbook = playbook
         self.node = node
         self.deadline_ms = deadline_ms
         self._addresses = dict(addresses or {})
-        self._gateway: GatewayCore = node.gateway
+        self._gateway: GatewayCore = node.core.gateway
         self._recorder = Recorder()
         self._observers: tuple[Observer, ...] = (self._recorder,)
         self._lock = threading.Lock()
@@ -431,20 +431,8 @@ class Service:
                 f"the playbook takes {size} bytes, {MAX_HEAD} can be sent; plan for fewer devices "
                 "or stages"
             )
-        adopted: Future[None] = Future()
-
-        def adopt(now: float) -> list[GatewayAction]:
-            try:
-                actions = self._gateway.adopt(playbook, now)
-            except BaseException as error:
-                adopted.set_exception(error)
-                return []
-            adopted.set_result(None)
-            return actions
-
-        self.node.act(adopt)
-        self.node.ask(lambda: None)
-        adopted.result()
+        self.node.ask(lambda: self._gateway.playbooks.check(playbook))
+        self.node.act(Adopt(playbook))
         self.playbook = playbook
 
     def wait_ready(self, timeout_s: float) -> dict[str, str]:
@@ -484,10 +472,10 @@ class Service:
 
     def _lacking(self) -> dict[str, str]:
         """Devices that cannot do all that the playbook asks of them, and why."""
-        book = self._gateway.books.get(self.playbook.id)
+        book = self._gateway.playbooks.get(self.playbook.id)
         if book is None:
             return {}
-        lacking = self._gateway.books.unusable(book)
+        lacking = self._gateway.usable.unusable(book)
         strangers = self.node.strangers
         return {
             name: strangers.get(name) or self._no_way(name) or why for name, why in lacking.items()
@@ -535,8 +523,7 @@ class Service:
             self._futures.clear()
         for asked in pending:
             self._fail(asked, RequestError("the service was closed before the answer came"))
-        self.node.act(lambda now: self._gateway.release())
-        self.node.ask(lambda: None)
+        self.node.act(Release())
         self.node.flush(FAREWELL_S)
         self.node.close()
         self._tell(lambda observer: observer.closed())

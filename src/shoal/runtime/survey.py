@@ -137,7 +137,7 @@ def _appear(node: Node, cluster: Cluster, appear_s: float) -> tuple[str, ...]:
 
 def device_info(node: Node, name: str) -> DeviceInfo | None:
     """What a peer said of itself."""
-    peer = node.ask(lambda: node.worker.members.get(name))
+    peer = node.ask(lambda: node.core.worker.members.get(name))
     return peer.info if peer is not None else None
 
 

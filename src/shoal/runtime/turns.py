@@ -13,9 +13,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Generic, TypeVar
 
-Event: TypeAlias = Any
+E = TypeVar("E")
 
 GUEST_EVENTS = 8
 """Events that a guest handles at a time: it has come with one of its own."""
@@ -26,7 +26,7 @@ MAX_PAUSE_S = 60.0
 """Longest sleep of the clock thread, whatever time it is to ring at."""
 
 
-class Turns:
+class Turns(Generic[E]):
     """Gives events to ``handle`` in the order in which they were put, never two at a time.
 
     ``handle`` gets an event, or None when the time has come that ``due`` named: seconds on the
@@ -35,14 +35,14 @@ class Turns:
     """
 
     def __init__(
-        self, name: str, handle: Callable[[Event], None], due: Callable[[], float]
+        self, name: str, handle: Callable[[E | None], None], due: Callable[[], float]
     ) -> None:
         self.guest = False
         """Whether the thread that has the turn came from outside: it does not expect to do more
         than decide, for instance to call back the clients of others."""
         self._handle = handle
         self._due = due
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[E] = queue.SimpleQueue()
         self._turn = threading.Lock()
         self._owner = 0
         self._open = False
@@ -61,7 +61,7 @@ class Turns:
         """Events that nobody has handled yet."""
         return self._events.qsize()
 
-    def start(self, first: Event) -> None:
+    def start(self, first: E) -> None:
         """Begin, with an event that comes before all that were put."""
         with self._turn:
             self._owner = threading.get_ident()
@@ -71,7 +71,7 @@ class Turns:
         self._clock.start()
         self.take()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: E) -> None:
         """Queue an event; :meth:`take` must follow, which may need no lock that is held now."""
         self._events.put(event)
 
@@ -101,7 +101,7 @@ class Turns:
                 return False
         return True
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[E]:
         """Handle no more; what is left. An event that another thread handles is waited for, and
         so is the clock thread, which otherwise ends after the turn that closes."""
         self._open = False
@@ -113,7 +113,7 @@ class Turns:
                 self._clock.join()
         return self.left()
 
-    def left(self) -> list[Event]:
+    def left(self) -> list[E]:
         """Take out what was put and not handled."""
         events = []
         with contextlib.suppress(queue.Empty):

@@ -1,50 +1,44 @@
-"""A node in virtual time: the machines of :mod:`shoal.core`, and the device that they are on."""
+"""A node in virtual time: :class:`shoal.core.node.NodeCore`, and the device that it is on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntFlag
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.core.actions import (
     Deliver,
     Drained,
     Fetch,
-    GatewayAction,
     Load,
+    NodeAction,
     Probe,
     Reject,
     Run,
     Send,
     Unload,
-    Wake,
-    WorkerAction,
 )
 from shoal.core.events import (
     Appeared,
     Fetched,
-    GatewayEvent,
+    LinkMeasured,
     Loaded,
+    NodeEvent,
     Outcome,
     Ran,
     RunFailed,
     Tick,
-    WorkerEvent,
 )
-from shoal.core.gateway import GatewayCore
+from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Why
-from shoal.core.worker import WorkerCore
+from shoal.core.node import NodeCore
+from shoal.core.worker.worker import WorkerCore
 
 if TYPE_CHECKING:
     from shoal.sim.world import World
 
-
-class Core(IntFlag):
-    """Which of a node's two machines."""
-
-    WORKER = 1
-    GATEWAY = 2
-    BOTH = 3
+WEIGH_S = 0.05
+"""Least time between two looks at what the links carry."""
 
 
 class Node:
@@ -54,13 +48,7 @@ class Node:
     computing.
     """
 
-    def __init__(
-        self,
-        world: World,
-        name: str,
-        make_worker: Callable[[str], WorkerCore],
-        make_gateway: Callable[[], GatewayCore] | None,
-    ) -> None:
+    def __init__(self, world: World, name: str, make_core: Callable[[str], NodeCore]) -> None:
         self.name = name
         self.life = 0
         self.alive = False
@@ -68,18 +56,27 @@ class Node:
         self.drained = False
         self.slow = 1.0
         self.loaded: set[str] = set()
-        self.worker: WorkerCore
-        self.gateway: GatewayCore | None = None
+        self.core: NodeCore
         self.sees: dict[str, str] = {}
         """Visible peers and their incarnations."""
         self.silent_since = 0.0
         self._world = world
-        self._make_worker = make_worker
-        self._make_gateway = make_gateway
-        self._pile: list[tuple[Core, WorkerEvent | GatewayEvent]] = []
-        self._wakes: dict[Core, float] = {}
+        self._make_core = make_core
+        self._pile: list[NodeEvent] = []
+        self._wake_at = math.inf
+        self._weigh_at = 0.0
         self._unfinished: list[tuple[float, Run, float]] = []
         self._stalled_s = 0.0
+
+    @property
+    def worker(self) -> WorkerCore:
+        """Its worker."""
+        return self.core.worker
+
+    @property
+    def gateway(self) -> GatewayCore | None:
+        """Its gateway, if it has one."""
+        return self.core.gateway
 
     @property
     def incarnation(self) -> str:
@@ -97,12 +94,11 @@ class Node:
         self.alive, self.frozen, self.drained, self._stalled_s = True, False, False, 0.0
         self.loaded, self.sees = set(), {}
         self._pile.clear()
-        self._wakes.clear()
+        self._wake_at, self._weigh_at = math.inf, 0.0
         self._unfinished.clear()
-        self.worker = self._make_worker(self.name)
-        self.worker.introduce(self.incarnation)
-        self.gateway = self._make_gateway() if self._make_gateway else None
-        self.handle(Core.BOTH, Appeared(self.name, self.incarnation), self.life)
+        self.core = self._make_core(self.name)
+        self.core.introduce(self.incarnation)
+        self.handle(Appeared(self.name, self.incarnation), self.life)
 
     def kill(self) -> None:
         """End its life."""
@@ -122,36 +118,48 @@ class Node:
             self._world.clock.after(left_s, self._end_run, self.life, run, started, self._stalled_s)
         self._unfinished.clear()
         pile, self._pile = self._pile, []
-        for core, event in pile:
-            self.handle(core, event, self.life)
+        for event in pile:
+            self.handle(event, self.life)
 
-    def handle(self, core: Core, event: WorkerEvent | GatewayEvent, life: int) -> None:
-        """Let the machines take an event of this life and do what they say."""
+    def handle(self, event: NodeEvent, life: int) -> None:
+        """Let the core take an event of this life, and do what it says."""
         if life != self.life or not self.alive:
             return
         if self.frozen:
-            self._pile.append((core, event))
+            self._pile.append(event)
             return
-        now = self._world.now
-        if core & Core.WORKER:
-            self.perform(Core.WORKER, event, self.worker.handle(event, now))  # type: ignore[arg-type]
-        if core & Core.GATEWAY and self.gateway is not None:
-            self.perform(Core.GATEWAY, event, self.gateway.handle(event, now))  # type: ignore[arg-type]
+        self._weigh()
+        self._decide(event)
+        at = self.core.wake_at
+        if at < self._wake_at:
+            self._wake_at = at
+            self._world.clock.at(at, self._ring, self.life, at)
 
-    def perform(
-        self,
-        core: Core,
-        event: WorkerEvent | GatewayEvent | None,
-        actions: list[WorkerAction] | list[GatewayAction],
-    ) -> None:
-        """Do what a machine says (``event`` is what it says it to, for those who watch)."""
+    def _weigh(self) -> None:
+        """Tell the core what the links carry, before it decides about what comes next."""
+        world, now = self._world, self._world.now
+        if now < self._weigh_at:
+            return
+        self._weigh_at = now + WEIGH_S
+        for peer in list(self.sees):
+            found = world.wires.carried(self.name, peer, now)
+            if found is not None:
+                seen, rtt_s = found
+                rate, age_s = seen.bytes_per_s, now - seen.at
+                self._decide(LinkMeasured(peer, rate, rtt_s * 1e3, age_s, seen.at_least))
+
+    def _decide(self, event: NodeEvent) -> None:
+        actions = self.core.handle(event, self._world.now)
+        if self._world.watch is not None:
+            self._world.watch(self, event, actions)
+        self._perform(actions)
+
+    def _perform(self, actions: Sequence[NodeAction]) -> None:
         world = self._world
-        if world.watch is not None:
-            world.watch(self, core, event, actions)
         for action in actions:
             match action:
                 case Send():
-                    world.post(self, core, action)
+                    world.post(self, action)
                 case Run():
                     seconds = world.engine.run_s(self.name, action) * self.slow
                     seconds += world.apart_s if action.apart else 0.0
@@ -161,12 +169,9 @@ class Node:
                     )
                 case Deliver() | Reject():
                     world.reply(self, action)
-                case Wake(at):
-                    self._wakes[core] = at
-                    world.clock.at(at, self._ring, self.life, core, at)
                 case Fetch(playbook, part):
                     fetched = Fetched(playbook, part)
-                    world.clock.after(0.0, self.handle, core, fetched, self.life)
+                    world.clock.after(0.0, self.handle, fetched, self.life)
                 case Load():
                     seconds, error = world.engine.load(self.name, action)
                     self._risk(action, seconds)
@@ -175,8 +180,9 @@ class Node:
                     self.loaded.discard(part)
                 case Drained():
                     self.drained = True
-                case Probe():
-                    pass  # links have no rate here
+                case Probe(to):
+                    if to in self.sees:
+                        world.wires.probe(self.name, to, world.now)
 
     def _risk(self, what: Run | Load, seconds: float) -> None:
         """It may die in the middle of what it does."""
@@ -205,16 +211,16 @@ class Node:
             made = self._world.engine.run(self.name, run)
         if not isinstance(made, RunFailed):
             made = Ran(run.jobs, made, (clock.now - started) * 1e3, started)
-        self.handle(Core.WORKER, made, life)
+        self.handle(made, life)
 
     def _end_load(self, life: int, load: Load, error: str | None) -> None:
         if life != self.life or not self.alive:
             return
         if error is None:
             self.loaded.add(load.part)
-        self.handle(Core.WORKER, Loaded(load.playbook, load.part, error), life)
+        self.handle(Loaded(load.playbook, load.part, error), life)
 
-    def _ring(self, life: int, core: Core, at: float) -> None:
-        if life == self.life and self._wakes.get(core) == at:
-            del self._wakes[core]
-            self.handle(core, Tick(), life)
+    def _ring(self, life: int, at: float) -> None:
+        if life == self.life and self._wake_at == at:
+            self._wake_at = math.inf
+            self.handle(Tick(), life)

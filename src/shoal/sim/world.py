@@ -13,27 +13,28 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.actions import Deliver, GatewayAction, Reject, Send, WorkerAction
+from shoal.core.actions import Deliver, NodeAction, Reject, Send
 from shoal.core.events import (
+    Adopt,
     Appeared,
     Arrived,
     Body,
     Cancelled,
     Drain,
-    GatewayEvent,
+    NodeEvent,
     Submitted,
     Unsent,
     Vanished,
-    WorkerEvent,
 )
-from shoal.core.gateway import GatewayCore
-from shoal.core.messages import FOR_GATEWAY, NEWS, CoreMessage, DeviceInfo
+from shoal.core.gateway.gateway import GatewayCore
+from shoal.core.messages import CoreMessage, DeviceInfo, Resume, Task
+from shoal.core.node import NodeCore
 from shoal.core.policy import Policy, find_policy
-from shoal.core.worker import WorkerCore
+from shoal.core.worker.worker import WorkerCore
 from shoal.plan.plan import Playbook
 from shoal.sim.clock import Clock
 from shoal.sim.engine import Engine, Symbols, digests
-from shoal.sim.node import Core, Node
+from shoal.sim.node import Node
 from shoal.sim.wires import Wire, Wires
 
 
@@ -86,19 +87,8 @@ class World:
         doubles it."""
         self.by_name = False
         """Whether messages reach whoever has the name of their taker, also in a later life."""
-        self.watch: (
-            Callable[
-                [
-                    Node,
-                    Core,
-                    WorkerEvent | GatewayEvent | None,
-                    Sequence[WorkerAction | GatewayAction],
-                ],
-                None,
-            ]
-            | None
-        ) = None
-        """Sees every step of every machine: the event that it took and the actions it gave."""
+        self.watch: Callable[[Node, NodeEvent, Sequence[NodeAction]], None] | None = None
+        """Sees every step of every node: the event that it took and the actions it gave."""
         self._policies = policies
         self._notice_s, self._lease_s, self._discover_s = notice_s, lease_s, discover_s
         self._neighbours = neighbours
@@ -129,16 +119,15 @@ class World:
         """Start a node. ``info`` are settings of its DeviceInfo, ``worker`` of its WorkerCore,
         ``gateway`` of its GatewayCore (None: it has none)."""
 
-        def make_worker(name: str) -> WorkerCore:
+        def make(name: str) -> NodeCore:
             facts = DeviceInfo(name=name, incarnation="", **(info or {}))
-            return WorkerCore(facts, policies=self._policies, **(worker or {}))
+            work = WorkerCore(facts, policies=self._policies, **(worker or {}))
+            if gateway is None:
+                return NodeCore(work)
+            settings = {"policies": self._policies, "digest": digests, **gateway}
+            return NodeCore(work, GatewayCore(name, **settings))
 
-        def make_gateway() -> GatewayCore:
-            settings = {"policies": self._policies, "digest": digests, **(gateway or {})}
-            return GatewayCore(name, **settings)
-
-        make = make_gateway if gateway is not None else None
-        node = self.nodes[name] = Node(self, name, make_worker, make)
+        node = self.nodes[name] = Node(self, name, make)
         self._start(node)
         return node
 
@@ -172,8 +161,8 @@ class World:
             return
         seer.sees[seen.name] = seen.incarnation
         if known is not None:
-            seer.handle(Core.BOTH, Vanished(seen.name, known), seer.life)
-        seer.handle(Core.BOTH, Appeared(seen.name, seen.incarnation), seer.life)
+            seer.handle(Vanished(seen.name, known), seer.life)
+        seer.handle(Appeared(seen.name, seen.incarnation), seer.life)
 
     def _silent_since(self, giver: Node, taker: Node) -> float | None:
         """Since when nothing comes from one node to another; None when something can."""
@@ -196,7 +185,7 @@ class World:
             if since is None or self.now - since < wait_s - 1e-9:
                 return
         del taker.sees[giver.name]
-        taker.handle(Core.BOTH, Vanished(giver.name, incarnation), life)
+        taker.handle(Vanished(giver.name, incarnation), life)
 
     # -- faults
 
@@ -241,7 +230,7 @@ class World:
             return
         for other in self.nodes.values():
             if other is not node and node.name not in other.sees and node.sees.pop(other.name, ""):
-                node.handle(Core.BOTH, Vanished(other.name, other.incarnation), node.life)
+                node.handle(Vanished(other.name, other.incarnation), node.life)
         node.thaw()
         self._meet(node, self.nodes.values())
 
@@ -273,28 +262,23 @@ class World:
 
     # -- messages
 
-    def post(self, node: Node, sender: Core, send: Send) -> None:
-        """Put a message on its way (the ``Send`` of one of a node's machines)."""
+    def post(self, node: Node, send: Send) -> None:
+        """Put a message of a node on its way."""
         self.posted += 1
         message, to = send.message, send.to
-        if isinstance(message, FOR_GATEWAY):
-            core = Core.GATEWAY
-        else:
-            core = Core.BOTH if isinstance(message, NEWS) else Core.WORKER
         size = 0 if send.body is None else self.engine.size(send.body)
-        event = Arrived(node.name, message, send.body, size)
-        if to == node.name:
-            self.clock.at(self.now, node.handle, core, event, node.life)
-            return
         incarnation = node.sees.get(to)
-        if incarnation is None:
-            self.clock.at(self.now, node.handle, sender, Unsent(to, message), node.life)
+        full = isinstance(message, Task | Resume) and self.wires.full(node.name, to, self.now)
+        if incarnation is None or full:
+            unsent = Unsent(to, message, incarnation is not None)
+            self.clock.at(self.now, node.handle, unsent, node.life)
             return
+        event = Arrived(node.name, message, send.body, size)
         at = self.wires.arrival(node.name, to, size, self.now)
         taker = self.nodes[to]
         sent = node.life, self.now
         for extra_s in (0.0,) if self.tamper is None else self.tamper(node.name, to, message):
-            arrival = node.name, taker, incarnation, core, event, sent
+            arrival = node.name, taker, incarnation, event, sent
             self.clock.at(at + extra_s, self._arrive, *arrival)
 
     def _arrive(
@@ -302,7 +286,6 @@ class World:
         giver: str,
         taker: Node,
         incarnation: str,
-        core: Core,
         event: Arrived,
         sent: tuple[int, float],
     ) -> None:
@@ -313,10 +296,10 @@ class World:
             return
         if (giver, taker.name) in self._cuts:
             self._held.setdefault((giver, taker.name), []).append(
-                (giver, taker, incarnation, core, event, sent)
+                (giver, taker, incarnation, event, sent)
             )
             return
-        taker.handle(core, event, taker.life)
+        taker.handle(event, taker.life)
 
     # -- requests
 
@@ -329,12 +312,12 @@ class World:
         self._numbers[gateway, node.life] = number + 1
         ticket = Ticket(gateway, node.life, number)
         self.replies[ticket] = []
-        node.handle(Core.GATEWAY, Submitted(number, body, budget_ms, images), node.life)
+        node.handle(Submitted(number, body, budget_ms, images), node.life)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """The client no longer waits."""
-        self.nodes[ticket.gateway].handle(Core.GATEWAY, Cancelled(ticket.number), ticket.life)
+        self.nodes[ticket.gateway].handle(Cancelled(ticket.number), ticket.life)
 
     def reply(self, node: Node, what: Deliver | Reject) -> None:
         """Note an end of a request (the machines' ``Deliver`` and ``Reject``)."""
@@ -343,12 +326,13 @@ class World:
     def adopt(self, gateway: str, playbook: Playbook) -> None:
         """Let a gateway use a playbook."""
         node = self.nodes[gateway]
-        node.perform(Core.GATEWAY, None, self.gateway(gateway).adopt(playbook, self.now))
+        self.gateway(gateway).playbooks.check(playbook)
+        node.handle(Adopt(playbook), node.life)
 
     def drain(self, name: str) -> None:
         """Ask a node to finish its work and stop."""
         node = self.nodes[name]
-        node.handle(Core.WORKER, Drain(), node.life)
+        node.handle(Drain(), node.life)
 
     # -- time
 

@@ -1,0 +1,1 @@
+"""The gateway of a node: it owns its requests until each is answered once or failed."""

@@ -1,0 +1,86 @@
+"""From what workers answer to what the client gets."""
+
+from __future__ import annotations
+
+from shoal.core.actions import Deliver, GatewayAction, Given
+from shoal.core.events import Body
+from shoal.core.gateway.desk import Desk
+from shoal.core.gateway.request import Request, Try
+from shoal.core.messages import Answer
+from shoal.plan.plan import Spread
+
+
+class Answers:
+    """Takes answers in, and gives each request the first that is whole."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def take(
+        self, request: Request, answer: Answer, body: Body, now: float
+    ) -> list[GatewayAction] | None:
+        """An answer to any attempt at a request. None when it is a slice of one: it is put to the
+        others. What no attempt can be answered by is ignored."""
+        tried = request.tries.get(answer.attempt)
+        if tried is None or tried.plan.name != answer.plan:
+            return []
+        stages = tried.plan.stages
+        if not 0 <= answer.stage < len(stages):
+            return []
+        stage, last = stages[answer.stage], answer.stage == len(stages) - 1
+        leaves = answer.left_early and stage.exit is not None
+        arrives = not answer.left_early and last and stage.spread is Spread.ONE
+        if leaves or arrives:
+            return self._deliver(request, tried, Given({answer.giver: body}), answer, now)
+        current = request.in_flight and answer.attempt == request.attempt
+        if not current or not last or request.gather is None:
+            return []
+        gather = request.gather
+        if not gather.bodies and gather.join is not None:
+            deadline = now + gather.join.deadline_ms / 1e3
+            self._desk.flights.doubts.set(request.number, deadline)
+        gather.give(answer.giver, body, answer.absent, answer.trace)
+        return None
+
+    def join(self, request: Request, now: float) -> list[GatewayAction]:
+        """Give the client what its request's gather holds."""
+        tried, gather = request.tries[request.attempt], request.gather
+        if gather is None:
+            return []
+        answer = Answer(
+            gateway=self._desk.name,
+            incarnation=self._desk.flights.incarnation,
+            number=request.number,
+            attempt=request.attempt,
+            plan=tried.plan.name,
+            stage=len(tried.plan.stages) - 1,
+            giver="",
+            absent=gather.missing(tried.plan.stages[-1].parts),
+            trace=tuple(gather.traces),
+        )
+        return self._deliver(request, tried, gather.given(), answer, now)
+
+    def _deliver(
+        self, request: Request, tried: Try, given: Given, answer: Answer, now: float
+    ) -> list[GatewayAction]:
+        desk = self._desk
+        took_s = now - tried.began
+        desk.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
+        resumed = tried.start > 0  # so the trace begins with steps of the plan before
+        desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
+        book = desk.playbooks.get(tried.playbook)
+        deliver = Deliver(
+            number=request.number,
+            given=given,
+            plan=tried.plan.name,
+            attempts=request.attempt,
+            left_early=answer.left_early,
+            confidence=answer.confidence,
+            absent=tuple(sorted(answer.absent)),
+            trace=answer.trace,
+            accuracy=tried.plan.forecast.accuracy,
+            usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
+            unmet=tried.unmet,
+        )
+        stop = request.attempt > 1 or bool(answer.absent)
+        return [deliver, *desk.end(request, now, stop, answered=True)]

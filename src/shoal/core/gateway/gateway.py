@@ -1,0 +1,386 @@
+"""The gateway as a state machine: it owns its requests until each is answered once or failed.
+
+A request is admitted or refused at once; a policy picks its plan; its input is kept until it is
+over. Whatever is heard to go wrong (a device that is lost, a refusal, a time-out) leads to one
+decision: go on from a tensor that a worker kept, start again on what is alive, or wait for a
+device until the deadline. Work may be done twice; an answer is given once.
+
+This file says which event leads where. ``playbooks`` has what is in use, ``installing`` gets it
+installed, ``usable`` says what of it can be used,
+``chooser`` asks the policies, ``flights`` begins attempts, ``answers`` ends requests well,
+``recovery`` (by ``blame``) goes on with them when something went wrong, ``desk`` holds it all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from shoal.core.actions import GatewayAction, Reject, Send
+from shoal.core.events import (
+    Adopt,
+    Appeared,
+    Body,
+    Cancelled,
+    ClientEvent,
+    LinkMeasured,
+    PeerEvent,
+    Release,
+    Submitted,
+    Tick,
+    Vanished,
+)
+from shoal.core.gateway.answers import Answers
+from shoal.core.gateway.desk import Desk
+from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.playbooks import Playbooks
+from shoal.core.gateway.recovery import Recovery
+from shoal.core.gateway.request import Request
+from shoal.core.gateway.suspects import Digests
+from shoal.core.gateway.usable import Usable
+from shoal.core.messages import (
+    Answer,
+    Busy,
+    DeviceInfo,
+    Heard,
+    Hello,
+    Holding,
+    Installed,
+    Loading,
+    Moved,
+    News,
+    Refused,
+    Resume,
+    Task,
+    ToGateway,
+    Trial,
+    Why,
+    refusal,
+)
+from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.shared.membership import Membership
+from shoal.core.shared.routes import Link
+from shoal.plan.plan import Playbook
+
+GatewayEvent: TypeAlias = PeerEvent | ClientEvent | Tick
+
+
+class GatewayCore:
+    """One gateway.
+
+    ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
+    usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
+    second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
+    least time after which an attempt is doubted although its devices seem alive. ``digest`` names
+    what is in a body: requests of the same digests are the same.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_pending: int = 1024,
+        window_per_device: int = 3,
+        hedge_s: float | None = None,
+        timeout_floor_s: float = 0.5,
+        policies: Callable[[str], Policy] = find_policy,
+        digest: Callable[[Body], Digests],
+    ) -> None:
+        self.name = name
+        self._max_pending = max_pending
+        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
+        self._answers = Answers(self._desk)
+        self._recovery = Recovery(self._desk, self._answers)
+        self.wake_at = math.inf
+        """When this gateway wants a Tick, in seconds."""
+
+    # -- what its node calls
+
+    def handle(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
+        """Take an event at time ``now`` (seconds, any origin); what shall be done."""
+        return self._finish(self._react(event, now), now)
+
+    def hear(
+        self, sender: str, message: ToGateway | News, body: Body, now: float
+    ) -> list[GatewayAction]:
+        """Take a message; what shall be done."""
+        return self._finish(self._heard(sender, message, body, now), now)
+
+    def untold(
+        self, to: str, about: Task | Resume, why: Why, text: str, now: float
+    ) -> list[GatewayAction]:
+        """A message of an attempt at a request of this gateway did not leave the node for ``to``:
+        as if that had refused it, though it is not to blame for a link that is full."""
+        refused = refusal(about, about.stage, why, text, absent=(to,))
+        return self._finish(self._attempted(to, refused, None, now), now)
+
+    def unforgotten(self, to: str, now: float) -> list[GatewayAction]:
+        """A device could not be told which requests are over: it is to hear it later."""
+        self._desk.owe((to,), self._desk.last_number, now)
+        return self._finish([], now)
+
+    def unready(self, playbook: Playbook) -> dict[str, str]:
+        """Devices of a playbook that have not said yet that it is installed, and why."""
+        return self._desk.usable.unready(playbook)
+
+    def servable(self, playbook: Playbook, now: float = 0.0) -> bool:
+        """Whether a request could be served by ``playbook`` with what is there and ready."""
+        book = self._desk.playbooks.get(playbook.id)
+        return book is not None and self._desk.chooser.servable(book, now)
+
+    @property
+    def members(self) -> Membership:
+        """The peers."""
+        return self._desk.members
+
+    @property
+    def devices(self) -> Devices:
+        """What is known of the devices."""
+        return self._desk.devices
+
+    @property
+    def playbooks(self) -> Playbooks:
+        """The playbooks in use."""
+        return self._desk.playbooks
+
+    @property
+    def usable(self) -> Usable:
+        """Which of them, and of their devices, can be used now."""
+        return self._desk.usable
+
+    @property
+    def requests(self) -> OrderedDict[int, Request]:
+        """The requests that are not over, by number."""
+        return self._desk.requests
+
+    # -- events
+
+    def _react(self, event: GatewayEvent, now: float) -> list[GatewayAction]:
+        match event:
+            case Submitted():
+                return self._submit(event, now)
+            case Appeared(name, incarnation):
+                return self._appeared(name, incarnation, now)
+            case Vanished(name, incarnation):
+                if not self.members.vanished(name, incarnation, now):
+                    return []
+                self._desk.installing.vanished(name)
+                return self._recovery.lost(name, incarnation, now)
+            case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
+                self._desk.chooser.links[peer] = LinkView(
+                    bytes_per_s, rtt_ms, now - age_s, at_least
+                )
+                return []
+            case Cancelled(number):
+                request = self.requests.get(number)
+                return self._desk.end(request, now, stop=True) if request else []
+            case Adopt(playbook):
+                return [*self._desk.installing.adopt(playbook, now)]
+            case Release():
+                return [*self._desk.installing.release()]
+            case Tick():
+                return self._tick(now)
+
+    def _heard(
+        self, sender: str, message: ToGateway | News, body: Body, now: float
+    ) -> list[GatewayAction]:
+        match message:
+            case Answer() | Refused() | Moved():
+                return self._attempted(sender, message, body, now)
+            case Trial(gateway, incarnation):
+                mine = (gateway, incarnation) == (self.name, self._desk.flights.incarnation)
+                return self._recovery.trial(sender, message, now) if mine else []
+            case Loading(part):
+                self._desk.loads.begun(sender, part, self.members.life(sender))
+                return [Send(sender, Heard(part))]
+            case Installed():
+                self._desk.installing.installed(sender, message, now)
+                return [*self._desk.installing.retire()]
+            case Hello(info):
+                return self._hello(info, now) if info.name == sender else []
+            case Holding(parts):
+                self.members.holding(sender, parts)
+                return []
+            case Busy(load):
+                device = self.devices.get(sender)
+                if device is not None:
+                    device.load = load
+                return []
+
+    def _tick(self, now: float) -> list[GatewayAction]:
+        actions: list[GatewayAction] = []
+        for number in self._desk.deadlines.due(now):
+            request = self.requests[number]
+            actions += [self._too_late(request), *self._desk.end(request, now, stop=True)]
+        for number in self._desk.flights.doubts.due(now):
+            actions += self._recovery.doubt(self.requests[number], now)
+        return actions + self._desk.due(now)
+
+    def _finish(self, actions: list[GatewayAction], now: float) -> list[GatewayAction]:
+        """What follows from any event: requests that can begin, when to wake up."""
+        if self._desk.queue:
+            self._dispatch(actions, now)
+        while self._desk.chooser.broken:
+            actions += self._broken(now)
+            self._dispatch(actions, now)
+        self.wake_at = self._desk.next_due()
+        return actions
+
+    # -- requests
+
+    def _submit(self, asked: Submitted, now: float) -> list[GatewayAction]:
+        desk, number = self._desk, asked.number
+        if number <= desk.last_number:
+            raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
+        desk.last_number = number
+        if len(desk.requests) >= self._max_pending:
+            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
+            return [Reject(number, "overloaded", text)]
+        deadline = now + max(0.0, asked.budget_ms / 1e3)
+        request = desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
+        if not desk.may_run(request, now):
+            del desk.requests[number]
+            return [self._recovery.condemn(request)]
+        desk.deadlines.set(number, deadline)
+        desk.queue.put(number)
+        return []
+
+    def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
+        """Begin as many of the waiting requests as the window allows."""
+        desk = self._desk
+        desk.chooser.waiting = len(desk.queue)
+        while desk.may_begin():
+            number = desk.queue.first()
+            if number is None:
+                return
+            request = desk.requests[number]
+            stopped = self._recovery.stopped(request, now)
+            if stopped is not None:
+                actions += stopped
+                continue
+            picked = desk.chooser.pick(request, now)
+            begun = desk.flights.begin(request, picked, now) if picked else None
+            if begun is None:
+                desk.queue.stuck(now, desk.flights.held_until, desk.devices.limits.opens(now))
+                return
+            desk.queue.drop(number)
+            actions += begun
+
+    def _attempted(
+        self, sender: str, message: Answer | Refused | Moved, body: Body, now: float
+    ) -> list[GatewayAction]:
+        """A worker says something about an attempt."""
+        if (message.gateway, message.incarnation) != (self.name, self._desk.flights.incarnation):
+            return []
+        device = self.devices.get(sender)
+        if device is not None and not isinstance(message, Moved):
+            device.load = message.load
+        actions = self._believe(sender, message, now) if isinstance(message, Refused) else []
+        request = self.requests.get(message.number)
+        if request is None:
+            self._desk.owe((sender,), min(message.number, self._desk.last_number), now)
+            return actions
+        request.touched.add(sender)
+        if isinstance(message, Refused):
+            request.done_by(sender)
+        current = request.in_flight and message.attempt == request.attempt
+        match message:
+            case Answer():
+                taken = self._answers.take(request, message, body, now)
+                return self._recovery.reconsider(request, now) if taken is None else taken
+            case Moved() if current:
+                return self._recovery.moved(request, sender, message, now)
+            case Refused() if current:
+                if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
+                    self.devices.draining(sender)
+                return actions + self._recovery.refused(request, sender, message, now)
+            case _:
+                return actions
+
+    def _believe(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
+        """What a refusal says of the device, whatever becomes of the request."""
+        desk = self._desk
+        if refused.why is Why.OVERLOADED:
+            desk.devices.overloaded(sender, now)
+        if refused.why is Why.LINK_FULL:
+            giver = self.name if sender in refused.absent else sender
+            for taker in refused.absent:
+                link = Link(giver, taker)
+                used = sum(link in each.links(self.name) for each in desk.requests.values())
+                desk.devices.limits.refused(link, used - 1, now)
+        if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
+            request = desk.requests.get(refused.number)
+            late = desk.suspects.late(refused.number)
+            digests = desk.digests(request) if request is not None else late
+            if digests:
+                text = f"{refused.why} on {sender} ({refused.text})"
+                desk.suspects.prove(digests, text, now)
+        if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
+            request = desk.requests.get(refused.number)
+            tried = request.tries.get(refused.attempt) if request else None
+            if tried is not None:
+                return [*desk.installing.reinstall(sender, tried.playbook, now)]
+        return []
+
+    def _broken(self, now: float) -> list[GatewayAction]:
+        """The requests that wait since a policy raised: to ask it again would hardly help."""
+        actions: list[GatewayAction] = []
+        broken, self._desk.chooser.broken = self._desk.chooser.broken, {}
+        for number, text in broken.items():
+            request = self.requests.get(number)
+            if request is not None and not request.in_flight:
+                actions.append(Reject(number, "policy", text))
+                actions += self._desk.end(request, now, stop=True)
+        return actions
+
+    def _too_late(self, request: Request) -> Reject:
+        waited_ms = (request.deadline - request.admitted) * 1e3
+        heard = f" ({'; '.join(request.faults)})" if request.faults else ""
+        if request.in_flight:
+            return Reject(request.number, "deadline", f"no answer within {waited_ms:.0f} ms{heard}")
+        lacking = "no playbook is in use"
+        for book in self.playbooks.all()[-1:]:
+            unusable = self.usable.unusable(book)
+            lacking = ", ".join(f"{name} {why}" for name, why in unusable.items())
+        if lacking:
+            text = f"nothing alive could serve it within {waited_ms:.0f} ms: {lacking}{heard}"
+            return Reject(request.number, "unserved", text)
+        text = f"it got no turn within {waited_ms:.0f} ms{heard}"
+        return Reject(request.number, "deadline", text)
+
+    # -- devices
+
+    def _appeared(self, name: str, incarnation: str, now: float) -> list[GatewayAction]:
+        desk = self._desk
+        if name == self.name:
+            desk.flights.incarnation = incarnation
+        known = desk.members.alive(name)
+        actions: list[GatewayAction] = []
+        former = desk.members.life(name)
+        if desk.members.appeared(name, incarnation, now):
+            desk.devices.restarted(name)
+            desk.settling.forget(name)
+            actions += self._recovery.lost(name, former, now)
+            desk.loads.died(name, former, now)
+        elif known:
+            return []
+        else:
+            desk.devices.doubt(name)
+            desk.suspects.lives(name, incarnation)
+            desk.loads.ended(name)
+        peer = desk.members.get(name)
+        if peer is not None and peer.info is not None:
+            return actions + self._hello(peer.info, now)
+        desk.installing.install_soon(name, now)
+        return actions
+
+    def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
+        """A device says what it is, and so that it has not seen this gateway before, or not for a
+        while: it may have forgotten what it was told."""
+        if not self.members.hello(info):
+            return []
+        self._desk.owe((info.name,), self._desk.last_number, now)
+        self.devices.draining(info.name, info.draining)
+        return [] if info.draining else [*self._desk.installing.install(info.name, now)]

@@ -1,0 +1,1 @@
+"""What gateway and worker of a node both stand on."""
