@@ -33,10 +33,18 @@ class Given(msgspec.Struct, frozen=True):
     join: Join | None = None
 
 
+class Mask(msgspec.Struct, frozen=True):
+    """An input of a part, one value for each channel that its holder can add: whether it does."""
+
+    tensor: str
+    added: tuple[bool, ...]
+
+
 class Run(msgspec.Struct, frozen=True):
     """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
     report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too.
-    ``apart``: in a process of its own, which may die of it."""
+    ``apart``: in a process of its own, which may die of it. ``mask`` is what goes in beside them,
+    the same for all jobs."""
 
     jobs: tuple[JobKey, ...]
     part: str
@@ -44,6 +52,7 @@ class Run(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
     exit: Exit | None = None
     apart: bool = False
+    mask: Mask | None = None
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -72,7 +81,8 @@ class Unload(msgspec.Struct, frozen=True):
 
 class Deliver(msgspec.Struct, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
-    of the whole network's that the plan promises, ``usual_accuracy`` what the playbook's first plan
+    of the whole network's that the plan promises (None where nobody knows what is kept without
+    those that are ``absent``), ``usual_accuracy`` what the playbook's first plan
     does, which is preferred when everybody is there; ``unmet`` what was asked and not promised."""
 
     number: int
@@ -83,7 +93,7 @@ class Deliver(msgspec.Struct, frozen=True):
     confidence: float | None
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
-    accuracy: float = 1.0
+    accuracy: float | None = 1.0
     usual_accuracy: float = 1.0
     unmet: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ are all in place, and the name of the policy that picks one for each request.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +69,13 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_wait_ms: float = 0.0
 
 
+class Missing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of the whole network's accuracy that is kept while these devices are missing."""
+
+    devices: tuple[str, ...]
+    accuracy: float
+
+
 class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a plan is expected to do. Times in ms, sizes in bytes, energy in joules.
 
@@ -77,7 +85,8 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``stage_ms`` is the time each stage computes, ``holder_ms`` the same by holder where the
     holders differ (see :meth:`Plan.run_ms`). ``slowest`` names the device, link or host that
     bounds ``images_per_s``. ``server_ms`` is the time that one image takes on devices other than
-    the gateway (what a server is paid for).
+    the gateway (what a server is paid for). ``missing`` says what is kept without the slices of
+    some devices.
     """
 
     latency_ms: float
@@ -90,6 +99,18 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     energy_j: float | None = None
     slowest: str = ""
     server_ms: float = 0.0
+    missing: tuple[Missing, ...] = ()
+
+    def accuracy_without(self, absent: Collection[str]) -> float | None:
+        """The accuracy while these devices are missing, at some stages or at all: what is known of
+        just them, or the best of what is known of more; None if nothing is."""
+        if not absent:
+            return self.accuracy
+        away = set(absent)
+        known = {frozenset(each.devices): each.accuracy for each in self.missing}
+        exact = known.get(frozenset(away))
+        larger = [accuracy for names, accuracy in known.items() if away <= names]
+        return exact if exact is not None else max(larger, default=None)
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

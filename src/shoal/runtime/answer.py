@@ -37,8 +37,8 @@ class Answer:
     is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices
-    were missing: nobody measured what is left then. ``images`` were in the request: the trace tells
-    of all of them.
+    were missing and nobody measured what is left then. ``images`` were in the request: the trace
+    tells of all of them.
     """
 
     outputs: dict[str, Array]
@@ -58,9 +58,15 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
     reasons = []
     if deliver.absent:
-        lacking = f"without the slices of {', '.join(deliver.absent)}"
-        reasons.append(f"{lacking}: how accurate that is, is not known")
-    elif deliver.accuracy < deliver.usual_accuracy and not deliver.left_early:
+        kept = "how accurate that is, is not known"
+        if deliver.accuracy is not None:
+            kept = f"{deliver.accuracy:.1%} of the accuracy is kept"
+        reasons.append(f"without the slices of {', '.join(deliver.absent)}: {kept}")
+    elif (
+        deliver.accuracy is not None
+        and deliver.accuracy < deliver.usual_accuracy
+        and not deliver.left_early
+    ):
         usual = f", usually {deliver.usual_accuracy:.1%}" if deliver.usual_accuracy < 1 else ""
         reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy{usual}")
     if deliver.unmet:
@@ -75,7 +81,7 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
         confidence=deliver.confidence,
         degraded=bool(reasons),
         why="; ".join(reasons),
-        accuracy=None if deliver.absent else deliver.accuracy,
+        accuracy=deliver.accuracy,
         images=images,
     )
 

@@ -78,7 +78,7 @@ class Answers:
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
-            accuracy=tried.plan.forecast.accuracy,
+            accuracy=tried.plan.forecast.accuracy_without(answer.absent),
             usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
             unmet=tried.unmet,
         )

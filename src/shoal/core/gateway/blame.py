@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from shoal.core.gateway.request import Request, Source
 from shoal.core.messages import Refused, Why
-from shoal.core.shared.routes import least, runs
+from shoal.core.shared.routes import enough, runs
 from shoal.plan.plan import Spread
 
 
@@ -27,7 +27,7 @@ def stuck_at(request: Request) -> int | None:
         able = [name for name in names if name not in request.out]
         if stage == last and request.gather is not None:
             able = list({*able, *request.gather.bodies})
-        if names and len(able) < least(plan, stage):
+        if names and not enough(plan, stage, able):
             return stage
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
@@ -65,7 +65,7 @@ def next_hop(
         if here.spread is Spread.ONE:
             break
     targets = tuple(name for name in steps[stage] if reachable(name))
-    if len(targets) < least(plan, stage):
+    if not enough(plan, stage, targets):
         return None, memory
     if plan.stages[stage].spread is Spread.ONE:
         targets = targets[:1]
@@ -89,7 +89,7 @@ def visited(route: Route, start: int, stage: int) -> set[str]:
     return {name for index in range(start, stage) for name in runs(route, index)}
 
 
-def least(plan: Plan, stage: int) -> int:
-    """How many devices must run a stage."""
+def enough(plan: Plan, stage: int, names: Collection[str]) -> bool:
+    """Whether a stage may be run by just these of its holders."""
     join = plan.stages[stage].join
-    return max(1, join.least) if join is not None else 1
+    return join.enough(names) if join is not None else bool(names)
