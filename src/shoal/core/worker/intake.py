@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shoal.codec.slices import added_by
 from shoal.core.actions import Mask, WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
@@ -16,7 +15,7 @@ from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
 from shoal.core.worker.job import Job
 from shoal.core.worker.onward import Onward
-from shoal.plan.plan import Plan, Stage
+from shoal.plan.plan import Plan, Stage, added_by
 
 if TYPE_CHECKING:
     from shoal.core.worker.worker import WorkerCore
