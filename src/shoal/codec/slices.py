@@ -27,8 +27,9 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
     delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
     the smallest number of slices that may be joined; fewer fail the attempt. ``suffice`` names sets
-    of holders of which one must be there whole, where not any ``least`` will do. ``mask`` is the input of the parts that takes, for each channel of a holder, 1.0 if it adds that
-    one and 0.0 if another does (float32, one axis); empty where nothing is held twice.
+    of holders of which one must be there whole, where not any ``least`` will do. ``mask`` is the
+    input of the parts that takes, for each channel of a holder, 1.0 if it adds that one and 0.0 if
+    another does (float32, one axis); empty where nothing is held twice.
     """
 
     op: str
