@@ -54,6 +54,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_command_of_ours_looks_up_no_other() -> None:
+    """That takes 2 MB, which a worker on a small board would hold for as long as it runs."""
+    code = (
+        "import sys; from typer.main import get_command; from shoal.cli.app import app;"
+        "get_command(app).get_command(None, 'worker'); print('importlib.metadata' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.run([command, "--help"]) == 0

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from shoal import plugins
-from shoal.cli.output import stderr
 from shoal.errors import MissingExtraError, PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "zoo", "train")
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
@@ -40,7 +40,11 @@ class LazyGroup(TyperGroup):
 
     @cached_property
     def _added(self) -> dict[str, EntryPoint]:
-        """What others bring; a name of ours stays ours."""
+        """What others bring; a name of ours stays ours. (Looked up late, as it takes memory that a
+        worker has no use for.)"""
+        from shoal import plugins
+        from shoal.cli.output import stderr
+
         try:
             found = plugins.plugins(GROUP)
         except PluginError as error:
@@ -66,11 +70,15 @@ class Added(TyperCommand):
     """A command of another distribution, which stands in the help without being loaded."""
 
     def __init__(self, entry: EntryPoint) -> None:
+        from shoal import plugins
+
         super().__init__(entry.name, help=plugins.summary(entry))
         self._entry = entry
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         """That of the command itself; PluginError when it cannot be had."""
+        from shoal import plugins
+
         app = plugins.load(self._entry)
         if not isinstance(app, typer.Typer):
             raise PluginError(f"the command {plugins.of(self._entry)} is no typer.Typer")
