@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
+from shoal.cli.output import Json, print_json, stderr, stdout, table
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def classifier(
                 ("validation accuracy", f"{100 * accuracy['validation_top1']:.2f} %"),
                 ("best epoch", card["training"]["best_epoch"]),
                 ("training", f"{card['training']['seconds']:.0f} s"),
-                ("model.onnx", human_bytes(card["files"]["model.onnx"]["bytes"])),
+                ("model.onnx", readable(card["files"]["model.onnx"]["bytes"])),
             ),
         )
     )
