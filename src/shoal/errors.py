@@ -172,9 +172,11 @@ class DeadlineError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Queues are full; the request was refused rather than queued without bound."""
+    """Queues are full; the request was refused rather than queued without bound. ``retry_after_s``
+    is when to ask again, as far as it can be told."""
 
     exit_code = 62
+    retry_after_s: float | None = None
 
 
 class UnservedError(RequestError):

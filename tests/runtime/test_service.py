@@ -478,6 +478,7 @@ def test_too_many_requests_are_refused_at_once(crowd, net):
     refused = [f for f in futures if f.done() and isinstance(f.exception(), OverloadedError)]
     soon(lambda: sum(f.done() for f in futures) == 1100 - 1024)
     refused = [f for f in futures if f.done()]
+    assert all(0.1 <= f.exception().retry_after_s <= 60.0 for f in refused)
     with pytest.raises(OverloadedError, match="wait for answers"):
         refused[0].result()
     engine.gate.set()
@@ -882,3 +883,13 @@ def test_two_workers_that_cannot_reach_each_other_are_named_by_a_request(crowd, 
     soon(lambda: "b" in worker.link.unreachable())
     with pytest.raises(RequestError, match=r"a: next device absent \(a cannot reach b: b:1: "):
         service.infer(images(1)[0], deadline_ms=1000)
+
+
+@pytest.mark.parametrize("priority", [-101, 101, 10**9])
+def test_a_priority_is_a_small_number(crowd, net, priority):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    (image,) = images(1)
+    with pytest.raises(InputError, match="from -100 to 100"):
+        service.submit(image, priority=priority)
+    right(net, service.infer(image, priority=100), image)

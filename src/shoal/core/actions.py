@@ -101,12 +101,13 @@ class Deliver(msgspec.Struct, frozen=True):
 class Reject(msgspec.Struct, frozen=True):
     """Tell a client that its request failed. ``why`` is None when the deadline passed or nobody
     could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"``, ``"remote"``,
-    ``"policy"`` or ``"poison"``."""
+    ``"policy"`` or ``"poison"``. ``retry_after_s`` is when to ask again, where that is known."""
 
     number: int
     kind: str
     text: str
     why: Why | None = None
+    retry_after_s: float | None = None
 
 
 class Drained(msgspec.Struct, frozen=True):

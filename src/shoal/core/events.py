@@ -142,12 +142,13 @@ class Loaded(msgspec.Struct, frozen=True):
 
 class Submitted(msgspec.Struct, frozen=True):
     """A client asks: ``body`` are the network's inputs, of so many ``images``. Each ``number`` is
-    higher than the last."""
+    higher than the last. Of those that wait those of a higher ``priority`` come first."""
 
     number: int
     body: Body
     budget_ms: float
     images: int = 1
+    priority: int = 0
 
 
 class Cancelled(msgspec.Struct, frozen=True):

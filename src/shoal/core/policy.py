@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -109,6 +109,26 @@ class Policy(Protocol):
     ) -> tuple[str | Hold | None, Any]:
         """Pick who runs ``stage`` of a plan whose route is free, or hold it here for a while. None:
         nobody can. Each node has a memory of its own, beside that of :meth:`choose`."""
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """How many attempts may be under way, and from when on another may begin (seconds, on the clock
+    of :class:`View`)."""
+
+    under_way: int
+    not_before: float = -math.inf
+
+
+@runtime_checkable
+class Admits(Protocol):
+    """What a policy may decide besides: when, and how much, may begin. It is asked before a request
+    that waits begins. Without it as much is under way as keeps all devices busy, and so it is where
+    it raises."""
+
+    def admit(
+        self, playbook: Playbook, view: View, under_way: int, memory: Any
+    ) -> tuple[Limit, Any]:
+        """The limit while so many attempts are ``under_way``, and what is remembered of it."""
 
 
 @contextmanager

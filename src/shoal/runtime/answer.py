@@ -88,4 +88,7 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
 
 def make_error(reject: Reject) -> RequestError:
     """The error that says why a request failed."""
-    return _ERRORS[reject.kind](reject.text)
+    error = _ERRORS[reject.kind](reject.text)
+    if isinstance(error, OverloadedError):
+        error.retry_after_s = reject.retry_after_s
+    return error

@@ -52,6 +52,7 @@ log = logging.getLogger("shoal")
 
 Feeds: TypeAlias = Mapping[str, Array] | Array
 DEADLINE_MS = 10_000.0
+MAX_PRIORITY = 100
 MAX_WINDOW = 512
 """Requests of one :meth:`Service.infer_many` that may be under way; the gateway takes 1,024 of all
 its clients."""
@@ -113,19 +114,23 @@ class Service:
 
     # -- asking
 
-    def submit(self, feeds: Feeds, deadline_ms: float | None = None) -> Future[Answer]:
+    def submit(
+        self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0
+    ) -> Future[Answer]:
         """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
 
         ``feeds`` maps the network's inputs to arrays (or is the one input's array); they are
         copied, so the caller may use them again at once. Callbacks of the future run on
         threads that decide for all requests: keep them short, and do not wait in them (to wait for
-        another answer there is a UsageError).
+        another answer there is a UsageError). Of the requests that wait those of a higher
+        ``priority`` begin first (-100 to 100), of these the ones whose deadline is nearer.
 
         InputError when names, dtypes or shapes are wrong, a value is not finite, or a request is
         too large to be sent.
         """
         arrays = self._checked(feeds)
-        return self._submit({name: array.copy() for name, array in arrays.items()}, deadline_ms)
+        copies = {name: array.copy() for name, array in arrays.items()}
+        return self._submit(copies, deadline_ms, priority=priority)
 
     def submit_together(
         self, each: Sequence[Feeds], deadline_ms: float | None = None
@@ -200,13 +205,22 @@ class Service:
         )
 
     def _submit(
-        self, arrays: dict[str, Array], deadline_ms: float | None, rows: Sequence[int] = ()
+        self,
+        arrays: dict[str, Array],
+        deadline_ms: float | None,
+        rows: Sequence[int] = (),
+        priority: int = 0,
     ) -> Future[Answer]:
         """Ask; the arrays fit the network and are nobody else's. ``rows`` are those of each client
         where they are of several."""
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 < budget_ms < math.inf:
             raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
+        if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+            raise InputError(
+                f"a priority of {priority} makes no sense; give one from {-MAX_PRIORITY} to "
+                f"{MAX_PRIORITY}"
+            )
         images = images_in(self.playbook.inputs, arrays)
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
@@ -218,7 +232,7 @@ class Service:
             number = self._enter(future, images, bool(rows))
             with self._lock:
                 if number in self._futures:  # else it has failed already
-                    self.node.turns.put(Submitted(number, body, budget_ms, images))
+                    self.node.turns.put(Submitted(number, body, budget_ms, images, priority))
         self.node.turns.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
@@ -240,15 +254,17 @@ class Service:
             self._entering = False
         return request.number
 
-    def infer(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+    def infer(self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0) -> Answer:
         """Ask and wait. Raises RequestError's children when there is no answer, InputError for
         wrong inputs, UsageError in a callback."""
         no_callback(self.node, "an answer cannot be waited for")
-        return self.submit(feeds, deadline_ms).result()
+        return self.submit(feeds, deadline_ms, priority).result()
 
-    async def infer_async(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+    async def infer_async(
+        self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0
+    ) -> Answer:
         """As :meth:`infer`, for asyncio; cancelling it cancels the request."""
-        return await asyncio.wrap_future(self.submit(feeds, deadline_ms))
+        return await asyncio.wrap_future(self.submit(feeds, deadline_ms, priority))
 
     def infer_many(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from shoal.core.actions import GatewayAction, Send
 from shoal.core.events import Body
+from shoal.core.gateway.admission import Admission
 from shoal.core.gateway.chooser import Chooser
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.flights import Flights
@@ -22,8 +23,6 @@ from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import Timers, soonest
-
-_LEAST_WINDOW = 4
 
 
 class Desk:
@@ -65,14 +64,9 @@ class Desk:
         )
         self.queue = Queue()
         self.deadlines: Timers[int] = Timers()
-        self._window_per_device = window_per_device
-
-    def may_begin(self) -> bool:
-        """Whether another attempt may be under way: there are as many as keep all devices busy,
-        with one batch waiting while the last one runs."""
-        per_device = max(self._window_per_device, 2 * self.playbooks.largest_batch())
-        window = per_device * self.usable.devices()
-        return self.flights.count < max(_LEAST_WINDOW, window)
+        self.admission = Admission(
+            self.playbooks, self.usable, self.chooser, self.flights, window_per_device
+        )
 
     def may_run(self, request: Request, now: float) -> bool:
         """Whether a request may be given to anybody; ``care`` is how it is then run."""
@@ -99,6 +93,7 @@ class Desk:
             self.suspects.note_late(
                 request.number, self.digests(request), request.lives, request.going, now
             )
+        self.admission.ended(now)
         self.flights.leave(request)
         self.playbooks.follow(request.playbook, "")
         self.devices.take_back_all(request.given)

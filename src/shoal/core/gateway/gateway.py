@@ -236,24 +236,31 @@ class GatewayCore:
             raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
         desk.last_number = number
         if len(desk.requests) >= self._max_pending:
-            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
-            return [Reject(number, "overloaded", text)]
+            wait_s = desk.admission.retry_after_s(len(desk.requests))
+            text = (
+                f"{self._max_pending} requests are pending; wait for answers before sending more, "
+                f"some {wait_s:.1f} s"
+            )
+            return [Reject(number, "overloaded", text, retry_after_s=wait_s)]
         deadline = now + max(0.0, asked.budget_ms / 1e3)
-        request = desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
+        request = desk.requests[number] = Request(
+            number, asked.body, now, deadline, asked.images, asked.priority
+        )
         if not desk.may_run(request, now):
             del desk.requests[number]
             return [self._recovery.condemn(request)]
         desk.deadlines.set(number, deadline)
-        desk.queue.put(number)
+        desk.queue.put(request.turn)
         return []
 
     def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
         """Begin as many of the waiting requests as the window allows."""
         desk = self._desk
         desk.chooser.waiting = len(desk.queue)
-        while desk.may_begin():
-            number = desk.queue.first()
-            if number is None:
+        while (number := desk.queue.first()) is not None:
+            if not desk.admission.may_begin(now):
+                if desk.admission.opens > now:
+                    desk.queue.stuck(now, desk.admission.opens)
                 return
             request = desk.requests[number]
             stopped = self._recovery.stopped(request, now)

@@ -251,10 +251,10 @@ class Recovery:
         hopeless = picked is None or picked.grudging or request.refusals > PROMPT_REFUSALS
         if refused and hopeless:
             pause_s = _PAUSE_S * 2 ** min(6, request.refusals) * self._dice.uniform(0.5, 1.5)
-            desk.queue.pause(request.number, now + pause_s)
+            desk.queue.pause(request.turn, now + pause_s)
             return []
         begun = desk.flights.begin(request, picked, now) if picked else None
         if begun is None:
-            desk.queue.put_first(request.number)
+            desk.queue.put(request.turn)
             return []
         return [*begun]

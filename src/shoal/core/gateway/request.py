@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from shoal.core.events import Body
 from shoal.core.gateway.devices import Given
+from shoal.core.gateway.queue import Turn, turn
 from shoal.core.gateway.suspects import Digests
 from shoal.core.messages import Care, Route, Values
 from shoal.core.shared.gather import Gather
@@ -44,7 +45,8 @@ class Try(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """One request, of one image or several. Times in seconds on the gateway's clock.
+    """One request, of one image or several. Of those that wait those of a higher ``priority`` come
+    first. Times in seconds on the gateway's clock.
 
     An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
     whose inputs come from ``source`` (None: from here), with ``values`` of its policy. It is known
@@ -66,6 +68,7 @@ class Request:
     admitted: float
     deadline: float
     images: int = 1
+    priority: int = 0
     attempt: int = 0
     playbook: str = ""
     plan: Plan | None = None
@@ -90,6 +93,11 @@ class Request:
     digests: Digests = ()
     care: Care = Care.NONE
     going: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def turn(self) -> Turn:
+        """Its place among those that wait."""
+        return turn(self.number, self.priority, self.deadline)
 
     @property
     def in_flight(self) -> bool:
