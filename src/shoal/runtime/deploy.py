@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from shoal.core.gateway.gateway import GatewayCore
+from shoal.core.settings import GatewaySettings
 from shoal.errors import ClusterError, StoreError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
@@ -57,7 +58,7 @@ def deploy(
     link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
-    gateway = GatewayCore(link.name, hedge_s=hedge_s, digest=digests)
+    gateway = GatewayCore(link.name, GatewaySettings(hedge_s=hedge_s), digest=digests)
     results: list[Service] = []
     node = make_node(
         link,

@@ -46,6 +46,7 @@ from shoal.core.events import (
 )
 from shoal.core.messages import Answer, DeviceInfo, Task
 from shoal.core.node import NodeCore
+from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
@@ -116,7 +117,7 @@ class Node:
     ) -> None:
         self.link = link
         self.home = home()
-        self.core = NodeCore(WorkerCore(info, inbox=inbox), gateway)
+        self.core = NodeCore(WorkerCore(info, WorkerSettings(inbox=inbox)), gateway)
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
