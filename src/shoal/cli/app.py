@@ -9,7 +9,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "bench", "zoo", "train", "lab")
+COMMANDS = (
+    *("demo", "inspect", "profile", "plan", "worker", "run", "replay"),
+    *("bench", "zoo", "train", "lab"),
+)
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
 
 
