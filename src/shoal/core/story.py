@@ -113,8 +113,9 @@ def _numbers(what: NodeEvent | NodeAction) -> tuple[int, ...]:
 class _Teller:
     """Tells of one request. ``whole``: from its beginning. ``life`` is the incarnation of its
     gateway (empty: whichever), as one that starts anew counts from 0 again; ``attempt`` the latest
-    that was begun, ``over`` whether it was answered or has failed; ``asking`` are those who asked
-    for leave to run it (or were asked, on a worker) and got no answer yet."""
+    that was begun, ``shared`` whether several devices answer it together, ``over`` whether it was
+    answered or has failed; ``asking`` are those who asked for leave to run it (or were asked, on a
+    worker) and got no answer yet."""
 
     node: str
     gateway: str
@@ -122,6 +123,7 @@ class _Teller:
     whole: bool = False
     life: str = ""
     attempt: int = 0
+    shared: bool = False
     over: bool = False
     asking: set[str] = field(default_factory=set)
 
@@ -204,8 +206,11 @@ class _Teller:
             case Answer(attempt=attempt):
                 if any(isinstance(each, Deliver) and self._concerns(each) for each in actions):
                     return
-                late = "; it is not needed any more" if self.over else ""
-                yield f"{sender} answered attempt {attempt}{late}"
+                if self.over:
+                    yield f"{sender} answered attempt {attempt}; it is not needed any more"
+                else:
+                    what = "gave its slice of the answer to" if self.shared else "answered"
+                    yield f"{sender} {what} attempt {attempt}"
             case Refused():
                 yield self._refusal(sender, message)
             case Moved(stage=stage, route=route):
@@ -235,7 +240,7 @@ class _Teller:
             case Why.PEER_ABSENT if lacking:
                 return f"{sender} could not pass {about} on: it does not see {lacking}{said}"
             case Why.NOT_KEPT:
-                return f"{sender} no longer has what {about} was to go on from{said}"
+                return f"{sender} does not have what {about} was to go on from{said}"
             case why:
                 without = f", without {lacking}" if lacking else ""
                 return f"{sender} refused stage {refused.stage} of {about}: {why}{without}{said}"
@@ -254,11 +259,11 @@ class _Teller:
     def _said(self, message: CoreMessage, to: Sequence[str]) -> Iterator[str]:
         match message:
             case Task(attempt=attempt) if self.mine and attempt > self.attempt:
-                self.attempt = attempt
+                self._begins(message)
                 yield _attempt(message, _way(message.route, message.stage, to))
-            case Resume(attempt=attempt) if self.mine:
-                self.attempt = attempt
-                way = _way(message.route, message.stage, ())
+            case Resume() if self.mine:
+                self._begins(message)
+                way = _way(message.route, message.stage)
                 yield _attempt(message, f"{to[0]} passes on what it kept, to {way}")
             case Task(stage=stage):
                 yield f"passed on to {_names(to)}, for stage {stage}"
@@ -277,11 +282,15 @@ class _Teller:
             case _:
                 pass
 
+    def _begins(self, message: Task | Resume) -> None:
+        self.attempt = message.attempt
+        self.shared = bool(message.route) and len(message.route[-1]) > 1
+
     def _action(self, action: NodeAction, event: NodeEvent) -> Iterator[str]:
         match action:
             case Run(jobs, apart=apart):
                 for job in filter(self._names, jobs):
-                    beside = f" with {len(jobs) - 1} others" if len(jobs) > 1 else ""
+                    beside = f" ({len(jobs)} requests at once)" if len(jobs) > 1 else ""
                     where = " in a process of its own" if apart else ""
                     yield f"{self.node} begins to run stage {job.stage}{beside}{where}"
             case Deliver() if self._concerns(action):
@@ -345,13 +354,13 @@ def _with_care(care: Care) -> str:
             return "; in a process of its own, in case that dies of it"
 
 
-def _way(route: Route, start: int, to: Sequence[str]) -> str:
-    """Who runs each stage in turn; dots where that is not decided."""
+def _way(route: Route, start: int, to: Sequence[str] = ()) -> str:
+    """Who runs each stage in turn; dots where that is left to the hops."""
+    if not route:
+        return f"{' + '.join(to)} -> ..." if to else "whoever it chooses"
     steps = [runs(route, stage) for stage in range(start, len(route))]
-    if to and not (steps and steps[0]):
-        steps[:1] = [tuple(to)]
-    named = [" + ".join(step) if step else "..." for step in steps]
-    return " -> ".join(named) if route else f"{named[0]} -> ..."
+    steps[0] = steps[0] or tuple(to)
+    return " -> ".join(" + ".join(step) or "..." for step in steps)
 
 
 def _answered(deliver: Deliver, event: NodeEvent) -> str:

@@ -265,7 +265,8 @@ class Recovery:
         if refused and hopeless:
             pause_s = _PAUSE_S * 2 ** min(6, request.refusals) * self._dice.uniform(0.5, 1.5)
             desk.queue.pause(request.number, now + pause_s)
-            desk.log.remark(request.number, f"waits {pause_s * 1e3:.0f} ms: it was just refused")
+            text = f"waits {pause_s * 1e3:.0f} ms before it is tried again"
+            desk.log.remark(request.number, text)
             return []
         begun = desk.flights.begin(request, picked, now) if picked else None
         if begun is None:
