@@ -24,6 +24,7 @@ from shoal.errors import (
     RequestError,
     UnreachableError,
     UnservedError,
+    UsageError,
 )
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Exit
@@ -34,6 +35,48 @@ from shoal.runtime.deploy import deploy
 def right(net, answer, image):
     np.testing.assert_allclose(answer.outputs["y"], expected(net, image), rtol=1e-5, atol=1e-6)
     return True
+
+
+# -- stories
+
+
+def test_what_happened_to_a_request_can_be_told(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    answer = service.infer(images(1)[0])
+    told = service.story(answer)
+    assert told == service.story(answer.number)
+    texts = [line.text for line in told.lines]
+    assert texts[:2] == ["asked: to be answered within 60 s", "attempt 1 by plan 'both': a -> b"]
+    assert texts[-1].startswith("answered by plan 'both': a ran ")
+    assert 0 < told.lines[-1].ms <= answer.latency_ms
+    assert str(told).splitlines()[0] == "request 0, as gateway saw it"
+    service.close()
+    assert service.story(answer) == told, "also when it is closed"
+
+
+def test_a_request_that_failed_has_a_story_too(crowd, net):
+    crowd.start("a", "b", engine=SlowEngine(0.5))
+    service = crowd.serve(pipeline(net))
+    with pytest.raises(DeadlineError) as failed:
+        service.infer(images(1)[0], deadline_ms=50.0)
+    assert "failed (deadline): no answer within 50 ms" in str(service.story(failed.value))
+
+
+def test_images_that_went_together_have_one_story(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    answers = [future.result() for future in service.submit_together(images(3))]
+    assert {answer.number for answer in answers} == {0}
+    assert "asked: 3 images, to be answered within" in str(service.story(answers[2]))
+
+
+def test_an_error_of_no_single_request_has_no_story(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    with pytest.raises(UsageError, match="no single request"):
+        service.story(RequestError("the service is closed"))
+    assert "the log holds nothing of it" in str(service.story(99))
 
 
 # -- asking

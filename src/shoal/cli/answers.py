@@ -9,7 +9,7 @@ from rich.text import Text
 
 from shoal.cli.asking import End
 from shoal.cli.output import table
-from shoal.errors import ShoalError
+from shoal.errors import RequestError, ShoalError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ class Tally:
     def _miss(self, end: End, error: ShoalError) -> dict[str, Any]:
         facts = {
             "number": end.number,
+            "request": error.number if isinstance(error, RequestError) else None,
             "source": end.source,
             "error": str(error),
             "code": error.exit_code,
@@ -80,6 +81,7 @@ def describe(end: End, answer: Answer, output: str, classes: Sequence[str]) -> d
     best = class_of(answer.outputs[output]) if output in answer.outputs else None
     return {
         "number": end.number,
+        "request": answer.number,
         "source": end.source,
         "class": best,
         "name": classes[best] if best is not None and best < len(classes) else None,

@@ -38,7 +38,7 @@ class Answer:
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices
     were missing and nobody measured what is left then. ``images`` were in the request: the trace
-    tells of all of them.
+    tells of all of them. ``number`` is the request's (see :meth:`Service.story`).
     """
 
     outputs: dict[str, Array]
@@ -52,6 +52,7 @@ class Answer:
     why: str = ""
     accuracy: float | None = 1.0
     images: int = 1
+    number: int | None = None
 
 
 def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
@@ -83,6 +84,7 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
         why="; ".join(reasons),
         accuracy=deliver.accuracy,
         images=images,
+        number=deliver.number,
     )
 
 
@@ -91,4 +93,5 @@ def make_error(reject: Reject) -> RequestError:
     error = _ERRORS[reject.kind](reject.text)
     if isinstance(error, OverloadedError):
         error.retry_after_s = reject.retry_after_s
+    error.number = reject.number
     return error

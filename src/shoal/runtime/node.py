@@ -46,6 +46,7 @@ from shoal.core.events import (
 )
 from shoal.core.messages import Answer, DeviceInfo, Task
 from shoal.core.node import NodeCore
+from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
@@ -59,6 +60,7 @@ from shoal.runtime.chores import Chores
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, Shelf
 from shoal.runtime.probe import Prober
+from shoal.runtime.recording import RecordingWriter
 from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.turns import Turns
 
@@ -99,7 +101,7 @@ Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
 class Node:
     """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
     wrong for good or cannot be laid to one request, ``on_peer`` a peer's name and whether it is
-    there, when that changes (gateways only)."""
+    there, when that changes (gateways only). ``recording`` is given all that it does."""
 
     def __init__(
         self,
@@ -113,10 +115,11 @@ class Node:
         on_fault: Callable[[ShoalError], None] | None = None,
         on_peer: Callable[[str, bool], None] | None = None,
         inbox: int = 256,
+        recording: RecordingWriter | None = None,
     ) -> None:
         self.link = link
         self.home = home()
-        self.core = NodeCore(WorkerCore(info, inbox=inbox), gateway)
+        self.core = NodeCore(WorkerCore(info, WorkerSettings(inbox=inbox)), gateway)
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
@@ -136,6 +139,7 @@ class Node:
         self._chores = Chores(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
+        self._recording = recording
         self._weigh_at = 0.0
         self._unreachable: dict[str, str] = {}
         self._stopping = self._closed = False
@@ -157,13 +161,17 @@ class Node:
         return self.turns.mine or self._chores.calls
 
     def start(self) -> None:
-        """Join the mesh. Raises MeshError when that is not possible."""
+        """Join the mesh. Raises MeshError when that is not possible, StoreError when what it does
+        cannot be recorded."""
         try:
             self.link.start(self._sink)
+            self.core.introduce(self.link.incarnation)
+            if self._recording is not None:
+                self._recording.start(self.core.origin)
+                self.core.log.tap = self._recording.take
         except BaseException:
             self.link.close()
             raise
-        self.core.introduce(self.link.incarnation)
         self._sending.start()
         self._chores.start(calls=self.core.gateway is not None)
         self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
@@ -236,6 +244,8 @@ class Node:
             self._sending.join()
         self._closed = True
         self._refuse([*left, *self.turns.left()])
+        if self._recording is not None:
+            self._recording.close()
 
     def _refuse(self, events: list[Event]) -> None:
         """Nobody will answer what was asked after the end."""

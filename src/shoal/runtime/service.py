@@ -24,6 +24,7 @@ from shoal.core.actions import Deliver, Reject
 from shoal.core.events import Adopt, Cancelled, Release, Submitted
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
+from shoal.core.story import Story, story
 from shoal.errors import (
     ForkError,
     InputError,
@@ -428,6 +429,19 @@ class Service:
         tell(self._observers, what)
 
     # -- state
+
+    def story(self, of: Answer | RequestError | int) -> Story:
+        """What happened to a request, in plain words (``print`` it): who was asked and why, what
+        went wrong, what it was answered by. ``of`` is its answer, the error that it ended in, or
+        its number. The log of the gateway goes back about a thousand requests; it is there when the
+        service is closed, too.
+
+        UsageError for an error that is not about a single request.
+        """
+        number = of if isinstance(of, int) else of.number
+        if number is None:
+            raise UsageError("this is about no single request, so there is no story of it to tell")
+        return story(self.node.core.log, number)
 
     def adopt(self, playbook: Playbook) -> None:
         """Serve new requests by another playbook of the same network from when it is in place;

@@ -48,7 +48,7 @@ class Node:
     computing.
     """
 
-    def __init__(self, world: World, name: str, make_core: Callable[[str], NodeCore]) -> None:
+    def __init__(self, world: World, name: str, make_core: Callable[[], NodeCore]) -> None:
         self.name = name
         self.life = 0
         self.alive = False
@@ -96,8 +96,10 @@ class Node:
         self._pile.clear()
         self._wake_at, self._weigh_at = math.inf, 0.0
         self._unfinished.clear()
-        self.core = self._make_core(self.name)
+        self.core = self._make_core()
         self.core.introduce(self.incarnation)
+        if self._world.tap is not None:
+            self.core.log.tap = self._world.tap(self)
         self.handle(Appeared(self.name, self.incarnation), self.life)
 
     def kill(self) -> None:

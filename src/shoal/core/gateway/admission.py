@@ -45,7 +45,7 @@ class Admission:
         books = self._usable.ordered()
         book = books[0] if books else None
         if book is None or book.admits is None:
-            return self._flights.count < self._window()
+            return self._flights.count < self.window
         view = self._chooser.view(book, (), now)
         playbook = self._usable.current(book)
         try:
@@ -54,13 +54,14 @@ class Admission:
                     playbook, view, self._flights.count, self._memories.get(book.id)
                 )
         except PolicyError:
-            return self._flights.count < self._window()
+            return self._flights.count < self.window
         self._memories = {book.id: memory}
         self.opens = limit.not_before
         return now >= limit.not_before and self._flights.count < limit.under_way
 
-    def _window(self) -> int:
-        """As many as keep all devices busy, with one batch waiting while the last one runs."""
+    @property
+    def window(self) -> int:
+        """As many attempts as keep all devices busy, one batch waiting while the last one runs."""
         per_device = max(self._window_per_device, 2 * self._playbooks.largest_batch())
         return max(LEAST_WINDOW, per_device * self._usable.devices())
 

@@ -55,7 +55,7 @@ class _Devices(Mapping[str, DeviceView]):
         return seen
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._book.devices)
+        return iter(sorted(self._book.devices))  # the same in each process
 
     def __len__(self) -> int:
         return len(self._book.devices)

@@ -19,8 +19,10 @@ from shoal.core.gateway.request import Request
 from shoal.core.gateway.settling import Settling
 from shoal.core.gateway.suspects import Digests, Suspects
 from shoal.core.gateway.usable import Usable
+from shoal.core.log import Log
 from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
+from shoal.core.settings import GatewaySettings
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import Timers, soonest
 
@@ -32,12 +34,12 @@ class Desk:
         self,
         name: str,
         policies: Callable[[str], Policy],
-        window_per_device: int,
-        hedge_s: float | None,
-        timeout_floor_s: float,
+        settings: GatewaySettings,
         digest: Callable[[Body], Digests],
+        log: Log,
     ) -> None:
         self.name = name
+        self.log = log
         self.requests: OrderedDict[int, Request] = OrderedDict()
         self.last_number = -1
         self.members = Membership()
@@ -59,13 +61,17 @@ class Desk:
             self.usable,
             self.chooser,
             self.settling,
-            hedge_s,
-            timeout_floor_s,
+            settings.hedge_s,
+            settings.timeout_floor_s,
         )
         self.queue = Queue()
         self.deadlines: Timers[int] = Timers()
         self.admission = Admission(
-            self.playbooks, self.usable, self.chooser, self.flights, window_per_device
+            self.playbooks,
+            self.usable,
+            self.chooser,
+            self.flights,
+            settings.window_per_device,
         )
 
     def may_run(self, request: Request, now: float) -> bool:
@@ -80,8 +86,13 @@ class Desk:
     def digests(self, request: Request) -> Digests:
         """The digests of a request."""
         if not request.digests:
-            request.digests = self.suspects.digest(request.body)
+            request.digests = self.log.digested(self.suspects.digest(request.body))
         return request.digests
+
+    def fault(self, request: Request, text: str) -> None:
+        """Something went wrong with a request."""
+        request.fault(text)
+        self.log.remark(request.number, text)
 
     def end(
         self, request: Request, now: float, stop: bool, answered: bool = False

@@ -40,6 +40,7 @@ from shoal.core.gateway.recovery import Recovery
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.suspects import Digests
 from shoal.core.gateway.usable import Usable
+from shoal.core.log import Log
 from shoal.core.messages import (
     Answer,
     Busy,
@@ -60,6 +61,7 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.settings import GatewaySettings
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.routes import Link
 from shoal.plan.plan import Playbook
@@ -68,29 +70,21 @@ GatewayEvent: TypeAlias = PeerEvent | ClientEvent | Tick
 
 
 class GatewayCore:
-    """One gateway.
-
-    ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
-    usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
-    second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
-    least time after which an attempt is doubted although its devices seem alive. ``digest`` names
-    what is in a body: requests of the same digests are the same.
-    """
+    """One gateway. ``digest`` names what is in a body: requests of the same digests are the same.
+    ``log`` is that of its node: what is decided and shows in no action is remarked there."""
 
     def __init__(
         self,
         name: str,
+        settings: GatewaySettings | None = None,
         *,
-        max_pending: int = 1024,
-        window_per_device: int = 3,
-        hedge_s: float | None = None,
-        timeout_floor_s: float = 0.5,
         policies: Callable[[str], Policy] = find_policy,
         digest: Callable[[Body], Digests],
     ) -> None:
         self.name = name
-        self._max_pending = max_pending
-        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
+        self.settings = settings = settings or GatewaySettings()
+        self.log = Log(name)
+        self._desk = Desk(name, policies, settings, digest, self.log)
         self._answers = Answers(self._desk)
         self._recovery = Recovery(self._desk, self._answers)
         self.wake_at = math.inf
@@ -235,10 +229,11 @@ class GatewayCore:
         if number <= desk.last_number:
             raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
         desk.last_number = number
-        if len(desk.requests) >= self._max_pending:
+        most = self.settings.max_pending
+        if len(desk.requests) >= most:
             wait_s = desk.admission.retry_after_s(len(desk.requests))
             text = (
-                f"{self._max_pending} requests are pending; wait for answers before sending more, "
+                f"{most} requests are pending; wait for answers before sending more, "
                 f"some {wait_s:.1f} s"
             )
             return [Reject(number, "overloaded", text, retry_after_s=wait_s)]

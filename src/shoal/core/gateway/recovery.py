@@ -109,15 +109,19 @@ class Recovery:
         alone = [request for request in requests if request.going.pop(name, "") == life != ""]
         late = desk.suspects.lost(name, life, now)
         loading = desk.loads.at_it(name, life)
+        died = {request.number for request in alone}
         for request in alone:
             self._charge(request, name, life, now, alone=not loading)
         for request in requests:
             desk.devices.take_back(request.given, name)
             may_have_run = request.lives.pop(name, "") == life != ""
-            if may_have_run and not alone and not late:
+            charged = may_have_run and not alone and not late
+            if charged:
                 self._charge(request, name, life, now)
             if request.in_flight and name in doubted(request):
                 request.fault(f"{name} was lost")
+                if not charged and request.number not in died:
+                    desk.log.remark(request.number, f"{name} is lost")
                 request.out.add(name)
                 actions += self.reconsider(request, now)
         return actions
@@ -127,6 +131,7 @@ class Recovery:
     ) -> None:
         """A device was lost that may have been running a request; ``alone``: it ran that."""
         desk = self._desk
+        desk.log.remark(request.number, f"{name} is lost, and may have died of it")
         desk.suspects.charge(desk.digests(request), name, life, alone, now)
 
     def stopped(self, request: Request, now: float) -> list[GatewayAction] | None:
@@ -165,7 +170,10 @@ class Recovery:
         end, in another combination where there is one; what a worker did for the attempt before,
         it does not do again.
         """
+        log = self._desk.log
         if request.gather is not None and request.gather.bodies:
+            missing = ", ".join(sorted(request.gather.awaited))
+            log.remark(request.number, f"no longer waits for the slices of {missing}")
             request.gather.awaited.clear()
             return self.reconsider(request, now)
         stopped = self.stopped(request, now)
@@ -178,15 +186,20 @@ class Recovery:
             flights.doubts.set(request.number, began + _PATIENT_S)
             return []
         late = [*doubted(request), *givers(request)]
+        names = ", ".join(late)
         busy = all(self._desk.devices.heard_since(name, began) for name in late)
         hedges, picked = flights.hedges(request), None
         if not busy or hedges:
             picked = chooser.pick_without((*late, *request.blamed), request, now)
         rounds, turn = divmod(request.extensions, ROUND)
         if picked is None and turn < ROUND - 1:
+            why = "they do other work" if busy else "nobody else can do it"
+            log.remark(request.number, f"no answer from {names} yet: waits on, {why}")
             flights.extend(request, now)
             return []
-        request.fault(f"no answer from {', '.join(late)} in time")
+        text = f"no answer from {names} in time"
+        request.fault(text)
+        log.remark(request.number, f"{text}: others are asked (hedge)" if hedges else text)
         picked = picked or chooser.pick_without((*late, *request.blamed), request, now)
         if picked is None and late:
             # As many as can be are done without, each time beginning with another one.
@@ -223,7 +236,7 @@ class Recovery:
             return []
         if gather.enough:
             return self._answers.join(request, now)
-        request.fault(f"only {len(gather.bodies)} slices of the answer came")
+        self._desk.fault(request, f"only {len(gather.bodies)} slices of the answer came")
         last = len(plan.stages) - 1
         request.blame(name for name in runs(request.route, last) if name not in gather.bodies)
         return self.retry(request, last, now, refused=True)
@@ -252,9 +265,12 @@ class Recovery:
         if refused and hopeless:
             pause_s = _PAUSE_S * 2 ** min(6, request.refusals) * self._dice.uniform(0.5, 1.5)
             desk.queue.pause(request.turn, now + pause_s)
+            text = f"waits {pause_s * 1e3:.0f} ms before it is tried again"
+            desk.log.remark(request.number, text)
             return []
         begun = desk.flights.begin(request, picked, now) if picked else None
         if begun is None:
             desk.queue.put(request.turn)
+            desk.log.remark(request.number, "waits for a device")
             return []
         return [*begun]

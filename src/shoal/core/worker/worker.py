@@ -60,6 +60,7 @@ from shoal.core.messages import (
     Why,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.settings import WorkerSettings
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import soonest
 from shoal.core.worker.attempts import Attempts, RequestKey, request_of
@@ -84,39 +85,36 @@ WorkerEvent: TypeAlias = PeerEvent | RunEvent | Drain | Tick
 
 
 class WorkerCore:
-    """One worker. ``capacity`` jobs run at once, ``inbox`` jobs are held at most, ``keep_bytes``
-    of outputs are kept. ``info.memory`` bounds the parts that are loaded and what they run; as much
-    as a quarter of it may be inputs that wait, and another quarter outputs. What is held for a
-    gateway is freed when it has not been seen for ``grace_s``."""
+    """One worker. ``info.memory`` bounds the parts that are loaded and what they run; as much as a
+    quarter of it may be inputs that wait, and another quarter outputs."""
 
     def __init__(
         self,
         info: DeviceInfo,
+        settings: WorkerSettings | None = None,
         *,
-        capacity: int = 1,
-        inbox: int = 256,
-        keep_bytes: int = 64 << 20,
-        grace_s: float = 5.0,
         policies: Callable[[str], Policy] = find_policy,
     ) -> None:
         self.info = info
+        self.settings = settings = settings or WorkerSettings()
         self.name = info.name
         self.library = Library(info.name, info.memory)
-        self.members = Membership(grace_s)
+        self.members = Membership(settings.grace_s)
         self.neighbours = Neighbours(info.name, self.members)
         quarter = info.memory // 4 if info.memory else None
         held_bytes = math.inf if quarter is None else max(_LEAST_HELD_BYTES, quarter)
-        self.inbox = Inbox(inbox, held_bytes, self.library.most_images)
-        self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
+        self.inbox = Inbox(settings.inbox, held_bytes, self.library.most_images)
+        keep_bytes = settings.keep_bytes
+        most_bytes = keep_bytes if quarter is None else min(keep_bytes, quarter)
+        self.kept = Kept(most_bytes)
         self.attempts = Attempts()
         self.itineraries = Itineraries()
-        self.outgoing = Outgoing(inbox, keep_bytes if quarter is None else min(keep_bytes, quarter))
+        self.outgoing = Outgoing(settings.inbox, most_bytes)
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
         self._reports = Reports(self.library, self.members, lambda: self.load)
         self._trials = Trials(self.inbox.jobs)
-        self._capacity = capacity
         self.wake_at = math.inf
         """When this worker wants a Tick, in seconds."""
         self._runs: dict[tuple[JobKey, ...], int] = {}  # those under way, and their images
@@ -248,7 +246,7 @@ class WorkerCore:
 
     def _start_runs(self, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
-        while len(self._runs) < self._capacity and not self._trials.held:
+        while len(self._runs) < self.settings.capacity and not self._trials.held:
             batch = self.inbox.next_batch(now)
             if not batch:
                 break
