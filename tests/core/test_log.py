@@ -27,7 +27,7 @@ from shoal.core.events import (
     Unreachable,
 )
 from shoal.core.log import Log, Step
-from shoal.core.messages import Answer, Busy, Install, Load, Refused, Task, Why
+from shoal.core.messages import Answer, Busy, Install, Load, Refused, StageTrace, Task, Why
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
 ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
@@ -121,6 +121,26 @@ def test_only_the_latest_steps_are_kept() -> None:
     for k in range(10):
         log.note(float(k), Submitted(k, None, 1000.0), [])
     assert [step.at for step in log.steps] == [7.0, 8.0, 9.0]
+
+
+def test_a_full_log_gives_the_garbage_collector_nothing_to_do() -> None:
+    """It would go through thousands of steps, again and again."""
+    log = Log("g")
+    gc.collect()
+    before = len(gc.get_objects())
+    for k in range(1000):
+        trace = (StageTrace(0, f"a{k}", float(k)), StageTrace(1, f"b{k}", float(k)))
+        answer = Answer("g", "g1", k, 1, "ab", 1, "b", trace=trace)
+        given = Given({"b": Tensors()})
+        deliver = Deliver(k, given, "ab", 1, False, None, (), trace)
+        task = Task("g", "g1", k, 1, "book", "ab", 0, "g", (("a",), ("b",)), 1e3)
+        log.note(float(k), Arrived("b", answer, Tensors()), [deliver, Send("a", task, Tensors())])
+        log.note(float(k), Ran((KEY,), (Outcome(Tensors(), k),), 1.0), [])
+        log.note(float(k), Tick(), [Run((KEY,), "0-6", (given,), ("t6",))])
+    del trace, answer, given, deliver, task
+    gc.collect()
+    assert len(log.steps) == 3000
+    assert len(gc.get_objects()) - before < 100
 
 
 QUIET: list[NodeEvent] = [

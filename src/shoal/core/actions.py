@@ -11,7 +11,7 @@ from shoal.core.messages import CoreMessage, StageTrace, Why
 from shoal.plan.plan import Exit, Join, PartInfo
 
 
-class _Action(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class _Action(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Base of all actions: what a log of them can be written and read by."""
 
 
@@ -30,7 +30,7 @@ class Probe(_Action, frozen=True):
     to: str
 
 
-class Given(msgspec.Struct, frozen=True, array_like=True):
+class Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The body of one job: one complete body, or slices by the device that gave them."""
 
     bodies: dict[str, Body]

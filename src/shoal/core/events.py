@@ -17,7 +17,7 @@ Body: TypeAlias = Any
 simulator)."""
 
 
-class _Event(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class _Event(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """Base of all events: what a log of them can be written and read by."""
 
 
@@ -88,7 +88,7 @@ class LinkMeasured(_Event, frozen=True):
     at_least: bool = False
 
 
-class JobKey(msgspec.Struct, frozen=True, array_like=True):
+class JobKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One stage of one attempt at one request, on one worker."""
 
     gateway: str
@@ -98,7 +98,7 @@ class JobKey(msgspec.Struct, frozen=True, array_like=True):
     stage: int
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a run made of one job: the stage's outputs, their bytes, where the stage has an exit
     how sure that is and what it would answer, and the bytes of its inputs that came over links."""
 

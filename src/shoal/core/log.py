@@ -1,7 +1,9 @@
 """What went into a node and what came out of it, step by step, without the tensors.
 
 It is kept always, so it costs next to nothing: nothing is encoded or copied but the few structs
-that hold tensors, which are made again without.
+that hold tensors, which are made again without; and nothing in it is looked at by the garbage
+collector (``gc=False`` here, and in events, actions and messages), which would go through all of it
+again and again.
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ replace = msgspec.structs.replace
 A = TypeVar("A", bound=NodeAction)
 
 
-class Remark(msgspec.Struct, frozen=True, array_like=True):
+class Remark(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something that was decided about a request and shows in no action, in words."""
 
     number: int
     text: str
 
 
-class Step(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class Step(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
     """What a node did with an event at the time ``at`` (seconds, as its driver counts them).
 
     ``actions`` is what it wanted done; or it raised, and ``error`` says what. ``own`` are messages

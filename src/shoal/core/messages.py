@@ -34,7 +34,7 @@ class Care(IntEnum):
     """In a process of its own, that may die of it."""
 
 
-class Load(msgspec.Struct, frozen=True, array_like=True):
+class Load(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How busy a worker is: waiting and running jobs, outputs that it holds, mean run time."""
 
     waiting: int = 0
@@ -43,7 +43,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     run_ms: float = 0.0
 
 
-class StageTrace(msgspec.Struct, frozen=True, array_like=True):
+class StageTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
     to start, ``run_ms`` the run itself, of all the images that were run together (``batch``).
     ``started_s`` is on the device's own monotonic clock: nodes of one machine share it, others do
@@ -60,8 +60,9 @@ class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     bytes_in: int = 0
 
 
-class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Base of all messages."""
+class Message(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Base of all messages. None is part of a cycle, so the garbage collector need not look at
+    them: logs hold thousands."""
 
 
 class RequestMessage(Message, frozen=True):
