@@ -23,7 +23,7 @@ from shoal.core.events import (
 )
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
-    Answer,
+    Answered,
     CoreMessage,
     DeviceInfo,
     Hello,
@@ -162,7 +162,7 @@ class LoneGateway:
 
     def answer(self, giver: str, task: Any, body: Body = "answer", **more: Any) -> list[Any]:
         """``giver`` answers an attempt (a task or resume that was sent for it)."""
-        message = Answer(
+        message = Answered(
             gateway=task.gateway,
             incarnation=more.pop("incarnation", task.incarnation),
             number=task.number,

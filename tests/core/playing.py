@@ -45,7 +45,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Care,
     CoreMessage,
     DeviceInfo,
@@ -198,7 +198,7 @@ class Player:
         )
         return Arrived(
             name,
-            Answer(
+            Answered(
                 *_about(about),
                 plan=_told(about).plan,
                 stage=last if stage is None else int(stage),
@@ -393,7 +393,7 @@ def _message(message: CoreMessage) -> str:
                 f"{message.itinerary.plan}, route {_way(message.itinerary.route)}"
                 f"{_how(message.itinerary)}"
             )
-        case Answer():
+        case Answered():
             early = f", early, sure by {message.confidence}" if message.left_early else ""
             absent = f", without {' '.join(message.absent)}" if message.absent else ""
             return f"answer {message.number}.{message.attempt}{early}{absent}"

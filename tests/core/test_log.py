@@ -13,7 +13,7 @@ from tests.core.alone import LoneGateway, LoneWorker, of, sent
 from tests.core.toys import one, plan, playbook
 
 from shoal.core import actions, events
-from shoal.core.actions import Deliver, Given, Run, Send, Unload
+from shoal.core.actions import Deliver, Given, Run, Send, UnloadPart
 from shoal.core.events import (
     Adopt,
     Arrived,
@@ -27,7 +27,7 @@ from shoal.core.events import (
     Unreachable,
 )
 from shoal.core.log import Log, Step
-from shoal.core.messages import Answer, Busy, Install, Load, Refused, StageTrace, Task, Why
+from shoal.core.messages import Answered, Busy, Install, Load, Refused, StageTrace, Task, Why
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
 ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
@@ -58,7 +58,7 @@ def everything(value: Any) -> Iterator[Any]:
 
 
 WITH_BODIES: list[Any] = [
-    Arrived("a", Answer(*ABOUT, "ab", 1, "b"), Tensors(), 1000),
+    Arrived("a", Answered(*ABOUT, "ab", 1, "b"), Tensors(), 1000),
     Submitted(0, Tensors(), 1000.0, 3),
     Ran((KEY,), (Outcome(Tensors(), 10, 0.5, Tensors(), 7),), 10.0, 1.0),
     Send("a", Task(*ABOUT, "book", "ab", 0, "g", (), 1e3), Tensors(), "half"),
@@ -130,7 +130,7 @@ def test_a_full_log_gives_the_garbage_collector_nothing_to_do() -> None:
     before = len(gc.get_objects())
     for k in range(1000):
         trace = (StageTrace(0, f"a{k}", float(k)), StageTrace(1, f"b{k}", float(k)))
-        answer = Answer("g", "g1", k, 1, "ab", 1, "b", trace=trace)
+        answer = Answered("g", "g1", k, 1, "ab", 1, "b", trace=trace)
         given = Given({"b": Tensors()})
         deliver = Deliver(k, given, "ab", 1, False, None, (), trace)
         task = Task("g", "g1", k, 1, "book", "ab", 0, "g", (("a",), ("b",)), 1e3)
@@ -159,7 +159,7 @@ def test_what_comes_often_and_tells_nothing_pushes_nothing_out(event: NodeEvent)
     log.tap = whole.append
     log.note(1.0, event, [])
     assert [step.event for step in whole] == [event], "but a recording has it"
-    log.note(2.0, event, [Unload("0-6")])
+    log.note(2.0, event, [UnloadPart("0-6")])
     log.remark(0, "something")
     log.note(3.0, event, [])
     assert [step.at for step in log.steps] == [2.0, 3.0]
@@ -168,14 +168,14 @@ def test_what_comes_often_and_tells_nothing_pushes_nothing_out(event: NodeEvent)
 def test_what_playbooks_hold_is_for_the_recording_alone() -> None:
     log, whole = Log("g"), list[Step]()
     log.tap = whole.append
-    log.note(0.0, Adopt(BOOK), [Send("a", Install(BOOK)), Unload("0-6")])
+    log.note(0.0, Adopt(BOOK), [Send("a", Install(BOOK)), UnloadPart("0-6")])
     log.note(1.0, Arrived("g", Install(BOOK)), [])
     assert whole[0].event == Adopt(BOOK)
     assert whole[1].event == Arrived("g", Install(BOOK))
     for step in log.steps:
         books = [each for each in everything(step) if isinstance(each, type(BOOK))]
         assert {(book.id, book.plans, len(book.parts)) for book in books} == {("book", (), 0)}
-    assert log.steps[0].actions[1] == Unload("0-6")
+    assert log.steps[0].actions[1] == UnloadPart("0-6")
 
 
 def test_what_a_node_says_to_itself_is_in_the_step() -> None:

@@ -16,7 +16,7 @@ from shoal.core.actions import Run
 from shoal.core.events import LinkMeasured, Submitted, Vanished
 from shoal.core.log import Step
 from shoal.core.messages import Why
-from shoal.core.recording import MAX_ENTRY, End, Entry, Header, begin, decode, encode
+from shoal.core.recording import MAX_ENTRY, End, Entry, RecordingHead, begin, decode, encode
 from shoal.errors import RecordingError
 
 BOOK = playbook(
@@ -36,7 +36,7 @@ def life() -> list[Entry]:
     (run,) = of(Run, worker.task(0, "ab"))
     worker.ran(run, sure=0.95)
     worker.task(1, "none")
-    return [Header(gateway.node.origin, "0.1.0"), *steps, End("because")]
+    return [RecordingHead(gateway.node.origin, "0.1.0"), *steps, End("because")]
 
 
 LIFE = life()
@@ -76,7 +76,7 @@ def test_one_that_is_damaged_is_refused_or_read_as_entries(place: int, flip: int
     damaged[place] ^= flip
     with contextlib.suppress(RecordingError):
         for entry in decode([bytes(damaged)]):
-            assert isinstance(entry, Header | Step | End)
+            assert isinstance(entry, RecordingHead | Step | End)
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"PK\x03\x04" + bytes(200)])
@@ -117,6 +117,6 @@ def test_enumerations_are_themselves_again() -> None:
 
 def test_a_header_is_all_that_a_node_is_made_of() -> None:
     header = LIFE[0]
-    assert isinstance(header, Header)
+    assert isinstance(header, RecordingHead)
     assert msgspec.structs.asdict(header.origin).keys() == {"info", "worker", "gateway"}
     assert header.origin.info.incarnation == "g1"

@@ -22,7 +22,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.log import Log
-from shoal.core.messages import Answer, Forget, Itinerary, Moved, Refused, Task, Why
+from shoal.core.messages import Answered, Forget, Itinerary, Moved, Refused, Task, Why
 from shoal.core.story import Story, concerns, story
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
@@ -95,7 +95,7 @@ def test_a_client_that_leaves_and_one_that_waits_for_a_device() -> None:
 def test_what_came_damaged_or_cannot_be_packed() -> None:
     gateway = LoneGateway(ANY)
     ((_, task),) = sent(Task, gateway.ask(0))
-    gateway.take(Damaged("a", Answer("g", "g1", 0, 1, "any", 0, "a"), "its bytes are short"))
+    gateway.take(Damaged("a", Answered("g", "g1", 0, 1, "any", 0, "a"), "its bytes are short"))
     gateway.take(Unpackable("b", msgspec.structs.replace(task, attempt=2), "too large"))
     texts = told(story(gateway.node.log, 0))
     assert texts[2] == "the answer of a to attempt 1 cannot be read: its bytes are short"
@@ -158,7 +158,7 @@ def test_which_steps_concern_a_request(number: int) -> None:
         Arrived("a", Refused(*about, 0, Why.OVERLOADED)),
         Arrived("a", Moved(*about, 0, ())),
         Arrived("g", Forget("g", "g1", (3,))),
-        Damaged("a", Answer(*about, "any", 0, "a"), ""),
+        Damaged("a", Answered(*about, "any", 0, "a"), ""),
     ):
         log.note(0.0, event, [])
     log.remark(3, "something")

@@ -48,17 +48,17 @@ def gathering() -> Any:
 GATEWAY: dict[str, Callable[[Any], object]] = {
     "stages, 0 are counted": lambda g: setattr(g.devices["a"], "outstanding", 0),
     "ms of work, 0.0 are counted": lambda g: setattr(g.devices["a"], "work_ms", 0.0),
-    "attempts are counted as under way": lambda g: setattr(g._desk.flights, "count", 9),
-    "an attempt is never doubted": lambda g: g._desk.flights.doubts.clear(0),
-    "a request has no deadline": lambda g: g._desk.deadlines.clear(0),
-    "neither waits nor is under way": lambda g: g._desk.queue.drop(7),
-    "waits, and nobody will look": lambda g: setattr(g._desk.flights, "count", 0),
+    "attempts are counted as under way": lambda g: setattr(g._state.flights, "count", 9),
+    "an attempt is never doubted": lambda g: g._state.flights.doubts.clear(0),
+    "a request has no deadline": lambda g: g._state.deadlines.clear(0),
+    "neither waits nor is under way": lambda g: g._state.queue.drop(7),
+    "waits, and nobody will look": lambda g: setattr(g._state.flights, "count", 0),
     "requests follow book": lambda g: setattr(g.playbooks.all()[0], "users", 0),
-    "count as over": lambda g: setattr(g._desk.settling, "settled", 3),
+    "count as over": lambda g: setattr(g._state.settling, "settled", 3),
     "owed news": lambda g: (
-        g._desk.settling._highest.update(a=1) or setattr(g._desk.settling, "_at", None)
+        g._state.settling._highest.update(a=1) or setattr(g._state.settling, "_at", None)
     ),
-    "suspect, some of nothing": lambda g: g._desk.suspects._cases.update({("x",): _Case()}),
+    "suspect, some of nothing": lambda g: g._state.suspects._cases.update({("x",): _Case()}),
     "does not wake up": lambda g: setattr(g, "wake_at", 1e9),
     "never got it": lambda g: g.requests[0].lives.update(z="z1"),
     "blames 40 devices": lambda g: setattr(g.requests[0], "blamed", ("z",) * 40),

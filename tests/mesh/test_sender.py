@@ -19,8 +19,8 @@ from tests.mesh.test_receiver import tcp_pair
 from shoal.mesh import sender as module
 from shoal.mesh.frames import HEADER_BYTES, MAX_WEIGHT, Kind, read_header, write_header
 from shoal.mesh.link import MAX_BODY
-from shoal.mesh.rate import Source
-from shoal.mesh.receiver import Message, Question, Receiver
+from shoal.mesh.rate import RateSource
+from shoal.mesh.receiver import Asked, Incoming, Receiver
 from shoal.mesh.sender import MAX_URGENT, Sender
 from shoal.mesh.tcp_info import tcp_info
 
@@ -46,12 +46,12 @@ class Talk:
         assert self.sender.send(b"much", bytes(MUCH), work=False)
         assert self.sender.waiting == 1
 
-    def hear(self, count: int) -> list[Message]:
-        found: list[Message] = []
+    def hear(self, count: int) -> list[Incoming]:
+        found: list[Incoming] = []
         while len(found) < count:
             came = self.receiver.next()
             assert came is not None
-            if isinstance(came, Message):
+            if isinstance(came, Incoming):
                 found.append(came)
         return found
 
@@ -208,7 +208,7 @@ def test_a_question_leaves_between_two_pieces_of_a_large_body(talk, monkeypatch)
 
 def test_a_question_leaves_at_once_on_a_line_that_is_free(talk):
     talk.sender.urgent(PING)
-    assert talk.receiver.next() == Question()
+    assert talk.receiver.next() == Asked()
     assert talk.sender.waiting == 0
 
 
@@ -314,7 +314,7 @@ def test_the_system_tells_the_rate_of_a_connection(tcp):
     rates = []
     soon(lambda: rates.append(tcp.sender.rate(time.monotonic())) or rates[-1] is None)
     rate = rates[-2]
-    assert rate.source is Source.KERNEL
+    assert rate.source is RateSource.KERNEL
     assert rate.bytes_per_s > 0
     assert rate.rtt_ms > 0
     assert rate.age_s < 30
@@ -326,7 +326,7 @@ def test_elsewhere_the_clock_does_and_says_so():
     talk.hear(1)
     soon(lambda: talk.sender.waiting == 0)
     rate = talk.sender.rate(time.monotonic())
-    assert (rate.source, rate.at_least, rate.rtt_ms) == (Source.CLOCK, True, 0.0)
+    assert (rate.source, rate.at_least, rate.rtt_ms) == (RateSource.CLOCK, True, 0.0)
     assert rate.bytes_per_s > 0
     talk.close()
 

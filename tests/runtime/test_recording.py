@@ -14,7 +14,7 @@ from shoal.core.actions import Send
 from shoal.core.events import Appeared, Tick, Vanished
 from shoal.core.log import Step
 from shoal.core.messages import DeviceInfo, Task
-from shoal.core.recording import End, Header
+from shoal.core.recording import End, RecordingHead
 from shoal.core.settings import Origin
 from shoal.errors import NameTakenError, RecordingError, StoreError
 from shoal.runtime.recording import RecordingWriter
@@ -110,7 +110,7 @@ def test_steps_are_on_the_disk_soon_without_an_end(tmp_path):
         writer.take(step(k))
     soon(lambda: len(list(read(tmp_path / "a.rec"))) == 11)
     header, *steps = read(tmp_path / "a.rec")
-    assert isinstance(header, Header)
+    assert isinstance(header, RecordingHead)
     assert header.origin == ORIGIN
     assert steps == [step(k) for k in range(10)]
     writer.close()

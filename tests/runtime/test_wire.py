@@ -13,7 +13,7 @@ from shoal.codec.frame import FrameHead, Packed
 from shoal.core.messages import (
     MAX_IMAGES,
     PROTOCOL,
-    Answer,
+    Answered,
     Busy,
     Holding,
     Install,
@@ -32,7 +32,7 @@ ITINERARY = Itinerary("book", "plan", (("a",), ("b",)))
 TASK = Task("g", "1", 3, 1, 0, "g", 100.0, itinerary=ITINERARY)
 MESSAGES = [
     TASK,
-    Answer("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
+    Answered("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
     Refused("g", "1", 3, 1, 0, Why.OVERLOADED, "no room", ("b",)),
     Holding(("ab" * 16,)),
     Busy(Load(3, 1, 0, 2.5)),

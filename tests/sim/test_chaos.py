@@ -286,8 +286,8 @@ class Chaos(RuleBasedStateMachine):
                 assert len(node.worker.attempts) == 0, name
             if node.gateway is not None:
                 assert len(node.gateway.requests) == 0
-                assert len(node.gateway._desk.settling) == 0
-                assert node.gateway._desk.next_due() == math.inf
+                assert len(node.gateway._state.settling) == 0
+                assert node.gateway._state.next_due() == math.inf
 
 
 class LossyChaos(Chaos):

@@ -18,7 +18,7 @@ from shoal.core.log import Step
 from shoal.core.messages import DeviceInfo, Install, Refused, Resume, Task, Why
 from shoal.core.node import make_core
 from shoal.core.policy import Policy
-from shoal.core.recording import End, Entry, Header, begin, decode, encode
+from shoal.core.recording import End, Entry, RecordingHead, begin, decode, encode
 from shoal.core.settings import GatewaySettings, Origin
 from shoal.errors import PlanError, RecordingError
 from shoal.sim.engine import Symbols, Token
@@ -40,7 +40,7 @@ class Recorder:
         world.tap = self.tap
 
     def tap(self, node: Node) -> Callable[[Step], None]:
-        entries = self.lives[node.name, node.life] = [Header(node.core.origin, "now")]
+        entries = self.lives[node.name, node.life] = [RecordingHead(node.core.origin, "now")]
         return entries.append
 
     def of(self, name: str, life: int = 1) -> list[Entry]:
@@ -61,7 +61,7 @@ class Recorder:
 
 def as_bytes(entries: Iterable[Entry]) -> bytes:
     first, *rest = entries
-    assert isinstance(first, Header)
+    assert isinstance(first, RecordingHead)
     return begin(first) + b"".join(map(encode, rest))
 
 
@@ -203,7 +203,7 @@ def test_what_raised_raises_again() -> None:
     core = make_core(
         Origin(DeviceInfo("g", "g1"), gateway=GatewaySettings()), find, lambda body: ()
     )
-    entries: list[Entry] = [Header(core.origin, "now")]
+    entries: list[Entry] = [RecordingHead(core.origin, "now")]
     core.log.tap = entries.append
     core.handle(Submitted(1, "x", 1000.0), 0.0)
     with pytest.raises(ValueError, match="numbers count up"):
@@ -233,7 +233,7 @@ def test_a_policy_that_is_not_installed_is_named(recorder: Recorder, name: str) 
 
 def test_a_node_that_lacked_a_policy_lacks_it_again() -> None:
     core = make_core(Origin(DeviceInfo("a", "a1")), lacking, lambda body: ())
-    entries: list[Entry] = [Header(core.origin, "now")]
+    entries: list[Entry] = [RecordingHead(core.origin, "now")]
     core.log.tap = entries.append
     core.handle(Appeared("g", "g1"), 0.0)
     (send,) = core.handle(Arrived("g", Install(ANY)), 0.1)
@@ -247,7 +247,7 @@ def test_what_is_no_recording_is_refused() -> None:
 
 
 def test_why_it_ends_is_told() -> None:
-    header = Header(Origin(DeviceInfo("a", "a1")), "now")
+    header = RecordingHead(Origin(DeviceInfo("a", "a1")), "now")
     assert play([header], find) == Played("a", "now", 0, 0, None), "it breaks off"
     assert play([header, End()], find).ended == ""
     assert play([header, End("the disk was full")], find).ended == "the disk was full"

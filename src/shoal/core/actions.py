@@ -59,7 +59,7 @@ class Run(_Action, frozen=True):
     mask: Mask | None = None
 
 
-class Fetch(_Action, frozen=True):
+class FetchPart(_Action, frozen=True):
     """Fetch ``part`` from a peer if it is not in the store, verify it, and report ``Fetched``, or
     ``Loaded`` with the error. ``source`` is the node that asked for it and certainly has it."""
 
@@ -69,7 +69,7 @@ class Fetch(_Action, frozen=True):
     source: str
 
 
-class Load(_Action, frozen=True):
+class LoadPart(_Action, frozen=True):
     """Make ``part``, which was fetched, ready to run, and report ``Loaded``."""
 
     playbook: str
@@ -77,7 +77,7 @@ class Load(_Action, frozen=True):
     info: PartInfo
 
 
-class Unload(_Action, frozen=True):
+class UnloadPart(_Action, frozen=True):
     """No playbook needs ``part`` any more."""
 
     part: str
@@ -118,6 +118,6 @@ class Drained(_Action, frozen=True):
     """Nothing is left to do after ``Drain``, or nothing can be done: the node may stop."""
 
 
-WorkerAction: TypeAlias = Send | Run | Fetch | Load | Unload | Drained
+WorkerAction: TypeAlias = Send | Run | FetchPart | LoadPart | UnloadPart | Drained
 GatewayAction: TypeAlias = Send | Probe | Deliver | Reject
 NodeAction: TypeAlias = WorkerAction | GatewayAction

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shoal.core.messages import Answer, CoreMessage, Task, Why
+from shoal.core.messages import Answered, CoreMessage, Task, Why
 from shoal.plan.plan import Playbook
 
 Body: TypeAlias = Any
@@ -35,7 +35,7 @@ class Damaged(_Event, frozen=True):
     """An answer came from ``sender`` whose body cannot be read."""
 
     sender: str
-    message: Answer
+    message: Answered
     text: str
 
 
@@ -73,7 +73,7 @@ class Unpackable(_Event, frozen=True):
     """A message cannot be sent to anybody: no codec packs its body, or it is too large."""
 
     to: str
-    message: Task | Answer
+    message: Task | Answered
     text: str
 
 

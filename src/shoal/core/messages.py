@@ -131,7 +131,7 @@ class Task(RequestMessage, frozen=True):
     itinerary: Itinerary | None = None
 
 
-class Answer(RequestMessage, frozen=True):
+class Answered(RequestMessage, frozen=True):
     """The outputs of the last stage, or of an early exit. Body: the outputs, or ``giver``'s slice
     of them. ``stage`` is the last one that ran."""
 
@@ -315,7 +315,7 @@ class Busy(Message, frozen=True):
     load: Load
 
 
-ToGateway: TypeAlias = Answer | Refused | Moved | Trial | Installed | Loading
+ToGateway: TypeAlias = Answered | Refused | Moved | Trial | Installed | Loading
 """Messages that concern the gateway of the taker."""
 
 ToWorker: TypeAlias = Task | Resume | Leave | Forget | Install | Heard | Uninstall

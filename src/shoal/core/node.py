@@ -41,7 +41,7 @@ from shoal.core.events import (
 from shoal.core.gateway.gateway import GatewayCore, GatewayEvent
 from shoal.core.log import Log
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Busy,
     Forget,
     Heard,
@@ -153,7 +153,7 @@ class NodeCore:
         match message:
             case Task() | Resume() | Leave() | Forget() | Install() | Heard() | Uninstall():
                 return self.worker.hear(sender, message, body, event.size, now)
-            case Answer() | Refused() | Moved() | Trial() | Installed() | Loading():
+            case Answered() | Refused() | Moved() | Trial() | Installed() | Loading():
                 return self._tell(sender, message, now, body)
             case Hello() | Holding() | Busy():
                 actions: list[NodeAction] = [*self.worker.hear(sender, message, body, 0, now)]
@@ -188,7 +188,7 @@ class NodeCore:
                 return self.worker.unasked(to, now)
             case Forget():
                 return [] if self.gateway is None else self.gateway.unforgotten(to, now)
-            case Answer() | Refused() | Moved() | Leave() | Installed() | Loading() | Heard():
+            case Answered() | Refused() | Moved() | Leave() | Installed() | Loading() | Heard():
                 return []
             case Install() | Uninstall() | Hello() | Holding() | Busy():
                 return []

@@ -25,7 +25,7 @@ _FIRST = _KIND + f"format {FORMAT} protocol {PROTOCOL}\n".encode()
 _LENGTH = 4
 
 
-class Header(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class RecordingHead(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Whose steps follow: what the node was made of, and the version of Shoal that ran."""
 
     origin: Origin
@@ -38,13 +38,13 @@ class End(msgspec.Struct, frozen=True, tag=True, array_like=True):
     why: str = ""
 
 
-Entry: TypeAlias = Header | Step | End
+Entry: TypeAlias = RecordingHead | Step | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
 
 
-def begin(header: Header) -> bytes:
+def begin(header: RecordingHead) -> bytes:
     """The beginning of a recording."""
     return _FIRST + encode(header)
 
@@ -77,7 +77,7 @@ def decode(chunks: Iterable[bytes]) -> Iterator[Entry]:
             break
         count += 1
         entry = _decoded(data, count)
-        if isinstance(entry, Header) is not (count == 1):
+        if isinstance(entry, RecordingHead) is not (count == 1):
             raise RecordingError(f"entry {count} is out of place")
         yield entry
         if isinstance(entry, End):

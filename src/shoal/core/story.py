@@ -22,7 +22,7 @@ from shoal.core.events import (
 )
 from shoal.core.log import Log, Step
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Care,
     CoreMessage,
     Forget,
@@ -38,7 +38,7 @@ from shoal.core.messages import (
     Trial,
     Why,
 )
-from shoal.core.shared.routes import runs
+from shoal.core.shared.routes import devices_at
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ class _Teller:
                     f"{sender} wants it to go on at stage {message.stage} of plan "
                     f"{message.itinerary.plan!r} (attempt {message.attempt}) from what is kept here"
                 )
-            case Answer(attempt=attempt):
+            case Answered(attempt=attempt):
                 if any(isinstance(each, Deliver) and self._concerns(each) for each in actions):
                     return
                 if self.over:
@@ -220,7 +220,7 @@ class _Teller:
             case Refused():
                 yield self._refusal(sender, message)
             case Moved(stage=stage, route=route):
-                yield f"{sender} chose {_names(runs(route, stage))} for stage {stage}"
+                yield f"{sender} chose {_names(devices_at(route, stage))} for stage {stage}"
             case Trial(stage=stage, over=False) if self.mine:
                 self.asking.add(sender)
                 yield f"{sender} asks whether it may run stage {stage}"
@@ -276,7 +276,7 @@ class _Teller:
                 yield _attempt(attempt, itinerary, kept)
             case Task(stage=stage):
                 yield f"passed on to {_names(to)}, for stage {stage}"
-            case Answer() if not self.mine:
+            case Answered() if not self.mine:
                 yield f"answered to {_names(to)}"
             case Refused() if not self.mine:
                 yield self._refusal(self.node, message)
@@ -372,14 +372,14 @@ def _way(route: Route, start: int, to: Sequence[str] = ()) -> str:
     """Who runs each stage in turn; dots where that is left to the hops."""
     if not route:
         return f"{' + '.join(to)} -> ..." if to else "whoever it chooses"
-    steps = [runs(route, stage) for stage in range(start, len(route))]
+    steps = [devices_at(route, stage) for stage in range(start, len(route))]
     steps[0] = steps[0] or tuple(to)
     return " -> ".join(" + ".join(step) or "..." for step in steps)
 
 
 def _answered(deliver: Deliver, event: NodeEvent) -> str:
     by = ""
-    if isinstance(event, Arrived) and isinstance(event.message, Answer) and deliver.attempts > 1:
+    if isinstance(event, Arrived) and isinstance(event.message, Answered) and deliver.attempts > 1:
         by = f" (attempt {event.message.attempt})"
     early = ""
     if deliver.left_early:

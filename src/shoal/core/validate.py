@@ -151,69 +151,70 @@ def _members(members: Membership) -> Iterator[str]:
 
 
 def _gateway(gateway: GatewayCore) -> Iterator[str]:
-    desk = gateway._desk
-    requests = desk.requests
+    state = gateway._state
+    requests = state.requests
     if len(requests) > gateway.settings.max_pending:
         yield f"{len(requests)} requests are pending"
     yield from _waiting(gateway)
     yield from _given(gateway)
     for request in requests.values():
         yield from _request(request)
-    if desk.settling.settled > next(iter(requests), math.inf):
-        yield f"requests below {desk.settling.settled} count as over, {next(iter(requests))} is not"
-    if desk.settling._highest and desk.settling.next() is None:
+    if state.settling.settled > next(iter(requests), math.inf):
+        settled, first = state.settling.settled, next(iter(requests))
+        yield f"requests below {settled} count as over, {first} is not"
+    if state.settling._highest and state.settling.next() is None:
         yield "devices are owed news, and will not be told"
-    if len(desk.suspects) > MAX_CASES or not all(
-        case.charges or case.proof for case in desk.suspects._cases.values()
+    if len(state.suspects) > MAX_CASES or not all(
+        case.charges or case.proof for case in state.suspects._cases.values()
     ):
-        yield f"{len(desk.suspects)} contents are suspect, some of nothing"
-    if len(desk.loads) > 2 * MAX_KNOWN:
-        yield f"{len(desk.loads)} deaths are remembered"
-    if not all(limit.most >= 1 for limit in desk.devices.limits._limits.values()):
+        yield f"{len(state.suspects)} contents are suspect, some of nothing"
+    if len(state.loads) > 2 * MAX_KNOWN:
+        yield f"{len(state.loads)} deaths are remembered"
+    if not all(limit.most >= 1 for limit in state.devices.limits._limits.values()):
         yield "something may never be given work again"
-    if not gateway.wake_at <= desk.next_due():
+    if not gateway.wake_at <= state.next_due():
         yield "the gateway does not wake up when something is due"
 
 
 def _waiting(gateway: GatewayCore) -> Iterator[str]:
     """Whether each request is under way or waits, and is looked at some time in either case."""
-    desk = gateway._desk
-    requests, flights, queue = desk.requests, desk.flights, desk.queue
+    state = gateway._state
+    requests, flights, queue = state.requests, state.flights, state.queue
     in_flight = {number for number, request in requests.items() if request.in_flight}
     waiting = {*queue._waiting, *queue._paused}
     if flights.count != len(in_flight):
         yield f"{flights.count} attempts are counted as under way, {len(in_flight)} are"
     if flights.doubts._at.keys() != in_flight:
         yield "an attempt is never doubted, or is doubted although it is over"
-    if desk.deadlines._at.keys() != requests.keys():
+    if state.deadlines._at.keys() != requests.keys():
         yield "a request has no deadline, or one that is over has"
     if waiting & in_flight or waiting | in_flight != requests.keys():
         yield "a request neither waits nor is under way, or both"
-    plain = not any(book.admits for book in desk.playbooks.all())
-    room = plain and flights.count < desk.admission.window
+    plain = not any(book.admits for book in state.playbooks.all())
+    room = plain and flights.count < state.admission.window
     if queue._waiting and room and queue._look_again is None:
         yield "a request waits, and nobody will look at it"
 
 
 def _given(gateway: GatewayCore) -> Iterator[str]:
     """Whether what is counted of devices and playbooks is what the requests say."""
-    desk = gateway._desk
+    state = gateway._state
     count: Counter[str] = Counter()
     work_ms: defaultdict[str, float] = defaultdict(float)
-    for request in desk.requests.values():
+    for request in state.requests.values():
         for name, (stages, ms) in request.given.items():
             count[name] += stages
             work_ms[name] += ms
-    for name, device in desk.devices.known().items():
+    for name, device in state.devices.known().items():
         if device.outstanding != count[name]:
             yield f"{name} was given {count[name]} stages, {device.outstanding} are counted"
         if not math.isclose(device.work_ms, work_ms[name], rel_tol=_CLOSE, abs_tol=_CLOSE):
             yield f"{name} was given {work_ms[name]} ms of work, {device.work_ms} are counted"
-    users = Counter(request.playbook for request in desk.requests.values())
-    for book in desk.playbooks.all():
+    users = Counter(request.playbook for request in state.requests.values())
+    for book in state.playbooks.all():
         if book.users != users[book.id]:
             yield f"{users[book.id]} requests follow {book.id}, {book.users} are counted"
-    unused = sum(not book.users for book in desk.playbooks.all())
+    unused = sum(not book.users for book in state.playbooks.all())
     if unused > MAX_ADOPTED + 1:
         yield f"{unused} playbooks are kept that nobody follows"
 

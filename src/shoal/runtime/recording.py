@@ -16,7 +16,7 @@ from pathlib import Path
 import zstandard
 
 from shoal.core.log import Step
-from shoal.core.recording import End, Header, begin, encode
+from shoal.core.recording import End, RecordingHead, begin, encode
 from shoal.core.settings import Origin
 from shoal.errors import StoreError
 from shoal.model.store import check_file
@@ -58,7 +58,7 @@ class RecordingWriter:
             self._file = self.path.open("xb")
             packer = zstandard.ZstdCompressor(level=3, write_checksum=True)
             self._packed = packer.stream_writer(self._file, closefd=False)
-            self._packed.write(begin(Header(origin, VERSION)))
+            self._packed.write(begin(RecordingHead(origin, VERSION)))
             self._flush()
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from None

@@ -233,8 +233,8 @@ class Service:
             number = self._enter(future, images, bool(rows))
             with self._lock:
                 if number in self._futures:  # else it has failed already
-                    self.node.turns.put(Submitted(number, body, budget_ms, images, priority))
-        self.node.turns.take(guest=True)
+                    self.node.events.put(Submitted(number, body, budget_ms, images, priority))
+        self.node.events.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
 

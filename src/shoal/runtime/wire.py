@@ -15,7 +15,7 @@ from shoal.codec.frame import FrameHead
 from shoal.core.messages import (
     MAX_IMAGES,
     PROTOCOL,
-    Answer,
+    Answered,
     Busy,
     CoreMessage,
     Heard,
@@ -156,15 +156,15 @@ def _check(message: CoreMessage | ControlMessage) -> None:
             if not all(math.isfinite(threshold) for _, threshold in values.thresholds):
                 raise FrameError("a message sets a threshold that is no number")
     match message:
-        case Task(trace=trace) | Answer(trace=trace):
+        case Task(trace=trace) | Answered(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
                 raise FrameError("a message tells of stages or times that cannot be")
     match message:
-        case Task(load=Load() as load) | Answer(load=load) | Refused(load=load) | Busy(load=load):
+        case Task(load=Load() as load) | Answered(load=load) | Refused(load=load) | Busy(load=load):
             if min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms):
                 raise FrameError("a message tells of a load that cannot be")
     match message:
-        case Answer(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
+        case Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
             raise FrameError(f"an answer says that it is sure by {sure}; that is no share")
         case Measured(run_ms=run_ms) if not all(map(_is_time, run_ms)):
             raise FrameError("a measurement tells of times that cannot be")

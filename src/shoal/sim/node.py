@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from shoal.core.actions import (
     Deliver,
     Drained,
-    Fetch,
-    Load,
+    FetchPart,
+    LoadPart,
     NodeAction,
     Probe,
     Reject,
     Run,
     Send,
-    Unload,
+    UnloadPart,
 )
 from shoal.core.events import (
     Appeared,
@@ -171,14 +171,14 @@ class Node:
                     )
                 case Deliver() | Reject():
                     world.reply(self, action)
-                case Fetch(playbook, part):
+                case FetchPart(playbook, part):
                     fetched = Fetched(playbook, part)
                     world.clock.after(0.0, self.handle, fetched, self.life)
-                case Load():
+                case LoadPart():
                     seconds, error = world.engine.load(self.name, action)
                     self._risk(action, seconds)
                     world.clock.after(seconds, self._end_load, self.life, action, error)
-                case Unload(part):
+                case UnloadPart(part):
                     self.loaded.discard(part)
                 case Drained():
                     self.drained = True
@@ -186,7 +186,7 @@ class Node:
                     if to in self.sees:
                         world.wires.probe(self.name, to, world.now)
 
-    def _risk(self, what: Run | Load, seconds: float) -> None:
+    def _risk(self, what: Run | LoadPart, seconds: float) -> None:
         """It may die in the middle of what it does."""
         apart = isinstance(what, Run) and what.apart
         if not apart and self._world.engine.kills(self.name, what):
@@ -215,7 +215,7 @@ class Node:
             made = Ran(run.jobs, made, (clock.now - started) * 1e3, started)
         self.handle(made, life)
 
-    def _end_load(self, life: int, load: Load, error: str | None) -> None:
+    def _end_load(self, life: int, load: LoadPart, error: str | None) -> None:
         if life != self.life or not self.alive:
             return
         if error is None:

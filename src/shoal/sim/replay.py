@@ -21,7 +21,7 @@ from shoal.core.events import Body
 from shoal.core.log import Step
 from shoal.core.node import NodeCore, make_core
 from shoal.core.policy import Policy, find_policy
-from shoal.core.recording import End, Entry, Header, decode, encode
+from shoal.core.recording import End, Entry, RecordingHead, decode, encode
 from shoal.core.settings import Origin
 from shoal.errors import PlanError, RecordingError
 from shoal.plan.plan import Playbook
@@ -92,7 +92,7 @@ def play(
     """
     entries = iter(entries)
     header = next(entries, None)
-    if not isinstance(header, Header):
+    if not isinstance(header, RecordingHead):
         raise RecordingError("a recording begins with its header")
     player = _Player(header.origin, policies)
     events = actions = 0
@@ -102,7 +102,7 @@ def play(
         if isinstance(entry, End):
             ended = entry.why
             break
-        if isinstance(entry, Header):
+        if isinstance(entry, RecordingHead):
             raise RecordingError("a recording has one header")
         step, events = player.take(entry), events + 1
         began_s = began_s if events > 1 else entry.at

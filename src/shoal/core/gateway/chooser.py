@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Adopted, Playbooks
-from shoal.core.gateway.request import Narrow, Request, Source
+from shoal.core.gateway.request import KeptSource, Narrow, Request
 from shoal.core.gateway.usable import Usable, fitting
 from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
-from shoal.core.shared.routes import Link, links, runs
+from shoal.core.shared.routes import LinkName, devices_at, links
 from shoal.errors import PolicyError
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Spread, Stage
 
 _MANY = 8
 
@@ -29,7 +29,7 @@ class Pick(NamedTuple):
 
     book: Adopted
     choice: Choice
-    source: Source | None
+    source: KeptSource | None
     without: tuple[str, ...]
     memory: Any
     grudging: bool = False
@@ -170,7 +170,7 @@ class Chooser:
             return None  # with all of them it did not raise: there will be room
         return said if said and not self._stuck(book, said[0], first, full, tight) else None
 
-    def tight(self, request: Request, now: float) -> list[Link]:
+    def tight(self, request: Request, now: float) -> list[LinkName]:
         """The links that should not be given more now, whatever ``request`` had of them."""
         limits = self._devices.limits
         limited = limits.links()
@@ -205,7 +205,7 @@ class Chooser:
         choice: Choice,
         first: str,
         full: Collection[str],
-        tight: Collection[Link],
+        tight: Collection[LinkName],
     ) -> set[str]:
         """The devices on the way of a choice that take no more, or that a full link leads to; the
         way begins at ``first``. Who is full is not left out of a stage that all run together: the
@@ -216,10 +216,15 @@ class Chooser:
         stuck = {
             name
             for index, stage in enumerate(plan.stages[choice.start :], choice.start)
-            for name in (stage.parts if stage.spread is Spread.ALL else runs(choice.route, index))
+            for name in _asked(stage, devices_at(choice.route, index))
             if name in full
         }
         if tight:
             taken = links(choice.route, choice.start, first)
             stuck |= {link.taker for link in tight if link in taken}
         return stuck
+
+
+def _asked(stage: Stage, names: tuple[str, ...]) -> Collection[str]:
+    """Who is to run a stage."""
+    return stage.parts if stage.spread is Spread.ALL else names

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from shoal.core.gateway.limits import Limits
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
-from shoal.core.shared.routes import Link, runs
+from shoal.core.shared.routes import LinkName, devices_at
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
@@ -23,7 +23,7 @@ Given: TypeAlias = dict[str, tuple[int, float]]
 
 
 @dataclass(slots=True)
-class Device:
+class DeviceState:
     """One device. ``ready`` are the parts loaded there by playbook, ``refused`` the reasons for
     those that are not. ``outstanding`` and ``work_ms`` count what was given and not answered;
     ``heard`` is when something was last heard of its work, in seconds."""
@@ -52,19 +52,19 @@ class Devices:
         self.limits = Limits(gateway)
         self._gateway = gateway
         self.version = 0
-        self._devices: dict[str, Device] = {}
+        self._devices: dict[str, DeviceState] = {}
 
-    def __getitem__(self, name: str) -> Device:
+    def __getitem__(self, name: str) -> DeviceState:
         device = self._devices.get(name)
         if device is None:
-            device = self._devices[name] = Device()
+            device = self._devices[name] = DeviceState()
         return device
 
-    def get(self, name: str) -> Device | None:
+    def get(self, name: str) -> DeviceState | None:
         """A device, if it is known."""
         return self._devices.get(name)
 
-    def known(self) -> dict[str, Device]:
+    def known(self) -> dict[str, DeviceState]:
         """A copy of the map."""
         return dict(self._devices)
 
@@ -131,7 +131,7 @@ class Devices:
     def give(self, given: Given, plan: Plan, route: Route, stages: range, images: int = 1) -> None:
         """Count the work of ``stages`` for those who run them, and note it in ``given``."""
         for stage in stages:
-            for name in runs(route, stage):
+            for name in devices_at(route, stage):
                 ms = images * plan.run_ms(stage, name)
                 count, sum_ms = given.get(name, (0, 0.0))
                 given[name] = count + 1, sum_ms + ms
@@ -174,7 +174,7 @@ class Devices:
         if self.limits:
             names = (self._gateway, *(step.device for step in trace))
             for giver, taker in pairwise(names):
-                self.limits.answered(Link(giver, taker))
+                self.limits.answered(LinkName(giver, taker))
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:

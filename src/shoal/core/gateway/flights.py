@@ -15,7 +15,7 @@ from shoal.core.messages import Care, Itinerary, Resume, Route, Task
 from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
-from shoal.core.shared.routes import Hop, next_hop, runs
+from shoal.core.shared.routes import Hop, devices_at, next_hop
 from shoal.core.shared.timers import Timers
 from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Spread
@@ -81,7 +81,7 @@ class Flights:
         request.route, request.source, request.values = route, source, choice.values
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
-        asked = {*targets, *(name for stage in stages for name in runs(route, stage))}
+        asked = {*targets, *(name for stage in stages for name in devices_at(route, stage))}
         request.touched |= asked
         request.lives |= {name: self._members.life(name) for name in asked}
         self._devices.give(request.given, plan, route, stages, request.images)
@@ -173,10 +173,11 @@ class Flights:
         last = plan.stages[-1]
         if last.spread is Spread.ONE:
             return None
-        givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
+        givers = devices_at(route, len(plan.stages) - 1) or tuple(last.parts)
         return Gather(set(filter(self._members.alive, givers)), last.join)
 
     def _itinerary(self, request: Request, plan: Plan, without: tuple[str, ...]) -> Itinerary:
+        stages = range(request.start, len(plan.stages))
         return Itinerary(
             playbook=request.playbook,
             plan=plan.name,
@@ -186,5 +187,5 @@ class Flights:
             images=request.images,
             care=request.care,
             values=request.values,
-            free=any(not runs(request.route, k) for k in range(request.start, len(plan.stages))),
+            free=any(not devices_at(request.route, stage) for stage in stages),
         )

@@ -13,7 +13,7 @@ from shoal.core.gateway.queue import Turn, turn
 from shoal.core.gateway.suspects import Digests
 from shoal.core.messages import Care, Route, Values
 from shoal.core.shared.gather import Gather
-from shoal.core.shared.routes import Link, links
+from shoal.core.shared.routes import LinkName, links
 from shoal.plan.plan import Plan
 
 Narrow: TypeAlias = tuple[tuple[str, str], ...]
@@ -25,7 +25,7 @@ MAX_FAULT = 200
 MAX_BLAMED = 32
 
 
-class Source(NamedTuple):
+class KeptSource(NamedTuple):
     """Where tensors are kept that a request can go on from: the device, and their names."""
 
     holder: str
@@ -76,7 +76,7 @@ class Request:
     values: Values = NO_VALUES
     start: int = 0
     reached: int = 0
-    source: Source | None = None
+    source: KeptSource | None = None
     out: set[str] = field(default_factory=set)
     gather: Gather | None = None
     failed: bool = False
@@ -104,7 +104,7 @@ class Request:
         """Whether an attempt is under way."""
         return self.plan is not None
 
-    def links(self, gateway: str) -> set[Link]:
+    def links(self, gateway: str) -> set[LinkName]:
         """The links that the attempt under way takes, as far as they are known."""
         if self.plan is None:
             return set()

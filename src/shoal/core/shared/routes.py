@@ -10,7 +10,7 @@ from shoal.core.policy import Hold, Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
-class Link(NamedTuple):
+class LinkName(NamedTuple):
     """The way from one device to another."""
 
     giver: str
@@ -25,7 +25,7 @@ class Hop(NamedTuple):
     decided: bool
 
 
-def runs(route: Route, stage: int) -> tuple[str, ...]:
+def devices_at(route: Route, stage: int) -> tuple[str, ...]:
     """Who runs a stage; nobody yet where that is free."""
     return route[stage] if stage < len(route) else ()
 
@@ -46,7 +46,7 @@ def next_hop(
     The holders of an ALL stage all give to the same taker, so whoever passes a request on to one
     decides for them as well, up to the first stage after it that is run by one device.
     """
-    steps = [runs(route, index) for index in range(len(plan.stages))]
+    steps = [devices_at(route, index) for index in range(len(plan.stages))]
     decided = False
     for index in range(stage, len(plan.stages)):
         here = plan.stages[index]
@@ -72,21 +72,21 @@ def next_hop(
     return Hop(targets, tuple(steps) if decided else route, decided), memory
 
 
-def links(route: Route, start: int, first: str) -> set[Link]:
+def links(route: Route, start: int, first: str) -> set[LinkName]:
     """The links that a request takes which is at ``first`` and goes through the stages of a route
     from ``start`` on, as far as they are decided."""
-    found: set[Link] = set()
+    found: set[LinkName] = set()
     givers: tuple[str, ...] = (first,)
     for stage in range(start, len(route)):
-        takers = runs(route, stage)
-        found |= {Link(a, b) for a in givers for b in takers if a != b}
+        takers = devices_at(route, stage)
+        found |= {LinkName(a, b) for a in givers for b in takers if a != b}
         givers = takers
     return found
 
 
 def visited(route: Route, start: int, stage: int) -> set[str]:
     """Those who run a stage from ``start`` on before ``stage``."""
-    return {name for index in range(start, stage) for name in runs(route, index)}
+    return {name for index in range(start, stage) for name in devices_at(route, index)}
 
 
 def enough(plan: Plan, stage: int, names: Collection[str]) -> bool:

@@ -9,7 +9,7 @@ from shoal.core.actions import Mask, WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
-from shoal.core.shared.routes import runs
+from shoal.core.shared.routes import devices_at
 from shoal.core.shared.timers import Timers
 from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
@@ -161,13 +161,13 @@ class Intake:
         key = JobKey(*request_of(task), task.attempt, task.stage)
         if task.sliced:
             before = plan.stages[task.stage - 1]
-            givers = runs(itinerary.route, task.stage - 1) or before.parts
+            givers = devices_at(itinerary.route, task.stage - 1) or before.parts
             gather.join = before.join
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        mask = _mask(worker.name, plan.stages[task.stage], runs(itinerary.route, task.stage))
+        mask = _mask(worker.name, plan.stages[task.stage], devices_at(itinerary.route, task.stage))
         job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, mask=mask)
         worker.inbox.add(job)
         return job

@@ -12,7 +12,7 @@ import msgspec
 from shoal.core.actions import Send, WorkerAction
 from shoal.core.events import Outcome
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Itinerary,
     Moved,
     RequestMessage,
@@ -23,7 +23,7 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.policy import Hold, Policy, View
-from shoal.core.shared.routes import Hop, next_hop, runs, visited
+from shoal.core.shared.routes import Hop, devices_at, next_hop, visited
 from shoal.core.worker.attempts import request_of
 from shoal.core.worker.job import Job
 from shoal.core.worker.kept import Output
@@ -77,7 +77,7 @@ class Onward:
         if hop is None and broken:
             return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
-            absent = [n for n in runs(itinerary.route, stage) if not worker.reachable(n)]
+            absent = [n for n in devices_at(itinerary.route, stage) if not worker.reachable(n)]
             return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]
         told = set() if itinerary.free else visited(itinerary.route, itinerary.start, stage)
         if hop.decided:
@@ -172,7 +172,7 @@ class Onward:
     ) -> Send:
         """The answer of a request that is done, or leaves early."""
         task = job.task
-        answer = Answer(
+        answer = Answered(
             gateway=task.gateway,
             incarnation=task.incarnation,
             number=task.number,

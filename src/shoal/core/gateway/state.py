@@ -27,7 +27,7 @@ from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import Timers, soonest
 
 
-class Desk:
+class GatewayState:
     """The state of one gateway, shared by those who decide about it."""
 
     def __init__(
