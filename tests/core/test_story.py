@@ -42,7 +42,7 @@ def test_of_a_request_that_nobody_knows_nothing_is_told() -> None:
 def test_a_story_whose_beginning_was_pushed_out_says_so() -> None:
     gateway = LoneGateway(ANY)
     ((_, task),) = sent(Task, gateway.ask(0))
-    log = Log("g", limit=1)
+    log = Log("g")
     gateway.node.log.tap = lambda step: log.note(step.at, step.event, step.actions)
     gateway.answer("a", task)
     tale = story(log, 0)

@@ -63,10 +63,10 @@ class Log:
     """The latest steps of the node ``name``. ``tap`` (None: nobody) is given every step, whole;
     what is remembered here leaves out steps that tell nothing, and what playbooks hold."""
 
-    def __init__(self, name: str, limit: int = MAX_STEPS) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.tap: Callable[[Step], None] | None = None
-        self._steps: deque[Step] = deque(maxlen=limit)
+        self._steps: deque[Step] = deque(maxlen=MAX_STEPS)
         self._remarks: list[Remark] = []
         self._digests: list[tuple[str, ...]] = []
 
