@@ -103,6 +103,31 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 # -- messages -------------------------------------------------------------------------------------
 
 
+def test_what_goes_on_with_a_request_does_not_wait_for_the_bodies_of_others(talk) -> None:
+    """Else a worker that has all that it needs waits for what the line carries in seconds."""
+    talk.fill()
+    body = bytes(1000)
+    for head, about, much in (
+        (b"task 1", 1, body),
+        (b"task 2", 2, body),
+        (b"hello", None, None),
+        (b"resume 2", 2, None),
+        (b"resume 3", 3, None),
+        (b"resume 4", 4, None),
+        (b"task 3", 3, body),
+    ):
+        assert talk.sender.send(head, much, work=True, about=about)
+    heads = [message.head for message in talk.hear(8)]
+    assert heads == [
+        *(b"much", b"task 1", b"task 2", b"resume 2", b"resume 3", b"resume 4"),
+        *(b"hello", b"task 3"),
+    ]
+    talk.fill()
+    assert talk.sender.send(b"task 5", body, work=True, about=5)
+    assert talk.sender.send(b"resume 6", None, work=True, about=6)
+    assert [message.head for message in talk.hear(3)] == [b"much", b"resume 6", b"task 5"]
+
+
 @settings(max_examples=60)
 @given(
     st.lists(

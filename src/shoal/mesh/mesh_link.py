@@ -22,7 +22,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -178,7 +178,15 @@ class MeshLink(Link):
                 doors.close()
             raise
 
-    def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
+    def send(
+        self,
+        to: str,
+        head: bytes,
+        body: Body | None = None,
+        *,
+        work: bool = False,
+        about: Hashable = None,
+    ) -> bool:
         size = _size(body)
         if len(head) > MAX_HEAD or size > self._max_body:
             raise FrameError(
@@ -186,7 +194,7 @@ class MeshLink(Link):
                 f"({MAX_HEAD} + {self._max_body}); send fewer images at once"
             )
         up = self._up.get(to)
-        return up is not None and up[1].send(head, body, work=work)
+        return up is not None and up[1].send(head, body, work=work, about=about)
 
     def peers(self) -> dict[str, str]:
         return {name: incarnation for name, (incarnation, _) in self._up.items()}
