@@ -199,6 +199,26 @@ def test_digests_are_those_of_then() -> None:
     assert (found.number, found.where) == (asked[0], "it does more now")
 
 
+def test_luck_is_the_same_again_whoever_asked_in_between() -> None:
+    """A policy that leaves something to chance, remembers, and holds what is on its way; and a
+    client that asks whether anything can be served, which is no event."""
+    book = playbook(plan("free", one(0, 6, "abc"), one(6, 12, "abcd")), policy="patient")
+    world = World(policies=find)
+    recorder = Recorder(world)
+    world.add("g", gateway={})
+    for device in "abcd":
+        world.add(device)
+    world.adopt("g", book)
+    world.run(0.1)
+    for number in range(60):
+        world.submit("g", token(number))
+        assert world.gateway("g").servable(book, world.now)
+        world.run(0.003)
+    world.run(3.0)
+    assert all(len(replies) == 1 for replies in world.replies.values())
+    assert recorder.play_all() > 200
+
+
 def test_what_raised_raises_again() -> None:
     core = make_core(
         Origin(DeviceInfo("g", "g1"), gateway=GatewaySettings()), find, lambda body: ()

@@ -45,7 +45,7 @@ _PING = write_header(Kind.PING)
 
 
 class _Message(NamedTuple):
-    """``views`` are all bytes of its body, ``size`` those of head and body, ``about`` what it is of."""
+    """``views`` are all bytes of its body, ``size`` those of head and body; ``about``: see send."""
 
     head: bytes
     views: Sequence[memoryview]

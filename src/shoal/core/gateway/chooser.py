@@ -84,11 +84,19 @@ class Chooser:
         self._devices = devices
         self._requests = requests
 
-    def view(self, book: Adopted, without: Collection[str], now: float, images: int = 1) -> View:
+    def view(
+        self,
+        book: Adopted,
+        without: Collection[str],
+        now: float,
+        images: int = 1,
+        drawn: float | None = None,
+    ) -> View:
         """What a policy is shown about a request of so many images; devices in ``without`` count
-        as unusable."""
+        as unusable. A number is drawn, if none is given."""
         devices = _Devices(self._usable, self._devices, book, without)
-        return View(now, devices, self.links, self.waiting, images, self._dice.random())
+        drawn = self._dice.random() if drawn is None else drawn
+        return View(now, devices, self.links, self.waiting, images, drawn)
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of
@@ -141,9 +149,10 @@ class Chooser:
         return not any(fitting(book.playbook, narrow).plans for book in self._playbooks.all())
 
     def servable(self, book: Adopted, now: float) -> bool:
-        """Whether a new request could be served now."""
+        """Whether a new request could be served now. Nothing is drawn for that, or what is decided
+        later would depend on who asked."""
         try:
-            return self._choose(book, book.inputs, (), 1, (), now) is not None
+            return self._choose(book, book.inputs, (), 1, (), now, drawn=0.5) is not None
         except PolicyError:
             return True  # requests are told what is wrong
 
@@ -188,13 +197,14 @@ class Chooser:
         images: int,
         narrow: Narrow,
         now: float,
+        drawn: float | None = None,
     ) -> Said | None:
         playbook = self._usable.current(book)
         if narrow:
             playbook = fitting(playbook, narrow)
         if not playbook.plans:
             return None
-        view = self.view(book, without, now, images)
+        view = self.view(book, without, now, images, drawn)
         with deciding(playbook):
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
         return (choice, memory) if choice is not None else None
