@@ -212,7 +212,7 @@ def _folder(context: typer.Context) -> Path:
 
 def _command(context: typer.Context) -> str:
     """The command line with all that was set, as it is noted in a card."""
-    words = context.command_path.split()
+    words = ["shoal", "train", context.info_name or ""]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         if value is not None and not isinstance(value, bool):
