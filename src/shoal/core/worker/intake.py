@@ -10,7 +10,7 @@ from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.routes import devices_at
-from shoal.core.shared.timers import Timers
+from shoal.core.shared.timers import Timers, soonest
 from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
 from shoal.core.worker.job import Job
@@ -224,8 +224,8 @@ class Intake:
 
     def next(self) -> float | None:
         """When :meth:`due` has work to do next, in seconds."""
-        times = (self._deadlines.next(), self._worker.itineraries.next())
-        return min((at for at in times if at is not None), default=None)
+        slices, told = self._deadlines.next(), self._worker.itineraries.next()
+        return slices if told is None else soonest(slices, told)
 
     def _miss(self, job: Job, givers: Iterable[str]) -> list[WorkerAction]:
         job.gather.awaited.difference_update(givers)

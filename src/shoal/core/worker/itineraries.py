@@ -65,6 +65,8 @@ class Itineraries:
 
     def late(self, now: float) -> list[Early]:
         """Take out those that are not waited for any longer."""
+        if not self._early:
+            return []
         late = [one for early in self._early.values() for one in early if one.expires <= now]
         for one in late:
             request = request_of(one.task)
@@ -75,6 +77,8 @@ class Itineraries:
 
     def next(self) -> float | None:
         """When :meth:`late` has something to give next, in seconds."""
+        if not self._early:
+            return None
         return min((one.expires for early in self._early.values() for one in early), default=None)
 
     def drop(self, request: RequestKey) -> list[Early]:

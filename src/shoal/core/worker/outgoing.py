@@ -80,5 +80,7 @@ class Outgoing:
 
     def next(self) -> float | None:
         """When :meth:`due` has something to give next if nothing changes, in seconds."""
+        if not self._held:
+            return None
         times = (min(held.until, held.expires) for held in self._held.values())
         return min(times, default=None)
