@@ -19,6 +19,7 @@ from shoal.core.events import (
     Outcome,
     Ran,
     Submitted,
+    Tick,
 )
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
@@ -28,6 +29,7 @@ from shoal.core.messages import (
     Hello,
     Install,
     Installed,
+    Itinerary,
     News,
     Refused,
     Route,
@@ -83,6 +85,10 @@ class LoneWorker:
         assert broken(self.node) == [], event
         return list(actions)
 
+    def take_tick(self) -> list[Any]:
+        """It is woken."""
+        return self.take(Tick())
+
     def hear(
         self, sender: str, message: CoreMessage, body: Body = None, size: int = 0
     ) -> list[Any]:
@@ -105,8 +111,12 @@ class LoneWorker:
         if not route:
             stages = next((p.stages for p in self.book.plans if p.name == plan), ())
             route = tuple(tuple(s.parts) for s in stages)
-        names = ("g", "g1", number, attempt, self.book.id, plan, stage, giver)
-        return self.hear(giver, Task(*names, route, budget_ms, **more), body, size)
+        fields = set(Itinerary.__struct_fields__)
+        told = {name: more.pop(name) for name in list(more) if name in fields}
+        itinerary = Itinerary(self.book.id, plan, route, **told)
+        about = ("g", "g1", number, attempt)
+        task = Task(*about, stage, giver, budget_ms, itinerary=itinerary, **more)
+        return self.hear(giver, task, body, size)
 
     def ran(self, run: Run, sure: float | None = None, size: int = 10) -> list[Any]:
         """A run of it ended well."""
@@ -157,7 +167,7 @@ class LoneGateway:
             incarnation=more.pop("incarnation", task.incarnation),
             number=task.number,
             attempt=task.attempt,
-            plan=more.pop("plan", task.plan),
+            plan=more.pop("plan", task.itinerary.plan),
             stage=more.pop("stage", 0),
             giver=giver,
             **more,

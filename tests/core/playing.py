@@ -53,6 +53,7 @@ from shoal.core.messages import (
     Hello,
     Install,
     Installed,
+    Itinerary,
     Leave,
     Moved,
     News,
@@ -120,6 +121,7 @@ class Player:
         self.lives: dict[str, int] = {}
         self.sent: dict[tuple[str, str], CoreMessage] = {}
         self.attempts: dict[str, Task | Resume] = {}
+        self.told: dict[str, Itinerary] = {}
         self.runs: dict[str, Run] = {}
 
     def take(self, at: float, line: str) -> Iterator[str]:
@@ -189,8 +191,8 @@ class Player:
     def answers(
         self, name: str, which: str, stage: str | None, sure: str | None, runs: str | None
     ) -> NodeEvent:
-        about = self.attempts[which]
-        last = len(self.plans[about.plan].stages) - 1
+        about, told = self.attempts[which], self.told[which]
+        last = len(self.plans[told.plan].stages) - 1
         trace = tuple(
             StageTrace(k, device, run_ms=float(ms))
             for k, (device, ms) in enumerate(re.findall(r"(\w) (\d+) ms", runs or ""))
@@ -199,7 +201,7 @@ class Player:
             name,
             Answer(
                 *_about(about),
-                plan=about.plan,
+                plan=told.plan,
                 stage=last if stage is None else int(stage),
                 giver=name,
                 left_early=sure is not None,
@@ -217,10 +219,9 @@ class Player:
         return Arrived(name, Refused(*about, int(stage), Why(why), text or "", absent))
 
     def passed(self, name: str, which: str, to: str, stage: str) -> NodeEvent:
-        about = self.attempts[which]
-        stages = len(self.plans[about.plan].stages)
+        stages = len(self.plans[self.told[which].plan].stages)
         route = tuple((to,) if k == int(stage) else () for k in range(stages))
-        return Arrived(name, Moved(*_about(about), int(stage), route))
+        return Arrived(name, Moved(*_about(self.attempts[which]), int(stage), route))
 
     def asks(self, name: str, which: str, stage: str) -> NodeEvent:
         return Arrived(name, Trial(*_about(self.attempts[which]), int(stage)))
@@ -242,20 +243,19 @@ class Player:
         care: str | None,
         ms: str | None,
     ) -> NodeEvent:
-        stages = self.plans[plan].stages
+        all_of_them = tuple(tuple(each.parts) for each in self.plans[plan].stages)
+        way = _route(route) if route else all_of_them
+        itinerary = Itinerary(self.book.id, plan, way, care=_care(care))
         task = Task(
             "g",
             "g1",
             int(number),
             int(attempt),
-            self.book.id,
-            plan,
             int(stage),
             giver,
-            _route(route) if route else tuple(tuple(each.parts) for each in stages),
             float(ms or 1000),
             sliced=slice is not None,
-            care=Care[care.upper()] if care else Care.NONE,
+            itinerary=itinerary,
         )
         self.attempts[f"{number}.{attempt}"] = task
         return Arrived(giver, task, f"given by {giver}", 1000)
@@ -263,9 +263,8 @@ class Player:
     def resume(
         self, number: str, attempt: str, stage: str, plan: str, route: str, care: str | None
     ) -> NodeEvent:
-        about = ("g", "g1", int(number), int(attempt), self.book.id, plan, int(stage))
-        how = Care[care.upper()] if care else Care.NONE
-        resume = Resume(*about, _route(route), 1000.0, care=how)
+        itinerary = Itinerary(self.book.id, plan, _route(route), int(stage), care=_care(care))
+        resume = Resume("g", "g1", int(number), int(attempt), int(stage), 1000.0, itinerary)
         self.attempts[f"{number}.{attempt}"] = resume
         return Arrived("g", resume)
 
@@ -291,6 +290,8 @@ class Player:
                 if isinstance(message, Task | Resume):
                     which = f"{message.number}.{message.attempt}"
                     self.sent[to, which] = self.attempts[which] = message
+                    if message.itinerary is not None:
+                        self.told[which] = message.itinerary
                 return f"{to}: {_message(message)}"
             case Run(jobs, apart=apart):
                 for job in jobs:
@@ -370,17 +371,13 @@ def _way(route: Route) -> str:
 
 def _message(message: CoreMessage) -> str:
     match message:
-        case Task():
+        case Task(itinerary=itinerary):
             sliced = ", a slice" if message.sliced else ""
-            return (
-                f"task {message.number}.{message.attempt}, stage {message.stage} of {message.plan}"
-                f"{sliced}, route {_way(message.route)}{_how(message)}"
-            )
-        case Resume():
-            return (
-                f"resume {message.number}.{message.attempt}, stage {message.stage} of "
-                f"{message.plan}, route {_way(message.route)}{_how(message)}"
-            )
+            which = f"task {message.number}.{message.attempt}, stage {message.stage}"
+            return f"{which}{sliced}{_where(itinerary)}"
+        case Resume(itinerary=itinerary):
+            which = f"resume {message.number}.{message.attempt}, stage {message.stage}"
+            return f"{which}{_where(itinerary)}"
         case Answer():
             early = f", early, sure by {message.confidence}" if message.left_early else ""
             absent = f", without {' '.join(message.absent)}" if message.absent else ""
@@ -407,9 +404,16 @@ def _message(message: CoreMessage) -> str:
             return str(message)
 
 
-def _how(message: Task | Resume) -> str:
-    care = "" if message.care is Care.NONE else f", {message.care.name.lower()}"
-    return care + (f", without {' '.join(message.without)}" if message.without else "")
+def _where(itinerary: Itinerary | None) -> str:
+    if itinerary is None:
+        return ", the way that it was told"
+    care = "" if itinerary.care is Care.NONE else f", {itinerary.care.name.lower()}"
+    without = f", without {' '.join(itinerary.without)}" if itinerary.without else ""
+    return f" of {itinerary.plan}, route {_way(itinerary.route)}{care}{without}"
+
+
+def _care(text: str | None) -> Care:
+    return Care[text.upper()] if text else Care.NONE
 
 
 if __name__ == "__main__":

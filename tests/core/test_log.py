@@ -28,7 +28,17 @@ from shoal.core.events import (
     Unreachable,
 )
 from shoal.core.log import Log, Step
-from shoal.core.messages import Answer, Busy, Install, Load, Refused, StageTrace, Task, Why
+from shoal.core.messages import (
+    Answer,
+    Busy,
+    Install,
+    Itinerary,
+    Load,
+    Refused,
+    StageTrace,
+    Task,
+    Why,
+)
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
 ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
@@ -62,7 +72,7 @@ WITH_BODIES: list[Any] = [
     Arrived("a", Answer(*ABOUT, "ab", 1, "b"), Tensors(), 1000),
     Submitted(0, Tensors(), 1000.0, 3),
     Ran((KEY,), (Outcome(Tensors(), 10, 0.5, Tensors(), 7),), 10.0, 1.0),
-    Send("a", Task(*ABOUT, "book", "ab", 0, "g", (), 1e3), Tensors(), "half"),
+    Send("a", Task(*ABOUT, 0, "g", 1e3), Tensors(), "half"),
     Run((KEY,), "0-6", (Given({"b": Tensors(), "c": Tensors()}),), ("t6",), apart=True),
     Deliver(0, Given({"b": Tensors()}), "ab", 1, False, None, (), ()),
 ]
@@ -135,11 +145,12 @@ def test_a_full_log_gives_the_garbage_collector_nothing_to_do() -> None:
         answer = Answer("g", "g1", k, 1, "ab", 1, "b", trace=trace)
         given = Given({"b": Tensors()})
         deliver = Deliver(k, given, "ab", 1, False, None, (), trace)
-        task = Task("g", "g1", k, 1, "book", "ab", 0, "g", (("a",), ("b",)), 1e3)
+        itinerary = Itinerary("book", "ab", (("a",), (f"b{k}",)))
+        task = Task("g", "g1", k, 1, 0, "g", 1e3, itinerary=itinerary)
         log.note(float(k), Arrived("b", answer, Tensors()), [deliver, Send("a", task, Tensors())])
         log.note(float(k), Ran((KEY,), (Outcome(Tensors(), k),), 1.0), [])
         log.note(float(k), Tick(), [Run((KEY,), "0-6", (given,), ("t6",))])
-    del trace, answer, given, deliver, task
+    del trace, answer, given, deliver, task, itinerary
     gc.collect()
     assert len(log.steps) == 3000
     assert len(gc.get_objects()) - before < 100

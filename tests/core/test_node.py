@@ -38,6 +38,7 @@ from shoal.core.messages import (
     Holding,
     Install,
     Installed,
+    Itinerary,
     Leave,
     Load,
     Loading,
@@ -60,8 +61,8 @@ ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
 ABOUT = ("g", "g1", 0, 1)
 
 CONCERNS: dict[CoreMessage, str] = {
-    Task(*ABOUT, "book", "ab", 0, "g", (), 1e3): "worker",
-    Resume(*ABOUT, "book", "ab", 1, (), 1e3): "worker",
+    Task(*ABOUT, 0, "g", 1e3): "worker",
+    Resume(*ABOUT, 1, 1e3, Itinerary("book", "ab", ())): "worker",
     Leave(*ABOUT, 0): "worker",
     Forget("g", "g1"): "worker",
     Heard("0-6"): "worker",
@@ -144,7 +145,7 @@ def test_what_a_node_says_to_itself_is_heard_at_once() -> None:
 def test_the_next_device_is_asked_when_a_task_does_not_leave(full: bool) -> None:
     gateway = LoneGateway(BOOK)
     ((to, task),) = sent(Task, gateway.ask(0))
-    assert (to, task.plan) == ("a", "ab")
+    assert (to, task.itinerary.plan) == ("a", "ab")
     book = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")), id="two")
     gateway = LoneGateway(book, "ab")
     ((to, task),) = sent(Task, gateway.ask(0))
@@ -159,7 +160,7 @@ def test_a_full_link_is_not_booked_on_the_device_that_could_not_send() -> None:
     ((_, task),) = sent(Task, gateway.ask(0))
     refused = gateway.refuse("a", task, Why.LINK_FULL, stage=1, absent=("b",))
     ((to, resume),) = sent(Resume, refused)
-    assert (to, resume.plan) == ("a", "ac")
+    assert (to, resume.itinerary.plan) == ("a", "ac")
     limits = gateway.core.devices.limits
     assert limits.devices() == []
     assert limits.links() == [Link("a", "b")]
@@ -170,12 +171,12 @@ def test_while_a_link_is_full_others_go_another_way_and_then_it_is_used_again() 
     ((_, task),) = sent(Task, gateway.ask(0))
     gateway.refuse("a", task, Why.LINK_FULL, stage=1, absent=("b",))
     ((_, other),) = sent(Task, gateway.ask(1))
-    assert other.plan == "ac"
+    assert other.itinerary.plan == "ac"
     gateway.now = 1.0  # its pause is over
     ((_, probing),) = sent(Task, gateway.ask(2))
-    assert probing.plan == "ab"
+    assert probing.itinerary.plan == "ab"
     ((_, beside),) = sent(Task, gateway.ask(3))
-    assert beside.plan == "ac"  # one at a time, until it is known to take more
+    assert beside.itinerary.plan == "ac"  # one at a time, until it is known to take more
 
 
 def test_a_full_link_of_a_worker_is_told_to_the_gateway_that_owns_the_request() -> None:

@@ -22,7 +22,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.log import Log
-from shoal.core.messages import Answer, Forget, Moved, Refused, Task, Why
+from shoal.core.messages import Answer, Forget, Itinerary, Moved, Refused, Task, Why
 from shoal.core.story import Story, concerns, story
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
@@ -140,7 +140,8 @@ def test_a_gateway_that_began_anew_counts_from_0_again() -> None:
     worker.task(0, "ab")
     worker.take(Vanished("g", "g1"))
     worker.take(Appeared("g", "g2"))
-    task = Task("g", "g2", 0, 1, "book", "ab", 0, "g", (), 1000.0)
+    itinerary = Itinerary("book", "ab", ())
+    task = Task("g", "g2", 0, 1, 0, "g", 1000.0, itinerary=itinerary)
     worker.hear("g", task)
     assert told(story(worker.node.log, 0, "g")) == [
         "g gave it stage 0 of plan 'ab' (attempt 1)",

@@ -53,7 +53,7 @@ GATEWAY: dict[str, Callable[[Any], object]] = {
     "a request has no deadline": lambda g: g._desk.deadlines.clear(0),
     "neither waits nor is under way": lambda g: g._desk.queue.drop(7),
     "waits, and nobody will look": lambda g: setattr(g._desk.flights, "count", 0),
-    "requests follow book": lambda g: setattr(g.books.all()[0], "users", 0),
+    "requests follow book": lambda g: setattr(g.playbooks.all()[0], "users", 0),
     "count as over": lambda g: setattr(g._desk.settling, "settled", 3),
     "owed news": lambda g: (
         g._desk.settling._highest.update(a=1) or setattr(g._desk.settling, "_at", None)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from shoal.core.actions import Deliver, Reject
 from shoal.core.gateway.gateway import GatewayCore
-from shoal.core.messages import Route
-from shoal.core.policy import Choice, Policy, View
+from shoal.core.messages import Route, Values
+from shoal.core.policy import Choice, Hold, Policy, View
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import (
     Exit,
@@ -139,9 +141,11 @@ class Preferred:
             route.append(tuple(names))
         return tuple(route)
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | Hold | None, Any]:
         names = [name for name in plan.stages[stage].parts if view.usable(name)]
-        return min(names, key=lambda n: view.devices[n].outstanding, default=None)
+        return min(names, key=lambda n: view.devices[n].outstanding, default=None), memory
 
 
 class Free(Preferred):
@@ -152,6 +156,34 @@ class Free(Preferred):
     ) -> tuple[Choice | None, Any]:
         choice, memory = super().choose(playbook, view, at, memory)
         return choice and Choice(choice.plan, (), choice.start), memory
+
+
+class Patient(Free):
+    """Gives a device the next one when it has done the last, and till then holds it; remembers how
+    often it was asked, and leaves who gets it to chance."""
+
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | Hold | None, Any]:
+        asked = (memory or 0) + 1
+        names = [name for name in plan.stages[stage].parts if view.usable(name)]
+        if not names:
+            return None, asked
+        idle = [name for name in names if not view.devices[name].outstanding]
+        if not idle:
+            return Hold(view.now + 0.5), asked
+        return idle[int(view.drawn * len(idle))], asked
+
+
+class Sure(Preferred):
+    """Sets the thresholds of exits for each request: never, for the first plan."""
+
+    def choose(
+        self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+    ) -> tuple[Choice | None, Any]:
+        choice, memory = super().choose(playbook, view, at, memory)
+        values = Values(((0, 2.0 if view.images == 1 else 0.1),))
+        return choice and msgspec.structs.replace(choice, values=values), memory
 
 
 class Broken(Free):
@@ -168,7 +200,9 @@ class Broken(Free):
             raise ZeroDivisionError("no plan")
         return super().choose(playbook, view, at, memory)
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | Hold | None, Any]:
         raise ZeroDivisionError("no hop")
 
 
@@ -178,6 +212,8 @@ POLICIES: dict[str, Policy] = {
     "preferred": Preferred(),
     "tolerant": Preferred(tolerant=True),
     "free": Free(),
+    "patient": Patient(),
+    "sure": Sure(),
     "the preferred": preferred,
 }
 

@@ -15,7 +15,7 @@ from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline,
 from shoal.codec.frame import FrameHead, Packed
 from shoal.core.actions import Probe
 from shoal.core.events import Ran
-from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Task, Uninstall
+from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Itinerary, Task, Uninstall
 from shoal.core.policy import Choice
 from shoal.errors import (
     NameTakenError,
@@ -72,7 +72,8 @@ def peer(crowd):
 
 def garbage(net):
     book = anywhere(net, "a")
-    task = Task("peer", "1", 1, 1, book.id, "whole", 0, "peer", (("a",),), 1e3)
+    itinerary = Itinerary(book.id, "whole", (("a",),))
+    task = Task("peer", "1", 1, 1, 0, "peer", 1e3, itinerary=itinerary)
     no_part = msgspec.structs.replace(book, id="0" * 32, parts={})
     replace = msgspec.structs.replace
     return {
@@ -114,9 +115,8 @@ def test_what_came_counts_and_not_what_its_head_says(crowd, net, peer):
     service = crowd.serve(anywhere(net, "a"))
     liar = peer("liar")
     engine.gate.clear()
-    task = Task(
-        "liar", liar.link.incarnation, 1, 1, service.playbook.id, "whole", 0, "liar", (("a",),), 6e4
-    )
+    itinerary = Itinerary(service.playbook.id, "whole", (("a",),))
+    task = Task("liar", liar.link.incarnation, 1, 1, 0, "liar", 6e4, itinerary=itinerary)
     lie = Packed("x", "float32", (8,), "raw", 1 << 62)
     future = service.submit(images(1)[0])
     soon(lambda: engine.runs)
@@ -256,7 +256,7 @@ def test_a_policy_that_breaks_fails_requests_instead_of_letting_them_hang(crowd,
     crowd.start("a")
     service = crowd.serve(anywhere(net, "a"))
     policy = Stubborn()
-    service.node.ask(lambda: setattr(service._gateway.books.all()[0], "policy", policy))
+    service.node.ask(lambda: setattr(service._gateway.playbooks.all()[0], "policy", policy))
     futures = [service.submit(image) for image in images(3)]
     for future in futures:
         with pytest.raises(PolicyError, match="the policy is broken"):

@@ -67,7 +67,7 @@ def box():
 
 
 def task(number, **changes):
-    return Task("g", "1", number, 1, "book", "plan", 0, "g", (("a",),), 100.0, **changes)
+    return Task("g", "1", number, 1, 0, "g", 100.0, **changes)
 
 
 def test_messages_leave_in_order_with_their_bodies(box):

@@ -17,6 +17,7 @@ from shoal.core.messages import (
     Busy,
     Holding,
     Install,
+    Itinerary,
     Load,
     Refused,
     Resume,
@@ -27,7 +28,8 @@ from shoal.core.messages import (
 from shoal.errors import FrameError, VersionError
 from shoal.runtime import wire
 
-TASK = Task("g", "1", 3, 1, "book", "plan", 0, "g", (("a",), ("b",)), 100.0)
+ITINERARY = Itinerary("book", "plan", (("a",), ("b",)))
+TASK = Task("g", "1", 3, 1, 0, "g", 100.0, itinerary=ITINERARY)
 MESSAGES = [
     TASK,
     Answer("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
@@ -102,7 +104,9 @@ def test_settings_nested_without_end_are_refused(net):
 
 @pytest.mark.parametrize("images", [0, -1, MAX_IMAGES + 1])
 def test_a_task_of_no_or_too_many_images_is_refused(images):
-    task = msgspec.structs.replace(TASK, images=images)
+    task = msgspec.structs.replace(
+        TASK, itinerary=msgspec.structs.replace(ITINERARY, images=images)
+    )
     with pytest.raises(FrameError, match=f"of {images} images"):
         wire.decode(wire.encode(task))
 
@@ -110,7 +114,7 @@ def test_a_task_of_no_or_too_many_images_is_refused(images):
 @pytest.mark.parametrize("budget_ms", [math.nan, math.inf, -math.inf])
 def test_a_time_that_is_no_time_is_refused(budget_ms):
     task = msgspec.structs.replace(TASK, budget_ms=budget_ms)
-    resume = Resume("g", "1", 3, 1, "book", "plan", 0, (), budget_ms)
+    resume = Resume("g", "1", 3, 1, 0, budget_ms, ITINERARY)
     for message in (task, resume):
         with pytest.raises(FrameError, match="that is no time"):
             wire.decode(wire.encode(message))

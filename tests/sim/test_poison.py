@@ -312,7 +312,7 @@ def test_a_part_that_kills_who_loads_it_is_not_sent_again_and_again(unsent_s: fl
     supervise(world)
     assert world.run_until(story.ready)
     assert deaths.count() == 2
-    unusable = story.gateway.books.unusable(story.gateway.books.all()[0])
+    unusable = story.gateway.usable.unusable(story.gateway.playbooks.all()[0])
     assert unusable.keys() == {"a"}
     assert "refused: a died twice while loading part 0-6" in unusable["a"]
     tickets = [send(world, f"x{k}") for k in range(20)]
@@ -332,7 +332,9 @@ def test_it_may_be_tried_again_after_a_while() -> None:
     engine.deadly_part = lambda device, part: False  # somebody gave it more memory
     assert world.run_until(lambda: "0-6" in world.nodes["a"].loaded, 2 * SPARED_S)
     assert world.now > SPARED_S
-    assert world.run_until(lambda: not story.gateway.books.unusable(story.gateway.books.all()[0]))
+    assert world.run_until(
+        lambda: not story.gateway.usable.unusable(story.gateway.playbooks.all()[0])
+    )
     assert deaths.count() == 2
 
 
@@ -374,7 +376,7 @@ def test_a_worker_that_is_out_of_sight_while_it_loads_has_not_died() -> None:
         world.run(0.7)
         world.heal("g", "a")
     assert world.run_until(story.ready)
-    assert story.gateway.books.unusable(story.gateway.books.all()[0]) == {}
+    assert story.gateway.usable.unusable(story.gateway.playbooks.all()[0]) == {}
 
 
 @given(

@@ -151,15 +151,20 @@ def test_a_difference_says_in_which_field(recorder: Recorder) -> None:
     def other_plan(step: Step) -> Step:
         (send,) = step.actions
         assert isinstance(send, Send)
-        message = replace(send.message, plan="bcd", attempt=7)
+        assert isinstance(send.message, Task)
+        assert send.message.itinerary is not None
+        itinerary = replace(send.message.itinerary, plan="bcd")
+        message = replace(send.message, attempt=7, itinerary=itinerary)
         return replace(step, actions=(replace(send, message=message),))
 
     asked = next(k for k, e in enumerate(entries) if isinstance(getattr(e, "event", 0), Submitted))
     found = changed(entries, asked, other_plan)
-    assert found.where == "message.attempt, message.plan"
+    assert found.where == "message.attempt, message.itinerary.plan"
     assert found.event == "Submitted(number=0, body=None, budget_ms=900.0)"
-    assert "attempt=7, playbook='resumable', plan='bcd'" in found.then[0]
-    assert "attempt=1, playbook='resumable', plan='abc'" in found.now[0]
+    assert "attempt=7, stage=0, " in found.then[0]
+    assert "itinerary=Itinerary(playbook='resumable', plan='bcd', " in found.then[0]
+    assert "attempt=1, stage=0, " in found.now[0]
+    assert "itinerary=Itinerary(playbook='resumable', plan='abc', " in found.now[0]
     assert "budget_ms=900.0" in found.now[0]
     assert "sliced" not in found.now[0], "what is as by default is not said"
 
@@ -194,6 +199,26 @@ def test_digests_are_those_of_then() -> None:
     found = play(entries, find).difference
     assert found is not None
     assert (found.number, found.where) == (asked[0], "it does more now")
+
+
+def test_luck_is_the_same_again_whoever_asked_in_between() -> None:
+    """A policy that leaves something to chance, remembers, and holds what is on its way; and a
+    client that asks whether anything can be served, which is no event."""
+    book = playbook(plan("free", one(0, 6, "abc"), one(6, 12, "abcd")), policy="patient")
+    world = World(policies=find)
+    recorder = Recorder(world)
+    world.add("g", gateway={})
+    for device in "abcd":
+        world.add(device)
+    world.adopt("g", book)
+    world.run(0.1)
+    for number in range(60):
+        world.submit("g", token(number))
+        assert world.gateway("g").servable(book, world.now)
+        world.run(0.003)
+    world.run(3.0)
+    assert all(len(replies) == 1 for replies in world.replies.values())
+    assert recorder.play_all() > 200
 
 
 def test_what_raised_raises_again() -> None:

@@ -71,8 +71,9 @@ def test_messages_wait_for_each_other_on_one_way_but_not_on_another() -> None:
     assert wires.arrival("a", "b", size, 0.0) == pytest.approx(0.010)
     assert wires.arrival("a", "b", size, 0.0) == pytest.approx(0.020)
     assert wires.arrival("b", "a", size, 0.0) == pytest.approx(0.010)
-    wires.change("a", "b", Wire(delay_s=0.0, bytes_per_s=1e7))
-    assert wires.arrival("a", "b", size, 0.015) == pytest.approx(0.021)
+    wires.change("a", "b", Wire(delay_s=0.0, bytes_per_s=1e7), 0.015)
+    assert wires.arrival("a", "b", size, 0.015) == pytest.approx(0.020), "not before the last one"
+    assert wires.arrival("a", "b", size, 0.030) == pytest.approx(0.031)
 
 
 def test_a_link_of_which_packets_are_lost_delays_what_comes_after_as_well() -> None:

@@ -190,7 +190,7 @@ def test_free_hops_go_to_whoever_is_least_busy() -> None:
     plan = Plan(
         "free", (Stage({"a": "p", "b": "p"}, ("image",), ("logits",)),), forecast(1.0, RATE)
     )
-    assert fluid.forward(book(plan), plan, 0, view(work_ms={"a": 20.0})) == "b"
+    assert fluid.forward(book(plan), plan, 0, view(work_ms={"a": 20.0}), None)[0] == "b"
 
 
 # -- for any load and any losses

@@ -83,8 +83,8 @@ def test_one_of_several_holders_is_the_least_busy():
         a=DeviceView(work_ms=30), b=DeviceView(work_ms=10, slowdown=3.0), c=DeviceView(work_ms=20)
     )
     assert choose(preferred, many, snapshot).route == (("c",),)
-    assert preferred.forward(many, many.plans[0], 0, snapshot) == "c"
-    assert preferred.forward(many, many.plans[0], 0, view(a=False)) is None
+    assert preferred.forward(many, many.plans[0], 0, snapshot, None)[0] == "c"
+    assert preferred.forward(many, many.plans[0], 0, view(a=False), None)[0] is None
 
 
 def test_all_holders_have_to_be_usable():
@@ -153,8 +153,8 @@ def test_a_device_that_is_slower_than_its_forecast_gets_less():
 def test_the_way_there_counts():
     far = replicated(fast=50.0, slow=1.0)
     assert choose(replicas, far, view(fast=True, slow=True)).route == (("slow",),)
-    assert replicas.forward(far, far.plans[0], 0, view(fast=True, slow=True)) == "slow"
-    assert replicas.forward(far, far.plans[0], 0, view()) is None
+    assert replicas.forward(far, far.plans[0], 0, view(fast=True, slow=True), None)[0] == "slow"
+    assert replicas.forward(far, far.plans[0], 0, view(), None)[0] is None
 
 
 def test_replicas_answer_whole_requests_only():

@@ -51,5 +51,5 @@ def test_the_numbers_are_those_of_the_code():
     assert (decide.HOLD_S, decide.STIR) == (0.25, 1.25)
     assert "**holds** for 250 ms" in PAGE
     assert "(by a factor of 1.25)" in PAGE
-    assert (probes.QUIET_S, probes.PROBE_S, probes.GROWN) == (0.5, 1.0, 1.5)
-    assert (sender.PROBE_S, sender.LEAST_PROBE) == (0.03, 8192)
+    assert (probes.QUIET_S, probes.PROBE_S, probes.GROWN) == (0.3, 0.4, 1.5)
+    assert (sender.PROBE_S, sender.LEAST_PROBE) == (0.03, 4096)

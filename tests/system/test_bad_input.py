@@ -16,7 +16,7 @@ from tests.runtime.tiny import anywhere, expected, images, soon
 
 import shoal
 from shoal.codec.frame import FrameHead, Packed
-from shoal.core.messages import PROTOCOL, Install, Task
+from shoal.core.messages import PROTOCOL, Install, Itinerary, Task
 from shoal.errors import (
     AddressInUseError,
     HashError,
@@ -140,10 +140,9 @@ def test_frames_with_lying_lengths(net, store, worker):
         book = service.playbook
         with stranger(process) as (link, heard):
             for number, lie in enumerate(LIES.values()):
-                task = Task(
-                    "stranger", link.incarnation, number, 1, book.id, "whole", 0, "stranger",
-                    (("worker",),), 5e3,
-                )  # fmt: skip
+                itinerary = Itinerary(book.id, "whole", (("worker",),))
+                about = "stranger", link.incarnation, number, 1
+                task = Task(*about, 0, "stranger", 5e3, itinerary=itinerary)
                 head = wire.encode(task, FrameHead((lie,), 0))
                 assert link.send("worker", head, bytes(32))
                 right(service, net, 1)

@@ -162,7 +162,7 @@ class Cancelled(_Event, frozen=True):
 
 class Adopt(_Event, frozen=True):
     """Serve new requests by this playbook from when it is in place (a gateway; see
-    :meth:`shoal.core.gateway.books.Books.check`)."""
+    :meth:`shoal.core.gateway.playbooks.Playbooks.check`)."""
 
     playbook: Playbook
 

@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the messages; devices of another version are refused."""
 
 MAX_IMAGES = 1 << 20
@@ -35,11 +35,11 @@ class Care(IntEnum):
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How busy a worker is: waiting and running jobs, jobs on their way out, mean run time."""
+    """How busy a worker is: waiting and running jobs, outputs that it holds, mean run time."""
 
     waiting: int = 0
     running: int = 0
-    leaving: int = 0
+    held: int = 0
     run_ms: float = 0.0
 
 
@@ -79,30 +79,56 @@ class RequestMessage(Message, frozen=True):
     attempt: int
 
 
-class Task(RequestMessage, frozen=True):
-    """Run ``stage`` of ``plan`` on the body; then pass it on. Body: the stage's inputs, or, when
-    ``sliced``, the slice of ``giver``, to be joined with those of the others who run the stage
-    before (their names are in ``route``).
+class Values(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the policy of a gateway set for one request: ``thresholds`` of exits, each with its
+    stage, in the place of the plan's."""
 
-    ``budget_ms`` is the time left until the deadline. Hops that decide do so ``without`` these
-    devices if they can. All requests of this gateway numbered below ``settled`` are over.
-    ``absent`` names devices whose slices were missing on the way. The request is of ``images``.
+    thresholds: tuple[tuple[int, float], ...] = ()
+
+    def threshold(self, stage: int, planned: float) -> float:
+        """The threshold of the exit after a stage."""
+        return dict(self.thresholds).get(stage, planned) if self.thresholds else planned
+
+
+class Itinerary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where an attempt goes: what each hop is told of it once.
+
+    It follows ``plan`` from the stage ``start``; ``route`` says who runs each stage. Hops that
+    decide do so ``without`` these devices if they can. The request is of ``images``. ``free``: the
+    route was not decided when the attempt began, so that it is told again at each hop. ``values``
+    are the policy's.
     """
 
     playbook: str
     plan: str
+    route: Route
+    start: int = 0
+    without: tuple[str, ...] = ()
+    images: int = 1
+    care: Care = Care.NONE
+    free: bool = False
+    values: Values = Values()
+
+
+class Task(RequestMessage, frozen=True):
+    """Run ``stage`` on the body; then pass it on. Body: the stage's inputs, or, when ``sliced``,
+    the slice of ``giver``, to be joined with those of the others who run the stage before.
+
+    ``budget_ms`` is the time left until the deadline. All requests of this gateway numbered below
+    ``settled`` are over. ``absent`` names devices whose slices were missing on the way. ``trace``
+    has the steps up to here that the giver was told of. ``load`` is the giver's. ``itinerary`` is
+    None where the taker was told by somebody else, or is being told.
+    """
+
     stage: int
     giver: str
-    route: Route
     budget_ms: float
     sliced: bool = False
-    without: tuple[str, ...] = ()
     settled: int = 0
     absent: tuple[str, ...] = ()
     trace: tuple[StageTrace, ...] = ()
-    load: Load = Load()
-    images: int = 1
-    care: Care = Care.NONE
+    load: Load | None = None
+    itinerary: Itinerary | None = None
 
 
 class Answer(RequestMessage, frozen=True):
@@ -183,15 +209,12 @@ class Moved(RequestMessage, frozen=True):
 
 class Resume(RequestMessage, frozen=True):
     """Go on with the output that you kept (or are computing) for an older attempt: it is the
-    input of ``stage`` of ``plan``. Refused with NOT_KEPT when it is not there."""
+    input of ``stage``, with which the attempt begins. Refused with NOT_KEPT when it is not there.
+    """
 
-    playbook: str
-    plan: str
     stage: int
-    route: Route
     budget_ms: float
-    without: tuple[str, ...] = ()
-    care: Care = Care.NONE
+    itinerary: Itinerary
 
 
 class Trial(RequestMessage, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from shoal.core.messages import Load, Route
+from shoal.core.messages import Load, Route, Values
 from shoal.errors import PlanError, PolicyError, ShoalError
 from shoal.plan.plan import Plan, Playbook
 
@@ -51,13 +51,16 @@ class LinkView(msgspec.Struct, frozen=True):
 
 class View(msgspec.Struct, frozen=True):
     """A snapshot: the time in seconds, the devices, the links from here by peer, the requests that
-    wait here, and how many images are in the one that is decided about."""
+    wait here, and how many images are in the one that is decided about. ``drawn`` is a number from
+    0 to 1 that was drawn for this question, so that a policy can leave something to chance and
+    stay a function of what it is shown."""
 
     now: float
     devices: Mapping[str, DeviceView]
     links: Mapping[str, LinkView] = {}
     waiting: int = 0
     images: int = 1
+    drawn: float = 0.0
 
     def usable(self, device: str) -> bool:
         """Whether work can be given to ``device``."""
@@ -71,7 +74,8 @@ class Choice(msgspec.Struct, frozen=True):
     ``start`` is 0 for a new request, or the stage whose inputs are the tensors at hand. An empty
     route leaves each hop to :meth:`Policy.forward`. ``unmet`` names what was asked of answers and
     is not expected of this one, such as ``"latency"``. ``probe`` names a peer the way to which is
-    to be measured meanwhile, by a message that no request waits for.
+    to be measured meanwhile, by a message that no request waits for. ``values`` go with the request
+    to all who work for it.
     """
 
     plan: str
@@ -79,6 +83,14 @@ class Choice(msgspec.Struct, frozen=True):
     start: int = 0
     unmet: tuple[str, ...] = ()
     probe: str = ""
+    values: Values = Values()
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Nobody shall have it yet: ask again at ``until`` (seconds, on the clock of :class:`View`),
+    or before, when something has changed."""
+
+    until: float
 
 
 class Policy(Protocol):
@@ -92,8 +104,11 @@ class Policy(Protocol):
         a new one). None: nothing that is usable can answer it now. The memory that is returned
         counts only if the choice is followed."""
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
-        """Pick who runs ``stage`` of a plan whose route is free. None: nobody can."""
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | Hold | None, Any]:
+        """Pick who runs ``stage`` of a plan whose route is free, or hold it here for a while. None:
+        nobody can. Each node has a memory of its own, beside that of :meth:`choose`."""
 
 
 @contextmanager

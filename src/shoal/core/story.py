@@ -26,6 +26,7 @@ from shoal.core.messages import (
     Care,
     CoreMessage,
     Forget,
+    Itinerary,
     Leave,
     Moved,
     Refused,
@@ -115,7 +116,7 @@ class _Teller:
     gateway (empty: whichever), as one that starts anew counts from 0 again; ``attempt`` the latest
     that was begun, ``shared`` whether several devices answer it together, ``over`` whether it was
     answered or has failed; ``asking`` are those who asked for leave to run it (or were asked, on a
-    worker) and got no answer yet."""
+    worker) and got no answer yet; ``told`` is where attempts go, which a worker is told once."""
 
     node: str
     gateway: str
@@ -126,6 +127,7 @@ class _Teller:
     shared: bool = False
     over: bool = False
     asking: set[str] = field(default_factory=set)
+    told: dict[int, Itinerary] = field(default_factory=dict)
 
     @property
     def mine(self) -> bool:
@@ -196,12 +198,16 @@ class _Teller:
                     if message.sliced
                     else (f"stage {message.stage}")
                 )
-                told = f"{sender} gave it {slices} of plan {message.plan!r}"
-                yield f"{told} (attempt {message.attempt}){_with_care(message.care)}"
+                if message.itinerary is not None:
+                    self.told[message.attempt] = message.itinerary
+                told = self.told.get(message.attempt)
+                plan = "" if told is None else f" of plan {told.plan!r}"
+                care = "" if told is None else _with_care(told.care)
+                yield f"{sender} gave it {slices}{plan} (attempt {message.attempt}){care}"
             case Resume() if not self.mine:
                 yield (
-                    f"{sender} wants it to go on at stage {message.stage} of plan {message.plan!r} "
-                    f"(attempt {message.attempt}) from what is kept here"
+                    f"{sender} wants it to go on at stage {message.stage} of plan "
+                    f"{message.itinerary.plan!r} (attempt {message.attempt}) from what is kept here"
                 )
             case Answer(attempt=attempt):
                 if any(isinstance(each, Deliver) and self._concerns(each) for each in actions):
@@ -258,13 +264,15 @@ class _Teller:
 
     def _said(self, message: CoreMessage, to: Sequence[str]) -> Iterator[str]:
         match message:
-            case Task(attempt=attempt) if self.mine and attempt > self.attempt:
-                self._begins(message)
-                yield _attempt(message, _way(message.route, message.stage, to))
-            case Resume() if self.mine:
-                self._begins(message)
-                way = _way(message.route, message.stage)
-                yield _attempt(message, f"{to[0]} passes on what it kept, to {way}")
+            case Task(stage=stage, attempt=attempt, itinerary=Itinerary() as itinerary) if (
+                self.mine and attempt > self.attempt
+            ):
+                self._begins(attempt, itinerary)
+                yield _attempt(attempt, itinerary, _way(itinerary.route, stage, to))
+            case Resume(stage=stage, attempt=attempt, itinerary=itinerary) if self.mine:
+                self._begins(attempt, itinerary)
+                way = _way(itinerary.route, stage)
+                yield _attempt(attempt, itinerary, f"{to[0]} passes on what it kept, to {way}")
             case Task(stage=stage):
                 yield f"passed on to {_names(to)}, for stage {stage}"
             case Answer() if not self.mine:
@@ -282,9 +290,9 @@ class _Teller:
             case _:
                 pass
 
-    def _begins(self, message: Task | Resume) -> None:
-        self.attempt = message.attempt
-        self.shared = bool(message.route) and len(message.route[-1]) > 1
+    def _begins(self, attempt: int, itinerary: Itinerary) -> None:
+        self.attempt = attempt
+        self.shared = bool(itinerary.route) and len(itinerary.route[-1]) > 1
 
     def _action(self, action: NodeAction, event: NodeEvent) -> Iterator[str]:
         match action:
@@ -336,12 +344,10 @@ def _messages(step: Step) -> Iterator[CoreMessage]:
             yield each.message
 
 
-def _attempt(message: Task | Resume, way: str) -> str:
-    without = f"; without {_names(message.without)}" if message.without else ""
-    return (
-        f"attempt {message.attempt} by plan {message.plan!r}: {way}{without}"
-        f"{_with_care(message.care)}"
-    )
+def _attempt(attempt: int, itinerary: Itinerary, way: str) -> str:
+    without = f"; without {_names(itinerary.without)}" if itinerary.without else ""
+    care = _with_care(itinerary.care)
+    return f"attempt {attempt} by plan {itinerary.plan!r}: {way}{without}{care}"
 
 
 def _with_care(care: Care) -> str:

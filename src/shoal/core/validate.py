@@ -10,8 +10,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from shoal.core.gateway.books import MAX_BOOKS
 from shoal.core.gateway.gateway import GatewayCore
+from shoal.core.gateway.installing import MAX_PLAYBOOKS as MAX_KEPT_PLAYBOOKS
 from shoal.core.gateway.loads import MAX_KNOWN
 from shoal.core.gateway.request import MAX_BLAMED, MAX_FAULTS, MAX_TRIES, Request
 from shoal.core.gateway.suspects import MAX_CASES
@@ -37,6 +37,7 @@ def _worker(worker: WorkerCore) -> Iterator[str]:
     yield from _inbox(worker)
     yield from _runs(worker)
     yield from _library(worker)
+    yield from _on_its_way(worker)
     kept, attempts = worker.kept, worker.attempts
     sizes = [output.size for output in kept._outputs.values()]
     if kept.bytes != sum(sizes):
@@ -57,6 +58,7 @@ def _worker(worker: WorkerCore) -> Iterator[str]:
         worker.members.next_expiry(),
         worker._reports.next(),
         worker.inbox.opens,
+        worker.outgoing.next(),
     ):
         yield "the worker does not wake up when something is due"
 
@@ -66,8 +68,12 @@ def _inbox(worker: WorkerCore) -> Iterator[str]:
     jobs = inbox.jobs
     if len(jobs) > inbox.limit:
         yield f"{len(jobs)} jobs are here, the limit is {inbox.limit}"
-    if inbox.bytes != sum(job.size for job in jobs.values()):
-        yield f"{inbox.bytes} bytes of inputs are counted, the jobs have others"
+    early = [one for each in worker.itineraries._early.values() for one in each]
+    size = sum(job.size for job in jobs.values()) + sum(one.size for one in early)
+    if inbox.bytes != size:
+        yield f"{inbox.bytes} bytes of inputs are counted, {size} are here"
+    if len(early) > inbox.limit:
+        yield f"{len(early)} tasks wait to be told where they go"
     if [id(job) for job in jobs.values()] != [
         id(jobs.get(job.key)) for job in jobs.values()
     ] or sum(map(len, inbox._of.values())) != len(jobs):
@@ -88,6 +94,18 @@ def _inbox(worker: WorkerCore) -> Iterator[str]:
             yield f"{key} may wait for slices for ever"
     if not deadlines._at.keys() <= jobs.keys():
         yield "slices are awaited for jobs that are not here"
+
+
+def _on_its_way(worker: WorkerCore) -> Iterator[str]:
+    """What is known of where attempts go, and what is held before it is passed on."""
+    itineraries, outgoing = worker.itineraries, worker.outgoing
+    if len(itineraries) > itineraries._limit or not all(itineraries._early.values()):
+        yield f"where attempts go is known of {len(itineraries)} requests"
+    size = sum(held.output.size for held in outgoing._held.values())
+    if outgoing._bytes != size:
+        yield f"{outgoing._bytes} bytes are counted as held, {size} are"
+    if len(outgoing) > outgoing._limit or (size > outgoing._limit_bytes and len(outgoing) > 1):
+        yield f"{len(outgoing)} outputs of {size} bytes are held"
 
 
 def _runs(worker: WorkerCore) -> Iterator[str]:
@@ -198,12 +216,15 @@ def _given(gateway: GatewayCore) -> Iterator[str]:
         if not math.isclose(device.work_ms, work_ms[name], rel_tol=_CLOSE, abs_tol=_CLOSE):
             yield f"{name} was given {work_ms[name]} ms of work, {device.work_ms} are counted"
     users = Counter(request.playbook for request in desk.requests.values())
-    for book in desk.books.all():
+    books = desk.playbooks.all()
+    for book in books:
         if book.users != users[book.id]:
             yield f"{users[book.id]} requests follow {book.id}, {book.users} are counted"
-    unused = sum(not book.users for book in desk.books.all())
-    if unused > MAX_BOOKS + 1:
-        yield f"{unused} playbooks are kept that nobody follows"
+    if sum(not book.users for book in books) > MAX_KEPT_PLAYBOOKS:
+        yield f"{len(books)} playbooks are kept, and not all are followed"
+    installing, named = desk.installing, {(n, book.id) for book in books for n in book.devices}
+    if not {*installing._timers._at, *installing._asked, *installing._refusals} <= named:
+        yield "devices are to be asked for playbooks that are not in use"
 
 
 def _request(request: Request) -> Iterator[str]:

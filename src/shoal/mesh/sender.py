@@ -29,7 +29,7 @@ MAX_WAITING_BYTES = 256 << 20
 PIECE_S, LEAST_PIECE, FIRST_PIECE, MOST_PIECE = 0.02, 1 << 13, 1 << 16, 1 << 24
 """A piece of a body takes about this long on the line; bytes of the least, of one on a line that
 is not known yet, and of the largest."""
-PROBE_S, LEAST_PROBE = 0.03, 1 << 13
+PROBE_S, LEAST_PROBE = 0.03, 1 << 12
 """A probe takes about this long on the line; bytes of the least."""
 LEAST_RATE = 1 << 16
 """Bytes/s of a line of which nothing is known yet."""

@@ -407,7 +407,7 @@ class Service:
                 f"the playbook takes {size} bytes, {MAX_HEAD} can be sent; plan for fewer devices "
                 "or stages"
             )
-        self.node.ask(lambda: self._gateway.books.check(playbook))
+        self.node.ask(lambda: self._gateway.playbooks.check(playbook))
         self.node.act(Adopt(playbook))
         self.playbook = playbook
 
@@ -448,10 +448,10 @@ class Service:
 
     def _lacking(self) -> dict[str, str]:
         """Devices that cannot do all that the playbook asks of them, and why."""
-        book = self._gateway.books.get(self.playbook.id)
+        book = self._gateway.playbooks.get(self.playbook.id)
         if book is None:
             return {}
-        lacking = self._gateway.books.unusable(book)
+        lacking = self._gateway.usable.unusable(book)
         strangers = self.node.strangers
         return {
             name: strangers.get(name) or self._no_way(name) or why for name, why in lacking.items()

@@ -21,6 +21,8 @@ from shoal.core.messages import (
     Heard,
     Holding,
     Install,
+    Itinerary,
+    Load,
     Loading,
     Message,
     Refused,
@@ -142,15 +144,24 @@ def decode(head: bytes) -> Envelope:
 def _check(message: CoreMessage | ControlMessage) -> None:
     """What types cannot say, and what the state machines rely on."""
     match message:
-        case Task(images=images) if not 1 <= images <= MAX_IMAGES:
+        case (
+            Task(itinerary=Itinerary(images=images)) | Resume(itinerary=Itinerary(images=images))
+        ) if not 1 <= images <= MAX_IMAGES:
             raise FrameError(f"a message is of {images} images; 1 to {MAX_IMAGES} can be")
+        case Task(itinerary=Itinerary(start=start)) | Resume(itinerary=Itinerary(start=start)) if (
+            start < 0
+        ):
+            raise FrameError(f"a message tells of an attempt from stage {start} on; none can be")
+        case Task(itinerary=Itinerary(values=values)) | Resume(itinerary=Itinerary(values=values)):
+            if not all(math.isfinite(threshold) for _, threshold in values.thresholds):
+                raise FrameError("a message sets a threshold that is no number")
     match message:
         case Task(trace=trace) | Answer(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
                 raise FrameError("a message tells of stages or times that cannot be")
     match message:
-        case Task(load=load) | Answer(load=load) | Refused(load=load) | Busy(load=load):
-            if min(load.waiting, load.running, load.leaving) < 0 or not _is_time(load.run_ms):
+        case Task(load=Load() as load) | Answer(load=load) | Refused(load=load) | Busy(load=load):
+            if min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms):
                 raise FrameError("a message tells of a load that cannot be")
     match message:
         case Answer(confidence=float(sure)) if not 0.0 <= sure <= 1.0:

@@ -33,7 +33,6 @@ from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Why
 from shoal.core.node import NodeCore
 from shoal.core.worker.worker import WorkerCore
-from shoal.sim.wires import PROBE_BYTES
 
 if TYPE_CHECKING:
     from shoal.sim.world import World
@@ -185,7 +184,7 @@ class Node:
                     self.drained = True
                 case Probe(to):
                     if to in self.sees:
-                        world.wires.arrival(self.name, to, PROBE_BYTES, world.now)
+                        world.wires.probe(self.name, to, world.now)
 
     def _risk(self, what: Run | Load, seconds: float) -> None:
         """It may die in the middle of what it does."""

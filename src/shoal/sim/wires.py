@@ -19,8 +19,8 @@ BURST_BYTES = 10 * PACKET_BYTES
 these the rate of a link is not known, only that it is at least so high."""
 MAX_WORK = 64
 """Messages that may wait for a link before it takes no more work, as in ``mesh/sender.py``."""
-PROBE_BYTES = 1 << 15
-"""What is sent only to measure."""
+PROBE_S, LEAST_PROBE = 0.03, 1 << 12
+"""What is sent only to measure takes about this long on the line; bytes of the least."""
 
 
 class Wire(msgspec.Struct, frozen=True):
@@ -105,9 +105,25 @@ class Wires:
         if way is None or not way.seen or way.seen[0].at > now:
             return None
         while len(way.seen) > 1 and way.seen[1].at <= now:
-            way.seen.popleft()
+            before = way.seen.popleft()
+            # As the system does: that little was sent says nothing against what is known.
+            if way.seen[0].at_least and way.seen[0].bytes_per_s < before.bytes_per_s:
+                way.seen[0] = msgspec.structs.replace(before, at=way.seen[0].at)
         return way.seen[0], way.wire.delay_s + self._way(taker, giver).wire.delay_s
 
-    def change(self, giver: str, taker: str, wire: Wire) -> None:
-        """Another rate or delay from now on."""
-        self._way(giver, taker).wire = wire
+    def probe(self, giver: str, taker: str, now: float) -> None:
+        """Send what only weighs, enough to tell what the link carries, unless more than that is on
+        its way already."""
+        if self._way(giver, taker).free_at > now:
+            return
+        found = self.carried(giver, taker, now)
+        rate = found[0].bytes_per_s if found is not None else 0.0
+        self.arrival(giver, taker, max(LEAST_PROBE, int(rate * PROBE_S)) - HEAD_BYTES, now)
+
+    def change(self, giver: str, taker: str, wire: Wire, now: float = 0.0) -> None:
+        """Another rate or delay from ``now`` on. What has been sent arrives when it would have, and
+        what comes after it not before; but it waits no longer than the new rate asks for."""
+        way = self._way(giver, taker)
+        left_s = max(0.0, way.free_at - now)
+        way.free_at = now + left_s * min(1.0, way.wire.bytes_per_s / wire.bytes_per_s)
+        way.wire = wire

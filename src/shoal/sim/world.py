@@ -330,7 +330,7 @@ class World:
     def adopt(self, gateway: str, playbook: Playbook) -> None:
         """Let a gateway use a playbook."""
         node = self.nodes[gateway]
-        self.gateway(gateway).books.check(playbook)
+        self.gateway(gateway).playbooks.check(playbook)
         node.handle(Adopt(playbook), node.life)
 
     def drain(self, name: str) -> None:

@@ -53,9 +53,11 @@ class Preferred:
         count = (memory if isinstance(memory, int) else 0) + 1
         return (first if count % TRY == 0 else other).choice, count
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
         """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view)
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
 
 
 def _ways(playbook: Playbook, view: View, at: tuple[str, ...]) -> Iterator[_Way]:

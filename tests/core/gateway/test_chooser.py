@@ -5,12 +5,11 @@ from tests.core.alone import LoneGateway, of
 from tests.core.toys import POLICIES, Preferred, every, find, one, pipeline, plan, playbook
 
 from shoal.core.actions import Probe
-from shoal.core.gateway.books import Books
 from shoal.core.gateway.chooser import Chooser, Pick
 from shoal.core.gateway.devices import Devices
-from shoal.core.gateway.loads import Loads
+from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.request import Request, Source
-from shoal.core.messages import Installed
+from shoal.core.gateway.usable import Usable
 from shoal.core.policy import Choice, View
 from shoal.core.shared.membership import Membership
 from shoal.plan.plan import Playbook
@@ -21,14 +20,14 @@ class Desk:
 
     def __init__(self, *books: Playbook) -> None:
         self.members, self.devices = Membership(), Devices("g")
-        self.books = Books(self.members, self.devices, find, Loads())
+        self.playbooks = Playbooks(find)
         for book in books:
-            self.books.adopt(book, 0.0)
+            self.playbooks.add(book)
             for name in sorted(book.devices):
                 self.members.appeared(name, f"{name}#1", 0.0)
-                parts = book.parts_of(name)
-                self.books.installed(name, Installed(book.id, parts), 0.0)
-        self.chooser = Chooser("g", self.books, self.devices, {})
+                self.devices.installed(name, book.id, book.parts_of(name), {})
+        usable = Usable(self.members, self.devices, self.playbooks)
+        self.chooser = Chooser("g", self.playbooks, usable, self.devices, {})
 
     def pick(self, request: Request) -> tuple[str, Any] | None:
         picked: Pick | None = self.chooser.pick(request, 0.0)
@@ -99,7 +98,6 @@ def test_kept_tensors_that_nobody_can_go_on_from_or_reach_are_left() -> None:
     assert desk.pick(kept) == ("ab", (("a",), ("b",)))
     kept.source = Source("a", ("t6",))
     desk.members.vanished("a", "a#1", 0.0)
-    desk.books.changed()
     assert desk.pick(kept) == ("bc", (("b",), ("c",)))
 
 
@@ -123,7 +121,6 @@ def test_a_newer_playbook_is_asked_first_when_it_is_installed_everywhere() -> No
     assert desk.pick(request()) == ("new", (("a",),))
     desk.members.appeared("a", "a#2", 1.0)
     desk.devices.restarted("a")
-    desk.books.changed()
     assert desk.pick(request()) == ("new", (("b",),)), "neither is installed everywhere"
 
 
@@ -168,7 +165,7 @@ def test_policies_are_given_back_what_they_wanted_to_remember() -> None:
 
     POLICIES["counting"] = Counting()
     desk = Desk(playbook(plan("any", one(0, 12, "ab")), policy="counting"))
-    (book,) = desk.books.all()
+    (book,) = desk.playbooks.all()
     for _ in range(3):
         picked = desk.chooser.pick(request(), 0.0)
         assert picked is not None

@@ -40,8 +40,8 @@ def test_a_request_goes_to_the_first_device_of_its_plan_at_once() -> None:
     (send,) = gateway.ask(0, budget_ms=800)
     assert (send.to, send.body) == ("a", "x0")
     task = send.message
-    assert (task.plan, task.stage, task.attempt, task.giver) == ("ab", 0, 1, "g")
-    assert (task.route, task.budget_ms) == ((("a",), ("b",)), pytest.approx(800))
+    assert (task.itinerary.plan, task.stage, task.attempt, task.giver) == ("ab", 0, 1, "g")
+    assert (task.itinerary.route, task.budget_ms) == ((("a",), ("b",)), pytest.approx(800))
 
 
 def test_an_answer_is_delivered_once_and_its_copies_are_ignored() -> None:
@@ -94,7 +94,7 @@ def test_what_a_device_was_given_is_counted_in_images() -> None:
     gateway = LoneGateway(ALONE, "a")
     task = task_of(gateway.take(Submitted(0, "x", 1000.0, images=4)))
     one = gateway.core.devices["a"].work_ms / 4
-    assert task.images == 4
+    assert task.itinerary.images == 4
     assert one == ALONE.plans[0].run_ms(0, "a") > 0
     step = StageTrace(0, "a", run_ms=4 * one, batch=4)
     gateway.answer("a", task, trace=(step,))
@@ -152,7 +152,7 @@ def test_what_a_lost_device_had_is_given_to_a_spare_at_once() -> None:
     first = task_of(gateway.ask(0))
     actions = gateway.take(Vanished("a", "a1"))
     task = task_of(actions)
-    assert (to(actions), task.attempt, task.plan) == (["b"], 2, "b")
+    assert (to(actions), task.attempt, task.itinerary.plan) == (["b"], 2, "b")
     (deliver,) = of(Deliver, gateway.answer("a", first))
     assert deliver.attempts >= 1, "a late answer to the first attempt is as good"
     assert of(Deliver, gateway.answer("b", task)) == []
@@ -164,7 +164,7 @@ def test_a_loss_ahead_resumes_from_the_tensor_that_the_device_before_keeps() -> 
     actions = gateway.take(Vanished("b", "b1"))
     assert sent(Task, actions) == []
     ((name, resume),) = sent(Resume, actions)
-    assert (name, resume.plan, resume.stage, resume.attempt) == ("a", "ac", 1, 2)
+    assert (name, resume.itinerary.plan, resume.stage, resume.attempt) == ("a", "ac", 1, 2)
     (deliver,) = of(Deliver, gateway.answer("c", resume, stage=1))
     assert deliver.attempts == 2
 
@@ -175,7 +175,7 @@ def test_when_the_tensor_is_not_kept_it_begins_again_from_the_input() -> None:
     ((_, resume),) = sent(Resume, gateway.take(Vanished("b", "b1")))
     actions = gateway.refuse("a", resume, Why.NOT_KEPT, stage=1)
     task = task_of(actions)
-    assert (to(actions), task.stage, task.plan, task.attempt) == (["a"], 0, "ac", 3)
+    assert (to(actions), task.stage, task.itinerary.plan, task.attempt) == (["a"], 0, "ac", 3)
 
 
 def test_when_the_keeper_is_lost_too_it_begins_again_from_the_input() -> None:
@@ -267,7 +267,7 @@ def test_a_request_that_fails_wherever_it_is_run_is_rejected_with_the_reason() -
     task = task_of(gateway.ask(0))
     rejects: list[Reject] = []
     for _ in range(5):
-        device = task.route[0][0]
+        device = task.itinerary.route[0][0]
         actions = gateway.refuse(device, task, Why.RUN_FAILED, text="not a number")
         rejects = of(Reject, actions)
         if rejects:
@@ -288,7 +288,7 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
 ) -> None:
     gateway = LoneGateway(ALONE)
     task = task_of(gateway.ask(0))
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     good, book.policy = book.policy, find(policy)
     (reject,) = of(Reject, gateway.ask(1))
     assert (reject.number, reject.kind) == (1, "policy")
@@ -305,7 +305,7 @@ def test_a_policy_that_raises_fails_the_request_that_it_was_asked_about_alone(
 def test_a_policy_that_raises_harms_no_attempt_under_way() -> None:
     gateway = LoneGateway(ALONE)
     task = task_of(gateway.ask(0, budget_ms=60_000))
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     book.policy = find("broken")
     gateway.now = 20.0
     assert of(Reject, gateway.take(Tick())) == []  # in doubt, it is asked who else could do it
@@ -324,7 +324,7 @@ def test_a_policy_that_raises_without_a_device_may_have_a_plan_with_it(why: Why)
             return super().choose(playbook, view, at, memory)
 
     gateway = LoneGateway(playbook(plan("a", one(0, 12, "a"))), devices="a")
-    (book,) = gateway.core.books.all()
+    (book,) = gateway.core.playbooks.all()
     book.policy = Picky()
     task = task_of(gateway.ask(0))
     assert of(Reject, gateway.refuse("a", task, why)) == []
@@ -347,7 +347,7 @@ def test_a_device_that_only_the_hop_sees_is_not_chosen_again() -> None:
     task = task_of(gateway.ask(0))
     moved = Moved("g", "g1", 0, task.attempt, 1, (("a",), ("b",)))
     ((_, resume),) = sent(Resume, gateway.hear("a", moved))
-    assert resume.without == ("b",)
+    assert resume.itinerary.without == ("b",)
 
 
 def test_a_hop_that_has_nobody_else_is_not_asked_again_at_once() -> None:
@@ -438,14 +438,14 @@ def test_a_newer_playbook_is_used_when_it_is_installed_and_the_older_then_let_go
     older = task_of(gateway.ask(0))
     assert to(gateway.take(Adopt(NEWER)), Install) == ["c"]
     assert gateway.core.unready(NEWER) == {"c": "has not loaded its parts yet"}
-    assert task_of(gateway.ask(1)).playbook == "book"
+    assert task_of(gateway.ask(1)).itinerary.playbook == "book"
     actions = gateway.installed("c", NEWER)
     assert to(actions, Uninstall) == [], "requests still follow it"
-    assert task_of(gateway.ask(2)).playbook == "newer"
+    assert task_of(gateway.ask(2)).itinerary.playbook == "newer"
     gateway.answer("a", older)
     actions = gateway.take(Cancelled(1))
     assert sorted(to(actions, Uninstall)) == ["a", "b"]
-    assert [book.id for book in gateway.core.books.all()] == ["newer"]
+    assert [book.id for book in gateway.core.playbooks.all()] == ["newer"]
 
 
 def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -> None:
@@ -459,7 +459,7 @@ def test_a_request_of_the_older_playbook_is_answered_after_the_newer_is_used() -
 def test_a_playbook_of_another_network_is_not_adopted() -> None:
     gateway = LoneGateway(ALONE)
     with pytest.raises(PlanError, match="open another gateway"):
-        gateway.core.books.check(replace(NEWER, network="another"))
+        gateway.core.playbooks.check(replace(NEWER, network="another"))
 
 
 def test_a_plan_whose_part_a_device_refused_is_not_taken() -> None:
@@ -502,9 +502,9 @@ def test_a_part_that_is_too_large_for_a_device_says_nothing_of_a_smaller_one() -
     book = playbook(plan("a", one(0, 12, "a")), pipeline("ab", "a", "b"))
     gateway = LoneGateway(book)
     first = task_of(gateway.ask(0))
-    assert first.plan == "a"
+    assert first.itinerary.plan == "a"
     second = task_of(gateway.refuse("a", first, Why.TOO_LARGE))
-    assert (second.plan, second.route) == ("ab", (("a",), ("b",)))
+    assert (second.itinerary.plan, second.itinerary.route) == ("ab", (("a",), ("b",)))
 
 
 def test_a_request_waits_for_who_has_the_memory_if_somebody_may() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from tests.core.toys import Free, every, one, plan, playbook
 
 from shoal.core.messages import Route
-from shoal.core.policy import DeviceView, View
+from shoal.core.policy import DeviceView, Hold, View
 from shoal.core.shared.routes import Hop, least, next_hop, runs
 from shoal.plan.plan import Plan, Spread
 
@@ -21,7 +21,10 @@ def hop(
     counts = outstanding or {}
     devices = {n: DeviceView(n in usable, counts.get(n, 0)) for n in "abcdef"}
     view = View(0.0, devices)
-    return next_hop(Free(), playbook(made), made, stage, route, view, lambda n: n in reachable)
+    reach = reachable.__contains__
+    found, _ = next_hop(Free(), playbook(made), made, stage, route, view, reach, None)
+    assert not isinstance(found, Hold)
+    return found
 
 
 CHAIN = plan("p", one(0, 4, "ab"), one(4, 8, "cd"), one(8, 12, "ef"))

@@ -7,7 +7,7 @@ import pytest
 from tests.core.toys import every, one, plan
 
 from shoal.core.events import JobKey
-from shoal.core.messages import Task
+from shoal.core.messages import Itinerary, Task
 from shoal.core.shared.gather import Gather
 from shoal.core.worker.job import Inbox, Job
 
@@ -15,10 +15,11 @@ PLAN = plan("p", one(0, 6, "a", batch=3), every(6, 9, "ab"), one(9, 12, "a", bat
 
 
 def job(number: int, stage: int = 0, expires: float = 9.0, attempt: int = 1) -> Job:
-    task = Task("g", "g1", number, attempt, "book", "p", stage, "g", (), 1000.0)
+    task = Task("g", "g1", number, attempt, stage, "g", 1000.0)
     gather = Gather(set(), PLAN.stages[1].join if stage == 2 else None)
     part = PLAN.stages[stage].parts["a"]
-    return Job(JobKey("g", "g1", number, attempt, stage), part, task, PLAN, gather, 0.0, expires)
+    key = JobKey("g", "g1", number, attempt, stage)
+    return Job(key, part, task, Itinerary("book", "p", ()), PLAN, gather, 0.0, expires)
 
 
 def patient(waiting: Job, wait_ms: float) -> Job:
@@ -50,7 +51,7 @@ def test_the_same_step_is_run_together_up_to_the_batch_of_the_stage() -> None:
 
 def several(images: int, waiting: Job) -> Job:
     """As ``waiting``, of so many images."""
-    return replace(waiting, task=msgspec.structs.replace(waiting.task, images=images))
+    return replace(waiting, asked=msgspec.structs.replace(waiting.asked, images=images))
 
 
 def test_the_batch_of_a_stage_is_of_images() -> None:
@@ -147,7 +148,8 @@ def test_a_job_names_whose_slices_its_inputs_lack() -> None:
 
 def test_the_same_work_is_run_together_whichever_gateway_and_playbook_ask_for_it() -> None:
     other = job(1)
-    other.task = Task("h", "h1", 1, 1, "its book", "its plan", 0, "h", (), 1000.0)
+    other.task = Task("h", "h1", 1, 1, 0, "h", 1000.0)
+    other.asked = Itinerary("its book", "its plan", ())
     assert numbers(filled(job(0), other).next_batch(0.0)) == [0, 1]
 
 

@@ -8,7 +8,18 @@ from tests.core.toys import MIB, one, plan, playbook
 
 from shoal.core.actions import Run
 from shoal.core.events import Appeared, RunFailed, Tick, Unsent, Vanished
-from shoal.core.messages import Answer, Care, Forget, Leave, Refused, Resume, Task, Trial, Why
+from shoal.core.messages import (
+    Answer,
+    Care,
+    Forget,
+    Itinerary,
+    Leave,
+    Refused,
+    Resume,
+    Task,
+    Trial,
+    Why,
+)
 from shoal.core.worker.trials import PATIENCE_S
 
 BOOK = playbook(
@@ -61,10 +72,12 @@ def test_the_next_task_carries_the_care_on() -> None:
     suspect(worker, 0)
     (run,) = leave(worker, 0)
     ((_, task),) = sent(Task, worker.ran(run))
-    assert task.care is Care.ALONE
-    again = Resume("g", "g1", 0, 2, "book", "line", 1, (("a",), ("b",)), 500.0, care=Care.APART)
+    assert task.itinerary.care is Care.ALONE
+    again = Resume(
+        "g", "g1", 0, 2, 1, 500.0, Itinerary("book", "line", (("a",), ("b",)), 1, care=Care.APART)
+    )
     ((_, task),) = sent(Task, worker.hear("g", again))
-    assert task.care is Care.APART
+    assert task.itinerary.care is Care.APART
 
 
 def test_without_leave_it_is_refused_and_the_others_go_on() -> None:
@@ -114,7 +127,8 @@ def test_a_gateway_that_says_nothing_is_not_waited_for_for_long(told: bool) -> N
 def test_what_nobody_waits_for_any_more_holds_nobody_up(how: str) -> None:
     worker = LoneWorker(BOOK, peers="bcdh")
     suspect(worker, 0)
-    worker.hear("h", Task("h", "h1", 0, 1, "book", "end", 0, "h", (("a",),), 1000.0), "input")
+    itinerary = Itinerary("book", "end", (("a",),))
+    worker.hear("h", Task("h", "h1", 0, 1, 0, "h", 1000.0, itinerary=itinerary), "input")
     actions = {
         "vanished": lambda: worker.take(Vanished("g", "g1")),
         "restarted": lambda: worker.take(Appeared("g", "g2")),

@@ -27,6 +27,7 @@ from shoal.core.messages import (
     Hello,
     Install,
     Installed,
+    Itinerary,
     Load,
     Refused,
     Resume,
@@ -46,8 +47,11 @@ BOOK = playbook(
 )
 
 
-def resume(number: int = 0, attempt: int = 2, stage: int = 1, plan: str = "spare") -> Resume:
-    return Resume("g", "g1", number, attempt, "book", plan, stage, (("a",), ("c",)), 500.0)
+def resume(
+    number: int = 0, attempt: int = 2, stage: int = 1, plan: str = "spare", images: int = 1
+) -> Resume:
+    itinerary = Itinerary("book", plan, (("a",), ("c",)), stage, images=images)
+    return Resume("g", "g1", number, attempt, stage, 500.0, itinerary)
 
 
 def why(actions: list[Any]) -> Why:
@@ -121,13 +125,14 @@ def test_images_are_counted_in_a_batch_in_what_is_told_and_on_the_way() -> None:
         worker.task(number, "line", images=images)
     actions = worker.ran(first)
     ((_, task),) = sent(Task, actions)
-    assert (task.images, task.trace[0].batch) == (5, 5)
+    assert (task.itinerary.images, task.trace[0].batch) == (5, 5)
     (second,) = of(Run, actions)
     assert [key.number for key in second.jobs] == [1, 2], "three of the first part at most"
     told = [task for _, task in sent(Task, worker.ran(second))]
-    assert [(task.images, task.trace[0].batch) for task in told] == [(1, 3), (2, 3)]
-    (send,) = worker.hear("g", resume(2))
-    assert send.message.images == 2, "also when it goes on from what was kept"
+    assert [(task.itinerary.images, task.trace[0].batch) for task in told] == [(1, 3), (2, 3)]
+    assert [
+        task.itinerary.images for _, task in sent(Task, worker.hear("g", resume(2, images=2)))
+    ] == [2]
 
 
 def test_with_capacity_for_two_two_run_at_once() -> None:
@@ -287,7 +292,7 @@ def test_when_the_next_device_is_not_there_the_gateway_hears_who_and_the_output_
     assert why(actions) is Why.PEER_ABSENT
     assert (actions[0].message.absent, actions[0].message.stage) == (("b",), 1)
     ((to, task),) = sent(Task, worker.hear("g", resume()))
-    assert (to, task.attempt, task.plan, task.stage) == ("c", 2, "spare", 1)
+    assert (to, task.attempt, task.itinerary.plan, task.stage) == ("c", 2, "spare", 1)
 
 
 @pytest.mark.parametrize(("full", "reason"), [(False, Why.PEER_ABSENT), (True, Why.LINK_FULL)])
@@ -346,7 +351,7 @@ def test_a_resume_that_comes_while_it_runs_redirects_the_output() -> None:
     (run,) = worker.task(0, "line")
     assert worker.hear("g", resume()) == []
     ((to, task),) = sent(Task, worker.ran(run))
-    assert (to, task.plan, task.attempt) == ("c", "spare", 2)
+    assert (to, task.itinerary.plan, task.attempt) == ("c", "spare", 2)
 
 
 # -- what is stale
@@ -504,7 +509,10 @@ def test_a_policy_that_raises_at_a_hop_is_told_to_the_gateway() -> None:
     assert (to, refused.stage, refused.why) == ("g", 1, Why.POLICY_FAILED)
     assert "no hop" in refused.text
     ((_, again),) = sent(
-        Refused, worker.hear("g", Resume("g", "g1", 0, 2, "book", "free", 1, (), 99))
+        Refused,
+        worker.hear(
+            "g", Resume("g", "g1", 0, 2, 1, 99, Itinerary("book", "free", (), 1, free=True))
+        ),
     )
     assert again.why is Why.POLICY_FAILED, "the output is kept for all that"
 

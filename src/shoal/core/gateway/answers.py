@@ -68,7 +68,7 @@ class Answers:
         desk.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
         desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
-        book = desk.books.get(tried.playbook)
+        book = desk.playbooks.get(tried.playbook)
         deliver = Deliver(
             number=request.number,
             given=given,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
-from shoal.core.gateway.books import Book, Books, fitting
 from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.playbooks import Adopted, Playbooks
 from shoal.core.gateway.request import Narrow, Request, Source
+from shoal.core.gateway.usable import Usable, fitting
 from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
 from shoal.core.shared.routes import Link, links, runs
 from shoal.errors import PolicyError
@@ -25,7 +27,7 @@ class Pick(NamedTuple):
     ``without`` whom. ``grudging``: with those to blame, since there are no others. ``memory`` is
     what the policy wants to remember if it is followed."""
 
-    book: Book
+    book: Adopted
     choice: Choice
     source: Source | None
     without: tuple[str, ...]
@@ -38,9 +40,9 @@ class _Devices(Mapping[str, DeviceView]):
     first: for one decision, during which nothing changes."""
 
     def __init__(
-        self, books: Books, devices: Devices, book: Book, without: Collection[str]
+        self, usable: Usable, devices: Devices, book: Adopted, without: Collection[str]
     ) -> None:
-        self._books, self._devices, self._book, self._without = books, devices, book, without
+        self._usable, self._devices, self._book, self._without = usable, devices, book, without
         self._seen: dict[str, DeviceView] = {}
 
     def __getitem__(self, name: str) -> DeviceView:
@@ -48,7 +50,7 @@ class _Devices(Mapping[str, DeviceView]):
         if seen is None:
             if name not in self._book.devices:
                 raise KeyError(name)
-            usable = name not in self._without and self._books.usable(name, self._book.id)
+            usable = name not in self._without and self._usable.usable(name, self._book.id)
             seen = self._seen[name] = self._devices[name].view(usable)
         return seen
 
@@ -65,21 +67,36 @@ class Chooser:
     raised when it was asked last, and what it said."""
 
     def __init__(
-        self, gateway: str, books: Books, devices: Devices, requests: Mapping[int, Request]
+        self,
+        gateway: str,
+        playbooks: Playbooks,
+        usable: Usable,
+        devices: Devices,
+        requests: Mapping[int, Request],
     ) -> None:
         self.links: dict[str, LinkView] = {}
         self.waiting = 0
         self.broken: dict[int, str] = {}
         self._gateway = gateway
-        self._books = books
+        self._dice = Random(f"{gateway} choices")
+        self._playbooks = playbooks
+        self._usable = usable
         self._devices = devices
         self._requests = requests
 
-    def view(self, book: Book, without: Collection[str], now: float, images: int = 1) -> View:
+    def view(
+        self,
+        book: Adopted,
+        without: Collection[str],
+        now: float,
+        images: int = 1,
+        drawn: float | None = None,
+    ) -> View:
         """What a policy is shown about a request of so many images; devices in ``without`` count
-        as unusable."""
-        devices = _Devices(self._books, self._devices, book, without)
-        return View(now, devices, self.links, self.waiting, images)
+        as unusable. A number is drawn, if none is given."""
+        devices = _Devices(self._usable, self._devices, book, without)
+        drawn = self._dice.random() if drawn is None else drawn
+        return View(now, devices, self.links, self.waiting, images, drawn)
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of
@@ -115,12 +132,12 @@ class Chooser:
     def _pick(self, without: tuple[str, ...], request: Request, now: float) -> Pick | None:
         source = request.source
         if source is not None and source.holder not in without:
-            book = self._books.get(request.playbook)
-            if book is not None and self._books.usable(source.holder, book.id):
+            book = self._playbooks.get(request.playbook)
+            if book is not None and self._usable.usable(source.holder, book.id):
                 said = self._ask(book, source.names, without, request, now)
                 if said is not None:
                     return Pick(book, said[0], source, without, said[1])
-        for book in self._books.ordered():
+        for book in self._usable.ordered():
             said = self._ask(book, book.inputs, without, request, now)
             if said is not None:
                 return Pick(book, said[0], None, without, said[1])
@@ -129,18 +146,19 @@ class Chooser:
     def hopeless(self, narrow: Narrow) -> bool:
         """Whether no plan can do without what these devices have too little memory for, whoever
         else is there now."""
-        return not any(fitting(book.playbook, narrow).plans for book in self._books.all())
+        return not any(fitting(book.playbook, narrow).plans for book in self._playbooks.all())
 
-    def servable(self, book: Book, now: float) -> bool:
-        """Whether a new request could be served now."""
+    def servable(self, book: Adopted, now: float) -> bool:
+        """Whether a new request could be served now. Nothing is drawn for that, or what is decided
+        later would depend on who asked."""
         try:
-            return self._choose(book, book.inputs, (), 1, (), now) is not None
+            return self._choose(book, book.inputs, (), 1, (), now, drawn=0.5) is not None
         except PolicyError:
             return True  # requests are told what is wrong
 
     def _ask(
         self,
-        book: Book,
+        book: Adopted,
         at: tuple[str, ...],
         without: Collection[str],
         request: Request,
@@ -173,26 +191,27 @@ class Chooser:
 
     def _choose(
         self,
-        book: Book,
+        book: Adopted,
         at: tuple[str, ...],
         without: Collection[str],
         images: int,
         narrow: Narrow,
         now: float,
+        drawn: float | None = None,
     ) -> Said | None:
-        playbook = self._books.current(book)
+        playbook = self._usable.current(book)
         if narrow:
             playbook = fitting(playbook, narrow)
         if not playbook.plans:
             return None
-        view = self.view(book, without, now, images)
+        view = self.view(book, without, now, images, drawn)
         with deciding(playbook):
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
         return (choice, memory) if choice is not None else None
 
     def _stuck(
         self,
-        book: Book,
+        book: Adopted,
         choice: Choice,
         first: str,
         full: Collection[str],

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable
 
 from shoal.core.actions import GatewayAction, Send
 from shoal.core.events import Body
-from shoal.core.gateway.books import Books
 from shoal.core.gateway.chooser import Chooser
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.flights import Flights
+from shoal.core.gateway.installing import Installing
 from shoal.core.gateway.loads import Loads
+from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.queue import Queue
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.settling import Settling
 from shoal.core.gateway.suspects import Digests, Suspects
+from shoal.core.gateway.usable import Usable
 from shoal.core.log import Log
 from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
@@ -44,15 +46,20 @@ class Desk:
         self.members = Membership()
         self.devices = Devices(name)
         self.loads = Loads()
-        self.books = Books(self.members, self.devices, policies, self.loads)
+        self.playbooks = Playbooks(policies)
+        self.usable = Usable(self.members, self.devices, self.playbooks)
+        self.installing = Installing(
+            self.members, self.devices, self.playbooks, self.usable, self.loads
+        )
         self.suspects = Suspects(digest)
-        self.chooser = Chooser(name, self.books, self.devices, self.requests)
+        self.chooser = Chooser(name, self.playbooks, self.usable, self.devices, self.requests)
         self.settling = Settling()
         self.flights = Flights(
             name,
             self.members,
             self.devices,
-            self.books,
+            self.playbooks,
+            self.usable,
             self.chooser,
             self.settling,
             settings.hedge_s,
@@ -65,8 +72,8 @@ class Desk:
     def may_begin(self) -> bool:
         """Whether another attempt may be under way: there are as many as keep all devices busy,
         with one batch waiting while the last one runs."""
-        per_device = max(self._window_per_device, 2 * self.books.largest_batch())
-        window = per_device * self.books.usable_devices()
+        per_device = max(self._window_per_device, 2 * self.playbooks.largest_batch())
+        window = per_device * self.usable.devices()
         return self.flights.count < max(_LEAST_WINDOW, window)
 
     def may_run(self, request: Request, now: float) -> bool:
@@ -100,7 +107,7 @@ class Desk:
                 request.number, self.digests(request), request.lives, request.going, now
             )
         self.flights.leave(request)
-        self.books.follow(request.playbook, "")
+        self.playbooks.follow(request.playbook, "")
         self.devices.take_back_all(request.given)
         del self.requests[request.number]
         self.deadlines.clear(request.number)
@@ -112,7 +119,7 @@ class Desk:
             forget = self.forget(request.number)
             alive = sorted(filter(self.members.alive, request.touched))
             actions += [Send(name, forget) for name in alive]
-        return [*actions, *self.books.retire()]
+        return [*actions, *self.installing.retire()]
 
     def owe(self, devices: Iterable[str], number: int, now: float) -> None:
         """Devices that may come back are to hear that a request is over."""
@@ -125,13 +132,13 @@ class Desk:
     def due(self, now: float) -> list[GatewayAction]:
         """What time asks for that is not about a single request."""
         self.queue.due(now)
-        actions: list[GatewayAction] = [*self.books.due(now)]
+        actions: list[GatewayAction] = [*self.installing.due(now)]
         forget = self.forget()
         actions += [Send(name, forget) for name in self.settling.due(now, self.members.alive)]
         for name in self.members.expire(now):
             self.settling.forget(name)
             self.chooser.links.pop(name, None)
-            if not any(name in book.devices for book in self.books.all()):
+            if not self.playbooks.names(name):
                 self.devices.forget(name)
         return actions
 
@@ -141,7 +148,7 @@ class Desk:
             self.deadlines.next(),
             self.flights.doubts.next(),
             self.queue.next(),
-            self.books.next(),
+            self.installing.next(),
             self.settling.next(),
             self.members.next_expiry(),
         )

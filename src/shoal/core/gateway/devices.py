@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
@@ -44,11 +45,13 @@ class Device:
 
 class Devices:
     """All devices by name; made when first asked for. ``limits`` says which of them, and which
-    links, take less than they are given."""
+    links, take less than they are given. ``version`` changes with what they have loaded and
+    whether they take new work."""
 
     def __init__(self, gateway: str = "") -> None:
         self.limits = Limits(gateway)
         self._gateway = gateway
+        self.version = 0
         self._devices: dict[str, Device] = {}
 
     def __getitem__(self, name: str) -> Device:
@@ -80,14 +83,50 @@ class Devices:
         limits = self.limits
         return [name for name in limits.devices() if limits.full(name, others(name), now)]
 
+    # -- what they can be given
+
+    def draining(self, name: str, whether: bool = True) -> None:
+        """A device takes nothing new, or does again."""
+        self.version += 1
+        self[name].draining = whether
+
+    def installed(
+        self, name: str, playbook: str, ready: Iterable[str], refused: dict[str, str]
+    ) -> None:
+        """A device has loaded these parts of a playbook, and not those, for the reasons given."""
+        self.version += 1
+        device = self[name]
+        device.ready[playbook] = frozenset(ready)
+        device.refused[playbook] = refused
+
+    def uninstalled(self, names: Iterable[str], playbook: str) -> None:
+        """Devices are not asked to have a playbook any more."""
+        self.version += 1
+        for name in names:
+            self[name].ready.pop(playbook, None)
+            self[name].refused.pop(playbook, None)
+
+    def lacks(self, name: str, playbook: str) -> bool:
+        """A device turned out to lack a playbook; False when that is known."""
+        self.version += 1
+        return self[name].ready.pop(playbook, None) is not None
+
+    def doubt(self, name: str) -> None:
+        """A device was out of touch: it may have unloaded everything."""
+        self.version += 1
+        self[name].ready.clear()
+
     def restarted(self, name: str) -> None:
         """A new incarnation has nothing loaded; what it was given is recovered by the caller."""
+        self.version += 1
         self.limits.forget(name)
         device = self._devices.get(name)
         if device is None:
             return
         device.ready, device.refused, device.draining = {}, {}, False
         device.slowdown, device.load = 1.0, Load()
+
+    # -- what they were given
 
     def give(self, given: Given, plan: Plan, route: Route, stages: range, images: int = 1) -> None:
         """Count the work of ``stages`` for those who run them, and note it in ``given``."""

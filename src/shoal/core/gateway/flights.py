@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from shoal.core.actions import Probe, Send
-from shoal.core.gateway.books import Books
 from shoal.core.gateway.chooser import Chooser, Pick
 from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.request import Request, RoundTrip
 from shoal.core.gateway.settling import Settling
-from shoal.core.messages import Care, Resume, Route, Task
+from shoal.core.gateway.usable import Usable
+from shoal.core.messages import Care, Itinerary, Resume, Route, Task
+from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.routes import Hop, next_hop, runs
@@ -29,7 +33,8 @@ class Flights:
         gateway: str,
         members: Membership,
         devices: Devices,
-        books: Books,
+        playbooks: Playbooks,
+        usable: Usable,
         chooser: Chooser,
         settling: Settling,
         hedge_s: float | None,
@@ -38,10 +43,13 @@ class Flights:
         self.gateway = gateway
         self.incarnation = ""
         self.count = 0
+        self.held_until = -math.inf
+        """Until when a policy wanted to wait with a request that was to begin, in seconds."""
         self.doubts: Timers[int] = Timers()
         self._members = members
         self._devices = devices
-        self._books = books
+        self._playbooks = playbooks
+        self._usable = usable
         self._chooser = chooser
         self._settling = settling
         self._hedge_s = hedge_s
@@ -59,16 +67,18 @@ class Flights:
             except PolicyError as error:
                 self._chooser.broken[request.number] = str(error)
                 return None
-            if hop is None:
+            if isinstance(hop, Hold):
+                self.held_until = hop.until
+            if hop is None or isinstance(hop, Hold):
                 return None
             route, targets = hop.route, hop.targets
         else:
             route, targets = choice.route, (source.holder,)
         book.memory = pick.memory
         self.leave(request)
-        self._books.follow(request.playbook, book.id)
+        self._playbooks.follow(request.playbook, book.id)
         request.begin(book.id, plan, choice.start, now, choice.unmet)
-        request.route, request.source = route, source
+        request.route, request.source, request.values = route, source, choice.values
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
         asked = {*targets, *(name for stage in stages for name in runs(route, stage))}
@@ -79,9 +89,19 @@ class Flights:
         self.doubts.set(request.number, now + self.patience_s(request))
         budget_ms = (request.deadline - now) * 1e3
         probes = [Probe(choice.probe)] if self._members.alive(choice.probe) else []
+        itinerary = self._itinerary(request, plan, without)
+        about = self.gateway, self.incarnation, request.number, request.attempt
         if source is not None:
-            return [Send(source.holder, self._resume(request, plan, budget_ms, without)), *probes]
-        task = self._task(request, plan, budget_ms, without)
+            resume = Resume(*about, request.start, budget_ms, itinerary)
+            return [Send(source.holder, resume), *probes]
+        task = Task(
+            *about,
+            stage=request.start,
+            giver=self.gateway,
+            budget_ms=budget_ms,
+            settled=self._settling.settled,
+            itinerary=itinerary,
+        )
         return [*(Send(target, task, request.body, plan.codec) for target in targets), *probes]
 
     def leave(self, request: Request) -> None:
@@ -116,11 +136,11 @@ class Flights:
 
     def answered(self, playbook: str, plan: str, images: int, seconds: float) -> None:
         """Take in the time of an attempt, at a request of so many images, that was answered."""
-        if self._books.get(playbook) is not None:
+        if self._playbooks.get(playbook) is not None:
             self._trip(playbook, plan, images).observe(seconds)
 
     def _trip(self, playbook: str, plan: str, images: int) -> RoundTrip:
-        book = self._books.get(playbook)
+        book = self._playbooks.get(playbook)
         trips = book.trips if book is not None else {}
         about = plan, images.bit_length()  # requests of twice as many take about as long
         trip = trips.get(about)
@@ -128,7 +148,7 @@ class Flights:
             trip = trips[about] = RoundTrip(self._timeout_floor_s)
         return trip
 
-    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | None:
+    def _first_hop(self, request: Request, pick: Pick, plan: Plan, now: float) -> Hop | Hold | None:
         book, choice = pick.book, pick.choice
         without = pick.without
         if not choice.route:
@@ -139,10 +159,15 @@ class Flights:
                 *(link.taker for link in tight if link.giver == self.gateway),
             )
         view = self._chooser.view(book, without, now, request.images)
-        playbook = self._books.current(book)
+        playbook = self._usable.current(book)
         able = next((p for p in playbook.plans if p.name == plan.name), plan)
         alive = self._members.alive
-        return next_hop(book.policy, playbook, able, choice.start, choice.route, view, alive)
+        hop, memory = next_hop(
+            book.policy, playbook, able, choice.start, choice.route, view, alive, book.hops_memory
+        )
+        if hop is not None:
+            book.hops_memory = memory
+        return hop
 
     def _gather(self, plan: Plan, route: Route) -> Gather | None:
         last = plan.stages[-1]
@@ -151,39 +176,15 @@ class Flights:
         givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
         return Gather(set(filter(self._members.alive, givers)), last.join)
 
-    def _task(
-        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
-    ) -> Task:
-        return Task(
-            gateway=self.gateway,
-            incarnation=self.incarnation,
-            number=request.number,
-            attempt=request.attempt,
+    def _itinerary(self, request: Request, plan: Plan, without: tuple[str, ...]) -> Itinerary:
+        return Itinerary(
             playbook=request.playbook,
             plan=plan.name,
-            stage=request.start,
-            giver=self.gateway,
             route=request.route,
-            budget_ms=budget_ms,
+            start=request.start,
             without=without,
-            settled=self._settling.settled,
             images=request.images,
             care=request.care,
-        )
-
-    def _resume(
-        self, request: Request, plan: Plan, budget_ms: float, without: tuple[str, ...]
-    ) -> Resume:
-        return Resume(
-            gateway=self.gateway,
-            incarnation=self.incarnation,
-            number=request.number,
-            attempt=request.attempt,
-            playbook=request.playbook,
-            plan=plan.name,
-            stage=request.start,
-            route=request.route,
-            budget_ms=budget_ms,
-            without=without,
-            care=request.care,
+            values=request.values,
+            free=any(not runs(request.route, k) for k in range(request.start, len(plan.stages))),
         )

@@ -5,7 +5,8 @@ over. Whatever is heard to go wrong (a device that is lost, a refusal, a time-ou
 decision: go on from a tensor that a worker kept, start again on what is alive, or wait for a
 device until the deadline. Work may be done twice; an answer is given once.
 
-This file says which event leads where. ``books`` has the playbooks and gets them installed,
+This file says which event leads where. ``playbooks`` has what is in use, ``installing`` gets it
+installed, ``usable`` says what of it can be used,
 ``chooser`` asks the policies, ``flights`` begins attempts, ``answers`` ends requests well,
 ``recovery`` (by ``blame``) goes on with them when something went wrong, ``desk`` holds it all.
 """
@@ -32,12 +33,13 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.answers import Answers
-from shoal.core.gateway.books import Books
 from shoal.core.gateway.desk import Desk
 from shoal.core.gateway.devices import Devices
+from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.recovery import Recovery
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.suspects import Digests
+from shoal.core.gateway.usable import Usable
 from shoal.core.log import Log
 from shoal.core.messages import (
     Answer,
@@ -115,11 +117,11 @@ class GatewayCore:
 
     def unready(self, playbook: Playbook) -> dict[str, str]:
         """Devices of a playbook that have not said yet that it is installed, and why."""
-        return self._desk.books.unready(playbook)
+        return self._desk.usable.unready(playbook)
 
     def servable(self, playbook: Playbook, now: float = 0.0) -> bool:
         """Whether a request could be served by ``playbook`` with what is there and ready."""
-        book = self._desk.books.get(playbook.id)
+        book = self._desk.playbooks.get(playbook.id)
         return book is not None and self._desk.chooser.servable(book, now)
 
     @property
@@ -133,9 +135,14 @@ class GatewayCore:
         return self._desk.devices
 
     @property
-    def books(self) -> Books:
+    def playbooks(self) -> Playbooks:
         """The playbooks in use."""
-        return self._desk.books
+        return self._desk.playbooks
+
+    @property
+    def usable(self) -> Usable:
+        """Which of them, and of their devices, can be used now."""
+        return self._desk.usable
 
     @property
     def requests(self) -> OrderedDict[int, Request]:
@@ -153,7 +160,7 @@ class GatewayCore:
             case Vanished(name, incarnation):
                 if not self.members.vanished(name, incarnation, now):
                     return []
-                self.books.vanished(name)
+                self._desk.installing.vanished(name)
                 return self._recovery.lost(name, incarnation, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self._desk.chooser.links[peer] = LinkView(
@@ -164,9 +171,9 @@ class GatewayCore:
                 request = self.requests.get(number)
                 return self._desk.end(request, now, stop=True) if request else []
             case Adopt(playbook):
-                return [*self.books.adopt(playbook, now)]
+                return [*self._desk.installing.adopt(playbook, now)]
             case Release():
-                return [*self.books.release()]
+                return [*self._desk.installing.release()]
             case Tick():
                 return self._tick(now)
 
@@ -183,8 +190,8 @@ class GatewayCore:
                 self._desk.loads.begun(sender, part, self.members.life(sender))
                 return [Send(sender, Heard(part))]
             case Installed():
-                self.books.installed(sender, message, now)
-                return [*self.books.retire()]
+                self._desk.installing.installed(sender, message, now)
+                return [*self._desk.installing.retire()]
             case Hello(info):
                 return self._hello(info, now) if info.name == sender else []
             case Holding(parts):
@@ -251,7 +258,7 @@ class GatewayCore:
             picked = desk.chooser.pick(request, now)
             begun = desk.flights.begin(request, picked, now) if picked else None
             if begun is None:
-                desk.queue.stuck(now, desk.devices.limits.opens(now))
+                desk.queue.stuck(now, desk.flights.held_until, desk.devices.limits.opens(now))
                 return
             desk.queue.drop(number)
             actions += begun
@@ -282,8 +289,7 @@ class GatewayCore:
                 return self._recovery.moved(request, sender, message, now)
             case Refused() if current:
                 if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
-                    self.devices[sender].draining = True
-                    self.books.changed()
+                    self.devices.draining(sender)
                 return actions + self._recovery.refused(request, sender, message, now)
             case _:
                 return actions
@@ -310,7 +316,7 @@ class GatewayCore:
             request = desk.requests.get(refused.number)
             tried = request.tries.get(refused.attempt) if request else None
             if tried is not None:
-                return [*desk.books.reinstall(sender, tried.playbook, now)]
+                return [*desk.installing.reinstall(sender, tried.playbook, now)]
         return []
 
     def _broken(self, now: float) -> list[GatewayAction]:
@@ -330,8 +336,8 @@ class GatewayCore:
         if request.in_flight:
             return Reject(request.number, "deadline", f"no answer within {waited_ms:.0f} ms{heard}")
         lacking = "no playbook is in use"
-        for book in self.books.all()[-1:]:
-            unusable = self.books.unusable(book)
+        for book in self.playbooks.all()[-1:]:
+            unusable = self.usable.unusable(book)
             lacking = ", ".join(f"{name} {why}" for name, why in unusable.items())
         if lacking:
             text = f"nothing alive could serve it within {waited_ms:.0f} ms: {lacking}{heard}"
@@ -351,19 +357,18 @@ class GatewayCore:
         if desk.members.appeared(name, incarnation, now):
             desk.devices.restarted(name)
             desk.settling.forget(name)
-            desk.books.changed()
             actions += self._recovery.lost(name, former, now)
             desk.loads.died(name, former, now)
         elif known:
             return []
         else:
-            desk.books.doubt(name)
+            desk.devices.doubt(name)
             desk.suspects.lives(name, incarnation)
             desk.loads.ended(name)
         peer = desk.members.get(name)
         if peer is not None and peer.info is not None:
             return actions + self._hello(peer.info, now)
-        desk.books.install_soon(name, now)
+        desk.installing.install_soon(name, now)
         return actions
 
     def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
@@ -372,6 +377,5 @@ class GatewayCore:
         if not self.members.hello(info):
             return []
         self._desk.owe((info.name,), self._desk.last_number, now)
-        self.devices[info.name].draining = info.draining
-        self.books.changed()
-        return [] if info.draining else [*self.books.install(info.name, now)]
+        self.devices.draining(info.name, info.draining)
+        return [] if info.draining else [*self._desk.installing.install(info.name, now)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from shoal.core.shared.timers import Timers
@@ -42,10 +43,10 @@ class Queue:
         self._waiting.pop(number, None)
         self._pauses.clear(number)
 
-    def stuck(self, now: float, until: float | None = None) -> None:
+    def stuck(self, now: float, *until: float | None) -> None:
         """Nobody can serve the first one now: look again in a while, or when something is known
         to change (``until``, in seconds), should nothing happen before."""
-        at = now + _LOOK_AGAIN_S if until is None else min(until, now + _LOOK_AGAIN_S)
+        at = min(now + _LOOK_AGAIN_S, *(t for t in until if t is not None and t > now), math.inf)
         if self._look_again is None or at < self._look_again:
             self._look_again = at
 

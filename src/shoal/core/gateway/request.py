@@ -10,13 +10,14 @@ from typing import NamedTuple, TypeAlias
 from shoal.core.events import Body
 from shoal.core.gateway.devices import Given
 from shoal.core.gateway.suspects import Digests
-from shoal.core.messages import Care, Route
+from shoal.core.messages import Care, Route, Values
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.routes import Link, links
 from shoal.plan.plan import Plan
 
 Narrow: TypeAlias = tuple[tuple[str, str], ...]
 """Devices, each with a part that it has too little memory for."""
+NO_VALUES = Values()
 MAX_TRIES = 16
 MAX_FAULTS = 4
 MAX_FAULT = 200
@@ -46,9 +47,9 @@ class Request:
     """One request, of one image or several. Times in seconds on the gateway's clock.
 
     An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
-    whose inputs come from ``source`` (None: from here). It is known to have reached the stage
-    ``reached``. ``out`` are devices that will not do their part in it. ``gather`` takes the slices
-    when the last stage is run by all of its holders.
+    whose inputs come from ``source`` (None: from here), with ``values`` of its policy. It is known
+    to have reached the stage ``reached``. ``out`` are devices that will not do their part in it.
+    ``gather`` takes the slices when the last stage is run by all of its holders.
 
     Over all attempts: ``tries`` are the latest by number (an answer to any of them counts),
     ``touched`` the devices that were given something, ``given`` what of it is outstanding,
@@ -69,6 +70,7 @@ class Request:
     playbook: str = ""
     plan: Plan | None = None
     route: Route = ()
+    values: Values = NO_VALUES
     start: int = 0
     reached: int = 0
     source: Source | None = None

@@ -40,9 +40,10 @@ class Peer:
 
 
 class Membership:
-    """The peers of one node."""
+    """The peers of one node. ``version`` changes with who is there."""
 
     def __init__(self, grace_s: float = 5.0) -> None:
+        self.version = 0
         self._grace_s = grace_s
         self._peers: dict[str, Peer] = {}
         self._suspects: OrderedDict[str, float] = OrderedDict()
@@ -51,6 +52,7 @@ class Membership:
 
     def appeared(self, name: str, incarnation: str, now: float) -> bool:
         """Note that the mesh sees ``name``; True when it is under a new incarnation."""
+        self.version += 1
         peer = self._peers.get(name)
         new = peer is None or peer.incarnation != incarnation
         if peer is None or new:
@@ -70,6 +72,7 @@ class Membership:
         peer = self._peers.get(name)
         if peer is None or peer.incarnation != incarnation or peer.state is not State.ALIVE:
             return False
+        self.version += 1
         peer.state, peer.since = State.SUSPECT, now
         self._suspects[name] = now
         return True

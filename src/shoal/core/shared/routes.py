@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
-from shoal.core.policy import Policy, View, deciding
+from shoal.core.policy import Hold, Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
@@ -38,9 +38,10 @@ def next_hop(
     route: Route,
     view: View,
     reachable: Callable[[str], bool],
-) -> Hop | None:
-    """Who runs ``stage``; None when too few of those who could are reachable. PolicyError when
-    the policy raises.
+    memory: Any,
+) -> tuple[Hop | Hold | None, Any]:
+    """Who runs ``stage``, or until when to wait with that; None when too few of those who could are
+    reachable. With it, what the policy remembers. PolicyError when the policy raises.
 
     The holders of an ALL stage all give to the same taker, so whoever passes a request on to one
     decides for them as well, up to the first stage after it that is run by one device.
@@ -55,18 +56,20 @@ def next_hop(
                 steps[index] = tuple(name for name in here.parts if view.usable(name))
             else:
                 with deciding(playbook):
-                    chosen = policy.forward(playbook, plan, index, view)
+                    chosen, memory = policy.forward(playbook, plan, index, view, memory)
+                if isinstance(chosen, Hold):
+                    return chosen, memory
                 steps[index] = () if chosen is None else (chosen,)
             if not steps[index]:
-                return None
+                return None, memory
         if here.spread is Spread.ONE:
             break
     targets = tuple(name for name in steps[stage] if reachable(name))
     if len(targets) < least(plan, stage):
-        return None
+        return None, memory
     if plan.stages[stage].spread is Spread.ONE:
         targets = targets[:1]
-    return Hop(targets, tuple(steps) if decided else route, decided)
+    return Hop(targets, tuple(steps) if decided else route, decided), memory
 
 
 def links(route: Route, start: int, first: str) -> set[Link]:
@@ -79,6 +82,11 @@ def links(route: Route, start: int, first: str) -> set[Link]:
         found |= {Link(a, b) for a in givers for b in takers if a != b}
         givers = takers
     return found
+
+
+def visited(route: Route, start: int, stage: int) -> set[str]:
+    """Those who run a stage from ``start`` on before ``stage``."""
+    return {name for index in range(start, stage) for name in runs(route, index)}
 
 
 def least(plan: Plan, stage: int) -> int:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from shoal.core.actions import WorkerAction
 from shoal.core.events import Body, JobKey
-from shoal.core.messages import Resume, Task, Why
+from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.routes import runs
 from shoal.core.shared.timers import Timers
 from shoal.core.worker.attempts import RequestKey, request_of
-from shoal.core.worker.job import Job, same_step
+from shoal.core.worker.itineraries import Early
+from shoal.core.worker.job import Job
 from shoal.core.worker.onward import Onward
 from shoal.plan.plan import Plan
 
@@ -35,22 +36,58 @@ class Intake:
         worker, request = self._worker, request_of(task)
         if worker.attempts.stale(request, task.attempt, task.stage):
             return []
-        plan = worker.library.plan(task.playbook, task.plan)
+        told = task.itinerary
+        itinerary = told or worker.itineraries.of(request, task.attempt)
+        if itinerary is None:
+            return self._wait(task, body, size, now)
+        early = self._learn(request, task.attempt, told, now) if told is not None else []
+        return [*self._take(task, itinerary, body, size, now), *early]
+
+    def _wait(self, task: Task, body: Body, size: int, now: float) -> list[WorkerAction]:
+        """It is not known yet where a task goes: it has outrun what tells it."""
+        inbox, waiting = self._worker.inbox, self._worker.itineraries
+        if waiting.waiting >= inbox.limit or not inbox.has_room(now, size, new=False):
+            return [self._onward.refuse(task, task.stage, Why.OVERLOADED)]
+        inbox.bytes += size
+        waiting.wait(Early(task, body, size, now + task.budget_ms / 1e3))
+        return []
+
+    def _learn(
+        self, request: RequestKey, attempt: int, itinerary: Itinerary, now: float
+    ) -> list[WorkerAction]:
+        """It is told where an attempt goes: what waited for that goes on, what waited for an older
+        one is given up."""
+        worker, actions = self._worker, list[WorkerAction]()
+        worker.itineraries.learn(request, attempt, itinerary)
+        for early in worker.itineraries.take(request):
+            worker.inbox.bytes -= early.size
+            if early.task.attempt == attempt:
+                actions += self._take(early.task, itinerary, early.body, early.size, now)
+            elif early.task.attempt > attempt:
+                actions += self._wait(early.task, early.body, early.size, now)
+        return actions
+
+    def _take(
+        self, task: Task, itinerary: Itinerary, body: Body, size: int, now: float
+    ) -> list[WorkerAction]:
+        worker, request = self._worker, request_of(task)
+        plan = worker.library.plan(itinerary.playbook, itinerary.plan)
         if plan is None or not self._makes_sense(task, plan):
             return [self._onward.refuse(task, task.stage, Why.UNKNOWN_PLAN)]
-        worker.library.use(task.playbook, now)
-        if task.images > 1:
+        worker.library.use(itinerary.playbook, now)
+        if itinerary.images > 1:
             part = plan.stages[task.stage].parts[worker.name]
-            text = worker.library.too_large(part, task.images)
+            text = worker.library.too_large(part, itinerary.images)
             if text:
                 return [self._onward.refuse(task, task.stage, Why.TOO_LARGE, text)]
         if worker.attempts.note(request, task.attempt):
-            taken_over = self._take_over(request, task, plan, now)
+            worker.outgoing.drop(request)
+            taken_over = self._take_over(request, task, itinerary, plan, now)
             if taken_over is not None:
                 return taken_over
         job = self._job_for(request, task)
         if job is None:
-            made = self._new_job(task, plan, size, now)
+            made = self._new_job(task, itinerary, plan, size, now)
             if isinstance(made, Why):
                 return [self._onward.refuse(task, task.stage, made)]
             job = made
@@ -66,7 +103,13 @@ class Intake:
         if worker.attempts.stale(request, resume.attempt, resume.stage - 1):
             return []
         worker.attempts.note(request, resume.attempt)
-        plan = worker.library.plan(resume.playbook, resume.plan)
+        worker.outgoing.drop(request)
+        early = self._learn(request, resume.attempt, resume.itinerary, now)
+        return [*self._resume(resume, request, now), *early]
+
+    def _resume(self, resume: Resume, request: RequestKey, now: float) -> list[WorkerAction]:
+        worker, itinerary = self._worker, resume.itinerary
+        plan = worker.library.plan(itinerary.playbook, itinerary.plan)
         if plan is None or not 0 <= resume.stage < len(plan.stages):
             return [self._onward.refuse(resume, resume.stage, Why.UNKNOWN_PLAN)]
         wanted = frozenset(plan.stages[resume.stage].inputs)
@@ -83,7 +126,8 @@ class Intake:
         if kept is None or frozenset(kept.names) != wanted:
             return [self._onward.refuse(resume, resume.stage, Why.NOT_KEPT)]
         worker.attempts.done(request, resume.attempt, resume.stage - 1)
-        return self._onward.pass_on(resume, plan, kept, now + resume.budget_ms / 1e3, now)
+        expires = now + resume.budget_ms / 1e3
+        return self._onward.pass_on(resume, itinerary, plan, kept, expires, now)
 
     def _makes_sense(self, task: Task, plan: Plan) -> bool:
         """Whether this worker has a part in the stage, and slices come only where they are to be
@@ -101,32 +145,34 @@ class Intake:
                 return job
         return None
 
-    def _new_job(self, task: Task, plan: Plan, size: int, now: float) -> Job | Why:
+    def _new_job(
+        self, task: Task, itinerary: Itinerary, plan: Plan, size: int, now: float
+    ) -> Job | Why:
         worker = self._worker
         if worker.info.draining:
             return Why.DRAINING
         part = plan.stages[task.stage].parts[worker.name]
         if not worker.library.ready(part):
             return Why.PART_MISSING
-        if not worker.inbox.has_room(now, size, new=not task.trace):
+        if not worker.inbox.has_room(now, size, new=task.giver == task.gateway and not task.trace):
             return Why.OVERLOADED
         gather = Gather({task.giver})
         expires = now + task.budget_ms / 1e3
         key = JobKey(*request_of(task), task.attempt, task.stage)
         if task.sliced:
             before = plan.stages[task.stage - 1]
-            givers = runs(task.route, task.stage - 1) or before.parts
+            givers = runs(itinerary.route, task.stage - 1) or before.parts
             gather.join = before.join
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
-        alone = not worker.library.stacks(task.playbook, part)
-        job = Job(key, part, task, plan, gather, now, expires, alone=alone)
+        alone = not worker.library.stacks(itinerary.playbook, part)
+        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone)
         worker.inbox.add(job)
         return job
 
     def _take_over(
-        self, request: RequestKey, task: Task, plan: Plan, now: float
+        self, request: RequestKey, task: Task, itinerary: Itinerary, plan: Plan, now: float
     ) -> list[WorkerAction] | None:
         """A newer attempt has come: let it have the work that was done here for an older one if
         that is the same step, and give up the rest. None: there is no such work.
@@ -138,9 +184,9 @@ class Intake:
         expires = now + task.budget_ms / 1e3
         for job in worker.inbox.of_request(request):
             whole = not task.sliced and job.gather.join is None and job.gather.complete
-            if heir is None and whole and same_step(job.task, task):
+            if heir is None and whole and job.runs(task.stage, itinerary):
                 heir = job
-                job.task, job.redirect, job.expires = task, None, expires
+                job.task, job.asked, job.redirect, job.expires = task, itinerary, None, expires
             else:
                 self.drop(job)
         if heir is not None:
@@ -148,10 +194,11 @@ class Intake:
         kept = worker.kept.get(request)
         if kept is None or task.sliced:
             return None
-        if (kept.playbook, kept.plan, kept.stage) != (task.playbook, task.plan, task.stage):
+        made = itinerary.playbook, itinerary.plan, task.stage
+        if (kept.playbook, kept.plan, kept.stage) != made:
             return None
         worker.attempts.done(request, task.attempt, task.stage)
-        return self._onward.pass_on(task, plan, kept, expires, now)
+        return self._onward.pass_on(task, itinerary, plan, kept, expires, now)
 
     # -- slices
 
@@ -164,8 +211,10 @@ class Intake:
         return actions
 
     def due(self, now: float) -> list[WorkerAction]:
-        """Wait no more for slices whose deadline has come."""
+        """Wait no more for slices whose deadline has come, nor to be told where tasks go whose own
+        has."""
         actions: list[WorkerAction] = []
+        self._give_up(self._worker.itineraries.late(now))
         for key in self._deadlines.due(now):
             job = self._worker.inbox.jobs.get(key)
             if job is not None and not job.gather.complete:
@@ -174,7 +223,8 @@ class Intake:
 
     def next(self) -> float | None:
         """When :meth:`due` has work to do next, in seconds."""
-        return self._deadlines.next()
+        times = (self._deadlines.next(), self._worker.itineraries.next())
+        return min((at for at in times if at is not None), default=None)
 
     def _miss(self, job: Job, givers: Iterable[str]) -> list[WorkerAction]:
         job.gather.awaited.difference_update(givers)
@@ -195,8 +245,20 @@ class Intake:
 
     def forget(self, request: RequestKey) -> None:
         """A request is over."""
+        self._give_up(self._worker.itineraries.drop(request))
         for job in self._worker.inbox.of_request(request):
             self.drop(job)
+
+    def forget_owner(self, gateway: str, but: str | None) -> None:
+        """A gateway is gone, or its incarnations other than ``but``."""
+        self._give_up(self._worker.itineraries.drop_owner(gateway, but))
+        for job in list(self._worker.inbox.jobs.values()):
+            if job.key.gateway == gateway and job.key.incarnation != but:
+                self.drop(job)
+
+    def _give_up(self, early: Iterable[Early]) -> None:
+        for one in early:
+            self._worker.inbox.bytes -= one.size
 
     def drop(self, job: Job) -> None:
         """Give a job up."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoal.core.events import JobKey
-from shoal.core.messages import Care, Resume, Task
+from shoal.core.messages import Care, Itinerary, Resume, Task
 from shoal.core.shared.gather import Gather
 from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.plan.plan import Exit, Plan, Stage
@@ -19,7 +19,8 @@ from shoal.plan.plan import Exit, Plan, Stage
 class Job:
     """What has come for a stage so far. ``key`` names it for good; ``part`` is run.
 
-    ``task`` is that of the attempt that it works for, which a newer one may take over.
+    ``task`` is that of the attempt that it works for, which goes where ``asked`` says; a newer one
+    may take it over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
     one, or a run with others failed. ``size`` is the bytes of its inputs. Times in seconds.
@@ -28,6 +29,7 @@ class Job:
     key: JobKey
     part: str
     task: Task
+    asked: Itinerary
     plan: Plan
     gather: Gather
     arrived: float
@@ -43,14 +45,19 @@ class Job:
         return self.redirect or self.task
 
     @property
+    def itinerary(self) -> Itinerary:
+        """Where it goes."""
+        return self.redirect.itinerary if self.redirect is not None else self.asked
+
+    @property
     def care(self) -> Care:
         """How it is run."""
-        return self.follow.care
+        return self.itinerary.care
 
     @property
     def images(self) -> int:
         """How many images it is of."""
-        return self.task.images
+        return self.asked.images
 
     @property
     def stage(self) -> Stage:
@@ -75,6 +82,11 @@ class Job:
         before = self.plan.stages[self.key.stage - 1].parts if self.key.stage else ()
         return self.gather.missing(before)
 
+    def runs(self, stage: int, itinerary: Itinerary) -> bool:
+        """Whether it is this stage of the plan that an attempt follows."""
+        mine, its = self.asked, itinerary
+        return (self.task.stage, mine.plan, mine.playbook) == (stage, its.plan, its.playbook)
+
     def batches_with(self, other: Job) -> bool:
         """Whether both can be run as one: the same work on whole bodies, whoever asks for it."""
         if self.lonely or other.lonely or self.work != other.work:
@@ -85,11 +97,6 @@ class Job:
     def lonely(self) -> bool:
         """Whether it is never run together with others."""
         return self.alone or self.care is not Care.NONE
-
-
-def same_step(a: Task, b: Task) -> bool:
-    """Whether two tasks ask for the same stage of the same plan."""
-    return a.stage == b.stage and a.plan == b.plan and a.playbook == b.playbook
 
 
 class Inbox:

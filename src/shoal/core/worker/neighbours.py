@@ -70,7 +70,7 @@ class Neighbours(Mapping[str, DeviceView]):
             usable = self._members.alive(name) and not self._members.draining(name)
             if known is None and self._members.get(name) is None:
                 raise KeyError(name)
-        outstanding = load.waiting + load.running + load.leaving + given
+        outstanding = load.waiting + load.running + load.held + given
         return DeviceView(usable, outstanding, outstanding * load.run_ms, load=load)
 
     def __iter__(self) -> Iterator[str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from shoal.core.actions import Send, WorkerAction
 from shoal.core.events import Outcome
 from shoal.core.messages import (
     Answer,
+    Itinerary,
     Moved,
     RequestMessage,
     Resume,
@@ -18,14 +22,15 @@ from shoal.core.messages import (
     Why,
     refusal,
 )
-from shoal.core.policy import Policy, View
-from shoal.core.shared.routes import next_hop, runs
+from shoal.core.policy import Hold, Policy, View
+from shoal.core.shared.routes import Hop, next_hop, runs, visited
 from shoal.core.worker.attempts import request_of
 from shoal.core.worker.job import Job
 from shoal.core.worker.kept import Output
 from shoal.core.worker.neighbours import Without
+from shoal.core.worker.outgoing import Held
 from shoal.errors import PolicyError
-from shoal.plan.plan import Plan, Spread
+from shoal.plan.plan import Plan, Playbook, Spread
 
 if TYPE_CHECKING:
     from shoal.core.worker.worker import WorkerCore
@@ -37,9 +42,17 @@ class Onward:
     def __init__(self, worker: WorkerCore, policies: Callable[[str], Policy]) -> None:
         self._worker = worker
         self._policies = policies
+        self._memories: dict[str, Any] = {}  # of policies, by playbook
+        self._dice = Random(f"{worker.name} hops")
 
     def pass_on(
-        self, follow: Task | Resume, plan: Plan, output: Output, expires: float, now: float
+        self,
+        follow: Task | Resume,
+        itinerary: Itinerary,
+        plan: Plan,
+        output: Output,
+        expires: float,
+        now: float,
     ) -> list[WorkerAction]:
         """Send an output to whoever runs what follows, and keep it (the slices of an ALL stage
         are not kept: no single device could go on from them)."""
@@ -50,58 +63,109 @@ class Onward:
         if isinstance(follow, Task):
             sliced = plan.stages[follow.stage].spread is Spread.ALL
             stage += 1
-        book = worker.library.playbook(follow.playbook)
+        book = worker.library.playbook(itinerary.playbook)
         if book is None:
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
-        load = worker.neighbours.own = worker.load
-        policy, hop, broken = self._policies(book.policy.name), None, ""
-        for without in (follow.without, ()) if follow.without else ((),):
-            devices = Without(worker.neighbours, without) if without else worker.neighbours
-            links, waiting = worker.neighbours.links, worker.inbox.waiting
-            view = View(now, devices, links, waiting, output.images)
-            try:
-                reach = worker.reachable
-                hop = hop or next_hop(policy, book, plan, stage, follow.route, view, reach)
-            except PolicyError as error:
-                broken = str(error)
+        hop, broken = self._hop(book, plan, stage, itinerary, output.images, now)
         if not sliced:
-            to = hop.targets if hop else ()
+            to = hop.targets if isinstance(hop, Hop) else ()
             kept = replace(output, attempt=follow.attempt, expires=expires, to=to, onward=stage)
             worker.kept.put(request_of(follow), kept)
+        if isinstance(hop, Hold):
+            return self._hold(Held(follow, itinerary, plan, output, expires, hop.until), stage)
+        worker.outgoing.drop(request_of(follow))
         if hop is None and broken:
             return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
-            absent = [name for name in runs(follow.route, stage) if not worker.reachable(name)]
+            absent = [n for n in runs(itinerary.route, stage) if not worker.reachable(n)]
             return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]
+        told = set() if itinerary.free else visited(itinerary.route, itinerary.start, stage)
+        if hop.decided:
+            itinerary = msgspec.structs.replace(itinerary, route=hop.route)
         task = Task(
-            gateway=follow.gateway,
-            incarnation=follow.incarnation,
-            number=follow.number,
-            attempt=follow.attempt,
-            playbook=follow.playbook,
-            plan=plan.name,
+            *request_of(follow),
+            follow.attempt,
             stage=stage,
             giver=worker.name,
-            route=hop.route,
             budget_ms=(expires - now) * 1e3,
             sliced=sliced,
-            without=follow.without,
             settled=worker.attempts.settled((follow.gateway, follow.incarnation)),
             absent=output.absent,
             trace=output.trace,
-            load=load,
-            images=output.images,
-            care=follow.care,
+            load=None if sliced else worker.load,
+            itinerary=itinerary,
         )
         codec = plan.stages[stage - 1].codec if stage else output.codec
         actions: list[WorkerAction] = []
         for target in hop.targets:
             worker.neighbours.gave(target)
+            # One of those who join is told all that led here; from the others it would come again.
+            trace = output.trace if target == hop.targets[0] else ()
+            to_tell = None if target in told else itinerary
+            if (trace, to_tell) != (task.trace, task.itinerary):
+                task = msgspec.structs.replace(task, trace=trace, itinerary=to_tell)
             actions.append(Send(target, task, output.body, codec))
         if hop.decided:
             moved = Moved(*request_of(follow), follow.attempt, stage, hop.route)
             actions.append(Send(follow.gateway, moved))
         return actions
+
+    def _hop(
+        self,
+        book: Playbook,
+        plan: Plan,
+        stage: int,
+        itinerary: Itinerary,
+        images: int,
+        now: float,
+    ) -> tuple[Hop | Hold | None, str]:
+        """Who runs a stage, or until when to hold it; or nobody, and what the policy raised if that
+        is why."""
+        worker = self._worker
+        neighbours = worker.neighbours
+        neighbours.own = worker.load
+        policy, broken = self._policies(book.policy.name), ""
+        route, reach = itinerary.route, worker.reachable
+        for without in (itinerary.without, ()) if itinerary.without else ((),):
+            devices = Without(neighbours, without) if without else neighbours
+            drawn = self._dice.random()
+            view = View(now, devices, neighbours.links, worker.inbox.waiting, images, drawn)
+            memory = self._memories.get(book.id)
+            try:
+                hop, memory = next_hop(policy, book, plan, stage, route, view, reach, memory)
+            except PolicyError as error:
+                broken = str(error)
+                continue
+            if hop is not None:
+                if memory is not None:
+                    self._memories[book.id] = memory
+                return hop, ""
+        return None, broken
+
+    def _hold(self, held: Held, stage: int) -> list[WorkerAction]:
+        """Wait with an output, as the policy says."""
+        if self._worker.outgoing.hold(held):
+            return []
+        text = "too much waits here to be passed on"
+        return [self.refuse(held.follow, stage, Why.OVERLOADED, text)]
+
+    def due(self, now: float) -> list[WorkerAction]:
+        """Ask the policies again about what is held. What one is still held for, others of its step
+        are held for as well."""
+        actions: list[WorkerAction] = []
+        stuck: set[tuple[str, str, int]] = set()
+        for held in self._worker.outgoing.due(now):
+            if held.step in stuck:
+                continue
+            follow, itinerary, plan, output, expires, _ = held
+            actions += self.pass_on(follow, itinerary, plan, output, expires, now)
+            if self._worker.outgoing.holds(request_of(follow)):
+                stuck.add(held.step)
+        return actions
+
+    def forget(self, playbook: str) -> None:
+        """A playbook is not installed any more, and its policy remembers nothing."""
+        self._memories.pop(playbook, None)
 
     def answer(
         self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]
@@ -113,7 +177,7 @@ class Onward:
             incarnation=task.incarnation,
             number=task.number,
             attempt=task.attempt,
-            plan=task.plan,
+            plan=job.asked.plan,
             stage=job.key.stage,
             giver=self._worker.name,
             left_early=leaves,

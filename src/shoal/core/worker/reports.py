@@ -18,7 +18,8 @@ class Reports:
 
     All peers hear what is loaded, when it has changed and nothing more is being loaded. How busy
     it is, only those hear who choose between this worker and another for some stage, when it has
-    changed (gateways learn it from answers).
+    changed (gateways learn it from answers), or when something was ``taken`` since: whoever gave it
+    counts that until they hear more.
     """
 
     def __init__(self, library: Library, members: Membership, load: Callable[[], Load]) -> None:
@@ -28,6 +29,7 @@ class Reports:
         self._held: tuple[str, ...] = ()
         self._busy = Load()
         self._not_before = 0.0
+        self.taken = False
 
     def greeting(self, info: DeviceInfo, to: str) -> list[Send]:
         """What a peer that has appeared is told. One that chooses may remember a load of before it
@@ -49,7 +51,7 @@ class Reports:
             sends += [Send(name, Holding(held)) for name in peers]
         if now >= self._not_before and self._busier():
             self._not_before = now + PERIOD_S
-            self._busy = self._load()
+            self._busy, self.taken = self._load(), False
             choosers = filter(self._members.alive, self._library.choosers)
             sends += [Send(name, Busy(self._busy)) for name in choosers]
         return sends
@@ -61,5 +63,8 @@ class Reports:
     def _busier(self) -> bool:
         if not self._library.choosers:
             return False
+        if self.taken:
+            return True
         load, said = self._load(), self._busy
-        return (load.waiting, load.running) != (said.waiting, said.running)
+        mine = load.waiting, load.running, load.held
+        return mine != (said.waiting, said.running, said.held)

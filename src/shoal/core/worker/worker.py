@@ -65,11 +65,13 @@ from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import soonest
 from shoal.core.worker.attempts import Attempts, RequestKey, request_of
 from shoal.core.worker.intake import Intake
+from shoal.core.worker.itineraries import Itineraries
 from shoal.core.worker.job import Inbox, Job
 from shoal.core.worker.kept import Kept, Output
 from shoal.core.worker.library import Library
 from shoal.core.worker.neighbours import Neighbours
 from shoal.core.worker.onward import Onward
+from shoal.core.worker.outgoing import Outgoing
 from shoal.core.worker.reports import Reports
 from shoal.core.worker.trials import Trials
 from shoal.errors import PlanError
@@ -102,9 +104,11 @@ class WorkerCore:
         quarter = info.memory // 4 if info.memory else None
         held_bytes = math.inf if quarter is None else max(_LEAST_HELD_BYTES, quarter)
         self.inbox = Inbox(settings.inbox, held_bytes, self.library.most_images)
-        keep_bytes = settings.keep_bytes
-        self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
+        keep_bytes = settings.keep_bytes if quarter is None else min(settings.keep_bytes, quarter)
+        self.kept = Kept(keep_bytes)
         self.attempts = Attempts()
+        self.itineraries = Itineraries()
+        self.outgoing = Outgoing(settings.inbox, keep_bytes)
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
@@ -145,7 +149,7 @@ class WorkerCore:
     @property
     def load(self) -> Load:
         """How busy this worker is."""
-        return Load(self.inbox.waiting, len(self._runs), 0, self._run_ms)
+        return Load(self.inbox.waiting, len(self._runs), len(self.outgoing), self._run_ms)
 
     def reachable(self, name: str) -> bool:
         """Whether a message can be sent to ``name``."""
@@ -167,6 +171,7 @@ class WorkerCore:
                 return self._vanished(name, incarnation, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self.neighbours.links[peer] = LinkView(bytes_per_s, rtt_ms, now - age_s, at_least)
+                self.outgoing.changed = True
                 return []
             case Drain():
                 return self._drain()
@@ -185,8 +190,10 @@ class WorkerCore:
                 return []
             case Task(gateway, incarnation):
                 self._settle(gateway, incarnation, message.settled)
-                if message.giver != gateway:
+                if message.giver != gateway and message.load is not None:
                     self.neighbours.heard(message.giver, message.load)
+                    self.outgoing.changed = True
+                self._reports.taken = True
                 return self._intake.task(message, body, size, now)
             case Resume():
                 return self._intake.resume(message, now)
@@ -205,16 +212,21 @@ class WorkerCore:
             case Heard(part):
                 return self.library.heard(sender, part)
             case Uninstall(playbook):
-                return self.library.uninstall(sender, playbook)
+                actions = self.library.uninstall(sender, playbook)
+                if self.library.playbook(playbook) is None:
+                    self._onward.forget(playbook)
+                return actions
             case Hello(info):
                 if info.name == sender:
                     self.members.hello(info)
+                    self.outgoing.changed = True
                 return []
             case Holding(parts):
                 self.members.holding(sender, parts)
                 return []
             case Busy(load):
                 self.neighbours.heard(sender, load)
+                self.outgoing.changed = True
                 return []
 
     def _install(self, sender: str, message: Install, now: float) -> list[WorkerAction]:
@@ -226,7 +238,7 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        busy = {job.task.playbook for job in self.inbox.jobs.values()}
+        busy = {job.asked.playbook for job in self.inbox.jobs.values()}
         return self.library.install(sender, message, now, busy)
 
     # -- runs
@@ -301,7 +313,7 @@ class WorkerCore:
     def _job_done(
         self, job: Job, outcome: Outcome, ran: Ran, images: int, now: float
     ) -> list[WorkerAction]:
-        stage, follow = job.stage, job.follow
+        stage, follow, itinerary = job.stage, job.follow, job.itinerary
         redirected = job.redirect is not None
         done = follow.stage - 1 if redirected else follow.stage
         self.attempts.done(request_of(follow), follow.attempt, done)
@@ -317,15 +329,19 @@ class WorkerCore:
         )
         trace = (*job.gather.traces, step)
         sure = outcome.confidence
-        leaves = stage.exit is not None and sure is not None and sure >= stage.exit.threshold
+        leaves = (
+            stage.exit is not None
+            and sure is not None
+            and sure >= itinerary.values.threshold(job.key.stage, stage.exit.threshold)
+        )
         if leaves or (not redirected and job.key.stage == len(job.plan.stages) - 1):
             return [self._onward.answer(job, outcome, leaves, trace)]
-        plan = self.library.plan(follow.playbook, follow.plan)
+        plan = self.library.plan(itinerary.playbook, itinerary.plan)
         if plan is None:
             return [self._onward.refuse(follow, follow.stage, Why.UNKNOWN_PLAN)]
         output = Output(
-            playbook=job.task.playbook,
-            plan=job.task.plan,
+            playbook=job.asked.playbook,
+            plan=job.asked.plan,
             stage=job.key.stage,
             attempt=follow.attempt,
             names=stage.outputs,
@@ -337,7 +353,7 @@ class WorkerCore:
             expires=job.expires,
             images=job.images,
         )
-        return self._onward.pass_on(follow, plan, output, job.expires, now)
+        return self._onward.pass_on(follow, itinerary, plan, output, job.expires, now)
 
     def _run_failed(self, failed: RunFailed, now: float) -> list[WorkerAction]:
         jobs, apart = failed.jobs, self._apart
@@ -360,6 +376,7 @@ class WorkerCore:
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
+        self.outgoing.changed = True
         if self.members.appeared(name, incarnation, now):
             self._drop(self._trials.lost(name))
             actions = self._gateway_gone(name, but=incarnation)
@@ -370,6 +387,7 @@ class WorkerCore:
         may not have arrived that it has nobody to run it (the gateway may see that peer well)."""
         if not self.members.vanished(name, incarnation, now):
             return []
+        self.outgoing.changed = True
         self._drop(self._trials.lost(name))
         actions = self._intake.lost(name)
         for request, output in self.kept.passed_to(name):
@@ -399,10 +417,9 @@ class WorkerCore:
 
     def _gateway_gone(self, name: str, but: str | None = None) -> list[WorkerAction]:
         """Free what is held for a gateway, or for its incarnations other than ``but``."""
-        for job in list(self.inbox.jobs.values()):
-            if job.key.gateway == name and job.key.incarnation != but:
-                self._intake.drop(job)
+        self._intake.forget_owner(name, but)
         self.kept.drop_owner(name, but)
+        self.outgoing.drop_owner(name, but)
         self.attempts.forget(name, but)
         return self.library.uninstall(name)
 
@@ -419,12 +436,15 @@ class WorkerCore:
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)
+        self.outgoing.drop(request)
         self._intake.forget(request)
 
     def _finish(self, actions: list[WorkerAction], now: float) -> list[WorkerAction]:
         """What follows from any event: runs that can begin, reports, when to wake up."""
+        actions += self._onward.due(now)
         actions += self._start_runs(now)
-        if self.info.draining and not self._drained and not self.inbox.jobs:
+        idle = not self.inbox.jobs and not len(self.outgoing)
+        if self.info.draining and not self._drained and idle:
             self._drained = True
             actions.append(Drained())
         actions += self._reports.due(now)
@@ -435,5 +455,6 @@ class WorkerCore:
             self.members.next_expiry(),
             self._reports.next(),
             self.inbox.opens,
+            self.outgoing.next(),
         )
         return actions

@@ -76,9 +76,11 @@ class Fluid:
         way = single if mood.apart and single is not None else together
         return way.choice, mood
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
         """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view)
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
 
 
 def next_mood(mood: Mood, plan: Plan, view: View, settings: Mapping[str, Any]) -> Mood:

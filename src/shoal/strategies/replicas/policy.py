@@ -32,14 +32,17 @@ class Replicas:
                     best = (end, Choice(plan.name, ((device,),)))
         return (best[1] if best else None), memory
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
         """The same choice, for one stage of a plan whose route is free."""
         hop_ms = _hop_ms(playbook)
-        return min(
+        quickest = min(
             usable_holders(plan.stages[stage], view),
             key=lambda d: hop_ms.get(d, 0.0) + finish_ms(plan, stage, d, view),
             default=None,
         )
+        return quickest, memory
 
 
 def _hop_ms(playbook: Playbook) -> Mapping[str, float]:

@@ -21,9 +21,11 @@ class Split:
 
         return decide(playbook, view, at, memory)
 
-    def forward(self, playbook: Playbook, plan: Plan, stage: int, view: View) -> str | None:
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
         """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view)
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
 
 
 policy = Split()

@@ -16,7 +16,7 @@ import msgspec
 
 from shoal.core.policy import LinkView, View
 
-QUIET_S, PROBE_S, AGAIN_S = 0.5, 1.0, 0.1
+QUIET_S, PROBE_S, AGAIN_S = 0.3, 0.4, 0.1
 GROWN = 1.5
 _UNSEEN = LinkView()
 

@@ -1,0 +1,134 @@
+"""What a policy wants to wait with is held, and passed on when the time has come or something has
+changed; what a policy sets for a request reaches those who work for it."""
+
+from __future__ import annotations
+
+from tests.core.alone import LoneWorker, of, sent
+from tests.core.toys import Story, leaving, one, plan, playbook
+
+from shoal.core.actions import Drained, Run
+from shoal.core.events import Drain, Vanished
+from shoal.core.messages import Busy, Forget, Load, Moved, Refused, Task, Why
+from shoal.sim.engine import Symbols, Token
+
+FREE = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="patient")
+BUSY = Busy(Load(running=1, run_ms=10.0))
+
+
+def patient(**settings: int) -> LoneWorker:
+    """A worker that has made something for which both next devices are busy."""
+    worker = LoneWorker(FREE, "bc", **settings)
+    worker.hear("b", BUSY)
+    worker.hear("c", BUSY)
+    return worker
+
+
+def made(worker: LoneWorker, number: int = 0, budget_ms: float = 9000.0) -> list[object]:
+    (run,) = of(Run, worker.task(number, "free", route=((), ()), budget_ms=budget_ms, free=True))
+    return worker.ran(run)
+
+
+def test_what_is_held_costs_no_attempt_and_is_told_of() -> None:
+    worker = patient()
+    actions = made(worker)
+    assert sent(Task, actions) == sent(Refused, actions) == []
+    assert worker.core.load.held == 1
+    assert worker.core.wake_at == 0.5
+
+
+def test_it_is_passed_on_when_something_has_changed() -> None:
+    worker = patient()
+    made(worker)
+    worker.now = 0.2
+    actions = worker.hear("c", Busy(Load()))
+    ((to, task),) = sent(Task, actions)
+    assert (to, task.budget_ms) == ("c", 8800.0)
+    assert [to for to, _ in sent(Moved, actions)] == ["g"]
+    assert worker.core.load.held == 0
+
+
+def test_it_is_asked_again_when_the_time_has_come() -> None:
+    worker = patient()
+    made(worker)
+    worker.now = 0.5
+    worker.take_tick()
+    assert worker.core._onward._memories == {"book": 2}
+    assert worker.core.outgoing.next() == 1.0
+
+
+def test_one_step_that_is_still_held_is_asked_about_once() -> None:
+    worker = patient()
+    for number in range(5):
+        made(worker, number)
+    worker.hear("b", BUSY)
+    assert worker.core._onward._memories == {"book": 6}
+    assert [to for to, _ in sent(Task, worker.hear("b", Busy(Load())))] == ["b"], "one at a time"
+
+
+def test_nobody_can_is_not_the_same_as_not_yet() -> None:
+    worker = patient()
+    made(worker)
+    worker.take(Vanished("b", "b1"))
+    actions = worker.take(Vanished("c", "c1"))
+    ((_, refused),) = sent(Refused, actions)
+    assert refused.why is Why.PEER_ABSENT
+
+
+def test_what_is_held_goes_with_its_request_and_its_deadline() -> None:
+    worker = patient()
+    made(worker, 0, budget_ms=100.0)
+    made(worker, 1)
+    made(worker, 2)
+    worker.hear("g", Forget("g", "g1", (1,)))
+    assert worker.core.load.held == 2
+    worker.now = 0.2
+    worker.take_tick()
+    assert worker.core.load.held == 1
+    worker.take(Vanished("g", "g1"))
+    worker.now = 9.0
+    worker.take_tick()
+    assert worker.core.load.held == 0
+
+
+def test_no_more_is_held_than_there_is_room_for() -> None:
+    worker = patient(inbox=2)
+    made(worker, 0)
+    made(worker, 1)
+    ((to, refused),) = sent(Refused, made(worker, 2))
+    assert (to, refused.why) == ("g", Why.OVERLOADED)
+
+
+def test_a_worker_that_drains_passes_on_what_it_holds_first() -> None:
+    worker = patient()
+    made(worker)
+    assert of(Drained, worker.take(Drain())) == []
+    assert of(Drained, worker.hear("b", Busy(Load()))) == [Drained()]
+
+
+def test_a_pipeline_that_waits_for_its_last_device_answers_all() -> None:
+    story = Story("abc", FREE, engine=Symbols(run_ms=lambda d, *_: 1.0 if d == "a" else 20.0))
+    story.ask(20)
+    answers = story.answers()
+    assert all(answer.attempts == 1 for answer in answers)
+    assert {answer.trace[1].device for answer in answers} == {"b", "c"}
+    story.world.run(5.0)
+    assert story.left_behind() == {}
+
+
+def test_a_gateway_that_shall_wait_begins_later() -> None:
+    book = playbook(plan("free", one(0, 12, "bc")), policy="patient")
+    story = Story("bc", book)
+    story.ask(6)
+    answers = story.answers()
+    assert [answer.attempts for answer in answers] == [1] * 6
+
+
+def test_thresholds_of_a_request_stand_for_those_of_its_plan() -> None:
+    book = playbook(plan("exits", leaving(one(0, 6, "a"), 0.5), one(6, 12, "b")), policy="sure")
+    story = Story("ab", book, engine=Symbols(confidence=lambda *_: 0.9))
+    story.ask(1)
+    assert not story.answers()[0].left_early, "its threshold was set to more than can be"
+    story.world.submit("g", Token(("input", "x1"), 1000), 9000.0, images=2)
+    story.world.run(1.0)
+    ((reply,),) = [replies for ticket, replies in story.world.replies.items() if ticket.number == 1]
+    assert reply.what.left_early
