@@ -79,7 +79,7 @@ class RequestMessage(Message, frozen=True):
     attempt: int
 
 
-class Values(msgspec.Struct, frozen=True, array_like=True):
+class Values(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the policy of a gateway set for one request: ``thresholds`` of exits, each with its
     stage, in the place of the plan's."""
 
@@ -90,7 +90,7 @@ class Values(msgspec.Struct, frozen=True, array_like=True):
         return dict(self.thresholds).get(stage, planned) if self.thresholds else planned
 
 
-class Itinerary(msgspec.Struct, frozen=True, array_like=True):
+class Itinerary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where an attempt goes: what each hop is told of it once.
 
     It follows ``plan`` from the stage ``start``; ``route`` says who runs each stage. Hops that

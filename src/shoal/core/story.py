@@ -116,7 +116,7 @@ class _Teller:
     gateway (empty: whichever), as one that starts anew counts from 0 again; ``attempt`` the latest
     that was begun, ``shared`` whether several devices answer it together, ``over`` whether it was
     answered or has failed; ``asking`` are those who asked for leave to run it (or were asked, on a
-    worker) and got no answer yet; ``itinerary`` is what a worker was told of where it goes."""
+    worker) and got no answer yet; ``told`` is where attempts go, which a worker is told once."""
 
     node: str
     gateway: str
@@ -127,7 +127,7 @@ class _Teller:
     shared: bool = False
     over: bool = False
     asking: set[str] = field(default_factory=set)
-    itinerary: Itinerary | None = None
+    told: dict[int, Itinerary] = field(default_factory=dict)
 
     @property
     def mine(self) -> bool:
@@ -137,7 +137,8 @@ class _Teller:
     def tell(self, step: Step) -> Iterator[str]:
         """What a step did to the request."""
         yield from self._event(step.event, step.actions)
-        if isinstance(step.event, Submitted) and not self._goes_on(step):
+        follows = any(map(self._concerns, (*step.own, *step.actions)))
+        if isinstance(step.event, Submitted) and not follows:
             yield "waits for its turn, or for a device"
         for send in step.own:
             yield from self._sent([send])
@@ -178,10 +179,10 @@ class _Teller:
             case Unpackable(to, message, text) if self._about(message):
                 yield f"{_what(message)} cannot be sent to {to}: {text}"
             case Ran(jobs, _, run_ms):
-                for job in filter(self._names, jobs):
+                for job in filter(self._is_of, jobs):
                     yield f"{self.node} ran stage {job.stage} in {_time(run_ms)}"
             case RunFailed(jobs, text, why):
-                for job in filter(self._names, jobs):
+                for job in filter(self._is_of, jobs):
                     again = ", with others: they are run one by one" if len(jobs) > 1 else ""
                     yield f"the run of stage {job.stage} failed: {why} ({text}){again}"
             case _:
@@ -193,18 +194,14 @@ class _Teller:
         match message:
             case Task() if not self.mine:
                 self.whole = True
-                self.itinerary = message.itinerary or self.itinerary
-                slices = (
-                    f"a slice for stage {message.stage}"
-                    if message.sliced
-                    else (f"stage {message.stage}")
-                )
-                way = self.itinerary
-                plan = f" of plan {way.plan!r}" if way is not None else ""
-                care = _with_care(way.care if way is not None else Care.NONE)
-                yield f"{sender} gave it {slices}{plan} (attempt {message.attempt}){care}"
+                what = f"{'a slice for ' if message.sliced else ''}stage {message.stage}"
+                if message.itinerary is not None:
+                    self.told[message.attempt] = message.itinerary
+                told = self.told.get(message.attempt)
+                plan = "" if told is None else f" of plan {told.plan!r}"
+                care = "" if told is None else _with_care(told.care)
+                yield f"{sender} gave it {what}{plan} (attempt {message.attempt}){care}"
             case Resume() if not self.mine:
-                self.itinerary = message.itinerary
                 yield (
                     f"{sender} wants it to go on at stage {message.stage} of plan "
                     f"{message.itinerary.plan!r} (attempt {message.attempt}) from what is kept here"
@@ -255,25 +252,24 @@ class _Teller:
 
     def _sent(self, sends: Sequence[Send]) -> Iterator[str]:
         """Messages about it, those to several devices at once."""
-        told: dict[CoreMessage, tuple[CoreMessage, list[str]]] = {}
-        for send in sends:
-            if self._about(send.message):
-                told.setdefault(_gist(send.message), (send.message, []))[1].append(send.to)
-        for message, to in told.values():
-            yield from self._said(message, to)
+        told: dict[object, tuple[CoreMessage, list[str]]] = {}
+        for to, message in ((send.to, send.message) for send in sends if self._about(send.message)):
+            same = (message.attempt, message.stage) if isinstance(message, Task) else message
+            told.setdefault(same, (message, []))[1].append(to)
+        for message, takers in told.values():
+            yield from self._said(message, takers)
 
     def _said(self, message: CoreMessage, to: Sequence[str]) -> Iterator[str]:
         match message:
-            case Task(attempt=attempt, itinerary=Itinerary() as itinerary) if (
+            case Task(stage=stage, attempt=attempt, itinerary=Itinerary() as itinerary) if (
                 self.mine and attempt > self.attempt
             ):
                 self._begins(attempt, itinerary)
-                yield _attempt(attempt, itinerary, _way(itinerary.route, message.stage, to))
-            case Resume(attempt=attempt, itinerary=itinerary) if self.mine:
+                yield _attempt(attempt, itinerary, _way(itinerary.route, stage, to))
+            case Resume(stage=stage, attempt=attempt, itinerary=itinerary) if self.mine:
                 self._begins(attempt, itinerary)
-                way = _way(itinerary.route, message.stage)
-                kept = f"{to[0]} passes on what it kept, to {way}"
-                yield _attempt(attempt, itinerary, kept)
+                way = _way(itinerary.route, stage)
+                yield _attempt(attempt, itinerary, f"{to[0]} passes on what it kept, to {way}")
             case Task(stage=stage):
                 yield f"passed on to {_names(to)}, for stage {stage}"
             case Answered() if not self.mine:
@@ -298,7 +294,7 @@ class _Teller:
     def _action(self, action: NodeAction, event: NodeEvent) -> Iterator[str]:
         match action:
             case Run(jobs, apart=apart):
-                for job in filter(self._names, jobs):
+                for job in filter(self._is_of, jobs):
                     beside = f" ({len(jobs)} requests at once)" if len(jobs) > 1 else ""
                     where = " in a process of its own" if apart else ""
                     yield f"{self.node} begins to run stage {job.stage}{beside}{where}"
@@ -313,10 +309,6 @@ class _Teller:
 
     # -- whether it is this one
 
-    def _goes_on(self, step: Step) -> bool:
-        """Whether something follows for it from a step."""
-        return any(map(self._concerns, (*step.own, *step.actions)))
-
     def _concerns(self, action: NodeAction) -> bool:
         match action:
             case Deliver(number) | Reject(number):
@@ -326,7 +318,7 @@ class _Teller:
             case _:
                 return False
 
-    def _names(self, job: JobKey) -> bool:
+    def _is_of(self, job: JobKey) -> bool:
         life = self.life or job.incarnation
         return (job.gateway, job.incarnation, job.number) == (self.gateway, life, self.number)
 
@@ -343,13 +335,6 @@ def _messages(step: Step) -> Iterator[CoreMessage]:
     for each in (step.event, *step.own, *step.actions):
         if isinstance(each, Arrived | Send):
             yield each.message
-
-
-def _gist(message: CoreMessage) -> CoreMessage:
-    """What a message says to all that it is sent to."""
-    if isinstance(message, Task):
-        return msgspec.structs.replace(message, trace=(), load=None, itinerary=None)
-    return message
 
 
 def _attempt(attempt: int, itinerary: Itinerary, way: str) -> str:
