@@ -285,7 +285,8 @@ class GatewayCore:
             self._state.owe((sender,), min(message.number, self._state.last_number), now)
             return actions
         request.touched.add(sender)
-        if isinstance(message, Refused):
+        late = message.attempt < request.attempt and request.asks(sender)
+        if isinstance(message, Refused) and not late:
             request.done_by(sender)
         current = request.in_flight and message.attempt == request.attempt
         match message:

@@ -117,6 +117,13 @@ class Request:
         if text not in self.faults:
             self.faults = [*self.faults[1 - MAX_FAULTS :], text]
 
+    def asks(self, device: str) -> bool:
+        """Whether the attempt under way has a device do something, as far as it is known."""
+        if self.plan is None:
+            return False
+        held = self.source is not None and self.source.holder == device
+        return held or any(device in names for names in self.route[self.start :])
+
     def done_by(self, device: str) -> None:
         """A device does nothing for this request any more."""
         self.lives.pop(device, None)
