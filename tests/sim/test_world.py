@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.core.toys import Story, find, one, plan, playbook
 
-from shoal.core.actions import Send
+from shoal.core.actions import Deliver, Send
 from shoal.core.events import (
     Appeared,
     Arrived,
@@ -17,10 +17,10 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import Hello
-from shoal.sim.engine import Symbols
+from shoal.sim.engine import Symbols, Token
 from shoal.sim.node import Node
 from shoal.sim.wires import HEAD_BYTES, Wire, Wires
-from shoal.sim.world import World
+from shoal.sim.world import Reply, Ticket, World
 
 ALONE = playbook(plan("a", one(0, 12, "a")))
 
@@ -111,6 +111,30 @@ def test_what_a_link_carries_is_known_exactly_from_much_and_at_least_from_little
     assert (much.at_least, much.bytes_per_s) == (False, 1e6)
 
 
+def test_a_link_is_told_of_once_when_something_was_sent_or_is_under_way() -> None:
+    wires = Wires(lambda a, b: Wire(delay_s=0.01, bytes_per_s=1e6))
+    assert wires.news("a", 0.0) == []
+    wires.arrival("a", "b", 700, 0.0)
+    wires.arrival("a", "c", 700, 0.0)
+    wires.arrival("a", "b", 100_000, 0.001)
+    assert wires.news("a", 0.01) == [], "nothing is known before an answer could come"
+    assert [(taker, seen.at_least) for taker, seen, _ in wires.news("a", 0.022)] == [
+        ("b", True),
+        ("c", True),
+    ]
+    assert [(taker, seen.at_least) for taker, seen, _ in wires.news("a", 0.2)] == [("b", False)]
+    assert wires.news("a", 0.3) == wires.news("b", 0.3) == []
+
+
+def test_what_waits_for_a_link_that_gets_faster_leaves_sooner() -> None:
+    wires = Wires(lambda a, b: Wire(bytes_per_s=1e5, work=1))
+    for _ in range(3):
+        wires.arrival("a", "b", 100_000, 0.0)
+    wires.change("a", "b", Wire(bytes_per_s=1e7, work=1), 0.1)
+    assert wires.full("a", "b", 0.1)
+    assert not wires.full("a", "b", 0.2)
+
+
 def test_nodes_are_told_what_their_links_carry() -> None:
     story = Story("a", ALONE, wires=lambda a, b: Wire(bytes_per_s=2e6, delay_s=0.001))
     log = Log(story.world)
@@ -175,6 +199,20 @@ def test_messages_can_be_lost_doubled_and_delayed() -> None:
     here.run(1.0)
     times = [at for at, _ in log.of("b", Arrived)[start:]]
     assert [round(at, 2) for at in times] == [0.1, 0.1, 0.6]
+
+
+def test_who_wants_to_be_told_of_the_ends_of_requests_has_to_keep_them() -> None:
+    story = Story("a", ALONE)
+    heard: list[tuple[Ticket, Reply]] = []
+    story.world.told = lambda ticket, reply: heard.append((ticket, reply))
+    before = story.world.decided
+    ticket = story.world.submit("g", Token(("input", "x"), 1000))
+    story.world.run(1.0)
+    ((told, reply),) = heard
+    assert told == ticket
+    assert isinstance(reply.what, Deliver)
+    assert story.world.replies == {}
+    assert story.world.decided > before + 4, "submitted, arrived, ran, arrived, and ticks"
 
 
 # -- what peers see of each other

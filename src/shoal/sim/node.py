@@ -51,6 +51,8 @@ class Node:
     def __init__(self, world: World, name: str, make_core: Callable[[], NodeCore]) -> None:
         self.name = name
         self.life = 0
+        self.incarnation = f"{name}#0"
+        """Differs in each life."""
         self.alive = False
         self.frozen = False
         self.drained = False
@@ -79,11 +81,6 @@ class Node:
         return self.core.gateway
 
     @property
-    def incarnation(self) -> str:
-        """Differs in each life."""
-        return f"{self.name}#{self.life}"
-
-    @property
     def silent(self) -> bool:
         """Whether nothing comes from it."""
         return self.frozen or not self.alive
@@ -91,6 +88,7 @@ class Node:
     def start(self) -> None:
         """Begin a new life."""
         self.life += 1
+        self.incarnation = f"{self.name}#{self.life}"
         self.alive, self.frozen, self.drained, self._stalled_s = True, False, False, 0.0
         self.loaded, self.sees = set(), {}
         self._pile.clear()
@@ -143,17 +141,17 @@ class Node:
         if now < self._weigh_at:
             return
         self._weigh_at = now + WEIGH_S
-        for peer in list(self.sees):
-            found = world.wires.carried(self.name, peer, now)
-            if found is not None:
-                seen, rtt_s = found
+        for peer, seen, rtt_s in world.wires.news(self.name, now):
+            if peer in self.sees:
                 rate, age_s = seen.bytes_per_s, now - seen.at
                 self._decide(LinkMeasured(peer, rate, rtt_s * 1e3, age_s, seen.at_least))
 
     def _decide(self, event: NodeEvent) -> None:
-        actions = self.core.handle(event, self._world.now)
-        if self._world.watch is not None:
-            self._world.watch(self, event, actions)
+        world = self._world
+        world.decided += 1
+        actions = self.core.handle(event, world.now)
+        if world.watch is not None:
+            world.watch(self, event, actions)
         self._perform(actions)
 
     def _perform(self, actions: Sequence[NodeAction]) -> None:

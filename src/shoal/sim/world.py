@@ -39,6 +39,9 @@ from shoal.sim.engine import Engine, Symbols, digests
 from shoal.sim.node import Node
 from shoal.sim.wires import Wire, Wires
 
+USUAL = Wire()
+"""A link of which nothing else is said."""
+
 
 class Ticket(msgspec.Struct, frozen=True):
     """A request: its number is unique in one life of a gateway."""
@@ -69,7 +72,7 @@ class World:
     def __init__(
         self,
         engine: Engine | None = None,
-        wires: Callable[[str, str], Wire] = lambda giver, taker: Wire(),
+        wires: Callable[[str, str], Wire] = lambda giver, taker: USUAL,
         *,
         policies: Callable[[str], Policy] = find_policy,
         digest: Callable[[Body], tuple[str, ...]] = digests,
@@ -86,6 +89,9 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.replies: dict[Ticket, list[Reply]] = {}
         self.posted = 0
+        """Messages that nodes sent."""
+        self.decided = 0
+        """Events that nodes were told of (see ``core/events.py``)."""
         self.tamper: Callable[[str, str, CoreMessage], Sequence[float]] | None = None
         """Extra delays in s of the copies of a message that arrive: ``()`` loses it, ``(0, 0)``
         doubles it."""
@@ -95,6 +101,9 @@ class World:
         """Sees every step of every node: the event that it took and the actions it gave."""
         self.tap: Callable[[Node], Callable[[Step], None]] | None = None
         """Asked at the beginning of each life of a node for who is given all steps of its log."""
+        self.told: Callable[[Ticket, Reply], None] | None = None
+        """Is told of each end of a request, which is not kept in ``replies`` then: of a million
+        they would fill the memory."""
         self._policies = policies
         self._digest = digest
         self._notice_s, self._lease_s, self._discover_s = notice_s, lease_s, discover_s
@@ -310,12 +319,13 @@ class World:
     def submit(
         self, gateway: str, body: Body, budget_ms: float = 10_000.0, images: int = 1
     ) -> Ticket:
-        """Ask a gateway; the ticket finds the replies."""
+        """Ask a gateway; the ticket finds the replies (see also ``told``)."""
         node = self.nodes[gateway]
         number = self._numbers.get((gateway, node.life), 0)
         self._numbers[gateway, node.life] = number + 1
         ticket = Ticket(gateway, node.life, number)
-        self.replies[ticket] = []
+        if self.told is None:
+            self.replies[ticket] = []
         node.handle(Submitted(number, body, budget_ms, images), node.life)
         return ticket
 
@@ -325,7 +335,11 @@ class World:
 
     def reply(self, node: Node, what: Deliver | Reject) -> None:
         """Note an end of a request (the machines' ``Deliver`` and ``Reject``)."""
-        self.replies[Ticket(node.name, node.life, what.number)].append(Reply(self.now, what))
+        ticket, reply = Ticket(node.name, node.life, what.number), Reply(self.now, what)
+        if self.told is not None:
+            self.told(ticket, reply)
+        else:
+            self.replies[ticket].append(reply)
 
     def adopt(self, gateway: str, playbook: Playbook) -> None:
         """Let a gateway use a playbook."""

@@ -1,0 +1,16 @@
+"""The node: what its messages weigh, and how fast it is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from shoal_benchmarks.row import Row
+
+SECTIONS = ("heads", "simulator")
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """All sections in turn; each also alone, as ``node.heads``."""
+    for section in SECTIONS:
+        yield from import_module(f"{__name__}.{section}").rows(quick)
