@@ -7,7 +7,7 @@ from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import Story, leaving, one, plan, playbook
 
 from shoal.core.actions import Drained, Run
-from shoal.core.events import Drain, Vanished
+from shoal.core.events import Appeared, Drain, Unsent, Vanished
 from shoal.core.messages import Busy, Forget, Load, Moved, Refused, Task, Why
 from shoal.sim.engine import Symbols, Token
 
@@ -72,6 +72,20 @@ def test_nobody_can_is_not_the_same_as_not_yet() -> None:
     actions = worker.take(Vanished("c", "c1"))
     ((_, refused),) = sent(Refused, actions)
     assert refused.why is Why.PEER_ABSENT
+
+
+def test_who_starts_anew_is_not_held_to_be_busy_with_what_it_was_given() -> None:
+    worker = LoneWorker(FREE, "b")
+    assert [to for to, _ in sent(Task, made(worker))] == ["b"]
+    worker.take(Appeared("b", "b2"))
+    assert [to for to, _ in sent(Task, made(worker, 1))] == ["b"]
+
+
+def test_who_was_not_given_it_is_not_held_to_be_busy_with_it() -> None:
+    worker = LoneWorker(FREE, "b")
+    ((to, task),) = sent(Task, made(worker))
+    worker.take(Unsent(to, task, full=True))
+    assert [to for to, _ in sent(Task, made(worker, 1))] == ["b"]
 
 
 def test_what_is_held_goes_with_its_request_and_its_deadline() -> None:
