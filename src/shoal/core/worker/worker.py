@@ -245,7 +245,7 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        busy = {job.asked.playbook for job in self.inbox.jobs.values()}
+        busy = {job.asked.playbook for job in self.inbox.jobs.values()} | self.outgoing.playbooks
         return self.library.install(sender, message, now, busy)
 
     # -- runs
