@@ -178,6 +178,8 @@ class NodeCore:
         is not of a request is said again when the peer is seen again."""
         to, message = event.to, event.message
         why = Why.LINK_FULL if event.full else Why.PEER_ABSENT
+        if isinstance(message, Task | Resume):
+            self.worker.untaken(to, message)
         match message:
             case Task() | Resume() if message.gateway == self.name and self.gateway is not None:
                 text = self._why_not((to,)) if why is Why.PEER_ABSENT else ""

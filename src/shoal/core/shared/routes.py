@@ -10,6 +10,10 @@ from shoal.core.policy import Hold, Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
+LEAST_HOLD_S = 0.001
+"""For so long at least is held what a policy wants to wait with: or a node would only ask again."""
+
+
 class LinkName(NamedTuple):
     """The way from one device to another."""
 
@@ -58,7 +62,8 @@ def next_hop(
                 with deciding(playbook):
                     chosen, memory = policy.forward(playbook, plan, index, view, memory)
                 if isinstance(chosen, Hold):
-                    return chosen, memory
+                    least = view.now + LEAST_HOLD_S  # also where it is no number
+                    return chosen if chosen.until > least else Hold(least), memory
                 steps[index] = () if chosen is None else (chosen,)
             if not steps[index]:
                 return None, memory

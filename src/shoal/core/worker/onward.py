@@ -65,6 +65,7 @@ class Onward:
             stage += 1
         book = worker.library.playbook(itinerary.playbook)
         if book is None:
+            worker.outgoing.drop(request_of(follow))
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
         hop, broken = self._hop(book, plan, stage, itinerary, output.images, now)
         if not sliced:
@@ -153,14 +154,19 @@ class Onward:
         """Ask the policies again about what is held. What one is still held for, others of its step
         are held for as well."""
         actions: list[WorkerAction] = []
-        stuck: set[tuple[str, str, int]] = set()
-        for held in self._worker.outgoing.due(now):
+        stuck: dict[tuple[str, str, int], float] = {}
+        outgoing = self._worker.outgoing
+        for held in outgoing.due(now):
             if held.step in stuck:
+                until = stuck[held.step]
+                if held.until < until:
+                    outgoing.hold(held._replace(until=until))
                 continue
             follow, itinerary, plan, output, expires, _ = held
             actions += self.pass_on(follow, itinerary, plan, output, expires, now)
-            if self._worker.outgoing.holds(request_of(follow)):
-                stuck.add(held.step)
+            still = outgoing.until(request_of(follow))
+            if still is not None:
+                stuck[held.step] = still
         return actions
 
     def forget(self, playbook: str) -> None:

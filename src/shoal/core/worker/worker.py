@@ -141,6 +141,12 @@ class WorkerCore:
         self._drop(self._trials.lost(gateway))
         return self._finish([], now)
 
+    def untaken(self, to: str, message: Task | Resume) -> None:
+        """A peer did not get what this node sent it; a task may be of its gateway, which gives
+        whole inputs and says no load."""
+        if isinstance(message, Task) and (message.sliced or message.load is not None):
+            self.neighbours.kept_back(to)
+
     def refuse(
         self, about: RequestMessage, stage: int, why: Why, text: str, absent: tuple[str, ...]
     ) -> Send:
@@ -239,7 +245,7 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        busy = {job.asked.playbook for job in self.inbox.jobs.values()}
+        busy = {job.asked.playbook for job in self.inbox.jobs.values()} | self.outgoing.playbooks
         return self.library.install(sender, message, now, busy)
 
     # -- runs
@@ -380,6 +386,7 @@ class WorkerCore:
         self.outgoing.changed = True
         if self.members.appeared(name, incarnation, now):
             self._drop(self._trials.lost(name))
+            self.neighbours.restarted(name)
             actions = self._gateway_gone(name, but=incarnation)
         return [*actions, *self._reports.greeting(self.info, name)]
 
