@@ -24,7 +24,8 @@ COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "replay", "zo
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
 GROUP = "shoal.commands"
 ELSEWHERE = {
-    "bench": "the benches are not installed: in a checkout of Shoal, run make bench",
+    "bench": "the benches are not installed: in a checkout of Shoal, make bench BENCH=NAME "
+    "(docs/bench.md)",
     "lab": "the lab is not installed: in a checkout of Shoal, pip install ./lab (shoal-lab)",
 }
 """Commands of distributions that live beside Shoal's, and how to get them."""

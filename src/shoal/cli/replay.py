@@ -29,7 +29,11 @@ def replay(
         typer.Option(metavar="N", help="Tell what happened to request N on this node."),
     ] = None,
     gateway: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose request N is; without it: of this node.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Whose request N is, for the recording of a worker; without it: of this node.",
+        ),
     ] = "",
     json: Json = False,
 ) -> None:

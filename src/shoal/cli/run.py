@@ -49,7 +49,12 @@ def run(
     count: Annotated[
         int | None, typer.Option(min=1, help="How many at most; --samples are repeated as needed.")
     ] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Requests under way at once; without it: enough to keep all devices busy."
+        ),
+    ] = None,
     together: Annotated[
         int,
         typer.Option(
