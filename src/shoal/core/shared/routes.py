@@ -9,7 +9,6 @@ from shoal.core.messages import Route
 from shoal.core.policy import Hold, Policy, View, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
-
 LEAST_HOLD_S = 0.001
 """For so long at least is held what a policy wants to wait with: or a node would only ask again."""
 
