@@ -254,7 +254,7 @@ class GatewayCore:
         state.chooser.waiting = len(state.queue)
         while (number := state.queue.first()) is not None:
             if not state.admission.may_begin(now):
-                if state.admission.opens > now:
+                if state.admission.opens is not None:
                     state.queue.stuck(now, state.admission.opens)
                 return
             request = state.requests[number]

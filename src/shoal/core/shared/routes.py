@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
-from shoal.core.policy import Hold, Policy, View, deciding
+from shoal.core.policy import Hold, Policy, View, check_takers, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 
@@ -61,10 +61,11 @@ def next_hop(
             else:
                 with deciding(playbook):
                     chosen, memory = policy.forward(playbook, plan, index, view, memory)
-                if isinstance(chosen, Hold):
-                    least = view.now + LEAST_HOLD_S  # also where it is no number
-                    return chosen if chosen.until > least else Hold(least), memory
-                steps[index] = () if chosen is None else (chosen,)
+                    if isinstance(chosen, Hold):
+                        least = view.now + LEAST_HOLD_S  # also where it is no number
+                        return chosen if chosen.until > least else Hold(least), memory
+                    steps[index] = () if chosen is None else (chosen,)
+                    check_takers(plan, index, steps[index])
             if not steps[index]:
                 return None, memory
         if here.spread is Spread.ONE:
