@@ -308,7 +308,9 @@ class GatewayCore:
             state.devices.overloaded(sender, now)
         if refused.why is Why.LINK_FULL:
             giver = self.name if sender in refused.absent else sender
-            for taker in refused.absent:
+            request = state.requests.get(refused.number)
+            named = filter(request.touched.__contains__, refused.absent) if request else ()
+            for taker in named:
                 link = LinkName(giver, taker)
                 used = sum(link in each.links(self.name) for each in state.requests.values())
                 state.devices.limits.refused(link, used - 1, now)

@@ -31,7 +31,7 @@ class Hop(NamedTuple):
 
 def devices_at(route: Route, stage: int) -> tuple[str, ...]:
     """Who runs a stage; nobody yet where that is free."""
-    return route[stage] if stage < len(route) else ()
+    return route[stage] if 0 <= stage < len(route) else ()
 
 
 def next_hop(
