@@ -26,6 +26,7 @@ from shoal.core.events import (
     Submitted,
     Tick,
     Unreachable,
+    Unsent,
 )
 from shoal.core.log import Log, Step
 from shoal.core.messages import Answered, Busy, Install, Load, Refused, StageTrace, Task, Why
@@ -172,6 +173,7 @@ def test_what_playbooks_hold_is_for_the_recording_alone() -> None:
     log.tap = whole.append
     log.note(0.0, Adopt(BOOK), [Send("a", Install(BOOK)), UnloadPart("0-6")])
     log.note(1.0, Arrived("g", Install(BOOK)), [])
+    log.note(2.0, Unsent("a", Install(BOOK)), [], [Send("g", Install(BOOK))])
     assert whole[0].event == Adopt(BOOK)
     assert whole[1].event == Arrived("g", Install(BOOK))
     for step in log.steps:

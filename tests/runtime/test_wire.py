@@ -18,11 +18,14 @@ from shoal.core.messages import (
     Holding,
     Install,
     Itinerary,
+    Leave,
     Load,
+    Moved,
     Refused,
     Resume,
     StageTrace,
     Task,
+    Trial,
     Why,
 )
 from shoal.errors import FrameError, VersionError
@@ -118,6 +121,23 @@ def test_a_time_that_is_no_time_is_refused(budget_ms):
     for message in (task, resume):
         with pytest.raises(FrameError, match="that is no time"):
             wire.decode(wire.encode(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        msgspec.structs.replace(TASK, stage=-1),
+        Resume("g", "1", 3, 1, -1, 100.0, ITINERARY),
+        Refused("g", "1", 3, 1, -1, Why.OVERLOADED),
+        Moved("g", "1", 3, 1, -1, ()),
+        Trial("g", "1", 3, 1, -1),
+        Leave("g", "1", 3, 1, -1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_stage_that_cannot_be_is_refused(message):
+    with pytest.raises(FrameError, match="stage"):
+        wire.decode(wire.encode(message))
 
 
 @pytest.mark.parametrize("load", [Load(-1), Load(0, 0, 0, math.nan), Load(0, 0, 0, -1.0)])

@@ -24,6 +24,7 @@ from shoal.core.events import (
     Submitted,
     Tick,
     Unreachable,
+    Unsent,
 )
 from shoal.core.messages import Busy, Install
 from shoal.plan.plan import Playbook, PolicySpec
@@ -151,19 +152,25 @@ def _nothing(given: Given) -> Given:
 
 def _light(step: Step) -> Step:
     """A step without what its playbooks hold, which may be much."""
-    event, actions = step.event, step.actions
+    event, actions, own = step.event, step.actions, step.own
     if isinstance(event, Adopt):
         event = Adopt(_named(event.playbook))
-    elif isinstance(event, Arrived) and isinstance(event.message, Install):
+    elif isinstance(event, Arrived | Unsent) and isinstance(event.message, Install):
         event = replace(event, message=_named_only(event.message))
-    if any(isinstance(action, Send) and isinstance(action.message, Install) for action in actions):
+    if any(map(_installs, actions)):
         actions = tuple(map(_light_action, actions))
-    if event is step.event and actions is step.actions:
+    if any(map(_installs, own)):
+        own = tuple(map(_light_action, own))
+    if event is step.event and actions is step.actions and own is step.own:
         return step
-    return replace(step, event=event, actions=actions)
+    return replace(step, event=event, actions=actions, own=own)
 
 
-def _light_action(action: NodeAction) -> NodeAction:
+def _installs(action: NodeAction) -> bool:
+    return isinstance(action, Send) and isinstance(action.message, Install)
+
+
+def _light_action(action: A) -> A:
     if isinstance(action, Send) and isinstance(action.message, Install):
         return replace(action, message=_named_only(action.message))
     return action

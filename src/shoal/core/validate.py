@@ -190,8 +190,8 @@ def _waiting(gateway: GatewayCore) -> Iterator[str]:
         yield "a request has no deadline, or one that is over has"
     if waiting & in_flight or waiting | in_flight != requests.keys():
         yield "a request neither waits nor is under way, or both"
-    plain = not any(book.admits for book in state.playbooks.all())
-    room = plain and flights.count < state.admission.window
+    asked = state.admission.opens is not None  # a policy, which may let none begin
+    room = asked or flights.count < state.admission.window
     if queue._waiting and room and queue._look_again is None:
         yield "a request waits, and nobody will look at it"
 

@@ -22,13 +22,16 @@ from shoal.core.messages import (
     Holding,
     Install,
     Itinerary,
+    Leave,
     Load,
     Loading,
     Message,
+    Moved,
     Refused,
     Resume,
     StageTrace,
     Task,
+    Trial,
 )
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
@@ -159,6 +162,15 @@ def _check(message: CoreMessage | ControlMessage) -> None:
         case Task(trace=trace) | Answered(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
                 raise FrameError("a message tells of stages or times that cannot be")
+    match message:
+        case (
+            Resume(stage=stage)
+            | Refused(stage=stage)
+            | Moved(stage=stage)
+            | Trial(stage=stage)
+            | Leave(stage=stage)
+        ) if stage < 0:
+            raise FrameError(f"a message tells of stage {stage}; none can be")
     match message:
         case Task(load=Load() as load) | Answered(load=load) | Refused(load=load) | Busy(load=load):
             if min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms):

@@ -3,16 +3,20 @@ when to come back."""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from tests.core.alone import LoneGateway, of, sent
-from tests.core.toys import Story, one, plan, playbook
+from tests.core.toys import POLICIES, Preferred, Story, one, plan, playbook
 
 from shoal.core.actions import Reject
-from shoal.core.events import Submitted
+from shoal.core.events import Submitted, Tick
 from shoal.core.gateway.admission import LEAST_RETRY_S, LEAST_WINDOW, MOST_RETRY_S
 from shoal.core.messages import Task
+from shoal.core.policy import Limit, View
+from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols
 
 PLAN = plan("any", one(0, 12, "a"))
@@ -50,6 +54,40 @@ def test_where_it_raises_as_much_begins_as_without_it() -> None:
         [],
         [],
     ]
+
+
+class Admits(Preferred):
+    """Sets a limit, whatever that is, until it is told otherwise."""
+
+    def __init__(self, limit: Any) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def admit(
+        self, playbook: Playbook, view: View, under_way: int, memory: Any
+    ) -> tuple[Limit, Any]:
+        return self.limit, None
+
+
+@pytest.mark.parametrize("limit", [Limit(0), Limit(-1), Limit(4, math.inf)])
+def test_who_lets_nothing_begin_is_asked_again(
+    limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Admits(limit)
+    monkeypatch.setitem(POLICIES, "admits", policy)
+    gateway = LoneGateway(playbook(PLAN, policy="admits"), "a")
+    assert begun(gateway, gateway.ask(0, budget_ms=9000.0)) == []
+    policy.limit = Limit(1)
+    gateway.now = gateway.core.wake_at
+    assert gateway.now == pytest.approx(0.1)
+    assert begun(gateway, gateway.take(Tick())) == [0]
+
+
+@pytest.mark.parametrize("limit", [None, Limit(4, math.nan), Limit("x"), Limit(math.nan)])  # type: ignore[arg-type]
+def test_a_limit_that_is_none_does_not_stand(limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES, "admits", Admits(limit))
+    gateway = LoneGateway(playbook(PLAN, policy="admits"), "a")
+    assert begun(gateway, gateway.ask(0)) == [0]
 
 
 def test_who_is_turned_away_hears_when_a_quarter_of_what_waits_is_over() -> None:

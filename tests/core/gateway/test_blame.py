@@ -1,9 +1,10 @@
 import pytest
-from tests.core.toys import every, one, pipeline, plan
+from tests.core.alone import LoneGateway, sent
+from tests.core.toys import every, one, pipeline, plan, playbook
 
 from shoal.core.gateway.blame import blame, doubted, givers, source_before, stuck_at
 from shoal.core.gateway.request import KeptSource, Request
-from shoal.core.messages import Refused, Route, Why
+from shoal.core.messages import Refused, Route, Task, Why
 from shoal.core.shared.gather import Gather
 from shoal.plan.plan import Plan
 
@@ -121,3 +122,23 @@ def test_those_are_doubted_who_have_not_done_their_part() -> None:
     resumed.source = KeptSource("x", ("t4",))
     assert doubted(resumed) == ["x", "b", "c"]
     assert givers(resumed) == ()
+
+
+@pytest.mark.parametrize("why", list(Why))
+@pytest.mark.parametrize("stage", [-1 << 62, -1, 3, 1 << 62])
+@pytest.mark.parametrize("absent", [(), ("b", "z")])
+def test_a_refusal_of_a_stage_that_is_not_there_harms_nobody(
+    why: Why, stage: int, absent: tuple[str, ...]
+) -> None:
+    gateway = LoneGateway(playbook(ABC))
+    ((_, task),) = sent(Task, gateway.ask(0))
+    gateway.refuse("a", task, why, stage, absent=absent)
+    assert "z" not in gateway.core.devices.known()
+    assert not any("z" in link for link in gateway.core.devices.limits.links())
+
+
+def test_a_stranger_can_name_no_end_of_links() -> None:
+    gateway = LoneGateway(playbook(ABC))
+    ((_, task),) = sent(Task, gateway.ask(0))
+    gateway.refuse("a", task, Why.LINK_FULL, 1, absent=("b", *map(str, range(100))))
+    assert gateway.core.devices.limits.links() == [("a", "b")]

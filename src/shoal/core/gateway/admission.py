@@ -9,7 +9,7 @@ from shoal.core.gateway.chooser import Chooser
 from shoal.core.gateway.flights import Flights
 from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.usable import Usable
-from shoal.core.policy import deciding
+from shoal.core.policy import check_limit, deciding
 from shoal.errors import PolicyError
 
 LEAST_WINDOW = 4
@@ -29,8 +29,9 @@ class Admission:
         flights: Flights,
         window_per_device: int,
     ) -> None:
-        self.opens: float = -math.inf
-        """Before when the policy lets nothing begin, in seconds."""
+        self.opens: float | None = None
+        """From when on the policy may let another begin, in seconds; None where it is not asked.
+        It may change its mind before, or without anything that happens here."""
         self._playbooks = playbooks
         self._usable = usable
         self._chooser = chooser
@@ -44,6 +45,7 @@ class Admission:
         """Whether another attempt may begin."""
         books = self._usable.ordered()
         book = books[0] if books else None
+        self.opens = None
         if book is None or book.admits is None:
             return self._flights.count < self.window
         view = self._chooser.view(book, (), now)
@@ -53,6 +55,7 @@ class Admission:
                 limit, memory = book.admits.admit(
                     playbook, view, self._flights.count, self._memories.get(book.id)
                 )
+                check_limit(limit)
         except PolicyError:
             return self._flights.count < self.window
         self._memories = {book.id: memory}

@@ -55,7 +55,7 @@ def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> 
     plan = request.plan
     if plan is None:
         return None
-    for before in range(stage - 1, request.start - 1, -1):
+    for before in range(min(stage, len(plan.stages)) - 1, request.start - 1, -1):
         names = devices_at(request.route, before)
         if plan.stages[before].spread is Spread.ONE and names and able(names[0]):
             return KeptSource(names[0], plan.stages[before].outputs)

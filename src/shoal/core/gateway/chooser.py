@@ -11,7 +11,7 @@ from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Adopted, Playbooks
 from shoal.core.gateway.request import KeptSource, Narrow, Request
 from shoal.core.gateway.usable import Usable, fitting
-from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
+from shoal.core.policy import Choice, DeviceView, LinkView, View, check_choice, deciding
 from shoal.core.shared.routes import LinkName, devices_at, links
 from shoal.errors import PolicyError
 from shoal.plan.plan import Spread, Stage
@@ -207,6 +207,8 @@ class Chooser:
         view = self.view(book, without, now, images, drawn)
         with deciding(playbook):
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
+            if choice is not None:
+                check_choice(choice, book.plans, at)
         return (choice, memory) if choice is not None else None
 
     def _stuck(

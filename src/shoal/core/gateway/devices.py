@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby
 from typing import TypeAlias
 
 from shoal.core.gateway.limits import Limits
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
-from shoal.core.shared.routes import LinkName, devices_at
+from shoal.core.shared.routes import LinkName, devices_at, links
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
@@ -172,9 +172,8 @@ class Devices:
         """Learn from the times of an answer how slow each device is against its forecast (None:
         the steps are not all of one plan, and are only counted)."""
         if self.limits:
-            names = (self._gateway, *(step.device for step in trace))
-            for giver, taker in pairwise(names):
-                self.limits.answered(LinkName(giver, taker))
+            for link in _taken(self._gateway, trace):
+                self.limits.answered(link)
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
@@ -187,3 +186,11 @@ class Devices:
                 # One run that stood still for a moment says little of the next.
                 ratio = min(step.run_ms / step.batch / expected_ms, _OUTLIER * device.slowdown)
                 device.slowdown += _SMOOTHING * (ratio - device.slowdown)
+
+
+def _taken(gateway: str, trace: tuple[StageTrace, ...]) -> set[LinkName]:
+    """The links that were taken to come to these steps. Those of a stage that several ran stand in
+    the order in which their slices came, and all of them gave to all of the next."""
+    steps = sorted(trace, key=lambda step: step.stage)
+    route = [tuple(step.device for step in of) for _, of in groupby(steps, lambda step: step.stage)]
+    return links(tuple(route), 0, gateway)

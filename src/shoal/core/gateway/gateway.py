@@ -254,7 +254,7 @@ class GatewayCore:
         state.chooser.waiting = len(state.queue)
         while (number := state.queue.first()) is not None:
             if not state.admission.may_begin(now):
-                if state.admission.opens > now:
+                if state.admission.opens is not None:
                     state.queue.stuck(now, state.admission.opens)
                 return
             request = state.requests[number]
@@ -309,7 +309,9 @@ class GatewayCore:
             state.devices.overloaded(sender, now)
         if refused.why is Why.LINK_FULL:
             giver = self.name if sender in refused.absent else sender
-            for taker in refused.absent:
+            request = state.requests.get(refused.number)
+            named = filter(request.touched.__contains__, refused.absent) if request else ()
+            for taker in named:
                 link = LinkName(giver, taker)
                 used = sum(link in each.links(self.name) for each in state.requests.values())
                 state.devices.limits.refused(link, used - 1, now)

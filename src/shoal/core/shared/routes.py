@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
-from shoal.core.policy import Hold, Policy, View, deciding
+from shoal.core.policy import Hold, Policy, View, check_takers, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
 LEAST_HOLD_S = 0.001
@@ -30,7 +30,7 @@ class Hop(NamedTuple):
 
 def devices_at(route: Route, stage: int) -> tuple[str, ...]:
     """Who runs a stage; nobody yet where that is free."""
-    return route[stage] if stage < len(route) else ()
+    return route[stage] if 0 <= stage < len(route) else ()
 
 
 def next_hop(
@@ -60,10 +60,11 @@ def next_hop(
             else:
                 with deciding(playbook):
                     chosen, memory = policy.forward(playbook, plan, index, view, memory)
-                if isinstance(chosen, Hold):
-                    least = view.now + LEAST_HOLD_S  # also where it is no number
-                    return chosen if chosen.until > least else Hold(least), memory
-                steps[index] = () if chosen is None else (chosen,)
+                    if isinstance(chosen, Hold):
+                        least = view.now + LEAST_HOLD_S  # also where it is no number
+                        return chosen if chosen.until > least else Hold(least), memory
+                    steps[index] = () if chosen is None else (chosen,)
+                    check_takers(plan, index, steps[index])
             if not steps[index]:
                 return None, memory
         if here.spread is Spread.ONE:
