@@ -62,6 +62,13 @@ def test_a_slice_that_outruns_what_tells_its_way_waits_for_it() -> None:
     assert held(worker)[0] == 0
 
 
+def test_slices_that_wait_count_as_inputs_that_are_held() -> None:
+    worker = LoneWorker(GATHERED, memory=64 << 20)
+    assert worker.hear("b", slice_of("b", 0), "b's slice", 10 << 20) == []
+    ((_, refused),) = sent(Refused, worker.hear("b", slice_of("b", 1), "b's slice", 10 << 20))
+    assert refused.why is Why.OVERLOADED
+
+
 def test_what_waits_for_an_older_attempt_is_given_up_and_for_a_newer_one_kept() -> None:
     worker = LoneWorker(GATHERED)
     worker.hear("b", slice_of("b", attempt=1), "old", 5)

@@ -169,9 +169,11 @@ class Onward:
                 stuck[held.step] = still
         return actions
 
-    def forget(self, playbook: str) -> None:
-        """A playbook is not installed any more, and its policy remembers nothing."""
-        self._memories.pop(playbook, None)
+    def forget(self) -> None:
+        """Policies of playbooks that are not installed any more remember nothing."""
+        for playbook in list(self._memories):
+            if self._worker.library.playbook(playbook) is None:
+                del self._memories[playbook]
 
     def answer(
         self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]
