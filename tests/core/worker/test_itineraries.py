@@ -51,6 +51,26 @@ def test_who_did_not_is_told() -> None:
     assert (to, task.itinerary) == ("b", Itinerary("book", "line", (("a",), ("b",), ("a",))))
 
 
+def test_who_did_not_get_it_where_it_was_to_is_told_by_the_next() -> None:
+    """``b`` does not see ``c``, which ``a`` sees: nobody else would tell it."""
+    both = every(4, 8, "ac", least=1), every(8, 12, "ac", least=1)
+    book = playbook(plan("some", one(0, 4, "b"), *both))
+    worker = LoneWorker(book)
+    (run,) = of(Run, worker.task(0, "some", stage=1, giver="b", absent=("c",)))
+    tasks = dict(sent(Task, worker.ran(run)))
+    assert list(tasks) == ["c"]
+    assert tasks["c"].itinerary is not None
+    assert tasks["c"].absent == ("c",)
+
+
+def test_who_cannot_be_given_its_part_is_not_waited_for() -> None:
+    book = playbook(plan("some", one(0, 4, "a"), every(4, 12, "bc", least=1)))
+    worker = LoneWorker(book, "b")
+    (run,) = of(Run, worker.task(0, "some"))
+    ((to, task),) = sent(Task, worker.ran(run))
+    assert (to, task.absent) == ("b", ("c",))
+
+
 def test_a_slice_that_outruns_what_tells_its_way_waits_for_it() -> None:
     worker = LoneWorker(GATHERED)
     assert worker.hear("b", slice_of("b"), "b's slice", 50) == []

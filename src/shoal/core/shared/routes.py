@@ -9,7 +9,6 @@ from shoal.core.messages import Route
 from shoal.core.policy import Hold, Policy, View, check_takers, deciding
 from shoal.plan.plan import Plan, Playbook, Spread
 
-
 LEAST_HOLD_S = 0.001
 """For so long at least is held what a policy wants to wait with: or a node would only ask again."""
 
@@ -76,6 +75,14 @@ def next_hop(
     if plan.stages[stage].spread is Spread.ONE:
         targets = targets[:1]
     return Hop(targets, tuple(steps) if decided else route, decided), memory
+
+
+def left_out(plan: Plan, stage: int, hop: Hop) -> set[str]:
+    """Those who were to run a stage together with who gets it now. Where one device gives it,
+    nobody else gives it to them."""
+    if plan.stages[stage].spread is Spread.ONE:
+        return set()
+    return set(devices_at(hop.route, stage)).difference(hop.targets)
 
 
 def links(route: Route, start: int, first: str) -> set[LinkName]:

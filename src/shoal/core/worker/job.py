@@ -104,9 +104,8 @@ class Job:
 
 class Inbox:
     """Jobs that gather, wait and run: at most ``limit`` of them, whose inputs take at most
-    ``limit_bytes`` (with those that wait to be told where they go, see
-    ``core/worker/itineraries.py``) unless there is only one. ``most_images`` tells how many images a part has
-    memory for at once."""
+    ``limit_bytes``, with the slices that wait to be told where they go, unless there is only one.
+    ``most_images`` tells how many images a part has memory for at once."""
 
     def __init__(
         self,
