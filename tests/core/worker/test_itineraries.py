@@ -89,6 +89,14 @@ def test_slices_that_wait_count_as_inputs_that_are_held() -> None:
     assert refused.why is Why.OVERLOADED
 
 
+def test_nothing_waits_for_a_request_that_is_over() -> None:
+    worker = LoneWorker(GATHERED)
+    worker.hear("b", slice_of("b", 0), "b's slice", 50)
+    worker.hear("b", slice_of("b", 1), "b's slice", 50)
+    worker.hear("g", Forget("g", "g1", (), settled=1))
+    assert held(worker) == (1, 0, 50)
+
+
 def test_what_waits_for_an_older_attempt_is_given_up_and_for_a_newer_one_kept() -> None:
     worker = LoneWorker(GATHERED)
     worker.hear("b", slice_of("b", attempt=1), "old", 5)

@@ -444,6 +444,7 @@ class WorkerCore:
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:
         for number in self.attempts.settle((gateway, incarnation), below):
             self._forget((gateway, incarnation, number))
+        self._intake.settle(gateway, incarnation, below)
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)
