@@ -157,8 +157,7 @@ def check_choice(choice: Choice, plans: Mapping[str, Plan], at: Collection[str])
         raise PolicyError(f"chose the plan {choice.plan!r}, which the playbook does not have")
     stages, start, route = plan.stages, choice.start, choice.route
     if not 0 <= start < len(stages) or not set(stages[start].inputs) <= {*at}:
-        here = ", ".join(at)
-        raise PolicyError(f"began with stage {start} of {plan.name!r}, for which {here} is no input")
+        raise PolicyError(f"began with stage {start} of {plan.name!r}, without inputs for that")
     if len(route) > len(stages):
         raise PolicyError(f"chose who runs {len(route)} stages of {plan.name!r}; it has fewer")
     for index in range(start, len(route)):

@@ -37,6 +37,8 @@ def _worker(worker: WorkerCore) -> Iterator[str]:
     yield from _inbox(worker)
     yield from _runs(worker)
     yield from _library(worker)
+    if not worker._onward._memories.keys() <= worker.library._shelves.keys():
+        yield "policies of playbooks that are not installed remember something"
     kept, attempts = worker.kept, worker.attempts
     sizes = [output.size for output in kept._outputs.values()]
     if kept.bytes != sum(sizes):

@@ -12,9 +12,9 @@ from tests.core.alone import LoneGateway, of, sent
 from tests.core.toys import POLICIES, Preferred, Story, one, plan, playbook
 
 from shoal.core.actions import Reject
-from shoal.core.events import Submitted, Tick
+from shoal.core.events import Submitted, Tick, Vanished
 from shoal.core.gateway.admission import LEAST_RETRY_S, LEAST_WINDOW, MOST_RETRY_S
-from shoal.core.messages import Task
+from shoal.core.messages import Task, Why
 from shoal.core.policy import Limit, View
 from shoal.plan.plan import Playbook
 from shoal.sim.engine import Symbols
@@ -33,6 +33,21 @@ def test_of_those_that_wait_the_higher_priority_begins_first_then_the_nearer_dea
         assert begun(gateway, gateway.take(Submitted(number, "x", budget_ms, 1, priority))) == []
     order = [begun(gateway, gateway.answer("a", task)) for task in tasks]
     assert order == [[12], [11], [10], [13]]
+
+
+def test_who_needs_a_device_that_is_away_for_its_size_holds_up_nobody_else() -> None:
+    gateway = LoneGateway(playbook(PLAN, plan("other", one(0, 12, "b"))), "ab")
+    gateway.take(Vanished("b", "b1"))
+    ((_, large),) = sent(Task, gateway.take(Submitted(0, "x", 9000.0, 64, priority=9)))
+    gateway.refuse("a", large, Why.TOO_LARGE)
+    gateway.now = 0.1
+    gateway.take(Tick())
+    assert begun(gateway, gateway.ask(1)) == [1]
+    gateway.now = 0.2
+    gateway.appears("b", "b2")
+    gateway.installed("b", gateway.core.playbooks.all()[0].playbook)
+    gateway.now = 0.3
+    assert begun(gateway, gateway.take(Tick())) == [0]
 
 
 def test_a_policy_may_say_when_and_how_much_begins() -> None:

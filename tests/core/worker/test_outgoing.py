@@ -12,7 +12,7 @@ from tests.core.toys import POLICIES, Free, Story, leaving, one, plan, playbook
 
 from shoal.core.actions import Drained, Run
 from shoal.core.events import Appeared, Drain, Unsent, Vanished
-from shoal.core.messages import Busy, Forget, Load, Moved, Refused, Task, Uninstall, Why
+from shoal.core.messages import Busy, Forget, Install, Load, Moved, Refused, Task, Uninstall, Why
 from shoal.core.policy import Hold, Policy, View
 from shoal.plan.plan import Plan, Playbook
 from shoal.sim.engine import Symbols, Token
@@ -109,6 +109,20 @@ def test_what_is_held_is_refused_once_when_its_playbook_goes() -> None:
     assert refused.why is Why.UNKNOWN_PLAN
     assert sent(Refused, worker.take_tick()) == []
     assert worker.core.load.held == 0
+
+
+@pytest.mark.parametrize("how", ["uninstalled", "replaced", "gateway gone"])
+def test_a_policy_remembers_nothing_of_a_playbook_that_went(how: str) -> None:
+    worker = patient()
+    made(worker)
+    assert worker.core._onward._memories == {"book": 1}
+    if how == "uninstalled":
+        worker.hear("g", Uninstall("book"))
+    elif how == "replaced":
+        worker.hear("g", Install(playbook(*FREE.plans, id="newer")))
+    else:
+        worker.take(Appeared("g", "g2"))
+    assert worker.core._onward._memories == {}
 
 
 class Until(Free):

@@ -15,7 +15,7 @@ from shoal.core.messages import Care, Itinerary, Resume, Route, Task
 from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
-from shoal.core.shared.routes import Hop, devices_at, next_hop
+from shoal.core.shared.routes import Hop, devices_at, left_out, next_hop
 from shoal.core.shared.timers import Timers
 from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Spread
@@ -72,8 +72,9 @@ class Flights:
             if hop is None or isinstance(hop, Hold):
                 return None
             route, targets = hop.route, hop.targets
+            absent = tuple(sorted(left_out(plan, choice.start, hop)))
         else:
-            route, targets = choice.route, (source.holder,)
+            route, targets, absent = choice.route, (source.holder,), ()
         book.memory = pick.memory
         self.leave(request)
         self._playbooks.follow(request.playbook, book.id)
@@ -100,6 +101,7 @@ class Flights:
             giver=self.gateway,
             budget_ms=budget_ms,
             settled=self._settling.settled,
+            absent=absent,
             itinerary=itinerary,
         )
         return [*(Send(target, task, request.body, plan.codec) for target in targets), *probes]

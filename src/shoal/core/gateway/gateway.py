@@ -35,6 +35,7 @@ from shoal.core.events import (
 from shoal.core.gateway.answers import Answers
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Playbooks
+from shoal.core.gateway.queue import LOOK_AGAIN_S
 from shoal.core.gateway.recovery import Recovery
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.state import GatewayState
@@ -264,6 +265,11 @@ class GatewayCore:
                 continue
             picked = state.chooser.pick(request, now)
             begun = state.flights.begin(request, picked, now) if picked else None
+            if begun is None and request.narrow:
+                # It lacks a device that has memory for it; others need not wait for that.
+                state.queue.drop(number)
+                state.queue.pause(request.turn, now + LOOK_AGAIN_S)
+                continue
             if begun is None:
                 state.queue.stuck(now, state.flights.held_until, state.devices.limits.opens(now))
                 return

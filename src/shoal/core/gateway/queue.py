@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from shoal.core.shared.timers import Timers
 
-_LOOK_AGAIN_S = 0.1
+LOOK_AGAIN_S = 0.1
 _SLACK = 64
 
 
@@ -68,7 +68,7 @@ class Queue:
     def stuck(self, now: float, *until: float | None) -> None:
         """Nobody can serve the first one now: look again in a while, or when something is known
         to change (``until``, in seconds), should nothing happen before."""
-        at = min(now + _LOOK_AGAIN_S, *(t for t in until if t is not None and t > now), math.inf)
+        at = min(now + LOOK_AGAIN_S, *(t for t in until if t is not None and t > now), math.inf)
         if self._look_again is None or at < self._look_again:
             self._look_again = at
 

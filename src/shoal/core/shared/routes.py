@@ -77,6 +77,14 @@ def next_hop(
     return Hop(targets, tuple(steps) if decided else route, decided), memory
 
 
+def left_out(plan: Plan, stage: int, hop: Hop) -> set[str]:
+    """Those who were to run a stage together with who gets it now. Where one device gives it,
+    nobody else gives it to them."""
+    if plan.stages[stage].spread is Spread.ONE:
+        return set()
+    return set(devices_at(hop.route, stage)).difference(hop.targets)
+
+
 def links(route: Route, start: int, first: str) -> set[LinkName]:
     """The links that a request takes which is at ``first`` and goes through the stages of a route
     from ``start`` on, as far as they are decided."""

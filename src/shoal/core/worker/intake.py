@@ -250,6 +250,10 @@ class Intake:
         for job in self._worker.inbox.of_request(request):
             self.drop(job)
 
+    def settle(self, gateway: str, incarnation: str, below: int) -> None:
+        """Requests are over, also such as nothing was heard of but tasks that wait."""
+        self._give_up(self._worker.itineraries.settle(gateway, incarnation, below))
+
     def forget_owner(self, gateway: str, but: str | None) -> None:
         """A gateway is gone, or its incarnations other than ``but``."""
         self._give_up(self._worker.itineraries.drop_owner(gateway, but))

@@ -86,6 +86,12 @@ class Itineraries:
         self._known.pop(request, None)
         return self.take(request)
 
+    def settle(self, gateway: str, incarnation: str, below: int) -> list[Early]:
+        """Take out the tasks that wait of requests of a gateway that are over."""
+        owner = gateway, incarnation
+        over = [r for r in self._early if r[:2] == owner and r[2] < below]
+        return [one for request in over for one in self.take(request)]
+
     def drop_owner(self, gateway: str, but: str | None = None) -> list[Early]:
         """Forget the requests of a gateway, except for those of its incarnation ``but``."""
         gone = {r for r in (*self._known, *self._early) if r[0] == gateway and r[1] != but}

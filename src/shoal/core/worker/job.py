@@ -104,8 +104,8 @@ class Job:
 
 class Inbox:
     """Jobs that gather, wait and run: at most ``limit`` of them, whose inputs take at most
-    ``limit_bytes`` unless there is only one. ``most_images`` tells how many images a part has
-    memory for at once."""
+    ``limit_bytes``, with the slices that wait to be told where they go, unless there is only one.
+    ``most_images`` tells how many images a part has memory for at once."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Inbox:
             limit, most_bytes = max(1, limit - limit // 4 - 1), 0.75 * most_bytes
 
         def is_full() -> bool:
-            too_much = self.bytes + size > most_bytes and bool(self.jobs)
+            too_much = self.bytes + size > most_bytes and self.bytes > 0
             return len(self.jobs) >= limit or too_much
 
         if is_full():

@@ -23,7 +23,7 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.policy import Hold, Policy, View
-from shoal.core.shared.routes import Hop, devices_at, next_hop, visited
+from shoal.core.shared.routes import Hop, devices_at, left_out, next_hop, visited
 from shoal.core.worker.attempts import request_of
 from shoal.core.worker.job import Job
 from shoal.core.worker.kept import Output
@@ -78,9 +78,14 @@ class Onward:
         if hop is None and broken:
             return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
-            absent = [n for n in devices_at(itinerary.route, stage) if not worker.reachable(n)]
-            return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]
+            away = [n for n in devices_at(itinerary.route, stage) if not worker.reachable(n)]
+            return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=away)]
+        # Who was absent where others ran a stage may not have been told there.
         told = set() if itinerary.free else visited(itinerary.route, itinerary.start, stage)
+        told.difference_update(output.absent)
+        absent = output.absent
+        if not sliced:
+            absent = tuple(sorted(left_out(plan, stage, hop).union(absent)))
         if hop.decided:
             itinerary = msgspec.structs.replace(itinerary, route=hop.route)
         task = Task(
@@ -91,7 +96,7 @@ class Onward:
             budget_ms=(expires - now) * 1e3,
             sliced=sliced,
             settled=worker.attempts.settled((follow.gateway, follow.incarnation)),
-            absent=output.absent,
+            absent=absent,
             trace=output.trace,
             load=None if sliced else worker.load,
             itinerary=itinerary,
@@ -169,9 +174,11 @@ class Onward:
                 stuck[held.step] = still
         return actions
 
-    def forget(self, playbook: str) -> None:
-        """A playbook is not installed any more, and its policy remembers nothing."""
-        self._memories.pop(playbook, None)
+    def forget(self) -> None:
+        """Policies of playbooks that are not installed any more remember nothing."""
+        for playbook in list(self._memories):
+            if self._worker.library.playbook(playbook) is None:
+                del self._memories[playbook]
 
     def answer(
         self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]

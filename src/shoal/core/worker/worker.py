@@ -220,8 +220,7 @@ class WorkerCore:
                 return self.library.heard(sender, part)
             case Uninstall(playbook):
                 actions = self.library.uninstall(sender, playbook)
-                if self.library.playbook(playbook) is None:
-                    self._onward.forget(playbook)
+                self._onward.forget()
                 return actions
             case Hello(info):
                 if info.name == sender:
@@ -246,7 +245,9 @@ class WorkerCore:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
         busy = {job.asked.playbook for job in self.inbox.jobs.values()} | self.outgoing.playbooks
-        return self.library.install(sender, message, now, busy)
+        actions = self.library.install(sender, message, now, busy)
+        self._onward.forget()
+        return actions
 
     # -- runs
 
@@ -429,7 +430,9 @@ class WorkerCore:
         self.kept.drop_owner(name, but)
         self.outgoing.drop_owner(name, but)
         self.attempts.forget(name, but)
-        return self.library.uninstall(name)
+        actions = self.library.uninstall(name)
+        self._onward.forget()
+        return actions
 
     def _drop(self, key: JobKey | None) -> Job | None:
         """Give up a job."""
@@ -441,6 +444,7 @@ class WorkerCore:
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:
         for number in self.attempts.settle((gateway, incarnation), below):
             self._forget((gateway, incarnation, number))
+        self._intake.settle(gateway, incarnation, below)
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)
