@@ -296,11 +296,11 @@ def test_what_was_answered_before_an_interruption_is_told(
     file, _ = arrays(tmp_path, 30)
     submit, asked = Service.submit_together, []
 
-    def interrupted(self: Service, *given: Any) -> Any:
+    def interrupted(self: Service, *given: Any, **more: Any) -> Any:
         asked.append(given)
         if len(asked) > 20:
             raise KeyboardInterrupt
-        return submit(self, *given)
+        return submit(self, *given, **more)
 
     monkeypatch.setattr(Service, "submit_together", interrupted)
     capsys.readouterr()
@@ -310,6 +310,8 @@ def test_what_was_answered_before_an_interruption_is_told(
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert 18 <= len(lines) <= last["summary"]["answered"]
     assert last["left"] == 30 - len(lines)
+    stages = [stage for line in lines for stage in line["stages"]]
+    assert all(stage["wait_ms"] >= 0 and stage["bytes_out"] > 0 for stage in stages)
     with np.load(out) as kept:
         assert kept["numbers"].tolist() == [line["number"] for line in lines]
         assert len(kept["logits"]) == len(lines)

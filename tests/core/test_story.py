@@ -22,7 +22,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.log import Log
-from shoal.core.messages import Answered, Forget, Itinerary, Moved, Refused, Task, Why
+from shoal.core.messages import Answered, Forget, Itinerary, Moved, Refused, StageTrace, Task, Why
 from shoal.core.story import Story, concerns, story
 
 BOOK = playbook(plan("ab", one(0, 6, "a"), one(6, 12, "b")))
@@ -60,6 +60,16 @@ def test_times_are_relative_to_the_beginning() -> None:
     tale = story(gateway.node.log, 0)
     assert [round(line.ms, 6) for line in tale.lines] == [0.0, 0.0, 12.5]
     assert str(tale).splitlines()[-1] == "      12.5 ms  answered by plan 'any'"
+
+
+@pytest.mark.parametrize(
+    ("wait_ms", "waited"), [(None, ""), (0.5, ""), (20.0, " after 20.0 ms of waiting")]
+)
+def test_waiting_is_told_of_a_traced_request(wait_ms: float | None, waited: str) -> None:
+    gateway = LoneGateway(ANY)
+    ((_, task),) = sent(Task, gateway.ask(0))
+    gateway.answer("a", task, trace=(StageTrace(0, "a", wait_ms, run_ms=9.0),))
+    assert told(story(gateway.node.log, 0))[-1] == f"answered by plan 'any': a ran 9.0 ms{waited}"
 
 
 def test_other_requests_are_other_stories() -> None:

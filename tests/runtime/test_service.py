@@ -93,6 +93,34 @@ def test_an_answer_says_how_it_came_about(crowd, net):
     assert 0 < sum(step.run_ms for step in answer.trace) < answer.latency_ms
 
 
+def test_full_traces_are_told_on_request(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    (image,) = images(1)
+
+    def told(step):
+        return step.wait_ms, step.started_s, step.bytes_in, step.bytes_out
+
+    for usual in (
+        service.infer(image),
+        asyncio.run(service.infer_async(image)),
+        service.submit_together([image, image])[1].result(),
+        *service.infer_many([image] * 3, together=2),
+    ):
+        assert [told(step) for step in usual.trace] == [(None,) * 4] * 2
+    for traced in (
+        service.infer(image, trace=True),
+        asyncio.run(service.infer_async(image, trace=True)),
+        service.submit_together([image], trace=True)[0].result(),
+        service.submit_together([image, image], trace=True)[1].result(),
+        *service.infer_many([image] * 3, trace=True),
+        *service.infer_many([image] * 3, together=2, trace=True),
+    ):
+        for step in traced.trace:
+            assert step.wait_ms >= 0
+            assert min(step.started_s, step.bytes_in, step.bytes_out) > 0
+
+
 def test_inputs_may_be_given_by_name(crowd, net):
     crowd.start("a", "b")
     service = crowd.serve(pipeline(net))

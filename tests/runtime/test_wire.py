@@ -36,6 +36,7 @@ TASK = Task("g", "1", 3, 1, 0, "g", 100.0, itinerary=ITINERARY)
 MESSAGES = [
     TASK,
     Answered("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
+    Answered("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", run_ms=2.0),)),
     Refused("g", "1", 3, 1, 0, Why.OVERLOADED, "no room", ("b",)),
     Holding(("ab" * 16,)),
     Busy(Load(3, 1, 0, 2.5)),

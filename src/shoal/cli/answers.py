@@ -77,7 +77,7 @@ class Tally:
 def describe(end: End, answer: Answer, output: str, classes: Sequence[str]) -> dict[str, Any]:
     """An answer as plain data. ``class`` is that of the largest value of ``output`` (see
     :func:`class_of`), ``right`` is None where it or the label is not known; ``nan`` names the
-    outputs that hold NaN."""
+    outputs that hold NaN. Of ``stages`` what only a traced request tells is None else."""
     best = class_of(answer.outputs[output]) if output in answer.outputs else None
     return {
         "number": end.number,

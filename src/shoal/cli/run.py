@@ -135,7 +135,8 @@ def _serve(
     book = service.playbook
     tally = Tally(cases.count, book.outputs[0].name, cases.classes)
     outfile = None if out is None else Outfile(book.outputs)
-    asking = Asking(service, cases, width, together)
+    traced = json or most_stories > 0  # else nobody is told how long they waited
+    asking = Asking(service, cases, width, together, traced)
     stories = Stories(service, most_stories)
     stopped: BaseException | None = None
 

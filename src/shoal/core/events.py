@@ -146,13 +146,15 @@ class Loaded(_Event, frozen=True):
 
 class Submitted(_Event, frozen=True):
     """A client asks: ``body`` are the network's inputs, of so many ``images``. Each ``number`` is
-    higher than the last. Of those that wait those of a higher ``priority`` come first."""
+    higher than the last. Of those that wait those of a higher ``priority`` come first.
+    ``traced``: with full traces (see :class:`~shoal.core.messages.StageTrace`)."""
 
     number: int
     body: Body
     budget_ms: float
     images: int = 1
     priority: int = 0
+    traced: bool = False
 
 
 class Cancelled(_Event, frozen=True):

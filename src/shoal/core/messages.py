@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the messages; devices of another version are refused."""
 
 MAX_IMAGES = 1 << 20
@@ -44,20 +44,22 @@ class Load(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StageTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
-    to start, ``run_ms`` the run itself, of all the images that were run together (``batch``).
-    ``started_s`` is on the device's own monotonic clock: nodes of one machine share it, others do
-    not. ``bytes_in`` came over links, packed; ``bytes_out`` is what was computed, before it is
-    packed."""
+    """Who ran a stage of a request: ``run_ms`` is the run itself, of all the images that were run
+    together (``batch``).
+
+    The rest is told of traced requests alone, and else None, which takes one byte: messages carry
+    the steps of all stages before. ``wait_ms`` is from arrival to start. ``started_s`` is on the
+    device's own monotonic clock: nodes of one machine share it, others do not. ``bytes_in`` came
+    over links, packed; ``bytes_out`` is what was computed, before it is packed."""
 
     stage: int
     device: str
-    wait_ms: float = 0.0
+    wait_ms: float | None = None
     run_ms: float = 0.0
-    bytes_out: int = 0
+    bytes_out: int | None = None
     batch: int = 1
-    started_s: float = 0.0
-    bytes_in: int = 0
+    started_s: float | None = None
+    bytes_in: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -96,7 +98,7 @@ class Itinerary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     It follows ``plan`` from the stage ``start``; ``route`` says who runs each stage. Hops that
     decide do so ``without`` these devices if they can. The request is of ``images``. ``free``: the
     route was not decided when the attempt began, so that it is told again at each hop. ``values``
-    are the policy's.
+    are the policy's. ``traced``: each step tells all that it knows (see :class:`StageTrace`).
     """
 
     playbook: str
@@ -108,6 +110,7 @@ class Itinerary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     care: Care = Care.NONE
     free: bool = False
     values: Values = Values()
+    traced: bool = False
 
 
 class Task(RequestMessage, frozen=True):

@@ -376,7 +376,8 @@ def _answered(deliver: Deliver, event: NodeEvent) -> str:
 
 
 def _step(step: StageTrace) -> str:
-    waited = f" after {_time(step.wait_ms)} of waiting" if step.wait_ms >= 1 else ""
+    wait_ms = step.wait_ms or 0.0
+    waited = f" after {_time(wait_ms)} of waiting" if wait_ms >= 1 else ""
     return f"{step.device} ran {_time(step.run_ms)}{waited}"
 
 

@@ -32,8 +32,9 @@ _ERRORS: dict[str, type[RequestError]] = {
 class Answer:
     """The outputs by name, and how they came about.
 
-    ``trace`` says for each stage where it ran, how long it waited and ran (ms), and the bytes it
-    took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
+    ``trace`` says for each stage where it ran and how long (ms); of a request that was asked with
+    ``trace=True`` also how long it waited, when it began, and the bytes it took over links (packed)
+    and gave, which are None else. ``latency_ms`` is from submission to delivery. ``degraded``
     is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices

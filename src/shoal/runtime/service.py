@@ -116,7 +116,11 @@ class Service:
     # -- asking
 
     def submit(
-        self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
     ) -> Future[Answer]:
         """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
 
@@ -124,23 +128,26 @@ class Service:
         copied, so the caller may use them again at once. Callbacks of the future run on
         threads that decide for all requests: keep them short, and do not wait in them (to wait for
         another answer there is a UsageError). Of the requests that wait those of a higher
-        ``priority`` begin first (-100 to 100), of these the ones whose deadline is nearer.
+        ``priority`` begin first (-100 to 100), of these the ones whose deadline is nearer. With
+        ``trace`` the answer tells all of each stage that is known (see
+        :class:`~shoal.core.messages.StageTrace`), for some 20 bytes more for each stage in
+        each message that tells of it.
 
         InputError when names, dtypes or shapes are wrong, a value is not finite, or a request is
         too large to be sent.
         """
         arrays = self._checked(feeds)
         copies = {name: array.copy() for name, array in arrays.items()}
-        return self._submit(copies, deadline_ms, priority=priority)
+        return self._submit(copies, deadline_ms, priority=priority, trace=trace)
 
     def submit_together(
-        self, each: Sequence[Feeds], deadline_ms: float | None = None
+        self, each: Sequence[Feeds], deadline_ms: float | None = None, trace: bool = False
     ) -> list[Future[Answer]]:
         """As :meth:`submit` for several at once, in one request: a future for each. What is wrong
         with one of them its own future tells; the others go on without it.
 
-        What devices tell of an answer (``trace``) is of all images that went with it. InputError
-        for a network whose images cannot be put together, and for more than
+        What devices tell of an answer (its ``trace``) is of all images that went with it.
+        InputError for a network whose images cannot be put together, and for more than
         :data:`~shoal.runtime.together.MAX_TOGETHER`.
         """
         check_together(len(each), self.playbook)
@@ -153,7 +160,7 @@ class Service:
             except Exception as error:  # whatever it is, the others have nothing to do with it
                 futures[place].set_exception(error)
         if good:
-            parts = self._submit_all(list(good.values()), deadline_ms)
+            parts = self._submit_all(list(good.values()), deadline_ms, trace)
             for place, future in zip(good, parts, strict=True):
                 futures[place] = future
         return futures
@@ -162,12 +169,12 @@ class Service:
         return Pending(lambda: no_callback(self.node, "an answer cannot be waited for"))
 
     def _submit_all(
-        self, each: Sequence[dict[str, Array]], deadline_ms: float | None
+        self, each: Sequence[dict[str, Array]], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
         """Ask for several in one request."""
         arrays = joined(each)
         if len(each) == 1:
-            return [self._submit(arrays, deadline_ms)]
+            return [self._submit(arrays, deadline_ms, trace=trace)]
         self._check_size(arrays)
         counts = [images_in(self.playbook.inputs, one) for one in each]
         ends = list(itertools.accumulate(counts))
@@ -177,9 +184,10 @@ class Service:
         def apart(place: int) -> Future[Answer]:
             rows = slice(ends[place] - counts[place], ends[place])
             left_ms = max(1.0, (until - time.monotonic()) * 1e3)
-            return self._submit({name: a[rows].copy() for name, a in arrays.items()}, left_ms)
+            mine = {name: array[rows].copy() for name, array in arrays.items()}
+            return self._submit(mine, left_ms, trace=trace)
 
-        whole = self._submit(arrays, deadline_ms, counts)
+        whole = self._submit(arrays, deadline_ms, counts, trace=trace)
         return parted(whole, counts, self._pending, apart)
 
     def _checked(self, feeds: Feeds) -> dict[str, Array]:
@@ -211,6 +219,7 @@ class Service:
         deadline_ms: float | None,
         rows: Sequence[int] = (),
         priority: int = 0,
+        trace: bool = False,
     ) -> Future[Answer]:
         """Ask; the arrays fit the network and are nobody else's. ``rows`` are those of each client
         where they are of several."""
@@ -233,7 +242,8 @@ class Service:
             number = self._enter(future, images, bool(rows))
             with self._lock:
                 if number in self._futures:  # else it has failed already
-                    self.node.events.put(Submitted(number, body, budget_ms, images, priority))
+                    asked = Submitted(number, body, budget_ms, images, priority, trace)
+                    self.node.events.put(asked)
         self.node.events.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
@@ -255,17 +265,27 @@ class Service:
             self._entering = False
         return request.number
 
-    def infer(self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0) -> Answer:
+    def infer(
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
+    ) -> Answer:
         """Ask and wait. Raises RequestError's children when there is no answer, InputError for
         wrong inputs, UsageError in a callback."""
         no_callback(self.node, "an answer cannot be waited for")
-        return self.submit(feeds, deadline_ms, priority).result()
+        return self.submit(feeds, deadline_ms, priority, trace).result()
 
     async def infer_async(
-        self, feeds: Feeds, deadline_ms: float | None = None, priority: int = 0
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
     ) -> Answer:
         """As :meth:`infer`, for asyncio; cancelling it cancels the request."""
-        return await asyncio.wrap_future(self.submit(feeds, deadline_ms, priority))
+        return await asyncio.wrap_future(self.submit(feeds, deadline_ms, priority, trace))
 
     def infer_many(
         self,
@@ -274,6 +294,7 @@ class Service:
         deadline_ms: float | None = None,
         progress: bool = False,
         together: int = 1,
+        trace: bool = False,
     ) -> Iterator[Answer]:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
         ``window`` requests are under way (default: enough to keep every device busy), each of
@@ -281,7 +302,7 @@ class Service:
         sends more than it computes, and answers come later. The first error ends it, in its turn:
         what ``inputs`` raises comes behind the answers to all that they gave before. What is under
         way when it ends, or when the caller closes it, is cancelled. ``progress`` shows a bar on
-        stderr.
+        stderr. ``trace`` as in :meth:`submit`.
 
         InputError as :meth:`submit_together`.
         """
@@ -289,18 +310,23 @@ class Service:
             raise InputError(f"the window must hold at least one request, not {window}")
         check_together(together, self.playbook)
         width = min(window or busy_window(self.playbook, together), MAX_WINDOW)
-        answers = self._in_order(inputs, width, deadline_ms, together)
+        answers = self._in_order(inputs, width, deadline_ms, together, trace)
         return _with_progress(answers, inputs) if progress else answers
 
     def _in_order(
-        self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None, together: int
+        self,
+        inputs: Iterable[Feeds],
+        window: int,
+        deadline_ms: float | None,
+        together: int,
+        trace: bool,
     ) -> Generator[Answer, None, None]:
         waiting: deque[Future[Answer]] = deque()
         source = iter(inputs)
         try:
             while True:
                 taken, ended = take(source, together)
-                waiting += self._submit_safely(taken, deadline_ms)
+                waiting += self._submit_safely(taken, deadline_ms, trace)
                 # As many as a request holds, so that the next one can be sent at once.
                 more = len(taken) == together
                 while len(waiting) > ((window - 1) * together if more else 0):
@@ -314,17 +340,17 @@ class Service:
                 future.cancel()
 
     def _submit_safely(
-        self, each: Sequence[Feeds], deadline_ms: float | None
+        self, each: Sequence[Feeds], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
         """In one request, or where that cannot be one by one; an error waits for its turn, behind
         the answers before it, and nothing is asked for behind it."""
         if len(each) > 1:
             with contextlib.suppress(Exception):
-                return self.submit_together(each, deadline_ms)
+                return self.submit_together(each, deadline_ms, trace)
         futures: list[Future[Answer]] = []
         for one in each:
             try:
-                futures.append(self.submit(one, deadline_ms))
+                futures.append(self.submit(one, deadline_ms, trace=trace))
             except Exception as error:
                 futures.append(Future())
                 futures[-1].set_exception(error)

@@ -200,7 +200,7 @@ def _check(message: CoreMessage | ControlMessage) -> None:
 
 
 def _plausible(step: StageTrace) -> bool:
-    return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms, step.run_ms)
+    return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms or 0.0, step.run_ms)
 
 
 def _is_time(*values: float) -> bool:

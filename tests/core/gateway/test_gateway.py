@@ -102,6 +102,13 @@ def test_what_a_device_was_given_is_counted_in_images() -> None:
     assert gateway.core.devices["a"].slowdown == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_devices_are_told_whether_a_request_is_traced(traced: bool) -> None:
+    gateway = LoneGateway(ALONE, "a")
+    task = task_of(gateway.take(Submitted(0, "x", 1000.0, traced=traced)))
+    assert task.itinerary.traced is traced
+
+
 def test_a_cancelled_request_is_forgotten_by_those_who_work_on_it() -> None:
     gateway = LoneGateway(PAIRS)
     gateway.ask(0)

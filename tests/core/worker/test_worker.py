@@ -80,6 +80,27 @@ def test_a_task_is_run_and_its_output_goes_on_with_the_time_that_is_left() -> No
     assert len(worker.core.kept) == 1
 
 
+def test_a_step_tells_who_ran_it_and_how_long() -> None:
+    worker = LoneWorker(BOOK)
+    (run,) = worker.task(0, "line")
+    ((_, task),) = sent(Task, worker.ran(run))
+    assert task.trace == (StageTrace(0, "a", run_ms=10.0),)
+    step = task.trace[0]
+    assert (step.wait_ms, step.started_s, step.bytes_in, step.bytes_out) == (None,) * 4
+
+
+def test_a_step_of_a_traced_request_tells_all_and_so_does_the_next() -> None:
+    worker = LoneWorker(BOOK)
+    (other,) = worker.task(0, "line")
+    worker.task(1, "line", traced=True)
+    worker.now = 0.25
+    (run,) = of(Run, worker.ran(other))
+    outcome = Outcome("made", 70, size_in=50)
+    ((_, task),) = sent(Task, worker.take(Ran(run.jobs, (outcome,), 10.0, started_s=5.0)))
+    assert task.itinerary.traced
+    assert task.trace == (StageTrace(0, "a", 250.0, 10.0, 70, 1, 5.0, 50),)
+
+
 def test_the_last_stage_answers_the_gateway() -> None:
     worker = LoneWorker(BOOK)
     (run,) = worker.task(0, "line", 2, giver="b")

@@ -190,4 +190,5 @@ class Flights:
             care=request.care,
             values=request.values,
             free=any(not devices_at(request.route, stage) for stage in stages),
+            traced=request.traced,
         )

@@ -240,7 +240,7 @@ class GatewayCore:
             return [Reject(number, "overloaded", text, retry_after_s=wait_s)]
         deadline = now + max(0.0, asked.budget_ms / 1e3)
         request = state.requests[number] = Request(
-            number, asked.body, now, deadline, asked.images, asked.priority
+            number, asked.body, now, deadline, asked.images, asked.priority, asked.traced
         )
         if not state.may_run(request, now):
             del state.requests[number]

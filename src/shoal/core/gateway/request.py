@@ -46,7 +46,7 @@ class Try(NamedTuple):
 @dataclass(slots=True)
 class Request:
     """One request, of one image or several. Of those that wait those of a higher ``priority`` come
-    first. Times in seconds on the gateway's clock.
+    first. ``traced``: with full traces. Times in seconds on the gateway's clock.
 
     An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
     whose inputs come from ``source`` (None: from here), with ``values`` of its policy. It is known
@@ -69,6 +69,7 @@ class Request:
     deadline: float
     images: int = 1
     priority: int = 0
+    traced: bool = False
     attempt: int = 0
     playbook: str = ""
     plan: Plan | None = None

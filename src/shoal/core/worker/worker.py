@@ -325,16 +325,15 @@ class WorkerCore:
         redirected = job.redirect is not None
         done = follow.stage - 1 if redirected else follow.stage
         self.attempts.done(request_of(follow), follow.attempt, done)
-        step = StageTrace(
-            stage=job.key.stage,
-            device=self.name,
-            wait_ms=(job.started - job.arrived) * 1e3,
-            run_ms=ran.run_ms,
-            bytes_out=outcome.size,
-            batch=images,
-            started_s=ran.started_s,
-            bytes_in=outcome.size_in,
-        )
+        step = StageTrace(job.key.stage, self.name, run_ms=ran.run_ms, batch=images)
+        if itinerary.traced:
+            step = msgspec.structs.replace(
+                step,
+                wait_ms=(job.started - job.arrived) * 1e3,
+                bytes_out=outcome.size,
+                started_s=ran.started_s,
+                bytes_in=outcome.size_in,
+            )
         trace = (*job.gather.traces, step)
         sure = outcome.confidence
         leaves = (
