@@ -367,3 +367,15 @@ def test_errors_live_in_one_tree() -> None:
         if ast.unparse(base).split(".")[-1].endswith(("Error", "Exception"))
     ]
     assert wrong == []
+
+
+def test_a_public_class_name_means_one_thing():
+    """In core, runtime, mesh and plan, which are read together."""
+    homes = {}
+    for package in ("core", "runtime", "mesh", "plan"):
+        for path in sorted((SOURCE / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(path.relative_to(SOURCE))
+    shared = {name: places for name, places in homes.items() if len(places) > 1}
+    assert not shared

@@ -101,7 +101,7 @@ def test_the_request_of_the_tour_takes_this_way() -> None:
     assert way.said[:3] == [
         ("g", "Task", "worker-1"),
         ("worker-1", "Task", "worker-2"),
-        ("worker-2", "Answer", "g"),
+        ("worker-2", "Answered", "g"),
     ]
     assert sorted(way.said[3:]) == [("g", "Forget", name) for name in DEVICES]
 
@@ -118,10 +118,10 @@ def test_the_request_of_the_tour_goes_on_where_worker_2_died() -> None:
     assert (answer.plan, answer.attempts) == ("spare", 2)
     assert way.said[:2] == [("g", "Task", "worker-1"), ("worker-1", "Task", "worker-2")]
     assert {("g", "Resume", "worker-1"), ("worker-1", "Refused", "g")} <= set(way.said)
-    assert [said for said in way.said if said[1] in ("Trial", "Leave", "Answer")] == [
+    assert [said for said in way.said if said[1] in ("Trial", "Leave", "Answered")] == [
         ("worker-1", "Trial", "g"),
         ("g", "Leave", "worker-1"),
-        ("worker-1", "Answer", "g"),
+        ("worker-1", "Answered", "g"),
         ("worker-1", "Trial", "g"),
         ("g", "Leave", "worker-1"),
     ]

@@ -28,6 +28,8 @@ ShoalError                      exit code 1
 │   └── PoisonError             66  workers died while they ran it
 ├── StoreError                  70  the part store cannot be read or written (disk full, rights)
 │   └── HashError               71  bytes do not match the hash that names them
+├── RecordingError              75  a recording of a node cannot be played
+│   └── ReplayError             76  played again, the node did something else
 ├── MissingExtraError           80  an optional dependency is not installed
 ├── PluginError                 81  what another distribution adds to Shoal cannot be used
 └── LabError                    90  the lab cannot do what was asked
@@ -160,9 +162,10 @@ class AddressInUseError(MeshError):
 
 
 class RequestError(ShoalError):
-    """A request has no answer."""
+    """A request has no answer. ``number`` is the request's, where it is about a single one."""
 
     exit_code = 60
+    number: int | None = None
 
 
 class DeadlineError(RequestError):
@@ -172,9 +175,11 @@ class DeadlineError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Queues are full; the request was refused rather than queued without bound."""
+    """Queues are full; the request was refused rather than queued without bound. ``retry_after_s``
+    is when to ask again, as far as it can be told."""
 
     exit_code = 62
+    retry_after_s: float | None = None
 
 
 class UnservedError(RequestError):
@@ -211,6 +216,18 @@ class HashError(StoreError):
     """Bytes do not match the hash that names them."""
 
     exit_code = 71
+
+
+class RecordingError(ShoalError):
+    """A recording of a node is damaged, of another version, or needs a policy that is missing."""
+
+    exit_code = 75
+
+
+class ReplayError(RecordingError):
+    """A recording was played again, and the node did something else than it did then."""
+
+    exit_code = 76
 
 
 class MissingExtraError(ShoalError):

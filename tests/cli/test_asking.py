@@ -18,9 +18,11 @@ class _Service:
     def __init__(self, answers: float = float("inf")) -> None:
         self.answers = answers
         self.asked: list[int] = []
+        self.traced: list[bool] = []
 
-    def submit_together(self, each: list[Any]) -> list[Future[Any]]:
+    def submit_together(self, each: list[Any], trace: bool = False) -> list[Future[Any]]:
         self.asked.append(len(each))
+        self.traced.append(trace)
         futures: list[Future[Any]] = [Future() for _ in each]
         for future in futures:
             if self.answers:
@@ -51,7 +53,7 @@ class _Waiting(_Service):
     def under_way(self) -> int:
         return sum(not future.done() for future in self.futures)
 
-    def submit_together(self, each: list[Any]) -> list[Future[Any]]:
+    def submit_together(self, each: list[Any], trace: bool = False) -> list[Future[Any]]:
         made = [_Lazy() for _ in each]
         self.futures += made
         return [*made]
@@ -112,11 +114,19 @@ def test_inputs_that_end_in_an_error_end_behind_their_answers(width: int, togeth
 
 def test_a_request_that_cannot_be_asked_for_is_a_failure_of_its_inputs() -> None:
     class Refusing(_Service):
-        def submit_together(self, each: list[Any]) -> list[Future[Any]]:
+        def submit_together(self, each: list[Any], trace: bool = False) -> list[Future[Any]]:
             raise InputError("too many")
 
     ends = list(asking(Refusing(), cases(4), together=2).ends())
     assert [isinstance(end.outcome, ShoalError) for end in ends] == [True] * 4
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_full_traces_are_asked_for_where_somebody_reads_them(trace: bool) -> None:
+    service: Any = _Service()
+    ends = Asking(service, Cases(cases(4), 1000), 4, 2, trace).ends()
+    assert outcomes(ends) == ["an answer"] * 4
+    assert service.traced == [trace] * 2
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from rich.text import Text
 
 from shoal.cli.output import (
     bar,
-    human_bytes,
     print_json,
     print_json_line,
     stderr,
     stdout,
     table,
 )
+from shoal.plan.size import readable
 
 
 class Thing(msgspec.Struct):
@@ -26,8 +26,8 @@ class Thing(msgspec.Struct):
     ("count", "text"),
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3.0 TiB")],
 )
-def test_human_bytes(count: int, text: str) -> None:
-    assert human_bytes(count) == text
+def test_readable(count: int, text: str) -> None:
+    assert readable(count) == text
 
 
 def test_a_bar_is_as_long_as_its_share_and_never_longer_than_its_width() -> None:

@@ -1,6 +1,7 @@
 """shoal plan and shoal run, on two real workers."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,29 @@ def test_the_table_shows_the_first_answers_and_the_service(
     assert "p99" in out
 
 
+def test_stories_are_told_and_a_recording_is_played_again(
+    playbook: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = arrays(tmp_path, 5)
+    record = tmp_path / "gateway.rec"
+    arguments = ["run", str(playbook), "--cluster", str(cluster), "--input", str(file)]
+    arguments += ["--stories", "2", "--record", str(record)]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.count("asked: to be answered within 10 s") == 2
+    assert out.count(", as gateway saw it") == 2
+    assert run([*arguments, "--json"]) == 0
+    *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["request"] for line in lines] == list(range(5))
+    slowest = max(lines, key=lambda line: float(line["latency_ms"]))
+    assert [len(last["stories"]), last["stories"][0]["number"]] == [2, slowest["request"]]
+    for path in (record, record.with_name("gateway.rec.1")):
+        assert run(["replay", str(path), "--story", "3"]) == 0
+        out = capsys.readouterr().out
+        assert re.match(r"\d+ events of gateway, the same \d+ actions\n", out)
+        assert "request 3, as gateway saw it" in out
+
+
 @pytest.fixture
 def reader(tmp_path: Path) -> Path:
     """A network that counts time first and images second, as those do that read lines of text; it
@@ -272,11 +296,11 @@ def test_what_was_answered_before_an_interruption_is_told(
     file, _ = arrays(tmp_path, 30)
     submit, asked = Service.submit_together, []
 
-    def interrupted(self: Service, *given: Any) -> Any:
+    def interrupted(self: Service, *given: Any, **more: Any) -> Any:
         asked.append(given)
         if len(asked) > 20:
             raise KeyboardInterrupt
-        return submit(self, *given)
+        return submit(self, *given, **more)
 
     monkeypatch.setattr(Service, "submit_together", interrupted)
     capsys.readouterr()
@@ -286,6 +310,8 @@ def test_what_was_answered_before_an_interruption_is_told(
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert 18 <= len(lines) <= last["summary"]["answered"]
     assert last["left"] == 30 - len(lines)
+    stages = [stage for line in lines for stage in line["stages"]]
+    assert all(stage["wait_ms"] >= 0 and stage["bytes_out"] > 0 for stage in stages)
     with np.load(out) as kept:
         assert kept["numbers"].tolist() == [line["number"] for line in lines]
         assert len(kept["logits"]) == len(lines)

@@ -23,7 +23,7 @@ from shoal.core.events import (
 )
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
-    Answer,
+    Answered,
     CoreMessage,
     DeviceInfo,
     Hello,
@@ -37,6 +37,8 @@ from shoal.core.messages import (
     Why,
 )
 from shoal.core.node import NodeCore
+from shoal.core.settings import GatewaySettings, WorkerSettings
+from shoal.core.validate import broken
 from shoal.core.worker.worker import WorkerCore
 from shoal.plan.plan import Playbook
 
@@ -65,7 +67,8 @@ class LoneWorker:
         memory: int = 0,
         **settings: Any,
     ):
-        self.core = WorkerCore(DeviceInfo("a", "a1", memory=memory), policies=find, **settings)
+        info = DeviceInfo("a", "a1", memory=memory)
+        self.core = WorkerCore(info, WorkerSettings(**settings), policies=find)
         self.node = NodeCore(self.core)
         self.book = book
         self.now = 0.0
@@ -78,7 +81,9 @@ class LoneWorker:
 
     def take(self, event: NodeEvent) -> list[Any]:
         """What it wants done."""
-        return list(self.node.handle(event, self.now))
+        actions = self.node.handle(event, self.now)
+        assert broken(self.node) == [], event
+        return list(actions)
 
     def take_tick(self) -> list[Any]:
         """It is woken."""
@@ -123,8 +128,8 @@ class LoneGateway:
     """The gateway ``g`` and the devices that it sees, all of which have installed ``book``."""
 
     def __init__(self, book: Playbook, devices: str = "abc", **settings: Any) -> None:
-        settings.setdefault("digest", lambda body: (str(body),))
-        self.core = GatewayCore("g", policies=find, **settings)
+        digest = settings.pop("digest", lambda body: (str(body),))
+        self.core = GatewayCore("g", GatewaySettings(**settings), policies=find, digest=digest)
         self.node = NodeCore(WorkerCore(DeviceInfo("g", "g1"), policies=find), self.core)
         self.now = 0.0
         self.take(Appeared("g", "g1"))
@@ -137,6 +142,7 @@ class LoneGateway:
     def take(self, event: NodeEvent) -> list[Any]:
         """What it wants done, but for what its worker says of itself."""
         actions = self.node.handle(event, self.now)
+        assert broken(self.node) == [], event
         return [a for a in actions if not (isinstance(a, Send) and isinstance(a.message, News))]
 
     def hear(self, sender: str, message: CoreMessage, body: Body = None) -> list[Any]:
@@ -156,7 +162,7 @@ class LoneGateway:
 
     def answer(self, giver: str, task: Any, body: Body = "answer", **more: Any) -> list[Any]:
         """``giver`` answers an attempt (a task or resume that was sent for it)."""
-        message = Answer(
+        message = Answered(
             gateway=task.gateway,
             incarnation=more.pop("incarnation", task.incarnation),
             number=task.number,

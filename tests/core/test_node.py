@@ -8,8 +8,8 @@ import pytest
 from tests.core.alone import LoneGateway, LoneWorker, of, sent
 from tests.core.toys import find, one, plan, playbook
 
-from shoal.core.actions import Deliver, Drained, Fetch, Reject, Run, Send
-from shoal.core.actions import Load as LoadPart
+from shoal.core.actions import Deliver, Drained, FetchPart, Reject, Run, Send
+from shoal.core.actions import LoadPart as LoadPart
 from shoal.core.events import (
     Adopt,
     Arrived,
@@ -28,7 +28,7 @@ from shoal.core.events import (
 )
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Busy,
     CoreMessage,
     DeviceInfo,
@@ -51,7 +51,7 @@ from shoal.core.messages import (
     Why,
 )
 from shoal.core.node import NodeCore
-from shoal.core.shared.routes import Link
+from shoal.core.shared.routes import LinkName
 from shoal.core.worker.worker import WorkerCore
 
 BOOK = playbook(
@@ -67,7 +67,7 @@ CONCERNS: dict[CoreMessage, str] = {
     Forget("g", "g1"): "worker",
     Heard("0-6"): "worker",
     Uninstall("book"): "worker",
-    Answer(*ABOUT, "ab", 1, "b"): "gateway",
+    Answered(*ABOUT, "ab", 1, "b"): "gateway",
     Refused(*ABOUT, 0, Why.OVERLOADED): "gateway",
     Moved(*ABOUT, 0, ()): "gateway",
     Trial(*ABOUT, 0): "gateway",
@@ -115,7 +115,7 @@ def test_each_message_goes_to_whom_it_concerns(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_node_that_nobody_asks_ignores_what_concerns_gateways() -> None:
     worker = LoneWorker(BOOK)
-    assert worker.hear("b", Answer(*ABOUT, "ab", 1, "b")) == []
+    assert worker.hear("b", Answered(*ABOUT, "ab", 1, "b")) == []
     assert worker.take(Submitted(0, "x0", 1000.0)) == []
 
 
@@ -125,7 +125,7 @@ def test_what_a_node_says_to_itself_is_heard_at_once() -> None:
     todo, sends = gateway.take(Adopt(ALONE)), []
     while todo:
         match todo.pop(0):
-            case Fetch(book, part):
+            case FetchPart(book, part):
                 todo += gateway.take(Fetched(book, part))
             case LoadPart(book, part):
                 todo += gateway.take(Loaded(book, part))
@@ -163,7 +163,7 @@ def test_a_full_link_is_not_booked_on_the_device_that_could_not_send() -> None:
     assert (to, resume.itinerary.plan) == ("a", "ac")
     limits = gateway.core.devices.limits
     assert limits.devices() == []
-    assert limits.links() == [Link("a", "b")]
+    assert limits.links() == [LinkName("a", "b")]
 
 
 def test_while_a_link_is_full_others_go_another_way_and_then_it_is_used_again() -> None:
@@ -201,7 +201,7 @@ def test_a_refusal_tells_why_the_next_device_is_out_of_reach() -> None:
     assert refused.text == ""
 
 
-@pytest.mark.parametrize("message", [Answer(*ABOUT, "ab", 1, "a"), Hello(DeviceInfo("a", "a1"))])
+@pytest.mark.parametrize("message", [Answered(*ABOUT, "ab", 1, "a"), Hello(DeviceInfo("a", "a1"))])
 def test_what_nobody_can_do_anything_about_is_let_go(message: CoreMessage) -> None:
     assert LoneWorker(BOOK).take(Unsent("g", message)) == []
 
@@ -222,7 +222,7 @@ def test_a_damaged_answer_is_a_failed_attempt() -> None:
     book = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")), id="two")
     gateway = LoneGateway(book, "ab")
     ((_, task),) = sent(Task, gateway.ask(0))
-    damaged = Damaged("a", Answer(*ABOUT[:3], task.attempt, "a", 0, "a"), "its bytes are short")
+    damaged = Damaged("a", Answered(*ABOUT[:3], task.attempt, "a", 0, "a"), "its bytes are short")
     ((to, again),) = sent(Task, gateway.take(damaged))
     assert (to, again.attempt) == ("b", 2)
 
@@ -238,7 +238,7 @@ def test_what_no_codec_packs_fails_the_request_that_it_is_of() -> None:
 
 
 def test_a_worker_tells_the_gateway_that_what_it_made_cannot_be_packed() -> None:
-    answer = Answer(*ABOUT, "ab", 1, "a")
+    answer = Answered(*ABOUT, "ab", 1, "a")
     ((to, refused),) = sent(Refused, LoneWorker(BOOK).take(Unpackable("g", answer, "too large")))
     assert (to, refused.why, refused.stage) == ("g", Why.RUN_FAILED, 1)
 

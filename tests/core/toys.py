@@ -15,7 +15,7 @@ import msgspec
 from shoal.core.actions import Deliver, Reject
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Route, Values
-from shoal.core.policy import Choice, Hold, Policy, View
+from shoal.core.policy import Choice, Hold, Limit, Policy, View
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import (
     Exit,
@@ -186,6 +186,24 @@ class Sure(Preferred):
         return choice and msgspec.structs.replace(choice, values=values), memory
 
 
+class Admitting(Preferred):
+    """Lets one request begin at a time, and the next a while after the last one began."""
+
+    def __init__(self, pause_s: float = 0.2, broken: bool = False) -> None:
+        super().__init__()
+        self._pause_s, self._broken = pause_s, broken
+
+    def admit(
+        self, playbook: Playbook, view: View, under_way: int, memory: Any
+    ) -> tuple[Limit, Any]:
+        if self._broken:
+            raise ZeroDivisionError("no limit")
+        began, before = memory or (-1.0, 0)
+        if under_way > before:
+            began = view.now
+        return Limit(1, began + self._pause_s), (began, under_way)
+
+
 class Broken(Free):
     """Raises, when asked for a plan or only when asked for the next hop."""
 
@@ -214,6 +232,8 @@ POLICIES: dict[str, Policy] = {
     "free": Free(),
     "patient": Patient(),
     "sure": Sure(),
+    "admitting": Admitting(),
+    "admits nothing": Admitting(broken=True),
     "the preferred": preferred,
 }
 

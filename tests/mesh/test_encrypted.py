@@ -18,7 +18,7 @@ from shoal.mesh.address import Address
 from shoal.mesh.doors import AT_ONCE, Doors, call, take
 from shoal.mesh.encrypted import encrypt
 from shoal.mesh.link import MAX_BODY, PeerDown, PeerUp, Received
-from shoal.mesh.receiver import Message, Receiver
+from shoal.mesh.receiver import Incoming, Receiver
 from shoal.mesh.sender import Sender
 from shoal.mesh.zenoh import ZenohLink
 
@@ -62,13 +62,13 @@ def test_what_is_sent_is_encrypted_and_comes_as_it_was_sent(pair):
     sender.send(b"secret", None, work=False)
     with wire:
         assert b"secret" not in wire.recv(1000, socket.MSG_PEEK)
-    assert receiver.next() == Message(b"secret", None)
+    assert receiver.next() == Incoming(b"secret", None)
     generator = np.random.default_rng(1)
     for size in (0, 1, 100, 16_300, 16_384, 100_000, 5_000_000):
         bodies = [generator.bytes(size), generator.bytes(10), generator.bytes(20_000)]
         sender.send(b"head", bodies, work=False)
         came = receiver.next()
-        assert isinstance(came, Message)
+        assert isinstance(came, Incoming)
         assert came.body == b"".join(bodies)
     sender.close()
     here.shutdown(socket.SHUT_RDWR)

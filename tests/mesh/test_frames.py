@@ -16,7 +16,7 @@ from shoal.mesh.frames import (
     NO_BODY,
     Header,
     Kind,
-    Node,
+    NodeSeen,
     read_header,
     read_news,
     write_header,
@@ -32,7 +32,7 @@ headers = st.builds(
     st.none() | st.integers(0, MAX_BODY),
     st.floats(0, 1),
 )
-NODE = Node("n", "1" * 16, (Place("a", 1),))
+NODE = NodeSeen("n", "1" * 16, (Place("a", 1),))
 
 
 @given(headers)
@@ -84,16 +84,16 @@ def test_an_empty_body_is_not_no_body():
 
 
 def test_news_survive_the_wire():
-    wire = write_news([NODE, Node("m", "2" * 16, ())])
+    wire = write_news([NODE, NodeSeen("m", "2" * 16, ())])
     header = read_header(wire, MAX_BODY)
     assert (header.kind, header.head) == (Kind.NEWS, len(wire) - HEADER_BYTES)
-    assert read_news(wire[HEADER_BYTES:]) == [NODE, Node("m", "2" * 16, ())]
+    assert read_news(wire[HEADER_BYTES:]) == [NODE, NodeSeen("m", "2" * 16, ())]
 
 
 @pytest.mark.parametrize("count", [MAX_KNOWN, 3 * MAX_KNOWN])
 @pytest.mark.parametrize("size", [1, 250])
 def test_more_news_than_can_be_told_are_told_in_part(count, size):
-    node = Node("n" * 64, "1" * 16, (Place("h" * size, 1),) * MAX_PLACES)
+    node = NodeSeen("n" * 64, "1" * 16, (Place("h" * size, 1),) * MAX_PLACES)
     wire = write_news([node] * count)
     assert read_header(wire, MAX_BODY).head <= MAX_NEWS
     assert 0 < len(read_news(wire[HEADER_BYTES:])) <= MAX_KNOWN
@@ -102,12 +102,12 @@ def test_more_news_than_can_be_told_are_told_in_part(count, size):
 @pytest.mark.parametrize(
     "lie",
     [
-        Node("a/b", "1" * 16, (Place("a", 1),)),
-        Node("n", "xyz", (Place("a", 1),)),
-        Node("n", "1" * 16, (Place("a", 0),)),
-        Node("n", "1" * 16, (Place("", 1),)),
-        Node("n", "1" * 16, (Place("a\x1b", 1),)),
-        Node("n", "1" * 16, (Place("a", 1),) * (MAX_PLACES + 1)),
+        NodeSeen("a/b", "1" * 16, (Place("a", 1),)),
+        NodeSeen("n", "xyz", (Place("a", 1),)),
+        NodeSeen("n", "1" * 16, (Place("a", 0),)),
+        NodeSeen("n", "1" * 16, (Place("", 1),)),
+        NodeSeen("n", "1" * 16, (Place("a\x1b", 1),)),
+        NodeSeen("n", "1" * 16, (Place("a", 1),) * (MAX_PLACES + 1)),
     ],
     ids=repr,
 )

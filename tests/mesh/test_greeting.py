@@ -20,7 +20,7 @@ from shoal.mesh.hello import (
     MAX_HELLO,
     PREAMBLE_BYTES,
     VERSION,
-    Hello,
+    CallerHello,
     No,
     Refusal,
     Welcome,
@@ -30,7 +30,7 @@ from shoal.mesh.hello import (
 )
 from shoal.mesh.place import Place
 
-HELLO = Hello("c", "a", "1" * 16, "b", "2" * 16, 1, False, (Place("a", 1),))
+HELLO = CallerHello("c", "a", "1" * 16, "b", "2" * 16, 1, False, (Place("a", 1),))
 
 
 def halves(number: int = 1, **change: object) -> tuple[bytes, bytes]:
@@ -45,13 +45,13 @@ class House:
     def __init__(self) -> None:
         self.doors = Doors([Address("tcp", "127.0.0.1", 0)], 0)
         self.place = self.doors.places[0]
-        self.came: list[tuple[Hello, socket.socket, socket.socket]] = []
+        self.came: list[tuple[CallerHello, socket.socket, socket.socket]] = []
         self.refused: list[str] = []
         self.guests: list[socket.socket] = []
         self.porter = Porter("house", self.doors, self._decide, self.refused.append)
         self.porter.start()
 
-    def _decide(self, hello: Hello, there: socket.socket, back: socket.socket) -> None:
+    def _decide(self, hello: CallerHello, there: socket.socket, back: socket.socket) -> None:
         self.came.append((hello, there, back))
         reply(there, Welcome())
 
@@ -430,7 +430,7 @@ def called(*answers: bytes, slowly_s: float = 0.0) -> Iterator[list[socket.socke
     other.close()
 
 
-def hello(back: bool) -> Hello:
+def hello(back: bool) -> CallerHello:
     return msgspec.structs.replace(HELLO, back=back)
 
 

@@ -12,7 +12,7 @@ from shoal.mesh.hello import (
     MAX_HELLO,
     PREAMBLE_BYTES,
     VERSION,
-    Hello,
+    CallerHello,
     No,
     Refusal,
     Welcome,
@@ -30,9 +30,9 @@ places = st.lists(
     max_size=MAX_PLACES,
 ).map(tuple)
 hellos = st.builds(
-    Hello, names, names, lives, names, lives, st.integers(0, 2**63), st.booleans(), places
+    CallerHello, names, names, lives, names, lives, st.integers(0, 2**63), st.booleans(), places
 )
-GOOD = Hello("c", "a", "1" * 16, "b", "2" * 16, 1, False, (Place("a", 1),))
+GOOD = CallerHello("c", "a", "1" * 16, "b", "2" * 16, 1, False, (Place("a", 1),))
 
 
 def body(data):
@@ -106,7 +106,9 @@ def test_what_is_well_written_and_makes_no_sense_is_refused(nonsense):
             said = read(nonsense)
         except FrameError:
             continue
-        assert said == Hello("c", "a", "1" * 16, "b", "2" * 16, 1, False), "fields to come are ok"
+        assert said == CallerHello("c", "a", "1" * 16, "b", "2" * 16, 1, False), (
+            "fields to come are ok"
+        )
 
 
 def test_a_preamble_of_something_else_of_another_version_or_too_long_is_refused():

@@ -14,7 +14,7 @@ from tests.mesh.conftest import Ear, Fleet, say_all
 from shoal.errors import FrameError, NameTakenError, UsageError
 from shoal.mesh import mesh_link, peers, sender
 from shoal.mesh.link import MAX_HEAD, PeerDown, PeerUp, Received
-from shoal.mesh.receiver import Message
+from shoal.mesh.receiver import Incoming
 
 
 def lose_mesh(fleet: Fleet, link) -> None:
@@ -536,7 +536,7 @@ def test_a_reader_that_is_fed_after_the_break_ends(fleet):
 
     def next_one():
         time.sleep(0.001)
-        return Message(b"and more", None)
+        return Incoming(b"and more", None)
 
     line.receiver.next = next_one
     say_all(a.link, "b", [b"first"])

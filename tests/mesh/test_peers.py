@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.mesh.village import LEASE_S, NEWS_S, TIMEOUT_S, Village
 
-from shoal.mesh.frames import Node
-from shoal.mesh.hello import Hello, No, Refusal
+from shoal.mesh.frames import NodeSeen
+from shoal.mesh.hello import CallerHello, No, Refusal
 from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.peers import (
     GRACE_S,
@@ -294,7 +294,7 @@ def test_a_later_life_replaces_an_earlier_one_which_cannot_come_back():
     village.sight("b", "a", village.nodes["a"].life, True)
     village.run(5.0, village.all_linked)
     assert village.all_linked()
-    hello = Hello("c", "b", old.life, "a", village.nodes["a"].life, 99, False)
+    hello = CallerHello("c", "b", old.life, "a", village.nodes["a"].life, 99, False)
     refusal = village.nodes["a"].peers.called(hello, village.now)
     assert isinstance(refusal, Refusal)
     assert refusal.no is No.STRANGER
@@ -311,7 +311,7 @@ def lone(name="me"):
 
 
 def hello(name, life="2" * 16, target="me", its_life="1" * 16, number=1):
-    return Hello("c", name, life, target, its_life, number, False, (Place(name, 1),))
+    return CallerHello("c", name, life, target, its_life, number, False, (Place(name, 1),))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_who_is_not_visible_is_heard_of_at_once():
 
 def test_news_of_a_later_life_ends_no_session_with_one_that_answers():
     village = linked()
-    lie = Node("b", "f" * 16, (Place("nowhere", 1),))
+    lie = NodeSeen("b", "f" * 16, (Place("nowhere", 1),))
     for _ in range(20):
         village.nodes["a"].peers.heard(lie, village.now)
         village.nodes["a"].act()
@@ -381,7 +381,7 @@ def test_news_of_a_later_life_replaces_one_that_is_frozen_and_still_visible():
 
 def test_lies_do_not_hide_who_is_visible():
     village = Village("ab")
-    village.nodes["a"].peers.heard(Node("b", "f" * 16, (Place("nowhere", 1),)), 0.0)
+    village.nodes["a"].peers.heard(NodeSeen("b", "f" * 16, (Place("nowhere", 1),)), 0.0)
     village.nodes["b"].peers.places = ()  # so it is up to a
     village.calls_only = "b"
     village.nodes["b"]._dial = lambda session: None
@@ -396,7 +396,7 @@ def test_hearsay_is_bounded_called_rarely_and_forgotten():
     node = village.nodes["a"]
     for round in range(4):
         for number in range(2 * MAX_HEARSAY):
-            node.peers.heard(Node(f"n{number}", "2" * 16, (Place("nowhere", 1),)), village.now)
+            node.peers.heard(NodeSeen(f"n{number}", "2" * 16, (Place("nowhere", 1),)), village.now)
         assert len(set(node.peers._peers) - {"real"}) == MAX_HEARSAY
         node.peers.appeared("real", f"{round:016x}", (), village.now)
         assert node.peers.visible("real")
@@ -409,8 +409,8 @@ def test_hearsay_is_bounded_called_rarely_and_forgotten():
 def test_news_of_oneself_of_nobody_and_of_who_cannot_be_called_changes_nothing():
     peers = lone()
     for node in [
-        Node("me", "f" * 16, (Place("me", 1),)),
-        Node("x", "2" * 16, ()),
+        NodeSeen("me", "f" * 16, (Place("me", 1),)),
+        NodeSeen("x", "2" * 16, ()),
     ]:
         peers.heard(node, 0.0)
     assert peers._peers == {}

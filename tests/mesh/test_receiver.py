@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import FrameError
-from shoal.mesh.frames import Kind, Node, write_header, write_news
+from shoal.mesh.frames import Kind, NodeSeen, write_header, write_news
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.place import Place
-from shoal.mesh.receiver import AHEAD_BYTES, Message, News, Question, Receiver
+from shoal.mesh.receiver import AHEAD_BYTES, Asked, Incoming, News, Receiver
 
-NODE = Node("n", "1" * 16, (Place("a", 1),))
+NODE = NodeSeen("n", "1" * 16, (Place("a", 1),))
 
 
 def message(head: bytes, body: bytes | None, piece: int = 1 << 30) -> bytes:
@@ -69,7 +69,7 @@ def heard(wire: bytes, cuts: list[int], **how: int) -> list[tuple[bytes, bytes |
         thread.start()
         found = []
         while (came := receiver.next()) is not None:
-            if isinstance(came, Message):
+            if isinstance(came, Incoming):
                 found.append((came.head, None if came.body is None else bytes(came.body)))
         thread.join()
         assert receiver.received == len(found)
@@ -121,10 +121,10 @@ def test_questions_and_news_may_come_between_the_pieces_of_a_body():
     rest = write_header(Kind.PIECE, 0, 8, 4) + b"EFGH"
     with listening() as (here, receiver):
         here.sendall(first + write_header(Kind.PING) + write_news([NODE]) + rest)
-        assert receiver.next() == Question()
+        assert receiver.next() == Asked()
         assert receiver.next() == News([NODE])
         came = receiver.next()
-        assert isinstance(came, Message)
+        assert isinstance(came, Incoming)
         assert (came.head, bytes(came.body)) == (b"h", b"ABCDEFGH")
 
 
@@ -166,7 +166,7 @@ def test_an_end_between_messages_is_the_end():
     with listening() as (here, receiver):
         here.sendall(message(b"last", None))
         here.close()
-        assert receiver.next() == Message(b"last", None)
+        assert receiver.next() == Incoming(b"last", None)
         assert receiver.next() is None
         assert receiver.next() is None
 

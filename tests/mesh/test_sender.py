@@ -19,8 +19,8 @@ from tests.mesh.test_receiver import tcp_pair
 from shoal.mesh import sender as module
 from shoal.mesh.frames import HEADER_BYTES, MAX_WEIGHT, Kind, read_header, write_header
 from shoal.mesh.link import MAX_BODY
-from shoal.mesh.rate import Source
-from shoal.mesh.receiver import Message, Question, Receiver
+from shoal.mesh.rate import RateSource
+from shoal.mesh.receiver import Asked, Incoming, Receiver
 from shoal.mesh.sender import MAX_URGENT, Sender
 from shoal.mesh.tcp_info import tcp_info
 
@@ -46,12 +46,12 @@ class Talk:
         assert self.sender.send(b"much", bytes(MUCH), work=False)
         assert self.sender.waiting == 1
 
-    def hear(self, count: int) -> list[Message]:
-        found: list[Message] = []
+    def hear(self, count: int) -> list[Incoming]:
+        found: list[Incoming] = []
         while len(found) < count:
             came = self.receiver.next()
             assert came is not None
-            if isinstance(came, Message):
+            if isinstance(came, Incoming):
                 found.append(came)
         return found
 
@@ -101,6 +101,31 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 # -- messages -------------------------------------------------------------------------------------
+
+
+def test_what_goes_on_with_a_request_does_not_wait_for_the_bodies_of_others(talk) -> None:
+    """Else a worker that has all that it needs waits for what the line carries in seconds."""
+    talk.fill()
+    body = bytes(1000)
+    for head, about, much in (
+        (b"task 1", 1, body),
+        (b"task 2", 2, body),
+        (b"hello", None, None),
+        (b"resume 2", 2, None),
+        (b"resume 3", 3, None),
+        (b"resume 4", 4, None),
+        (b"task 3", 3, body),
+    ):
+        assert talk.sender.send(head, much, work=True, about=about)
+    heads = [message.head for message in talk.hear(8)]
+    assert heads == [
+        *(b"much", b"task 1", b"task 2", b"resume 2", b"resume 3", b"resume 4"),
+        *(b"hello", b"task 3"),
+    ]
+    talk.fill()
+    assert talk.sender.send(b"task 5", body, work=True, about=5)
+    assert talk.sender.send(b"resume 6", None, work=True, about=6)
+    assert [message.head for message in talk.hear(3)] == [b"much", b"resume 6", b"task 5"]
 
 
 @settings(max_examples=60)
@@ -208,7 +233,7 @@ def test_a_question_leaves_between_two_pieces_of_a_large_body(talk, monkeypatch)
 
 def test_a_question_leaves_at_once_on_a_line_that_is_free(talk):
     talk.sender.urgent(PING)
-    assert talk.receiver.next() == Question()
+    assert talk.receiver.next() == Asked()
     assert talk.sender.waiting == 0
 
 
@@ -314,7 +339,7 @@ def test_the_system_tells_the_rate_of_a_connection(tcp):
     rates = []
     soon(lambda: rates.append(tcp.sender.rate(time.monotonic())) or rates[-1] is None)
     rate = rates[-2]
-    assert rate.source is Source.KERNEL
+    assert rate.source is RateSource.KERNEL
     assert rate.bytes_per_s > 0
     assert rate.rtt_ms > 0
     assert rate.age_s < 30
@@ -326,7 +351,7 @@ def test_elsewhere_the_clock_does_and_says_so():
     talk.hear(1)
     soon(lambda: talk.sender.waiting == 0)
     rate = talk.sender.rate(time.monotonic())
-    assert (rate.source, rate.at_least, rate.rtt_ms) == (Source.CLOCK, True, 0.0)
+    assert (rate.source, rate.at_least, rate.rtt_ms) == (RateSource.CLOCK, True, 0.0)
     assert rate.bytes_per_s > 0
     talk.close()
 

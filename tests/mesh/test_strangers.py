@@ -16,13 +16,13 @@ from shoal.mesh.frames import (
     HEADER_BYTES,
     MAX_NEWS,
     Kind,
-    Node,
+    NodeSeen,
     read_header,
     write_header,
     write_news,
 )
 from shoal.mesh.greeting import MAX_PENDING, say_hello
-from shoal.mesh.hello import Hello, No, Refusal, Welcome
+from shoal.mesh.hello import CallerHello, No, Refusal, Welcome
 from shoal.mesh.link import MAX_BODY, PeerDown, PeerUp
 from shoal.mesh.peers import MAX_HEARSAY
 from shoal.mesh.place import Place
@@ -57,7 +57,7 @@ class Impostor:
         }
         facts = {**usual, **change}
         self.there, self.back = self.connect(), self.connect()
-        return say_hello(self.there, self.back, lambda back: Hello(**facts, back=back))
+        return say_hello(self.there, self.back, lambda back: CallerHello(**facts, back=back))
 
     def meet(self) -> None:
         assert self.ask() == Welcome()
@@ -154,7 +154,7 @@ def test_two_halves_of_different_sessions_make_none(node, impostor, monkeypatch)
         say_hello(
             there,
             back,
-            lambda back: Hello("shoal", "impostor", LIFE, "node", life, 7 + back, back),
+            lambda back: CallerHello("shoal", "impostor", LIFE, "node", life, 7 + back, back),
         )
     assert set(node.link.peers()) == {"friend"}
 
@@ -251,12 +251,12 @@ def test_news_that_lie_break_nothing_and_are_forgotten(node, friend, impostor):
     impostor.meet()
     nowhere = (Place("127.0.0.1", 9), Place("no-such-host.invalid", 9))
     lies = [
-        Node("friend", "f" * 16, nowhere),  # a later life of a peer
-        Node("friend", "0" * 16, nowhere),
-        Node("node", "f" * 16, nowhere),  # the node itself
-        Node("impostor", "f" * 16, nowhere),  # who says it
-        Node("friend2", LIFE, (friend.link._peers.places[0],)),  # somebody else is there
-        *(Node(f"n{number}", LIFE, nowhere) for number in range(1000)),
+        NodeSeen("friend", "f" * 16, nowhere),  # a later life of a peer
+        NodeSeen("friend", "0" * 16, nowhere),
+        NodeSeen("node", "f" * 16, nowhere),  # the node itself
+        NodeSeen("impostor", "f" * 16, nowhere),  # who says it
+        NodeSeen("friend2", LIFE, (friend.link._peers.places[0],)),  # somebody else is there
+        *(NodeSeen(f"n{number}", LIFE, nowhere) for number in range(1000)),
     ]
     impostor.there.sendall(write_news(lies))
     node.wait(lambda: len(node.link._peers._peers) >= MAX_HEARSAY)
@@ -268,7 +268,7 @@ def test_news_that_lie_break_nothing_and_are_forgotten(node, friend, impostor):
 
 def test_news_without_end_hold_up_only_who_sends_them(node, friend, impostor):
     impostor.meet()
-    news = write_news([Node("n", LIFE, (Place("127.0.0.1", 9),) * 16)] * 300)
+    news = write_news([NodeSeen("n", LIFE, (Place("127.0.0.1", 9),) * 16)] * 300)
     stop = threading.Event()
 
     def talk() -> None:

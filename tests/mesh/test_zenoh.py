@@ -408,7 +408,7 @@ def test_more_chores_than_can_wait_are_not_done_and_the_mesh_is_joined_anew(
     discovery._chore(gate.wait)
     for _ in range(MAX_CHORES + 10):
         discovery._chore(lambda: None)
-    node.wait(lambda: discovery._chores.full())
+    node.wait(lambda: discovery._threads.full())
     gate.set()
     node.wait(lambda: "joins the mesh anew: too much happened at once" in caplog.text)
     node.wait(lambda: node.link._peers.unseen() == [] and bool(discovery._lives))

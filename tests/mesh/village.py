@@ -5,7 +5,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from shoal.mesh.hello import Hello, No, Refusal
+from shoal.mesh.hello import CallerHello, No, Refusal
 from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.peers import Ask, Begin, Break, Call, Peers, Session, Tell
 from shoal.mesh.place import Place
@@ -117,14 +117,14 @@ class Villager:
             return
         wire = Wire()
         wire.ends[self.name] = session
-        hello = Hello(
+        hello = CallerHello(
             "c", self.name, self.life, session.name, session.incarnation, session.number, False,
             self.peers.places,
         )  # fmt: skip
         village.asking[wire] = (self, session, village.now + TIMEOUT_S)
         village.send(wire, self.name, lambda there: there.asked(wire, hello), to=other)
 
-    def asked(self, wire: Wire, hello: Hello) -> None:
+    def asked(self, wire: Wire, hello: CallerHello) -> None:
         """A hello came."""
         verdict = self.peers.called(hello, self.village.now)
         if isinstance(verdict, Session):

@@ -67,5 +67,5 @@ def test_every_aim_has_words():
     wish = Objective.of("energy,bytes,memory,accuracy,latency")
     known = offer("local", 60, 16, energy_j=0.5, bytes_per_image=2048, memory={"a": 1 << 20})
     reason = recommend([known, offer("remote", 70, 16)], wish).reason
-    assert "0.5 J per image and 2 KiB per image and 1 MiB on one device" in reason
+    assert "0.5 J per image and 2.0 KiB per image and 1.0 MiB on one device" in reason
     assert "energy unknown" in reason

@@ -8,6 +8,7 @@ from collections import Counter, deque
 import pytest
 from tests.runtime.tiny import Crowd, SlowEngine, anywhere, images, pipeline, soon
 
+from shoal.core import log
 from shoal.core.shared import membership
 from shoal.errors import DeadlineError
 from shoal.mesh import peers
@@ -54,8 +55,9 @@ def growth(do, times: int, each: int) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def short_memory(monkeypatch):
-    """Times of the last answers and incarnations of the past are kept up to a number, and what is
-    told of nodes that are gone for a time, which take long to reach."""
+    """Times of the last answers, incarnations of the past and steps of nodes are kept up to a
+    number, and what is told of nodes that are gone for a time, which take long to reach."""
+    monkeypatch.setattr(log, "MAX_STEPS", 2)
     monkeypatch.setattr(stats, "RECENT", 2)
     monkeypatch.setattr(membership, "MAX_STRANGERS", 2)
     monkeypatch.setattr(peers, "HEARSAY_S", 0.5)

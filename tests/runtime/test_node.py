@@ -15,7 +15,16 @@ from tests.runtime.tiny import SlowEngine, anywhere, expected, images, pipeline,
 from shoal.codec.frame import FrameHead, Packed
 from shoal.core.actions import Probe
 from shoal.core.events import Ran
-from shoal.core.messages import PROTOCOL, Answer, Forget, Hello, Install, Itinerary, Task, Uninstall
+from shoal.core.messages import (
+    PROTOCOL,
+    Answered,
+    Forget,
+    Hello,
+    Install,
+    Itinerary,
+    Task,
+    Uninstall,
+)
 from shoal.core.policy import Choice
 from shoal.errors import (
     NameTakenError,
@@ -28,8 +37,8 @@ from shoal.errors import (
 )
 from shoal.mesh.link import NameLost, PeerDown, PeerUp
 from shoal.model.store import PartStore
-from shoal.runtime import chores, parts, wire
 from shoal.runtime import node as module
+from shoal.runtime import parts, threads, wire
 
 
 class Peer:
@@ -169,12 +178,12 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
 
 
 def test_questions_without_end_are_not_all_kept(crowd, monkeypatch):
-    monkeypatch.setattr(chores, "MAX_ASKED", 5)
+    monkeypatch.setattr(threads, "MAX_ASKED", 5)
     node = crowd.start("a")
     node.ask(lambda: None)
     for k in range(50):
         node._received("peer", wire.encode(wire.Fetch(k, "0" * 64, 0, 0)), None, 0.0)
-        assert node._chores.asked <= 5
+        assert node._threads.asked <= 5
 
 
 def speaks_another_version(head):
@@ -281,7 +290,7 @@ def test_an_answer_of_nothing_with_a_body_harms_no_request(crowd, net):
     crowd.start("a", engine=engine)
     service = crowd.serve(anywhere(net, "a"))
     future = service.submit(images(1)[0])
-    nothing = Answer(service.node.name, "1", 0, 1, "whole", 0, "a")
+    nothing = Answered(service.node.name, "1", 0, 1, "whole", 0, "a")
     head = wire.encode(nothing, FrameHead((), 0))
     service.node.ask(lambda: service.node._received("a", head, b"what is this?", 0.0))
     engine.gate.set()

@@ -26,7 +26,7 @@ class FakeLink:
     def peers(self):
         return dict.fromkeys(self.room, "1")
 
-    def send(self, to, head, body=None, *, work=False):
+    def send(self, to, head, body=None, *, work=False, about=None):
         if self.error is not None:
             raise self.error
         if self.room.get(to, 0) <= 0:

@@ -12,7 +12,7 @@ from shoal.errors import HashError, PlanError, ShoalError, StoreError, Unreachab
 from shoal.model.engine import Engine, give_back
 from shoal.model.store import PartStore
 from shoal.runtime import parts as module
-from shoal.runtime.parts import CHUNK_BYTES, MAX_TRIES, WINDOW, Exchange, Shelf
+from shoal.runtime.parts import CHUNK_BYTES, MAX_TRIES, WINDOW, Exchange, LoadedParts
 from shoal.runtime.wire import Chunk, Fetch
 
 DATA = bytes(range(256)) * (5 * CHUNK_BYTES // 256) + b"the end"
@@ -370,7 +370,7 @@ def test_closing_ends_a_download(hub, monkeypatch):
 @pytest.fixture
 def shelf(hub, net):
     tiny.fill(hub.add("source") and hub.stores["source"], net)
-    return Shelf(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
+    return LoadedParts(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
 
 
 def test_a_part_is_fetched_with_its_weights_and_loaded(shelf, net):
@@ -421,7 +421,7 @@ def test_what_a_part_took_is_given_back_when_it_is_unloaded(hub):
     big = tiny.network(layers=40, width=256)
     (part,) = big.split([])
     hub.add("source") and hub.stores["source"].add_part(part)
-    shelf = Shelf(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
+    shelf = LoadedParts(hub.add("me") and hub.stores["me"], Engine(), hub.exchanges["me"])
     process = psutil.Process()
     shelf.fetch(part.hash, part.info, "source")
     shelf.load(part.hash, part.info)

@@ -7,7 +7,7 @@ import pytest
 from tests.runtime.test_service import right
 from tests.runtime.tiny import SlowEngine, anywhere, images, pipeline, soon
 
-from shoal.runtime.chores import Chores
+from shoal.runtime.threads import NodeThreads
 
 COUNT = 300
 
@@ -167,7 +167,7 @@ def test_breaks_while_parts_are_fetched_cost_no_deployment(crowd, net, breaks, m
     worker = crowd.start("a")
     left = breaks
 
-    give = Chores.give
+    give = NodeThreads.give
 
     def trip(chores, sender, asked):
         nonlocal left
@@ -176,7 +176,7 @@ def test_breaks_while_parts_are_fetched_cost_no_deployment(crowd, net, breaks, m
             crowd.mesh.drop("a", "gateway")
         give(chores, sender, asked)
 
-    monkeypatch.setattr(Chores, "give", trip)
+    monkeypatch.setattr(NodeThreads, "give", trip)
     service = crowd.serve(pipeline(net, "a", "gateway"), wait_s=60.0)
     assert left == 0
     (image,) = images(1)

@@ -24,6 +24,7 @@ from shoal.errors import (
     RequestError,
     UnreachableError,
     UnservedError,
+    UsageError,
 )
 from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Exit
@@ -34,6 +35,48 @@ from shoal.runtime.deploy import deploy
 def right(net, answer, image):
     np.testing.assert_allclose(answer.outputs["y"], expected(net, image), rtol=1e-5, atol=1e-6)
     return True
+
+
+# -- stories
+
+
+def test_what_happened_to_a_request_can_be_told(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    answer = service.infer(images(1)[0])
+    told = service.story(answer)
+    assert told == service.story(answer.number)
+    texts = [line.text for line in told.lines]
+    assert texts[:2] == ["asked: to be answered within 60 s", "attempt 1 by plan 'both': a -> b"]
+    assert texts[-1].startswith("answered by plan 'both': a ran ")
+    assert 0 < told.lines[-1].ms <= answer.latency_ms
+    assert str(told).splitlines()[0] == "request 0, as gateway saw it"
+    service.close()
+    assert service.story(answer) == told, "also when it is closed"
+
+
+def test_a_request_that_failed_has_a_story_too(crowd, net):
+    crowd.start("a", "b", engine=SlowEngine(0.5))
+    service = crowd.serve(pipeline(net))
+    with pytest.raises(DeadlineError) as failed:
+        service.infer(images(1)[0], deadline_ms=50.0)
+    assert "failed (deadline): no answer within 50 ms" in str(service.story(failed.value))
+
+
+def test_images_that_went_together_have_one_story(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    answers = [future.result() for future in service.submit_together(images(3))]
+    assert {answer.number for answer in answers} == {0}
+    assert "asked: 3 images, to be answered within" in str(service.story(answers[2]))
+
+
+def test_an_error_of_no_single_request_has_no_story(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    with pytest.raises(UsageError, match="no single request"):
+        service.story(RequestError("the service is closed"))
+    assert "the log holds nothing of it" in str(service.story(99))
 
 
 # -- asking
@@ -48,6 +91,34 @@ def test_an_answer_says_how_it_came_about(crowd, net):
     assert (answer.plan, answer.attempts, answer.degraded) == ("both", 1, False)
     assert [(step.stage, step.device) for step in answer.trace] == [(0, "a"), (1, "b")]
     assert 0 < sum(step.run_ms for step in answer.trace) < answer.latency_ms
+
+
+def test_full_traces_are_told_on_request(crowd, net):
+    crowd.start("a", "b")
+    service = crowd.serve(pipeline(net))
+    (image,) = images(1)
+
+    def told(step):
+        return step.wait_ms, step.started_s, step.bytes_in, step.bytes_out
+
+    for usual in (
+        service.infer(image),
+        asyncio.run(service.infer_async(image)),
+        service.submit_together([image, image])[1].result(),
+        *service.infer_many([image] * 3, together=2),
+    ):
+        assert [told(step) for step in usual.trace] == [(None,) * 4] * 2
+    for traced in (
+        service.infer(image, trace=True),
+        asyncio.run(service.infer_async(image, trace=True)),
+        service.submit_together([image], trace=True)[0].result(),
+        service.submit_together([image, image], trace=True)[1].result(),
+        *service.infer_many([image] * 3, trace=True),
+        *service.infer_many([image] * 3, together=2, trace=True),
+    ):
+        for step in traced.trace:
+            assert step.wait_ms >= 0
+            assert min(step.started_s, step.bytes_in, step.bytes_out) > 0
 
 
 def test_inputs_may_be_given_by_name(crowd, net):
@@ -478,6 +549,7 @@ def test_too_many_requests_are_refused_at_once(crowd, net):
     refused = [f for f in futures if f.done() and isinstance(f.exception(), OverloadedError)]
     soon(lambda: sum(f.done() for f in futures) == 1100 - 1024)
     refused = [f for f in futures if f.done()]
+    assert all(0.1 <= f.exception().retry_after_s <= 60.0 for f in refused)
     with pytest.raises(OverloadedError, match="wait for answers"):
         refused[0].result()
     engine.gate.set()
@@ -882,3 +954,13 @@ def test_two_workers_that_cannot_reach_each_other_are_named_by_a_request(crowd, 
     soon(lambda: "b" in worker.link.unreachable())
     with pytest.raises(RequestError, match=r"a: next device absent \(a cannot reach b: b:1: "):
         service.infer(images(1)[0], deadline_ms=1000)
+
+
+@pytest.mark.parametrize("priority", [-101, 101, 10**9])
+def test_a_priority_is_a_small_number(crowd, net, priority):
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    (image,) = images(1)
+    with pytest.raises(InputError, match="from -100 to 100"):
+        service.submit(image, priority=priority)
+    right(net, service.infer(image, priority=100), image)

@@ -13,16 +13,19 @@ from shoal.codec.frame import FrameHead, Packed
 from shoal.core.messages import (
     MAX_IMAGES,
     PROTOCOL,
-    Answer,
+    Answered,
     Busy,
     Holding,
     Install,
     Itinerary,
+    Leave,
     Load,
+    Moved,
     Refused,
     Resume,
     StageTrace,
     Task,
+    Trial,
     Why,
 )
 from shoal.errors import FrameError, VersionError
@@ -32,7 +35,8 @@ ITINERARY = Itinerary("book", "plan", (("a",), ("b",)))
 TASK = Task("g", "1", 3, 1, 0, "g", 100.0, itinerary=ITINERARY)
 MESSAGES = [
     TASK,
-    Answer("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
+    Answered("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", 0.1, 2.0, 64),)),
+    Answered("g", "1", 3, 1, "plan", 1, "b", trace=(StageTrace(0, "a", run_ms=2.0),)),
     Refused("g", "1", 3, 1, 0, Why.OVERLOADED, "no room", ("b",)),
     Holding(("ab" * 16,)),
     Busy(Load(3, 1, 0, 2.5)),
@@ -118,6 +122,23 @@ def test_a_time_that_is_no_time_is_refused(budget_ms):
     for message in (task, resume):
         with pytest.raises(FrameError, match="that is no time"):
             wire.decode(wire.encode(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        msgspec.structs.replace(TASK, stage=-1),
+        Resume("g", "1", 3, 1, -1, 100.0, ITINERARY),
+        Refused("g", "1", 3, 1, -1, Why.OVERLOADED),
+        Moved("g", "1", 3, 1, -1, ()),
+        Trial("g", "1", 3, 1, -1),
+        Leave("g", "1", 3, 1, -1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_stage_that_cannot_be_is_refused(message):
+    with pytest.raises(FrameError, match="stage"):
+        wire.decode(wire.encode(message))
 
 
 @pytest.mark.parametrize("load", [Load(-1), Load(0, 0, 0, math.nan), Load(0, 0, 0, -1.0)])

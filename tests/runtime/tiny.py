@@ -174,17 +174,24 @@ class Crowd:
         memory: int = 0,
         engine: Engine | None = None,
         store: PartStore | None = None,
+        record: bool = False,
     ) -> Node:
-        """Start (or restart) workers; the last one."""
+        """Start (or restart) workers; the last one. ``record``: what they do, each to a file of its
+        name."""
         for name in names:
             self.nodes[name] = make_node(
                 self.mesh(name),
                 store or PartStore(self.folder / name),
                 engine or Engine(),
                 memory_limit=memory,
+                record=self.recording(name) if record else None,
             )
             self.nodes[name].start()
         return self.nodes[names[-1]]
+
+    def recording(self, name: str) -> Path:
+        """The file for what a node does."""
+        return self.folder / f"{name}.rec"
 
     def kill(self, name: str) -> None:
         """Without a goodbye."""

@@ -9,6 +9,7 @@ from tests.core.toys import check
 
 from shoal.core.actions import Deliver, Reject
 from shoal.core.events import Tick
+from shoal.core.validate import broken
 from shoal.plan.plan import Playbook
 from shoal.sim.node import Node
 from shoal.sim.world import Ticket, World
@@ -45,34 +46,7 @@ class Watch:
             assert self.ticks[key] <= 3, f"{node.name} ticks without end at {self.world.now}"
             if len(self.ticks) > 1000:
                 self.ticks.clear()
-        self.bounded(node)
-
-    def bounded(self, node: Node) -> None:
-        worker, gateway = node.worker, node.gateway
-        assert len(worker.inbox.jobs) <= worker.inbox.limit
-        assert worker.inbox.running <= worker.inbox.jobs.keys()
-        assert len(worker.inbox._ready) <= len(worker.inbox.jobs)
-        assert sum(map(len, worker.inbox._of.values())) == len(worker.inbox.jobs)
-        assert worker.kept.bytes <= worker.kept._limit_bytes
-        assert worker.kept.bytes == sum(o.size for o in worker.kept._outputs.values())
-        assert len(worker._intake._deadlines) <= 2 * worker.inbox.limit
-        if gateway is None:
-            return
-        requests = gateway.requests
-        assert len(requests) <= gateway._max_pending
-        flights = gateway._desk.flights
-        in_flight = {number for number, request in requests.items() if request.in_flight}
-        assert flights.count == len(in_flight)
-        assert set(flights.doubts._at) == in_flight, "each attempt is doubted some time"
-        assert set(gateway._desk.deadlines._at) <= set(requests)
-        waiting = set(gateway._desk.queue._waiting) | set(gateway._desk.queue._pauses._at)
-        assert waiting | in_flight == set(requests), "each request is under way or waits"
-        assert not waiting & in_flight
-        given: Counter[str] = Counter()
-        for request in requests.values():
-            given.update({name: count for name, (count, _) in request.given.items()})
-        for name, device in gateway.devices.known().items():
-            assert device.outstanding == given[name], name
+        assert broken(node.core) == [], f"{node.name} after {event}"
 
     def check_replies(self) -> None:
         """New replies are right, and the only ones to their requests."""

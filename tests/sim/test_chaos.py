@@ -122,6 +122,7 @@ class Chaos(RuleBasedStateMachine):
             confidence=lambda part, made: (len(repr(made)) * 7919 % 100) / 100,
         )
         self.world = World(engine, policies=find)
+        self.made()
         self.watch = Watch(self.world, [self.book, OTHER])
         self.world.tamper, self.world.by_name = self.tamper, self.lossy
         worker = {"inbox": inbox, "keep_bytes": keep, "capacity": capacity}
@@ -132,6 +133,9 @@ class Chaos(RuleBasedStateMachine):
         for gateway in "gh":
             self.world.adopt(gateway, self.book)
         self.world.run(0.05)
+
+    def made(self) -> None:
+        """The world is there, and nobody in it."""
 
     def tamper(self, giver: str, taker: str, message: CoreMessage) -> Sequence[float]:
         return self.fate.pop() if self.fate else (0.0,)
@@ -282,8 +286,8 @@ class Chaos(RuleBasedStateMachine):
                 assert len(node.worker.attempts) == 0, name
             if node.gateway is not None:
                 assert len(node.gateway.requests) == 0
-                assert len(node.gateway._desk.settling) == 0
-                assert node.gateway._desk.next_due() == math.inf
+                assert len(node.gateway._state.settling) == 0
+                assert node.gateway._state.next_due() == math.inf
 
 
 class LossyChaos(Chaos):

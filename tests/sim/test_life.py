@@ -364,4 +364,4 @@ def test_what_is_watched_is_what_happens() -> None:
     story.world.watch = watch
     story.ask(1)
     story.answers()
-    assert steps == ["g Submitted", "a Task", "a Ran", "g Answer"]
+    assert steps == ["g Submitted", "a Task", "a Ran", "g Answered"]

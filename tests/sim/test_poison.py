@@ -219,7 +219,7 @@ def test_another_gateways_requests_are_not_blamed_for_it() -> None:
 def test_of_inputs_that_were_put_together_only_the_one_is_guilty() -> None:
     digest: Callable[[Any], tuple[str, ...]] = lambda body: tuple(body.made[1].split("+"))  # noqa: E731
     engine = Symbols(deadly=lambda device, part, made: "poison" in input_of(made))
-    story = Story("abc", REPLICAS, engine=engine, gateway={"digest": digest})
+    story = Story("abc", REPLICAS, engine=engine, digest=digest)
     world, deaths = story.world, Deaths(story.world)
     supervise(world)
     together = send(world, "x0+poison+x1")

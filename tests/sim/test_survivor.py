@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from tests.core.toys import Story, check, every, leaving, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver
-from shoal.core.messages import Answer, CoreMessage, Task
+from shoal.core.messages import Answered, CoreMessage, Task
 from shoal.plan.plan import Playbook
 from shoal.sim.world import World
 
@@ -107,8 +107,8 @@ def test_a_survivor_serves_all(
 
     def tamper(giver: str, taker: str, message: CoreMessage) -> tuple[float, ...]:
         nonlocal carried
-        carried += isinstance(message, Task | Answer)
-        return () if carried in lost and isinstance(message, Task | Answer) else (0.0,)
+        carried += isinstance(message, Task | Answered)
+        return () if carried in lost and isinstance(message, Task | Answered) else (0.0,)
 
     story.world.tamper = tamper
     for pause, kind, a, b in faults:

@@ -102,7 +102,7 @@ def test_memory_limits_shape_the_cuts():
 
 
 def test_a_network_that_fits_nowhere_is_refused_with_the_numbers():
-    with pytest.raises(PlanError, match=r"needs 11.7 KiB in one piece, the limits are d0 2.93 KiB"):
+    with pytest.raises(PlanError, match=r"needs 11.7 KiB in one piece, the limits are d0 2.9 KiB"):
         build(equal(2, memory=3 * KB))
     with pytest.raises(PlanError, match="in 2 stages"):
         build(equal(3, memory=5 * KB), stages=2)

@@ -45,7 +45,7 @@ def test_local_runs_on_the_gateway_alone():
 
 def test_local_refuses_a_gateway_without_the_memory():
     cluster = cluster_of("devices: [{name: a}]\ngateway: {memory: 1 KiB}")
-    with pytest.raises(PlanError, match=r"needs 3.91 KiB, its limit is 1 KiB"):
+    with pytest.raises(PlanError, match=r"needs 3.9 KiB, its limit is 1.0 KiB"):
         make("local", NETWORK, cluster, facts(cluster))
 
 

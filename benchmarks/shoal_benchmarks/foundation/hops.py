@@ -32,7 +32,7 @@ def rows(quick: bool) -> Iterator[Row]:
         hops: list[float] = []
         with shoal.deploy(playbook, cluster) as service, quiet_collector():
             for number in range(WARM_UP + (QUICK_REQUESTS if quick else REQUESTS)):
-                answer = service.infer(feeds)
+                answer = service.infer(feeds, trace=True)
                 if number >= WARM_UP:
                     hops.append(hop_ms(*answer.trace))
     found = samples(hops)
@@ -43,6 +43,8 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def hop_ms(before: StageTrace, after: StageTrace) -> float:
     """From the end of a run to the start of the next, on two processes that share a clock."""
+    if before.started_s is None or after.started_s is None:
+        raise ValueError("nobody told when a stage began: ask with trace=True")
     return (after.started_s - before.started_s) * 1e3 - before.run_ms
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from shoal.codec.frame import pack, unpack
 from shoal.codec.join import join
-from shoal.core.actions import Load, Run
+from shoal.core.actions import LoadPart, Run
 from shoal.core.events import Body, Outcome, RunFailed
 from shoal.plan.network import Feeds, Part
 from shoal.plan.plan import Plan, Playbook, Stage
@@ -84,10 +84,10 @@ class Forecasted:
         ratio = self._ratio[max(size for size in self._ratio if size <= count)]
         return count * ratio * self._run_s[run.part, device]
 
-    def load(self, device: str, load: Load) -> tuple[float, str | None]:
+    def load(self, device: str, load: LoadPart) -> tuple[float, str | None]:
         return LOAD_S, None
 
-    def kills(self, device: str, what: Run | Load) -> bool:
+    def kills(self, device: str, what: Run | LoadPart) -> bool:
         return False
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from shoal.codec.frame import FrameHead, pack
 from shoal.core.actions import NodeAction, Send
 from shoal.core.events import NodeEvent
-from shoal.core.messages import Answer, Task
+from shoal.core.messages import Answered, Task
 from shoal.mesh.frames import HEADER_BYTES
 from shoal.mesh.names import new_incarnation
 from shoal.plan.plan import Playbook
@@ -74,7 +74,7 @@ def heads_of(playbook: Playbook, tensor: str) -> list[int]:
         sizes.extend(
             len(wire.encode(_as_told(action.message, incarnation), frame))
             for action in actions
-            if isinstance(action, Send) and isinstance(action.message, Task | Answer)
+            if isinstance(action, Send) and isinstance(action.message, Task | Answered)
         )
 
     world.watch = watch
@@ -84,7 +84,7 @@ def heads_of(playbook: Playbook, tensor: str) -> list[int]:
     return sizes
 
 
-def _as_told(message: Task | Answer, incarnation: str) -> Task | Answer:
+def _as_told(message: Task | Answered, incarnation: str) -> Task | Answered:
     """A message as in a service that has run for a while."""
     told = msgspec.structs.replace(message, incarnation=incarnation, number=NUMBER)
     return msgspec.structs.replace(told, settled=NUMBER - 8) if isinstance(told, Task) else told

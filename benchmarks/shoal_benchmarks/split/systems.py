@@ -198,7 +198,6 @@ def packed(name: str, at: int, codec: str, tensors: Sequence[Feeds], bits: int =
         name,
         at,
         codec,
-        bits=bits,
         exact=bits == LOSSLESS,
         bytes=float(np.mean([f.size for f in frames])) + FRAME_BYTES,
         pack_ms=cpu_ms(lambda: [pack(feeds, codec) for feeds in tensors]) / len(tensors),

@@ -13,5 +13,5 @@ def only_lab() -> str:
     if not names:
         raise LabStateError("no lab is up")
     if len(names) > 1:
-        raise UsageError(f"several labs are up ({', '.join(names)}); name one")
+        raise UsageError(f"several labs are up ({', '.join(names)}); name one (exec: --lab NAME)")
     return names[0]

@@ -11,12 +11,12 @@ from rich.text import Text
 from shoal.cli.output import (
     Json,
     bar,
-    human_bytes,
     print_json,
     print_json_line,
     stdout,
     table,
 )
+from shoal.plan.size import readable
 from shoal_lab.cli.names import only_lab
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def links_table(links: tuple[LinkNow, ...]) -> Table:
                 _rates(link.up, link.down),
                 f"{link.up.delay_ms:g} ms" if link.up.delay_ms else "",
                 f"{100 * link.up.loss:g} %" if link.up.loss else "",
-                f"{human_bytes(link.up_bytes_per_s)}/s",
-                f"{human_bytes(link.down_bytes_per_s)}/s",
+                f"{readable(link.up_bytes_per_s)}/s",
+                f"{readable(link.down_bytes_per_s)}/s",
                 Text(", ".join(link.faults), "bold red"),
             )
             for link in links
@@ -168,7 +168,7 @@ def _parts(report: Report, device: str) -> str:
 
 def _memory(host: HostNow) -> str:
     limit = host.memory_limit_bytes
-    return human_bytes(host.memory_bytes) + (f" of {human_bytes(limit)}" if limit else "")
+    return readable(host.memory_bytes) + (f" of {readable(limit)}" if limit else "")
 
 
 def _rates(up: Shape, down: Shape) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from shoal.cli.asking import End
 from shoal.cli.output import table
-from shoal.errors import ShoalError
+from shoal.errors import RequestError, ShoalError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ class Tally:
     def _miss(self, end: End, error: ShoalError) -> dict[str, Any]:
         facts = {
             "number": end.number,
+            "request": error.number if isinstance(error, RequestError) else None,
             "source": end.source,
             "error": str(error),
             "code": error.exit_code,
@@ -76,10 +77,11 @@ class Tally:
 def describe(end: End, answer: Answer, output: str, classes: Sequence[str]) -> dict[str, Any]:
     """An answer as plain data. ``class`` is that of the largest value of ``output`` (see
     :func:`class_of`), ``right`` is None where it or the label is not known; ``nan`` names the
-    outputs that hold NaN."""
+    outputs that hold NaN. Of ``stages`` what only a traced request tells is None else."""
     best = class_of(answer.outputs[output]) if output in answer.outputs else None
     return {
         "number": end.number,
+        "request": answer.number,
         "source": end.source,
         "class": best,
         "name": classes[best] if best is not None and best < len(classes) else None,

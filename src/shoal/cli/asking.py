@@ -50,13 +50,17 @@ class _Asked:
 
 
 class Asking:
-    """Asks a service for ``cases``, with ``width`` requests of ``together`` cases under way."""
+    """Asks a service for ``cases``, with ``width`` requests of ``together`` cases under way, and
+    with ``trace`` for all that is known of their stages."""
 
-    def __init__(self, service: Service, cases: Cases, width: int, together: int) -> None:
+    def __init__(
+        self, service: Service, cases: Cases, width: int, together: int, trace: bool = False
+    ) -> None:
         self._service = service
         self._cases = cases.cases
         self._width = width
         self._together = together
+        self._trace = trace
         self._next = 0
         self._asked: deque[_Asked] = deque()
 
@@ -97,7 +101,8 @@ class Asking:
         cases = [each for each in taken if isinstance(each, Case)]
         futures: Iterator[Future[Answer] | ShoalError]
         try:
-            asked = self._service.submit_together([each.feeds for each in cases]) if cases else []
+            feeds = [each.feeds for each in cases]
+            asked = self._service.submit_together(feeds, trace=self._trace) if cases else []
             futures = iter(asked)
         except ShoalError as error:
             futures = iter([error] * len(cases))

@@ -9,7 +9,8 @@ import typer
 from rich.text import Text
 
 from shoal.cli.models import Example, Model, load_network
-from shoal.cli.output import Json, bar, human_bytes, print_json, show_log, stdout, table
+from shoal.cli.output import Json, bar, print_json, show_log, stdout, table
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,14 +79,14 @@ def facts_table(network: Network) -> Table:
         *(("input", shown(spec)) for spec in network.inputs),
         *(("output", shown(spec)) for spec in network.outputs),
         ("nodes", len(network.nodes)),
-        ("weights", human_bytes(network.weight_bytes)),
+        ("weights", readable(network.weight_bytes)),
         ("cuts", f"{len(cuts)}, {single} of them with a single tensor"),
     ]
     if cuts:
         narrow = min(cuts, key=lambda cut: cut.bytes)
         wide = max(cuts, key=lambda cut: cut.bytes)
-        rows.append(("narrowest", f"{human_bytes(narrow.bytes)} at {narrow.at}"))
-        rows.append(("widest", f"{human_bytes(wide.bytes)} at {wide.at}"))
+        rows.append(("narrowest", f"{readable(narrow.bytes)} at {narrow.at}"))
+        rows.append(("widest", f"{readable(wide.bytes)} at {wide.at}"))
     rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)
 
@@ -123,7 +124,7 @@ def cuts_table(network: Network) -> Table:
                 cut.at,
                 network.nodes[cut.at - 1].op,
                 _names(cut.names),
-                human_bytes(cut.bytes),
+                readable(cut.bytes),
                 Text(bar(cut.bytes / widest), "green" if cut.bytes in narrow else "blue"),
             )
             for cut in network.cuts
@@ -144,7 +145,7 @@ def chart(values: Sequence[float], width: int = CHART_WIDTH, height: int = CHART
     lines = []
     for row in reversed(range(height)):
         cells = (min(max(level - row * 8, 0), 8) for level in levels)
-        mark = human_bytes(top) if row == height - 1 else "0" if row == 0 else ""
+        mark = readable(top) if row == height - 1 else "0" if row == 0 else ""
         lines.append(f"{mark:>10} │" + "".join(" ▁▂▃▄▅▆▇█"[cell] for cell in cells))
     lines.append(f"{'':>10} └" + "─" * count)
     return "\n".join(lines)

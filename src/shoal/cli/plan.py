@@ -10,9 +10,10 @@ import typer
 from rich.text import Text
 
 from shoal.cli.models import Example, Model, load_network
-from shoal.cli.output import Json, human_bytes, print_json, show_log, stderr, stdout, table
+from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import Aims, FirstAim, LeastAccuracy, LongestMs, NextAims, objective_of
 from shoal.errors import UsageError
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -159,8 +160,8 @@ def _line(option: Option) -> tuple[Any, ...]:
         option.strategy,
         f"{forecast.latency_ms:.1f}",
         f"{forecast.images_per_s:.1f}",
-        human_bytes(forecast.bytes_per_image),
-        human_bytes(max(forecast.memory.values(), default=0)),
+        readable(forecast.bytes_per_image),
+        readable(max(forecast.memory.values(), default=0)),
         forecast.slowest,
         lasting,
         option.plan if len(option.devices) > 1 else option.devices[0],

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli.models import Example, Model, load_network
-from shoal.cli.output import Json, bar, human_bytes, print_json, stderr, stdout, table
+from shoal.cli.output import Json, bar, print_json, stderr, stdout, table
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +62,7 @@ def facts_table(network: Network, found: NetworkProfile) -> Table:
         ("device", found.device),
         ("whole network", f"{found.whole_ms:.2f} ms, {1e3 / found.whole_ms:.1f} images/s"),
         ("measured", _when(found)),
-        ("memory", human_bytes(whole)),
+        ("memory", readable(whole)),
         ("several at once", _batching(network, found)),
         (
             "error",

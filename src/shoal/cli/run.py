@@ -12,6 +12,7 @@ from shoal.cli.answers import Tally, answers_table, stats_table
 from shoal.cli.asking import Asking, End
 from shoal.cli.inputs import Cases, from_arrays, from_images, from_samples
 from shoal.cli.output import Json, print_json_line, show_log, stderr, stdout
+from shoal.cli.telling import Stories
 from shoal.errors import ShoalError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def run(
     count: Annotated[
         int | None, typer.Option(min=1, help="How many at most; --samples are repeated as needed.")
     ] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Requests under way at once; without it: enough to keep all devices busy."
+        ),
+    ] = None,
     together: Annotated[
         int,
         typer.Option(
@@ -69,6 +75,18 @@ def run(
             help="Write outputs as .npz (how they lie in it: docs/operations.md).",
         ),
     ] = None,
+    stories: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Tell what happened to N requests: the first that failed, then the slowest.",
+        ),
+    ] = 0,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Record all that the gateway does, for 'shoal replay'."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Answer images on a cluster, in order, and say how each answer came about.
@@ -76,7 +94,8 @@ def run(
     A request that fails is shown with its reason, the others go on; the exit code is that of the
     first failure. When nobody has served as many in a row as are under way at once, no more are
     sent. With --json: one line for each request ("error" where it failed), and a last line with the
-    service's statistics. After Ctrl-C, too, all that was answered is told and written.
+    service's statistics (and the stories). After Ctrl-C, too, all that was answered is told and
+    written.
     """
     from shoal.model.store import check_file
     from shoal.plan.cluster import Cluster
@@ -94,13 +113,19 @@ def run(
     devices = Cluster.load(cluster)
     _say_missing(loaded, devices)
     with stderr().status("waiting for the devices ..."):
-        service = deploy(loaded, devices, deadline_ms=deadline_ms)
+        service = deploy(loaded, devices, deadline_ms=deadline_ms, record=record)
     width = min(window or busy_window(loaded, together), MAX_WINDOW)
-    _serve(service, cases, width, together, out, json)
+    _serve(service, cases, width, together, out, json, stories)
 
 
 def _serve(
-    service: Service, cases: Cases, width: int, together: int, out: Path | None, json: bool
+    service: Service,
+    cases: Cases,
+    width: int,
+    together: int,
+    out: Path | None,
+    json: bool,
+    most_stories: int,
 ) -> None:
     """Ask for the cases and tell what came of it. Whatever ends it (a failure, Ctrl-C), what was
     answered by then is written and told before that is raised."""
@@ -110,12 +135,15 @@ def _serve(
     book = service.playbook
     tally = Tally(cases.count, book.outputs[0].name, cases.classes)
     outfile = None if out is None else Outfile(book.outputs)
-    asking = Asking(service, cases, width, together)
+    traced = json or most_stories > 0  # else nobody is told how long they waited
+    asking = Asking(service, cases, width, together, traced)
+    stories = Stories(service, most_stories)
     stopped: BaseException | None = None
 
     def tell(end: End) -> None:
         if outfile is not None and not isinstance(end.outcome, ShoalError):
             outfile.add(end.number, end.outcome.outputs)
+        stories.take(end)
         facts = tally.take(end)
         if json and not isinstance(stopped, BrokenPipeError):
             print_json_line(facts)
@@ -141,10 +169,13 @@ def _serve(
     if json:
         summary = {"summary": stats, "right": tally.right, "labelled": tally.labelled}
         summary |= {"failed": tally.failed, "reasons": tally.reasons, "left": tally.left}
+        summary |= {"stories": stories.told} if most_stories else {}
         print_json_line(summary)
     else:
         stdout().print(answers_table(tally))
         stdout().print(stats_table(stats, tally, width, together))
+        for story in stories.told:
+            stdout().print(str(story), soft_wrap=True)
     failure = stopped or tally.first_failure
     if failure is not None:
         raise failure

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
+from shoal.cli.output import Json, print_json, stderr, stdout, table
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def classifier(
                 ("validation accuracy", f"{100 * accuracy['validation_top1']:.2f} %"),
                 ("best epoch", card["training"]["best_epoch"]),
                 ("training", f"{card['training']['seconds']:.0f} s"),
-                ("model.onnx", human_bytes(card["files"]["model.onnx"]["bytes"])),
+                ("model.onnx", readable(card["files"]["model.onnx"]["bytes"])),
             ),
         )
     )
@@ -211,7 +212,7 @@ def _folder(context: typer.Context) -> Path:
 
 def _command(context: typer.Context) -> str:
     """The command line with all that was set, as it is noted in a card."""
-    words = context.command_path.split()
+    words = ["shoal", "train", context.info_name or ""]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         if value is not None and not isinstance(value, bool):

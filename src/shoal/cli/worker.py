@@ -70,6 +70,13 @@ def worker(
             "not used for the longest time is dropped beyond it.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Record all that this worker does, for 'shoal replay' (docs/operations.md).",
+        ),
+    ] = None,
 ) -> None:
     """Join the mesh and run the parts that a gateway gives out, until Ctrl-C or SIGTERM.
 
@@ -89,6 +96,7 @@ def worker(
         store,
         store_limit,
         data_port,
+        record,
     )
     # An address of IPv6 is in brackets, which are no markup.
     say = partial(stderr().print, soft_wrap=True, markup=False)
@@ -118,6 +126,7 @@ def gather(
     store: Path | None,
     store_limit: str | None,
     data_port: int | None = None,
+    record: Path | None = None,
 ) -> WorkerOptions:
     """The settings of a worker: those given, else the cluster file's, else the defaults.
 
@@ -150,6 +159,7 @@ def gather(
         provider=provider or device.provider,
         memory_limit=int(device.memory if memory is None else _size("--memory", memory)),
         store=None if store is None else str(store),
+        record=None if record is None else str(record),
     )
     if store_limit is not None:
         options = replace(options, store_limit=_size("--store-limit", store_limit))

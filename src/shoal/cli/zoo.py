@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from shoal.cli.output import Json, human_bytes, print_json, stderr, stdout, table
+from shoal.cli.output import Json, print_json, stderr, stdout, table
 from shoal.errors import DataError, HashError, MissingExtraError
+from shoal.plan.size import readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def list_(json: Json = False) -> None:
                     entry["name"],
                     entry.get("title", ""),
                     _percent(entry.get("test_top1")),
-                    human_bytes(entry["bytes"]) if "bytes" in entry else "",
+                    readable(entry["bytes"]) if "bytes" in entry else "",
                     "yes" if entry["ready"] else f"shoal zoo get {entry['name']}",
                 )
                 for entry in entries
@@ -70,7 +71,7 @@ def show(name: Name, json: Json = False) -> None:
         ("licence", data.get("licence", "")),
         ("made to show", f"--strategy {zoo.SPREAD_BY[name]}" if name in zoo.SPREAD_BY else ""),
         ("made by", training.get("command", "")),
-        *((f"file {file}", human_bytes(about.bytes)) for file, about in card.files.items()),
+        *((f"file {file}", readable(about.bytes)) for file, about in card.files.items()),
     ]
     stdout().print(table(card.title, ("", ""), (row for row in rows if row[1])))
 

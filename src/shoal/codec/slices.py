@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import msgspec
 
 from shoal.model.spec import TensorSpec
@@ -11,7 +13,8 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the output of one shard holder goes in the joined tensor.
 
     ``channels`` are the indices along the join's axis that this holder computes, in the order in
-    which its output holds them. Empty for a sum.
+    which its output holds them. For a sum they are those of what comes in to it that this holder
+    can add, if any is held by several: then each is added by one of them (see :func:`added_by`).
     """
 
     channels: tuple[int, ...] = ()
@@ -23,7 +26,10 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``op`` is ``"channels"`` (each slice is written to its channel indices along ``axis``; the
     first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
     delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
-    the smallest number of slices that may be joined; fewer fail the attempt.
+    the smallest number of slices that may be joined; fewer fail the attempt. ``suffice`` names sets
+    of holders of which one must be there whole, where not any ``least`` will do. ``mask`` is the
+    input of the parts that takes, for each channel of a holder, 1.0 if it adds that one and 0.0 if
+    another does (float32, one axis); empty where nothing is held twice.
     """
 
     op: str
@@ -33,3 +39,23 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fill: tuple[float, ...] = (0.0,)
     deadline_ms: float = 1000.0
     least: int = 1
+    suffice: tuple[tuple[str, ...], ...] = ()
+    mask: str = ""
+
+    def enough(self, givers: Collection[str]) -> bool:
+        """Whether the slices of these holders may be joined."""
+        if len(givers) < max(1, self.least):
+            return False
+        return not self.suffice or any(set(each) <= set(givers) for each in self.suffice)
+
+
+def added_by(join: Join, holder: str, holders: Sequence[str]) -> tuple[bool, ...]:
+    """For each channel of a holder whether it adds that one, where ``holders`` run the stage: the
+    first of them that has a channel adds it, so that each is added once."""
+    mine = join.slices[holder].channels
+    taken: set[int] = set()
+    for name in holders:
+        if name == holder:
+            break
+        taken.update(join.slices[name].channels if name in join.slices else ())
+    return tuple(channel not in taken for channel in mine)

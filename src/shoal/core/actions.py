@@ -11,7 +11,11 @@ from shoal.core.messages import CoreMessage, StageTrace, Why
 from shoal.plan.plan import Exit, Join, PartInfo
 
 
-class Send(msgspec.Struct, frozen=True):
+class _Action(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Base of all actions: what a log of them can be written and read by."""
+
+
+class Send(_Action, frozen=True):
     """Send a message; ``codec`` packs the body when it has to leave the process."""
 
     to: str
@@ -20,23 +24,31 @@ class Send(msgspec.Struct, frozen=True):
     codec: str = "raw"
 
 
-class Probe(msgspec.Struct, frozen=True):
+class Probe(_Action, frozen=True):
     """Send a peer what only weighs, so that it is measured what the way there carries."""
 
     to: str
 
 
-class Given(msgspec.Struct, frozen=True):
+class Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The body of one job: one complete body, or slices by the device that gave them."""
 
     bodies: dict[str, Body]
     join: Join | None = None
 
 
-class Run(msgspec.Struct, frozen=True):
+class Mask(msgspec.Struct, frozen=True):
+    """An input of a part, one value for each channel that its holder can add: whether it does."""
+
+    tensor: str
+    added: tuple[bool, ...]
+
+
+class Run(_Action, frozen=True):
     """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
     report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too.
-    ``apart``: in a process of its own, which may die of it."""
+    ``apart``: in a process of its own, which may die of it. ``mask`` is what goes in beside them,
+    the same for all jobs."""
 
     jobs: tuple[JobKey, ...]
     part: str
@@ -44,9 +56,10 @@ class Run(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
     exit: Exit | None = None
     apart: bool = False
+    mask: Mask | None = None
 
 
-class Fetch(msgspec.Struct, frozen=True):
+class FetchPart(_Action, frozen=True):
     """Fetch ``part`` from a peer if it is not in the store, verify it, and report ``Fetched``, or
     ``Loaded`` with the error. ``source`` is the node that asked for it and certainly has it."""
 
@@ -56,7 +69,7 @@ class Fetch(msgspec.Struct, frozen=True):
     source: str
 
 
-class Load(msgspec.Struct, frozen=True):
+class LoadPart(_Action, frozen=True):
     """Make ``part``, which was fetched, ready to run, and report ``Loaded``."""
 
     playbook: str
@@ -64,15 +77,16 @@ class Load(msgspec.Struct, frozen=True):
     info: PartInfo
 
 
-class Unload(msgspec.Struct, frozen=True):
+class UnloadPart(_Action, frozen=True):
     """No playbook needs ``part`` any more."""
 
     part: str
 
 
-class Deliver(msgspec.Struct, frozen=True):
+class Deliver(_Action, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
-    of the whole network's that the plan promises, ``usual_accuracy`` what the playbook's first plan
+    of the whole network's that the plan promises (None where nobody knows what is kept without
+    those that are ``absent``), ``usual_accuracy`` what the playbook's first plan
     does, which is preferred when everybody is there; ``unmet`` what was asked and not promised."""
 
     number: int
@@ -83,26 +97,27 @@ class Deliver(msgspec.Struct, frozen=True):
     confidence: float | None
     absent: tuple[str, ...]
     trace: tuple[StageTrace, ...]
-    accuracy: float = 1.0
+    accuracy: float | None = 1.0
     usual_accuracy: float = 1.0
     unmet: tuple[str, ...] = ()
 
 
-class Reject(msgspec.Struct, frozen=True):
+class Reject(_Action, frozen=True):
     """Tell a client that its request failed. ``why`` is None when the deadline passed or nobody
     could serve it; ``kind`` is ``"deadline"``, ``"unserved"``, ``"overloaded"``, ``"remote"``,
-    ``"policy"`` or ``"poison"``."""
+    ``"policy"`` or ``"poison"``. ``retry_after_s`` is when to ask again, where that is known."""
 
     number: int
     kind: str
     text: str
     why: Why | None = None
+    retry_after_s: float | None = None
 
 
-class Drained(msgspec.Struct, frozen=True):
+class Drained(_Action, frozen=True):
     """Nothing is left to do after ``Drain``, or nothing can be done: the node may stop."""
 
 
-WorkerAction: TypeAlias = Send | Run | Fetch | Load | Unload | Drained
+WorkerAction: TypeAlias = Send | Run | FetchPart | LoadPart | UnloadPart | Drained
 GatewayAction: TypeAlias = Send | Probe | Deliver | Reject
 NodeAction: TypeAlias = WorkerAction | GatewayAction

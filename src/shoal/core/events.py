@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shoal.core.messages import Answer, CoreMessage, Task, Why
+from shoal.core.messages import Answered, CoreMessage, Task, Why
 from shoal.plan.plan import Playbook
 
 Body: TypeAlias = Any
@@ -17,7 +17,11 @@ Body: TypeAlias = Any
 simulator)."""
 
 
-class Arrived(msgspec.Struct, frozen=True):
+class _Event(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Base of all events: what a log of them can be written and read by."""
+
+
+class Arrived(_Event, frozen=True):
     """A message came from ``sender``; its body takes ``size`` bytes here. The body of an answer is
     unpacked before."""
 
@@ -27,15 +31,15 @@ class Arrived(msgspec.Struct, frozen=True):
     size: int = 0
 
 
-class Damaged(msgspec.Struct, frozen=True):
+class Damaged(_Event, frozen=True):
     """An answer came from ``sender`` whose body cannot be read."""
 
     sender: str
-    message: Answer
+    message: Answered
     text: str
 
 
-class Appeared(msgspec.Struct, frozen=True):
+class Appeared(_Event, frozen=True):
     """The mesh sees a node: a new one, a new incarnation under an old name, or one that had
     vanished. A node sees itself appear first of all."""
 
@@ -43,20 +47,20 @@ class Appeared(msgspec.Struct, frozen=True):
     incarnation: str
 
 
-class Vanished(msgspec.Struct, frozen=True):
+class Vanished(_Event, frozen=True):
     """The mesh no longer sees this incarnation of a node."""
 
     name: str
     incarnation: str
 
 
-class Unreachable(msgspec.Struct, frozen=True):
+class Unreachable(_Event, frozen=True):
     """The peers that the mesh sees and this node has no way to, and why, from now on."""
 
     peers: dict[str, str]
 
 
-class Unsent(msgspec.Struct, frozen=True):
+class Unsent(_Event, frozen=True):
     """The link did not take a message: ``to`` is not visible, or (``full``) has not taken what was
     sent before."""
 
@@ -65,15 +69,15 @@ class Unsent(msgspec.Struct, frozen=True):
     full: bool = False
 
 
-class Unpackable(msgspec.Struct, frozen=True):
+class Unpackable(_Event, frozen=True):
     """A message cannot be sent to anybody: no codec packs its body, or it is too large."""
 
     to: str
-    message: Task | Answer
+    message: Task | Answered
     text: str
 
 
-class LinkMeasured(msgspec.Struct, frozen=True):
+class LinkMeasured(_Event, frozen=True):
     """What the link to a peer carries, as measured ``age_s`` ago (``at_least``: it may be more, as
     nothing more was sent); policies see it."""
 
@@ -84,7 +88,7 @@ class LinkMeasured(msgspec.Struct, frozen=True):
     at_least: bool = False
 
 
-class JobKey(msgspec.Struct, frozen=True):
+class JobKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One stage of one attempt at one request, on one worker."""
 
     gateway: str
@@ -94,7 +98,7 @@ class JobKey(msgspec.Struct, frozen=True):
     stage: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a run made of one job: the stage's outputs, their bytes, where the stage has an exit
     how sure that is and what it would answer, and the bytes of its inputs that came over links."""
 
@@ -105,7 +109,7 @@ class Outcome(msgspec.Struct, frozen=True):
     size_in: int = 0
 
 
-class Ran(msgspec.Struct, frozen=True):
+class Ran(_Event, frozen=True):
     """A run ended well: an outcome per job, in the order of the ``Run`` action. ``started_s`` is
     on the worker's own clock."""
 
@@ -115,7 +119,7 @@ class Ran(msgspec.Struct, frozen=True):
     started_s: float = 0.0
 
 
-class RunFailed(msgspec.Struct, frozen=True):
+class RunFailed(_Event, frozen=True):
     """A run failed. ``why`` says whether it did (RUN_FAILED), a body could not be decoded
     (BAD_BODY), or, of a run in a process of its own, that ended (RUN_KILLED) or could not be begun
     (NO_SANDBOX)."""
@@ -125,14 +129,14 @@ class RunFailed(msgspec.Struct, frozen=True):
     why: Why = Why.RUN_FAILED
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class Fetched(_Event, frozen=True):
     """A part is in the store."""
 
     playbook: str
     part: str
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class Loaded(_Event, frozen=True):
     """Fetching and loading a part ended; ``error`` is None when it is ready to run."""
 
     playbook: str
@@ -140,42 +144,45 @@ class Loaded(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class Submitted(msgspec.Struct, frozen=True):
+class Submitted(_Event, frozen=True):
     """A client asks: ``body`` are the network's inputs, of so many ``images``. Each ``number`` is
-    higher than the last."""
+    higher than the last. Of those that wait those of a higher ``priority`` come first.
+    ``traced``: with full traces (see :class:`~shoal.core.messages.StageTrace`)."""
 
     number: int
     body: Body
     budget_ms: float
     images: int = 1
+    priority: int = 0
+    traced: bool = False
 
 
-class Cancelled(msgspec.Struct, frozen=True):
+class Cancelled(_Event, frozen=True):
     """The client no longer waits for a request."""
 
     number: int
 
 
-class Adopt(msgspec.Struct, frozen=True):
+class Adopt(_Event, frozen=True):
     """Serve new requests by this playbook from when it is in place (a gateway; see
     :meth:`shoal.core.gateway.playbooks.Playbooks.check`)."""
 
     playbook: Playbook
 
 
-class Release(msgspec.Struct, frozen=True):
+class Release(_Event, frozen=True):
     """Let go of all playbooks: the gateway leaves."""
 
 
-class Drain(msgspec.Struct, frozen=True):
+class Drain(_Event, frozen=True):
     """Finish what is here, take nothing new."""
 
 
-class NameTaken(msgspec.Struct, frozen=True):
+class NameTaken(_Event, frozen=True):
     """While this node was out of touch another one took its name, and is alive."""
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(_Event, frozen=True):
     """The time has come at which the node wanted to be woken."""
 
 

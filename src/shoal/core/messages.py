@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the messages; devices of another version are refused."""
 
 MAX_IMAGES = 1 << 20
@@ -34,7 +34,7 @@ class Care(IntEnum):
     """In a process of its own, that may die of it."""
 
 
-class Load(msgspec.Struct, frozen=True, array_like=True):
+class Load(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How busy a worker is: waiting and running jobs, outputs that it holds, mean run time."""
 
     waiting: int = 0
@@ -43,25 +43,28 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     run_ms: float = 0.0
 
 
-class StageTrace(msgspec.Struct, frozen=True, array_like=True):
-    """What happened to a request at one stage, in ms. ``wait_ms`` is from arrival
-    to start, ``run_ms`` the run itself, of all the images that were run together (``batch``).
-    ``started_s`` is on the device's own monotonic clock: nodes of one machine share it, others do
-    not. ``bytes_in`` came over links, packed; ``bytes_out`` is what was computed, before it is
-    packed."""
+class StageTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who ran a stage of a request: ``run_ms`` is the run itself, of all the images that were run
+    together (``batch``).
+
+    The rest is told of traced requests alone, and else None, which takes one byte: messages carry
+    the steps of all stages before. ``wait_ms`` is from arrival to start. ``started_s`` is on the
+    device's own monotonic clock: nodes of one machine share it, others do not. ``bytes_in`` came
+    over links, packed; ``bytes_out`` is what was computed, before it is packed."""
 
     stage: int
     device: str
-    wait_ms: float = 0.0
+    wait_ms: float | None = None
     run_ms: float = 0.0
-    bytes_out: int = 0
+    bytes_out: int | None = None
     batch: int = 1
-    started_s: float = 0.0
-    bytes_in: int = 0
+    started_s: float | None = None
+    bytes_in: int | None = None
 
 
-class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Base of all messages."""
+class Message(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
+    """Base of all messages. None is part of a cycle, so the garbage collector need not look at
+    them: logs hold thousands."""
 
 
 class RequestMessage(Message, frozen=True):
@@ -78,7 +81,7 @@ class RequestMessage(Message, frozen=True):
     attempt: int
 
 
-class Values(msgspec.Struct, frozen=True, array_like=True):
+class Values(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the policy of a gateway set for one request: ``thresholds`` of exits, each with its
     stage, in the place of the plan's."""
 
@@ -89,13 +92,13 @@ class Values(msgspec.Struct, frozen=True, array_like=True):
         return dict(self.thresholds).get(stage, planned) if self.thresholds else planned
 
 
-class Itinerary(msgspec.Struct, frozen=True, array_like=True):
+class Itinerary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where an attempt goes: what each hop is told of it once.
 
     It follows ``plan`` from the stage ``start``; ``route`` says who runs each stage. Hops that
     decide do so ``without`` these devices if they can. The request is of ``images``. ``free``: the
     route was not decided when the attempt began, so that it is told again at each hop. ``values``
-    are the policy's.
+    are the policy's. ``traced``: each step tells all that it knows (see :class:`StageTrace`).
     """
 
     playbook: str
@@ -107,6 +110,7 @@ class Itinerary(msgspec.Struct, frozen=True, array_like=True):
     care: Care = Care.NONE
     free: bool = False
     values: Values = Values()
+    traced: bool = False
 
 
 class Task(RequestMessage, frozen=True):
@@ -130,7 +134,7 @@ class Task(RequestMessage, frozen=True):
     itinerary: Itinerary | None = None
 
 
-class Answer(RequestMessage, frozen=True):
+class Answered(RequestMessage, frozen=True):
     """The outputs of the last stage, or of an early exit. Body: the outputs, or ``giver``'s slice
     of them. ``stage`` is the last one that ran."""
 
@@ -314,7 +318,7 @@ class Busy(Message, frozen=True):
     load: Load
 
 
-ToGateway: TypeAlias = Answer | Refused | Moved | Trial | Installed | Loading
+ToGateway: TypeAlias = Answered | Refused | Moved | Trial | Installed | Loading
 """Messages that concern the gateway of the taker."""
 
 ToWorker: TypeAlias = Task | Resume | Leave | Forget | Install | Heard | Uninstall

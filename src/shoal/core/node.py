@@ -10,7 +10,7 @@ time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from shoal.core.events import (
     Adopt,
     Appeared,
     Arrived,
+    Body,
     Cancelled,
     Damaged,
     Drain,
@@ -38,8 +39,9 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore, GatewayEvent
+from shoal.core.log import Log
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Busy,
     Forget,
     Heard,
@@ -59,6 +61,8 @@ from shoal.core.messages import (
     Why,
     refusal,
 )
+from shoal.core.policy import Policy
+from shoal.core.settings import Origin
 from shoal.core.worker.worker import WorkerCore
 
 
@@ -69,7 +73,14 @@ class NodeCore:
         self.name = worker.name
         self.worker = worker
         self.gateway = gateway
+        self.log = gateway.log if gateway is not None else Log(worker.name)
         self._unreachable: dict[str, str] = {}
+
+    @property
+    def origin(self) -> Origin:
+        """What it was made of; to be asked for before anything is handled."""
+        gateway = self.gateway.settings if self.gateway is not None else None
+        return Origin(self.worker.info, self.worker.settings, gateway)
 
     def introduce(self, incarnation: str) -> None:
         """Take the incarnation under which this node is seen, before anything is handled."""
@@ -85,16 +96,29 @@ class NodeCore:
     def handle(self, event: NodeEvent, now: float) -> list[NodeAction]:
         """Take an event at time ``now`` (seconds, any origin); what shall be done, in order."""
         actions: list[NodeAction] = []
+        own: list[Send] = []
+        try:
+            self._handle(event, now, actions, own)
+        except Exception as error:
+            self.log.note(now, event, actions, own, f"{type(error).__name__}: {error}")
+            raise
+        self.log.note(now, event, actions, own)
+        return actions
+
+    def _handle(
+        self, event: NodeEvent, now: float, actions: list[NodeAction], own: list[Send]
+    ) -> None:
+        """Find ``actions``, and the messages to itself that lead to some of them."""
         events = deque((event,))
         while events:
             for action in self._react(events.popleft(), now):
                 if isinstance(action, Send):
                     action = self._explained(action)
                     if action.to == self.name:
+                        own.append(action)
                         events.append(Arrived(self.name, action.message, action.body))
                         continue
                 actions.append(action)
-        return actions
 
     # -- who is concerned
 
@@ -129,7 +153,7 @@ class NodeCore:
         match message:
             case Task() | Resume() | Leave() | Forget() | Install() | Heard() | Uninstall():
                 return self.worker.hear(sender, message, body, event.size, now)
-            case Answer() | Refused() | Moved() | Trial() | Installed() | Loading():
+            case Answered() | Refused() | Moved() | Trial() | Installed() | Loading():
                 return self._tell(sender, message, now, body)
             case Hello() | Holding() | Busy():
                 actions: list[NodeAction] = [*self.worker.hear(sender, message, body, 0, now)]
@@ -154,6 +178,8 @@ class NodeCore:
         is not of a request is said again when the peer is seen again."""
         to, message = event.to, event.message
         why = Why.LINK_FULL if event.full else Why.PEER_ABSENT
+        if isinstance(message, Task | Resume):
+            self.worker.untaken(to, message)
         match message:
             case Task() | Resume() if message.gateway == self.name and self.gateway is not None:
                 text = self._why_not((to,)) if why is Why.PEER_ABSENT else ""
@@ -164,7 +190,7 @@ class NodeCore:
                 return self.worker.unasked(to, now)
             case Forget():
                 return [] if self.gateway is None else self.gateway.unforgotten(to, now)
-            case Answer() | Refused() | Moved() | Leave() | Installed() | Loading() | Heard():
+            case Answered() | Refused() | Moved() | Leave() | Installed() | Loading() | Heard():
                 return []
             case Install() | Uninstall() | Hello() | Holding() | Busy():
                 return []
@@ -183,3 +209,14 @@ class NodeCore:
         """Why this node cannot reach these peers, as far as it is known."""
         whys = ((name, self._unreachable.get(name)) for name in names)
         return "; ".join(f"{self.name} cannot reach {name}: {why}" for name, why in whys if why)
+
+
+def make_core(
+    origin: Origin, policies: Callable[[str], Policy], digest: Callable[[Body], tuple[str, ...]]
+) -> NodeCore:
+    """The node that is made so; ``digest`` is for its gateway, if it has one."""
+    worker = WorkerCore(origin.info, origin.worker, policies=policies)
+    if origin.gateway is None:
+        return NodeCore(worker)
+    name = origin.info.name
+    return NodeCore(worker, GatewayCore(name, origin.gateway, policies=policies, digest=digest))

@@ -7,10 +7,10 @@ to remember between two decisions it returns as ``memory`` and is given back the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -95,7 +95,8 @@ class Hold(msgspec.Struct, frozen=True):
 
 class Policy(Protocol):
     """The decisions that a strategy takes at run time. What it raises fails the request that it was
-    asked about (PolicyError), if no other way is found."""
+    asked about (PolicyError), if no other way is found; and so does an answer that cannot be
+    followed."""
 
     def choose(
         self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
@@ -109,6 +110,26 @@ class Policy(Protocol):
     ) -> tuple[str | Hold | None, Any]:
         """Pick who runs ``stage`` of a plan whose route is free, or hold it here for a while. None:
         nobody can. Each node has a memory of its own, beside that of :meth:`choose`."""
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """How many attempts may be under way, and from when on another may begin (seconds, on the clock
+    of :class:`View`)."""
+
+    under_way: int
+    not_before: float = -math.inf
+
+
+@runtime_checkable
+class Admits(Protocol):
+    """What a policy may decide besides: when, and how much, may begin. It is asked before a request
+    that waits begins. Without it as much is under way as keeps all devices busy, and so it is where
+    it raises."""
+
+    def admit(
+        self, playbook: Playbook, view: View, under_way: int, memory: Any
+    ) -> tuple[Limit, Any]:
+        """The limit while so many attempts are ``under_way``, and what is remembered of it."""
 
 
 @contextmanager
@@ -126,6 +147,42 @@ def deciding(playbook: Playbook) -> Iterator[None]:
         where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
         said = f"{type(error).__name__}: {str(error)[:MAX_SAID]}{where}"
         raise PolicyError(f"the policy {playbook.policy.name!r} broke: {said}") from error
+
+
+def check_choice(choice: Choice, plans: Mapping[str, Plan], at: Collection[str]) -> None:
+    """PolicyError unless one of ``plans`` can be followed as chosen, from the tensors ``at``."""
+    _check_type(choice, Choice, "chose")
+    plan = plans.get(choice.plan)
+    if plan is None:
+        raise PolicyError(f"chose the plan {choice.plan!r}, which the playbook does not have")
+    stages, start, route = plan.stages, choice.start, choice.route
+    if not 0 <= start < len(stages) or not set(stages[start].inputs) <= {*at}:
+        raise PolicyError(f"began with stage {start} of {plan.name!r}, without inputs for that")
+    if len(route) > len(stages):
+        raise PolicyError(f"chose who runs {len(route)} stages of {plan.name!r}; it has fewer")
+    for index in range(start, len(route)):
+        check_takers(plan, index, route[index])
+    if not all(math.isfinite(threshold) for _, threshold in choice.values.thresholds):
+        raise PolicyError(f"set thresholds that are no numbers: {choice.values.thresholds}")
+
+
+def check_takers(plan: Plan, stage: int, names: Iterable[str]) -> None:
+    """PolicyError unless all of ``names`` have a part in a stage."""
+    for name in names:
+        if name not in plan.stages[stage].parts:
+            raise PolicyError(f"gave stage {stage} of {plan.name!r} to {name!r}, which has no part")
+
+
+def check_limit(limit: Limit) -> None:
+    """PolicyError unless it can be kept to."""
+    _check_type(limit, Limit, "answered")
+    if math.isnan(limit.under_way) or math.isnan(limit.not_before):
+        raise PolicyError(f"set limits that are no numbers: {limit}")
+
+
+def _check_type(said: object, kind: type, verb: str) -> None:
+    if not isinstance(said, kind):
+        raise PolicyError(f"{verb} {said!r:.{MAX_SAID}}, which is no {kind.__name__}")
 
 
 @cache

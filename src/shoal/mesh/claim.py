@@ -13,7 +13,7 @@ from collections.abc import Collection
 import msgspec
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class Claimed(msgspec.Struct, frozen=True, array_like=True):
     """What ``node`` says to a claim: the ``life`` under that name which it sees (None: none), and
     whether that is its own."""
 
@@ -29,9 +29,9 @@ class Claim:
         self.lives: set[str] = set()
         """All lives under the name that were heard of."""
         self._patience_until = patience_until
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Claimed] = {}
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Claimed) -> None:
         """``answer`` replaces the last one of the same node."""
         self._answers[answer.node] = answer
         if answer.life is not None:

@@ -60,7 +60,7 @@ class Header(msgspec.Struct, frozen=True):
     piece: int = 0
 
 
-class Node(msgspec.Struct, frozen=True, array_like=True):
+class NodeSeen(msgspec.Struct, frozen=True, array_like=True):
     """A node that somebody is in touch with."""
 
     name: str
@@ -93,10 +93,10 @@ def read_header(data: bytes | bytearray | memoryview, max_body: int) -> Header:
     return Header(kind, head, size, piece)
 
 
-_decode_news = msgspec.msgpack.Decoder(list[Node]).decode
+_decode_news = msgspec.msgpack.Decoder(list[NodeSeen]).decode
 
 
-def write_news(nodes: list[Node]) -> bytes:
+def write_news(nodes: list[NodeSeen]) -> bytes:
     """A whole NEWS frame; what is over the limits is left out."""
     known = msgspec.msgpack.encode(nodes[:MAX_KNOWN])
     while len(known) > MAX_NEWS:
@@ -105,7 +105,7 @@ def write_news(nodes: list[Node]) -> bytes:
     return write_header(Kind.NEWS, len(known)) + known
 
 
-def read_news(head: bytes) -> list[Node]:
+def read_news(head: bytes) -> list[NodeSeen]:
     """The nodes in the head of a NEWS; those that cannot be are left out. FrameError for what
     cannot be read."""
     try:

@@ -22,7 +22,7 @@ from shoal.mesh.doors import IN_TIME, Doors, take
 from shoal.mesh.hello import (
     MAX_HELLO,
     PREAMBLE_BYTES,
-    Hello,
+    CallerHello,
     No,
     Refusal,
     Reply,
@@ -48,7 +48,7 @@ TOO_MANY = "too many who say nothing"
 
 log = logging.getLogger("shoal.mesh")
 
-Decide: TypeAlias = Callable[[Hello, socket.socket, socket.socket], None]
+Decide: TypeAlias = Callable[[CallerHello, socket.socket, socket.socket], None]
 """Takes or refuses a session with the connections that it reads from and writes to, and says so
 with :func:`reply`."""
 
@@ -61,7 +61,7 @@ class _Pending:
         self.since = now
         self.data = bytearray()
 
-    def hear(self) -> Hello | None:
+    def hear(self) -> CallerHello | None:
         """What it says, once it has said it. Raises OSError, or as :func:`length` does."""
         while True:
             wanted = PREAMBLE_BYTES
@@ -93,7 +93,7 @@ class Porter:
         self._here.setblocking(False)
         self._there.setblocking(False)
         self._pending: OrderedDict[socket.socket, _Pending] = OrderedDict()
-        self._halves: OrderedDict[tuple[str, str, int], tuple[Hello, socket.socket, float]]
+        self._halves: OrderedDict[tuple[str, str, int], tuple[CallerHello, socket.socket, float]]
         self._halves = OrderedDict()
         self._brought: list[socket.socket] = []
         self._most_pending = most_pending()
@@ -213,7 +213,7 @@ class Porter:
         pending.sock.setblocking(True)
         self._match(hello, pending.sock)
 
-    def _match(self, hello: Hello, sock: socket.socket) -> None:
+    def _match(self, hello: CallerHello, sock: socket.socket) -> None:
         """Both connections of a session must have come."""
         key = (hello.name, hello.incarnation, hello.number)
         other = self._halves.pop(key, None)
@@ -284,7 +284,7 @@ def reply(sock: socket.socket, what: Reply) -> None:
 def say_hello(
     there: socket.socket,
     back: socket.socket,
-    hello: Callable[[bool], Hello],
+    hello: Callable[[bool], CallerHello],
     given_up: Callable[[], bool] = lambda: False,
 ) -> Reply:
     """Ask for a session on two fresh connections; ``given_up`` says that nobody wants it any more.

@@ -2,7 +2,7 @@
 
 A session between two nodes is two connections, one for each direction, both made by who calls.
 So a connection is never read and written at the same time, which encrypted ones would not bear.
-Each begins with a :class:`Hello`; the other side replies with a :class:`Welcome` or a
+Each begins with a :class:`CallerHello`; the other side replies with a :class:`Welcome` or a
 :class:`Refusal`. All are ``[4 letters][version][length][MessagePack]``.
 """
 
@@ -30,7 +30,7 @@ PREAMBLE_BYTES = _PREAMBLE.size
 _LETTERS = b"Shol"
 
 
-class Hello(msgspec.Struct, frozen=True, array_like=True):
+class CallerHello(msgspec.Struct, frozen=True, array_like=True):
     """``name`` in its life ``incarnation`` calls ``target`` in the life that it knows of it, for
     its session ``number``; the connection carries what the caller sends, or (``back``) what it is
     sent. It takes data itself at ``places``."""
@@ -71,11 +71,11 @@ Reply: TypeAlias = Welcome | Refusal
 _T = TypeVar("_T")
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_hello = msgspec.msgpack.Decoder(Hello)
+_decode_hello = msgspec.msgpack.Decoder(CallerHello)
 _decode_reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
-def write_hello(message: Hello | Welcome | Refusal) -> bytes:
+def write_hello(message: CallerHello | Welcome | Refusal) -> bytes:
     """The bytes of a hello or a reply."""
     data = _encode(message)
     return _PREAMBLE.pack(_LETTERS, VERSION, len(data)) + data
@@ -100,7 +100,7 @@ def length(preamble: bytes | bytearray | memoryview) -> int:
     return int(size)
 
 
-def read_hello(data: bytes) -> Hello:
+def read_hello(data: bytes) -> CallerHello:
     """The hello in what follows the preamble; FrameError for what cannot be one."""
     hello = _read(_decode_hello, data)
     if (

@@ -16,7 +16,7 @@ What a node can rely on:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -105,11 +105,20 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
+    def send(
+        self,
+        to: str,
+        head: bytes,
+        body: Body | None = None,
+        *,
+        work: bool = False,
+        about: Hashable = None,
+    ) -> bool:
         """Send to a peer; returns at once. The body is not copied: whoever sends it must not change
         it afterwards. False when the peer is not there, or when too much waits for it already (the
         caller decides what then); for ``work``, which somebody else could do as well, little is too
-        much. FrameError when it is too large."""
+        much. What is ``about`` something (not None) and has no body goes before what waits of other
+        things: it need not wait for their bodies. FrameError when it is too large."""
 
     @abstractmethod
     def peers(self) -> dict[str, str]:

@@ -22,16 +22,16 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from shoal.errors import FrameError, MeshError, UsageError
 from shoal.mesh.discovery import Discovery
 from shoal.mesh.doors import Doors
-from shoal.mesh.frames import Kind, Node, write_header, write_news
+from shoal.mesh.frames import Kind, NodeSeen, write_header, write_news
 from shoal.mesh.greeting import Porter, reply, say_hello
-from shoal.mesh.hello import Hello, No, Refusal, Welcome
+from shoal.mesh.hello import CallerHello, No, Refusal, Welcome
 from shoal.mesh.link import (
     MAX_BODY,
     MAX_HEAD,
@@ -50,7 +50,7 @@ from shoal.mesh.names import check_name
 from shoal.mesh.peers import Action, Ask, Begin, Break, Call, Peers, Session, Tell
 from shoal.mesh.place import MAX_PLACES, Place
 from shoal.mesh.rate import LinkRate
-from shoal.mesh.receiver import Message, News, Question, Receiver
+from shoal.mesh.receiver import Asked, Incoming, News, Receiver
 from shoal.mesh.sender import Sender
 from shoal.process import home, keep_for_ever, tell_of_forks
 
@@ -178,7 +178,15 @@ class MeshLink(Link):
                 doors.close()
             raise
 
-    def send(self, to: str, head: bytes, body: Body | None = None, *, work: bool = False) -> bool:
+    def send(
+        self,
+        to: str,
+        head: bytes,
+        body: Body | None = None,
+        *,
+        work: bool = False,
+        about: Hashable = None,
+    ) -> bool:
         size = _size(body)
         if len(head) > MAX_HEAD or size > self._max_body:
             raise FrameError(
@@ -186,7 +194,7 @@ class MeshLink(Link):
                 f"({MAX_HEAD} + {self._max_body}); send fewer images at once"
             )
         up = self._up.get(to)
-        return up is not None and up[1].send(head, body, work=work)
+        return up is not None and up[1].send(head, body, work=work, about=about)
 
     def peers(self) -> dict[str, str]:
         return {name: incarnation for name, (incarnation, _) in self._up.items()}
@@ -287,7 +295,7 @@ class MeshLink(Link):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    def _called(self, hello: Hello, there: socket.socket, back: socket.socket) -> None:
+    def _called(self, hello: CallerHello, there: socket.socket, back: socket.socket) -> None:
         """Somebody asks for a session (the porter's thread)."""
         with self._lock:
             if hello.cluster != self._cluster:
@@ -365,8 +373,8 @@ class MeshLink(Link):
     def _is_closed(self) -> bool:
         return self._closed
 
-    def _hello(self, session: Session, back: bool) -> Hello:
-        return Hello(
+    def _hello(self, session: Session, back: bool) -> CallerHello:
+        return CallerHello(
             cluster=self._cluster,
             name=self.name,
             incarnation=self.incarnation,
@@ -483,9 +491,9 @@ class MeshLink(Link):
     def _take(self, session: Session, line: _Line) -> bool:
         """Do with what comes next what is to be done; False at the end. Nothing of it is kept."""
         match line.receiver.next():
-            case Message(head, body):
+            case Incoming(head, body):
                 self._offer(line, Received(session.name, head, body))
-            case Question():
+            case Asked():
                 line.sender.urgent(_PONG)
             case News(nodes):
                 self._hear(nodes)
@@ -493,7 +501,7 @@ class MeshLink(Link):
                 return False
         return True
 
-    def _hear(self, nodes: Sequence[Node]) -> None:
+    def _hear(self, nodes: Sequence[NodeSeen]) -> None:
         now = time.monotonic()
         with self._lock:
             for node in nodes:

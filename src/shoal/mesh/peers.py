@@ -33,8 +33,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from shoal.mesh.frames import Node
-from shoal.mesh.hello import Hello, No, Refusal
+from shoal.mesh.frames import NodeSeen
+from shoal.mesh.hello import CallerHello, No, Refusal
 from shoal.mesh.place import Place
 
 MAX_PEERS = 1024
@@ -100,7 +100,7 @@ class Tell(msgspec.Struct, frozen=True):
     """Send NEWS on a session."""
 
     session: Session
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodeSeen, ...]
 
 
 Action: TypeAlias = Call | Begin | Break | Ask | Tell
@@ -223,7 +223,7 @@ class Peers:
             peer.lives.clear()
             self._tidy(name, peer)
 
-    def heard(self, node: Node, now: float) -> None:
+    def heard(self, node: NodeSeen, now: float) -> None:
         """A peer says that it is in touch with a node."""
         peer = self._peers.get(node.name)
         if peer is None:
@@ -277,7 +277,7 @@ class Peers:
         peer.pause_s = min(2 * peer.pause_s, longest)
         self._tidy(session.name, peer)
 
-    def called(self, hello: Hello, now: float) -> Session | Refusal:
+    def called(self, hello: CallerHello, now: float) -> Session | Refusal:
         """A node asks for a session: it stands now, or why not."""
         text = ""
         if (hello.target, hello.life) != (self.name, self.incarnation):
@@ -487,5 +487,5 @@ class Peers:
             self._actions.append(Ask(session))
 
 
-def _node(session: Session) -> Node:
-    return Node(session.name, session.incarnation, session.places)
+def _node(session: Session) -> NodeSeen:
+    return NodeSeen(session.name, session.incarnation, session.places)

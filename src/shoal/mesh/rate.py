@@ -22,7 +22,7 @@ LATE_BYTES = 4096
 measured anew: a question now and then tells nothing."""
 
 
-class Source(StrEnum):
+class RateSource(StrEnum):
     """Where a rate is from."""
 
     NONE = "none"
@@ -39,7 +39,7 @@ class LinkRate(msgspec.Struct, frozen=True):
     rtt_ms: float = 0.0
     age_s: float = math.inf
     at_least: bool = False
-    source: Source = Source.NONE
+    source: RateSource = RateSource.NONE
 
 
 class TcpInfo(msgspec.Struct, frozen=True):
@@ -95,7 +95,7 @@ class RateMeter:
             # What is under way should have been through: it counts before it is.
             rate, at_least = flying / late_s, False
             self._measured_at = now
-        self._rate = LinkRate(rate, info.min_rtt_s * 1e3, 0.0, at_least, Source.KERNEL)
+        self._rate = LinkRate(rate, info.min_rtt_s * 1e3, 0.0, at_least, RateSource.KERNEL)
 
     def took(self, size: int, seconds: float, now: float) -> None:
         """The system took a message in this time; for where it says nothing itself."""
@@ -104,7 +104,7 @@ class RateMeter:
         sample = size / max(seconds, 1e-6)
         self._clock_rate += (SMOOTHING if self._clock_rate else 1.0) * (sample - self._clock_rate)
         self._measured_at = now
-        self._rate = LinkRate(self._clock_rate, 0.0, 0.0, True, Source.CLOCK)
+        self._rate = LinkRate(self._clock_rate, 0.0, 0.0, True, RateSource.CLOCK)
 
     def rate(self, now: float) -> LinkRate:
         """What the link carries, as far as known."""

@@ -10,31 +10,31 @@ import msgspec
 import numpy as np
 
 from shoal.errors import FrameError
-from shoal.mesh.frames import HEADER_BYTES, Header, Kind, Node, read_header, read_news
+from shoal.mesh.frames import HEADER_BYTES, Header, Kind, NodeSeen, read_header, read_news
 from shoal.mesh.tcp_info import tcp_info
 
 AHEAD_BYTES = 1 << 14
 """What is read at a time where it is not known how much comes."""
 
 
-class Message(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True):
     """A message that came."""
 
     head: bytes
     body: memoryview | None
 
 
-class Question(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
     """The other end wants to hear something."""
 
 
 class News(msgspec.Struct, frozen=True):
     """The other end says whom it is in touch with."""
 
-    nodes: list[Node]
+    nodes: list[NodeSeen]
 
 
-Came: TypeAlias = Message | Question | News
+Came: TypeAlias = Incoming | Asked | News
 
 
 class Receiver:
@@ -75,7 +75,7 @@ class Receiver:
         """What a frame completes, if it does."""
         match header.kind:
             case Kind.PING:
-                return Question()
+                return Asked()
             case Kind.PONG:
                 return None
             case Kind.WEIGHT:
@@ -95,7 +95,7 @@ class Receiver:
             case Kind.PIECE:
                 return self._piece(header.piece)
 
-    def _piece(self, size: int) -> Message | None:
+    def _piece(self, size: int) -> Incoming | None:
         body = self._body
         if body is None or size > len(body) - self._at:
             raise FrameError("a piece came that belongs to no message")
@@ -106,11 +106,11 @@ class Receiver:
         self._body = None
         return self._whole(body)
 
-    def _whole(self, body: memoryview | None) -> Message:
+    def _whole(self, body: memoryview | None) -> Incoming:
         self.received += 1
         head, self._head = self._head, b""
         self.bytes_received += len(head) + (0 if body is None else len(body))
-        return Message(head, body)
+        return Incoming(head, body)
 
     def _bytes(self, size: int) -> bytes:
         if size <= AHEAD_BYTES:

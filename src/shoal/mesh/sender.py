@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from shoal.mesh.doors import AT_ONCE, IN_TIME, keep_unsent
@@ -45,12 +45,13 @@ _PING = write_header(Kind.PING)
 
 
 class _Message(NamedTuple):
-    """``views`` are all bytes of its body, ``size`` those of head and body."""
+    """``views`` are all bytes of its body, ``size`` those of head and body; ``about``: see send."""
 
     head: bytes
     views: Sequence[memoryview]
     body: int | None
     size: int
+    about: Hashable = None
 
 
 _Run: TypeAlias = list[memoryview]
@@ -90,9 +91,10 @@ class Sender:
         """Messages that the system has not taken whole."""
         return len(self._queue) + self._busy
 
-    def send(self, head: bytes, body: Body | None, *, work: bool) -> bool:
-        """Send a message; False when too much waits, or the connection is broken."""
-        message = _message(head, body)
+    def send(self, head: bytes, body: Body | None, *, work: bool, about: Hashable = None) -> bool:
+        """Send a message (see :meth:`Link.send`); False when too much waits, or the connection is
+        broken."""
+        message = _message(head, body, about)
         with self._lock:
             if self._closed:
                 return False
@@ -100,7 +102,7 @@ class Sender:
                 full = len(self._queue) >= (MAX_WORK if work else MAX_WAITING)
                 if full or (self._queue and self._bytes + message.size > MAX_WAITING_BYTES):
                     return False
-                self._queue.append(message)
+                self._queue.insert(self._place(message), message)
                 self._bytes += message.size
             else:
                 self._begin(message)
@@ -109,6 +111,18 @@ class Sender:
             self.sent += 1
             self.bytes_sent += message.size
         return True
+
+    def _place(self, message: _Message) -> int:
+        """Where a message waits: behind all, or, if it is small and about something, behind those
+        about the same and others like it."""
+        if message.about is None or message.body is not None:
+            return len(self._queue)
+        before = (
+            place
+            for place, other in enumerate(self._queue, 1)
+            if other.about == message.about or (other.about is not None and other.body is None)
+        )
+        return max(before, default=0)
 
     def urgent(self, frame: bytes) -> None:
         """Send a small frame before what waits; not when the same waits already, or too many."""
@@ -304,13 +318,13 @@ class Sender:
                     self._taken(count)
 
 
-def _message(head: bytes, body: Body | None) -> _Message:
+def _message(head: bytes, body: Body | None, about: Hashable) -> _Message:
     if body is None:
-        return _Message(head, (), None, len(head))
+        return _Message(head, (), None, len(head), about)
     parts = [body] if isinstance(body, bytes | bytearray | memoryview) else body
     views = [_flat(part) for part in parts]
     size = sum(map(len, views))
-    return _Message(head, [view for view in views if len(view)], size, len(head) + size)
+    return _Message(head, [view for view in views if len(view)], size, len(head) + size, about)
 
 
 def _flat(part: bytes | bytearray | memoryview) -> memoryview:

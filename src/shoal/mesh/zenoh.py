@@ -35,7 +35,7 @@ import msgspec
 from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageError
 from shoal.mesh import farewell, native
 from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
-from shoal.mesh.claim import Answer, Claim
+from shoal.mesh.claim import Claim, Claimed
 from shoal.mesh.discovery import Discovery, Watcher
 from shoal.mesh.doors import Doors, call
 from shoal.mesh.hello import VERSION
@@ -69,7 +69,7 @@ WHO_S = 1.0
 _Chore: TypeAlias = Callable[[], None]
 log = logging.getLogger("shoal.mesh")
 
-_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+_decode_answer = msgspec.msgpack.Decoder(Claimed).decode
 _now = time.monotonic
 
 
@@ -127,7 +127,7 @@ class ZenohDiscovery(Discovery):
         self._joins = False  # it is about to join anew
         self._view = 0  # counts how often it has
         self._leave_lock = threading.Lock()
-        self._chores: queue.Queue[_Chore | None] = queue.Queue(MAX_CHORES)
+        self._threads: queue.Queue[_Chore | None] = queue.Queue(MAX_CHORES)
         self._thread = threading.Thread(target=self._serve, name=f"{name}-mesh", daemon=True)
 
     # -- joining and leaving ----------------------------------------------------------------------
@@ -162,7 +162,7 @@ class ZenohDiscovery(Discovery):
         self._left = True
         self._end_session(LEAVE_S)
         with contextlib.suppress(queue.Full):  # then the thread is awake, and looks
-            self._chores.put_nowait(None)
+            self._threads.put_nowait(None)
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, end - _now()))
 
@@ -297,7 +297,7 @@ class ZenohDiscovery(Discovery):
 
     def _chore(self, chore: _Chore) -> bool:
         try:
-            self._chores.put_nowait(chore)
+            self._threads.put_nowait(chore)
         except queue.Full:
             self._overrun = True
             return False
@@ -306,7 +306,7 @@ class ZenohDiscovery(Discovery):
     # -- chores -----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while not self._left and (chore := self._chores.get()) is not None:
+        while not self._left and (chore := self._threads.get()) is not None:
             try:
                 chore()
             except Exception:  # a fault of ours must not end the thread
@@ -347,7 +347,7 @@ class ZenohDiscovery(Discovery):
             return
         own = name == self._name
         life = self._life if own else max(self._lives.get(name, ()), default=None)
-        answer = msgspec.msgpack.encode(Answer(self._name, life, own))
+        answer = msgspec.msgpack.encode(Claimed(self._name, life, own))
         self._say(f"answer/{name}/{number}", answer)
 
     def _on_twin(self, life: str, visible: bool) -> None:

@@ -4,11 +4,12 @@ A *stage* is one step: a part run by one of its holders, or shard parts run by a
 holders together. A *plan* is a short list of stages. A *playbook* is a set of plans whose parts
 are all in place, and the name of the policy that picks one for each request.
 
-``Join``, ``Slice`` and ``PartInfo``, which plans are made of too, come from the packages below.
+``Join``, ``Slice``, ``added_by`` and ``PartInfo``, of plans too, come from the packages below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 
 from shoal.codec.slices import Join as Join
 from shoal.codec.slices import Slice as Slice
+from shoal.codec.slices import added_by as added_by
 from shoal.model.info import PartInfo as PartInfo
 from shoal.model.spec import TensorSpec
 
@@ -68,6 +70,13 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_wait_ms: float = 0.0
 
 
+class Missing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of the whole network's accuracy that is kept while these devices are missing."""
+
+    devices: tuple[str, ...]
+    accuracy: float
+
+
 class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a plan is expected to do. Times in ms, sizes in bytes, energy in joules.
 
@@ -77,7 +86,8 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``stage_ms`` is the time each stage computes, ``holder_ms`` the same by holder where the
     holders differ (see :meth:`Plan.run_ms`). ``slowest`` names the device, link or host that
     bounds ``images_per_s``. ``server_ms`` is the time that one image takes on devices other than
-    the gateway (what a server is paid for).
+    the gateway (what a server is paid for). ``missing`` says what is kept without the slices of
+    some devices.
     """
 
     latency_ms: float
@@ -90,6 +100,18 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     energy_j: float | None = None
     slowest: str = ""
     server_ms: float = 0.0
+    missing: tuple[Missing, ...] = ()
+
+    def accuracy_without(self, absent: Collection[str]) -> float | None:
+        """The accuracy while these devices are missing, at some stages or at all: what is known of
+        just them, or the best of what is known of more; None if nothing is."""
+        if not absent:
+            return self.accuracy
+        away = set(absent)
+        known = {frozenset(each.devices): each.accuracy for each in self.missing}
+        exact = known.get(frozenset(away))
+        larger = [accuracy for names, accuracy in known.items() if away <= names]
+        return exact if exact is not None else max(larger, default=None)
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,7 @@ MAX_BLOBS = 1 << 16
 MAX_TENSORS = 256
 """That enter or leave a stage; a frame holds no more."""
 MAX_NAME = 200
+MAX_SETS = 4096
 MAX_TENSOR_NAME = 4096
 MAX_BATCH = 1024
 MAX_WHOLE = 1 << 63
@@ -228,6 +229,12 @@ def _check_forecast(place: str, forecast: Forecast, stages: int) -> None:
     if not all(_is_number(number) and number >= 0 for number in numbers):
         raise PlanError(f"{place} holds a number that is negative or none; build it again")
     _check_number(place, "an accuracy", forecast.accuracy, 0.0, 1.0)
+    if len(forecast.missing) > MAX_SETS:
+        raise PlanError(
+            f"{place}: {len(forecast.missing)} sets of missing devices; name {MAX_SETS}"
+        )
+    for missing in forecast.missing:
+        _check_number(place, "an accuracy", missing.accuracy, 0.0, 1.0)
     if max(len(forecast.stage_ms), len(forecast.holder_ms)) > stages:
         raise PlanError(f"{place} tells of more stages than the {stages} that there are")
     if forecast.slowest:
@@ -286,10 +293,26 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
     if not 0 <= join.axis < limits.RANK:
         raise PlanError(f"{place}: {join.tensor.name!r} has no axis {join.axis}")
     _check_positive(place, "a deadline of the join in ms", join.deadline_ms, MAX_WAIT_MS)
+    for each in join.suffice[:MAX_SETS]:
+        if not each or not join.slices.keys() >= set(each):
+            raise PlanError(f"{place}: a set of holders that suffices is not of its holders")
+    if len(join.suffice) > MAX_SETS:
+        raise PlanError(f"{place}: {len(join.suffice)} sets suffice; name at most {MAX_SETS}")
+    if join.op == "sum":
+        _check_sum(place, join)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")
     if join.op == "channels":
         _check_channels(place, join)
+
+
+def _check_sum(place: str, join: Join) -> None:
+    channels = [channel for part in join.slices.values() for channel in part.channels]
+    if len(channels) != len(set(channels)) and not join.mask:
+        raise PlanError(
+            f"{place}: a channel of a sum is held twice, and no mask says who adds it; name the "
+            "input of the parts that takes it"
+        )
 
 
 def _check_channels(place: str, join: Join) -> None:

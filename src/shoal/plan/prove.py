@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
+
 from shoal.codec.frame import pack, unpack
 from shoal.codec.join import join
+from shoal.codec.slices import added_by
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.plan.network import Array, Case, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
@@ -77,7 +80,11 @@ class _Runner:
         holders = list(stage.parts.items())
         if stage.spread is Spread.ONE:
             holders = holders[:1]
-        runs = [self._outputs(place, stage, part, given) for _, part in holders]
+        names = [device for device, _ in holders]
+        runs = [
+            self._outputs(place, stage, part, _masked(stage, device, names, given))
+            for device, part in holders
+        ]
         outputs = []
         for arrived in zip(*runs, strict=True):  # of one probe, from each holder
             made = dict(arrived[0])
@@ -161,3 +168,14 @@ def _difference(plan: Plan, given: Feeds, case: Case) -> float:
             "with the model"
         )
     return worst
+
+
+def _masked(
+    stage: Stage, device: str, holders: Sequence[str], given: Sequence[Feeds]
+) -> Sequence[Feeds]:
+    """What a holder is given, with what of a sum it adds while all are there."""
+    join = stage.join
+    if join is None or not join.mask:
+        return given
+    added = np.asarray(added_by(join, device, holders), np.float32)
+    return [{**feeds, join.mask: added} for feeds in given]

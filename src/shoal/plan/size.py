@@ -45,7 +45,7 @@ class Size(int):
 
 def readable(size: float) -> str:
     """A size for people, rounded: ``1.4 MiB``."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+    for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
-            return f"{size / unit:.3g} {name}"
+            return f"{size / unit:.1f} {name}"
     return f"{size:.0f} B"

@@ -32,13 +32,14 @@ _ERRORS: dict[str, type[RequestError]] = {
 class Answer:
     """The outputs by name, and how they came about.
 
-    ``trace`` says for each stage where it ran, how long it waited and ran (ms), and the bytes it
-    took over links (packed) and gave. ``latency_ms`` is from submission to delivery. ``degraded``
+    ``trace`` says for each stage where it ran and how long (ms); of a request that was asked with
+    ``trace=True`` also how long it waited, when it began, and the bytes it took over links (packed)
+    and gave, which are None else. ``latency_ms`` is from submission to delivery. ``degraded``
     is true when the answer is less than was asked for, or than it usually is: ``why`` says
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices
-    were missing: nobody measured what is left then. ``images`` were in the request: the trace tells
-    of all of them.
+    were missing and nobody measured what is left then. ``images`` were in the request: the trace
+    tells of all of them. ``number`` is the request's (see :meth:`Service.story`).
     """
 
     outputs: dict[str, Array]
@@ -52,15 +53,22 @@ class Answer:
     why: str = ""
     accuracy: float | None = 1.0
     images: int = 1
+    number: int | None = None
 
 
 def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
     reasons = []
     if deliver.absent:
-        lacking = f"without the slices of {', '.join(deliver.absent)}"
-        reasons.append(f"{lacking}: how accurate that is, is not known")
-    elif deliver.accuracy < deliver.usual_accuracy and not deliver.left_early:
+        kept = "how accurate that is, is not known"
+        if deliver.accuracy is not None:
+            kept = f"{deliver.accuracy:.1%} of the accuracy is kept"
+        reasons.append(f"without the slices of {', '.join(deliver.absent)}: {kept}")
+    elif (
+        deliver.accuracy is not None
+        and deliver.accuracy < deliver.usual_accuracy
+        and not deliver.left_early
+    ):
         usual = f", usually {deliver.usual_accuracy:.1%}" if deliver.usual_accuracy < 1 else ""
         reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy{usual}")
     if deliver.unmet:
@@ -75,11 +83,16 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
         confidence=deliver.confidence,
         degraded=bool(reasons),
         why="; ".join(reasons),
-        accuracy=None if deliver.absent else deliver.accuracy,
+        accuracy=deliver.accuracy,
         images=images,
+        number=deliver.number,
     )
 
 
 def make_error(reject: Reject) -> RequestError:
     """The error that says why a request failed."""
-    return _ERRORS[reject.kind](reject.text)
+    error = _ERRORS[reject.kind](reject.text)
+    if isinstance(error, OverloadedError):
+        error.retry_after_s = reject.retry_after_s
+    error.number = reject.number
+    return error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from shoal.core.gateway.gateway import GatewayCore
+from shoal.core.settings import GatewaySettings
 from shoal.errors import ClusterError, StoreError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
@@ -29,6 +31,7 @@ def deploy(
     wait_s: float | None = None,
     deadline_ms: float = DEADLINE_MS,
     hedge_ms: float | None = None,
+    record: str | Path | None = None,
 ) -> Service:
     """Bring a playbook to the devices of a cluster and serve it; use it in a ``with`` block.
 
@@ -38,11 +41,13 @@ def deploy(
     device when the first has not answered by then (off by default). ``link`` replaces the link
     that the cluster describes (tests: the in-process one). ``name`` is this gateway's on the mesh,
     in place of the cluster file's: several processes that serve one cluster need one each.
+    ``record`` is a file for all that the gateway does, so that it can be played again
+    (``shoal replay``).
 
     Raises ClusterError when the playbook names devices that the cluster does not have (or a gateway
     that is to have another name),
-    StoreError when the store lacks parts, UnreachableError when no plan can be served, MeshError
-    when the mesh cannot be joined.
+    StoreError when the store lacks parts, or ``record`` cannot be written, UnreachableError when no
+    plan can be served, MeshError when the mesh cannot be joined.
     """
     known = {*cluster.names, cluster.gateway.name}
     unknown = sorted(playbook.devices - known)
@@ -58,7 +63,7 @@ def deploy(
     link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
-    gateway = GatewayCore(link.name, hedge_s=hedge_s, digest=digests)
+    gateway = GatewayCore(link.name, GatewaySettings(hedge_s=hedge_s), digest=digests)
     results: list[Service] = []
     node = make_node(
         link,
@@ -69,6 +74,7 @@ def deploy(
         on_result=lambda result: results[0].on_result(result),
         on_fault=lambda error: results[0].on_fault(error),
         on_peer=lambda name, there: results[0].on_peer(name, there),
+        record=record,
     )
     addresses = {device.name: device.address for device in cluster.devices if device.address}
     service = Service(playbook, node, deadline_ms, addresses)

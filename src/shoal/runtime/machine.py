@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal import allowance
@@ -14,6 +15,7 @@ from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.runtime.node import Node
+from shoal.runtime.recording import RecordingWriter
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,10 +40,12 @@ def make_node(
     on_result: Callable[[Deliver | Reject], None] | None = None,
     on_fault: Callable[[ShoalError], None] | None = None,
     on_peer: Callable[[str, bool], None] | None = None,
+    record: str | Path | None = None,
 ) -> Node:
     """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts and what
     they run (0, or more than this process may have: four fifths of what it may have beside what
-    it takes itself)."""
+    it takes itself). ``record`` is a file for all that it does (see
+    :mod:`shoal.runtime.recording`): StoreError where that cannot be written."""
     cores = allowance.whole_cores()
     if engine.threads > cores:
         log.warning("%s: %d threads on %d core(s)", link.name, engine.threads, cores)
@@ -65,6 +69,7 @@ def make_node(
         on_fault=on_fault,
         on_peer=on_peer,
         inbox=inbox,
+        recording=None if record is None else RecordingWriter(record),
     )
 
 

@@ -1,8 +1,8 @@
 """A node: :class:`shoal.core.node.NodeCore` driven by the real clock, a link and an engine.
 
-Events are given to the core by the threads that bring them (see :mod:`shoal.runtime.turns`), the
-link's reader and the clients of a gateway among them; what is small is sent and unpacked there and
-then. What takes its time has threads of its own (see :mod:`shoal.runtime.chores`), and so has
+Events are given to the core by the threads that bring them, the link's reader and the clients of a
+gateway among them (see :mod:`shoal.runtime.serial_queue`); what is small is sent and unpacked there
+and then. What takes its time has threads of its own (see :mod:`shoal.runtime.threads`), and so has
 sending what is large, what has to wait, and, where there is a core to spare for it, what was
 computed while there is more to do (see :mod:`shoal.runtime.outbox`). So receiving, computing and
 sending overlap, and no lock is held while computing.
@@ -22,14 +22,14 @@ from shoal.codec.frame import Frame
 from shoal.core.actions import (
     Deliver,
     Drained,
-    Fetch,
-    Load,
+    FetchPart,
+    LoadPart,
     NodeAction,
     Probe,
     Reject,
     Run,
     Send,
-    Unload,
+    UnloadPart,
 )
 from shoal.core.events import (
     Appeared,
@@ -44,8 +44,9 @@ from shoal.core.events import (
     Unreachable,
     Vanished,
 )
-from shoal.core.messages import Answer, DeviceInfo, Task
+from shoal.core.messages import Answered, DeviceInfo, Task
 from shoal.core.node import NodeCore
+from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
 from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
@@ -55,12 +56,13 @@ from shoal.model.store import PartStore
 from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
-from shoal.runtime.chores import Chores
 from shoal.runtime.outbox import Outbox
-from shoal.runtime.parts import Exchange, Shelf
+from shoal.runtime.parts import Exchange, LoadedParts
 from shoal.runtime.probe import Prober
+from shoal.runtime.recording import RecordingWriter
 from shoal.runtime.sandbox import Sandbox
-from shoal.runtime.turns import Turns
+from shoal.runtime.serial_queue import SerialQueue
+from shoal.runtime.threads import NodeThreads
 
 if TYPE_CHECKING:
     from shoal.core.gateway.gateway import GatewayCore
@@ -99,7 +101,7 @@ Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
 class Node:
     """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
     wrong for good or cannot be laid to one request, ``on_peer`` a peer's name and whether it is
-    there, when that changes (gateways only)."""
+    there, when that changes (gateways only). ``recording`` is given all that it does."""
 
     def __init__(
         self,
@@ -113,29 +115,31 @@ class Node:
         on_fault: Callable[[ShoalError], None] | None = None,
         on_peer: Callable[[str, bool], None] | None = None,
         inbox: int = 256,
+        recording: RecordingWriter | None = None,
     ) -> None:
         self.link = link
         self.home = home()
-        self.core = NodeCore(WorkerCore(info, inbox=inbox), gateway)
+        self.core = NodeCore(WorkerCore(info, WorkerSettings(inbox=inbox)), gateway)
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
         self._on_result = on_result
         self._on_fault = on_fault
         self._on_peer = on_peer
-        self.turns = Turns[Event](
+        self.events = SerialQueue[Event](
             f"shoal-decide-{info.name}", self._handle, lambda: self.core.wake_at
         )
         self._outbox = Outbox(link, self._hand, self._unpackable)
         self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
-        self.shelf = Shelf(store, engine, self.exchange)
+        self.shelf = LoadedParts(store, engine, self.exchange)
         self.prober = Prober(
             self._outbox.control, self.shelf, store, engine, info.memory, self.no_way
         )
         self.sandbox = Sandbox(store.root, engine)
-        self._chores = Chores(
+        self._threads = NodeThreads(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
+        self._recording = recording
         self._weigh_at = 0.0
         self._unreachable: dict[str, str] = {}
         self._stopping = self._closed = False
@@ -154,19 +158,23 @@ class Node:
     def calling_back(self) -> bool:
         """Whether the calling thread is one that answers wait for: what it waits for never comes.
         Callbacks run on these."""
-        return self.turns.mine or self._chores.calls
+        return self.events.mine or self._threads.calls
 
     def start(self) -> None:
-        """Join the mesh. Raises MeshError when that is not possible."""
+        """Join the mesh. Raises MeshError when that is not possible, StoreError when what it does
+        cannot be recorded."""
         try:
             self.link.start(self._sink)
+            self.core.introduce(self.link.incarnation)
+            if self._recording is not None:
+                self._recording.start(self.core.origin)
+                self.core.log.tap = self._recording.take
         except BaseException:
             self.link.close()
             raise
-        self.core.introduce(self.link.incarnation)
         self._sending.start()
-        self._chores.start(calls=self.core.gateway is not None)
-        self.turns.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
+        self._threads.start(calls=self.core.gateway is not None)
+        self.events.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
 
     def no_way(self, name: str) -> str:
         """Why this node cannot reach another that is there, and where it tried; empty where it can,
@@ -177,8 +185,8 @@ class Node:
     def submit(self, event: Event) -> None:
         """Hand an event to the core, from outside."""
         self.home.check("the service")
-        self.turns.put(event)
-        self.turns.take(guest=True)
+        self.events.put(event)
+        self.events.take(guest=True)
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run ``question`` between two events, where it may look at the core; its result.
@@ -186,17 +194,17 @@ class Node:
         RequestError when the node is closed, ForkError in a child of its process.
         """
         self.home.check("the service")
-        if self.turns.mine:
+        if self.events.mine:
             return question()
         asked = Question(question)
         self.submit(asked)
         if self._closed:
-            self._refuse(self.turns.left())
+            self._refuse(self.events.left())
         return asked.answer.result()
 
     def act(self, event: NodeEvent) -> None:
         """Have an event decided before this returns, also where a callback asks for it."""
-        if self.turns.mine:
+        if self.events.mine:
             self._decide(event, time.monotonic())
         else:
             self.submit(event)
@@ -225,17 +233,19 @@ class Node:
             if self._stopping:
                 return
             self._stopping = True
-        self._chores.leave()
+        self._threads.leave()
         self.link.close()
         self.exchange.close()
         self.prober.close()
-        left = self.turns.close()
+        left = self.events.close()
         self._outbox.stop()
-        self._chores.close()
+        self._threads.close()
         if self._sending.ident is not None and self._sending is not threading.current_thread():
             self._sending.join()
         self._closed = True
-        self._refuse([*left, *self.turns.left()])
+        self._refuse([*left, *self.events.left()])
+        if self._recording is not None:
+            self._recording.close()
 
     def _refuse(self, events: list[Event]) -> None:
         """Nobody will answer what was asked after the end."""
@@ -247,15 +257,15 @@ class Node:
 
     def _sink(self, event: LinkEvent) -> bool:
         """Called on the link's threads, which may decide, but never wait nor compute."""
-        if isinstance(event, Received) and self.turns.waiting > INBOX:
+        if isinstance(event, Received) and self.events.waiting > INBOX:
             return False
         self._hand(event)
         return True
 
     def _hand(self, event: Event) -> None:
         """Hand an event to the core, from a thread of the node."""
-        self.turns.put(event)
-        self.turns.take()
+        self.events.put(event)
+        self.events.take()
 
     def _handle(self, event: Event | None) -> None:
         """Have an event decided, or what is due (None)."""
@@ -325,7 +335,7 @@ class Node:
         message = envelope.message
         match message:
             case wire.Fetch():
-                self._chores.give(sender, message)
+                self._threads.give(sender, message)
             case wire.Chunk():
                 self.exchange.take(sender, message, body)
             case wire.Ping():
@@ -333,19 +343,19 @@ class Node:
             case wire.Pong() | wire.Measured() | wire.MeasuredWay():
                 self.prober.take(sender, message)
             case wire.Measure() | wire.MeasureWay():
-                self._chores.measure(sender, message)
+                self._threads.measure(sender, message)
             case _:
                 tensors, size = None, 0 if body is None else memoryview(body).nbytes
                 if envelope.frame is not None:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
-                if not isinstance(message, Answer) or self.core.gateway is None:
+                if not isinstance(message, Answered) or self.core.gateway is None:
                     self._decide(Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._decide(_opened(sender, message, tensors), now)
                 else:
                     opened = functools.partial(_opened, sender, message, tensors)
-                    self._chores.call(lambda: self._hand(opened()))
+                    self._threads.call(lambda: self._hand(opened()))
 
     def _strange(self, name: str, text: str) -> None:
         """A peer speaks another version."""
@@ -362,9 +372,9 @@ class Node:
     def _perform(self, actions: Sequence[NodeAction]) -> None:
         runs = [action for action in actions if isinstance(action, Run)]
         for each in runs:
-            self._chores.run(each)
+            self._threads.run(each)
         # The computing thread has the next run to do; where there is a core for it, others send.
-        later = bool(runs) and self._spare and self._chores.computes
+        later = bool(runs) and self._spare and self._threads.computes
         for action in actions:
             match action:
                 case Send():
@@ -373,9 +383,9 @@ class Node:
                     pass  # begun before anything is sent
                 case Probe(to):
                     self.link.probe(to)
-                case Fetch() | Load():
-                    self._chores.load(action)
-                case Unload(part):
+                case FetchPart() | LoadPart():
+                    self._threads.load(action)
+                case UnloadPart(part):
                     self.shelf.unload(part)
                 case Deliver() | Reject():
                     if self._on_result is not None:
@@ -389,19 +399,19 @@ class Node:
 
     def _tell_of(self, name: str, there: bool) -> None:
         if self._on_peer is not None:
-            self._chores.call(functools.partial(self._on_peer, name, there))
+            self._threads.call(functools.partial(self._on_peer, name, there))
 
     def _give_out(self, give: Callable[[], None]) -> None:
         """Call back the clients: not on the thread of one of them, which may hold locks."""
-        if self.turns.guest:
-            self._chores.call(give)
+        if self.events.guest:
+            self._threads.call(give)
         else:
             give()
 
     def _unpackable(self, send: Send, text: str) -> None:
         """What was to be sent cannot be (called on the sending thread)."""
         message = send.message
-        if isinstance(message, Task | Answer):
+        if isinstance(message, Task | Answered):
             self._hand(Unpackable(send.to, message, text))
         else:
             log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
@@ -415,7 +425,7 @@ def measured(peer: str, rate: LinkRate) -> LinkMeasured:
     return LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
 
 
-def _opened(sender: str, answer: Answer, body: Body | None) -> Arrived | Damaged:
+def _opened(sender: str, answer: Answered, body: Body | None) -> Arrived | Damaged:
     """An answer, unpacked before the core hears of it: a damaged one is no answer, and the
     request is still there to be tried again."""
     try:

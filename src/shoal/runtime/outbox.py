@@ -17,7 +17,8 @@ import msgspec
 
 from shoal.core.actions import Send
 from shoal.core.events import Unsent
-from shoal.core.messages import Resume, Task
+from shoal.core.messages import CoreMessage, Resume, Task
+from shoal.core.worker.attempts import RequestKey
 from shoal.errors import ShoalError
 from shoal.mesh.link import Body, Link
 from shoal.runtime import wire
@@ -99,7 +100,8 @@ class Outbox:
     def _send(self, item: Item) -> None:
         """Send one message, or tell of it."""
         body: Body | None
-        work = isinstance(item, Send) and isinstance(item.message, Task | Resume)
+        work = isinstance(item.message, Task | Resume)
+        about = _about(item.message)
         try:
             if isinstance(item, Control):
                 head, body = wire.encode(item.message), item.body
@@ -108,7 +110,7 @@ class Outbox:
             else:
                 frame = item.body.frame(item.codec)
                 head, body = wire.encode(item.message, frame.head), frame.payload
-            taken = self._link.send(item.to, head, body, work=work)
+            taken = self._link.send(item.to, head, body, work=work, about=about)
         except ShoalError as error:
             self._give_up(item, str(error))
         except Exception as error:
@@ -133,3 +135,10 @@ class Outbox:
     def _count(self, change: int) -> None:
         with self._lock:
             self._open += change
+
+
+def _about(message: CoreMessage | wire.ControlMessage) -> RequestKey | None:
+    """The request that work is of: to go on with it needs not wait for the bodies of others."""
+    if not isinstance(message, Task | Resume):
+        return None
+    return message.gateway, message.incarnation, message.number

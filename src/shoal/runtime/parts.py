@@ -229,7 +229,7 @@ class Exchange:
                 self._asked.pop(token, None)
 
 
-class Shelf:
+class LoadedParts:
     """The parts of a node that are loaded. Loading is done by one thread, running by others."""
 
     def __init__(self, store: PartStore, engine: Engine, exchange: Exchange) -> None:

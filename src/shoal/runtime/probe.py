@@ -19,7 +19,7 @@ from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
-from shoal.runtime.parts import Mail, Shelf
+from shoal.runtime.parts import LoadedParts, Mail
 from shoal.runtime.wire import (
     ControlMessage,
     Measure,
@@ -61,7 +61,7 @@ class Prober:
     def __init__(
         self,
         mail: Mail,
-        shelf: Shelf,
+        shelf: LoadedParts,
         store: PartStore,
         engine: Engine,
         memory_limit: int = 0,

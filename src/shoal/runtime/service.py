@@ -24,6 +24,7 @@ from shoal.core.actions import Deliver, Reject
 from shoal.core.events import Adopt, Cancelled, Release, Submitted
 from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import MAX_IMAGES, Install
+from shoal.core.story import Story, story
 from shoal.errors import (
     ForkError,
     InputError,
@@ -52,6 +53,7 @@ log = logging.getLogger("shoal")
 
 Feeds: TypeAlias = Mapping[str, Array] | Array
 DEADLINE_MS = 10_000.0
+MAX_PRIORITY = 100
 MAX_WINDOW = 512
 """Requests of one :meth:`Service.infer_many` that may be under way; the gateway takes 1,024 of all
 its clients."""
@@ -113,28 +115,39 @@ class Service:
 
     # -- asking
 
-    def submit(self, feeds: Feeds, deadline_ms: float | None = None) -> Future[Answer]:
+    def submit(
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
+    ) -> Future[Answer]:
         """Ask, and go on: the future gets the Answer, or a RequestError that says why not.
 
         ``feeds`` maps the network's inputs to arrays (or is the one input's array); they are
         copied, so the caller may use them again at once. Callbacks of the future run on
         threads that decide for all requests: keep them short, and do not wait in them (to wait for
-        another answer there is a UsageError).
+        another answer there is a UsageError). Of the requests that wait those of a higher
+        ``priority`` begin first (-100 to 100), of these the ones whose deadline is nearer. With
+        ``trace`` the answer tells all of each stage that is known (see
+        :class:`~shoal.core.messages.StageTrace`), for some 20 bytes more for each stage in
+        each message that tells of it.
 
         InputError when names, dtypes or shapes are wrong, a value is not finite, or a request is
         too large to be sent.
         """
         arrays = self._checked(feeds)
-        return self._submit({name: array.copy() for name, array in arrays.items()}, deadline_ms)
+        copies = {name: array.copy() for name, array in arrays.items()}
+        return self._submit(copies, deadline_ms, priority=priority, trace=trace)
 
     def submit_together(
-        self, each: Sequence[Feeds], deadline_ms: float | None = None
+        self, each: Sequence[Feeds], deadline_ms: float | None = None, trace: bool = False
     ) -> list[Future[Answer]]:
         """As :meth:`submit` for several at once, in one request: a future for each. What is wrong
         with one of them its own future tells; the others go on without it.
 
-        What devices tell of an answer (``trace``) is of all images that went with it. InputError
-        for a network whose images cannot be put together, and for more than
+        What devices tell of an answer (its ``trace``) is of all images that went with it.
+        InputError for a network whose images cannot be put together, and for more than
         :data:`~shoal.runtime.together.MAX_TOGETHER`.
         """
         check_together(len(each), self.playbook)
@@ -147,7 +160,7 @@ class Service:
             except Exception as error:  # whatever it is, the others have nothing to do with it
                 futures[place].set_exception(error)
         if good:
-            parts = self._submit_all(list(good.values()), deadline_ms)
+            parts = self._submit_all(list(good.values()), deadline_ms, trace)
             for place, future in zip(good, parts, strict=True):
                 futures[place] = future
         return futures
@@ -156,12 +169,12 @@ class Service:
         return Pending(lambda: no_callback(self.node, "an answer cannot be waited for"))
 
     def _submit_all(
-        self, each: Sequence[dict[str, Array]], deadline_ms: float | None
+        self, each: Sequence[dict[str, Array]], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
         """Ask for several in one request."""
         arrays = joined(each)
         if len(each) == 1:
-            return [self._submit(arrays, deadline_ms)]
+            return [self._submit(arrays, deadline_ms, trace=trace)]
         self._check_size(arrays)
         counts = [images_in(self.playbook.inputs, one) for one in each]
         ends = list(itertools.accumulate(counts))
@@ -171,9 +184,10 @@ class Service:
         def apart(place: int) -> Future[Answer]:
             rows = slice(ends[place] - counts[place], ends[place])
             left_ms = max(1.0, (until - time.monotonic()) * 1e3)
-            return self._submit({name: a[rows].copy() for name, a in arrays.items()}, left_ms)
+            mine = {name: array[rows].copy() for name, array in arrays.items()}
+            return self._submit(mine, left_ms, trace=trace)
 
-        whole = self._submit(arrays, deadline_ms, counts)
+        whole = self._submit(arrays, deadline_ms, counts, trace=trace)
         return parted(whole, counts, self._pending, apart)
 
     def _checked(self, feeds: Feeds) -> dict[str, Array]:
@@ -200,13 +214,23 @@ class Service:
         )
 
     def _submit(
-        self, arrays: dict[str, Array], deadline_ms: float | None, rows: Sequence[int] = ()
+        self,
+        arrays: dict[str, Array],
+        deadline_ms: float | None,
+        rows: Sequence[int] = (),
+        priority: int = 0,
+        trace: bool = False,
     ) -> Future[Answer]:
         """Ask; the arrays fit the network and are nobody else's. ``rows`` are those of each client
         where they are of several."""
         budget_ms = self.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 < budget_ms < math.inf:
             raise InputError(f"a deadline of {budget_ms} ms makes no sense; give one above 0")
+        if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+            raise InputError(
+                f"a priority of {priority} makes no sense; give one from {-MAX_PRIORITY} to "
+                f"{MAX_PRIORITY}"
+            )
         images = images_in(self.playbook.inputs, arrays)
         if images > MAX_IMAGES:
             raise InputError(f"{images} images are too many for a request; up to {MAX_IMAGES} fit")
@@ -218,8 +242,9 @@ class Service:
             number = self._enter(future, images, bool(rows))
             with self._lock:
                 if number in self._futures:  # else it has failed already
-                    self.node.turns.put(Submitted(number, body, budget_ms, images))
-        self.node.turns.take(guest=True)
+                    asked = Submitted(number, body, budget_ms, images, priority, trace)
+                    self.node.events.put(asked)
+        self.node.events.take(guest=True)
         future.add_done_callback(lambda f: self._cancel(number) if f.cancelled() else None)
         return future
 
@@ -240,15 +265,27 @@ class Service:
             self._entering = False
         return request.number
 
-    def infer(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+    def infer(
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
+    ) -> Answer:
         """Ask and wait. Raises RequestError's children when there is no answer, InputError for
         wrong inputs, UsageError in a callback."""
         no_callback(self.node, "an answer cannot be waited for")
-        return self.submit(feeds, deadline_ms).result()
+        return self.submit(feeds, deadline_ms, priority, trace).result()
 
-    async def infer_async(self, feeds: Feeds, deadline_ms: float | None = None) -> Answer:
+    async def infer_async(
+        self,
+        feeds: Feeds,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        trace: bool = False,
+    ) -> Answer:
         """As :meth:`infer`, for asyncio; cancelling it cancels the request."""
-        return await asyncio.wrap_future(self.submit(feeds, deadline_ms))
+        return await asyncio.wrap_future(self.submit(feeds, deadline_ms, priority, trace))
 
     def infer_many(
         self,
@@ -257,6 +294,7 @@ class Service:
         deadline_ms: float | None = None,
         progress: bool = False,
         together: int = 1,
+        trace: bool = False,
     ) -> Iterator[Answer]:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
         ``window`` requests are under way (default: enough to keep every device busy), each of
@@ -264,7 +302,7 @@ class Service:
         sends more than it computes, and answers come later. The first error ends it, in its turn:
         what ``inputs`` raises comes behind the answers to all that they gave before. What is under
         way when it ends, or when the caller closes it, is cancelled. ``progress`` shows a bar on
-        stderr.
+        stderr. ``trace`` as in :meth:`submit`.
 
         InputError as :meth:`submit_together`.
         """
@@ -272,18 +310,23 @@ class Service:
             raise InputError(f"the window must hold at least one request, not {window}")
         check_together(together, self.playbook)
         width = min(window or busy_window(self.playbook, together), MAX_WINDOW)
-        answers = self._in_order(inputs, width, deadline_ms, together)
+        answers = self._in_order(inputs, width, deadline_ms, together, trace)
         return _with_progress(answers, inputs) if progress else answers
 
     def _in_order(
-        self, inputs: Iterable[Feeds], window: int, deadline_ms: float | None, together: int
+        self,
+        inputs: Iterable[Feeds],
+        window: int,
+        deadline_ms: float | None,
+        together: int,
+        trace: bool,
     ) -> Generator[Answer, None, None]:
         waiting: deque[Future[Answer]] = deque()
         source = iter(inputs)
         try:
             while True:
                 taken, ended = take(source, together)
-                waiting += self._submit_safely(taken, deadline_ms)
+                waiting += self._submit_safely(taken, deadline_ms, trace)
                 # As many as a request holds, so that the next one can be sent at once.
                 more = len(taken) == together
                 while len(waiting) > ((window - 1) * together if more else 0):
@@ -297,17 +340,17 @@ class Service:
                 future.cancel()
 
     def _submit_safely(
-        self, each: Sequence[Feeds], deadline_ms: float | None
+        self, each: Sequence[Feeds], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
         """In one request, or where that cannot be one by one; an error waits for its turn, behind
         the answers before it, and nothing is asked for behind it."""
         if len(each) > 1:
             with contextlib.suppress(Exception):
-                return self.submit_together(each, deadline_ms)
+                return self.submit_together(each, deadline_ms, trace)
         futures: list[Future[Answer]] = []
         for one in each:
             try:
-                futures.append(self.submit(one, deadline_ms))
+                futures.append(self.submit(one, deadline_ms, trace=trace))
             except Exception as error:
                 futures.append(Future())
                 futures[-1].set_exception(error)
@@ -412,6 +455,19 @@ class Service:
         tell(self._observers, what)
 
     # -- state
+
+    def story(self, of: Answer | RequestError | int) -> Story:
+        """What happened to a request, in plain words (``print`` it): who was asked and why, what
+        went wrong, what it was answered by. ``of`` is its answer, the error that it ended in, or
+        its number. The log of the gateway goes back about a thousand requests; it is there when the
+        service is closed, too.
+
+        UsageError for an error that is not about a single request.
+        """
+        number = of if isinstance(of, int) else of.number
+        if number is None:
+            raise UsageError("this is about no single request, so there is no story of it to tell")
+        return story(self.node.core.log, number)
 
     def adopt(self, playbook: Playbook) -> None:
         """Serve new requests by another playbook of the same network from when it is in place;

@@ -15,20 +15,23 @@ from shoal.codec.frame import FrameHead
 from shoal.core.messages import (
     MAX_IMAGES,
     PROTOCOL,
-    Answer,
+    Answered,
     Busy,
     CoreMessage,
     Heard,
     Holding,
     Install,
     Itinerary,
+    Leave,
     Load,
     Loading,
     Message,
+    Moved,
     Refused,
     Resume,
     StageTrace,
     Task,
+    Trial,
 )
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
@@ -156,15 +159,24 @@ def _check(message: CoreMessage | ControlMessage) -> None:
             if not all(math.isfinite(threshold) for _, threshold in values.thresholds):
                 raise FrameError("a message sets a threshold that is no number")
     match message:
-        case Task(trace=trace) | Answer(trace=trace):
+        case Task(trace=trace) | Answered(trace=trace):
             if message.stage < 0 or not all(map(_plausible, trace)):
                 raise FrameError("a message tells of stages or times that cannot be")
     match message:
-        case Task(load=Load() as load) | Answer(load=load) | Refused(load=load) | Busy(load=load):
+        case (
+            Resume(stage=stage)
+            | Refused(stage=stage)
+            | Moved(stage=stage)
+            | Trial(stage=stage)
+            | Leave(stage=stage)
+        ) if stage < 0:
+            raise FrameError(f"a message tells of stage {stage}; none can be")
+    match message:
+        case Task(load=Load() as load) | Answered(load=load) | Refused(load=load) | Busy(load=load):
             if min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms):
                 raise FrameError("a message tells of a load that cannot be")
     match message:
-        case Answer(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
+        case Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
             raise FrameError(f"an answer says that it is sure by {sure}; that is no share")
         case Measured(run_ms=run_ms) if not all(map(_is_time, run_ms)):
             raise FrameError("a measurement tells of times that cannot be")
@@ -188,7 +200,7 @@ def _check(message: CoreMessage | ControlMessage) -> None:
 
 
 def _plausible(step: StageTrace) -> bool:
-    return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms, step.run_ms)
+    return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms or 0.0, step.run_ms)
 
 
 def _is_time(*values: float) -> bool:

@@ -40,7 +40,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     name (port 0: they tell it). ``memory_limit`` bounds its loaded parts and what they run in bytes
     (see :func:`~shoal.runtime.machine.make_node`). ``store`` is the folder of its parts,
     ``store_limit`` its size in bytes (0: none): what was used least recently is dropped beyond it.
-    ``drain_s`` bounds how long it finishes what it has when told to stop.
+    ``drain_s`` bounds how long it finishes what it has when told to stop. ``record`` is a file for
+    all that it does (see :mod:`shoal.runtime.recording`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     inbox: int = 256
     drain_s: float = 10.0
     store_limit: int = 8 << 30
+    record: str | None = None
 
 
 def run_worker(
@@ -70,7 +72,7 @@ def run_worker(
     stops at once. Where Ctrl-C was ignored from the start, as shells have it for what a script
     starts in the background, it stays ignored. Raises MeshError when the mesh cannot be joined,
     NameTakenError (also later, when another node took the name while this one was frozen or cut
-    off), UsageError for impossible options.
+    off), UsageError for impossible options, StoreError when ``record`` cannot be written.
     """
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("run_worker must be called from the main thread of a process")
@@ -98,6 +100,7 @@ def run_worker(
         Engine(options.threads, options.provider),
         memory_limit=options.memory_limit,
         inbox=options.inbox,
+        record=options.record,
     )
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

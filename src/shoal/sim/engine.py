@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from shoal.core.actions import Given, Load, Run
+from shoal.core.actions import Given, LoadPart, Run
 from shoal.core.events import Body, Outcome, RunFailed
 
 
@@ -30,10 +30,10 @@ class Engine(Protocol):
     def run_s(self, device: str, run: Run) -> float:
         """How long a run takes on a device as fast as its profile says, in seconds."""
 
-    def load(self, device: str, load: Load) -> tuple[float, str | None]:
+    def load(self, device: str, load: LoadPart) -> tuple[float, str | None]:
         """How long loading a part takes in seconds, and the error in which it ends, if any."""
 
-    def kills(self, device: str, what: Run | Load) -> bool:
+    def kills(self, device: str, what: Run | LoadPart) -> bool:
         """Whether a device dies in the middle of a run, or of loading a part."""
 
 
@@ -120,10 +120,10 @@ class Symbols:
     def run_s(self, device: str, run: Run) -> float:
         return self.run_ms(device, run.part, len(run.jobs)) / 1e3
 
-    def load(self, device: str, load: Load) -> tuple[float, str | None]:
+    def load(self, device: str, load: LoadPart) -> tuple[float, str | None]:
         return self.load_ms(device, load.part) / 1e3, self.unloadable(device, load.part)
 
-    def kills(self, device: str, what: Run | Load) -> bool:
-        if isinstance(what, Load):
+    def kills(self, device: str, what: Run | LoadPart) -> bool:
+        if isinstance(what, LoadPart):
             return self.deadly_part(device, what.part)
         return any(self.deadly(device, what.part, joined(given)) for given in what.given)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from shoal.core.actions import (
     Deliver,
     Drained,
-    Fetch,
-    Load,
+    FetchPart,
+    LoadPart,
     NodeAction,
     Probe,
     Reject,
     Run,
     Send,
-    Unload,
+    UnloadPart,
 )
 from shoal.core.events import (
     Appeared,
@@ -53,7 +53,7 @@ class Node:
         self,
         world: World,
         name: str,
-        make_core: Callable[[str], NodeCore],
+        make_core: Callable[[], NodeCore],
         handling: Handling = FREE,
     ) -> None:
         self.name = name
@@ -105,8 +105,10 @@ class Node:
         self._pile.clear()
         self._wake_at, self._weigh_at, self._handled_at = math.inf, 0.0, 0.0
         self._unfinished.clear()
-        self.core = self._make_core(self.name)
+        self.core = self._make_core()
         self.core.introduce(self.incarnation)
+        if self._world.tap is not None:
+            self.core.log.tap = self._world.tap(self)
         self.handle(Appeared(self.name, self.incarnation), self.life)
 
     def kill(self) -> None:
@@ -203,14 +205,14 @@ class Node:
                     )
                 case Deliver() | Reject():
                     world.reply(self, action)
-                case Fetch(playbook, part):
+                case FetchPart(playbook, part):
                     fetched = Fetched(playbook, part)
                     world.clock.after(0.0, self.handle, fetched, self.life)
-                case Load():
+                case LoadPart():
                     seconds, error = world.engine.load(self.name, action)
                     self._risk(action, seconds)
                     world.clock.after(seconds, self._end_load, self.life, action, error)
-                case Unload(part):
+                case UnloadPart(part):
                     self.loaded.discard(part)
                 case Drained():
                     self.drained = True
@@ -218,7 +220,7 @@ class Node:
                     if to in self.sees:
                         world.wires.probe(self.name, to, world.now)
 
-    def _risk(self, what: Run | Load, seconds: float) -> None:
+    def _risk(self, what: Run | LoadPart, seconds: float) -> None:
         """It may die in the middle of what it does."""
         apart = isinstance(what, Run) and what.apart
         if not apart and self._world.engine.kills(self.name, what):
@@ -247,7 +249,7 @@ class Node:
             made = Ran(run.jobs, made, (clock.now - started) * 1e3, started)
         self.handle(made, life)
 
-    def _end_load(self, life: int, load: Load, error: str | None) -> None:
+    def _end_load(self, life: int, load: LoadPart, error: str | None) -> None:
         if life != self.life or not self.alive:
             return
         if error is None:

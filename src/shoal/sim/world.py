@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,10 +28,11 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore
+from shoal.core.log import Step
 from shoal.core.messages import CoreMessage, DeviceInfo, Resume, Task
-from shoal.core.node import NodeCore
+from shoal.core.node import make_core
 from shoal.core.policy import Policy, find_policy
-from shoal.core.worker.worker import WorkerCore
+from shoal.core.settings import GatewaySettings, Origin, WorkerSettings
 from shoal.plan.plan import Playbook
 from shoal.sim.clock import Clock
 from shoal.sim.engine import Engine, Symbols, digests
@@ -64,7 +66,8 @@ class World:
     A peer that is killed vanishes after ``notice_s``, one that is frozen or cut off after
     ``lease_s``; one that (re)appears is seen after ``discover_s``. ``neighbours`` says who can
     see whom (default: everybody). When a node crashes, what it sent within the last ``unsent_s``
-    is lost. To begin a run in a process of its own takes ``apart_s``.
+    is lost. To begin a run in a process of its own takes ``apart_s``. ``digest`` names what is in
+    the body of a request.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class World:
         wires: Callable[[str, str], Wire] = lambda giver, taker: USUAL,
         *,
         policies: Callable[[str], Policy] = find_policy,
+        digest: Callable[[Body], tuple[str, ...]] = digests,
         notice_s: float = 0.003,
         lease_s: float = 0.4,
         discover_s: float = 0.002,
@@ -96,10 +100,13 @@ class World:
         """Whether messages reach whoever has the name of their taker, also in a later life."""
         self.watch: Callable[[Node, NodeEvent, Sequence[NodeAction]], None] | None = None
         """Sees every step of every node: the event that it took and the actions it gave."""
+        self.tap: Callable[[Node], Callable[[Step], None]] | None = None
+        """Asked at the beginning of each life of a node for who is given all steps of its log."""
         self.told: Callable[[Ticket, Reply], None] | None = None
         """Is told of each end of a request, which is not kept in ``replies`` then: of a million
         they would fill the memory."""
         self._policies = policies
+        self._digest = digest
         self._notice_s, self._lease_s, self._discover_s = notice_s, lease_s, discover_s
         self._neighbours = neighbours
         self._cuts: dict[tuple[str, str], float] = {}
@@ -130,15 +137,12 @@ class World:
         """Start a node. ``info`` are settings of its DeviceInfo, ``worker`` of its WorkerCore,
         ``gateway`` of its GatewayCore (None: it has none). ``handling`` is what its processor
         does beside computing."""
-
-        def make(name: str) -> NodeCore:
-            facts = DeviceInfo(name=name, incarnation="", **(info or {}))
-            work = WorkerCore(facts, policies=self._policies, **(worker or {}))
-            if gateway is None:
-                return NodeCore(work)
-            settings = {"policies": self._policies, "digest": digests, **gateway}
-            return NodeCore(work, GatewayCore(name, **settings))
-
+        origin = Origin(
+            DeviceInfo(name=name, incarnation="", **(info or {})),
+            WorkerSettings(**(worker or {})),
+            None if gateway is None else GatewaySettings(**gateway),
+        )
+        make = partial(make_core, origin, self._policies, self._digest)
         node = self.nodes[name] = Node(self, name, make, handling)
         self._start(node)
         return node

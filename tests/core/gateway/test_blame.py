@@ -1,9 +1,10 @@
 import pytest
-from tests.core.toys import every, one, pipeline, plan
+from tests.core.alone import LoneGateway, sent
+from tests.core.toys import every, one, pipeline, plan, playbook
 
 from shoal.core.gateway.blame import blame, doubted, givers, source_before, stuck_at
-from shoal.core.gateway.request import Request, Source
-from shoal.core.messages import Refused, Route, Why
+from shoal.core.gateway.request import KeptSource, Request
+from shoal.core.messages import Refused, Route, Task, Why
 from shoal.core.shared.gather import Gather
 from shoal.plan.plan import Plan
 
@@ -59,7 +60,7 @@ def test_a_slice_that_came_counts_though_its_giver_is_gone() -> None:
 
 def test_a_resume_is_stuck_without_who_keeps_the_tensors() -> None:
     attempt = request(start=1)
-    attempt.source = Source("x", ("t4",))
+    attempt.source = KeptSource("x", ("t4",))
     attempt.out.add("x")
     assert stuck_at(attempt) == 1
     attempt.reached = 2
@@ -68,17 +69,17 @@ def test_a_resume_is_stuck_without_who_keeps_the_tensors() -> None:
 
 def test_tensors_are_sought_backwards_at_those_who_made_them_whole() -> None:
     attempt = request()
-    assert source_before(attempt, 2, lambda name: True) == Source("b", ("t8",))
-    assert source_before(attempt, 2, lambda name: name != "b") == Source("a", ("t4",))
+    assert source_before(attempt, 2, lambda name: True) == KeptSource("b", ("t8",))
+    assert source_before(attempt, 2, lambda name: name != "b") == KeptSource("a", ("t4",))
     assert source_before(attempt, 0, lambda name: True) is None
     shards = request(SHARDS, SHARDS_ROUTE)
-    assert source_before(shards, 2, lambda name: True) == Source("a", ("t3",))
+    assert source_before(shards, 2, lambda name: True) == KeptSource("a", ("t3",))
 
 
 def test_an_attempt_that_was_resumed_can_be_resumed_again() -> None:
     attempt = request(start=1)
-    attempt.source = Source("x", ("t4",))
-    assert source_before(attempt, 1, lambda name: True) == Source("x", ("t4",))
+    attempt.source = KeptSource("x", ("t4",))
+    assert source_before(attempt, 1, lambda name: True) == KeptSource("x", ("t4",))
     assert source_before(attempt, 1, lambda name: name != "x") is None
 
 
@@ -118,6 +119,26 @@ def test_those_are_doubted_who_have_not_done_their_part() -> None:
     assert doubted(attempt) == ["b", "c"]
     assert givers(attempt) == ("a",)
     resumed = request(start=1)
-    resumed.source = Source("x", ("t4",))
+    resumed.source = KeptSource("x", ("t4",))
     assert doubted(resumed) == ["x", "b", "c"]
     assert givers(resumed) == ()
+
+
+@pytest.mark.parametrize("why", list(Why))
+@pytest.mark.parametrize("stage", [-1 << 62, -1, 3, 1 << 62])
+@pytest.mark.parametrize("absent", [(), ("b", "z")])
+def test_a_refusal_of_a_stage_that_is_not_there_harms_nobody(
+    why: Why, stage: int, absent: tuple[str, ...]
+) -> None:
+    gateway = LoneGateway(playbook(ABC))
+    ((_, task),) = sent(Task, gateway.ask(0))
+    gateway.refuse("a", task, why, stage, absent=absent)
+    assert "z" not in gateway.core.devices.known()
+    assert not any("z" in link for link in gateway.core.devices.limits.links())
+
+
+def test_a_stranger_can_name_no_end_of_links() -> None:
+    gateway = LoneGateway(playbook(ABC))
+    ((_, task),) = sent(Task, gateway.ask(0))
+    gateway.refuse("a", task, Why.LINK_FULL, 1, absent=("b", *map(str, range(100))))
+    assert gateway.core.devices.limits.links() == [("a", "b")]

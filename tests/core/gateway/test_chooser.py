@@ -8,7 +8,7 @@ from shoal.core.actions import Probe
 from shoal.core.gateway.chooser import Chooser, Pick
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Playbooks
-from shoal.core.gateway.request import Request, Source
+from shoal.core.gateway.request import KeptSource, Request
 from shoal.core.gateway.usable import Usable
 from shoal.core.policy import Choice, View
 from shoal.core.shared.membership import Membership
@@ -46,21 +46,21 @@ SPARED = playbook(
 
 
 def test_the_first_plan_is_taken_and_the_first_without_those_to_blame() -> None:
-    desk = Desk(SPARED)
-    assert desk.pick(request()) == ("ab", (("a",), ("b",)))
-    assert desk.pick(request("b")) == ("ac", (("a",), ("c",)))
-    assert desk.pick(request("a")) == ("bc", (("b",), ("c",)))
+    state = Desk(SPARED)
+    assert state.pick(request()) == ("ab", (("a",), ("b",)))
+    assert state.pick(request("b")) == ("ac", (("a",), ("c",)))
+    assert state.pick(request("a")) == ("bc", (("b",), ("c",)))
 
 
 def test_when_all_is_not_possible_the_latest_to_blame_are_done_without() -> None:
-    desk = Desk(SPARED)
-    assert desk.pick(request("a", "b")) == ("ac", (("a",), ("c",)))
-    assert desk.pick(request("b", "a")) == ("bc", (("b",), ("c",)))
+    state = Desk(SPARED)
+    assert state.pick(request("a", "b")) == ("ac", (("a",), ("c",)))
+    assert state.pick(request("b", "a")) == ("bc", (("b",), ("c",)))
 
 
 def test_whoever_can_be_spared_is_though_somebody_blamed_later_cannot() -> None:
     """Neither ``a`` nor ``b`` reaches ``s``; ``s`` alone would do."""
-    desk = Desk(
+    state = Desk(
         playbook(
             pipeline("abs", "a", "b", "s"),
             pipeline("as", "a", "s"),
@@ -69,59 +69,59 @@ def test_whoever_can_be_spared_is_though_somebody_blamed_later_cannot() -> None:
             policy="preferred",
         )
     )
-    assert desk.pick(request("s", "b")) == ("as", (("a",), ("s",)))
-    assert desk.pick(request("b", "s", "a")) == ("alone", (("s",),))
+    assert state.pick(request("s", "b")) == ("as", (("a",), ("s",)))
+    assert state.pick(request("b", "s", "a")) == ("alone", (("s",),))
 
 
 def test_if_nobody_can_be_spared_it_is_grudging() -> None:
-    desk = Desk(playbook(pipeline("ab", "a", "b")))
-    picked = desk.chooser.pick(request("a"), 0.0)
+    state = Desk(playbook(pipeline("ab", "a", "b")))
+    picked = state.chooser.pick(request("a"), 0.0)
     assert picked is not None
     assert picked.grudging
-    assert desk.chooser.pick_without(("a",), request(), 0.0) is None
+    assert state.chooser.pick_without(("a",), request(), 0.0) is None
 
 
 def test_kept_tensors_come_before_the_input() -> None:
-    desk = Desk(SPARED)
+    state = Desk(SPARED)
     kept = request()
-    kept.playbook, kept.source = "book", Source("a", ("t6",))
-    picked = desk.chooser.pick(kept, 0.0)
+    kept.playbook, kept.source = "book", KeptSource("a", ("t6",))
+    picked = state.chooser.pick(kept, 0.0)
     assert picked is not None
     assert picked.source == kept.source
     assert picked.choice == Choice("ab", ((), ("b",)), 1)
 
 
 def test_kept_tensors_that_nobody_can_go_on_from_or_reach_are_left() -> None:
-    desk = Desk(SPARED)
+    state = Desk(SPARED)
     kept = request()
-    kept.playbook, kept.source = "book", Source("a", ("t5",))
-    assert desk.pick(kept) == ("ab", (("a",), ("b",)))
-    kept.source = Source("a", ("t6",))
-    desk.members.vanished("a", "a#1", 0.0)
-    assert desk.pick(kept) == ("bc", (("b",), ("c",)))
+    kept.playbook, kept.source = "book", KeptSource("a", ("t5",))
+    assert state.pick(kept) == ("ab", (("a",), ("b",)))
+    kept.source = KeptSource("a", ("t6",))
+    state.members.vanished("a", "a#1", 0.0)
+    assert state.pick(kept) == ("bc", (("b",), ("c",)))
 
 
 def test_who_is_full_is_passed_by_if_there_are_others_and_waited_for_otherwise() -> None:
-    desk = Desk(playbook(plan("any", one(0, 12, "ab"))))
-    desk.devices.overloaded("a", 0.0)
-    assert desk.pick(request()) == ("any", (("b",),))
-    desk.devices.overloaded("b", 0.0)
-    assert desk.pick(request()) is None
+    state = Desk(playbook(plan("any", one(0, 12, "ab"))))
+    state.devices.overloaded("a", 0.0)
+    assert state.pick(request()) == ("any", (("b",),))
+    state.devices.overloaded("b", 0.0)
+    assert state.pick(request()) is None
 
 
 def test_a_shard_that_is_full_is_waited_for_not_left_out() -> None:
-    desk = Desk(playbook(plan("all", every(0, 12, "abc")), policy="tolerant"))
-    desk.devices.overloaded("a", 0.0)
-    assert desk.pick(request()) is None
+    state = Desk(playbook(plan("all", every(0, 12, "abc")), policy="tolerant"))
+    state.devices.overloaded("a", 0.0)
+    assert state.pick(request()) is None
 
 
 def test_a_newer_playbook_is_asked_first_when_it_is_installed_everywhere() -> None:
     new = playbook(plan("new", one(0, 12, "ab")), id="new")
-    desk = Desk(SPARED, new)
-    assert desk.pick(request()) == ("new", (("a",),))
-    desk.members.appeared("a", "a#2", 1.0)
-    desk.devices.restarted("a")
-    assert desk.pick(request()) == ("new", (("b",),)), "neither is installed everywhere"
+    state = Desk(SPARED, new)
+    assert state.pick(request()) == ("new", (("a",),))
+    state.members.appeared("a", "a#2", 1.0)
+    state.devices.restarted("a")
+    assert state.pick(request()) == ("new", (("b",),)), "neither is installed everywhere"
 
 
 def test_a_policy_may_have_a_link_probed_beside_a_request() -> None:
@@ -150,8 +150,8 @@ def test_policies_are_told_how_many_images_there_are() -> None:
             return super().choose(playbook, view, at, memory)
 
     POLICIES["asked"] = Asked()
-    desk = Desk(playbook(plan("any", one(0, 12, "ab")), policy="asked"))
-    desk.pick(Request(0, None, 0.0, 10.0, images=5))
+    state = Desk(playbook(plan("any", one(0, 12, "ab")), policy="asked"))
+    state.pick(Request(0, None, 0.0, 10.0, images=5))
     assert told == [5]
 
 
@@ -164,15 +164,15 @@ def test_policies_are_given_back_what_they_wanted_to_remember() -> None:
             return choice, (memory or 0) + 1
 
     POLICIES["counting"] = Counting()
-    desk = Desk(playbook(plan("any", one(0, 12, "ab")), policy="counting"))
-    (book,) = desk.playbooks.all()
+    state = Desk(playbook(plan("any", one(0, 12, "ab")), policy="counting"))
+    (book,) = state.playbooks.all()
     for _ in range(3):
-        picked = desk.chooser.pick(request(), 0.0)
+        picked = state.chooser.pick(request(), 0.0)
         assert picked is not None
         assert (picked.memory, book.memory) == (1, None)  # nothing has come of it yet
     book.memory = 1
-    picked = desk.chooser.pick(request(), 0.0)
+    picked = state.chooser.pick(request(), 0.0)
     assert picked is not None
     assert picked.memory == 2
-    assert desk.chooser.servable(book, 0.0)
+    assert state.chooser.servable(book, 0.0)
     assert book.memory == 1, "a question alone leaves no trace"

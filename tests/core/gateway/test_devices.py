@@ -5,6 +5,7 @@ from tests.core.toys import pipeline
 
 from shoal.core.gateway.devices import Devices, Given
 from shoal.core.messages import StageTrace
+from shoal.core.shared.routes import LinkName
 
 PLAN = pipeline("ab", "a", "b")
 ROUTE = (("a",), ("b",))
@@ -45,6 +46,18 @@ def test_a_device_that_is_slower_than_forecast_is_learned_and_a_batch_is_shared_
     assert devices["b"].slowdown == pytest.approx(1.0)
     assert devices["a"].answered == 100
     assert devices.get("x") is None, "who is unknown is not made up"
+
+
+def test_every_link_of_an_answer_in_slices_has_done_something() -> None:
+    """One that was full is else given one at a time for ever."""
+    devices = Devices("g")
+    full = [LinkName("g", "a"), LinkName("g", "b"), LinkName("a", "c"), LinkName("b", "c")]
+    for link in full:
+        devices.limits.refused(link, 1, 0.0)
+    steps = [StageTrace(0, "b"), StageTrace(1, "c"), StageTrace(0, "a")]
+    for _ in range(3):
+        devices.observe(None, tuple(steps), 1.0)
+    assert [link for link in full if devices.limits.full(link, 2, 1.0)] == []
 
 
 def test_several_images_are_so_much_more_work_and_make_no_device_seem_slow() -> None:

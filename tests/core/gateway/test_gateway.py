@@ -102,6 +102,13 @@ def test_what_a_device_was_given_is_counted_in_images() -> None:
     assert gateway.core.devices["a"].slowdown == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_devices_are_told_whether_a_request_is_traced(traced: bool) -> None:
+    gateway = LoneGateway(ALONE, "a")
+    task = task_of(gateway.take(Submitted(0, "x", 1000.0, traced=traced)))
+    assert task.itinerary.traced is traced
+
+
 def test_a_cancelled_request_is_forgotten_by_those_who_work_on_it() -> None:
     gateway = LoneGateway(PAIRS)
     gateway.ask(0)
@@ -535,3 +542,17 @@ def test_slices_do_without_one_who_has_too_little_memory_where_they_may(
         gateway.answer("b", task)
         (deliver,) = of(Deliver, gateway.answer("c", task))
         assert deliver.absent == ("a",)
+
+
+def test_a_late_refusal_does_not_hide_that_a_device_died_of_a_newer_attempt() -> None:
+    gateway = LoneGateway(playbook(plan("a", one(0, 12, "a"))), "a")
+    ((_, first),) = sent(Task, gateway.ask(0, budget_ms=30_000))
+    again = []
+    while not again:
+        gateway.now = gateway.core.wake_at
+        again = sent(Task, gateway.take(Tick()))
+        assert gateway.now < 30.0, "it is asked again before its deadline"
+    ((name, second),) = again
+    assert second.attempt > first.attempt
+    gateway.refuse(name, first, Why.OVERLOADED)
+    assert name in gateway.core.requests[0].lives

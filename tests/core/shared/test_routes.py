@@ -6,7 +6,7 @@ from tests.core.toys import Free, every, one, plan, playbook
 
 from shoal.core.messages import Route
 from shoal.core.policy import DeviceView, Hold, View
-from shoal.core.shared.routes import Hop, least, next_hop, runs
+from shoal.core.shared.routes import Hop, devices_at, enough, next_hop
 from shoal.plan.plan import Plan, Spread
 
 
@@ -67,10 +67,12 @@ def test_without_anybody_to_join_them_shards_are_not_begun() -> None:
 
 
 def test_who_runs_a_stage_that_the_route_does_not_name_is_nobody() -> None:
-    assert runs((), 3) == ()
-    assert runs((("a",),), 0) == ("a",)
-    assert least(SHARDS, 1) == 2
-    assert least(CHAIN, 0) == 1
+    assert devices_at((), 3) == ()
+    assert devices_at((("a",),), 0) == ("a",)
+    assert enough(SHARDS, 1, "ab")
+    assert not enough(SHARDS, 1, "a")
+    assert enough(CHAIN, 0, "a")
+    assert not enough(CHAIN, 0, "")
 
 
 @given(
@@ -89,5 +91,5 @@ def test_whoever_is_picked_can_be_reached_and_has_a_part(
         return
     here = made.stages[stage]
     assert set(found.targets) <= {*reachable} & {*usable} & here.parts.keys()
-    assert len(found.targets) >= least(made, stage)
+    assert enough(made, stage, found.targets)
     assert here.spread is Spread.ALL or len(found.targets) == 1

@@ -51,6 +51,26 @@ def test_who_did_not_is_told() -> None:
     assert (to, task.itinerary) == ("b", Itinerary("book", "line", (("a",), ("b",), ("a",))))
 
 
+def test_who_did_not_get_it_where_it_was_to_is_told_by_the_next() -> None:
+    """``b`` does not see ``c``, which ``a`` sees: nobody else would tell it."""
+    both = every(4, 8, "ac", least=1), every(8, 12, "ac", least=1)
+    book = playbook(plan("some", one(0, 4, "b"), *both))
+    worker = LoneWorker(book)
+    (run,) = of(Run, worker.task(0, "some", stage=1, giver="b", absent=("c",)))
+    tasks = dict(sent(Task, worker.ran(run)))
+    assert list(tasks) == ["c"]
+    assert tasks["c"].itinerary is not None
+    assert tasks["c"].absent == ("c",)
+
+
+def test_who_cannot_be_given_its_part_is_not_waited_for() -> None:
+    book = playbook(plan("some", one(0, 4, "a"), every(4, 12, "bc", least=1)))
+    worker = LoneWorker(book, "b")
+    (run,) = of(Run, worker.task(0, "some"))
+    ((to, task),) = sent(Task, worker.ran(run))
+    assert (to, task.absent) == ("b", ("c",))
+
+
 def test_a_slice_that_outruns_what_tells_its_way_waits_for_it() -> None:
     worker = LoneWorker(GATHERED)
     assert worker.hear("b", slice_of("b"), "b's slice", 50) == []
@@ -60,6 +80,21 @@ def test_a_slice_that_outruns_what_tells_its_way_waits_for_it() -> None:
     (joined,) = of(Run, worker.ran(run))
     assert set(joined.given[0].bodies) == {"a", "b"}
     assert held(worker)[0] == 0
+
+
+def test_slices_that_wait_count_as_inputs_that_are_held() -> None:
+    worker = LoneWorker(GATHERED, memory=64 << 20)
+    assert worker.hear("b", slice_of("b", 0), "b's slice", 10 << 20) == []
+    ((_, refused),) = sent(Refused, worker.hear("b", slice_of("b", 1), "b's slice", 10 << 20))
+    assert refused.why is Why.OVERLOADED
+
+
+def test_nothing_waits_for_a_request_that_is_over() -> None:
+    worker = LoneWorker(GATHERED)
+    worker.hear("b", slice_of("b", 0), "b's slice", 50)
+    worker.hear("b", slice_of("b", 1), "b's slice", 50)
+    worker.hear("g", Forget("g", "g1", (), settled=1))
+    assert held(worker) == (1, 0, 50)
 
 
 def test_what_waits_for_an_older_attempt_is_given_up_and_for_a_newer_one_kept() -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 from tests.core.toys import MIB, one, pipeline, plan, playbook
 
-from shoal.core.actions import Fetch, Load, Send, Unload, WorkerAction
+from shoal.core.actions import FetchPart, LoadPart, Send, UnloadPart, WorkerAction
 from shoal.core.messages import Install, Installed, Loading
 from shoal.core.worker.library import IDLE_S, MAX_PLAYBOOKS, Library
 from shoal.core.worker.trials import PATIENCE_S
@@ -16,11 +16,11 @@ BOOK = playbook(pipeline("ab", "a", "b"), plan("a", one(0, 12, "a")))
 
 
 def loads(actions: list[WorkerAction]) -> list[str]:
-    return [action.part for action in actions if isinstance(action, Fetch)]
+    return [action.part for action in actions if isinstance(action, FetchPart)]
 
 
 def unloads(actions: list[WorkerAction]) -> list[str]:
-    return sorted(action.part for action in actions if isinstance(action, Unload))
+    return sorted(action.part for action in actions if isinstance(action, UnloadPart))
 
 
 def told(kind: type[T], actions: list[WorkerAction]) -> dict[str, T]:
@@ -103,7 +103,7 @@ def test_a_playbook_stays_while_one_of_its_owners_does_and_all_owners_are_told()
 def test_a_part_that_is_loaded_when_nobody_needs_it_any_more_is_unloaded() -> None:
     library = filled()
     assert library.uninstall("g") == [], "nothing is loaded yet"
-    assert library.loaded("0-6", None) == [Unload("0-6")], "and nothing more is loaded"
+    assert library.loaded("0-6", None) == [UnloadPart("0-6")], "and nothing more is loaded"
     assert not library.ready("0-6")
 
 
@@ -126,13 +126,13 @@ def test_who_waits_for_a_part_hears_before_it_is_loaded() -> None:
     assert library.fetched("0-6", 0.0) == []
     assert library.heard("g", "0-12") == []
     assert library.heard("h", "0-6") == []
-    assert library.heard("g", "0-6") == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.heard("g", "0-6") == [LoadPart("book", "0-6", BOOK.parts["0-6"])]
     assert library.heard("g", "0-6") == [], "once"
     assert told(Loading, library.install("h", Install(BOOK), 0.0)) == {"h": Loading("0-6")}
     library.loaded("0-6", None)
     assert told(Loading, library.fetched("0-12", 0.0)) == dict.fromkeys("gh", Loading("0-12"))
     assert library.heard("g", "0-12") == [], "not before all have"
-    assert library.heard("h", "0-12") == [Load("book", "0-12", BOOK.parts["0-12"])]
+    assert library.heard("h", "0-12") == [LoadPart("book", "0-12", BOOK.parts["0-12"])]
 
 
 def test_who_comes_to_wait_for_a_part_is_waited_for_too() -> None:
@@ -140,7 +140,7 @@ def test_who_comes_to_wait_for_a_part_is_waited_for_too() -> None:
     library.fetched("0-6", 0.0)
     library.install("h", Install(BOOK), 0.0)
     assert library.heard("g", "0-6") == []
-    assert library.heard("h", "0-6") == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.heard("h", "0-6") == [LoadPart("book", "0-6", BOOK.parts["0-6"])]
 
 
 def test_who_says_nothing_is_not_waited_for_for_long() -> None:
@@ -149,7 +149,7 @@ def test_who_says_nothing_is_not_waited_for_for_long() -> None:
     library.fetched("0-6", 1.0)
     assert library.next() == 1.0 + PATIENCE_S
     assert library.due(0.9 + PATIENCE_S) == []
-    assert library.due(1.0 + PATIENCE_S) == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.due(1.0 + PATIENCE_S) == [LoadPart("book", "0-6", BOOK.parts["0-6"])]
     assert library.next() is None
 
 
@@ -158,7 +158,7 @@ def test_who_is_gone_is_not_waited_for() -> None:
     library.install("h", Install(BOOK), 0.0)
     library.fetched("0-6", 0.0)
     library.heard("g", "0-6")
-    assert library.uninstall("h") == [Load("book", "0-6", BOOK.parts["0-6"])]
+    assert library.uninstall("h") == [LoadPart("book", "0-6", BOOK.parts["0-6"])]
 
 
 def test_what_is_not_needed_any_more_when_all_have_heard_is_not_loaded() -> None:

@@ -3,12 +3,18 @@ changed; what a policy sets for a request reaches those who work for it."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import pytest
 from tests.core.alone import LoneWorker, of, sent
-from tests.core.toys import Story, leaving, one, plan, playbook
+from tests.core.toys import POLICIES, Free, Story, leaving, one, plan, playbook
 
 from shoal.core.actions import Drained, Run
-from shoal.core.events import Drain, Vanished
-from shoal.core.messages import Busy, Forget, Load, Moved, Refused, Task, Why
+from shoal.core.events import Appeared, Drain, Unsent, Vanished
+from shoal.core.messages import Busy, Forget, Install, Load, Moved, Refused, Task, Uninstall, Why
+from shoal.core.policy import Hold, Policy, View
+from shoal.plan.plan import Plan, Playbook
 from shoal.sim.engine import Symbols, Token
 
 FREE = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="patient")
@@ -72,6 +78,93 @@ def test_nobody_can_is_not_the_same_as_not_yet() -> None:
     actions = worker.take(Vanished("c", "c1"))
     ((_, refused),) = sent(Refused, actions)
     assert refused.why is Why.PEER_ABSENT
+
+
+def test_of_those_that_are_still_held_the_oldest_comes_first() -> None:
+    worker = patient()
+    for number in range(3):
+        made(worker, number)
+    for _ in range(2):
+        worker.hear("b", BUSY)
+    orders = [sent(Task, worker.hear("b", Busy(Load()))) for _ in range(3)]
+    assert [task.number for ((_, task),) in orders] == [0, 1, 2]
+
+
+def test_what_holds_for_one_of_a_step_holds_for_all_of_it_till_then() -> None:
+    worker = patient()
+    for number in range(5):
+        made(worker, number)
+    worker.now = 0.6
+    worker.take_tick()
+    assert worker.core._onward._memories == {"book": 6}
+    assert worker.core.wake_at == pytest.approx(1.1)
+
+
+def test_what_is_held_is_refused_once_when_its_playbook_goes() -> None:
+    worker = patient()
+    made(worker)
+    worker.hear("g", Uninstall("book"))
+    worker.now = 0.5
+    ((_, refused),) = sent(Refused, worker.take_tick())
+    assert refused.why is Why.UNKNOWN_PLAN
+    assert sent(Refused, worker.take_tick()) == []
+    assert worker.core.load.held == 0
+
+
+@pytest.mark.parametrize("how", ["uninstalled", "replaced", "gateway gone"])
+def test_a_policy_remembers_nothing_of_a_playbook_that_went(how: str) -> None:
+    worker = patient()
+    made(worker)
+    assert worker.core._onward._memories == {"book": 1}
+    if how == "uninstalled":
+        worker.hear("g", Uninstall("book"))
+    elif how == "replaced":
+        worker.hear("g", Install(playbook(*FREE.plans, id="newer")))
+    else:
+        worker.take(Appeared("g", "g2"))
+    assert worker.core._onward._memories == {}
+
+
+class Until(Free):
+    """Holds all until a time."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self._until = until
+
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | Hold | None, Any]:
+        return Hold(self._until), memory
+
+
+@pytest.mark.parametrize("until", [-1.0, 0.0, -math.inf, math.nan])
+def test_a_hold_that_is_over_already_keeps_no_node_busy(
+    until: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy: Policy = Until(until)
+    monkeypatch.setitem(POLICIES, "until", policy)
+    worker = LoneWorker(playbook(*FREE.plans, policy="until"))
+    made(worker)
+    for _ in range(3):
+        assert worker.core.wake_at > worker.now
+        worker.now = worker.core.wake_at
+        worker.take_tick()
+    assert worker.core.load.held == 1
+
+
+def test_who_starts_anew_is_not_held_to_be_busy_with_what_it_was_given() -> None:
+    worker = LoneWorker(FREE, "b")
+    assert [to for to, _ in sent(Task, made(worker))] == ["b"]
+    worker.take(Appeared("b", "b2"))
+    assert [to for to, _ in sent(Task, made(worker, 1))] == ["b"]
+
+
+def test_who_was_not_given_it_is_not_held_to_be_busy_with_it() -> None:
+    worker = LoneWorker(FREE, "b")
+    ((to, task),) = sent(Task, made(worker))
+    worker.take(Unsent(to, task, full=True))
+    assert [to for to, _ in sent(Task, made(worker, 1))] == ["b"]
 
 
 def test_what_is_held_goes_with_its_request_and_its_deadline() -> None:

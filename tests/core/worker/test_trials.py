@@ -9,7 +9,7 @@ from tests.core.toys import MIB, one, plan, playbook
 from shoal.core.actions import Run
 from shoal.core.events import Appeared, RunFailed, Tick, Unsent, Vanished
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Care,
     Forget,
     Itinerary,
@@ -160,7 +160,7 @@ def test_what_is_run_apart_needs_no_leave_and_holds_nobody_up() -> None:
     assert not other.apart
     assert worker.task(2, "end", care=Care.APART) == [], "one at a time"
     actions = worker.ran(run)
-    assert [answer.number for _, answer in sent(Answer, actions)] == [0]
+    assert [answer.number for _, answer in sent(Answered, actions)] == [0]
     assert [(run.jobs[0].number, run.apart) for run in of(Run, actions)] == [(2, True)]
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import every, leaving, one, plan, playbook
 
-from shoal.core.actions import Drained, Run, Send, Unload
+from shoal.core.actions import Drained, Run, Send, UnloadPart
 from shoal.core.events import (
     Appeared,
     Drain,
@@ -21,7 +21,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.messages import (
-    Answer,
+    Answered,
     DeviceInfo,
     Forget,
     Hello,
@@ -78,6 +78,27 @@ def test_a_task_is_run_and_its_output_goes_on_with_the_time_that_is_left() -> No
     assert (task.stage, task.giver, task.budget_ms) == (1, "a", 750.0)
     assert [(step.device, step.run_ms) for step in task.trace] == [("a", 10.0)]
     assert len(worker.core.kept) == 1
+
+
+def test_a_step_tells_who_ran_it_and_how_long() -> None:
+    worker = LoneWorker(BOOK)
+    (run,) = worker.task(0, "line")
+    ((_, task),) = sent(Task, worker.ran(run))
+    assert task.trace == (StageTrace(0, "a", run_ms=10.0),)
+    step = task.trace[0]
+    assert (step.wait_ms, step.started_s, step.bytes_in, step.bytes_out) == (None,) * 4
+
+
+def test_a_step_of_a_traced_request_tells_all_and_so_does_the_next() -> None:
+    worker = LoneWorker(BOOK)
+    (other,) = worker.task(0, "line")
+    worker.task(1, "line", traced=True)
+    worker.now = 0.25
+    (run,) = of(Run, worker.ran(other))
+    outcome = Outcome("made", 70, size_in=50)
+    ((_, task),) = sent(Task, worker.take(Ran(run.jobs, (outcome,), 10.0, started_s=5.0)))
+    assert task.itinerary.traced
+    assert task.trace == (StageTrace(0, "a", 250.0, 10.0, 70, 1, 5.0, 50),)
 
 
 def test_the_last_stage_answers_the_gateway() -> None:
@@ -149,7 +170,7 @@ def test_a_request_leaves_early_when_its_exit_is_sure_enough(sure: float, to: st
     (send,) = worker.ran(run, sure=sure)
     assert send.to == to
     if to == "g":
-        assert isinstance(send.message, Answer)
+        assert isinstance(send.message, Answered)
         assert (send.message.left_early, send.message.confidence) == (True, sure)
         assert send.body == "early"
 
@@ -189,7 +210,7 @@ def test_slices_are_run_when_the_last_has_come() -> None:
     (run,) = slices(worker, "d")
     assert run.given[0].bodies == {"b": "of b", "c": "of c", "d": "of d"}
     assert run.given[0].join == BOOK.plan("shards").stages[0].join
-    assert sent(Answer, worker.ran(run))[0][1].absent == ()
+    assert sent(Answered, worker.ran(run))[0][1].absent == ()
 
 
 def test_a_giver_that_is_lost_is_waited_for_no_more_and_named() -> None:
@@ -197,13 +218,13 @@ def test_a_giver_that_is_lost_is_waited_for_no_more_and_named() -> None:
     assert slices(worker, "bd") == []
     (run,) = worker.take(Vanished("c", "c1"))
     assert sorted(run.given[0].bodies) == ["b", "d"]
-    assert sent(Answer, worker.ran(run))[0][1].absent == ("c",)
+    assert sent(Answered, worker.ran(run))[0][1].absent == ("c",)
 
 
 def test_a_giver_that_is_not_there_is_not_waited_for() -> None:
     worker = LoneWorker(BOOK, peers="bd")
     (run,) = slices(worker, "bd")
-    assert sent(Answer, worker.ran(run))[0][1].absent == ("c",)
+    assert sent(Answered, worker.ran(run))[0][1].absent == ("c",)
 
 
 def test_a_slice_that_is_late_is_left_out_at_the_deadline_of_the_stage() -> None:
@@ -215,7 +236,7 @@ def test_a_slice_that_is_late_is_left_out_at_the_deadline_of_the_stage() -> None
     (run,) = worker.take(Tick())
     assert isinstance(run, Run)
     assert slices(worker, "d") == [], "too late"
-    assert sent(Answer, worker.ran(run))[0][1].absent == ("d",)
+    assert sent(Answered, worker.ran(run))[0][1].absent == ("d",)
 
 
 def test_too_few_slices_are_refused_with_who_is_missing() -> None:
@@ -418,9 +439,9 @@ def test_a_gateway_that_starts_anew_or_is_gone_frees_what_was_held_for_it() -> N
 
 def test_the_parts_of_a_gateway_that_is_gone_are_unloaded_after_the_grace() -> None:
     worker = LoneWorker(BOOK, grace_s=5.0)
-    assert of(Unload, worker.take(Vanished("g", "g1"))) == []
+    assert of(UnloadPart, worker.take(Vanished("g", "g1"))) == []
     worker.now = 5.0
-    unloaded = of(Unload, worker.take(Tick()))
+    unloaded = of(UnloadPart, worker.take(Tick()))
     assert {unload.part for unload in unloaded} == set(BOOK.parts_of("a"))
 
 
@@ -537,7 +558,7 @@ def test_playbooks_that_their_gateway_uses_no_more_are_let_go() -> None:
     worker.take(Loaded("newer", "0-12"))
     unloaded = worker.hear("g", Install(newer, ("newer",)))
     assert worker.core.library.playbook("book") is None
-    assert {action.part for action in of(Unload, unloaded)} == {"0-4", "0-4/0", "4-12", "8-12"}
+    assert {action.part for action in of(UnloadPart, unloaded)} == {"0-4", "0-4/0", "4-12", "8-12"}
 
 
 def test_what_waits_for_others_asks_for_no_tick_while_another_part_runs() -> None:

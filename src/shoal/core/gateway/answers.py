@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from shoal.core.actions import Deliver, GatewayAction, Given
 from shoal.core.events import Body
-from shoal.core.gateway.desk import Desk
 from shoal.core.gateway.request import Request, Try
-from shoal.core.messages import Answer
+from shoal.core.gateway.state import GatewayState
+from shoal.core.messages import Answered
 from shoal.plan.plan import Spread
 
 
 class Answers:
     """Takes answers in, and gives each request the first that is whole."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, state: GatewayState) -> None:
+        self._state = state
 
     def take(
-        self, request: Request, answer: Answer, body: Body, now: float
+        self, request: Request, answer: Answered, body: Body, now: float
     ) -> list[GatewayAction] | None:
         """An answer to any attempt at a request. None when it is a slice of one: it is put to the
         others. What no attempt can be answered by is ignored."""
@@ -38,7 +38,7 @@ class Answers:
         gather = request.gather
         if not gather.bodies and gather.join is not None:
             deadline = now + gather.join.deadline_ms / 1e3
-            self._desk.flights.doubts.set(request.number, deadline)
+            self._state.flights.doubts.set(request.number, deadline)
         gather.give(answer.giver, body, answer.absent, answer.trace)
         return None
 
@@ -47,9 +47,9 @@ class Answers:
         tried, gather = request.tries[request.attempt], request.gather
         if gather is None:
             return []
-        answer = Answer(
-            gateway=self._desk.name,
-            incarnation=self._desk.flights.incarnation,
+        answer = Answered(
+            gateway=self._state.name,
+            incarnation=self._state.flights.incarnation,
             number=request.number,
             attempt=request.attempt,
             plan=tried.plan.name,
@@ -61,14 +61,14 @@ class Answers:
         return self._deliver(request, tried, gather.given(), answer, now)
 
     def _deliver(
-        self, request: Request, tried: Try, given: Given, answer: Answer, now: float
+        self, request: Request, tried: Try, given: Given, answer: Answered, now: float
     ) -> list[GatewayAction]:
-        desk = self._desk
+        state = self._state
         took_s = now - tried.began
-        desk.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
+        state.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
-        desk.devices.observe(None if resumed else tried.plan, answer.trace, now)
-        book = desk.playbooks.get(tried.playbook)
+        state.devices.observe(None if resumed else tried.plan, answer.trace, now)
+        book = state.playbooks.get(tried.playbook)
         deliver = Deliver(
             number=request.number,
             given=given,
@@ -78,9 +78,9 @@ class Answers:
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
-            accuracy=tried.plan.forecast.accuracy,
+            accuracy=tried.plan.forecast.accuracy_without(answer.absent),
             usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
             unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)
-        return [deliver, *desk.end(request, now, stop, answered=True)]
+        return [deliver, *state.end(request, now, stop, answered=True)]

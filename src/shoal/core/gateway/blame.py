@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shoal.core.gateway.request import Request, Source
+from shoal.core.gateway.request import KeptSource, Request
 from shoal.core.messages import Refused, Why
-from shoal.core.shared.routes import least, runs
+from shoal.core.shared.routes import devices_at, enough
 from shoal.plan.plan import Spread
 
 
@@ -23,11 +23,11 @@ def stuck_at(request: Request) -> int | None:
         return request.start
     last = len(plan.stages) - 1
     for stage in range(first, last + 1):
-        names = runs(request.route, stage)
+        names = devices_at(request.route, stage)
         able = [name for name in names if name not in request.out]
         if stage == last and request.gather is not None:
             able = list({*able, *request.gather.bodies})
-        if names and len(able) < least(plan, stage):
+        if names and not enough(plan, stage, able):
             return stage
     return None
 
@@ -44,10 +44,10 @@ def doubted(request: Request) -> list[str]:
 
 def givers(request: Request) -> tuple[str, ...]:
     """Who last passed the attempt on, on a free route: it may not have arrived."""
-    return runs(request.route, request.reached - 1) if request.reached > request.start else ()
+    return devices_at(request.route, request.reached - 1) if request.reached > request.start else ()
 
 
-def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> Source | None:
+def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> KeptSource | None:
     """The nearest tensors before ``stage`` that a device of this attempt kept; None: the input.
 
     Only what one device made whole is kept, and only devices that are ``able`` can pass it on.
@@ -55,10 +55,10 @@ def source_before(request: Request, stage: int, able: Callable[[str], bool]) -> 
     plan = request.plan
     if plan is None:
         return None
-    for before in range(stage - 1, request.start - 1, -1):
-        names = runs(request.route, before)
+    for before in range(min(stage, len(plan.stages)) - 1, request.start - 1, -1):
+        names = devices_at(request.route, before)
         if plan.stages[before].spread is Spread.ONE and names and able(names[0]):
-            return Source(names[0], plan.stages[before].outputs)
+            return KeptSource(names[0], plan.stages[before].outputs)
     return request.source if request.source and able(request.source.holder) else None
 
 
@@ -78,7 +78,7 @@ def blame(request: Request, sender: str, refused: Refused) -> Blame:
     if refused.why is Why.TOO_LARGE:  # for its part of this stage: it may well do another
         return Blame((sender,), (), over=False)
     if refused.why is Why.TOO_FEW_SLICES:
-        asked = runs(request.route, refused.stage - 1)
+        asked = devices_at(request.route, refused.stage - 1)
         late = tuple(name for name in refused.absent if name in asked)
         return Blame((sender,), late, over=False)
     could_not_give = refused.why is Why.PEER_ABSENT or bool(refused.absent)
@@ -98,5 +98,5 @@ def _one_of_many(request: Request, refused: Refused) -> bool:
         plan is not None
         and request.start <= before < len(plan.stages)
         and plan.stages[before].spread is Spread.ALL
-        and len(runs(request.route, before)) > 1
+        and len(devices_at(request.route, before)) > 1
     )

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Adopted, Playbooks
-from shoal.core.gateway.request import Narrow, Request, Source
+from shoal.core.gateway.request import KeptSource, Narrow, Request
 from shoal.core.gateway.usable import Usable, fitting
-from shoal.core.policy import Choice, DeviceView, LinkView, View, deciding
-from shoal.core.shared.routes import Link, links, runs
+from shoal.core.policy import Choice, DeviceView, LinkView, View, check_choice, deciding
+from shoal.core.shared.routes import LinkName, devices_at, links
 from shoal.errors import PolicyError
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Spread, Stage
 
 _MANY = 8
 
@@ -29,7 +29,7 @@ class Pick(NamedTuple):
 
     book: Adopted
     choice: Choice
-    source: Source | None
+    source: KeptSource | None
     without: tuple[str, ...]
     memory: Any
     grudging: bool = False
@@ -55,7 +55,7 @@ class _Devices(Mapping[str, DeviceView]):
         return seen
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._book.devices)
+        return iter(sorted(self._book.devices))  # the same in each process
 
     def __len__(self) -> int:
         return len(self._book.devices)
@@ -84,11 +84,19 @@ class Chooser:
         self._devices = devices
         self._requests = requests
 
-    def view(self, book: Adopted, without: Collection[str], now: float, images: int = 1) -> View:
+    def view(
+        self,
+        book: Adopted,
+        without: Collection[str],
+        now: float,
+        images: int = 1,
+        drawn: float | None = None,
+    ) -> View:
         """What a policy is shown about a request of so many images; devices in ``without`` count
-        as unusable."""
+        as unusable. A number is drawn, if none is given."""
         devices = _Devices(self._usable, self._devices, book, without)
-        return View(now, devices, self.links, self.waiting, images, self._dice.random())
+        drawn = self._dice.random() if drawn is None else drawn
+        return View(now, devices, self.links, self.waiting, images, drawn)
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame; or, if there is none, without as many of
@@ -141,9 +149,10 @@ class Chooser:
         return not any(fitting(book.playbook, narrow).plans for book in self._playbooks.all())
 
     def servable(self, book: Adopted, now: float) -> bool:
-        """Whether a new request could be served now."""
+        """Whether a new request could be served now. Nothing is drawn for that, or what is decided
+        later would depend on who asked."""
         try:
-            return self._choose(book, book.inputs, (), 1, (), now) is not None
+            return self._choose(book, book.inputs, (), 1, (), now, drawn=0.5) is not None
         except PolicyError:
             return True  # requests are told what is wrong
 
@@ -170,7 +179,7 @@ class Chooser:
             return None  # with all of them it did not raise: there will be room
         return said if said and not self._stuck(book, said[0], first, full, tight) else None
 
-    def tight(self, request: Request, now: float) -> list[Link]:
+    def tight(self, request: Request, now: float) -> list[LinkName]:
         """The links that should not be given more now, whatever ``request`` had of them."""
         limits = self._devices.limits
         limited = limits.links()
@@ -188,15 +197,18 @@ class Chooser:
         images: int,
         narrow: Narrow,
         now: float,
+        drawn: float | None = None,
     ) -> Said | None:
         playbook = self._usable.current(book)
         if narrow:
             playbook = fitting(playbook, narrow)
         if not playbook.plans:
             return None
-        view = self.view(book, without, now, images)
+        view = self.view(book, without, now, images, drawn)
         with deciding(playbook):
             choice, memory = book.policy.choose(playbook, view, at, book.memory)
+            if choice is not None:
+                check_choice(choice, book.plans, at)
         return (choice, memory) if choice is not None else None
 
     def _stuck(
@@ -205,7 +217,7 @@ class Chooser:
         choice: Choice,
         first: str,
         full: Collection[str],
-        tight: Collection[Link],
+        tight: Collection[LinkName],
     ) -> set[str]:
         """The devices on the way of a choice that take no more, or that a full link leads to; the
         way begins at ``first``. Who is full is not left out of a stage that all run together: the
@@ -216,10 +228,15 @@ class Chooser:
         stuck = {
             name
             for index, stage in enumerate(plan.stages[choice.start :], choice.start)
-            for name in (stage.parts if stage.spread is Spread.ALL else runs(choice.route, index))
+            for name in _asked(stage, devices_at(choice.route, index))
             if name in full
         }
         if tight:
             taken = links(choice.route, choice.start, first)
             stuck |= {link.taker for link in tight if link in taken}
         return stuck
+
+
+def _asked(stage: Stage, names: tuple[str, ...]) -> Collection[str]:
+    """Who is to run a stage."""
+    return stage.parts if stage.spread is Spread.ALL else names

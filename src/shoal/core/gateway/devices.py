@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby
 from typing import TypeAlias
 
 from shoal.core.gateway.limits import Limits
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
-from shoal.core.shared.routes import Link, runs
+from shoal.core.shared.routes import LinkName, devices_at, links
 from shoal.plan.plan import Plan
 
 _SMOOTHING = 0.1
@@ -23,7 +23,7 @@ Given: TypeAlias = dict[str, tuple[int, float]]
 
 
 @dataclass(slots=True)
-class Device:
+class DeviceState:
     """One device. ``ready`` are the parts loaded there by playbook, ``refused`` the reasons for
     those that are not. ``outstanding`` and ``work_ms`` count what was given and not answered;
     ``heard`` is when something was last heard of its work, in seconds."""
@@ -52,19 +52,19 @@ class Devices:
         self.limits = Limits(gateway)
         self._gateway = gateway
         self.version = 0
-        self._devices: dict[str, Device] = {}
+        self._devices: dict[str, DeviceState] = {}
 
-    def __getitem__(self, name: str) -> Device:
+    def __getitem__(self, name: str) -> DeviceState:
         device = self._devices.get(name)
         if device is None:
-            device = self._devices[name] = Device()
+            device = self._devices[name] = DeviceState()
         return device
 
-    def get(self, name: str) -> Device | None:
+    def get(self, name: str) -> DeviceState | None:
         """A device, if it is known."""
         return self._devices.get(name)
 
-    def known(self) -> dict[str, Device]:
+    def known(self) -> dict[str, DeviceState]:
         """A copy of the map."""
         return dict(self._devices)
 
@@ -131,7 +131,7 @@ class Devices:
     def give(self, given: Given, plan: Plan, route: Route, stages: range, images: int = 1) -> None:
         """Count the work of ``stages`` for those who run them, and note it in ``given``."""
         for stage in stages:
-            for name in runs(route, stage):
+            for name in devices_at(route, stage):
                 ms = images * plan.run_ms(stage, name)
                 count, sum_ms = given.get(name, (0, 0.0))
                 given[name] = count + 1, sum_ms + ms
@@ -172,9 +172,8 @@ class Devices:
         """Learn from the times of an answer how slow each device is against its forecast (None:
         the steps are not all of one plan, and are only counted)."""
         if self.limits:
-            names = (self._gateway, *(step.device for step in trace))
-            for giver, taker in pairwise(names):
-                self.limits.answered(Link(giver, taker))
+            for link in _taken(self._gateway, trace):
+                self.limits.answered(link)
         for step in trace:
             device = self._devices.get(step.device)
             if device is None:
@@ -187,3 +186,11 @@ class Devices:
                 # One run that stood still for a moment says little of the next.
                 ratio = min(step.run_ms / step.batch / expected_ms, _OUTLIER * device.slowdown)
                 device.slowdown += _SMOOTHING * (ratio - device.slowdown)
+
+
+def _taken(gateway: str, trace: tuple[StageTrace, ...]) -> set[LinkName]:
+    """The links that were taken to come to these steps. Those of a stage that several ran stand in
+    the order in which their slices came, and all of them gave to all of the next."""
+    steps = sorted(trace, key=lambda step: step.stage)
+    route = [tuple(step.device for step in of) for _, of in groupby(steps, lambda step: step.stage)]
+    return links(tuple(route), 0, gateway)

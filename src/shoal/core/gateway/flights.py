@@ -15,7 +15,7 @@ from shoal.core.messages import Care, Itinerary, Resume, Route, Task
 from shoal.core.policy import Hold
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.membership import Membership
-from shoal.core.shared.routes import Hop, next_hop, runs
+from shoal.core.shared.routes import Hop, devices_at, left_out, next_hop
 from shoal.core.shared.timers import Timers
 from shoal.errors import PolicyError
 from shoal.plan.plan import Plan, Spread
@@ -72,8 +72,9 @@ class Flights:
             if hop is None or isinstance(hop, Hold):
                 return None
             route, targets = hop.route, hop.targets
+            absent = tuple(sorted(left_out(plan, choice.start, hop)))
         else:
-            route, targets = choice.route, (source.holder,)
+            route, targets, absent = choice.route, (source.holder,), ()
         book.memory = pick.memory
         self.leave(request)
         self._playbooks.follow(request.playbook, book.id)
@@ -81,7 +82,7 @@ class Flights:
         request.route, request.source, request.values = route, source, choice.values
         request.gather = self._gather(plan, route)
         stages = range(choice.start, len(plan.stages))
-        asked = {*targets, *(name for stage in stages for name in runs(route, stage))}
+        asked = {*targets, *(name for stage in stages for name in devices_at(route, stage))}
         request.touched |= asked
         request.lives |= {name: self._members.life(name) for name in asked}
         self._devices.give(request.given, plan, route, stages, request.images)
@@ -100,6 +101,7 @@ class Flights:
             giver=self.gateway,
             budget_ms=budget_ms,
             settled=self._settling.settled,
+            absent=absent,
             itinerary=itinerary,
         )
         return [*(Send(target, task, request.body, plan.codec) for target in targets), *probes]
@@ -173,10 +175,11 @@ class Flights:
         last = plan.stages[-1]
         if last.spread is Spread.ONE:
             return None
-        givers = runs(route, len(plan.stages) - 1) or tuple(last.parts)
+        givers = devices_at(route, len(plan.stages) - 1) or tuple(last.parts)
         return Gather(set(filter(self._members.alive, givers)), last.join)
 
     def _itinerary(self, request: Request, plan: Plan, without: tuple[str, ...]) -> Itinerary:
+        stages = range(request.start, len(plan.stages))
         return Itinerary(
             playbook=request.playbook,
             plan=plan.name,
@@ -186,5 +189,6 @@ class Flights:
             images=request.images,
             care=request.care,
             values=request.values,
-            free=any(not runs(request.route, k) for k in range(request.start, len(plan.stages))),
+            free=any(not devices_at(request.route, stage) for stage in stages),
+            traced=request.traced,
         )

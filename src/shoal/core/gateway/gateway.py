@@ -8,7 +8,7 @@ device until the deadline. Work may be done twice; an answer is given once.
 This file says which event leads where. ``playbooks`` has what is in use, ``installing`` gets it
 installed, ``usable`` says what of it can be used,
 ``chooser`` asks the policies, ``flights`` begins attempts, ``answers`` ends requests well,
-``recovery`` (by ``blame``) goes on with them when something went wrong, ``desk`` holds it all.
+``recovery`` (by ``blame``) goes on with them when something went wrong, ``state`` holds it all.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.answers import Answers
-from shoal.core.gateway.desk import Desk
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Playbooks
+from shoal.core.gateway.queue import LOOK_AGAIN_S
 from shoal.core.gateway.recovery import Recovery
 from shoal.core.gateway.request import Request
+from shoal.core.gateway.state import GatewayState
 from shoal.core.gateway.suspects import Digests
 from shoal.core.gateway.usable import Usable
+from shoal.core.log import Log
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Busy,
     DeviceInfo,
     Heard,
@@ -60,39 +62,32 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.settings import GatewaySettings
 from shoal.core.shared.membership import Membership
-from shoal.core.shared.routes import Link
+from shoal.core.shared.routes import LinkName
 from shoal.plan.plan import Playbook
 
 GatewayEvent: TypeAlias = PeerEvent | ClientEvent | Tick
 
 
 class GatewayCore:
-    """One gateway.
-
-    ``max_pending`` bounds the requests it owns; ``window_per_device`` those in flight for each
-    usable device (enough to keep every stage busy while tensors travel). ``hedge_s`` sends a
-    second attempt when none was answered after that time (None: off). ``timeout_floor_s`` is the
-    least time after which an attempt is doubted although its devices seem alive. ``digest`` names
-    what is in a body: requests of the same digests are the same.
-    """
+    """One gateway. ``digest`` names what is in a body: requests of the same digests are the same.
+    ``log`` is that of its node: what is decided and shows in no action is remarked there."""
 
     def __init__(
         self,
         name: str,
+        settings: GatewaySettings | None = None,
         *,
-        max_pending: int = 1024,
-        window_per_device: int = 3,
-        hedge_s: float | None = None,
-        timeout_floor_s: float = 0.5,
         policies: Callable[[str], Policy] = find_policy,
         digest: Callable[[Body], Digests],
     ) -> None:
         self.name = name
-        self._max_pending = max_pending
-        self._desk = Desk(name, policies, window_per_device, hedge_s, timeout_floor_s, digest)
-        self._answers = Answers(self._desk)
-        self._recovery = Recovery(self._desk, self._answers)
+        self.settings = settings = settings or GatewaySettings()
+        self.log = Log(name)
+        self._state = GatewayState(name, policies, settings, digest, self.log)
+        self._answers = Answers(self._state)
+        self._recovery = Recovery(self._state, self._answers)
         self.wake_at = math.inf
         """When this gateway wants a Tick, in seconds."""
 
@@ -118,42 +113,42 @@ class GatewayCore:
 
     def unforgotten(self, to: str, now: float) -> list[GatewayAction]:
         """A device could not be told which requests are over: it is to hear it later."""
-        self._desk.owe((to,), self._desk.last_number, now)
+        self._state.owe((to,), self._state.last_number, now)
         return self._finish([], now)
 
     def unready(self, playbook: Playbook) -> dict[str, str]:
         """Devices of a playbook that have not said yet that it is installed, and why."""
-        return self._desk.usable.unready(playbook)
+        return self._state.usable.unready(playbook)
 
     def servable(self, playbook: Playbook, now: float = 0.0) -> bool:
         """Whether a request could be served by ``playbook`` with what is there and ready."""
-        book = self._desk.playbooks.get(playbook.id)
-        return book is not None and self._desk.chooser.servable(book, now)
+        book = self._state.playbooks.get(playbook.id)
+        return book is not None and self._state.chooser.servable(book, now)
 
     @property
     def members(self) -> Membership:
         """The peers."""
-        return self._desk.members
+        return self._state.members
 
     @property
     def devices(self) -> Devices:
         """What is known of the devices."""
-        return self._desk.devices
+        return self._state.devices
 
     @property
     def playbooks(self) -> Playbooks:
         """The playbooks in use."""
-        return self._desk.playbooks
+        return self._state.playbooks
 
     @property
     def usable(self) -> Usable:
         """Which of them, and of their devices, can be used now."""
-        return self._desk.usable
+        return self._state.usable
 
     @property
     def requests(self) -> OrderedDict[int, Request]:
         """The requests that are not over, by number."""
-        return self._desk.requests
+        return self._state.requests
 
     # -- events
 
@@ -166,20 +161,20 @@ class GatewayCore:
             case Vanished(name, incarnation):
                 if not self.members.vanished(name, incarnation, now):
                     return []
-                self._desk.installing.vanished(name)
+                self._state.installing.vanished(name)
                 return self._recovery.lost(name, incarnation, now)
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
-                self._desk.chooser.links[peer] = LinkView(
+                self._state.chooser.links[peer] = LinkView(
                     bytes_per_s, rtt_ms, now - age_s, at_least
                 )
                 return []
             case Cancelled(number):
                 request = self.requests.get(number)
-                return self._desk.end(request, now, stop=True) if request else []
+                return self._state.end(request, now, stop=True) if request else []
             case Adopt(playbook):
-                return [*self._desk.installing.adopt(playbook, now)]
+                return [*self._state.installing.adopt(playbook, now)]
             case Release():
-                return [*self._desk.installing.release()]
+                return [*self._state.installing.release()]
             case Tick():
                 return self._tick(now)
 
@@ -187,17 +182,17 @@ class GatewayCore:
         self, sender: str, message: ToGateway | News, body: Body, now: float
     ) -> list[GatewayAction]:
         match message:
-            case Answer() | Refused() | Moved():
+            case Answered() | Refused() | Moved():
                 return self._attempted(sender, message, body, now)
             case Trial(gateway, incarnation):
-                mine = (gateway, incarnation) == (self.name, self._desk.flights.incarnation)
+                mine = (gateway, incarnation) == (self.name, self._state.flights.incarnation)
                 return self._recovery.trial(sender, message, now) if mine else []
             case Loading(part):
-                self._desk.loads.begun(sender, part, self.members.life(sender))
+                self._state.loads.begun(sender, part, self.members.life(sender))
                 return [Send(sender, Heard(part))]
             case Installed():
-                self._desk.installing.installed(sender, message, now)
-                return [*self._desk.installing.retire()]
+                self._state.installing.installed(sender, message, now)
+                return [*self._state.installing.retire()]
             case Hello(info):
                 return self._hello(info, now) if info.name == sender else []
             case Holding(parts):
@@ -211,68 +206,81 @@ class GatewayCore:
 
     def _tick(self, now: float) -> list[GatewayAction]:
         actions: list[GatewayAction] = []
-        for number in self._desk.deadlines.due(now):
+        for number in self._state.deadlines.due(now):
             request = self.requests[number]
-            actions += [self._too_late(request), *self._desk.end(request, now, stop=True)]
-        for number in self._desk.flights.doubts.due(now):
+            actions += [self._too_late(request), *self._state.end(request, now, stop=True)]
+        for number in self._state.flights.doubts.due(now):
             actions += self._recovery.doubt(self.requests[number], now)
-        return actions + self._desk.due(now)
+        return actions + self._state.due(now)
 
     def _finish(self, actions: list[GatewayAction], now: float) -> list[GatewayAction]:
         """What follows from any event: requests that can begin, when to wake up."""
-        if self._desk.queue:
+        if self._state.queue:
             self._dispatch(actions, now)
-        while self._desk.chooser.broken:
+        while self._state.chooser.broken:
             actions += self._broken(now)
             self._dispatch(actions, now)
-        self.wake_at = self._desk.next_due()
+        self.wake_at = self._state.next_due()
         return actions
 
     # -- requests
 
     def _submit(self, asked: Submitted, now: float) -> list[GatewayAction]:
-        desk, number = self._desk, asked.number
-        if number <= desk.last_number:
-            raise ValueError(f"request {number} came after {desk.last_number}; numbers count up")
-        desk.last_number = number
-        if len(desk.requests) >= self._max_pending:
-            text = f"{self._max_pending} requests are pending; wait for answers before sending more"
-            return [Reject(number, "overloaded", text)]
+        state, number = self._state, asked.number
+        if number <= state.last_number:
+            raise ValueError(f"request {number} came after {state.last_number}; numbers count up")
+        state.last_number = number
+        most = self.settings.max_pending
+        if len(state.requests) >= most:
+            wait_s = state.admission.retry_after_s(len(state.requests))
+            text = (
+                f"{most} requests are pending; wait for answers before sending more, "
+                f"some {wait_s:.1f} s"
+            )
+            return [Reject(number, "overloaded", text, retry_after_s=wait_s)]
         deadline = now + max(0.0, asked.budget_ms / 1e3)
-        request = desk.requests[number] = Request(number, asked.body, now, deadline, asked.images)
-        if not desk.may_run(request, now):
-            del desk.requests[number]
+        request = state.requests[number] = Request(
+            number, asked.body, now, deadline, asked.images, asked.priority, asked.traced
+        )
+        if not state.may_run(request, now):
+            del state.requests[number]
             return [self._recovery.condemn(request)]
-        desk.deadlines.set(number, deadline)
-        desk.queue.put(number)
+        state.deadlines.set(number, deadline)
+        state.queue.put(request.turn)
         return []
 
     def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
         """Begin as many of the waiting requests as the window allows."""
-        desk = self._desk
-        desk.chooser.waiting = len(desk.queue)
-        while desk.may_begin():
-            number = desk.queue.first()
-            if number is None:
+        state = self._state
+        state.chooser.waiting = len(state.queue)
+        while (number := state.queue.first()) is not None:
+            if not state.admission.may_begin(now):
+                if state.admission.opens is not None:
+                    state.queue.stuck(now, state.admission.opens)
                 return
-            request = desk.requests[number]
+            request = state.requests[number]
             stopped = self._recovery.stopped(request, now)
             if stopped is not None:
                 actions += stopped
                 continue
-            picked = desk.chooser.pick(request, now)
-            begun = desk.flights.begin(request, picked, now) if picked else None
+            picked = state.chooser.pick(request, now)
+            begun = state.flights.begin(request, picked, now) if picked else None
+            if begun is None and request.narrow:
+                # It lacks a device that has memory for it; others need not wait for that.
+                state.queue.drop(number)
+                state.queue.pause(request.turn, now + LOOK_AGAIN_S)
+                continue
             if begun is None:
-                desk.queue.stuck(now, desk.flights.held_until, desk.devices.limits.opens(now))
+                state.queue.stuck(now, state.flights.held_until, state.devices.limits.opens(now))
                 return
-            desk.queue.drop(number)
+            state.queue.drop(number)
             actions += begun
 
     def _attempted(
-        self, sender: str, message: Answer | Refused | Moved, body: Body, now: float
+        self, sender: str, message: Answered | Refused | Moved, body: Body, now: float
     ) -> list[GatewayAction]:
         """A worker says something about an attempt."""
-        if (message.gateway, message.incarnation) != (self.name, self._desk.flights.incarnation):
+        if (message.gateway, message.incarnation) != (self.name, self._state.flights.incarnation):
             return []
         device = self.devices.get(sender)
         if device is not None and not isinstance(message, Moved):
@@ -280,14 +288,15 @@ class GatewayCore:
         actions = self._believe(sender, message, now) if isinstance(message, Refused) else []
         request = self.requests.get(message.number)
         if request is None:
-            self._desk.owe((sender,), min(message.number, self._desk.last_number), now)
+            self._state.owe((sender,), min(message.number, self._state.last_number), now)
             return actions
         request.touched.add(sender)
-        if isinstance(message, Refused):
+        late = message.attempt < request.attempt and request.asks(sender)
+        if isinstance(message, Refused) and not late:
             request.done_by(sender)
         current = request.in_flight and message.attempt == request.attempt
         match message:
-            case Answer():
+            case Answered():
                 taken = self._answers.take(request, message, body, now)
                 return self._recovery.reconsider(request, now) if taken is None else taken
             case Moved() if current:
@@ -301,38 +310,40 @@ class GatewayCore:
 
     def _believe(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
         """What a refusal says of the device, whatever becomes of the request."""
-        desk = self._desk
+        state = self._state
         if refused.why is Why.OVERLOADED:
-            desk.devices.overloaded(sender, now)
+            state.devices.overloaded(sender, now)
         if refused.why is Why.LINK_FULL:
             giver = self.name if sender in refused.absent else sender
-            for taker in refused.absent:
-                link = Link(giver, taker)
-                used = sum(link in each.links(self.name) for each in desk.requests.values())
-                desk.devices.limits.refused(link, used - 1, now)
+            request = state.requests.get(refused.number)
+            named = filter(request.touched.__contains__, refused.absent) if request else ()
+            for taker in named:
+                link = LinkName(giver, taker)
+                used = sum(link in each.links(self.name) for each in state.requests.values())
+                state.devices.limits.refused(link, used - 1, now)
         if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
-            request = desk.requests.get(refused.number)
-            late = desk.suspects.late(refused.number)
-            digests = desk.digests(request) if request is not None else late
+            request = state.requests.get(refused.number)
+            late = state.suspects.late(refused.number)
+            digests = state.digests(request) if request is not None else late
             if digests:
                 text = f"{refused.why} on {sender} ({refused.text})"
-                desk.suspects.prove(digests, text, now)
+                state.suspects.prove(digests, text, now)
         if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
-            request = desk.requests.get(refused.number)
+            request = state.requests.get(refused.number)
             tried = request.tries.get(refused.attempt) if request else None
             if tried is not None:
-                return [*desk.installing.reinstall(sender, tried.playbook, now)]
+                return [*state.installing.reinstall(sender, tried.playbook, now)]
         return []
 
     def _broken(self, now: float) -> list[GatewayAction]:
         """The requests that wait since a policy raised: to ask it again would hardly help."""
         actions: list[GatewayAction] = []
-        broken, self._desk.chooser.broken = self._desk.chooser.broken, {}
+        broken, self._state.chooser.broken = self._state.chooser.broken, {}
         for number, text in broken.items():
             request = self.requests.get(number)
             if request is not None and not request.in_flight:
                 actions.append(Reject(number, "policy", text))
-                actions += self._desk.end(request, now, stop=True)
+                actions += self._state.end(request, now, stop=True)
         return actions
 
     def _too_late(self, request: Request) -> Reject:
@@ -353,27 +364,27 @@ class GatewayCore:
     # -- devices
 
     def _appeared(self, name: str, incarnation: str, now: float) -> list[GatewayAction]:
-        desk = self._desk
+        state = self._state
         if name == self.name:
-            desk.flights.incarnation = incarnation
-        known = desk.members.alive(name)
+            state.flights.incarnation = incarnation
+        known = state.members.alive(name)
         actions: list[GatewayAction] = []
-        former = desk.members.life(name)
-        if desk.members.appeared(name, incarnation, now):
-            desk.devices.restarted(name)
-            desk.settling.forget(name)
+        former = state.members.life(name)
+        if state.members.appeared(name, incarnation, now):
+            state.devices.restarted(name)
+            state.settling.forget(name)
             actions += self._recovery.lost(name, former, now)
-            desk.loads.died(name, former, now)
+            state.loads.died(name, former, now)
         elif known:
             return []
         else:
-            desk.devices.doubt(name)
-            desk.suspects.lives(name, incarnation)
-            desk.loads.ended(name)
-        peer = desk.members.get(name)
+            state.devices.doubt(name)
+            state.suspects.lives(name, incarnation)
+            state.loads.ended(name)
+        peer = state.members.get(name)
         if peer is not None and peer.info is not None:
             return actions + self._hello(peer.info, now)
-        desk.installing.install_soon(name, now)
+        state.installing.install_soon(name, now)
         return actions
 
     def _hello(self, info: DeviceInfo, now: float) -> list[GatewayAction]:
@@ -381,6 +392,6 @@ class GatewayCore:
         while: it may have forgotten what it was told."""
         if not self.members.hello(info):
             return []
-        self._desk.owe((info.name,), self._desk.last_number, now)
+        self._state.owe((info.name,), self._state.last_number, now)
         self.devices.draining(info.name, info.draining)
-        return [] if info.draining else [*self._desk.installing.install(info.name, now)]
+        return [] if info.draining else [*self._state.installing.install(info.name, now)]

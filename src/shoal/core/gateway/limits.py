@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
-from shoal.core.shared.routes import Link
+from shoal.core.shared.routes import LinkName
 
-Taker: TypeAlias = str | Link
+Taker: TypeAlias = str | LinkName
 """A device, or the way from one device to another."""
 
 _PAUSE_S = 0.02
@@ -68,9 +68,9 @@ class Limits:
         """The devices that were overloaded not long ago."""
         return [taker for taker in self._limits if isinstance(taker, str)]
 
-    def links(self) -> list[Link]:
+    def links(self) -> list[LinkName]:
         """The links that were full not long ago."""
-        return [taker for taker in self._limits if isinstance(taker, Link)]
+        return [taker for taker in self._limits if isinstance(taker, LinkName)]
 
     def opens(self, now: float) -> float | None:
         """When the next pause ends, in seconds."""
@@ -82,7 +82,7 @@ class Limits:
         gone = [
             taker
             for taker in self._limits
-            if (device in taker if isinstance(taker, Link) else taker == device)
+            if (device in taker if isinstance(taker, LinkName) else taker == device)
         ]
         for taker in gone:
             del self._limits[taker]

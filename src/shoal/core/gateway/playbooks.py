@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoal.core.gateway.request import RoundTrip
-from shoal.core.policy import Policy
+from shoal.core.policy import Admits, Policy
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook
 
@@ -16,7 +16,7 @@ from shoal.plan.plan import Plan, Playbook
 class Adopted:
     """A playbook in use. ``memory`` is its policy's (``hops_memory`` that for next hops), ``users``
     counts the requests that follow it, ``trips`` has the times of attempts by plan and number of
-    images (in powers of two)."""
+    images (in powers of two). ``admits`` is the policy where it says how much may begin."""
 
     playbook: Playbook
     policy: Policy
@@ -24,6 +24,7 @@ class Adopted:
     plans: dict[str, Plan]
     inputs: tuple[str, ...]
     largest_batch: int
+    admits: Admits | None
     memory: Any = None
     hops_memory: Any = None
     users: int = 0
@@ -78,12 +79,14 @@ class Playbooks:
             self._adopted[playbook.id] = known
             return None
         self.check(playbook)
+        policy = self._policies(playbook.policy.name)
         book = self._adopted[playbook.id] = Adopted(
             playbook=playbook,
-            policy=self._policies(playbook.policy.name),
+            policy=policy,
             devices=playbook.devices,
             plans={plan.name: plan for plan in playbook.plans},
             inputs=tuple(spec.name for spec in playbook.inputs),
+            admits=policy if isinstance(policy, Admits) else None,
             largest_batch=max((s.batch for plan in playbook.plans for s in plan.stages), default=1),
         )
         return book

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import OrderedDict
+from typing import NamedTuple
 
 from shoal.core.shared.timers import Timers
 
-_LOOK_AGAIN_S = 0.1
+LOOK_AGAIN_S = 0.1
+_SLACK = 64
+
+
+class Turn(NamedTuple):
+    """The place of a request: those of a higher priority come first, of these the ones whose
+    deadline (seconds) is nearer, of these the ones that were asked before."""
+
+    rank: int
+    deadline: float
+    number: int
+
+
+def turn(number: int, priority: int, deadline: float) -> Turn:
+    """The turn of a request."""
+    return Turn(-priority, deadline, number)
 
 
 class Queue:
-    """The waiting requests of one gateway by number, each once, first come first served."""
+    """The waiting requests of one gateway, each once, in the order of their turns."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[int, None] = OrderedDict()
+        self._waiting: dict[int, Turn] = {}
+        self._heap: list[Turn] = []
+        self._paused: dict[int, Turn] = {}
         self._pauses: Timers[int] = Timers()
         self._look_again: float | None = None
 
@@ -23,37 +41,41 @@ class Queue:
 
     def first(self) -> int | None:
         """Whose turn it is."""
-        return next(iter(self._waiting), None)
+        while self._heap and self._waiting.get(self._heap[0].number) != self._heap[0]:
+            heapq.heappop(self._heap)
+        return self._heap[0].number if self._heap else None
 
-    def put(self, number: int) -> None:
-        """Wait behind the others."""
-        self._waiting[number] = None
+    def put(self, turn: Turn) -> None:
+        """Wait for a turn."""
+        if self._waiting.get(turn.number) == turn:
+            return
+        self._waiting[turn.number] = turn
+        heapq.heappush(self._heap, turn)
+        if len(self._heap) > _SLACK + 2 * len(self._waiting):
+            self._heap = sorted(self._waiting.values())
 
-    def put_first(self, number: int) -> None:
-        """Wait before the others: this one has waited before."""
-        self._waiting[number] = None
-        self._waiting.move_to_end(number, last=False)
-
-    def pause(self, number: int, until: float) -> None:
-        """Wait before the others, from ``until`` (seconds) on."""
-        self._pauses.set(number, until)
+    def pause(self, turn: Turn, until: float) -> None:
+        """Wait for a turn from ``until`` (seconds) on."""
+        self._paused[turn.number] = turn
+        self._pauses.set(turn.number, until)
 
     def drop(self, number: int) -> None:
         """Wait no more."""
         self._waiting.pop(number, None)
+        self._paused.pop(number, None)
         self._pauses.clear(number)
 
     def stuck(self, now: float, *until: float | None) -> None:
         """Nobody can serve the first one now: look again in a while, or when something is known
         to change (``until``, in seconds), should nothing happen before."""
-        at = min(now + _LOOK_AGAIN_S, *(t for t in until if t is not None and t > now), math.inf)
+        at = min(now + LOOK_AGAIN_S, *(t for t in until if t is not None and t > now), math.inf)
         if self._look_again is None or at < self._look_again:
             self._look_again = at
 
     def due(self, now: float) -> None:
         """Let those wait for their turn whose pause has ended."""
-        for number in reversed(self._pauses.due(now)):
-            self.put_first(number)
+        for number in self._pauses.due(now):
+            self.put(self._paused.pop(number))
         if self._look_again is not None and self._look_again <= now:
             self._look_again = None
 

@@ -12,12 +12,12 @@ from random import Random
 from shoal.core.actions import GatewayAction, Reject, Send
 from shoal.core.gateway.answers import Answers
 from shoal.core.gateway.blame import blame, doubted, givers, source_before, stuck_at
-from shoal.core.gateway.desk import Desk
 from shoal.core.gateway.flights import ROUND
 from shoal.core.gateway.request import Request
+from shoal.core.gateway.state import GatewayState
 from shoal.core.gateway.suspects import KEEP_S
 from shoal.core.messages import Care, Leave, Moved, Refused, Trial, Why
-from shoal.core.shared.routes import runs
+from shoal.core.shared.routes import devices_at
 
 MAX_FAILED_ATTEMPTS = 3
 PROMPT_REFUSALS = 3
@@ -30,10 +30,10 @@ _PATIENT_S = 20.0
 class Recovery:
     """The recovery of one gateway's requests."""
 
-    def __init__(self, desk: Desk, answers: Answers) -> None:
-        self._desk = desk
+    def __init__(self, state: GatewayState, answers: Answers) -> None:
+        self._state = state
         self._answers = answers
-        self._dice = Random(desk.name)
+        self._dice = Random(state.name)
 
     # -- what is heard
 
@@ -44,21 +44,21 @@ class Recovery:
         text = f"{sender}: {refused.why}" + (f" ({refused.text})" if refused.text else "")
         request.fault(text)
         if refused.why in (Why.RUN_FAILED, Why.BAD_BODY):
-            self._desk.devices.failed(sender)
+            self._state.devices.failed(sender)
             if not request.failed:
                 request.failed = True
                 request.failures += 1
             if request.failures >= MAX_FAILED_ATTEMPTS:
                 reject = Reject(request.number, "remote", text, refused.why)
-                return [reject, *self._desk.end(request, now, stop=True)]
+                return [reject, *self._state.end(request, now, stop=True)]
         if refused.why is Why.TOO_LARGE:
             request.note_narrow(sender, refused.stage)
-            if self._desk.chooser.hopeless(request.narrow):
+            if self._state.chooser.hopeless(request.narrow):
                 reject = Reject(request.number, "remote", text, refused.why)
-                return [reject, *self._desk.end(request, now, stop=True)]
+                return [reject, *self._state.end(request, now, stop=True)]
         if refused.why is Why.POLICY_FAILED:
             reject = Reject(request.number, "policy", text, refused.why)
-            return [reject, *self._desk.end(request, now, stop=True)]
+            return [reject, *self._state.end(request, now, stop=True)]
         fault = blame(request, sender, refused)
         request.out.update(fault.out)
         if refused.why is Why.NOT_KEPT:
@@ -75,20 +75,20 @@ class Recovery:
         plan = request.plan
         if plan is None or not request.reached <= moved.stage < len(plan.stages):
             return []
-        members, stages = self._desk.members, range(len(plan.stages))
+        members, stages = self._state.members, range(len(plan.stages))
         known = request.route
         told = [
-            tuple(name for name in runs(moved.route, k) if name in plan.stages[k].parts)
+            tuple(name for name in devices_at(moved.route, k) if name in plan.stages[k].parts)
             for k in stages
         ]
-        request.route = tuple(runs(known, k) or told[k] for k in stages)
+        request.route = tuple(devices_at(known, k) or told[k] for k in stages)
         request.reached = moved.stage
         unseen: list[str] = []
         for stage in stages[moved.stage :]:
-            names = runs(request.route, stage)
-            if names and not runs(known, stage):
+            names = devices_at(request.route, stage)
+            if names and not devices_at(known, stage):
                 step = range(stage, stage + 1)
-                self._desk.devices.give(request.given, plan, request.route, step, request.images)
+                self._state.devices.give(request.given, plan, request.route, step, request.images)
                 request.touched.update(names)
                 request.lives |= {name: members.life(name) for name in names}
                 unseen += [name for name in names if not members.alive(name)]
@@ -104,20 +104,24 @@ class Recovery:
 
     def lost(self, name: str, life: str, now: float) -> list[GatewayAction]:
         """A device is gone, silent, or has restarted; ``life`` is the incarnation that is lost."""
-        desk, actions = self._desk, list[GatewayAction]()
-        requests = list(desk.requests.values())
+        state, actions = self._state, list[GatewayAction]()
+        requests = list(state.requests.values())
         alone = [request for request in requests if request.going.pop(name, "") == life != ""]
-        late = desk.suspects.lost(name, life, now)
-        loading = desk.loads.at_it(name, life)
+        late = state.suspects.lost(name, life, now)
+        loading = state.loads.at_it(name, life)
+        died = {request.number for request in alone}
         for request in alone:
             self._charge(request, name, life, now, alone=not loading)
         for request in requests:
-            desk.devices.take_back(request.given, name)
+            state.devices.take_back(request.given, name)
             may_have_run = request.lives.pop(name, "") == life != ""
-            if may_have_run and not alone and not late:
+            charged = may_have_run and not alone and not late
+            if charged:
                 self._charge(request, name, life, now)
             if request.in_flight and name in doubted(request):
                 request.fault(f"{name} was lost")
+                if not charged and request.number not in died:
+                    state.log.remark(request.number, f"{name} is lost")
                 request.out.add(name)
                 actions += self.reconsider(request, now)
         return actions
@@ -126,33 +130,34 @@ class Recovery:
         self, request: Request, name: str, life: str, now: float, alone: bool = False
     ) -> None:
         """A device was lost that may have been running a request; ``alone``: it ran that."""
-        desk = self._desk
-        desk.suspects.charge(desk.digests(request), name, life, alone, now)
+        state = self._state
+        state.log.remark(request.number, f"{name} is lost, and may have died of it")
+        state.suspects.charge(state.digests(request), name, life, alone, now)
 
     def stopped(self, request: Request, now: float) -> list[GatewayAction] | None:
         """The end of a request that is not given to anybody any more; None: it may be."""
-        if self._desk.may_run(request, now):
+        if self._state.may_run(request, now):
             return None
-        return [self.condemn(request), *self._desk.end(request, now, stop=True)]
+        return [self.condemn(request), *self._state.end(request, now, stop=True)]
 
     def condemn(self, request: Request) -> Reject:
         """Tell why a request is not run any more."""
         text = (
-            f"{self._desk.suspects.why(request.digests)}; it is refused for {KEEP_S / 60:.0f} "
+            f"{self._state.suspects.why(request.digests)}; it is refused for {KEEP_S / 60:.0f} "
             "minutes: see the logs of these workers, and look at this input"
         )
         return Reject(request.number, "poison", text)
 
     def trial(self, sender: str, trial: Trial, now: float) -> list[GatewayAction]:
         """A worker asks for leave to run a suspect request, or has run it."""
-        desk, run = self._desk, False
-        request = desk.requests.get(trial.number)
+        state, run = self._state, False
+        request = state.requests.get(trial.number)
         if request is not None and trial.over:
             request.done_by(sender)
         elif request is not None and trial.attempt == request.attempt and request.in_flight:
-            run = desk.may_run(request, now) and request.care is not Care.APART
+            run = state.may_run(request, now) and request.care is not Care.APART
             if run:
-                request.going[sender] = desk.members.life(sender)
+                request.going[sender] = state.members.life(sender)
         about = trial.gateway, trial.incarnation, trial.number, trial.attempt
         return [Send(sender, Leave(*about, trial.stage, run))]
 
@@ -165,28 +170,36 @@ class Recovery:
         end, in another combination where there is one; what a worker did for the attempt before,
         it does not do again.
         """
+        log = self._state.log
         if request.gather is not None and request.gather.bodies:
+            missing = ", ".join(sorted(request.gather.awaited))
+            log.remark(request.number, f"no longer waits for the slices of {missing}")
             request.gather.awaited.clear()
             return self.reconsider(request, now)
         stopped = self.stopped(request, now)
         if stopped is not None:
             return stopped
-        chooser, flights = self._desk.chooser, self._desk.flights
+        chooser, flights = self._state.chooser, self._state.flights
         began = request.tries[request.attempt].began
         apart = request.care is Care.APART  # which takes its time
         if (request.going or apart) and now < began + _PATIENT_S:  # one that it may kill is enough
             flights.doubts.set(request.number, began + _PATIENT_S)
             return []
         late = [*doubted(request), *givers(request)]
-        busy = all(self._desk.devices.heard_since(name, began) for name in late)
+        names = ", ".join(late)
+        busy = all(self._state.devices.heard_since(name, began) for name in late)
         hedges, picked = flights.hedges(request), None
         if not busy or hedges:
             picked = chooser.pick_without((*late, *request.blamed), request, now)
         rounds, turn = divmod(request.extensions, ROUND)
         if picked is None and turn < ROUND - 1:
+            why = "they do other work" if busy else "nobody else can do it"
+            log.remark(request.number, f"no answer from {names} yet: waits on, {why}")
             flights.extend(request, now)
             return []
-        request.fault(f"no answer from {', '.join(late)} in time")
+        text = f"no answer from {names} in time"
+        request.fault(text)
+        log.remark(request.number, f"{text}: others are asked (hedge)" if hedges else text)
         picked = picked or chooser.pick_without((*late, *request.blamed), request, now)
         if picked is None and late:
             # As many as can be are done without, each time beginning with another one.
@@ -223,9 +236,9 @@ class Recovery:
             return []
         if gather.enough:
             return self._answers.join(request, now)
-        request.fault(f"only {len(gather.bodies)} slices of the answer came")
+        self._state.fault(request, f"only {len(gather.bodies)} slices of the answer came")
         last = len(plan.stages) - 1
-        request.blame(name for name in runs(request.route, last) if name not in gather.bodies)
+        request.blame(name for name in devices_at(request.route, last) if name not in gather.bodies)
         return self.retry(request, last, now, refused=True)
 
     def retry(
@@ -239,22 +252,25 @@ class Recovery:
         tensors that were kept. At once, but for refusals that come too often or leave no choice:
         to try again what was just refused would only keep everybody busy, and all of them at the
         same moment (hence the dice) would be refused again."""
-        desk = self._desk
+        state = self._state
         request.source = source_before(request, stage, lambda name: name not in request.out)
-        desk.flights.leave(request)
-        desk.devices.take_back_all(request.given)
+        state.flights.leave(request)
+        state.devices.take_back_all(request.given)
         stopped = self.stopped(request, now)
         if stopped is not None:
             return stopped
         request.refusals += refused
-        picked = desk.chooser.pick(request, now)
+        picked = state.chooser.pick(request, now)
         hopeless = picked is None or picked.grudging or request.refusals > PROMPT_REFUSALS
         if refused and hopeless:
             pause_s = _PAUSE_S * 2 ** min(6, request.refusals) * self._dice.uniform(0.5, 1.5)
-            desk.queue.pause(request.number, now + pause_s)
+            state.queue.pause(request.turn, now + pause_s)
+            text = f"waits {pause_s * 1e3:.0f} ms before it is tried again"
+            state.log.remark(request.number, text)
             return []
-        begun = desk.flights.begin(request, picked, now) if picked else None
+        begun = state.flights.begin(request, picked, now) if picked else None
         if begun is None:
-            desk.queue.put_first(request.number)
+            state.queue.put(request.turn)
+            state.log.remark(request.number, "waits for a device")
             return []
         return [*begun]

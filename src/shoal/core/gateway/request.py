@@ -9,10 +9,11 @@ from typing import NamedTuple, TypeAlias
 
 from shoal.core.events import Body
 from shoal.core.gateway.devices import Given
+from shoal.core.gateway.queue import Turn, turn
 from shoal.core.gateway.suspects import Digests
 from shoal.core.messages import Care, Route, Values
 from shoal.core.shared.gather import Gather
-from shoal.core.shared.routes import Link, links
+from shoal.core.shared.routes import LinkName, links
 from shoal.plan.plan import Plan
 
 Narrow: TypeAlias = tuple[tuple[str, str], ...]
@@ -24,7 +25,7 @@ MAX_FAULT = 200
 MAX_BLAMED = 32
 
 
-class Source(NamedTuple):
+class KeptSource(NamedTuple):
     """Where tensors are kept that a request can go on from: the device, and their names."""
 
     holder: str
@@ -44,7 +45,8 @@ class Try(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """One request, of one image or several. Times in seconds on the gateway's clock.
+    """One request, of one image or several. Of those that wait those of a higher ``priority`` come
+    first. ``traced``: with full traces. Times in seconds on the gateway's clock.
 
     An attempt is under way while ``plan`` is set; it follows ``route`` from the stage ``start``,
     whose inputs come from ``source`` (None: from here), with ``values`` of its policy. It is known
@@ -66,6 +68,8 @@ class Request:
     admitted: float
     deadline: float
     images: int = 1
+    priority: int = 0
+    traced: bool = False
     attempt: int = 0
     playbook: str = ""
     plan: Plan | None = None
@@ -73,7 +77,7 @@ class Request:
     values: Values = NO_VALUES
     start: int = 0
     reached: int = 0
-    source: Source | None = None
+    source: KeptSource | None = None
     out: set[str] = field(default_factory=set)
     gather: Gather | None = None
     failed: bool = False
@@ -92,11 +96,16 @@ class Request:
     going: dict[str, str] = field(default_factory=dict)
 
     @property
+    def turn(self) -> Turn:
+        """Its place among those that wait."""
+        return turn(self.number, self.priority, self.deadline)
+
+    @property
     def in_flight(self) -> bool:
         """Whether an attempt is under way."""
         return self.plan is not None
 
-    def links(self, gateway: str) -> set[Link]:
+    def links(self, gateway: str) -> set[LinkName]:
         """The links that the attempt under way takes, as far as they are known."""
         if self.plan is None:
             return set()
@@ -108,6 +117,13 @@ class Request:
         text = text[:MAX_FAULT]
         if text not in self.faults:
             self.faults = [*self.faults[1 - MAX_FAULTS :], text]
+
+    def asks(self, device: str) -> bool:
+        """Whether the attempt under way has a device do something, as far as it is known."""
+        if self.plan is None:
+            return False
+        held = self.source is not None and self.source.holder == device
+        return held or any(device in names for names in self.route[self.start :])
 
     def done_by(self, device: str) -> None:
         """A device does nothing for this request any more."""

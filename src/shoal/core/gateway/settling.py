@@ -41,7 +41,7 @@ class Settling:
         if self._at is None or now < self._at:
             return []
         names = []
-        for name in list(self._highest):
+        for name in sorted(self._highest):
             if not alive(name):
                 continue
             if self.settled > self._told.get(name, 0):

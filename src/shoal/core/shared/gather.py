@@ -42,7 +42,7 @@ class Gather:
     @property
     def enough(self) -> bool:
         """Whether what came may be joined."""
-        return len(self.bodies) >= (self.join.least if self.join else 1)
+        return self.join.enough(self.bodies) if self.join else bool(self.bodies)
 
     def given(self) -> Given:
         """The bodies for a run or an answer."""

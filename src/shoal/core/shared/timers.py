@@ -66,4 +66,10 @@ class Timers(Generic[K]):
 
 def soonest(*times: float | None) -> float:
     """The earliest of the times that are set; infinite when none is."""
-    return min((at for at in times if at is not None), default=math.inf)
+    least = math.inf
+    for (
+        at
+    ) in times:  # asked after each event: a loop takes half of what min() over a generator does
+        if at is not None and at < least:
+            least = at
+    return least

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shoal.core.actions import WorkerAction
+from shoal.core.actions import Mask, WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
-from shoal.core.shared.routes import runs
-from shoal.core.shared.timers import Timers
+from shoal.core.shared.routes import devices_at
+from shoal.core.shared.timers import Timers, soonest
 from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
 from shoal.core.worker.job import Job
 from shoal.core.worker.onward import Onward
-from shoal.plan.plan import Plan
+from shoal.plan.plan import Plan, Stage, added_by
 
 if TYPE_CHECKING:
     from shoal.core.worker.worker import WorkerCore
@@ -161,13 +161,14 @@ class Intake:
         key = JobKey(*request_of(task), task.attempt, task.stage)
         if task.sliced:
             before = plan.stages[task.stage - 1]
-            givers = runs(itinerary.route, task.stage - 1) or before.parts
+            givers = devices_at(itinerary.route, task.stage - 1) or before.parts
             gather.join = before.join
             gather.awaited.update(filter(worker.reachable, givers))
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone)
+        mask = _mask(worker.name, plan.stages[task.stage], devices_at(itinerary.route, task.stage))
+        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, mask=mask)
         worker.inbox.add(job)
         return job
 
@@ -223,8 +224,8 @@ class Intake:
 
     def next(self) -> float | None:
         """When :meth:`due` has work to do next, in seconds."""
-        times = (self._deadlines.next(), self._worker.itineraries.next())
-        return min((at for at in times if at is not None), default=None)
+        slices, told = self._deadlines.next(), self._worker.itineraries.next()
+        return slices if told is None else soonest(slices, told)
 
     def _miss(self, job: Job, givers: Iterable[str]) -> list[WorkerAction]:
         job.gather.awaited.difference_update(givers)
@@ -249,6 +250,10 @@ class Intake:
         for job in self._worker.inbox.of_request(request):
             self.drop(job)
 
+    def settle(self, gateway: str, incarnation: str, below: int) -> None:
+        """Requests are over, also such as nothing was heard of but tasks that wait."""
+        self._give_up(self._worker.itineraries.settle(gateway, incarnation, below))
+
     def forget_owner(self, gateway: str, but: str | None) -> None:
         """A gateway is gone, or its incarnations other than ``but``."""
         self._give_up(self._worker.itineraries.drop_owner(gateway, but))
@@ -264,3 +269,11 @@ class Intake:
         """Give a job up."""
         self._deadlines.clear(job.key)
         self._worker.inbox.drop(job.key)
+
+
+def _mask(name: str, stage: Stage, holders: tuple[str, ...]) -> Mask | None:
+    """What of a sum a holder adds, when these run the stage."""
+    join = stage.join
+    if join is None or not join.mask:
+        return None
+    return Mask(join.mask, added_by(join, name, holders or tuple(stage.parts)))

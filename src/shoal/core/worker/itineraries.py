@@ -65,6 +65,8 @@ class Itineraries:
 
     def late(self, now: float) -> list[Early]:
         """Take out those that are not waited for any longer."""
+        if not self._early:
+            return []
         late = [one for early in self._early.values() for one in early if one.expires <= now]
         for one in late:
             request = request_of(one.task)
@@ -75,12 +77,20 @@ class Itineraries:
 
     def next(self) -> float | None:
         """When :meth:`late` has something to give next, in seconds."""
+        if not self._early:
+            return None
         return min((one.expires for early in self._early.values() for one in early), default=None)
 
     def drop(self, request: RequestKey) -> list[Early]:
         """Forget a request; the tasks of it that waited."""
         self._known.pop(request, None)
         return self.take(request)
+
+    def settle(self, gateway: str, incarnation: str, below: int) -> list[Early]:
+        """Take out the tasks that wait of requests of a gateway that are over."""
+        owner = gateway, incarnation
+        over = [r for r in self._early if r[:2] == owner and r[2] < below]
+        return [one for request in over for one in self.take(request)]
 
     def drop_owner(self, gateway: str, but: str | None = None) -> list[Early]:
         """Forget the requests of a gateway, except for those of its incarnation ``but``."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shoal.core.actions import Mask
 from shoal.core.events import JobKey
 from shoal.core.messages import Care, Itinerary, Resume, Task
 from shoal.core.shared.gather import Gather
@@ -23,7 +24,8 @@ class Job:
     may take it over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
-    one, or a run with others failed. ``size`` is the bytes of its inputs. Times in seconds.
+    one, or a run with others failed. ``size`` is the bytes of its inputs, ``mask`` says what of a
+    sum it adds. Times in seconds.
     """
 
     key: JobKey
@@ -38,6 +40,7 @@ class Job:
     alone: bool = False
     redirect: Resume | None = None
     size: int = 0
+    mask: Mask | None = None
 
     @property
     def follow(self) -> Task | Resume:
@@ -72,9 +75,9 @@ class Job:
         return opens if opens < self.expires else self.arrived
 
     @property
-    def work(self) -> tuple[str, tuple[str, ...], Exit | None]:
+    def work(self) -> tuple[str, tuple[str, ...], Exit | None, Mask | None]:
         """What is computed: the same for plans and playbooks that share the part."""
-        return self.part, self.stage.outputs, self.stage.exit
+        return self.part, self.stage.outputs, self.stage.exit, self.mask
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -101,8 +104,8 @@ class Job:
 
 class Inbox:
     """Jobs that gather, wait and run: at most ``limit`` of them, whose inputs take at most
-    ``limit_bytes`` unless there is only one. ``most_images`` tells how many images a part has
-    memory for at once."""
+    ``limit_bytes``, with the slices that wait to be told where they go, unless there is only one.
+    ``most_images`` tells how many images a part has memory for at once."""
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class Inbox:
             limit, most_bytes = max(1, limit - limit // 4 - 1), 0.75 * most_bytes
 
         def is_full() -> bool:
-            too_much = self.bytes + size > most_bytes and bool(self.jobs)
+            too_much = self.bytes + size > most_bytes and self.bytes > 0
             return len(self.jobs) >= limit or too_much
 
         if is_full():

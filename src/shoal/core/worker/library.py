@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from shoal.core.actions import Fetch, Load, Send, Unload, WorkerAction
+from shoal.core.actions import FetchPart, LoadPart, Send, UnloadPart, WorkerAction
 from shoal.core.messages import Install, Installed, Loading
 from shoal.core.worker.trials import PATIENCE_S
 from shoal.plan.plan import Plan, Playbook, Spread
@@ -18,7 +18,7 @@ IDLE_S = 60.0
 
 
 @dataclass(slots=True)
-class Shelf:
+class Served:
     """A playbook, the nodes that asked for it, its plans by name, and the parts of it that are
     being loaded or were refused, with the reason. ``used`` is when something of it was asked for
     last, in seconds."""
@@ -44,14 +44,14 @@ class Library:
     def __init__(self, name: str, memory_limit: int = 0) -> None:
         self._name = name
         self._memory_limit = memory_limit
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, Served] = {}
         self._memory: dict[str, int] = {}
         self._ready: set[str] = set()
         self._held: tuple[str, ...] | None = ()
-        self._queue: dict[str, Fetch] = {}  # parts that wait for their turn
-        self._fetching: Fetch | None = None
+        self._queue: dict[str, FetchPart] = {}  # parts that wait for their turn
+        self._fetching: FetchPart | None = None
         self._loading = ""
-        self._said: Load | None = None  # what is to be loaded when all have heard
+        self._said: LoadPart | None = None  # what is to be loaded when all have heard
         self._unheard: set[str] = set()
         self._until = 0.0  # when they are not waited for any more
         self._in_vain = False  # nobody needs any more what is being fetched or loaded
@@ -136,7 +136,7 @@ class Library:
                     return [Send(sender, Installed(book.id, (), dict.fromkeys(parts, text)))]
                 actions += self._let_go(idle)
             plans = {plan.name: plan for plan in book.plans}
-            shelf = self._shelves[book.id] = Shelf(book, set(), plans, now)
+            shelf = self._shelves[book.id] = Served(book, set(), plans, now)
             self._changed()
         shelf.owners.add(sender)
         shelf.refused.clear()
@@ -164,7 +164,7 @@ class Library:
         if self._in_vain:
             return self._next()
         self._loading = part
-        self._said = Load(fetch.playbook, part, fetch.info)
+        self._said = LoadPart(fetch.playbook, part, fetch.info)
         self._unheard, self._until = self._waiting(part), now + PATIENCE_S
         return [*(Send(owner, Loading(part)) for owner in sorted(self._unheard)), *self._begin()]
 
@@ -202,7 +202,7 @@ class Library:
         if self._fetching is None or part != self._fetching.part:
             return []
         if self._in_vain:
-            return [Unload(part), *self._next()]
+            return [UnloadPart(part), *self._next()]
         self._held = None
         if error is None:
             self._ready.add(part)
@@ -237,7 +237,7 @@ class Library:
             del self._memory[part]
             self._queue.pop(part, None)
             self._in_vain |= self._fetching is not None and part == self._fetching.part
-        unload: list[WorkerAction] = [Unload(part) for part in unused if part in self._ready]
+        unload: list[WorkerAction] = [UnloadPart(part) for part in unused if part in self._ready]
         self._ready.difference_update(unused)
         self._changed()
         return unload + self._begin()
@@ -264,7 +264,7 @@ class Library:
         }
         self.choosers = tuple(sorted(choosers - {self._name}))
 
-    def _want(self, shelf: Shelf, part: str, source: str) -> None:
+    def _want(self, shelf: Served, part: str, source: str) -> None:
         """Have a part loaded when its turn comes, if it is not there or on its way."""
         if part in self._ready or part in shelf.waiting:
             return
@@ -278,7 +278,7 @@ class Library:
                 shelf.refused[part] = refusal
                 return
             self._memory[part] = info.memory
-            self._queue[part] = Fetch(shelf.playbook.id, part, info, source)
+            self._queue[part] = FetchPart(shelf.playbook.id, part, info, source)
         shelf.waiting.add(part)
 
     def _next(self) -> list[WorkerAction]:
@@ -304,7 +304,7 @@ class Library:
             f"memory: {self._memory_limit // mib} MiB in the cluster file"
         )
 
-    def _report(self, shelf: Shelf, owners: tuple[str, ...] | list[str]) -> list[WorkerAction]:
+    def _report(self, shelf: Served, owners: tuple[str, ...] | list[str]) -> list[WorkerAction]:
         if shelf.waiting:
             return []
         parts = shelf.playbook.parts_of(self._name)

@@ -56,6 +56,16 @@ class Neighbours(Mapping[str, DeviceView]):
         if self._members.get(peer) is not None:
             self._peers.setdefault(peer, _Neighbour()).given += 1
 
+    def kept_back(self, peer: str) -> None:
+        """What was to be given to a peer did not leave: it will never say that it is done."""
+        known = self._peers.get(peer)
+        if known is not None and known.given:
+            known.given -= 1
+
+    def restarted(self, peer: str) -> None:
+        """A peer knows nothing of what it was given, and has nothing to say of it."""
+        self._peers.pop(peer, None)
+
     def gone(self, peer: str) -> None:
         """A peer is gone."""
         self._peers.pop(peer, None)

@@ -12,7 +12,7 @@ import msgspec
 from shoal.core.actions import Send, WorkerAction
 from shoal.core.events import Outcome
 from shoal.core.messages import (
-    Answer,
+    Answered,
     Itinerary,
     Moved,
     RequestMessage,
@@ -23,7 +23,7 @@ from shoal.core.messages import (
     refusal,
 )
 from shoal.core.policy import Hold, Policy, View
-from shoal.core.shared.routes import Hop, next_hop, runs, visited
+from shoal.core.shared.routes import Hop, devices_at, left_out, next_hop, visited
 from shoal.core.worker.attempts import request_of
 from shoal.core.worker.job import Job
 from shoal.core.worker.kept import Output
@@ -65,6 +65,7 @@ class Onward:
             stage += 1
         book = worker.library.playbook(itinerary.playbook)
         if book is None:
+            worker.outgoing.drop(request_of(follow))
             return [self.refuse(follow, stage, Why.UNKNOWN_PLAN)]
         hop, broken = self._hop(book, plan, stage, itinerary, output.images, now)
         if not sliced:
@@ -77,9 +78,14 @@ class Onward:
         if hop is None and broken:
             return [self.refuse(follow, stage, Why.POLICY_FAILED, broken)]
         if hop is None:
-            absent = [n for n in runs(itinerary.route, stage) if not worker.reachable(n)]
-            return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=absent)]
+            away = [n for n in devices_at(itinerary.route, stage) if not worker.reachable(n)]
+            return [self.refuse(follow, stage, Why.PEER_ABSENT, absent=away)]
+        # Who was absent where others ran a stage may not have been told there.
         told = set() if itinerary.free else visited(itinerary.route, itinerary.start, stage)
+        told.difference_update(output.absent)
+        absent = output.absent
+        if not sliced:
+            absent = tuple(sorted(left_out(plan, stage, hop).union(absent)))
         if hop.decided:
             itinerary = msgspec.structs.replace(itinerary, route=hop.route)
         task = Task(
@@ -90,7 +96,7 @@ class Onward:
             budget_ms=(expires - now) * 1e3,
             sliced=sliced,
             settled=worker.attempts.settled((follow.gateway, follow.incarnation)),
-            absent=output.absent,
+            absent=absent,
             trace=output.trace,
             load=None if sliced else worker.load,
             itinerary=itinerary,
@@ -153,26 +159,33 @@ class Onward:
         """Ask the policies again about what is held. What one is still held for, others of its step
         are held for as well."""
         actions: list[WorkerAction] = []
-        stuck: set[tuple[str, str, int]] = set()
-        for held in self._worker.outgoing.due(now):
+        stuck: dict[tuple[str, str, int], float] = {}
+        outgoing = self._worker.outgoing
+        for held in outgoing.due(now):
             if held.step in stuck:
+                until = stuck[held.step]
+                if held.until < until:
+                    outgoing.hold(held._replace(until=until))
                 continue
             follow, itinerary, plan, output, expires, _ = held
             actions += self.pass_on(follow, itinerary, plan, output, expires, now)
-            if self._worker.outgoing.holds(request_of(follow)):
-                stuck.add(held.step)
+            still = outgoing.until(request_of(follow))
+            if still is not None:
+                stuck[held.step] = still
         return actions
 
-    def forget(self, playbook: str) -> None:
-        """A playbook is not installed any more, and its policy remembers nothing."""
-        self._memories.pop(playbook, None)
+    def forget(self) -> None:
+        """Policies of playbooks that are not installed any more remember nothing."""
+        for playbook in list(self._memories):
+            if self._worker.library.playbook(playbook) is None:
+                del self._memories[playbook]
 
     def answer(
         self, job: Job, outcome: Outcome, leaves: bool, trace: tuple[StageTrace, ...]
     ) -> Send:
         """The answer of a request that is done, or leaves early."""
         task = job.task
-        answer = Answer(
+        answer = Answered(
             gateway=task.gateway,
             incarnation=task.incarnation,
             number=task.number,

@@ -44,18 +44,26 @@ class Outgoing:
 
     def hold(self, held: Held) -> bool:
         """Hold an output, in the place of an older one of its request; False: there is no room."""
-        request = request_of(held.follow)
-        self.drop(request)
-        room = self._bytes + held.output.size <= self._limit_bytes
-        if len(self._held) >= self._limit or not (room or not self._held):
+        request, size = request_of(held.follow), held.output.size
+        before = self._held.get(request)
+        others = len(self._held) - (before is not None)
+        bytes_of_others = self._bytes - (before.output.size if before is not None else 0)
+        if others >= self._limit or (others and bytes_of_others + size > self._limit_bytes):
+            self.drop(request)
             return False
         self._held[request] = held
-        self._bytes += held.output.size
+        self._bytes = bytes_of_others + size
         return True
 
-    def holds(self, request: RequestKey) -> bool:
-        """Whether an output of a request is held."""
-        return request in self._held
+    def until(self, request: RequestKey) -> float | None:
+        """Until when the output of a request is held, in seconds; None: it is not."""
+        held = self._held.get(request)
+        return None if held is None else held.until
+
+    @property
+    def playbooks(self) -> set[str]:
+        """Those by which it goes on."""
+        return {held.itinerary.playbook for held in self._held.values()}
 
     def drop(self, request: RequestKey) -> None:
         """Hold nothing of a request any more."""
@@ -80,5 +88,7 @@ class Outgoing:
 
     def next(self) -> float | None:
         """When :meth:`due` has something to give next if nothing changes, in seconds."""
+        if not self._held:
+            return None
         times = (min(held.until, held.expires) for held in self._held.values())
         return min(times, default=None)

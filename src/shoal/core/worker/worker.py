@@ -60,6 +60,7 @@ from shoal.core.messages import (
     Why,
 )
 from shoal.core.policy import LinkView, Policy, find_policy
+from shoal.core.settings import WorkerSettings
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import soonest
 from shoal.core.worker.attempts import Attempts, RequestKey, request_of
@@ -84,39 +85,36 @@ WorkerEvent: TypeAlias = PeerEvent | RunEvent | Drain | Tick
 
 
 class WorkerCore:
-    """One worker. ``capacity`` jobs run at once, ``inbox`` jobs are held at most, ``keep_bytes``
-    of outputs are kept. ``info.memory`` bounds the parts that are loaded and what they run; as much
-    as a quarter of it may be inputs that wait, and another quarter outputs. What is held for a
-    gateway is freed when it has not been seen for ``grace_s``."""
+    """One worker. ``info.memory`` bounds the parts that are loaded and what they run; as much as a
+    quarter of it may be inputs that wait, and another quarter outputs."""
 
     def __init__(
         self,
         info: DeviceInfo,
+        settings: WorkerSettings | None = None,
         *,
-        capacity: int = 1,
-        inbox: int = 256,
-        keep_bytes: int = 64 << 20,
-        grace_s: float = 5.0,
         policies: Callable[[str], Policy] = find_policy,
     ) -> None:
         self.info = info
+        self.settings = settings = settings or WorkerSettings()
         self.name = info.name
         self.library = Library(info.name, info.memory)
-        self.members = Membership(grace_s)
+        self.members = Membership(settings.grace_s)
         self.neighbours = Neighbours(info.name, self.members)
         quarter = info.memory // 4 if info.memory else None
         held_bytes = math.inf if quarter is None else max(_LEAST_HELD_BYTES, quarter)
-        self.inbox = Inbox(inbox, held_bytes, self.library.most_images)
-        self.kept = Kept(keep_bytes if quarter is None else min(keep_bytes, quarter))
+        self.inbox = Inbox(settings.inbox, held_bytes, self.library.most_images)
+        keep_bytes = settings.keep_bytes
+        most_bytes = keep_bytes if quarter is None else min(keep_bytes, quarter)
+        self.kept = Kept(most_bytes)
         self.attempts = Attempts()
         self.itineraries = Itineraries()
-        self.outgoing = Outgoing(inbox, keep_bytes if quarter is None else min(keep_bytes, quarter))
+        self.outgoing = Outgoing(settings.inbox, most_bytes)
         self._policies = policies
         self._onward = Onward(self, policies)
         self._intake = Intake(self, self._onward)
         self._reports = Reports(self.library, self.members, lambda: self.load)
         self._trials = Trials(self.inbox.jobs)
-        self._capacity = capacity
         self.wake_at = math.inf
         """When this worker wants a Tick, in seconds."""
         self._runs: dict[tuple[JobKey, ...], int] = {}  # those under way, and their images
@@ -142,6 +140,12 @@ class WorkerCore:
         """A gateway could not be asked for leave to run a suspect request."""
         self._drop(self._trials.lost(gateway))
         return self._finish([], now)
+
+    def untaken(self, to: str, message: Task | Resume) -> None:
+        """A peer did not get what this node sent it; a task may be of its gateway, which gives
+        whole inputs and says no load."""
+        if isinstance(message, Task) and (message.sliced or message.load is not None):
+            self.neighbours.kept_back(to)
 
     def refuse(
         self, about: RequestMessage, stage: int, why: Why, text: str, absent: tuple[str, ...]
@@ -216,8 +220,7 @@ class WorkerCore:
                 return self.library.heard(sender, part)
             case Uninstall(playbook):
                 actions = self.library.uninstall(sender, playbook)
-                if self.library.playbook(playbook) is None:
-                    self._onward.forget(playbook)
+                self._onward.forget()
                 return actions
             case Hello(info):
                 if info.name == sender:
@@ -241,14 +244,16 @@ class WorkerCore:
         except PlanError as error:
             refused = dict.fromkeys(book.parts_of(self.name), str(error))
             return [Send(sender, Installed(book.id, (), refused))]
-        busy = {job.asked.playbook for job in self.inbox.jobs.values()}
-        return self.library.install(sender, message, now, busy)
+        busy = {job.asked.playbook for job in self.inbox.jobs.values()} | self.outgoing.playbooks
+        actions = self.library.install(sender, message, now, busy)
+        self._onward.forget()
+        return actions
 
     # -- runs
 
     def _start_runs(self, now: float) -> list[WorkerAction]:
         actions: list[WorkerAction] = []
-        while len(self._runs) < self._capacity and not self._trials.held:
+        while len(self._runs) < self.settings.capacity and not self._trials.held:
             batch = self.inbox.next_batch(now)
             if not batch:
                 break
@@ -265,12 +270,12 @@ class WorkerCore:
         return actions
 
     def _run(self, batch: list[Job], apart: bool = False) -> Run:
-        part, outputs, exit = batch[0].work
+        part, outputs, exit, mask = batch[0].work
         jobs = tuple(job.key for job in batch)
         if not apart:
             self._runs[jobs] = sum(job.images for job in batch)
         given = tuple(job.gather.given() for job in batch)
-        return Run(jobs=jobs, part=part, given=given, outputs=outputs, exit=exit, apart=apart)
+        return Run(jobs, part, given, outputs, exit, apart, mask)
 
     def _run_apart(self, job: Job) -> WorkerAction:
         """Have a job run in a process of its own, if there is memory for another copy of its
@@ -320,16 +325,15 @@ class WorkerCore:
         redirected = job.redirect is not None
         done = follow.stage - 1 if redirected else follow.stage
         self.attempts.done(request_of(follow), follow.attempt, done)
-        step = StageTrace(
-            stage=job.key.stage,
-            device=self.name,
-            wait_ms=(job.started - job.arrived) * 1e3,
-            run_ms=ran.run_ms,
-            bytes_out=outcome.size,
-            batch=images,
-            started_s=ran.started_s,
-            bytes_in=outcome.size_in,
-        )
+        step = StageTrace(job.key.stage, self.name, run_ms=ran.run_ms, batch=images)
+        if itinerary.traced:
+            step = msgspec.structs.replace(
+                step,
+                wait_ms=(job.started - job.arrived) * 1e3,
+                bytes_out=outcome.size,
+                started_s=ran.started_s,
+                bytes_in=outcome.size_in,
+            )
         trace = (*job.gather.traces, step)
         sure = outcome.confidence
         leaves = (
@@ -382,6 +386,7 @@ class WorkerCore:
         self.outgoing.changed = True
         if self.members.appeared(name, incarnation, now):
             self._drop(self._trials.lost(name))
+            self.neighbours.restarted(name)
             actions = self._gateway_gone(name, but=incarnation)
         return [*actions, *self._reports.greeting(self.info, name)]
 
@@ -424,7 +429,9 @@ class WorkerCore:
         self.kept.drop_owner(name, but)
         self.outgoing.drop_owner(name, but)
         self.attempts.forget(name, but)
-        return self.library.uninstall(name)
+        actions = self.library.uninstall(name)
+        self._onward.forget()
+        return actions
 
     def _drop(self, key: JobKey | None) -> Job | None:
         """Give up a job."""
@@ -436,6 +443,7 @@ class WorkerCore:
     def _settle(self, gateway: str, incarnation: str, below: int) -> None:
         for number in self.attempts.settle((gateway, incarnation), below):
             self._forget((gateway, incarnation, number))
+        self._intake.settle(gateway, incarnation, below)
 
     def _forget(self, request: RequestKey) -> None:
         self.kept.drop(request)

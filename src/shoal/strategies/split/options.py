@@ -43,7 +43,6 @@ class Option:
     name: str
     at: int | None
     codec: str = "raw"
-    bits: int = LOSSLESS
     exact: bool = True
     accuracy: float = 1.0
     bytes: float = 0.0
@@ -160,7 +159,6 @@ def options(
                 name=_named(entry, {option.name for option in made}),
                 at=entry.at,
                 codec=entry.codec,
-                bits=entry.bits,
                 exact=entry.exact,
                 accuracy=accuracy,
                 bytes=entry.bytes_mean,

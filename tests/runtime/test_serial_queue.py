@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.runtime.tiny import soon
 
-from shoal.runtime.turns import GUEST_EVENTS, HOST_EVENTS, Turns
+from shoal.runtime.serial_queue import GUEST_EVENTS, HOST_EVENTS, SerialQueue
 
 
 class Table:
@@ -18,7 +18,7 @@ class Table:
         self.handled = []
         self.threads = []
         self.busy = 0
-        self.turns = Turns("clock", self.handle, lambda: self.at)
+        self.events = SerialQueue("clock", self.handle, lambda: self.at)
 
     def handle(self, event):
         self.busy += 1
@@ -30,19 +30,19 @@ class Table:
         self.busy -= 1
 
     def bring(self, event, guest=False):
-        self.turns.put(event)
-        self.turns.take(guest)
+        self.events.put(event)
+        self.events.take(guest)
 
 
 @pytest.fixture
 def table():
     table = Table()
     yield table
-    table.turns.close()
+    table.events.close()
 
 
 def test_whoever_brings_an_event_handles_it(table):
-    table.turns.start("first")
+    table.events.start("first")
     table.bring("second")
     assert table.handled == ["first", "second"]
     assert set(table.threads) == {threading.current_thread().name}
@@ -51,13 +51,13 @@ def test_whoever_brings_an_event_handles_it(table):
 def test_what_comes_before_the_start_is_handled_after_the_first(table):
     table.bring("early")
     assert table.handled == []
-    table.turns.start("first")
+    table.events.start("first")
     assert table.handled == ["first", "early"]
 
 
 def test_what_is_brought_while_another_is_at_it_is_left_to_that_one(table):
     gate, inside = threading.Event(), threading.Event()
-    table.turns.start("first")
+    table.events.start("first")
     slow = threading.Thread(
         target=lambda: table.bring(lambda: (inside.set(), gate.wait(60))), name="slow"
     )
@@ -71,14 +71,14 @@ def test_what_is_brought_while_another_is_at_it_is_left_to_that_one(table):
 
 
 def test_an_event_may_bring_another_one(table):
-    table.turns.start("first")
+    table.events.start("first")
     table.bring(lambda: table.bring("inner"))
     assert table.handled[-1] == "inner"
-    assert not table.turns.mine
+    assert not table.events.mine
 
 
 def test_nothing_is_left_behind_and_all_is_in_order_whoever_brings_it(table):
-    table.turns.start(("main", -1))
+    table.events.start(("main", -1))
 
     def bring(name):
         for number in range(300):
@@ -95,10 +95,10 @@ def test_nothing_is_left_behind_and_all_is_in_order_whoever_brings_it(table):
 
 
 def test_a_guest_does_not_work_for_others_for_long(table):
-    table.turns.start("first")
+    table.events.start("first")
     for number in range(5 * GUEST_EVENTS):
-        table.turns.put(number)
-    table.turns.take(guest=True)
+        table.events.put(number)
+    table.events.take(guest=True)
     soon(lambda: table.handled[1:] == list(range(5 * GUEST_EVENTS)))
     me = threading.current_thread().name
     assert table.threads.count(me) == 1 + GUEST_EVENTS
@@ -107,13 +107,13 @@ def test_a_guest_does_not_work_for_others_for_long(table):
 
 def test_a_thread_that_has_something_else_to_do_comes_back_to_it(table):
     """However fast others bring events: the one that reads would never hear of an answer again."""
-    table.turns.start("first")
+    table.events.start("first")
     left = [10 * HOST_EVENTS]
 
     def another():
         left[0] -= 1
         if left[0] > 0:
-            table.turns.put(another)
+            table.events.put(another)
 
     table.bring(another)
     soon(lambda: left[0] == 0)
@@ -126,7 +126,7 @@ def test_a_guest_that_is_interrupted_gives_the_turn_back():
         raise KeyboardInterrupt
 
     due, handled = [lambda: math.inf], []
-    turns = Turns("clock", handled.append, lambda: due[0]())
+    turns = SerialQueue("clock", handled.append, lambda: due[0]())
     turns.start("first")
     due[0] = interrupt
     turns.put("second")
@@ -147,13 +147,13 @@ def test_it_rings_for_what_the_first_event_asked(table):
         table.at = math.inf if None in table.handled else table.at
         return None in table.handled
 
-    table.turns.start("first")
+    table.events.start("first")
     soon(rung)
 
 
 def test_it_rings_at_the_time_that_the_last_turn_named(table):
     table.at = time.monotonic() + 60
-    table.turns.start("first")
+    table.events.start("first")
     at = time.monotonic() + 0.05
 
     def ring():
@@ -172,7 +172,7 @@ def test_it_rings_at_the_time_that_the_last_turn_named(table):
 
 @pytest.mark.parametrize("at", [math.nan, -math.inf, 0.0])
 def test_a_time_that_is_none_rings_at_once(table, at):
-    table.turns.start("first")
+    table.events.start("first")
 
     def name_it():
         table.at = at
@@ -186,22 +186,22 @@ def test_a_time_that_is_none_rings_at_once(table, at):
 
 
 def test_waiting_costs_nothing(table):
-    table.turns.start("first")
+    table.events.start("first")
     before = time.process_time()
     time.sleep(0.2)
     assert time.process_time() - before < 0.1
 
 
 def test_after_the_end_nothing_is_handled(table):
-    table.turns.start("first")
+    table.events.start("first")
     left = []
 
     def end():
-        table.turns.put("late")
-        left.extend(table.turns.close())
+        table.events.put("late")
+        left.extend(table.events.close())
 
     table.bring(end)
     assert left == ["late"]
     table.bring("later")
     assert table.handled[-1] is end
-    assert table.turns.left() == ["later"]
+    assert table.events.left() == ["later"]

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from shoal.core.actions import Fetch, Load, Run
+from shoal.core.actions import FetchPart, LoadPart, Run
 from shoal.core.events import Fetched, Loaded, Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
 from shoal.model.engine import give_back
 from shoal.runtime import wire
-from shoal.runtime.parts import Exchange, Shelf
+from shoal.runtime.parts import Exchange, LoadedParts
 from shoal.runtime.probe import Prober
 from shoal.runtime.runner import run
 from shoal.runtime.sandbox import Sandbox
@@ -36,13 +36,13 @@ MAX_ASKED = 1024
 _Measure: TypeAlias = wire.Measure | wire.MeasureWay
 
 
-class Chores:
+class NodeThreads:
     """The chores of one node. ``tell`` hears what became of runs and loads, on their threads."""
 
     def __init__(
         self,
         name: str,
-        shelf: Shelf,
+        shelf: LoadedParts,
         prober: Prober,
         exchange: Exchange,
         sandbox: Sandbox,
@@ -56,7 +56,7 @@ class Chores:
         self._tell = tell
         self._closing = False
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._loads: queue.SimpleQueue[Fetch | Load | tuple[str, _Measure] | None] = (
+        self._loads: queue.SimpleQueue[FetchPart | LoadPart | tuple[str, _Measure] | None] = (
             queue.SimpleQueue()
         )
         self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
@@ -106,7 +106,7 @@ class Chores:
         self._threads["apart"] = run
         run.start()
 
-    def load(self, action: Fetch | Load) -> None:
+    def load(self, action: FetchPart | LoadPart) -> None:
         """Fetch or load a part."""
         self._loads.put(action)
 
@@ -182,9 +182,9 @@ class Chores:
                 continue
             self._tell(self._loaded(task))
 
-    def _loaded(self, task: Fetch | Load) -> Fetched | Loaded:
+    def _loaded(self, task: FetchPart | LoadPart) -> Fetched | Loaded:
         try:
-            if isinstance(task, Fetch):
+            if isinstance(task, FetchPart):
                 self._shelf.fetch(task.part, task.info, task.source)
                 return Fetched(task.playbook, task.part)
             self._shelf.load(task.part, task.info)

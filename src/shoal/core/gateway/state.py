@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from shoal.core.actions import GatewayAction, Send
 from shoal.core.events import Body
+from shoal.core.gateway.admission import Admission
 from shoal.core.gateway.chooser import Chooser
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.flights import Flights
@@ -18,27 +19,27 @@ from shoal.core.gateway.request import Request
 from shoal.core.gateway.settling import Settling
 from shoal.core.gateway.suspects import Digests, Suspects
 from shoal.core.gateway.usable import Usable
+from shoal.core.log import Log
 from shoal.core.messages import Care, Forget
 from shoal.core.policy import Policy
+from shoal.core.settings import GatewaySettings
 from shoal.core.shared.membership import Membership
 from shoal.core.shared.timers import Timers, soonest
 
-_LEAST_WINDOW = 4
 
-
-class Desk:
+class GatewayState:
     """The state of one gateway, shared by those who decide about it."""
 
     def __init__(
         self,
         name: str,
         policies: Callable[[str], Policy],
-        window_per_device: int,
-        hedge_s: float | None,
-        timeout_floor_s: float,
+        settings: GatewaySettings,
         digest: Callable[[Body], Digests],
+        log: Log,
     ) -> None:
         self.name = name
+        self.log = log
         self.requests: OrderedDict[int, Request] = OrderedDict()
         self.last_number = -1
         self.members = Membership()
@@ -60,19 +61,18 @@ class Desk:
             self.usable,
             self.chooser,
             self.settling,
-            hedge_s,
-            timeout_floor_s,
+            settings.hedge_s,
+            settings.timeout_floor_s,
         )
         self.queue = Queue()
         self.deadlines: Timers[int] = Timers()
-        self._window_per_device = window_per_device
-
-    def may_begin(self) -> bool:
-        """Whether another attempt may be under way: there are as many as keep all devices busy,
-        with one batch waiting while the last one runs."""
-        per_device = max(self._window_per_device, 2 * self.playbooks.largest_batch())
-        window = per_device * self.usable.devices()
-        return self.flights.count < max(_LEAST_WINDOW, window)
+        self.admission = Admission(
+            self.playbooks,
+            self.usable,
+            self.chooser,
+            self.flights,
+            settings.window_per_device,
+        )
 
     def may_run(self, request: Request, now: float) -> bool:
         """Whether a request may be given to anybody; ``care`` is how it is then run."""
@@ -86,8 +86,13 @@ class Desk:
     def digests(self, request: Request) -> Digests:
         """The digests of a request."""
         if not request.digests:
-            request.digests = self.suspects.digest(request.body)
+            request.digests = self.log.digested(self.suspects.digest(request.body))
         return request.digests
+
+    def fault(self, request: Request, text: str) -> None:
+        """Something went wrong with a request."""
+        request.fault(text)
+        self.log.remark(request.number, text)
 
     def end(
         self, request: Request, now: float, stop: bool, answered: bool = False
@@ -99,6 +104,7 @@ class Desk:
             self.suspects.note_late(
                 request.number, self.digests(request), request.lives, request.going, now
             )
+        self.admission.ended(now)
         self.flights.leave(request)
         self.playbooks.follow(request.playbook, "")
         self.devices.take_back_all(request.given)

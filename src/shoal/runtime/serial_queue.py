@@ -26,7 +26,7 @@ MAX_PAUSE_S = 60.0
 """Longest sleep of the clock thread, whatever time it is to ring at."""
 
 
-class Turns(Generic[E]):
+class SerialQueue(Generic[E]):
     """Gives events to ``handle`` in the order in which they were put, never two at a time.
 
     ``handle`` gets an event, or None when the time has come that ``due`` named: seconds on the

@@ -1,0 +1,81 @@
+"""How much of what waits may begin now, and when those who are turned away may come back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from shoal.core.gateway.chooser import Chooser
+from shoal.core.gateway.flights import Flights
+from shoal.core.gateway.playbooks import Playbooks
+from shoal.core.gateway.usable import Usable
+from shoal.core.policy import check_limit, deciding
+from shoal.errors import PolicyError
+
+LEAST_WINDOW = 4
+_SMOOTHING = 0.1
+LEAST_RETRY_S, MOST_RETRY_S = 0.1, 60.0
+
+
+class Admission:
+    """The admission of one gateway. Where the policy of the playbook that is asked first does not
+    say how much may be under way, it is as much as keeps all devices busy."""
+
+    def __init__(
+        self,
+        playbooks: Playbooks,
+        usable: Usable,
+        chooser: Chooser,
+        flights: Flights,
+        window_per_device: int,
+    ) -> None:
+        self.opens: float | None = None
+        """From when on the policy may let another begin, in seconds; None where it is not asked.
+        It may change its mind before, or without anything that happens here."""
+        self._playbooks = playbooks
+        self._usable = usable
+        self._chooser = chooser
+        self._flights = flights
+        self._window_per_device = window_per_device
+        self._memories: dict[str, Any] = {}
+        self._ended = -math.inf
+        self._pace_s = 0.0  # between two requests that end
+
+    def may_begin(self, now: float) -> bool:
+        """Whether another attempt may begin."""
+        books = self._usable.ordered()
+        book = books[0] if books else None
+        self.opens = None
+        if book is None or book.admits is None:
+            return self._flights.count < self.window
+        view = self._chooser.view(book, (), now)
+        playbook = self._usable.current(book)
+        try:
+            with deciding(playbook):
+                limit, memory = book.admits.admit(
+                    playbook, view, self._flights.count, self._memories.get(book.id)
+                )
+                check_limit(limit)
+        except PolicyError:
+            return self._flights.count < self.window
+        self._memories = {book.id: memory}
+        self.opens = limit.not_before
+        return now >= limit.not_before and self._flights.count < limit.under_way
+
+    @property
+    def window(self) -> int:
+        """As many attempts as keep all devices busy, one batch waiting while the last one runs."""
+        per_device = max(self._window_per_device, 2 * self._playbooks.largest_batch())
+        return max(LEAST_WINDOW, per_device * self._usable.devices())
+
+    def ended(self, now: float) -> None:
+        """A request is over."""
+        if self._ended > -math.inf:
+            took_s = min(now - self._ended, MOST_RETRY_S)
+            self._pace_s += (_SMOOTHING if self._pace_s else 1.0) * (took_s - self._pace_s)
+        self._ended = now
+
+    def retry_after_s(self, pending: int) -> float:
+        """When a quarter of so many requests will be over, at the pace at which they are: till then
+        to come back would hardly help."""
+        return min(MOST_RETRY_S, max(LEAST_RETRY_S, self._pace_s * pending / 4))
