@@ -1,4 +1,4 @@
-"""The node: what its messages weigh, and how fast it is simulated."""
+"""The node: what its messages weigh, how fast it is simulated, and how truly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("heads", "simulator")
+SECTIONS = ("heads", "simulator", "agreement")
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import select
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from shoal.errors import LabError
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.playbook import save
+from shoal_benchmarks.split.asker import Asker
 from shoal_benchmarks.split.driver import WINDOW, Measured, Order, Told
 from shoal_benchmarks.split.systems import System
 from shoal_lab import HostSpec, Lab, LabSpec, LinkSpec
@@ -37,8 +37,6 @@ DELAY_MS = 1.0
 FASTEST_MBIT = 100.0
 LEASE_MS = 1000
 """As advised for links below 5 Mbit/s (docs/clusters.md)."""
-PATIENCE_S = 180.0
-"""What an order may take beside the seconds that it asks for."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -71,14 +69,14 @@ class Scene:
         spec = LabSpec(name="split", hosts=hosts, topology=Star(link=link))
         self._lab = Lab(spec, logs=folder)
         self._stack = ExitStack()
-        self._driver: subprocess.Popen[bytes] | None = None
+        self._asker: Asker | None = None
         np.savez(folder / "images.npz", images=np.concatenate(images), expected=list(expected))
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._lab)
         try:
             self._start_server()
-            self._start_driver()
+            self._asker = self._start_asker()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -91,7 +89,7 @@ class Scene:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._end_driver()
+            self._end_asker()
         finally:
             self._stack.close()
 
@@ -125,8 +123,8 @@ class Scene:
                     store.add_part(part)
         path = self.folder / "playbook.json"
         save(system.playbook, path)
-        if self._driver is None:
-            self._start_driver()
+        if self._asker is None or self._asker.ended:
+            self._asker = self._start_asker()
         self._tell(Order(playbook=str(path)))
 
     def measure(
@@ -207,58 +205,21 @@ class Scene:
         argv = [sys.executable, "-m", "shoal_benchmarks.split.server"]
         server.spawn([*argv, msgspec.json.encode(options).decode()], stdin=subprocess.PIPE)
 
-    def _start_driver(self) -> None:
+    def _start_asker(self) -> Asker:
         cluster = self.folder / "cluster.yaml"
         cluster.write_text(self.cluster(1.0, FASTEST_MBIT).to_yaml())
-        self._driver = self._lab.host(DEVICE).spawn(
-            [
-                sys.executable,
-                "-m",
-                "shoal_benchmarks.split.driver",
-                str(cluster),
-                str(self.store.root),
-                str(self.folder / "images.npz"),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "driver.log").open("wb"),
-        )
+        images, log = self.folder / "images.npz", self.folder / "driver.log"
+        return Asker(self._lab.host(DEVICE), cluster, self.store.root, images, log)
 
     def _tell(self, order: Order) -> Measured:
-        driver = self._driver
-        if driver is None or driver.stdin is None or driver.stdout is None:
+        if self._asker is None:
             raise LabError("the device of the bench was not started")
-        stdin: IO[bytes] = driver.stdin
-        try:
-            stdin.write(msgspec.json.encode(order) + b"\n")
-            stdin.flush()
-        except OSError as error:
-            self._end_driver()
-            raise LabError(f"the device of the bench ended: {error.strerror}") from error
-        if not select.select([driver.stdout], [], [], PATIENCE_S + 2 * order.seconds)[0]:
-            self._end_driver()
-            raise LabError("the device of the bench did not answer and was ended")
-        line = driver.stdout.readline()
-        if not line:
-            self._end_driver()
-            words = (self.folder / "driver.log").read_text(errors="replace").strip().splitlines()
-            raise LabError(f"the device of the bench ended: {(words or ['no reason given'])[-1]}")
-        measured = msgspec.json.decode(line, type=Measured)
-        if measured.error:
-            self._end_driver()  # the next system gets a service of its own
-            raise LabError(f"the device of the bench: {measured.error}")
-        return measured
+        return self._asker.tell(order)
 
-    def _end_driver(self) -> None:
-        driver, self._driver = self._driver, None
-        if driver is None:
-            return
-        driver.kill()
-        driver.wait()
-        for stream in (driver.stdin, driver.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):
-                    stream.close()
+    def _end_asker(self) -> None:
+        asker, self._asker = self._asker, None
+        if asker is not None and not asker.ended:
+            asker.end()
 
 
 def merged(results: Sequence[Result]) -> Result:

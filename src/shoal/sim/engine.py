@@ -15,8 +15,14 @@ from shoal.core.events import Body, Outcome, RunFailed
 class Engine(Protocol):
     """Stands for what runs parts."""
 
-    def size(self, body: Body) -> int:
-        """Bytes of a body on the wire."""
+    def size(self, body: Body, codec: str) -> int:
+        """Bytes of a body on the wire, packed with a codec."""
+
+    def pack_s(self, device: str, body: Body, codec: str) -> float:
+        """How long a device takes to pack a body, in seconds."""
+
+    def unpack_s(self, device: str, body: Body, codec: str) -> float:
+        """How long it takes to unpack it."""
 
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         """The outcome of each job, or how the run fails."""
@@ -84,9 +90,15 @@ class Symbols:
         self.deadly = deadly
         self.deadly_part = deadly_part
 
-    def size(self, body: Body) -> int:
+    def size(self, body: Body, codec: str) -> int:
         size: int = body.size
         return size
+
+    def pack_s(self, device: str, body: Body, codec: str) -> float:
+        return 0.0
+
+    def unpack_s(self, device: str, body: Body, codec: str) -> float:
+        return 0.0
 
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         outcomes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.actions import (
     Deliver,
@@ -33,6 +33,7 @@ from shoal.core.gateway.gateway import GatewayCore
 from shoal.core.messages import Why
 from shoal.core.node import NodeCore
 from shoal.core.worker.worker import WorkerCore
+from shoal.sim.handling import FREE, Handling
 
 if TYPE_CHECKING:
     from shoal.sim.world import World
@@ -44,12 +45,19 @@ WEIGH_S = 0.05
 class Node:
     """One node. A life lasts from start to kill; what belongs to an earlier life is dropped.
 
-    While it is frozen, what happens to it piles up and it does nothing. ``slow`` stretches its
-    computing.
+    While it is frozen, what happens to it piles up and it does nothing. ``slow`` stretches what its
+    processor does: the ``handling`` of messages and requests, and beside it what it computes.
     """
 
-    def __init__(self, world: World, name: str, make_core: Callable[[], NodeCore]) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        make_core: Callable[[], NodeCore],
+        handling: Handling = FREE,
+    ) -> None:
         self.name = name
+        self.handling = handling
         self.life = 0
         self.incarnation = f"{name}#0"
         """Differs in each life."""
@@ -62,13 +70,16 @@ class Node:
         self.sees: dict[str, str] = {}
         """Visible peers and their incarnations."""
         self.silent_since = 0.0
+        self.busy_s = 0.0
+        """How long its processor has worked, or will for what has begun."""
         self._world = world
         self._make_core = make_core
-        self._pile: list[NodeEvent] = []
+        self._pile: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._wake_at = math.inf
         self._weigh_at = 0.0
         self._unfinished: list[tuple[float, Run, float]] = []
-        self._stalled_s = 0.0
+        self._stalled_s = 0.0  # how long what it computes has stood still, or will for messages
+        self._handled_at = 0.0  # when the messages that are here, or are to leave, are dealt with
 
     @property
     def worker(self) -> WorkerCore:
@@ -92,7 +103,7 @@ class Node:
         self.alive, self.frozen, self.drained, self._stalled_s = True, False, False, 0.0
         self.loaded, self.sees = set(), {}
         self._pile.clear()
-        self._wake_at, self._weigh_at = math.inf, 0.0
+        self._wake_at, self._weigh_at, self._handled_at = math.inf, 0.0, 0.0
         self._unfinished.clear()
         self.core = self._make_core()
         self.core.introduce(self.incarnation)
@@ -118,15 +129,37 @@ class Node:
             self._world.clock.after(left_s, self._end_run, self.life, run, started, self._stalled_s)
         self._unfinished.clear()
         pile, self._pile = self._pile, []
-        for event in pile:
-            self.handle(event, self.life)
+        for do, args in pile:
+            do(*args)
+
+    def when_thawed(self, do: Callable[..., None], *args: Any) -> None:
+        """Have something done when this node is not frozen any more, if its life goes on."""
+        self._pile.append((do, args))
+
+    def occupy(self, seconds: float) -> float:
+        """Let the processor deal with something, after what came before; when that is done. What
+        is computed meanwhile stands still."""
+        seconds *= self.slow
+        self.busy_s += seconds
+        self._stalled_s += seconds
+        self._handled_at = max(self._handled_at, self._world.now) + seconds
+        return self._handled_at
+
+    def receive(self, event: NodeEvent, seconds: float, life: int) -> None:
+        """Something has come that takes the processor so long, before the core hears of it."""
+        if life != self.life or not self.alive or not seconds:
+            self.handle(event, life)
+        elif self.frozen:
+            self.when_thawed(self.receive, event, seconds, life)
+        else:
+            self._world.clock.at(self.occupy(seconds), self.handle, event, life)
 
     def handle(self, event: NodeEvent, life: int) -> None:
         """Let the core take an event of this life, and do what it says."""
         if life != self.life or not self.alive:
             return
         if self.frozen:
-            self._pile.append(event)
+            self.when_thawed(self.handle, event, life)
             return
         self._weigh()
         self._decide(event)
@@ -161,11 +194,14 @@ class Node:
                 case Send():
                     world.post(self, action)
                 case Run():
-                    seconds = world.engine.run_s(self.name, action) * self.slow
+                    seconds = world.engine.run_s(self.name, action) + self.handling.run_s
+                    seconds *= self.slow
+                    self.busy_s += seconds
                     seconds += world.apart_s if action.apart else 0.0
                     self._risk(action, seconds)
+                    stalled_s = self._stalled_s - max(0.0, self._handled_at - world.now)
                     world.clock.after(
-                        seconds, self._end_run, self.life, action, world.now, self._stalled_s
+                        seconds, self._end_run, self.life, action, world.now, stalled_s
                     )
                 case Deliver() | Reject():
                     world.reply(self, action)
@@ -191,8 +227,8 @@ class Node:
             self._world.clock.after(seconds / 2, self._world.crash, self.name, self.life)
 
     def _end_run(self, life: int, run: Run, started: float, stalled_s: float) -> None:
-        """A run is over, unless the node stood still meanwhile: then it has that much to go.
-        ``stalled_s`` is how long it had stood still when that was last looked at."""
+        """A run is over, unless it stood still meanwhile: then it has that much to go.
+        ``stalled_s`` is how long all had stood still when that was last looked at."""
         if life != self.life or not self.alive:
             return
         clock = self._world.clock

@@ -36,6 +36,7 @@ from shoal.core.settings import GatewaySettings, Origin, WorkerSettings
 from shoal.plan.plan import Playbook
 from shoal.sim.clock import Clock
 from shoal.sim.engine import Engine, Symbols, digests
+from shoal.sim.handling import FREE, Handling
 from shoal.sim.node import Node
 from shoal.sim.wires import Wire, Wires
 
@@ -131,16 +132,18 @@ class World:
         info: Mapping[str, Any] | None = None,
         worker: Mapping[str, Any] | None = None,
         gateway: Mapping[str, Any] | None = None,
+        handling: Handling = FREE,
     ) -> Node:
         """Start a node. ``info`` are settings of its DeviceInfo, ``worker`` of its WorkerCore,
-        ``gateway`` of its GatewayCore (None: it has none)."""
+        ``gateway`` of its GatewayCore (None: it has none). ``handling`` is what its processor
+        does beside computing."""
         origin = Origin(
             DeviceInfo(name=name, incarnation="", **(info or {})),
             WorkerSettings(**(worker or {})),
             None if gateway is None else GatewaySettings(**gateway),
         )
         make = partial(make_core, origin, self._policies, self._digest)
-        node = self.nodes[name] = Node(self, name, make)
+        node = self.nodes[name] = Node(self, name, make, handling)
         self._start(node)
         return node
 
@@ -278,8 +281,24 @@ class World:
     def post(self, node: Node, send: Send) -> None:
         """Put a message of a node on its way."""
         self.posted += 1
+        body, size, seconds = send.body, 0, 0.0
+        if body is not None:
+            size = self.engine.size(body, send.codec)
+            seconds = self.engine.pack_s(node.name, body, send.codec)
+        seconds += node.handling.message(size)
+        if seconds:
+            self.clock.at(node.occupy(seconds), self._leave, node, node.life, send, size)
+        else:
+            self._leave(node, node.life, send, size)
+
+    def _leave(self, node: Node, life: int, send: Send, size: int) -> None:
+        """The link is given a message, if the node still lives."""
+        if node.life != life or not node.alive:
+            return
+        if node.frozen:
+            node.when_thawed(self._leave, node, life, send, size)
+            return
         message, to = send.message, send.to
-        size = 0 if send.body is None else self.engine.size(send.body)
         incarnation = node.sees.get(to)
         full = isinstance(message, Task | Resume) and self.wires.full(node.name, to, self.now)
         if incarnation is None or full:
@@ -289,9 +308,12 @@ class World:
         event = Arrived(node.name, message, send.body, size)
         at = self.wires.arrival(node.name, to, size, self.now)
         taker = self.nodes[to]
+        seconds = taker.handling.message(size)
+        if send.body is not None:
+            seconds += self.engine.unpack_s(to, send.body, send.codec)
         sent = node.life, self.now
         for extra_s in (0.0,) if self.tamper is None else self.tamper(node.name, to, message):
-            arrival = node.name, taker, incarnation, event, sent
+            arrival = node.name, taker, incarnation, event, seconds, sent
             self.clock.at(at + extra_s, self._arrive, *arrival)
 
     def _arrive(
@@ -300,6 +322,7 @@ class World:
         taker: Node,
         incarnation: str,
         event: Arrived,
+        seconds: float,
         sent: tuple[int, float],
     ) -> None:
         if taker.incarnation != incarnation and not self.by_name:
@@ -309,10 +332,10 @@ class World:
             return
         if (giver, taker.name) in self._cuts:
             self._held.setdefault((giver, taker.name), []).append(
-                (giver, taker, incarnation, event, sent)
+                (giver, taker, incarnation, event, seconds, sent)
             )
             return
-        taker.handle(event, taker.life)
+        taker.receive(event, seconds, taker.life)
 
     # -- requests
 
@@ -326,7 +349,8 @@ class World:
         ticket = Ticket(gateway, node.life, number)
         if self.told is None:
             self.replies[ticket] = []
-        node.handle(Submitted(number, body, budget_ms, images), node.life)
+        submitted = Submitted(number, body, budget_ms, images)
+        node.receive(submitted, node.handling.asked_s, node.life)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:

@@ -1,0 +1,180 @@
+"""Hosts of equal shares in the lab, each with a link to each other, one of which asks."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+
+from shoal.errors import LabError
+from shoal.model.store import PartStore
+from shoal.plan.cluster import Cluster
+from shoal.plan.plan import Playbook
+from shoal.plan.playbook import save
+from shoal_benchmarks.node.forecasted import Array
+from shoal_benchmarks.node.virtual import Busy, Single
+from shoal_benchmarks.split.asker import Asker
+from shoal_benchmarks.split.driver import Measured, Order
+from shoal_lab import HostSpec, Lab, LabSpec, LinkSpec
+from shoal_lab.spec import Mesh
+
+GATE = "gate"
+PORT = 7743
+LEASE_MS = 1000
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What the hosts are like: ``workers`` of them beside the gateway, each with ``share`` of a
+    core, links of ``mbit_s`` and ``delay_ms`` in each direction. ``computes``: the gateway too."""
+
+    workers: int
+    share: float
+    mbit_s: float
+    delay_ms: float
+    computes: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workers."""
+        return tuple(f"worker-{number + 1}" for number in range(self.workers))
+
+    def cluster(self, addresses: Sequence[str] = ()) -> Cluster:
+        """As planning is told of it; deploying needs the addresses of the workers."""
+        found = addresses or [""] * self.workers
+        devices = ", ".join(
+            f"{{name: {name}, speed: {self.share}{f', address: {at}' if at else ''}}}"
+            for name, at in zip(self.names, found, strict=True)
+        )
+        return Cluster.from_yaml(
+            f"devices: [{devices}]\n"
+            f"gateway: {{name: {GATE}, compute: {str(self.computes).lower()}, "
+            f"speed: {self.share}}}\n"
+            f"links: {{default: {{mbit_s: {self.mbit_s}, rtt_ms: {2 * self.delay_ms}}}}}\n"
+            f"lease_ms: {LEASE_MS}\n"
+        )
+
+
+class Equals:
+    """The lab, in a ``with`` block; its files are in ``folder``. Workers listen at ``port``."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        folder: Path,
+        *,
+        name: str = "equals",
+        port: int = PORT,
+        loopback: bool = False,
+    ) -> None:
+        self.ground = ground
+        self.store = PartStore(folder / "store")
+        self._port = port
+        self._folder = folder
+        self._stack = ExitStack()
+        self._asker: Asker | None = None
+        self._network = ""
+        link = LinkSpec(mbit=ground.mbit_s, delay_ms=ground.delay_ms)
+        hosts = {each: HostSpec(share=ground.share) for each in (GATE, *ground.names)}
+        spec = LabSpec(name=name, hosts=hosts, topology=Mesh(link=link))
+        self._lab = Lab(spec, loopback=loopback, logs=folder)
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._lab)
+        try:
+            for name in self.ground.names:
+                self._start(name)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._end()
+        finally:
+            self._stack.close()
+
+    def serve(self, playbook: Playbook, images: Sequence[Array]) -> None:
+        """Serve a playbook whose parts are in the store; these images are asked for. One of another
+        network has a service of its own."""
+        if self._asker is None or self._asker.ended or playbook.network != self._network:
+            self._end()
+            self._asker = self._begin(images)
+            self._network = playbook.network
+        path = self._folder / f"{playbook.id}.json"
+        save(playbook, path)
+        self._tell(Order(playbook=str(path)))
+
+    def busy(self, seconds: float, window: int) -> Busy:
+        """As in virtual time (:meth:`shoal_benchmarks.node.virtual.Virtual.busy`)."""
+        self._tell(Order(seconds=seconds / 2, few=True, window=window))
+        before_s = self._cpu_s()
+        found = self._tell(Order(seconds=seconds, few=True, window=window))
+        rate = found.images / max(found.seconds, 1e-9)
+        return Busy(rate, self._spent_ms(before_s, found.answered), found.plans)
+
+    def single(self, seconds: float) -> Single:
+        """As in virtual time (:meth:`shoal_benchmarks.node.virtual.Virtual.single`)."""
+        self._tell(Order(seconds=seconds / 2, follow=True))
+        before_s = self._cpu_s()
+        told = self._tell(Order(seconds=seconds, follow=True)).told
+        spent_ms = self._spent_ms(before_s, len(told))
+        if any(one.lost for one in told):
+            raise LabError("a request was lost: nothing is to be learned from this")
+        p50_ms = statistics.median((one.answered_s - one.asked_s) * 1e3 for one in told)
+        return Single(p50_ms, spent_ms, dict(Counter(one.plan for one in told)))
+
+    def _begin(self, images: Sequence[Array]) -> Asker:
+        whole, file = np.concatenate(list(images)), self._folder / "images.npz"
+        np.savez(file, images=whole, expected=[0] * len(whole))
+        cluster = self._folder / "cluster.yaml"
+        addresses = [self._address(name) for name in self.ground.names]
+        cluster.write_text(self.ground.cluster(addresses).to_yaml())
+        log = self._folder / "driver.log"
+        return Asker(self._lab.host(GATE), cluster, self.store.root, file, log)
+
+    def _end(self) -> None:
+        if self._asker is not None and not self._asker.ended:
+            self._asker.end()
+
+    def _start(self, name: str) -> None:
+        options = {
+            "name": name,
+            "listen": [self._address(name)],
+            "store": str(self._folder / name),
+            "lease_ms": LEASE_MS,
+            "data_port": 0,
+        }
+        argv = [sys.executable, "-m", "shoal.runtime.worker"]
+        command = [*argv, msgspec.json.encode(options).decode()]
+        self._lab.host(name).spawn(command, stdin=subprocess.PIPE)
+
+    def _address(self, name: str) -> str:
+        return f"tcp/{self._lab.host(name).address}:{self._port}"
+
+    def _cpu_s(self) -> dict[str, float]:
+        return {host.name: host.usage().cpu_s for host in self._lab.hosts}
+
+    def _spent_ms(self, before_s: dict[str, float], images: int) -> dict[str, float]:
+        """Of each host for an image."""
+        now_s = self._cpu_s()
+        return {name: (now_s[name] - before_s[name]) / max(1, images) * 1e3 for name in now_s}
+
+    def _tell(self, order: Order) -> Measured:
+        if self._asker is None:
+            raise LabError("nothing is served yet")
+        return self._asker.tell(order)
