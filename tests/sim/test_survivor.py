@@ -97,6 +97,11 @@ faults = st.lists(
     ],
     lost={1, 14, 49, 82, 83, 25},
 )
+@example(
+    name="shards",  # b joins and has too few slices; that c and s do not see it comes just later
+    faults=[(0.0, "cut", "b", "c"), (0.0, "cut", "b", "s"), (0.0, "cut one way", "a", "b")],
+    lost=set(),
+)
 @settings(max_examples=150, deadline=None)
 def test_a_survivor_serves_all(
     name: str, faults: list[tuple[float, str, str, str]], lost: set[int]

@@ -556,3 +556,20 @@ def test_a_late_refusal_does_not_hide_that_a_device_died_of_a_newer_attempt() ->
     assert second.attempt > first.attempt
     gateway.refuse(name, first, Why.OVERLOADED)
     assert name in gateway.core.requests[0].lives
+
+
+def test_a_joiner_that_others_do_not_see_is_done_without_though_it_refused_before_them() -> None:
+    """It was asked again until the deadline: that it had too few slices ended each attempt, and
+    who could not give it theirs was not heard any more."""
+    stages = every(0, 6, "abc", least=2), one(6, 12, "abc")
+    gateway = LoneGateway(playbook(plan("abc", *stages), policy="tolerant"))
+    task = sent(Task, gateway.ask(0))[0][1]
+    ((joiner,),) = task.itinerary.route[1:]
+    while tasks := sent(Task, gateway.refuse(joiner, task, Why.TOO_FEW_SLICES, stage=1)):
+        task = tasks[0][1]
+        assert task.itinerary.route[1] == (joiner,)
+    for giver in {*"abc"} - {joiner}:
+        gateway.refuse(giver, task, Why.PEER_ABSENT, stage=1, absent=(joiner,))
+    gateway.now = gateway.core.wake_at
+    task = sent(Task, gateway.take(Tick()))[0][1]
+    assert joiner not in task.itinerary.route[1]

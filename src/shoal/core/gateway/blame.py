@@ -72,7 +72,7 @@ class Blame(NamedTuple):
 
 
 def blame(request: Request, sender: str, refused: Refused) -> Blame:
-    """Who is to be blamed for a refusal of the attempt under way."""
+    """Who is to be blamed for a refusal of the latest attempt, under way or given up."""
     if refused.why is Why.NOT_KEPT:
         return Blame((), (), over=True)
     if refused.why is Why.TOO_LARGE:  # for its part of this stage: it may well do another
@@ -93,7 +93,8 @@ def blame(request: Request, sender: str, refused: Refused) -> Blame:
 
 def _one_of_many(request: Request, refused: Refused) -> bool:
     """Whether others run the stage before the one that was refused as well."""
-    plan, before = request.plan, refused.stage - 1
+    tried, before = request.tries.get(request.attempt), refused.stage - 1
+    plan = tried.plan if tried is not None else None
     return (
         plan is not None
         and request.start <= before < len(plan.stages)

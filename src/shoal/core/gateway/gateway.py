@@ -33,6 +33,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.answers import Answers
+from shoal.core.gateway.blame import blame
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.queue import LOOK_AGAIN_S
@@ -301,6 +302,10 @@ class GatewayCore:
                 return self._recovery.reconsider(request, now) if taken is None else taken
             case Moved() if current:
                 return self._recovery.moved(request, sender, message, now)
+            case Refused() if message.attempt == request.attempt and not current:
+                # It is given up already; but of several that refuse, each knows something.
+                request.blame(blame(request, sender, message).shun)
+                return actions
             case Refused() if current:
                 if message.why is Why.DRAINING:  # what is older may be of an earlier life of it
                     self.devices.draining(sender)
@@ -311,25 +316,23 @@ class GatewayCore:
     def _believe(self, sender: str, refused: Refused, now: float) -> list[GatewayAction]:
         """What a refusal says of the device, whatever becomes of the request."""
         state = self._state
+        request = state.requests.get(refused.number)
         if refused.why is Why.OVERLOADED:
             state.devices.overloaded(sender, now)
         if refused.why is Why.LINK_FULL:
             giver = self.name if sender in refused.absent else sender
-            request = state.requests.get(refused.number)
             named = filter(request.touched.__contains__, refused.absent) if request else ()
             for taker in named:
                 link = LinkName(giver, taker)
                 used = sum(link in each.links(self.name) for each in state.requests.values())
                 state.devices.limits.refused(link, used - 1, now)
         if refused.why in (Why.RUN_KILLED, Why.NO_SANDBOX):
-            request = state.requests.get(refused.number)
             late = state.suspects.late(refused.number)
             digests = state.digests(request) if request is not None else late
             if digests:
                 text = f"{refused.why} on {sender} ({refused.text})"
                 state.suspects.prove(digests, text, now)
         if refused.why in (Why.UNKNOWN_PLAN, Why.PART_MISSING):
-            request = state.requests.get(refused.number)
             tried = request.tries.get(refused.attempt) if request else None
             if tried is not None:
                 return [*state.installing.reinstall(sender, tried.playbook, now)]
