@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toys import distribution
 
-from shoal.core.policy import DeviceView, View, find_policy
+from shoal.core.policy import GROUP, DeviceView, View, find_policy
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Forecast, Join, Plan, Playbook, PolicySpec, Slice, Spread, Stage
@@ -170,6 +171,16 @@ def test_settings_from_a_stranger_do_no_harm():
 def test_an_unknown_policy_is_answered_with_the_known_ones():
     with pytest.raises(PlanError, match=r"'magic' .*preferred, replicas"):
         find_policy("magic")
+
+
+def test_a_policy_that_is_broken_is_named_with_what_brings_it(tmp_path, monkeypatch):
+    """What it raised reached whoever asked, and a worker said nothing to its gateway."""
+    distribution.write(
+        tmp_path, "badness", distribution.entries(GROUP, bad="badness:policy"), "1 / 0"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PlanError, match=r"'bad' .*of badness 1.2.* ZeroDivisionError"):
+        find_policy("bad")
 
 
 devices = st.dictionaries(

@@ -10,12 +10,12 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
 from shoal.core.messages import Load, Route, Values
-from shoal.errors import PlanError, PolicyError, ShoalError
+from shoal.errors import PlanError, PluginError, PolicyError, ShoalError
 from shoal.plan.plan import Plan, Playbook
 
 GROUP = "shoal.policies"
@@ -189,16 +189,18 @@ def _check_type(said: object, kind: type, verb: str) -> None:
 def find_policy(name: str) -> Policy:
     """The policy registered under ``name``.
 
-    Raises PlanError when no installed package registers it.
+    Raises PlanError when no installed package registers it, or the one that does is broken.
     """
     # Costs megabytes, and most workers never ask.
-    from importlib.metadata import entry_points
+    from shoal import plugins
 
-    for entry in entry_points(group=GROUP, name=name):
-        policy: Policy = entry.load()
-        return policy
-    known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP)))
+    try:
+        installed = plugins.plugins(GROUP)
+        if name in installed:
+            return cast(Policy, plugins.load(installed[name]))
+    except PluginError as error:
+        raise PlanError(f"the policy {name!r} cannot be used: {error}") from error
     raise PlanError(
-        f"no policy is registered as {name!r} (there are: {known}); install the package that "
-        "brings it on the gateway and on every worker"
+        f"no policy is registered as {name!r} (there are: {', '.join(sorted(installed))}); install "
+        "the package that brings it on the gateway and on every worker"
     )

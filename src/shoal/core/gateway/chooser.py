@@ -222,9 +222,7 @@ class Chooser:
         """The devices on the way of a choice that take no more, or that a full link leads to; the
         way begins at ``first``. Who is full is not left out of a stage that all run together: the
         answer would suffer for what passes in a moment."""
-        plan = book.plans.get(choice.plan)
-        if plan is None:
-            return set()
+        plan = book.plans[choice.plan]
         stuck = {
             name
             for index, stage in enumerate(plan.stages[choice.start :], choice.start)

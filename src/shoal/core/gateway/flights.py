@@ -58,9 +58,7 @@ class Flights:
     def begin(self, request: Request, pick: Pick, now: float) -> list[Send | Probe] | None:
         """Begin an attempt; None when nobody can take its first step."""
         book, choice, source, without = pick.book, pick.choice, pick.source, pick.without
-        plan = book.plans.get(choice.plan)
-        if plan is None or not 0 <= choice.start < len(plan.stages):
-            return None
+        plan = book.plans[choice.plan]
         if source is None:
             try:
                 hop = self._first_hop(request, pick, plan, now)

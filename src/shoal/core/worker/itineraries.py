@@ -79,7 +79,7 @@ class Itineraries:
         """When :meth:`late` has something to give next, in seconds."""
         if not self._early:
             return None
-        return min((one.expires for early in self._early.values() for one in early), default=None)
+        return min(one.expires for early in self._early.values() for one in early)
 
     def drop(self, request: RequestKey) -> list[Early]:
         """Forget a request; the tasks of it that waited."""

@@ -90,5 +90,4 @@ class Outgoing:
         """When :meth:`due` has something to give next if nothing changes, in seconds."""
         if not self._held:
             return None
-        times = (min(held.until, held.expires) for held in self._held.values())
-        return min(times, default=None)
+        return min(min(held.until, held.expires) for held in self._held.values())
