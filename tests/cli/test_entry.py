@@ -8,6 +8,7 @@ import pytest
 
 from shoal.cli import app as app_module
 from shoal.cli import entry
+from shoal.cli.stops import Terminated
 from shoal.errors import CutError
 
 EVERY_COMMAND = (*app_module.COMMANDS, *app_module.ELSEWHERE)
@@ -134,7 +135,7 @@ def test_ctrl_c_is_quiet(
 def test_sigterm_cleans_up_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail_with(monkeypatch, entry.Terminated())
+    fail_with(monkeypatch, Terminated())
     assert entry.run([]) == 143
     assert capsys.readouterr() == ("", "")
 

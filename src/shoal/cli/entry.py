@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
-from types import FrameType
 from typing import NoReturn
 
+from shoal.cli.stops import Terminated, raise_stops
 from shoal.errors import ShoalError
 from shoal.process import own_process
 
@@ -24,23 +23,14 @@ TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: everything is cleaned up as after Ctrl-C."""
-
-
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     own_process()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what it has no character for
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_stops()
     sys.exit(run(sys.argv[1:]))
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one stops at once
-    raise Terminated
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from shoal.cli.answers import Tally, answers_table, stats_table
 from shoal.cli.asking import Asking, End
 from shoal.cli.inputs import Cases, from_arrays, from_images, from_samples
 from shoal.cli.output import Json, print_json_line, show_log, stderr, stdout
+from shoal.cli.stops import whole
 from shoal.cli.telling import Stories
 from shoal.errors import ShoalError, StoreError, UsageError
 
@@ -152,12 +153,14 @@ def _serve(
         try:
             with RunProgress(service, cases.count, json), closing(asking.ends()) as ends:
                 for end in ends:
-                    tell(end)
+                    with whole():  # else an answer is counted that was not told
+                        tell(end)
         except BaseException as stop:
             stopped = stop
         for end in asking.rest():
             if end.number >= tally.told:
-                tell(end)
+                with whole():
+                    tell(end)
         stats = service.stats()
     try:
         if out is not None and outfile is not None:
