@@ -1,6 +1,7 @@
 """``shoal replay``: what it prints, and with which code it ends."""
 
 import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -91,10 +92,28 @@ def test_the_first_difference_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_recording_that_breaks_off_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(record(tmp_path / "x", steps()))
-    path.write_bytes(path.read_bytes()[:-20])
-    assert run(["replay", str(path)]) == 0
-    assert "the recording breaks off there" in capsys.readouterr().out
+    path, taken = tmp_path / "x", steps()
+    writer = RecordingWriter(path)
+    writer.start(ORIGIN)
+    for step in taken:
+        writer.take(step)
+    while writer.steps < len(taken):  # written every tenth of a second
+        time.sleep(0.01)
+    (tmp_path / "of a killed process").write_bytes(path.read_bytes())
+    writer.close()
+    assert run(["replay", str(tmp_path / "of a killed process")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "6 events of g, the same 3 actions"
+    assert said[1].startswith("the recording breaks off there")
+
+
+def test_a_recording_in_which_nothing_happened_compares_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(record(tmp_path / "x", []))
+    path.write_bytes(path.read_bytes()[:-8])
+    assert run(["replay", str(path)]) == 75
+    assert "breaks off before the node took its first event" in capsys.readouterr().err
 
 
 def test_what_cannot_be_played_is_one_line(

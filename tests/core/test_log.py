@@ -12,7 +12,6 @@ import pytest
 from tests.core.alone import LoneGateway, LoneWorker, of, sent
 from tests.core.toys import one, plan, playbook
 
-import shoal.core.log
 from shoal.core import actions, events
 from shoal.core.actions import Deliver, Given, Run, Send, UnloadPart
 from shoal.core.events import (
@@ -119,8 +118,7 @@ def test_tensors_go_when_the_node_needs_them_no_more() -> None:
 
 
 def test_only_the_latest_steps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shoal.core.log, "MAX_STEPS", 3)
-    log = Log("g")
+    log = Log("g", 3)
     for k in range(10):
         log.note(float(k), Submitted(k, None, 1000.0), [])
     assert [step.at for step in log.steps] == [7.0, 8.0, 9.0]

@@ -61,13 +61,13 @@ ALONE = playbook(plan("own", one(0, 12, "g")), id="alone")
 ABOUT = ("g", "g1", 0, 1)
 
 CONCERNS: dict[CoreMessage, str] = {
-    Task(*ABOUT, 0, "g", 1e3): "worker",
+    Task(*ABOUT, 0, "x", 1e3): "worker",
     Resume(*ABOUT, 1, 1e3, Itinerary("book", "ab", ())): "worker",
     Leave(*ABOUT, 0): "worker",
     Forget("g", "g1"): "worker",
     Heard("0-6"): "worker",
     Uninstall("book"): "worker",
-    Answered(*ABOUT, "ab", 1, "b"): "gateway",
+    Answered(*ABOUT, "ab", 1, "x"): "gateway",
     Refused(*ABOUT, 0, Why.OVERLOADED): "gateway",
     Moved(*ABOUT, 0, ()): "gateway",
     Trial(*ABOUT, 0): "gateway",
@@ -111,6 +111,15 @@ def test_each_message_goes_to_whom_it_concerns(monkeypatch: pytest.MonkeyPatch) 
     assert ears.say(Install(BOOK)) == UNHASHABLE[Install]
     assert ears.say(Installed("book", ())) == UNHASHABLE[Installed]
     assert {*map(type, CONCERNS), *UNHASHABLE} == set(get_args(CoreMessage))
+
+
+@pytest.mark.parametrize(
+    "message", [Task(*ABOUT, 0, "g", 1e3), Answered(*ABOUT, "ab", 1, "b")], ids=["task", "answer"]
+)
+def test_nobody_speaks_for_another(
+    message: Task | Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Ears(monkeypatch).say(message) == ""
 
 
 def test_a_node_that_nobody_asks_ignores_what_concerns_gateways() -> None:

@@ -39,6 +39,8 @@ TEAMS, REQUESTS, QUICK_REQUESTS = 100, 1_000_000, 10_000
 JOIN_S, SETTLE_S = 0.1, 1.0
 """Virtual time between two teams that join, and after the last one."""
 BODY_BYTES = 10_000
+STEPS = 128
+"""That each node remembers: enough to tell what became of its latest requests."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -84,7 +86,7 @@ def measured(teams: int, requests: int) -> Cost:
 
 def run(teams: int, requests: int) -> Cost:
     """Make a world, let the requests be answered; AssertionError where one is not."""
-    world = World()
+    world = World(steps=STEPS)
     books = {f"gateway-{team}": playbook_of(team) for team in range(teams)}
     began_s = time.process_time()
     for gateway, playbook in books.items():

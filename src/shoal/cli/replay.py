@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoal.cli.output import Json, print_json, stdout
-from shoal.errors import ReplayError
+from shoal.errors import RecordingError, ReplayError
 
 if TYPE_CHECKING:
     from shoal.core.log import Step
@@ -53,6 +53,8 @@ def replay(
             steps.append(step)
 
     played = play(read(file), watch=keep)
+    if not played.events and played.difference is None:
+        raise RecordingError(f"{file}: it breaks off before the node took its first event")
     told = None if story is None else tell(steps, played.node, story, gateway)
     if json:
         facts: dict[str, Any] = {"played": played}

@@ -33,7 +33,7 @@ MAX_STEPS = 4096
 """Steps that a node remembers: at least a thousand requests."""
 
 replace = msgspec.structs.replace
-A = TypeVar("A", bound=NodeAction)
+T = TypeVar("T", bound=NodeEvent | NodeAction)
 
 
 class Remark(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,13 +61,14 @@ class Step(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class Log:
-    """The latest steps of the node ``name``. ``tap`` (None: nobody) is given every step, whole;
-    what is remembered here leaves out steps that tell nothing, and what playbooks hold."""
+    """The latest steps of the node ``name``, ``most`` of them. ``tap`` (None: nobody) is given
+    every step, whole; what is remembered here leaves out steps that tell nothing, and what
+    playbooks hold."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int = MAX_STEPS) -> None:
         self.name = name
         self.tap: Callable[[Step], None] | None = None
-        self._steps: deque[Step] = deque(maxlen=MAX_STEPS)
+        self._steps: deque[Step] = deque(maxlen=most)
         self._remarks: list[Remark] = []
         self._digests: list[tuple[str, ...]] = []
 
@@ -98,21 +99,17 @@ class Log:
         if self.tap is None and not tells:
             self._digests.clear()
             return
-        step = Step(
-            at,
-            bare_event(event),
-            tuple([bare(action) for action in actions]),
-            tuple([bare(send) for send in own]) if own else (),
-            tuple(self._digests) if self._digests else (),
-            error,
-            tuple(self._remarks) if self._remarks else (),
-        )
-        self._remarks.clear()
+        rest = tuple(self._digests), error, tuple(self._remarks)
         self._digests.clear()
+        self._remarks.clear()
         if self.tap is not None:
-            self.tap(step)
+            whole = tuple([bare(action) for action in actions])
+            self.tap(Step(at, bare(event), whole, tuple([bare(send) for send in own]), *rest))
         if tells:
-            self._steps.append(_light(step))
+            told = tuple([_light(action) for action in actions])
+            self._steps.append(
+                Step(at, _light(event), told, tuple([_light(send) for send in own]), *rest)
+            )
 
 
 _QUIET = (LinkMeasured, Tick, Unreachable)
@@ -125,59 +122,37 @@ def _is_quiet(event: NodeEvent) -> bool:
     return isinstance(event, _QUIET)
 
 
-def bare_event(event: NodeEvent) -> NodeEvent:
-    """An event without bodies."""
-    if isinstance(event, Arrived | Submitted):
-        return event if event.body is None else replace(event, body=None)
-    if isinstance(event, Ran):
-        outcomes = [replace(outcome, body=None, exit_body=None) for outcome in event.outcomes]
-        return replace(event, outcomes=tuple(outcomes))
-    return event
-
-
-def bare(action: A) -> A:
-    """An action without bodies."""
-    if isinstance(action, Send):
-        return action if action.body is None else replace(action, body=None)
-    if isinstance(action, Run):
-        return replace(action, given=tuple([_nothing(given) for given in action.given]))
-    if isinstance(action, Deliver):
-        return replace(action, given=_nothing(action.given))
-    return action
+def bare(what: T) -> T:
+    """An event or an action without bodies."""
+    match what:
+        case Arrived() | Submitted() | Send():
+            return what if what.body is None else replace(what, body=None)
+        case Ran():
+            outcomes = [replace(outcome, body=None, exit_body=None) for outcome in what.outcomes]
+            return replace(what, outcomes=tuple(outcomes))
+        case Run():
+            return replace(what, given=tuple([_nothing(given) for given in what.given]))
+        case Deliver():
+            return replace(what, given=_nothing(what.given))
+        case _:
+            return what
 
 
 def _nothing(given: Given) -> Given:
     return Given(dict.fromkeys(given.bodies), given.join)
 
 
-def _light(step: Step) -> Step:
-    """A step without what its playbooks hold, which may be much."""
-    event, actions, own = step.event, step.actions, step.own
-    if isinstance(event, Adopt):
-        event = Adopt(_named(event.playbook))
-    elif isinstance(event, Arrived | Unsent) and isinstance(event.message, Install):
-        event = replace(event, message=_named_only(event.message))
-    if any(map(_installs, actions)):
-        actions = tuple(map(_light_action, actions))
-    if any(map(_installs, own)):
-        own = tuple(map(_light_action, own))
-    if event is step.event and actions is step.actions and own is step.own:
-        return step
-    return replace(step, event=event, actions=actions, own=own)
-
-
-def _installs(action: NodeAction) -> bool:
-    return isinstance(action, Send) and isinstance(action.message, Install)
-
-
-def _light_action(action: A) -> A:
-    if isinstance(action, Send) and isinstance(action.message, Install):
-        return replace(action, message=_named_only(action.message))
-    return action
-
-
-def _named_only(install: Install) -> Install:
-    return replace(install, playbook=_named(install.playbook))
+def _light(what: T) -> T:
+    """An event or an action without bodies, and without what a playbook in it holds, which may be
+    much."""
+    match what:
+        case Adopt():
+            return replace(what, playbook=_named(what.playbook))
+        case Arrived() | Unsent() | Send() if isinstance(what.message, Install):
+            named = replace(what.message, playbook=_named(what.message.playbook))
+            return replace(what, message=named)
+        case _:
+            return bare(what)
 
 
 def _named(playbook: Playbook) -> Playbook:

@@ -39,7 +39,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore, GatewayEvent
-from shoal.core.log import Log
+from shoal.core.log import MAX_STEPS, Log
 from shoal.core.messages import (
     Answered,
     Busy,
@@ -67,13 +67,16 @@ from shoal.core.worker.worker import WorkerCore
 
 
 class NodeCore:
-    """One node. ``gateway`` is None where nobody asks it."""
+    """One node. ``gateway`` is None where nobody asks it. Its log remembers so many ``steps``, or
+    as many as its gateway's."""
 
-    def __init__(self, worker: WorkerCore, gateway: GatewayCore | None = None) -> None:
+    def __init__(
+        self, worker: WorkerCore, gateway: GatewayCore | None = None, steps: int = MAX_STEPS
+    ) -> None:
         self.name = worker.name
         self.worker = worker
         self.gateway = gateway
-        self.log = gateway.log if gateway is not None else Log(worker.name)
+        self.log = gateway.log if gateway is not None else Log(worker.name, steps)
         self._unreachable: dict[str, str] = {}
 
     @property
@@ -151,6 +154,8 @@ class NodeCore:
     def _arrived(self, event: Arrived, now: float) -> Sequence[NodeAction]:
         sender, message, body = event.sender, event.message, event.body
         match message:
+            case Task(giver=giver) | Answered(giver=giver) if giver != sender:
+                return []  # nobody speaks for another
             case Task() | Resume() | Leave() | Forget() | Install() | Heard() | Uninstall():
                 return self.worker.hear(sender, message, body, event.size, now)
             case Answered() | Refused() | Moved() | Trial() | Installed() | Loading():
@@ -212,11 +217,16 @@ class NodeCore:
 
 
 def make_core(
-    origin: Origin, policies: Callable[[str], Policy], digest: Callable[[Body], tuple[str, ...]]
+    origin: Origin,
+    policies: Callable[[str], Policy],
+    digest: Callable[[Body], tuple[str, ...]],
+    steps: int = MAX_STEPS,
 ) -> NodeCore:
-    """The node that is made so; ``digest`` is for its gateway, if it has one."""
+    """The node that is made so; ``digest`` is for its gateway, if it has one. Its log remembers so
+    many ``steps``."""
     worker = WorkerCore(origin.info, origin.worker, policies=policies)
     if origin.gateway is None:
-        return NodeCore(worker)
-    name = origin.info.name
-    return NodeCore(worker, GatewayCore(name, origin.gateway, policies=policies, digest=digest))
+        return NodeCore(worker, steps=steps)
+    name, settings = origin.info.name, origin.gateway
+    gateway = GatewayCore(name, settings, policies=policies, digest=digest, steps=steps)
+    return NodeCore(worker, gateway)

@@ -104,13 +104,15 @@ class RecordingWriter:
 
     def _write(self) -> None:
         """Write what has come until now."""
+        written = 0
         for _ in range(len(self._waiting)):
             if self._file.tell() >= self._max_bytes:
                 self._over = f"it may take {self._max_bytes >> 20} MiB"
                 break
             self._packed.write(encode(self._waiting.popleft()))
-            self.steps += 1
+            written += 1
         self._flush()
+        self.steps += written
 
     def _flush(self) -> None:
         self._packed.flush(zstandard.FLUSH_BLOCK)

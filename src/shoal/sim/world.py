@@ -28,7 +28,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore
-from shoal.core.log import Step
+from shoal.core.log import MAX_STEPS, Step
 from shoal.core.messages import CoreMessage, DeviceInfo, Resume, Task
 from shoal.core.node import make_core
 from shoal.core.policy import Policy, find_policy
@@ -67,7 +67,8 @@ class World:
     ``lease_s``; one that (re)appears is seen after ``discover_s``. ``neighbours`` says who can
     see whom (default: everybody). When a node crashes, what it sent within the last ``unsent_s``
     is lost. To begin a run in a process of its own takes ``apart_s``. ``digest`` names what is in
-    the body of a request.
+    the body of a request. Each node remembers so many ``steps``: of thousands of nodes they fill
+    the memory.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class World:
         neighbours: Callable[[str, str], bool] = lambda a, b: True,
         unsent_s: float = 0.0,
         apart_s: float = 0.5,
+        steps: int = MAX_STEPS,
     ) -> None:
         self.clock = Clock()
         self.engine: Engine = engine or Symbols()
@@ -114,6 +116,7 @@ class World:
         self._numbers: dict[tuple[str, int], int] = {}
         self._unsent_s = unsent_s
         self.apart_s = apart_s
+        self._steps = steps
         self._crashes: dict[tuple[str, int], float] = {}
         self.supervisor: Callable[[str], None] | None = None
         """Is told of nodes that crashed."""
@@ -142,7 +145,7 @@ class World:
             WorkerSettings(**(worker or {})),
             None if gateway is None else GatewaySettings(**gateway),
         )
-        make = partial(make_core, origin, self._policies, self._digest)
+        make = partial(make_core, origin, self._policies, self._digest, self._steps)
         node = self.nodes[name] = Node(self, name, make, handling)
         self._start(node)
         return node

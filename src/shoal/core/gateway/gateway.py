@@ -42,7 +42,7 @@ from shoal.core.gateway.request import Request
 from shoal.core.gateway.state import GatewayState
 from shoal.core.gateway.suspects import Digests
 from shoal.core.gateway.usable import Usable
-from shoal.core.log import Log
+from shoal.core.log import MAX_STEPS, Log
 from shoal.core.messages import (
     Answered,
     Busy,
@@ -73,7 +73,8 @@ GatewayEvent: TypeAlias = PeerEvent | ClientEvent | Tick
 
 class GatewayCore:
     """One gateway. ``digest`` names what is in a body: requests of the same digests are the same.
-    ``log`` is that of its node: what is decided and shows in no action is remarked there."""
+    ``log`` is that of its node, of so many ``steps``: what is decided and shows in no action is
+    remarked there."""
 
     def __init__(
         self,
@@ -82,10 +83,11 @@ class GatewayCore:
         *,
         policies: Callable[[str], Policy] = find_policy,
         digest: Callable[[Body], Digests],
+        steps: int = MAX_STEPS,
     ) -> None:
         self.name = name
         self.settings = settings = settings or GatewaySettings()
-        self.log = Log(name)
+        self.log = Log(name, steps)
         self._state = GatewayState(name, policies, settings, digest, self.log)
         self._answers = Answers(self._state)
         self._recovery = Recovery(self._state, self._answers)

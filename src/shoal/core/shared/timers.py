@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -41,15 +41,15 @@ class Timers(Generic[K]):
         if self._at.pop(key, None) is not None:
             self._trim()
 
-    def due(self, now: float) -> list[K]:
-        """Take out the keys whose time has come, earliest first."""
-        keys = []
-        while self._heap and self._heap[0][0] <= now:
+    def due(self, now: float) -> Iterator[K]:
+        """Take out the keys whose time has come, earliest first, one by one: when something goes
+        wrong with one, the others are still set. What is set meanwhile is for the next time."""
+        last = self._count
+        while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:
             at, _, key = heapq.heappop(self._heap)
             if self._at.get(key) == at:
                 del self._at[key]
-                keys.append(key)
-        return keys
+                yield key
 
     def next(self) -> float | None:
         """The earliest time that is set."""
