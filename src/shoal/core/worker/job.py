@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shoal.core.actions import Mask
@@ -41,6 +41,11 @@ class Job:
     redirect: Resume | None = None
     size: int = 0
     mask: Mask | None = None
+    stage: Stage = field(init=False)
+    """The stage that it runs."""
+
+    def __post_init__(self) -> None:
+        self.stage = self.plan.stages[self.key.stage]
 
     @property
     def follow(self) -> Task | Resume:
@@ -61,11 +66,6 @@ class Job:
     def images(self) -> int:
         """How many images it is of."""
         return self.asked.images
-
-    @property
-    def stage(self) -> Stage:
-        """The stage that it runs."""
-        return self.plan.stages[self.key.stage]
 
     @property
     def opens(self) -> float:
@@ -172,6 +172,8 @@ class Inbox:
         """Take the jobs to be run next out of the queue: the first that need not wait for others,
         and with it as many of the same work as the stage allows. Expired ones are dropped."""
         self.opens = None
+        if not self._ready:
+            return []
         tried: set[Any] = set()
         for key in list(self._ready):
             first = self.jobs.get(key)
@@ -180,7 +182,7 @@ class Inbox:
             if first.care is Care.APART:  # since it was taken over by a newer attempt
                 self.make_ready(key)
                 continue
-            if first.work in tried and not first.lonely:
+            if tried and first.work in tried and not first.lonely:
                 continue
             if first.expires <= now:
                 self.drop(key)

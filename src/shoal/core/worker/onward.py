@@ -158,10 +158,13 @@ class Onward:
     def due(self, now: float) -> list[WorkerAction]:
         """Ask the policies again about what is held. What one is still held for, others of its step
         are held for as well."""
+        outgoing = self._worker.outgoing
+        due = outgoing.due(now)
+        if not due:
+            return []
         actions: list[WorkerAction] = []
         stuck: dict[tuple[str, str, int], float] = {}
-        outgoing = self._worker.outgoing
-        for held in outgoing.due(now):
+        for held in due:
             if held.step in stuck:
                 until = stuck[held.step]
                 if held.until < until:
