@@ -23,8 +23,8 @@ from shoal.strategies.split import prepare as preparing
 from shoal.strategies.split.book import read_book
 from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.split.cuts import places
-from shoal.strategies.split.images import open_folder
-from shoal.strategies.split.statistics import lower_bound
+from shoal.strategies.images import open_folder
+from shoal.strategies.statistics import lower_bound
 
 COUNT = 40
 CLUSTER = """

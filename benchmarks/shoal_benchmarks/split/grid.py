@@ -20,7 +20,7 @@ from typing import Any
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 from shoal.scratch import Scratch
-from shoal.strategies.split.images import Images
+from shoal.strategies.images import Images
 from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split import frames
@@ -133,7 +133,7 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     in the log, where something is missing for that."""
     from shoal.model.profiles import profile
     from shoal.strategies.split.calibrate import calibrate
-    from shoal.strategies.split.images import open_folder
+    from shoal.strategies.images import open_folder
     from shoal.strategies.split.prepare import CONFIDENCE
 
     photos = photos_for_lab()

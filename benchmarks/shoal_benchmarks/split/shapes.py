@@ -106,7 +106,7 @@ def _measured(name: str, photos: Path, seconds: float) -> dict[str, float | str]
     """Images per second of each system, or why there are none."""
     from shoal.model.network import load
     from shoal.model.profiles import profile
-    from shoal.strategies.split.images import open_folder
+    from shoal.strategies.images import open_folder
 
     # Not kept like the other benches' networks: each goes before the next one comes.
     network = load(of_photos(NETWORKS[name]()).SerializeToString(), name=name)

@@ -34,8 +34,8 @@ from shoal.strategies.base import Progress
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
-from shoal.strategies.split.images import Images
-from shoal.strategies.split.statistics import divergence, lower_bound
+from shoal.strategies.images import Images
+from shoal.strategies.statistics import divergence, lower_bound
 
 PILOT = 16
 HANDFUL = 48

@@ -10,7 +10,7 @@ from shoal.errors import ProofError
 from shoal.plan.network import Array, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook
 from shoal.strategies.split.calibration import Entry, Outcome
-from shoal.strategies.split.statistics import divergence, probabilities
+from shoal.strategies.statistics import divergence, probabilities
 
 APART = 2e-3
 """Bits by which a divergence may be another than at calibration, and share by which the first two

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.strategies.split.statistics import (
+from shoal.strategies.statistics import (
     divergence,
     images_needed,
     lower_bound,

@@ -64,12 +64,12 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
     if len(inputs) != 1:
         raise PlanError(
             f"the network takes {len(inputs)} inputs, and images are for one; it can only be "
-            "split without images (nothing is rounded then)"
+            "planned without images (nothing is rounded then)"
         )
     if inputs[0].shape[:1] not in ((None,), (1,)):
         raise PlanError(
             f"the network takes inputs of shape {list(inputs[0].shape)}, and a calibration feeds "
-            "one image at a time; export it with a free batch, or split it without images"
+            "one image at a time; export it with a free batch, or plan without images"
         )
     if not is_folder(root):
         raise DataError(

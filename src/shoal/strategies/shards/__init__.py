@@ -1,0 +1,1 @@
+"""The strategy ``shards``: filters dealt by importance, the important ones held by all."""
