@@ -12,8 +12,8 @@ from shoal.model.network import load
 from shoal.plan.cluster import Cluster
 from shoal.plan.playbook import validate
 from shoal.plan.prove import run_plan
-from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.images import open_folder
+from shoal.strategies.split.calibrate import calibrate
 from shoal_benchmarks.split import (
     baselines,
     decisions,

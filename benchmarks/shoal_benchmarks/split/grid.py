@@ -132,8 +132,8 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     """The calibrated network, images to ask for and the whole network's classes; None, and a line
     in the log, where something is missing for that."""
     from shoal.model.profiles import profile
-    from shoal.strategies.split.calibrate import calibrate
     from shoal.strategies.images import open_folder
+    from shoal.strategies.split.calibrate import calibrate
     from shoal.strategies.split.prepare import CONFIDENCE
 
     photos = photos_for_lab()

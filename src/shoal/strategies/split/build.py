@@ -9,17 +9,17 @@ from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
 from shoal.strategies.base import Built, Strategy
+from shoal.strategies.images import ASKED
 from shoal.strategies.split.assemble import Assembly, importance
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.cuts import places
-from shoal.strategies.images import ASKED
 from shoal.strategies.split.options import Ground, useful
 from shoal.strategies.split.options import options as options_for
 from shoal.strategies.split.prepare import Calibrated, SplitOptions, prepare
 from shoal.strategies.split.proof import prove_calibrated
 from shoal.strategies.split.sheets import explain
-from shoal.strategies.statistics import images_needed
 from shoal.strategies.split.wish import least_accuracy, wish
+from shoal.strategies.statistics import images_needed
 
 NAME = "split"
 

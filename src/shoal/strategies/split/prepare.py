@@ -10,10 +10,10 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds, Network
 from shoal.plan.objective import Objective
 from shoal.strategies.base import Progress
+from shoal.strategies.images import open_folder
 from shoal.strategies.options import Options
 from shoal.strategies.split.calibrate import FIRST, calibrate
 from shoal.strategies.split.calibration import Calibration
-from shoal.strategies.images import open_folder
 from shoal.strategies.split.wish import least_accuracy, limits_in_order
 
 CONFIDENCE = 0.95
