@@ -1,0 +1,217 @@
+"""The words of shards: units, widths, regions. Data only.
+
+A *unit* is a channel, or a block of channels that go together. A *width* is a set of units that
+are dealt as one: what a convolution makes, and all behind it that is computed channel by channel.
+A *region* is a run of nodes between two cuts that several devices compute together, each with
+some units of each width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from shoal.model.spec import TensorSpec
+
+
+class Op(StrEnum):
+    """How the slices of a region become one tensor."""
+
+    CHANNELS = "channels"
+    """Each device has some channels of the tensor, complete."""
+    SUM = "sum"
+    """Each device has what its units contribute to every channel; these are added."""
+
+
+class Kind(StrEnum):
+    """Who computes a node of a region."""
+
+    WHOLE = "whole"
+    """Every device, all of it."""
+    DEALT = "dealt"
+    """Each device, the channels of its units."""
+    PARTIAL = "partial"
+    """Each device, what its units contribute to a sum."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What one device holds of a width: numbers of units, ``dealt`` to it alone, or ``common``:
+    held and computed by all devices. Its slices hold them in this order, ``dealt`` first."""
+
+    dealt: tuple[int, ...] = ()
+    common: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Width:
+    """Units that are dealt as one. ``name`` is that of the tensor which the width begins with,
+    the same in all regions that deal it. ``bytes`` of weights and ``macs`` (multiplications for
+    one image) are those of each unit, in all nodes of its region."""
+
+    name: str
+    units: int
+    bytes: float
+    macs: float
+
+
+class Run(NamedTuple):
+    """Entries that lie one after the other along an axis: ``block`` for each of the ``units`` of
+    ``width``, in order. With an empty ``width`` they are of no width: all devices have them."""
+
+    width: str
+    units: int
+    block: int
+
+    @property
+    def entries(self) -> int:
+        """How many there are."""
+        return self.units * self.block
+
+
+@dataclass(frozen=True)
+class Point:
+    """A tensor that has units of widths as ``runs`` along ``axis``: what is read by the node that
+    sums over them, or the tensor of a region that is joined by channels."""
+
+    tensor: TensorSpec
+    axis: int
+    runs: tuple[Run, ...]
+
+    @property
+    def entries(self) -> int:
+        """Length of the axis: how many numbers ``keep`` and ``fill`` of this point have."""
+        return sum(run.entries for run in self.runs)
+
+    def of(self, width: str, units: tuple[int, ...]) -> tuple[int, ...]:
+        """Places along the axis of these units of a width, unit after unit."""
+        places: list[int] = []
+        start = 0
+        for run in self.runs:
+            if run.width == width:
+                for unit in units:
+                    first = start + unit * run.block
+                    places.extend(range(first, first + run.block))
+            start += run.entries
+        return tuple(places)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Who computes a node: its number in ``Network.nodes``, the ``macs`` of all of it for one
+    image, and the share of these that belongs to each width. What is missing to 1 in ``widths``
+    is computed by every device."""
+
+    node: int
+    kind: Kind
+    macs: int
+    widths: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The nodes from ``start`` to ``end``, which all devices compute together.
+
+    ``source`` enters, ``tensor`` leaves; devices join their slices of it along ``axis``.
+    ``widths`` are dealt. ``points`` are the tensors at which units can be missing: for ``sum``
+    what the summing nodes read, for ``channels`` the one that leaves. ``whole_macs`` and
+    ``whole_bytes`` (of weights) are what every device computes and holds besides, biases included.
+    """
+
+    start: int
+    end: int
+    op: Op
+    source: TensorSpec
+    tensor: TensorSpec
+    axis: int
+    widths: tuple[Width, ...]
+    points: tuple[Point, ...]
+    shares: tuple[Share, ...]
+    whole_macs: int
+    whole_bytes: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names it in a network: its start and its end."""
+        return self.start, self.end
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of all of it for one image."""
+        return sum(share.macs for share in self.shares)
+
+    def macs_of(self, own: Mapping[str, Units]) -> float:
+        """Multiplications of a device with these units, for one image."""
+        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
+        dealt = sum(width.macs * counts.get(width.name, 0) for width in self.widths)
+        return self.whole_macs + dealt
+
+    def bytes_of(self, own: Mapping[str, Units]) -> float:
+        """Bytes of the weights of a device with these units."""
+        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
+        dealt = sum(width.bytes * counts.get(width.name, 0) for width in self.widths)
+        return self.whole_bytes + dealt
+
+    def channels(self, own: Mapping[str, Units]) -> tuple[int, ...]:
+        """Where the entries of a device's slice lie in the tensor (``Slice.channels``): those of
+        its dealt units, then those that all have. Empty for a sum: there are all."""
+        if self.op is Op.SUM:
+            return ()
+        dealt, common = self._places(own)
+        return dealt + common
+
+    def stays(self, own: Mapping[str, Units]) -> int:
+        """How many of the last entries of a slice along the axis are the same on all devices, so
+        that they are not sent (``Slice.stays``)."""
+        if self.op is Op.SUM:
+            return self._length
+        return len(self._places(own)[1])
+
+    def sent(self, own: Mapping[str, Units]) -> int:
+        """Elements that a device sends to each other device, for one image."""
+        along = self._length if self.op is Op.SUM else len(self._places(own)[0])
+        rest = math.prod(size or 1 for size in self.tensor.shape) // self._length
+        return along * rest
+
+    @property
+    def _length(self) -> int:
+        length = self.tensor.shape[self.axis]
+        assert length is not None, "the axis of a join is never free"
+        return length
+
+    def _places(self, own: Mapping[str, Units]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        dealt: list[int] = []
+        common: list[int] = []
+        start = 0
+        for run in self.points[0].runs:
+            units = own.get(run.width, Units())
+            if not run.width:
+                units = Units(common=tuple(range(run.units)))
+            for places, numbers in ((dealt, units.dealt), (common, units.common)):
+                for unit in numbers:
+                    first = start + unit * run.block
+                    places.extend(range(first, first + run.block))
+            start += run.entries
+        return tuple(dealt), tuple(common)
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a node with weights is dealt in no region: its number in ``Network.nodes``, its kind of
+    operator, and the reason in words."""
+
+    node: int
+    op: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The regions of a network, by start and then by end; they overlap, a plan takes some of
+    them. ``whys`` tell what is in none."""
+
+    regions: tuple[Region, ...]
+    whys: tuple[Why, ...]
