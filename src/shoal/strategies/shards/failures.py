@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ Lost: TypeAlias = tuple[int, ...]
 """Devices, by number."""
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     """Of ``count`` images that the whole network answers, or answers right where that is known,
     ``good`` were answered alike. ``apart`` is how far the answers are from its own, in bits (the
     mean divergence)."""

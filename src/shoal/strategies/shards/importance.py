@@ -20,19 +20,23 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 def strength(activations: Array, axis: int, units: int) -> Floats:
     """The mean of each unit's absolute activation. The channels along ``axis`` are those of the
     units one after the other, as many of each."""
-    return np.abs(_by_unit(activations, axis, units)).mean(axis=1)
+    found: Floats = np.abs(_by_unit(activations, axis, units)).mean(axis=1)
+    return found
 
 
 def means(activations: Array, axis: int) -> npt.NDArray[np.float32]:
     """The mean of each channel along ``axis``."""
     channels = np.moveaxis(activations, axis, 0)
-    found = channels.reshape(len(channels), -1).mean(axis=1, dtype=np.float64)
-    return found.astype(np.float32)
+    found: npt.NDArray[np.float32] = (
+        channels.reshape(len(channels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
+    )
+    return found
 
 
 def norms(weights: Array, axis: int, units: int) -> Floats:
     """The norm (L1) of the weights of each unit, which lie along ``axis`` as its channels do."""
-    return np.abs(_by_unit(weights, axis, units)).sum(axis=1)
+    found: Floats = np.abs(_by_unit(weights, axis, units)).sum(axis=1)
+    return found
 
 
 def importance(own: Floats, active: Floats | None = None, read: Floats | None = None) -> Floats:
