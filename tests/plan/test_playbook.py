@@ -165,6 +165,23 @@ MISTAKES = {
         with_join(slices={"a": Slice((1,)), "b": Slice((4,))})
     ],
     "2 fill values; write one, or one per channel": [with_join(fill=(0.0, 1.0))],
+    "3 of the slice of 'a' cannot stay with it": [
+        with_join(slices={"a": Slice((0, 1), 3), "b": Slice((2, 3), 3)})
+    ],
+    "must be the same for all": [
+        with_join(slices={"a": Slice((0, 1), 1), "b": Slice((2, 3), 1)}),
+        with_join(slices={"a": Slice((0, 1), 0), "b": Slice((2, 1), 1)}),
+    ],
+    "stay a second time, or none": [
+        with_join(op="sum", slices={"a": Slice(stays=2), "b": Slice(stays=2)})
+    ],
+    "not one number per channel of a sum": [
+        with_join(op="sum", slices={"a": Slice(stand_in=(1.0,)), "b": Slice()}),
+        with_join(slices={"a": Slice((0, 1), stand_in=(1.0,) * 4), "b": Slice((2, 3))}),
+    ],
+    "the next stage can only be run by these holders": [
+        with_join(op="sum", slices={"a": Slice(stays=4), "b": Slice(stays=4)})
+    ],
     "1 to 4096 are possible": [plan_of(HEAD, TAIL, name=str(k)) for k in range(4097)],
 }
 
@@ -192,6 +209,10 @@ ODD_NUMBERS = {
     "a temperature": [with_exit(temperature=value) for value in (0.0, -1.0, NAN, INF)],
     "a threshold": [with_exit(threshold=value) for value in (-0.1, 1.1, NAN, INF, -INF)],
     "a deadline of the join": [with_join(deadline_ms=v) for v in (0.0, -1.0, NAN, INF, 1e12)],
+    "what stands in for 'a' is no number": [
+        with_join(op="sum", slices={"a": Slice(stand_in=(value,) * 4), "b": Slice()})
+        for value in (NAN, INF)
+    ],
     "fills with what is no number": [with_join(fill=(value,)) for value in (NAN, INF)],
     "fills with values that int8 does not have": [
         with_join(fill=(300.0,), tensor=TensorSpec("middle", "int8", (None, 4)))

@@ -1,5 +1,6 @@
 """Running a part for one job or many: joins, batches, carried tensors, early exits."""
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -13,7 +14,7 @@ from tests.runtime import tiny
 from shoal.codec.frame import Frame, pack
 from shoal.codec.join import join
 from shoal.codec.slices import added_by
-from shoal.core.actions import Given, Mask, Run
+from shoal.core.actions import Given, Home, Mask, Run
 from shoal.core.events import JobKey
 from shoal.errors import FrameError, InputError, PlanError
 from shoal.model.engine import Session
@@ -167,6 +168,16 @@ def test_a_carried_tensor_comes_from_any_of_the_givers():
 def test_a_slice_of_the_wrong_shape_is_refused():
     with pytest.raises(InputError):
         gather(slices(a={"x": np.ones((1, 3), np.float32)}))
+
+
+def test_others_are_not_given_what_stays_here():
+    array = np.arange(12, dtype=np.float32).reshape(1, 6, 2)
+    act = action(given(x=array), outputs=("y",))
+    act = msgspec.structs.replace(act, home=Home("y", 1, 4))
+    (outcome,) = run(act, Recorder())
+    np.testing.assert_array_equal(outcome.own_body.arrays()["y"], array * 2)
+    np.testing.assert_array_equal(outcome.body.arrays()["y"], array[:, :2] * 2)
+    assert outcome.size == 16
 
 
 # -- exits

@@ -23,14 +23,17 @@ class Joiner:
         self._join = join
         self._axis = join.axis
         self._dtype = np.dtype(join.tensor.dtype)
-        self._moves: OrderedDict[frozenset[str], _Moves] = OrderedDict()
+        self._at_home = join.at_home
+        self._moves: OrderedDict[tuple[str, ...], _Moves] = OrderedDict()
 
     def __call__(self, slices: Mapping[str, Array]) -> Array:
         """The joined tensor from the slices that came, by giver.
 
         The first live copy of a channel wins, in the order of ``join.slices``; channels that no
-        slice holds are filled. A sum adds the slices that came. Raises InputError for no slice at
-        all, one of a stranger, or one of the wrong shape or dtype.
+        slice holds are filled. A sum adds the slices that came, and what stands in for others. Of
+        slices of which some stays with its holder (see :class:`~shoal.codec.slices.Slice`) one must
+        be whole. Raises InputError for no slice at all, one of a stranger, or one of the wrong
+        shape or dtype.
         """
         join = self._join
         strangers = slices.keys() - join.slices.keys()
@@ -43,12 +46,14 @@ class Joiner:
         if not givers:
             raise InputError(f"no slice of {join.tensor.name!r} came, so there is nothing to join")
         batch = self._check(givers, slices)
+        whole = [name for name in givers if self._is_whole(name, slices[name])]
+        if self._at_home and not whole:
+            raise InputError(
+                f"no slice of {join.tensor.name!r} is whole: who joins them must have its own"
+            )
         if join.op == "sum":
-            total = slices[givers[0]].copy()
-            for name in givers[1:]:
-                np.add(total, slices[name], out=total)
-            return total
-        moves = self._moves_for(frozenset(givers), givers)
+            return self._sum(givers, whole, slices)
+        moves = self._moves_for(tuple(givers), whole)
         shape = [size if size is not None else batch for size in join.tensor.shape]
         joined: Array = np.empty(shape, self._dtype)
         before = (slice(None),) * self._axis
@@ -58,6 +63,36 @@ class Joiner:
             joined[(*before, moves.missing)] = moves.fill
         return joined
 
+    def _sum(
+        self, givers: Sequence[str], whole: Sequence[str], slices: Mapping[str, Array]
+    ) -> Array:
+        before, axis = (slice(None),) * self._axis, self._axis
+        mine = whole[0] if self._at_home else givers[0]
+        count = slices[mine].shape[axis] - self._join.slices[mine].stays
+        sent = (*before, slice(count))
+        total = slices[givers[0]][sent].copy()
+        for name in givers[1:]:
+            np.add(total, slices[name][sent], out=total)
+        if self._at_home:
+            np.add(total, slices[mine][(*before, slice(count, None))], out=total)
+        for name, part in self._join.slices.items():
+            if part.stand_in and name not in slices:
+                stand_in = np.asarray(part.stand_in, self._dtype)
+                total += stand_in.reshape(-1, *(1,) * (total.ndim - axis - 1))
+        return total
+
+    def _is_whole(self, name: str, array: Array) -> bool:
+        """Whether a slice is as its holder has it, with what it sends to nobody."""
+        return self._axis < array.ndim and array.shape[self._axis] == self._size(name)
+
+    def _size(self, name: str) -> int | None:
+        """Entries of a whole slice along the axis; None where that is free."""
+        join, part = self._join, self._join.slices[name]
+        if join.op == "channels":
+            return len(part.channels)
+        own = join.tensor.shape[self._axis] if self._axis < len(join.tensor.shape) else None
+        return None if own is None else own + part.stays
+
     def _check(self, givers: Sequence[str], slices: Mapping[str, Array]) -> int:
         """The batch size; InputError unless every slice has the shape that it must have."""
         join = self._join
@@ -65,8 +100,9 @@ class Joiner:
         for name in givers:
             array = slices[name]
             wanted = [size if size is not None else batch for size in join.tensor.shape]
-            if join.op == "channels":
-                wanted[self._axis] = len(join.slices[name].channels)
+            size, stays = self._size(name), join.slices[name].stays
+            if size is not None:
+                wanted[self._axis] = size if self._is_whole(name, array) else size - stays
             if list(array.shape) != wanted or array.dtype != self._dtype:
                 raise InputError(
                     f"the slice of {join.tensor.name!r} from {name!r} is {array.dtype} "
@@ -74,10 +110,11 @@ class Joiner:
                 )
         return batch
 
-    def _moves_for(self, key: frozenset[str], givers: Sequence[str]) -> _Moves:
+    def _moves_for(self, givers: tuple[str, ...], whole: Sequence[str]) -> _Moves:
+        key = (*givers, "", *whole)
         moves = self._moves.get(key)
         if moves is None:
-            moves = self._moves[key] = _Moves(self._join, givers)
+            moves = self._moves[key] = _Moves(self._join, givers, whole)
             if len(self._moves) > _MOST_SETS:
                 self._moves.popitem(last=False)
         return moves
@@ -99,16 +136,19 @@ def join(slices: Mapping[str, Array], how: Join) -> Array:
 
 
 class _Moves:
-    """Which channels to copy from where to where when just ``givers`` gave slices."""
+    """Which channels to copy from where to where when just ``givers`` gave slices, those in
+    ``whole`` with what they send to nobody."""
 
-    def __init__(self, join: Join, givers: Sequence[str]) -> None:
+    def __init__(self, join: Join, givers: Sequence[str], whole: Sequence[str]) -> None:
         count = join.tensor.shape[join.axis]
         if count is None:
             raise InputError(f"axis {join.axis} of {join.tensor.name!r} has no fixed size")
         taken: npt.NDArray[np.bool_] = np.zeros(count, bool)
         self.copies: list[tuple[str, _Index, _Index]] = []
         for name in givers:
-            channels = np.asarray(join.slices[name].channels, np.intp)
+            part = join.slices[name]
+            sent = len(part.channels) - (0 if name in whole else part.stays)
+            channels = np.asarray(part.channels[:sent], np.intp)
             source = np.flatnonzero(~taken[channels])
             if source.size:
                 target = channels[source]

@@ -15,9 +15,17 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``channels`` are the indices along the join's axis that this holder computes, in the order in
     which its output holds them. For a sum they are those of what comes in to it that this holder
     can add, if any is held by several: then each is added by one of them (see :func:`added_by`).
+
+    The last ``stays`` entries of the slice along the join's axis are the same for all holders, so
+    they stay where they are: the others are not sent them. Of ``channels`` they are the last ones;
+    a sum has all its channels twice then, and they are the second time, which is added once.
+    ``stand_in`` is added to a sum in the place of this slice while that is missing: one number per
+    channel, or none.
     """
 
     channels: tuple[int, ...] = ()
+    stays: int = 0
+    stand_in: tuple[float, ...] = ()
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +49,11 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: int = 1
     suffice: tuple[tuple[str, ...], ...] = ()
     mask: str = ""
+
+    @property
+    def at_home(self) -> bool:
+        """Whether some of each slice stays with its holder, so that only holders can join them."""
+        return any(part.stays for part in self.slices.values())
 
     def enough(self, givers: Collection[str]) -> bool:
         """Whether the slices of these holders may be joined."""

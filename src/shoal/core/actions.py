@@ -44,11 +44,20 @@ class Mask(msgspec.Struct, frozen=True):
     added: tuple[bool, ...]
 
 
+class Home(msgspec.Struct, frozen=True):
+    """The last ``stays`` entries of an output along an axis are for its own node alone (see
+    :class:`~shoal.codec.slices.Slice`)."""
+
+    tensor: str
+    axis: int
+    stays: int
+
+
 class Run(_Action, frozen=True):
     """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
     report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too.
     ``apart``: in a process of its own, which may die of it. ``mask`` is what goes in beside them,
-    the same for all jobs."""
+    the same for all jobs. Of what comes out, others are not given what stays at ``home``."""
 
     jobs: tuple[JobKey, ...]
     part: str
@@ -57,6 +66,7 @@ class Run(_Action, frozen=True):
     exit: Exit | None = None
     apart: bool = False
     mask: Mask | None = None
+    home: Home | None = None
 
 
 class FetchPart(_Action, frozen=True):

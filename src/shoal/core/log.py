@@ -140,7 +140,8 @@ def _no_body(what: Any) -> Any:
 
 
 def _no_outcome(ran: Ran) -> Ran:
-    outcomes = [replace(outcome, body=None, exit_body=None) for outcome in ran.outcomes]
+    nothing = {"body": None, "exit_body": None, "own_body": None}
+    outcomes = [replace(outcome, **nothing) for outcome in ran.outcomes]
     return replace(ran, outcomes=tuple(outcomes))
 
 

@@ -185,6 +185,13 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
         if stage.exit is not None:
             _check_exit(place, stage.exit, playbook)
         _check_holders(place, stage, playbook)
+        at_home = stage.join is not None and stage.join.at_home
+        takers = plan.stages[k + 1].parts.keys() if k + 1 < len(plan.stages) else {""}
+        if at_home and not takers <= stage.parts.keys():
+            raise PlanError(
+                f"{place}: some of each slice stays with its holder, so the next stage can only be "
+                "run by these holders"
+            )
         at_hand = set(stage.outputs)
     lacking = sorted({spec.name for spec in playbook.outputs} - at_hand)
     if lacking:
@@ -300,6 +307,7 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
         raise PlanError(f"{place}: {len(join.suffice)} sets suffice; name at most {MAX_SETS}")
     if join.op == "sum":
         _check_sum(place, join)
+    _check_home(place, join)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")
     if join.op == "channels":
@@ -313,6 +321,33 @@ def _check_sum(place: str, join: Join) -> None:
             f"{place}: a channel of a sum is held twice, and no mask says who adds it; name the "
             "input of the parts that takes it"
         )
+
+
+def _check_home(place: str, join: Join) -> None:
+    """What of slices stays with their holders, and what stands in for missing ones."""
+    size = join.tensor.shape[join.axis] if join.axis < len(join.tensor.shape) else None
+    common = set[tuple[int, ...]]()
+    for name, part in join.slices.items():
+        most = len(part.channels) if join.op == "channels" else size or 0
+        if not 0 <= part.stays <= most:
+            raise PlanError(f"{place}: {part.stays} of the slice of {name!r} cannot stay with it")
+        common.add(part.channels[len(part.channels) - part.stays :])
+        if part.stand_in and (join.op != "sum" or len(part.stand_in) != size):
+            raise PlanError(
+                f"{place}: what stands in for {name!r} is not one number per channel of a sum"
+            )
+        if not _holds(join.tensor.dtype, part.stand_in) or not all(
+            map(math.isfinite, part.stand_in)
+        ):
+            raise PlanError(f"{place}: what stands in for {name!r} is no number; use numbers")
+    if len({part.stays for part in join.slices.values()}) > 1 or (
+        join.op == "channels" and len(common) > 1
+    ):
+        raise PlanError(
+            f"{place}: what stays with the holders of {join.tensor.name!r} must be the same for all"
+        )
+    if join.op == "sum" and any(part.stays not in (0, size) for part in join.slices.values()):
+        raise PlanError(f"{place}: of a sum all channels stay a second time, or none")
 
 
 def _check_channels(place: str, join: Join) -> None:

@@ -9,7 +9,7 @@ codec makes of tensors on their way is part of the plan, so it is part of the pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -48,9 +48,15 @@ def prove(
     return worst
 
 
-def run_plan(plan: Plan, parts: Mapping[str, Part], feeds: Mapping[str, Array]) -> Feeds:
-    """Run a plan in process, all devices alive, no early exits; ProofError for absent parts."""
-    (given,) = _Runner(parts).run(plan, [feeds])
+def run_plan(
+    plan: Plan,
+    parts: Mapping[str, Part],
+    feeds: Mapping[str, Array],
+    absent: Collection[str] = (),
+) -> Feeds:
+    """Run a plan in process, without the devices that are ``absent``, no early exits; ProofError
+    for parts that are not at hand, and where too few devices are left."""
+    (given,) = _Runner(parts, absent).run(plan, [feeds])
     return given
 
 
@@ -58,8 +64,9 @@ class _Runner:
     """Runs plans on a few probes; what plans have in common is run once, and each session that is
     made takes all probes."""
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
+    def __init__(self, parts: Mapping[str, Part], absent: Collection[str] = ()) -> None:
         self._parts = parts
+        self._absent = absent
         self._done: dict[_Path, list[Feeds]] = {}
 
     def run(self, plan: Plan, probes: Sequence[Mapping[str, Array]]) -> list[Feeds]:
@@ -77,7 +84,10 @@ class _Runner:
     def _stage(self, place: str, stage: Stage, at_hand: Sequence[Feeds]) -> list[Feeds]:
         """The outputs of one stage as they arrive, those carried through it too."""
         given = [{name: feeds[name] for name in stage.inputs if name in feeds} for feeds in at_hand]
-        holders = list(stage.parts.items())
+        holders = [(name, part) for name, part in stage.parts.items() if name not in self._absent]
+        left = [name for name, _ in holders]
+        if not left or (stage.join is not None and not stage.join.enough(left)):
+            raise ProofError(f"{place}: {', '.join(left) or 'nobody'} cannot run it alone")
         if stage.spread is Spread.ONE:
             holders = holders[:1]
         names = [device for device, _ in holders]

@@ -14,13 +14,16 @@ from shoal.plan.plan import Join
 @dataclass(slots=True)
 class Gather:
     """What has come, and from whom more is awaited (nobody: it is complete). ``join`` is None for
-    a whole body. ``absent`` are devices whose slices were missing on the way here."""
+    a whole body. ``absent`` are devices whose slices were missing on the way here. ``needs`` names
+    who must be among those that came, whatever else is enough: who joins slices of which some stays
+    with its holder needs its own."""
 
     awaited: set[str]
     join: Join | None = None
     bodies: dict[str, Body] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     traces: dict[StageTrace, None] = field(default_factory=dict)
+    needs: str = ""
 
     def give(
         self, giver: str, body: Body, absent: Iterable[str], trace: Iterable[StageTrace]
@@ -32,7 +35,7 @@ class Gather:
             self.absent.update(absent)
             self.traces.update(dict.fromkeys(trace))
         self.awaited.discard(giver)
-        self.awaited.difference_update(absent)
+        self.awaited.difference_update(set(absent) - {self.needs})
 
     @property
     def complete(self) -> bool:
@@ -42,7 +45,9 @@ class Gather:
     @property
     def enough(self) -> bool:
         """Whether what came may be joined."""
-        return self.join.enough(self.bodies) if self.join else bool(self.bodies)
+        if self.join is None:
+            return bool(self.bodies)
+        return self.join.enough(self.bodies) and (not self.needs or self.needs in self.bodies)
 
     def given(self) -> Given:
         """The bodies for a run or an answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shoal.core.actions import Mask, WorkerAction
+from shoal.core.actions import Home, Mask, WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
@@ -164,11 +164,15 @@ class Intake:
             givers = devices_at(itinerary.route, task.stage - 1) or before.parts
             gather.join = before.join
             gather.awaited.update(filter(worker.reachable, givers))
+            if before.join is not None and before.join.at_home:
+                gather.needs = worker.name
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        mask = _mask(worker.name, plan.stages[task.stage], devices_at(itinerary.route, task.stage))
-        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, mask=mask)
+        stage = plan.stages[task.stage]
+        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone)
+        job.mask = _mask(worker.name, stage, devices_at(itinerary.route, task.stage))
+        job.home = _home(worker.name, stage)
         worker.inbox.add(job)
         return job
 
@@ -218,8 +222,12 @@ class Intake:
         self._give_up(self._worker.itineraries.late(now))
         for key in self._deadlines.due(now):
             job = self._worker.inbox.jobs.get(key)
-            if job is not None and not job.gather.complete:
-                actions += self._miss(job, tuple(job.gather.awaited))
+            if job is None or job.gather.complete:
+                continue
+            mine = {job.gather.needs} if now < job.expires else set[str]()
+            actions += self._miss(job, job.gather.awaited - mine)
+            if not job.gather.complete:
+                self._deadlines.set(key, job.expires)
         return actions
 
     def next(self) -> float | None:
@@ -277,3 +285,11 @@ def _mask(name: str, stage: Stage, holders: tuple[str, ...]) -> Mask | None:
     if join is None or not join.mask:
         return None
     return Mask(join.mask, added_by(join, name, holders or tuple(stage.parts)))
+
+
+def _home(name: str, stage: Stage) -> Home | None:
+    """What of a holder's output the others are not sent."""
+    join = stage.join
+    if join is None or not join.slices[name].stays:
+        return None
+    return Home(join.tensor.name, join.axis, join.slices[name].stays)

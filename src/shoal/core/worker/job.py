@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shoal.core.actions import Mask
+from shoal.core.actions import Home, Mask
 from shoal.core.events import JobKey
 from shoal.core.messages import Care, Itinerary, Resume, Task
 from shoal.core.shared.gather import Gather
@@ -25,7 +25,7 @@ class Job:
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
     one, or a run with others failed. ``size`` is the bytes of its inputs, ``mask`` says what of a
-    sum it adds. Times in seconds.
+    sum it adds, ``home`` what of its outputs stays here. Times in seconds.
     """
 
     key: JobKey
@@ -41,6 +41,7 @@ class Job:
     redirect: Resume | None = None
     size: int = 0
     mask: Mask | None = None
+    home: Home | None = None
     stage: Stage = field(init=False)
     """The stage that it runs."""
 
@@ -75,9 +76,9 @@ class Job:
         return opens if opens < self.expires else self.arrived
 
     @property
-    def work(self) -> tuple[str, tuple[str, ...], Exit | None, Mask | None]:
+    def work(self) -> tuple[str, tuple[str, ...], Exit | None, Mask | None, Home | None]:
         """What is computed: the same for plans and playbooks that share the part."""
-        return self.part, self.stage.outputs, self.stage.exit, self.mask
+        return self.part, self.stage.outputs, self.stage.exit, self.mask, self.home
 
     @property
     def absent(self) -> tuple[str, ...]:

@@ -270,12 +270,12 @@ class WorkerCore:
         return actions
 
     def _run(self, batch: list[Job], apart: bool = False) -> Run:
-        part, outputs, exit, mask = batch[0].work
+        part, outputs, exit, mask, home = batch[0].work
         jobs = tuple(job.key for job in batch)
         if not apart:
             self._runs[jobs] = sum(job.images for job in batch)
         given = tuple(job.gather.given() for job in batch)
-        return Run(jobs, part, given, outputs, exit, apart, mask)
+        return Run(jobs, part, given, outputs, exit, apart, mask, home)
 
     def _run_apart(self, job: Job) -> WorkerAction:
         """Have a job run in a process of its own, if there is memory for another copy of its
@@ -359,6 +359,7 @@ class WorkerCore:
             trace=trace,
             expires=job.expires,
             images=job.images,
+            own_body=outcome.own_body,
         )
         return self._onward.pass_on(follow, itinerary, plan, output, job.expires, now)
 

@@ -1,0 +1,85 @@
+"""Slices of which some stays with its holder: that one goes on with more than it sends."""
+
+from __future__ import annotations
+
+import msgspec
+from tests.core.alone import LoneWorker, of, sent
+from tests.core.toys import every, one, plan, playbook
+
+from shoal.codec.slices import Slice
+from shoal.core.actions import Home, Run
+from shoal.core.events import Outcome, Ran, Tick
+from shoal.core.messages import Refused, Task, Why
+from shoal.plan.plan import Playbook
+
+ROUTE = (("a", "b"), ("a", "b"), ("a",))
+
+
+def book() -> Playbook:
+    stages = [every(0, 6, "ab", op="sum"), every(6, 9, "ab", op="sum")]
+    for k, stage in enumerate(stages):
+        assert stage.join is not None
+        slices = {name: Slice(stays=4) for name in "ab"}
+        join = msgspec.structs.replace(stage.join, slices=slices)
+        stages[k] = msgspec.structs.replace(stage, join=join)
+    return playbook(plan("p", *stages, one(9, 12, "ab")))
+
+
+def slice_of(worker: LoneWorker, giver: str, body: str) -> list[object]:
+    return worker.task(0, "p", 1, giver=giver, route=ROUTE, sliced=True, body=body)
+
+
+def test_the_next_stage_of_a_node_has_what_the_others_are_not_sent() -> None:
+    worker = LoneWorker(book())
+    (run,) = of(Run, worker.task(0, "p", route=ROUTE))
+    assert run.home == Home("t6", 1, 4)
+    outcome = Outcome("half", 10, own_body="both halves")
+    ((to, _),) = sent(Task, ran := worker.take(Ran(run.jobs, (outcome,), 10.0)))
+    assert [(to, send.body) for send in ran] == [("b", "half")]
+    (run,) = of(Run, slice_of(worker, "b", "of b"))
+    assert run.given[0].bodies == {"a": "both halves", "b": "of b"}
+
+
+def test_a_node_waits_for_itself_beyond_the_deadline() -> None:
+    """It is only slow, and the answer would lack what all have."""
+    worker = LoneWorker(book())
+    slice_of(worker, "b", "of b")
+    worker.now = 0.5
+    assert of(Run, worker.take(Tick())) == []
+    (run,) = of(Run, slice_of(worker, "a", "both halves"))
+    assert sorted(run.given[0].bodies) == ["a", "b"]
+
+
+def test_but_not_beyond_that_of_the_request() -> None:
+    worker = LoneWorker(book())
+    slice_of(worker, "b", "of b")
+    worker.now = 0.5
+    worker.take(Tick())
+    worker.now = 1.0
+    ((_, refused),) = sent(Refused, worker.take(Tick()))
+    assert refused.why is Why.TOO_FEW_SLICES
+
+
+def test_others_are_not_waited_for_beyond_it() -> None:
+    worker = LoneWorker(book())
+    slice_of(worker, "a", "both halves")
+    worker.now = 0.5
+    (run,) = of(Run, worker.take(Tick()))
+    assert run.given[0].bodies == {"a": "both halves"}
+
+
+def test_who_was_absent_for_another_still_needs_its_own() -> None:
+    worker = LoneWorker(book())
+    body = "of b, who did not hear of a in time"
+    actions = worker.task(0, "p", 1, giver="b", route=ROUTE, sliced=True, body=body, absent=("a",))
+    assert of(Run, actions) == []
+    (run,) = of(Run, slice_of(worker, "a", "both halves"))
+    assert sorted(run.given[0].bodies) == ["a", "b"]
+
+
+def test_a_node_that_never_ran_the_stage_before_refuses() -> None:
+    worker = LoneWorker(book())
+    route = (("b",), ("a", "b"), ("a",))
+    actions = worker.task(0, "p", 1, giver="b", route=route, sliced=True, body="of b")
+    ((_, refused),) = sent(Refused, actions)
+    assert refused.why is Why.TOO_FEW_SLICES
