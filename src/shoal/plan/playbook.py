@@ -74,12 +74,16 @@ def playbook_id(playbook: Playbook) -> str:
 def plan_without(playbook: Playbook, device: str) -> Plan | None:
     """The first plan that can be followed when ``device`` is gone; None if there is none."""
     for plan in playbook.plans:
-        if all(
-            device not in stage.parts or (stage.spread is Spread.ONE and len(stage.parts) > 1)
-            for stage in plan.stages
-        ):
+        if all(_runs_without(stage, device) for stage in plan.stages):
             return plan
     return None
+
+
+def _runs_without(stage: Stage, device: str) -> bool:
+    rest = stage.parts.keys() - {device}
+    if stage.spread is Spread.ONE or len(rest) == len(stage.parts):
+        return bool(rest)
+    return stage.join is not None and stage.join.enough(rest)
 
 
 def save(playbook: Playbook, path: str | Path) -> None:

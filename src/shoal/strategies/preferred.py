@@ -1,9 +1,10 @@
 """The policy ``preferred``: the first plan, in the order of the playbook, that can be followed.
 
-Its plans stand in order of preference, so the first whose devices are all usable is the best that
+Its plans stand in order of preference, so the first that can be followed is the best that
 there is now, unless one of its devices has become slow: then the plan with the shortest time on
 its slowest device is followed, if the devices there have kept up with their forecasts at least
-``LAG`` times as well. One request in ``TRY`` goes the preferred way all the same, to see whether
+``LAG`` times as well. A stage that all run together is run by those that are usable, if these are
+enough for its join. One request in ``TRY`` goes the preferred way all the same, to see whether
 the device is itself again. A request that was stopped half way goes on in the first plan that has
 a stage with just the tensors at hand.
 """
@@ -97,7 +98,7 @@ def whole_route(plan: Plan, start: int, view: View) -> Route | None:
         stage = plan.stages[index]
         holders = usable_holders(stage, view)
         if stage.spread is Spread.ALL:
-            if len(holders) < len(stage.parts):
+            if stage.join is None or not stage.join.enough(holders):
                 return None
             route.append(holders)
         else:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.strategies.shards.dealing import Dealing
 from shoal.strategies.statistics import divergence, lower_bound
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Rows: TypeAlias = npt.NDArray[Any]
 Lost: TypeAlias = tuple[int, ...]
 """Devices, by number."""
 
@@ -38,27 +38,36 @@ class Kept:
         return lower_bound(self.good, self.count, confidence)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Images for a network of one input, and their labels where they are known. ``right`` are the
+    scores of the whole network."""
+
+    images: Rows
+    labels: tuple[int, ...] | None
+    right: Rows
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def halves(self, most: int) -> tuple[Sample, Sample]:
+        """Every second image, or at ``most`` so many that are as far apart, and the others."""
+        first = np.zeros(len(self), bool)
+        first[:: max(2, -(-len(self) // most))] = True
+        return self._of(first), self._of(~first)
+
+    def _of(self, chosen: npt.NDArray[np.bool_]) -> Sample:
+        labels = None if self.labels is None else tuple(np.asarray(self.labels)[chosen].tolist())
+        return Sample(self.images[chosen], labels, self.right[chosen])
+
+
 def failure_sets(devices: int, most: int) -> tuple[Lost, ...]:
     """All sets of one to ``most`` devices that leave another, the small ones first."""
     sizes = range(1, min(most, devices - 1) + 1)
     return tuple(lost for size in sizes for lost in itertools.combinations(range(devices), size))
 
 
-def present(dealing: Dealing, lost: Collection[int]) -> Floats:
-    """For each unit 1 where somebody has it while these devices are lost, else 0."""
-    kept = np.ones(dealing.units, np.float32)
-    kept[list(dealing.missing(lost))] = 0
-    return kept
-
-
-def stand_in(kept: Floats, means: Floats | None) -> Floats:
-    """What is in the place of each unit: its mean where it is missing, or nothing."""
-    return (1 - kept) * means if means is not None else np.zeros_like(kept)
-
-
-def compare(
-    expected: npt.NDArray[Any], found: npt.NDArray[Any], labels: Sequence[int] | None = None
-) -> Kept:
+def compare(expected: Rows, found: Rows, labels: Sequence[int] | None = None) -> Kept:
     """What is kept of the whole network's answers (rows of scores)."""
     expected, found = expected.reshape(len(expected), -1), found.reshape(len(found), -1)
     top1 = expected.argmax(axis=1)

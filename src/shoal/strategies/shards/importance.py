@@ -1,51 +1,55 @@
-"""How much each unit of a layer matters, without gradients. Pure.
+"""How much each unit of a layer matters, without gradients.
 
-A unit adds its activation times the weights that read it to what comes next. So it matters by the
-product of both: the mean of its activation over the user's images, and the norm of those weights.
-Without images it is the norm of its own weights alone (L1, as for the pruning of filters: Li et
-al., ICLR 2017).
+What is lost with a unit is what it adds to the next layer, less what stands in for it: its
+deviation from that over the user's images, times the weights that read it. So where missing units
+are filled with their means a unit matters by its standard deviation, else by its root mean square.
+Without images all units are alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.model.shards import Op, Point, Region, Width
+
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
+Adds: TypeAlias = Callable[[Mapping[str, Array]], Array]
+"""What rows of values at the points of a region (by the name of their tensor) add to its tensor."""
 
 
-def strength(activations: Array, axis: int, units: int) -> Floats:
-    """The mean of each unit's absolute activation. The channels along ``axis`` are those of the
-    units one after the other, as many of each."""
-    found: Floats = np.abs(_by_unit(activations, axis, units)).mean(axis=1)
-    return found
-
-
-def means(activations: Array, axis: int) -> npt.NDArray[np.float32]:
-    """The mean of each channel along ``axis``."""
-    channels = np.moveaxis(activations, axis, 0)
-    found: npt.NDArray[np.float32] = (
-        channels.reshape(len(channels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-    )
-    return found
-
-
-def norms(weights: Array, axis: int, units: int) -> Floats:
-    """The norm (L1) of the weights of each unit, which lie along ``axis`` as its channels do."""
-    found: Floats = np.abs(_by_unit(weights, axis, units)).sum(axis=1)
-    return found
-
-
-def importance(own: Floats, active: Floats | None = None, read: Floats | None = None) -> Floats:
-    """Of the units of a layer, with a sum of 1: by their activations and by who reads them, or by
-    their ``own`` norms where nothing is known of these."""
-    found = own if active is None else active * (1.0 if read is None else read)
+def importance(
+    region: Region, width: Width, missed: Mapping[str, Floats], adds: Adds | None
+) -> Floats:
+    """Of the units of a width, with a sum of 1. ``missed`` is by how much each entry of a point (by
+    the name of its tensor) is off where it is missing; ``adds`` is needed for a sum."""
+    rows = {p.tensor.name: alone(p, width, missed[p.tensor.name]) for p in region.points}
+    if region.op is Op.SUM:
+        if adds is None:
+            raise ValueError("the importance of what is summed needs what it adds")
+        found = _norm([adds(rows)])
+    else:
+        found = _norm(list(rows.values()))
     total = float(found.sum())
-    return found / total if total > 0 else np.full(len(found), 1.0 / max(1, len(found)))
+    return found / total if total > 0 else np.full(width.units, 1.0 / max(1, width.units))
 
 
-def _by_unit(array: Array, axis: int, units: int) -> Floats:
-    return np.moveaxis(array, axis, 0).reshape(units, -1).astype(np.float64)
+def alone(point: Point, width: Width, values: Floats) -> Floats:
+    """For each unit of a width a row of the values at a point, 0 where others are."""
+    rows = np.zeros((width.units, point.entries))
+    for unit in range(width.units):
+        places = list(point.of(width.name, (unit,)))
+        rows[unit, places] = values[places]
+    return rows
+
+
+def _norm(arrays: Sequence[Array]) -> Floats:
+    """The norm of each row of several arrays together."""
+    squares = sum(
+        np.square(array.reshape(len(array), -1), dtype=np.float64).sum(axis=1) for array in arrays
+    )
+    return np.sqrt(np.asarray(squares, np.float64))

@@ -1,0 +1,171 @@
+"""The layers of a network dealt over devices, so that a lost one costs little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from shoal.errors import PlanError
+from shoal.model.network import Network
+from shoal.model.shards import Region, regions
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Feeds
+from shoal.plan.network import Network as AnyNetwork
+from shoal.plan.objective import Objective
+from shoal.plan.plan import Plan, PolicySpec
+from shoal.plan.profiles import Profiles
+from shoal.plan.size import readable
+from shoal.strategies.base import Built, Strategy, built
+from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.shards.costs import Ground, shares_of
+from shoal.strategies.shards.deck import Deck
+from shoal.strategies.shards.explain import explain
+from shoal.strategies.shards.failures import Sample
+from shoal.strategies.shards.layout import Layout, lay_out, memory
+from shoal.strategies.shards.plans import Made
+from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
+from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.record import record
+from shoal.strategies.shards.settle import Wish, settle
+from shoal.strategies.shards.telling import say
+from shoal.strategies.statistics import images_needed
+from shoal.strategies.whole import fitting, whole_part, whole_plan
+
+NAME = "shards"
+LEAST_ACCURACY = 0.95
+"""What is promised of the whole network's accuracy where the objective says nothing."""
+GUESSED_RHO = 0.25
+"""How much is common, as long as that is not known."""
+JUDGED = 128
+"""Most images on which losses are compared; the promise is measured on the others."""
+PROVED = 4
+"""Images on which all plans are proved besides."""
+
+
+def build(
+    network: AnyNetwork,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective,
+    options: ShardOptions,
+    prepared: Sample | None,
+) -> Built:
+    """One plan, which goes on without whoever is lost, and the whole network on any device that
+    has the memory for it as the last resort."""
+    if not isinstance(network, Network):
+        raise PlanError(f"{network.name!r} is no network whose layers can be dealt")
+    devices = tuple(device.name for device in cluster.computing)
+    if len(devices) < 2:
+        raise PlanError("there is one device only, and layers are dealt to several; add another")
+    least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
+    limits = memory_limits(cluster, objective)
+    wish = Wish(lost(options, len(devices)), least, limits, options)
+    judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
+    _check(wish, held)
+    found = regions(network)
+    ground, layout = _laid_out(network, cluster, profiles, devices, found.regions, wish)
+    dealt = tuple(step.what for step in layout if step.what is not None)
+    images = None if judged is None else judged.images
+    deck = Deck(network, dealt, ground.shares, images, options.fill == "mean")
+    promise = None
+    if wish.most and judged is not None and held is not None:
+        promise = Promise(deck, judged, held, wish.most, least, options.confidence)
+    settled = settle(ground, layout, deck, promise, wish)
+    ledger = Ledger(limits)
+    _put(ledger, settled.made, limits)
+    plan = settled.made.plan
+    told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
+    plans = [msgspec.structs.replace(plan, forecast=told)]
+    plans += _last_resort(network, cluster, profiles, ledger)
+    spec = PolicySpec("preferred", record(ground, layout, settled, promise, found).plain())
+    notes = say(found, promise, settled, len(plans) > 1)
+    shown = () if prepared is None else _first(network, prepared)
+    return built(NAME, network, spec, plans, ledger.parts, notes, shown)
+
+
+def _check(wish: Wish, held: Sample | None) -> None:
+    """PlanError for a promise that cannot be given."""
+    options = wish.options
+    if not wish.most or options.rho == 1.0:
+        return
+    if held is None:
+        raise PlanError(
+            "what is kept when a device is lost is measured on images: give some with --set "
+            "calibrate=FOLDER, or have all devices hold everything with --set rho=1"
+        )
+    needed = images_needed(wish.least, options.confidence)
+    if len(held) < needed and wish.least < 1:
+        raise PlanError(
+            f"to promise {wish.least:g} with {options.confidence:g} confidence it takes "
+            f"{2 * needed:.0f} images, half of them to choose by: give more, or ask for less"
+        )
+
+
+def _laid_out(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    devices: tuple[str, ...],
+    offered: Sequence[Region],
+    wish: Wish,
+) -> tuple[Ground, Layout]:
+    """Which regions are dealt, and the shares of devices: by their speeds, and by the memory that
+    they have beside what each must hold."""
+    times = [profiles.device(name).network for name in devices]
+    speeds = [1 / max(1e-6, each.range_ms(0, len(each.node_ms))) for each in times]
+    rho = GUESSED_RHO if wish.options.rho is None else wish.options.rho
+    even = tuple(shares_of(speeds, [float("inf")] * len(devices), 1.0))
+    ground = Ground(network, cluster, profiles, devices, even, rho if wish.most else 0.0)
+    deal_all = wish.options.deal == "all"
+    if wish.limits:
+        layout = lay_out(ground, offered, {}, deal_all)
+        none = memory(ground, layout, lambda region: dict.fromkeys(_names(region), ground.rho))
+        all_of_it = memory(ground, layout, lambda region: dict.fromkeys(_names(region), 1.0))
+        rooms = [wish.limits.get(name, float("inf")) - none for name in devices]
+        able = tuple(shares_of(speeds, rooms, all_of_it - none))
+        ground = Ground(network, cluster, profiles, devices, able, ground.rho)
+    return ground, lay_out(ground, offered, wish.limits, deal_all)
+
+
+def _names(region: Region) -> list[str]:
+    return [width.name for width in region.widths]
+
+
+def _put(ledger: Ledger, made: Made, limits: Mapping[str, float]) -> None:
+    """Let all devices hold their shards; PlanError where one has no room."""
+    wanted = [
+        (name, made.parts[h]) for stage in made.plan.stages for name, h in stage.parts.items()
+    ]
+    if ledger.put(wanted):
+        return
+    needs = made.plan.forecast.memory
+    over = [
+        f"{name} needs {readable(needs[name])}, its limit is {readable(limit)}"
+        for name, limit in limits.items()
+        if needs.get(name, 0) > limit
+    ]
+    raise PlanError(
+        f"the devices have not the memory for their shards: {', '.join(over)}; raise a limit or "
+        "add devices"
+    )
+
+
+def _last_resort(
+    network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
+) -> list[Plan]:
+    """The whole network on any of the devices that have room for it besides."""
+    whole = whole_part(network)
+    able, _ = fitting(cluster.computing, whole)
+    names = [device.name for device in able if ledger.put([(device.name, whole)])]
+    if not names:
+        return []
+    return [whole_plan("whole", names, whole, network, cluster, profiles, spare=True)]
+
+
+def _first(network: Network, sample: Sample) -> tuple[Feeds, ...]:
+    name = network.inputs[0].name
+    return tuple({name: sample.images[k : k + 1]} for k in range(min(PROVED, len(sample))))
+
+
+strategy = Strategy(NAME, build, prepare, explain, ShardOptions)

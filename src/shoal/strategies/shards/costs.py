@@ -1,0 +1,125 @@
+"""What it costs to deal a region, and to leave a stretch to one device: forecasts from profiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from shoal.model.network import Network
+from shoal.model.shards import Op, Region
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import RangeProfile, tensor_bytes
+from shoal.plan.profiles import Profiles
+
+Held: TypeAlias = Mapping[str, float]
+"""The share of each width that a device holds, by the width's name."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A network, and the devices that share it. ``shares`` are those of the dealt units, with a sum
+    of 1; ``rho`` is the share of units that all hold."""
+
+    network: Network
+    cluster: Cluster
+    profiles: Profiles
+    devices: tuple[str, ...]
+    shares: tuple[float, ...]
+    rho: float = 0.0
+
+    def held(self, index: int) -> float:
+        """The share of the units that a device holds."""
+        return self.rho + (1 - self.rho) * self.shares[index]
+
+    def profile(self, device: str) -> RangeProfile:
+        """The times of a device."""
+        return self.profiles.device(device).network
+
+    def compute_ms(self, region: Region) -> float:
+        """How long the slowest device computes its shard of a region."""
+        return max(
+            self.shard_ms(region, device, self.evenly(region, k))
+            for k, device in enumerate(self.devices)
+        )
+
+    def evenly(self, region: Region, index: int) -> dict[str, float]:
+        """The share of each width that a device holds, the same of all."""
+        return dict.fromkeys((width.name for width in region.widths), self.held(index))
+
+    def shard_ms(self, region: Region, device: str, held: Held) -> float:
+        """How long a device computes a shard with these shares of the widths."""
+        profile = self.profile(device)
+        node_ms = profile.node_ms
+        nodes = range(region.start, region.end)
+        away = {
+            share.node: math.fsum(part * (1 - held[name]) for name, part in share.widths.items())
+            for share in region.shares
+        }
+        run_ms = profile.range_ms(region.start, region.end)
+        fixed_ms = max(0.0, run_ms - math.fsum(node_ms[node] for node in nodes))
+        return fixed_ms + math.fsum(node_ms[node] * (1 - away.get(node, 0.0)) for node in nodes)
+
+    def exchange_ms(self, region: Region) -> float:
+        """How long the devices give each other their slices, and take those of the others."""
+        itemsize = np.dtype(region.tensor.dtype).itemsize
+        size = tensor_bytes([region.tensor])
+        if region.op is Op.CHANNELS:
+            size = math.ceil(size / itemsize * (1 - self.rho) * max(self.shares)) * itemsize
+        return self._spread_ms(size, 2 * (len(self.devices) - 1))
+
+    def alone_ms(self, start: int, end: int) -> float:
+        """How long the quickest device runs a stretch and gives the others what it made; after the
+        last node that is the answer."""
+        run_ms = min(self.profile(device).range_ms(start, end) for device in self.devices)
+        last = end == len(self.network.nodes)
+        size = tensor_bytes(self.network.outputs) if last else self._crossing(end)
+        return run_ms + self._spread_ms(size, 1 if last else len(self.devices) - 1)
+
+    def _spread_ms(self, size: float, messages: int) -> float:
+        """The longest way of ``size`` bytes between two devices, and the handling of messages of
+        such a size on the slowest."""
+        pairs = [(a, b) for a in self.devices for b in self.devices if a != b]
+        way = max((self.profiles.link(a, b).transfer_ms(size) for a, b in pairs), default=0.0)
+        handling = max(self.profiles.device(name).handling_ms(size) for name in self.devices)
+        return way + messages * handling
+
+    def _crossing(self, at: int) -> int:
+        return next(cut.bytes for cut in self.network.cuts if cut.at == at)
+
+    def memory(self, region: Region, held: Held) -> float:
+        """Bytes of a loaded shard with these shares of the widths, about."""
+        whole = self.profile(self.devices[0]).range_memory(region.start, region.end)
+        away = (width.bytes * width.units * (1 - held[width.name]) for width in region.widths)
+        return whole - math.fsum(away)
+
+    def memory_alone(self, start: int, end: int) -> float:
+        """Bytes of a loaded stretch."""
+        return float(self.profile(self.devices[0]).range_memory(start, end))
+
+
+def shares_of(speeds: Sequence[float], rooms: Sequence[float], dealt_bytes: float) -> list[float]:
+    """The shares of devices by their speeds, none larger than the bytes for which it has room; what
+    one has no room for goes to the others. Where nobody has room they are as far over it as each
+    other."""
+    shares = [0.0] * len(speeds)
+    free = set(range(len(speeds)))
+    left = 1.0
+    while free and left > 1e-12:
+        total = math.fsum(speeds[k] for k in free)
+        wanted = {k: left * speeds[k] / total for k in free}
+        caps = {k: max(0.0, rooms[k] / dealt_bytes) if dealt_bytes > 0 else 1.0 for k in free}
+        over = [k for k in free if wanted[k] > caps[k]]
+        if not over:
+            for k, share in wanted.items():
+                shares[k] = share
+            break
+        for k in over:
+            shares[k] = caps[k]
+            left -= caps[k]
+            free.discard(k)
+    total = math.fsum(shares)
+    return [share / total for share in shares] if total > 0 else [1 / len(shares)] * len(shares)

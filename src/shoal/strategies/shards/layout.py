@@ -1,0 +1,96 @@
+"""Which regions are dealt, and what one device runs between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from shoal.errors import PlanError
+from shoal.model.shards import Region
+from shoal.plan.size import readable
+from shoal.strategies.shards.costs import Ground, Held
+from shoal.strategies.shards.search import Step, cheapest
+
+ALL_MS = 1e9
+"""What it costs not to deal a whole network, where all is to be dealt that can be."""
+PRICES = (0.0, *(10.0**k for k in range(-9, 1)))
+"""ms for a byte that a device holds: raised until all have room."""
+
+Layout = tuple[Step[Region], ...]
+
+
+def lay_out(
+    ground: Ground,
+    regions: Sequence[Region],
+    limits: Mapping[str, float],
+    deal_all: bool,
+) -> Layout:
+    """The quickest way through a network that the devices have room for, of which something is
+    dealt; with ``deal_all``, all that can be. ``limits`` are bytes by device (absent: none).
+
+    Raises PlanError where there is none.
+    """
+    last = len(ground.network.nodes)
+    able = [region for region in regions if region.end < last]
+    needs = ""
+    for price in PRICES:
+        steps = [_dealt(ground, region, price, deal_all) for region in able]
+        found = cheapest(last, steps, partial(_alone, ground, price, deal_all))
+        if found is None:
+            raise PlanError(
+                f"{ground.network.name!r} has no layer that can be dealt; use another strategy"
+            )
+        needs = too_large(ground, found, limits)
+        if not needs:
+            return found
+    raise PlanError(
+        f"the devices have not the memory for their shards: {needs} at the least; raise a limit or "
+        "add devices"
+    )
+
+
+def too_large(ground: Ground, layout: Layout, limits: Mapping[str, float]) -> str:
+    """Which devices have not the memory for their shards, in words; empty where all have."""
+    found = []
+    for index, name in enumerate(ground.devices):
+        need = memory(ground, layout, lambda region, k=index: ground.evenly(region, k))
+        if need > limits.get(name, math.inf):
+            found.append(f"{name} needs {readable(need)}, its limit is {readable(limits[name])}")
+    return ", ".join(found)
+
+
+def memory(ground: Ground, layout: Layout, held: Callable[[Region], Held]) -> float:
+    """Bytes that a device needs which holds so much of each region, with what one device runs,
+    which all hold."""
+    return math.fsum(
+        ground.memory_alone(step.start, step.end)
+        if step.what is None
+        else ground.memory(step.what, held(step.what))
+        for step in layout
+    )
+
+
+def _dealt(ground: Ground, region: Region, price: float, deal_all: bool) -> Step[Region]:
+    cost = ground.compute_ms(region) + ground.exchange_ms(region)
+    most = ground.shares.index(max(ground.shares))
+    cost += price * ground.memory(region, ground.evenly(region, most))
+    if deal_all:
+        cost += ALL_MS * _share(ground, region.start, region.end) * _whole(region)
+    return Step(region.start, region.end, cost, region)
+
+
+def _alone(ground: Ground, price: float, deal_all: bool, start: int, end: int) -> float:
+    cost = ground.alone_ms(start, end) + price * ground.memory_alone(start, end)
+    return cost + ALL_MS * _share(ground, start, end) * deal_all
+
+
+def _share(ground: Ground, start: int, end: int) -> float:
+    """The share of a stretch in the time of all nodes."""
+    node_ms = ground.profile(ground.devices[0]).node_ms
+    return math.fsum(node_ms[start:end]) / max(math.fsum(node_ms), 1e-9)
+
+
+def _whole(region: Region) -> float:
+    """The share of a region's work that every device does."""
+    return region.whole_macs / max(1, region.macs)

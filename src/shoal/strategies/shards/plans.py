@@ -1,0 +1,158 @@
+"""From who holds what to a plan: parts, joins, forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from shoal.model.shards import Op, Region, Units, shard
+from shoal.plan.forecast import Duty, StageDuty, forecast
+from shoal.plan.network import Part, tensor_bytes
+from shoal.plan.plan import Join, Plan, Slice, Spread, Stage
+from shoal.strategies.shards.costs import Ground, Held
+from shoal.strategies.shards.deck import Deck
+from shoal.strategies.shards.layout import Layout
+from shoal.strategies.shards.trials import Dealings
+
+LEAST_WAIT_MS = 100.0
+"""Shortest time that a slice is waited for: a device may be late for many reasons."""
+PATIENCE = 5.0
+"""A slice is waited for as long as this many forecasts of the whole request."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan and its parts by hash."""
+
+    plan: Plan
+    parts: Mapping[str, Part]
+
+
+def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, least: int) -> Made:
+    """The plan in which the devices of ``ground`` run the steps of ``layout``, of which ``least``
+    must be there. What it keeps without whom is not said yet."""
+    network, devices = ground.network, ground.devices
+    stretches = network.split([step.start for step in layout if step.start], prove=False)
+    parts: dict[str, Part] = {}
+    stages: list[Stage] = []
+    duties: list[StageDuty] = []
+    for step, stretch in zip(layout, stretches, strict=True):
+        made: dict[str, Part]
+        if step.what is None:
+            made = dict.fromkeys(devices, stretch)
+            stages.append(Stage(_hashes(made), stretch.inputs, stretch.outputs))
+            duties.append(StageDuty(_alone(ground, stretch)))
+        else:
+            own = [owned(step.what, dealings, index) for index in range(len(devices))]
+            shards = [shard(network, step.what, each) for each in own]
+            made = dict(zip(devices, shards, strict=True))
+            slices = dict(zip(devices, _slices(step.what, own, deck, dealings), strict=True))
+            join = _join(step.what, slices, deck, least)
+            ends = (step.what.source.name,), (step.what.tensor.name,)
+            stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
+            duties.append(StageDuty(_together(ground, step.what, made, own), Spread.ALL))
+        parts |= {part.hash: part for part in made.values()}
+    expected = forecast(duties, ground.cluster, ground.profiles, tensor_bytes(network.inputs))
+    wait_ms = max(LEAST_WAIT_MS, PATIENCE * expected.latency_ms)
+    return Made(
+        Plan(
+            name=f"shards on {'+'.join(devices)}"[:200],
+            stages=tuple(_waiting(stage, wait_ms) for stage in stages),
+            forecast=expected,
+            tolerance=network.tolerance,
+        ),
+        parts,
+    )
+
+
+def owned(region: Region, dealings: Dealings, index: int) -> dict[str, Units]:
+    """What a device (by number) holds of a region, by width."""
+    found = ((width.name, dealings[width.name]) for width in region.widths)
+    return {name: Units(dealing.dealt[index], dealing.common) for name, dealing in found}
+
+
+def shares(region: Region, own: Mapping[str, Units]) -> Held:
+    """The same as shares of the widths."""
+    counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
+    return {width.name: counts[width.name] / width.units for width in region.widths}
+
+
+def _slices(
+    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings
+) -> list[Slice]:
+    """Where the slice of each device goes, what of it stays, and what stands in for it."""
+    stand_ins: list[tuple[float, ...]] = [()] * len(own)
+    if region.op is Op.SUM and deck.means is not None:
+        stand_ins = _stand_ins(region, len(own), deck, dealings)
+    return [
+        Slice(region.channels(mine), region.stays(mine), stand_in)
+        for mine, stand_in in zip(own, stand_ins, strict=True)
+    ]
+
+
+def _stand_ins(
+    region: Region, count: int, deck: Deck, dealings: Dealings
+) -> list[tuple[float, ...]]:
+    """For each device the mean over space of what the means of its units add to a sum."""
+    means = deck.means or {}
+    rows = {}
+    for point in region.points:
+        values = np.zeros((count, point.entries), np.float32)
+        for width in region.widths:
+            for index, units in enumerate(dealings[width.name].dealt):
+                places = list(point.of(width.name, units))
+                values[index, places] = means[point.tensor.name][places]
+        rows[point.tensor.name] = values
+    added = np.moveaxis(deck.adds[region.key].of(rows), region.axis, 1)
+    flat = added.reshape(count, added.shape[1], -1).mean(axis=2, dtype=np.float64)
+    return [tuple(map(float, row.astype(np.float32))) for row in flat]
+
+
+def _join(region: Region, slices: dict[str, Slice], deck: Deck, least: int) -> Join:
+    fill: tuple[float, ...] = (0.0,)
+    if region.op is Op.CHANNELS and deck.means is not None:
+        fill = tuple(map(float, deck.means[region.tensor.name]))
+    return Join(str(region.op), region.tensor, slices, region.axis, fill, least=least)
+
+
+def _waiting(stage: Stage, wait_ms: float) -> Stage:
+    if stage.join is None:
+        return stage
+    join = msgspec.structs.replace(stage.join, deadline_ms=wait_ms)
+    return msgspec.structs.replace(stage, join=join)
+
+
+def _hashes(parts: Mapping[str, Part]) -> dict[str, str]:
+    return {name: part.hash for name, part in parts.items()}
+
+
+def _alone(ground: Ground, stretch: Part) -> dict[str, Duty]:
+    """What a stretch asks of each who may run it."""
+    start, end = stretch.range
+    size = tensor_bytes([stretch.specs[name] for name in stretch.outputs])
+    memory = stretch.info.memory
+    return {
+        name: Duty(ground.profile(name).range_ms(start, end), size, memory)
+        for name in ground.devices
+    }
+
+
+def _together(
+    ground: Ground,
+    region: Region,
+    made: Mapping[str, Part],
+    own: Sequence[Mapping[str, Units]],
+) -> dict[str, Duty]:
+    """What a region asks of each device."""
+    itemsize = np.dtype(region.tensor.dtype).itemsize
+    return {
+        name: Duty(
+            ground.shard_ms(region, name, shares(region, mine)),
+            region.sent(mine) * itemsize,
+            made[name].info.memory,
+        )
+        for name, mine in zip(ground.devices, own, strict=True)
+    }

@@ -1,0 +1,129 @@
+"""What ``shards`` does before it builds: read the user's images, and how the network answers."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from shoal.errors import DataError, PlanError
+from shoal.model.network import Network
+from shoal.plan.cluster import Cluster
+from shoal.plan.network import Array
+from shoal.plan.objective import Objective
+from shoal.strategies.base import Progress
+from shoal.strategies.images import open_folder
+from shoal.strategies.options import Options
+from shoal.strategies.shards.failures import Sample
+from shoal.strategies.shards.trials import batches
+
+CONFIDENCE = 0.95
+FILLS = ("mean", "zero")
+DEALT = ("pays", "all")
+MOST_BYTES = 512 << 20
+"""What the images of a calibration may take in memory."""
+
+log = logging.getLogger("shoal")
+
+
+class ShardOptions(Options, frozen=True):
+    """The options of ``shards``.
+
+    ``survive`` is how many devices may be lost together (None: one where there are images, else
+    none). ``calibrate`` is a folder of images, on which is measured what is kept then: without it
+    no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy promised.
+    ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
+    promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
+    or ``zero``. ``deal`` says what is dealt: what ``pays``, or ``all`` that can be.
+    """
+
+    survive: int | None = None
+    calibrate: str | None = None
+    confidence: float = CONFIDENCE
+    rho: float | None = None
+    fill: str = FILLS[0]
+    deal: str = DEALT[0]
+
+    def __post_init__(self) -> None:
+        if self.survive is not None and self.survive < 0:
+            raise PlanError(f"survive: {self.survive} devices cannot be lost; write 0 or more")
+        if not 0.5 <= self.confidence < 1:
+            raise PlanError(
+                f"confidence: {self.confidence:g} is none; write 0.5 (a best guess) up to 0.999"
+            )
+        if self.rho is not None and not 0 <= self.rho <= 1:
+            raise PlanError(f"rho: {self.rho:g} is no share; write 0 (nothing is held by all) to 1")
+        if self.fill not in FILLS:
+            raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
+        if self.deal not in DEALT:
+            raise PlanError(f"deal: there is no {self.deal!r}; use one of {', '.join(DEALT)}")
+
+
+def lost(options: ShardOptions, devices: int) -> int:
+    """How many devices may be lost together. PlanError where nobody would be left."""
+    asked = options.survive
+    if asked is None:
+        return 1 if options.calibrate is not None else 0
+    if asked >= devices:
+        raise PlanError(
+            f"survive: with {asked} of {devices} devices lost nobody is left to answer; ask for "
+            f"{devices - 1} at most"
+        )
+    return asked
+
+
+def prepare(
+    network: Network,
+    cluster: Cluster,
+    objective: Objective,
+    progress: Progress,
+    options: ShardOptions,
+) -> Sample | None:
+    """The images of the folder with their labels, and what the whole network answers; None where
+    no folder is given. Raises DataError for images that say nothing."""
+    lost(options, len(cluster.computing))
+    if options.calibrate is None:
+        return None
+    if len(network.outputs) != 1:
+        raise PlanError(
+            f"the network has {len(network.outputs)} outputs, and what is kept is measured by the "
+            "classes of one; deal it without images"
+        )
+    images = open_folder(options.calibrate, network.inputs)
+    rows: list[Array] = []
+    labels: list[int] = []
+    for feeds, label in images:
+        (row,) = feeds.values()
+        rows.append(row)
+        labels += [label] if label is not None else []
+        if row.nbytes * (len(rows) + 1) > MOST_BYTES:
+            log.warning("only the first %d of %d images are used", len(rows), images.count)
+            break
+    progress(0.5, f"{len(rows)} images are read")
+    stacked = np.concatenate(rows)
+    sample = Sample(stacked, tuple(labels) if images.labelled else None, _scores(network, stacked))
+    _check(sample)
+    progress(1.0, f"{len(rows)} images are answered")
+    return sample
+
+
+def _scores(network: Network, images: Array) -> Array:
+    (whole,) = network.split((), prove=False)
+    session, output = whole.session(), network.outputs[0].name
+    made = [whole.run_on(session, feeds)[output] for feeds in batches(network, images)]
+    return np.concatenate([rows.reshape(len(rows), -1) for rows in made])
+
+
+def _check(sample: Sample) -> None:
+    classes = sample.right.shape[1]
+    wrong = [label for label in sample.labels or () if label >= classes]
+    if wrong:
+        raise DataError(
+            f"an image is labelled {wrong[0]} by its folder, and the network tells {classes} "
+            f"classes apart (0 to {classes - 1}); rename the folders"
+        )
+    if len(set(sample.right.argmax(axis=1).tolist())) < 2:
+        raise DataError(
+            "the network answers all images with one class, so they do not tell what is lost "
+            "without a device; give images of several classes"
+        )

@@ -1,0 +1,82 @@
+"""What is kept with devices lost, and the replication that keeps what is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from shoal.strategies.shards.deck import Deck
+from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
+from shoal.strategies.shards.replicate import Common, replicate, uniform
+from shoal.strategies.shards.trials import Dealings
+
+MARGINS = (0.0, 0.01, 0.02, 0.05)
+"""What is aimed at above the promise, one after the other, where the real parts keep less than the
+trials said."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """At least ``least`` of the accuracy is kept with any ``most`` devices lost, with this
+    ``confidence``. Losses are compared on the images of ``judged``; what may be promised is
+    measured on others (``held``)."""
+
+    deck: Deck
+    judged: Sample
+    held: Sample
+    most: int
+    least: float
+    confidence: float
+    _losses: dict[Common, float] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> tuple[Lost, ...]:
+        """All sets of devices whose loss is to be survived."""
+        return failure_sets(len(self.deck.shares), self.most)
+
+    def loss(self, common: Common) -> float:
+        """How far the answers are off in the worst case, in bits."""
+        if common not in self._losses:
+            dealings = self.deck.deal(common)
+            apart = [self._kept(self.judged, dealings, lost).apart for lost in self._hardest]
+            self._losses[common] = max(apart)
+        return self._losses[common]
+
+    def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
+        """What may be common so that the promise is kept, the least first; each is tried if the
+        real parts have kept less than the promise with the one before."""
+        last = None
+        for margin in MARGINS:
+            aim = min(1.0, self.least + margin)
+            found = replicate(
+                self.deck.layers, self.loss, lambda common, aim=aim: self._keeps(common, aim), fits
+            )
+            if found.common != last:
+                yield found.common
+            last = found.common
+
+    def _keeps(self, common: Common, least: float) -> bool:
+        dealings = self.deck.deal(common)
+        return all(
+            exact(dealings, lost)
+            or self._kept(self.held, dealings, lost).bound(self.confidence) >= least
+            for lost in self._hardest
+        )
+
+    def curve(self, shares: tuple[float, ...]) -> Iterator[tuple[float, list[Kept]]]:
+        """For each share of all layers that might be common, what is kept in each of ``sets``."""
+        for rho in shares:
+            dealings = self.deck.deal(uniform(self.deck.layers, rho))
+            yield rho, [self._kept(self.held, dealings, lost) for lost in self.sets]
+
+    @property
+    def _hardest(self) -> tuple[Lost, ...]:
+        return tuple(lost for lost in self.sets if len(lost) == len(self.sets[-1]))
+
+    def _kept(self, sample: Sample, dealings: Dealings, lost: Lost) -> Kept:
+        return self.deck.trials.kept(sample, dealings, lost, self.deck.means)
+
+
+def exact(dealings: Dealings, lost: Lost) -> bool:
+    """Whether all is still there while these devices are lost."""
+    return not any(dealing.missing(lost) for dealing in dealings.values())

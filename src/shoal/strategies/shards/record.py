@@ -1,0 +1,142 @@
+"""What a playbook of ``shards`` tells of itself: plain data among the settings of its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from shoal.model.shards import Found, Region
+from shoal.plan.plan import Playbook
+from shoal.strategies.shards.costs import Ground
+from shoal.strategies.shards.failures import worst_at
+from shoal.strategies.shards.layout import Layout
+from shoal.strategies.shards.plans import owned
+from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.settle import Settled
+from shoal.strategies.shards.trials import Dealings
+
+CURVE = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of each layer for which is told what would be kept if they were common."""
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A width of a region: how many units there are, all hold, and each device holds besides."""
+
+    name: str
+    units: int
+    common: int
+    dealt: tuple[int, ...]
+    unit_bytes: float
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). By device,
+    the ``bytes`` of its part, the ``macs`` that it computes for one image, and the bytes that it
+    ``sends`` to each other."""
+
+    start: int
+    end: int
+    op: str
+    tensor: str
+    layers: tuple[Layer, ...]
+    bytes: tuple[int, ...]
+    macs: tuple[float, ...]
+    sends: tuple[float, ...]
+
+
+class Point(msgspec.Struct, frozen=True):
+    """What is kept where a share ``rho`` of each layer is common and so many devices are lost."""
+
+    rho: float
+    lost: int
+    mean: float
+    worst: float
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What the plan keeps without these devices, on the images (``share``) and for sure."""
+
+    devices: tuple[str, ...]
+    share: float
+    promised: float
+
+
+class Record(msgspec.Struct, frozen=True):
+    """All of it. ``whys`` tell what is dealt nowhere."""
+
+    devices: tuple[str, ...]
+    steps: tuple[Step, ...]
+    losses: tuple[Loss, ...]
+    curve: tuple[Point, ...]
+    whys: tuple[str, ...]
+    images: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As settings of a policy."""
+        made: dict[str, Any] = msgspec.to_builtins(self)
+        return made
+
+
+def read_record(playbook: Playbook) -> Record:
+    """The record of a playbook."""
+    return msgspec.convert(playbook.policy.settings, Record)
+
+
+def record(
+    ground: Ground, layout: Layout, settled: Settled, promise: Promise | None, found: Found
+) -> Record:
+    """The record of what was settled."""
+    plan = settled.made.plan
+    steps = []
+    for step, stage in zip(layout, plan.stages, strict=True):
+        sizes = [settled.made.parts[stage.parts[name]].info for name in ground.devices]
+        weights = tuple(sum(info.blobs.values()) for info in sizes)
+        if step.what is None:
+            name = stage.outputs[0]
+            steps.append(Step(step.start, step.end, "", name, (), weights, (), ()))
+        else:
+            steps.append(_dealt(step.what, settled.dealings, weights))
+    losses = [
+        Loss(each.devices, 1.0 if kept is None else kept.share, each.accuracy)
+        for each, kept in zip(settled.missing, settled.kept, strict=True)
+    ]
+    return Record(
+        devices=ground.devices,
+        steps=tuple(steps),
+        losses=tuple(losses),
+        curve=() if promise is None else tuple(_curve(promise)),
+        whys=tuple(f"node {why.node} ({why.op}): {why.words}" for why in found.whys),
+        images=0 if promise is None else len(promise.held),
+    )
+
+
+def _dealt(region: Region, dealings: Dealings, weights: Sequence[int]) -> Step:
+    own = [owned(region, dealings, index) for index in range(len(weights))]
+    itemsize = np.dtype(region.tensor.dtype).itemsize
+    layers = []
+    for width in region.widths:
+        dealing = dealings[width.name]
+        dealt = tuple(len(units) for units in dealing.dealt)
+        layers.append(Layer(width.name, width.units, len(dealing.common), dealt, width.bytes))
+    return Step(
+        region.start,
+        region.end,
+        str(region.op),
+        region.tensor.name,
+        tuple(layers),
+        tuple(weights),
+        tuple(float(region.macs_of(each)) for each in own),
+        tuple(float(region.sent(each) * itemsize) for each in own),
+    )
+
+
+def _curve(promise: Promise) -> list[Point]:
+    sizes = [len(lost) for lost in promise.sets]
+    return [
+        Point(rho, size, mean, worst)
+        for rho, kept in promise.curve(CURVE)
+        for size, (mean, worst) in worst_at(sizes, kept).items()
+    ]

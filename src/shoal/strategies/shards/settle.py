@@ -1,0 +1,122 @@
+"""Who holds what so that the promise is kept, and the plan that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from shoal.errors import PlanError
+from shoal.model.shards import Region
+from shoal.plan.plan import Missing
+from shoal.strategies.shards.costs import Ground, Held
+from shoal.strategies.shards.deck import Deck
+from shoal.strategies.shards.failures import Kept, Lost, failure_sets
+from shoal.strategies.shards.layout import Layout, memory
+from shoal.strategies.shards.plans import Made, make_plan, owned, shares
+from shoal.strategies.shards.prepare import ShardOptions
+from shoal.strategies.shards.promise import Promise, exact
+from shoal.strategies.shards.proof import measure
+from shoal.strategies.shards.replicate import Common, uniform
+from shoal.strategies.shards.trials import Dealings
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked: ``least`` accuracy with ``most`` devices lost, within ``limits`` of memory."""
+
+    most: int
+    least: float
+    limits: Mapping[str, float]
+    options: ShardOptions
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A plan, who holds what by it, and what it keeps without whom: of the answers on the images
+    (None where it was not measured, as nothing is missing), and for sure."""
+
+    made: Made
+    dealings: Dealings
+    kept: tuple[Kept | None, ...]
+    missing: tuple[Missing, ...]
+
+    @property
+    def worst(self) -> float:
+        """The least accuracy that is kept for sure."""
+        return min((each.accuracy for each in self.missing), default=1.0)
+
+
+def settle(
+    ground: Ground, layout: Layout, deck: Deck, promise: Promise | None, wish: Wish
+) -> Settled:
+    """The first way to replicate with which the real parts keep the promise; PlanError, with what
+    can be had, if there is none."""
+    best: Settled | None = None
+    for common in _commons(ground, layout, deck, promise, wish):
+        found = _settled(ground, layout, deck, common, promise, wish)
+        if best is None or found.worst > best.worst:
+            best = found
+        if found.worst >= wish.least:
+            return found
+    assert best is not None, "there is at least one way"
+    fixed = wish.options.rho is not None
+    raise PlanError(
+        f"{wish.least:g} of the accuracy with {wish.most} lost cannot be promised "
+        f"{'with that rho' if fixed else 'within the memory of the devices'}, "
+        f"{best.worst:.3f} can: ask for that with --min-accuracy, give more images, or raise "
+        f"{'rho' if fixed else 'a memory limit'}"
+    )
+
+
+def _commons(
+    ground: Ground, layout: Layout, deck: Deck, promise: Promise | None, wish: Wish
+) -> Iterator[Common]:
+    rho = wish.options.rho
+    if promise is None or rho is not None:
+        return iter([uniform(deck.layers, rho or 0.0)])
+    return promise.commons(lambda common: _fits(ground, layout, deck, common, wish.limits))
+
+
+def _settled(
+    ground: Ground,
+    layout: Layout,
+    deck: Deck,
+    common: Common,
+    promise: Promise | None,
+    wish: Wish,
+) -> Settled:
+    dealings = deck.deal(common)
+    made = make_plan(ground, layout, deck, dealings, len(ground.devices) - wish.most)
+    kept: list[Kept | None] = []
+    missing: list[Missing] = []
+    for absent in failure_sets(len(ground.devices), wish.most):
+        names = _names(ground, absent)
+        found, sure = None, 1.0
+        if not exact(dealings, absent):
+            assert promise is not None, "without images all is common"
+            found = measure(made.plan, made.parts, ground.network, promise.held, names)
+            sure = found.bound(promise.confidence)
+        kept.append(found)
+        missing.append(Missing(names, sure))
+    return Settled(made, dealings, tuple(kept), tuple(missing))
+
+
+def _names(ground: Ground, absent: Lost) -> tuple[str, ...]:
+    return tuple(ground.devices[index] for index in absent)
+
+
+def _fits(
+    ground: Ground, layout: Layout, deck: Deck, common: Common, limits: Mapping[str, float]
+) -> bool:
+    if not limits:
+        return True
+    dealings = deck.deal(common)
+
+    def held(region: Region, index: int) -> Held:
+        return shares(region, owned(region, dealings, index))
+
+    return all(
+        memory(ground, layout, lambda region, k=index: held(region, k)) <= limits[name]
+        for index, name in enumerate(ground.devices)
+        if name in limits
+    )

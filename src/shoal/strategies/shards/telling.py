@@ -1,0 +1,35 @@
+"""What the user should know of a playbook that was built, in sentences."""
+
+from __future__ import annotations
+
+from shoal.model.shards import Found
+from shoal.strategies.images import ASKED
+from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.settle import Settled
+
+SHOWN = 5
+"""Nodes that are dealt nowhere are named up to so many."""
+
+
+def say(found: Found, promise: Promise | None, settled: Settled, resort: bool) -> list[str]:
+    """What is promised, what it stands on, what is not dealt, and what is left in the end."""
+    notes = []
+    sets = settled.missing
+    if not sets:
+        notes.append("the loss of a device is not survived by what is dealt: see survive")
+    elif promise is None:
+        notes.append(f"nothing is missing while up to {len(sets[-1].devices)} are lost")
+    else:
+        notes.append(
+            f"with up to {len(sets[-1].devices)} lost at least {settled.worst:.3f} of "
+            f"{'the right answers' if promise.held.labels is not None else 'the answers'} is kept, "
+            f"with {promise.confidence:.3g} confidence: measured on {len(promise.held)} images"
+        )
+        if len(promise.held) < ASKED:
+            notes.append(f"with {2 * ASKED} images or more, more could be promised")
+    notes += [f"node {why.node} ({why.op}) is not dealt: {why.words}" for why in found.whys[:SHOWN]]
+    if len(found.whys) > SHOWN:
+        notes.append(f"{len(found.whys) - SHOWN} more nodes are not dealt: see --explain")
+    if not resort:
+        notes.append("no device has the memory for the whole network besides: no last resort")
+    return notes
