@@ -36,7 +36,7 @@ from shoal.model.shapes import infer
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 from shoal.model.strength import Strength
-from shoal.model.weights import apart
+from shoal.model.weights import Weight, apart
 
 if TYPE_CHECKING:
     import torch
@@ -222,6 +222,33 @@ class Network:
         specs = tuple(self._specs[name] for name in self._entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), lambda: False, 0)
 
+    @property
+    def graph(self) -> Graph:
+        """The network in normal form. Not to be changed."""
+        return self._graph
+
+    @property
+    def operators(self) -> Sequence[onnx.NodeProto]:
+        """``nodes`` as ONNX has them, by the same numbers. Not to be changed."""
+        return self._order
+
+    def spec(self, name: str) -> TensorSpec | None:
+        """A tensor that is no weight; None where its shape is not known before it is computed."""
+        return self._tensors[name].spec if name in self._tensors else None
+
+    def declared(self, name: str) -> onnx.ValueInfoProto:
+        """How parts declare a tensor that enters or leaves them."""
+        return self._info(name)
+
+    def constants(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], dict[str, Weight]]:
+        """The nodes that compute of weights alone, and the weights, that are behind ``names``."""
+        nodes, needed = self._constant_needs(names)
+        return nodes, {name: self._graph.weights[name] for name in sorted(needed)}
+
+    def stacked(self, names: Iterable[str]) -> bool:
+        """Whether requests may be stacked in a part where these tensors enter and leave."""
+        return self.stacks and self._mixing(names) is None
+
     def prove_against(self, asked: Asked) -> None:
         """Raise :class:`ProofError` unless the network gives what it gave as it came, for one
         image, and for two where the batch is free. Sets ``tolerance``."""
@@ -263,7 +290,7 @@ class Network:
         nodes = self._order[start:end]
         inputs, outputs = self._ends(start, end)
         used = {name for node in nodes for name in reads(node)}
-        constant, needed = self._constant_needs(used)
+        constant, weights = self.constants(used)
         data, blobs = serialize(
             "part",
             graph.ir_version,
@@ -271,7 +298,7 @@ class Network:
             [*constant, *nodes],
             [self._info(name) for name in inputs if name in used],
             [self._info(name) for name in outputs if name not in inputs],
-            {name: graph.weights[name] for name in sorted(needed)},
+            weights,
         )
         return Part(
             graph=data,
@@ -279,7 +306,7 @@ class Network:
             inputs=tuple(self._specs[name] for name in inputs),
             outputs=tuple(self._specs[name] for name in outputs),
             node_range=(start, end),
-            stacks=lambda: self.stacks and self._mixing([*inputs, *outputs]) is None,
+            stacks=lambda: self.stacked([*inputs, *outputs]),
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
             activations=image_memory(max(self.node_peak_bytes[start:end])),
         )

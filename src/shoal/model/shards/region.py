@@ -9,7 +9,7 @@ some units of each width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -99,6 +99,34 @@ class Point:
         return tuple(places)
 
 
+class Places(NamedTuple):
+    """What a device has along the axis of a dealt tensor: the ``entries`` that it holds, in its
+    order, and at which places of these are those of dealt units and those that all devices have.
+    """
+
+    entries: tuple[int, ...]
+    dealt: tuple[int, ...]
+    common: tuple[int, ...]
+
+
+def places(runs: Iterable[Run], own: Mapping[str, Units]) -> Places:
+    """What a device with these units has: run after run, in each the dealt ones before the common
+    ones."""
+    entries: list[int] = []
+    dealt: list[int] = []
+    common: list[int] = []
+    start = 0
+    for run in runs:
+        units = own.get(run.width, Units()) if run.width else Units((), tuple(range(run.units)))
+        for kind, numbers in ((dealt, units.dealt), (common, units.common)):
+            kind.extend(range(len(entries), len(entries) + len(numbers) * run.block))
+            for unit in numbers:
+                first = start + unit * run.block
+                entries.extend(range(first, first + run.block))
+        start += run.entries
+    return Places(tuple(entries), tuple(dealt), tuple(common))
+
+
 @dataclass(frozen=True)
 class Share:
     """Who computes a node: its number in ``Network.nodes``, the ``macs`` of all of it for one
@@ -160,19 +188,19 @@ class Region:
         its dealt units, then those that all have. Empty for a sum: there are all."""
         if self.op is Op.SUM:
             return ()
-        dealt, common = self._places(own)
-        return dealt + common
+        held = self._held(own)
+        return tuple(held.entries[at] for at in (*held.dealt, *held.common))
 
     def stays(self, own: Mapping[str, Units]) -> int:
         """How many of the last entries of a slice along the axis are the same on all devices, so
         that they are not sent (``Slice.stays``)."""
         if self.op is Op.SUM:
             return self._length
-        return len(self._places(own)[1])
+        return len(self._held(own).common)
 
     def sent(self, own: Mapping[str, Units]) -> int:
         """Elements that a device sends to each other device, for one image."""
-        along = self._length if self.op is Op.SUM else len(self._places(own)[0])
+        along = self._length if self.op is Op.SUM else len(self._held(own).dealt)
         rest = math.prod(size or 1 for size in self.tensor.shape) // self._length
         return along * rest
 
@@ -182,20 +210,8 @@ class Region:
         assert length is not None, "the axis of a join is never free"
         return length
 
-    def _places(self, own: Mapping[str, Units]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        dealt: list[int] = []
-        common: list[int] = []
-        start = 0
-        for run in self.points[0].runs:
-            units = own.get(run.width, Units())
-            if not run.width:
-                units = Units(common=tuple(range(run.units)))
-            for places, numbers in ((dealt, units.dealt), (common, units.common)):
-                for unit in numbers:
-                    first = start + unit * run.block
-                    places.extend(range(first, first + run.block))
-            start += run.entries
-        return tuple(dealt), tuple(common)
+    def _held(self, own: Mapping[str, Units]) -> Places:
+        return places(self.points[0].runs, own)
 
 
 @dataclass(frozen=True)
