@@ -76,8 +76,13 @@ class Ground:
         last node that is the answer."""
         run_ms = min(self.profile(device).range_ms(start, end) for device in self.devices)
         last = end == len(self.network.nodes)
-        size = tensor_bytes(self.network.outputs) if last else self._crossing(end)
-        return run_ms + self._spread_ms(size, 1 if last else len(self.devices) - 1)
+        return run_ms + self._spread_ms(self.crossing(end), 1 if last else len(self.devices) - 1)
+
+    def crossing(self, at: int) -> int:
+        """Bytes for one image that leave a stretch which ends there."""
+        if at == len(self.network.nodes):
+            return tensor_bytes(self.network.outputs)
+        return next(cut.bytes for cut in self.network.cuts if cut.at == at)
 
     def _spread_ms(self, size: float, messages: int) -> float:
         """The longest way of ``size`` bytes between two devices, and the handling of messages of
@@ -86,9 +91,6 @@ class Ground:
         way = max((self.profiles.link(a, b).transfer_ms(size) for a, b in pairs), default=0.0)
         handling = max(self.profiles.device(name).handling_ms(size) for name in self.devices)
         return way + messages * handling
-
-    def _crossing(self, at: int) -> int:
-        return next(cut.bytes for cut in self.network.cuts if cut.at == at)
 
     def memory(self, region: Region, held: Held) -> float:
         """Bytes of a loaded shard with these shares of the widths, about."""

@@ -54,10 +54,14 @@ def too_large(ground: Ground, layout: Layout, limits: Mapping[str, float]) -> st
     """Which devices have not the memory for their shards, in words; empty where all have."""
     found = []
     for index, name in enumerate(ground.devices):
-        need = memory(ground, layout, lambda region, k=index: ground.evenly(region, k))
+        need = memory(ground, layout, partial(_evenly, ground, index))
         if need > limits.get(name, math.inf):
             found.append(f"{name} needs {readable(need)}, its limit is {readable(limits[name])}")
     return ", ".join(found)
+
+
+def _evenly(ground: Ground, index: int, region: Region) -> Held:
+    return ground.evenly(region, index)
 
 
 def memory(ground: Ground, layout: Layout, held: Callable[[Region], Held]) -> float:

@@ -44,7 +44,7 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
         if step.what is None:
             made = dict.fromkeys(devices, stretch)
             stages.append(Stage(_hashes(made), stretch.inputs, stretch.outputs))
-            duties.append(StageDuty(_alone(ground, stretch)))
+            duties.append(StageDuty(_alone(ground, step.start, step.end, stretch)))
         else:
             own = [owned(step.what, dealings, index) for index in range(len(devices))]
             shards = [shard(network, step.what, each) for each in own]
@@ -129,11 +129,9 @@ def _hashes(parts: Mapping[str, Part]) -> dict[str, str]:
     return {name: part.hash for name, part in parts.items()}
 
 
-def _alone(ground: Ground, stretch: Part) -> dict[str, Duty]:
+def _alone(ground: Ground, start: int, end: int, stretch: Part) -> dict[str, Duty]:
     """What a stretch asks of each who may run it."""
-    start, end = stretch.range
-    size = tensor_bytes([stretch.specs[name] for name in stretch.outputs])
-    memory = stretch.info.memory
+    size, memory = ground.crossing(end), stretch.info.memory
     return {
         name: Duty(ground.profile(name).range_ms(start, end), size, memory)
         for name in ground.devices

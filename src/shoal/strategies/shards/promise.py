@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
@@ -48,14 +49,13 @@ class Promise:
         last = None
         for margin in MARGINS:
             aim = min(1.0, self.least + margin)
-            found = replicate(
-                self.deck.layers, self.loss, lambda common, aim=aim: self._keeps(common, aim), fits
-            )
+            keeps = partial(self._keeps, aim)
+            found = replicate(self.deck.layers, self.loss, keeps, fits)
             if found.common != last:
                 yield found.common
             last = found.common
 
-    def _keeps(self, common: Common, least: float) -> bool:
+    def _keeps(self, least: float, common: Common) -> bool:
         dealings = self.deck.deal(common)
         return all(
             exact(dealings, lost)

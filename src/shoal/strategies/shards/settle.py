@@ -112,11 +112,10 @@ def _fits(
         return True
     dealings = deck.deal(common)
 
-    def held(region: Region, index: int) -> Held:
-        return shares(region, owned(region, dealings, index))
+    def fits(index: int, limit: float) -> bool:
+        def held(region: Region) -> Held:
+            return shares(region, owned(region, dealings, index))
 
-    return all(
-        memory(ground, layout, lambda region, k=index: held(region, k)) <= limits[name]
-        for index, name in enumerate(ground.devices)
-        if name in limits
-    )
+        return memory(ground, layout, held) <= limit
+
+    return all(fits(ground.devices.index(name), limit) for name, limit in limits.items())
