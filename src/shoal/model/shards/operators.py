@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -55,7 +54,7 @@ class Look:
         self.proto: onnx.NodeProto = network.operators[number]
         self.node = network.nodes[number]
         self.op: str = self.proto.op_type if not self.proto.domain else "?"
-        self.reads = tuple(self.proto.input)
+        self.reads: tuple[str, ...] = tuple(self.proto.input)
         self.made: str = self.proto.output[0]
 
     @property
