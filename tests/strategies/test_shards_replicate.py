@@ -20,61 +20,69 @@ def loss(common: Common) -> float:
     )
 
 
-def test_what_saves_most_for_a_byte_comes_first() -> None:
-    found = replicate(LAYERS, loss, lambda common: loss(common) <= 4.0)
-    assert (found.common, found.enough) == ((0, 0, 4), True)
-    found = replicate(LAYERS, loss, lambda common: loss(common) <= 3.0)
-    assert (found.common, found.enough) == ((8, 0, 4), True)
+def test_what_costs_least_for_what_it_saves_goes_first() -> None:
+    assert replicate(LAYERS, loss, lambda common: loss(common) <= 3.0) == (8, 0, 4)
+    assert replicate(LAYERS, loss, lambda common: loss(common) <= 4.0) == (0, 0, 4)
 
 
-def test_what_has_no_room_is_left() -> None:
-    found = replicate(LAYERS, loss, lambda common: loss(common) <= 0, lambda c: c[1] <= 2)
-    assert (found.common, found.enough) == ((8, 2, 4), False)
-    assert found.loss == loss(found.common)
+def test_a_step_that_breaks_the_promise_is_not_taken_and_others_are() -> None:
+    assert replicate(LAYERS, loss, lambda common: loss(common) <= 2.8) == (7, 1, 4)
 
 
-def test_in_the_end_all_is_common() -> None:
-    found = replicate(LAYERS, loss, lambda common: False)
-    assert found.common == (8, 8, 4)
+def test_what_has_no_room_goes_whatever_it_costs() -> None:
+    assert replicate(LAYERS, loss, lambda common: False, lambda c: c[1] <= 2) == (8, 2, 4)
 
 
-def test_nothing_is_added_to_what_is_enough() -> None:
-    assert replicate(LAYERS, loss, lambda common: True).common == (0, 0, 0)
-
-
-def test_where_gains_only_fall_few_are_worked_out() -> None:
-    """Each layer's gain is known to be constant here, so after the first round only the best one
-    is looked at: fewer calls than a greedy search that tries all layers each time."""
+def test_the_promise_is_asked_for_at_long_strides() -> None:
     asked: list[Common] = []
 
-    def counted(common: Common) -> float:
+    def keeps(common: Common) -> bool:
         asked.append(common)
+        return loss(common) <= 3.2
+
+    assert replicate(LAYERS, loss, keeps) == (7, 0, 4)
+    assert len(asked) <= 4 + 3 + 3
+
+
+def test_a_promise_that_nothing_keeps_takes_all() -> None:
+    assert replicate(LAYERS, loss, lambda common: False) == (8, 8, 4)
+
+
+def test_where_nothing_is_promised_nothing_is_common() -> None:
+    assert replicate(LAYERS, loss, lambda common: True) == (0, 0, 0)
+
+
+def test_where_costs_only_rise_few_are_worked_out() -> None:
+    asked: set[Common] = set()
+
+    def counted(common: Common) -> float:
+        asked.add(common)
         return loss(common)
 
-    replicate(LAYERS, counted, lambda common: False)
+    replicate(LAYERS, counted, lambda common: True)
     steps = 8 + 8 + 4
-    assert len(asked) < steps * len(LAYERS)
+    assert len(asked) < 2 * steps
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.data())
-def test_with_separate_layers_no_cheaper_step_was_left(
+def test_where_layers_lose_apart_nothing_smaller_keeps_the_promise(
     units: list[int], data: st.DataObject
 ) -> None:
-    """Where layers lose independently and ever less, greedy is as good as anything of its bytes."""
+    """Each layer's units matter ever less, so the cheapest of all steps is the right one."""
     falls = [sorted((data.draw(st.integers(0, 50)) for _ in range(n)), reverse=True) for n in units]
-    layers = [Layer(n, 1.0) for n in units]
 
     def left(common: Common) -> float:
         return sum(sum(fall[count:]) for fall, count in zip(falls, common, strict=True))
 
     wanted = data.draw(st.integers(0, 100))
-    found = replicate(layers, left, lambda common: left(common) <= wanted)
-    same = [
+    found = replicate([Layer(n, 1.0) for n in units], left, lambda common: left(common) <= wanted)
+    assert left(found) <= wanted
+    smaller = (
         common
         for common in itertools.product(*(range(n + 1) for n in units))
-        if sum(common) < sum(found.common)
-    ]
-    assert all(left(common) > wanted for common in same)
+        if sum(common) < sum(found)
+    )
+    assert all(left(common) > wanted for common in smaller)
 
 
 def test_uniform_is_the_same_share_of_each() -> None:

@@ -37,9 +37,14 @@ class Deck:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The widths as replication sees them: each other device needs the bytes of a unit once
-        more."""
-        return tuple(Layer(width.units, width.bytes) for _, width in self.widths)
+        """The widths as replication sees them: a unit that is not common saves its share of all
+        weights, and of all multiplications."""
+        weights = sum(width.bytes * width.units for _, width in self.widths)
+        macs = sum(width.macs * width.units for _, width in self.widths)
+        return tuple(
+            Layer(width.units, 1e-9 + width.bytes / max(1.0, weights) + width.macs / max(1.0, macs))
+            for _, width in self.widths
+        )
 
     @cached_property
     def trials(self) -> Trials:

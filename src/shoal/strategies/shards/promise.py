@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
 
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
@@ -28,7 +31,6 @@ class Promise:
     most: int
     least: float
     confidence: float
-    _losses: dict[Common, float] = field(default_factory=dict)
 
     @property
     def sets(self) -> tuple[Lost, ...]:
@@ -36,12 +38,34 @@ class Promise:
         return failure_sets(len(self.deck.shares), self.most)
 
     def loss(self, common: Common) -> float:
-        """How far the answers are off in the worst case, in bits."""
-        if common not in self._losses:
-            dealings = self.deck.deal(common)
-            apart = [self._kept(self.judged, dealings, lost).apart for lost in self._hardest]
-            self._losses[common] = max(apart)
-        return self._losses[common]
+        """How far the answers are off in the worst case, in bits, as far as that can be told
+        without trying: the sum of what each layer alone does, which goes with what is missing."""
+        return math.fsum(
+            rate * gone for rate, gone in zip(self._rates, self._gone(common), strict=True)
+        )
+
+    @cached_property
+    def _rates(self) -> tuple[float, ...]:
+        """By layer, how far the answers are off where it alone has a hole, over the hole: tried
+        with half of it common."""
+        layers = self.deck.layers
+        full = uniform(layers, 1.0)
+        found = []
+        for index, layer in enumerate(layers):
+            half = (*full[:index], layer.units // 2, *full[index + 1 :])
+            dealings = self.deck.deal(half)
+            apart = max(self._kept(self.judged, dealings, lost).apart for lost in self._hardest)
+            found.append(apart / max(self._gone(half)[index], 1e-12))
+        return tuple(found)
+
+    def _gone(self, common: Common) -> list[float]:
+        """By layer, what the missing units add to the next one in the worst case (their energy)."""
+        dealings = self.deck.deal(common)
+        found = []
+        for (_, width), values in zip(self.deck.widths, self.deck.importance, strict=True):
+            missing = [dealings[width.name].missing(lost) for lost in self._hardest]
+            found.append(max(float(np.square(values[list(each)]).sum()) for each in missing))
+        return found
 
     def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
         """What may be common so that the promise is kept, the least first; each is tried if the
@@ -51,9 +75,9 @@ class Promise:
             aim = min(1.0, self.least + margin)
             keeps = partial(self._keeps, aim)
             found = replicate(self.deck.layers, self.loss, keeps, fits)
-            if found.common != last:
-                yield found.common
-            last = found.common
+            if found != last:
+                yield found
+            last = found
 
     def _keeps(self, least: float, common: Common) -> bool:
         dealings = self.deck.deal(common)
