@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from shoal.model.engine import Engine
+from shoal.model.graph import whole
 from shoal.model.network import Network
 from shoal.model.shards import Op, Region, Units, shard
 
@@ -62,3 +64,15 @@ def _first(array: np.ndarray, count: int, axis: int) -> np.ndarray:
 
 def _halves(array: np.ndarray, axis: int, length: int) -> list[np.ndarray]:
     return np.split(array, range(length, array.shape[axis], length), axis)
+
+
+def tensors(network: Network, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All tensors of a network that have a shape."""
+    made = [name for each in network.nodes for name in each.makes if network.spec(name)]
+    return {**Engine().load(*whole(network.graph, made)).run(feeds), **feeds}
+
+
+def difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

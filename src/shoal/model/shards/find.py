@@ -59,7 +59,7 @@ def _from(
             look = Look(network, walk.at)
             makers = walk.makers(refused.tensors)
             for maker in makers:
-                reasons.setdefault(maker, f"{look.title} comes behind it: {refused.words}")
+                reasons.setdefault(maker, _REASON.format(look.title, refused.words))
             whole |= makers
             walk = Walk(network, start, whole)
             continue
@@ -117,10 +117,14 @@ def _whys(network: Network, found: Iterable[Region], reasons: dict[int, str]) ->
         if number in dealt or look.op not in LAYERS:
             continue
         layer = look.layer
-        words = layer if isinstance(layer, str) else reasons.get(number, _NO_PLACE)
-        if not isinstance(layer, str) and layer.makes == 1:
+        if isinstance(layer, str):
+            words = f"it {layer}"
+        elif layer.makes == 1:
             words = "it makes a single channel"
+        else:
+            words = reasons.get(number, _NO_PLACE)
         yield Why(number, node.op, words)
 
 
+_REASON = "{} behind it {}, and between them more than one tensor crosses"
 _NO_PLACE = "no place near behind it is crossed by one tensor alone"

@@ -56,7 +56,8 @@ State: TypeAlias = Dealt | Partial
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, and never leaves the package
-    """A node cannot be computed from what devices have of ``tensors``; ``words`` say why."""
+    """A node cannot be computed from what devices have of ``tensors``; ``words`` say what it needs,
+    is or has."""
 
     def __init__(self, words: str, tensors: Iterable[str]) -> None:
         super().__init__(words)

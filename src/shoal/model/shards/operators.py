@@ -107,37 +107,37 @@ class Look:
 
     @cached_property
     def layer(self) -> Layer | str:
-        """Its weights; or why they cannot be taken apart, in words."""
+        """Its weights; or why they cannot be taken apart: what it is or has, in words."""
         if self.op not in LAYERS:
-            return "it has no weights to deal"
+            return "has no weights"
         weight = self.constant(1)
         if weight is None or weight.dtype.name not in _FLOATS:
-            return "its weights are computed while it runs"
+            return "has weights that are computed while it runs"
         if (
             any(name and name not in self.network.graph.weights for name in self.reads[2:])
             or self.result is None
         ):
-            return "its bias or its result is not known before it runs"
+            return "has a bias or a result that is not known before it runs"
         rank = len(self.result.shape)
         groups = self.attribute("group", 1)
         if self.op == "Conv":
             found = Layer(weight, 0, 1, groups, 1)
         elif self.op == "ConvTranspose":
             if groups > 1:
-                return "a transposed convolution in groups is not dealt"
+                return "is a transposed convolution in groups"
             found = Layer(weight, 1, 0, 1, 1)
         elif self.op == "Gemm":
             across = bool(self.attribute("transB", 0))
             found = Layer(weight, 0 if across else 1, 1 if across else 0, 1, 1)
             bias = self.constant(2)
             if self.attribute("transA", 0) or (bias is not None and not _flat(bias)):
-                return "it is turned, or has a bias for each image"
+                return "reads what is turned, or has a bias for each image"
         elif weight.ndim == 2 and rank > 1:
             found = Layer(weight, 1, 0, 1, rank - 1)
         else:
-            return "its weights are no matrix"
+            return "has weights that are no matrix"
         if self.result.shape[found.axis] != found.makes:
-            return "its result is not known before it runs"
+            return "has a result that is not known before it runs"
         return found
 
     def macs(self) -> int:

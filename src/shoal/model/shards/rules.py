@@ -48,8 +48,8 @@ _LINEAR = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSu
 _TERMWISE = frozenset({"Add", "Div", "Mul", "Sub", "Sum"})
 
 _CROPS = b"tf_crop_and_resize"
-_ALL_CHANNELS = "it needs all channels of what it reads"
-_THE_SUM = "it needs the sum, not its terms"
+_ALL_CHANNELS = "needs all channels of what it reads"
+_THE_SUM = "needs the whole sum"
 
 States: TypeAlias = Mapping[str, State]
 """Those of the tensors that not every device has all of."""
@@ -93,7 +93,7 @@ def _layer(look: Look, states: States, widths: Widths) -> State:
     strips = []
     for strip in state.strips:
         if strip.entries % read:
-            raise Refused("its groups read channels of several widths", states)
+            raise Refused("reads channels of several widths in one group", states)
         if not strip.width:
             strips.append(everywhere(strip.entries * made // read))
             continue
@@ -108,11 +108,11 @@ def _elementwise(look: Look, states: Mapping[str, Dealt], widths: Widths) -> Sta
     for name in filter(None, look.reads):
         given = look.shape(name)
         if given is None:
-            raise Refused(f"the shape of {name!r} is not known before it runs", states)
+            raise Refused(f"reads {name!r}, whose shape is not known before it runs", states)
         if name in states:
             fits = len(given) == len(shape) and given[state.axis] == shape[state.axis]
             if not fits or not widths.join(state, states[name]):
-                raise Refused("the channels it brings together are dealt differently", states)
+                raise Refused("brings together channels that are dealt differently", states)
         elif len(given) > len(shape) or _along(given, len(shape), state.axis) not in (
             1,
             shape[state.axis],
@@ -126,7 +126,7 @@ def _per_channel(look: Look, states: Mapping[str, Dealt], widths: Widths) -> Sta
     if len(states) > 1 or state is None or state.axis != 1 or look.attribute("training_mode", 0):
         raise Refused(_ALL_CHANNELS, states)
     if any(look.constant(index) is None for index in range(1, len(look.reads))):
-        raise Refused("its numbers are computed while it runs", states)
+        raise Refused("reads numbers that are computed while it runs", states)
     return state
 
 
@@ -169,7 +169,7 @@ def _concat(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
             continue
         size = _along(look.shape(name) or (), len(shape), state.axis)
         if size is None:
-            raise Refused(f"the shape of {name!r} is not known before it runs", states)
+            raise Refused(f"reads {name!r}, whose shape is not known before it runs", states)
         strips.append(everywhere(size))
     return Dealt(state.axis, tuple(strips))
 

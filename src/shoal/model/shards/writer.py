@@ -64,7 +64,7 @@ class Writer:
         copy = copied(node)
         copy.input[:] = inputs
         copy.output[:] = [made]
-        copy.name = made
+        copy.name = ""
         for attribute in copy.attribute:
             if attribute.name in changed:
                 attribute.i = changed[attribute.name]
@@ -74,7 +74,7 @@ class Writer:
         self, op: str, inputs: Sequence[str], made: str, size: int, **attributes: object
     ) -> str:
         """A new node; what it makes."""
-        return self._add(onnx.helper.make_node(op, inputs, [made], made, **attributes), made, size)
+        return self._add(onnx.helper.make_node(op, inputs, [made], **attributes), made, size)
 
     def _add(self, node: onnx.NodeProto, made: str, size: int) -> str:
         self._nodes.append(node)

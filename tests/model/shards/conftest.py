@@ -1,0 +1,10 @@
+import pytest
+
+from shoal.model.network import Network
+from tests.model.shards.families import FAMILIES
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda make: make.__name__)
+def network(request: pytest.FixtureRequest) -> Network:
+    made: Network = request.param()
+    return made
