@@ -29,13 +29,18 @@ class Gather:
         self, giver: str, body: Body, absent: Iterable[str], trace: Iterable[StageTrace]
     ) -> None:
         """Add what one giver sent; its first counts. Who was absent on its way is awaited no
-        more: a device that missed one deadline would make each later stage wait for the next."""
+        more, as a device that missed one deadline would make each later stage wait for the next;
+        and what it gave does not count: whoever was told that it is absent may have done its
+        work."""
         if giver not in self.bodies:
             self.bodies[giver] = body
             self.absent.update(absent)
             self.traces.update(dict.fromkeys(trace))
         self.awaited.discard(giver)
-        self.awaited.difference_update(set(absent) - {self.needs})
+        gone = self.absent - {self.needs}
+        self.awaited.difference_update(gone)
+        for name in gone & self.bodies.keys():
+            del self.bodies[name]
 
     @property
     def complete(self) -> bool:
