@@ -61,6 +61,13 @@ def every(
     return Stage(parts, (f"t{first}",), (f"t{last}",), Spread.ALL, join)
 
 
+def homely(stage: Stage) -> Stage:
+    """The stage, of whose slices some stays with the holders."""
+    assert stage.join is not None
+    slices = {name: Slice(stays=4) for name in stage.join.slices}
+    return msgspec.structs.replace(stage, join=msgspec.structs.replace(stage.join, slices=slices))
+
+
 def leaving(stage: Stage, threshold: float = 0.9) -> Stage:
     """The stage, with an exit."""
     exit = Exit("logits", "out", threshold)

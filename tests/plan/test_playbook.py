@@ -172,6 +172,7 @@ MISTAKES = {
         with_join(slices={"a": Slice((0, 1), 1), "b": Slice((2, 3), 1)}),
         with_join(slices={"a": Slice((0, 1), 0), "b": Slice((2, 1), 1)}),
     ],
+    "names channels of a sum": [with_join(op="sum")],
     "stay a second time, or none": [
         with_join(op="sum", slices={"a": Slice(stays=2), "b": Slice(stays=2)})
     ],
@@ -338,7 +339,11 @@ def test_shards_and_carried_tensors_are_fine():
     both = ("middle", "image")
     carry = changed(HEAD, outputs=both)
     use = changed(TAIL, inputs=both)
-    make(plan_of(SHARDED, TAIL, name="1"), plan_of(carry, use, name="2"), with_join(op="sum"))
+    make(
+        plan_of(SHARDED, TAIL, name="1"),
+        plan_of(carry, use, name="2"),
+        with_join(op="sum", slices={"a": Slice(), "b": Slice()}),
+    )
 
 
 def test_the_plan_for_the_loss_of_a_device_is_found():

@@ -12,9 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.runtime import tiny
 
 from shoal.codec.frame import Frame, pack
-from shoal.codec.join import join
-from shoal.codec.slices import added_by
-from shoal.core.actions import Given, Home, Mask, Run
+from shoal.core.actions import Away, Given, Home, Run
 from shoal.core.events import JobKey
 from shoal.errors import FrameError, InputError, PlanError
 from shoal.model.engine import Session
@@ -275,45 +273,37 @@ def test_an_output_without_rows_cannot_be_dealt_out():
         run(action(*(given(x=np.ones((1, 3), np.float32)) for _ in range(2))), Sum())
 
 
-def summand(weights, channels):
-    """A part that multiplies some channels of ``x`` by their rows of the weights, as far as it adds
-    them."""
-    rows = [
-        numpy_helper.from_array(np.asarray(channels, np.int64), "channels"),
-        numpy_helper.from_array(weights[list(channels)], "rows"),
+def stand_in(own, other, place):
+    """A part that multiplies ``x`` by its own weights, and by those of another while that is
+    away."""
+    weights = [
+        numpy_helper.from_array(own, "own"),
+        numpy_helper.from_array(other, "other"),
+        numpy_helper.from_array(np.array([place], np.int64), "place"),
     ]
     nodes = [
-        helper.make_node("Gather", ["x", "channels"], ["mine"], axis=1),
-        helper.make_node("Mul", ["mine", "added"], ["kept"]),
-        helper.make_node("MatMul", ["kept", "rows"], ["y"]),
+        helper.make_node("Gather", ["away", "place"], ["instead"], axis=0),
+        helper.make_node("Mul", ["other", "instead"], ["more"]),
+        helper.make_node("Add", ["own", "more"], ["all"]),
+        helper.make_node("MatMul", ["x", "all"], ["y"]),
     ]
-    ends = [("x", [None, 4]), ("added", [len(channels)]), ("y", [None, 3])]
-    x, added, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in ends)
-    graph = helper.make_graph(nodes, "shard", [x, added], [y], rows)
+    ends = [("x", [None, 4]), ("away", [2]), ("y", [None, 3])]
+    x, away, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in ends)
+    graph = helper.make_graph(nodes, "shard", [x, away], [y], weights)
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=9)
     return Session(ort.InferenceSession(model.SerializeToString()))
 
 
-def test_a_channel_that_two_hold_is_added_by_one():
-    """The sum of both shards is the whole product, whoever is there, since each is told what it
-    adds."""
+def test_a_part_that_is_told_who_is_away_does_their_work():
     random = np.random.default_rng(0)
-    x, weights = random.normal(size=(1, 4)).astype("f4"), random.normal(size=(4, 3)).astype("f4")
-    held = {"a": (0, 1, 2), "b": (1, 2, 3)}
-    slices = {name: Slice(channels) for name, channels in held.items()}
-    sums = Join("sum", TensorSpec("y", "float32", (None, 3)), slices, mask="added")
-    sessions = {name: summand(weights, held[name]) for name in held}
+    x, both = random.normal(size=(1, 4)).astype("f4"), random.normal(size=(2, 4, 3)).astype("f4")
+    session = stand_in(both[0], both[1], 1)
 
-    def made(holders):
-        arrays = {}
-        for name in holders:
-            mask = Mask("added", added_by(sums, name, holders))
-            asked = Run((job(0),), "part", (given(x=x),), ("y",), mask=mask)
-            (outcome,) = run(asked, sessions[name])
-            arrays[name] = outcome.body.arrays()["y"]
-        return join(arrays, sums)
+    def made(*missing):
+        away = Away("away", missing)
+        (outcome,) = run(Run((job(0),), "part", (given(x=x),), ("y",), away=away), session)
+        return outcome.body.arrays()["y"]
 
-    np.testing.assert_allclose(made("ab"), x @ weights, rtol=1e-5)
-    np.testing.assert_allclose(made("ba"), x @ weights, rtol=1e-5)
-    np.testing.assert_allclose(made("a"), x[:, :3] @ weights[:3], rtol=1e-5)
+    np.testing.assert_allclose(made(False, False), x @ both[0], rtol=1e-5)
+    np.testing.assert_allclose(made(False, True), x @ both.sum(axis=0), rtol=1e-5)

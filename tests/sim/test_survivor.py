@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 from hypothesis import example, given, settings
-from tests.core.toys import Story, check, every, leaving, one, pipeline, plan, playbook
+from tests.core.toys import Story, check, every, homely, leaving, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver
 from shoal.core.messages import Answered, CoreMessage, Task
@@ -23,6 +23,16 @@ BOOKS = {
     ),
     "shards": playbook(
         plan("abcs", every(0, 6, "abcs", deadline_ms=50, least=2), one(6, 12, "abcs")),
+        ALONE,
+        policy="tolerant",
+    ),
+    "sums": playbook(
+        plan(
+            "abcs",
+            homely(every(0, 4, "abcs", op="sum", deadline_ms=50)),
+            homely(every(4, 8, "abcs", op="sum", deadline_ms=50)),
+            one(8, 12, "abcs"),
+        ),
         ALONE,
         policy="tolerant",
     ),

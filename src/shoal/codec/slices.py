@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import msgspec
 
@@ -13,8 +13,7 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the output of one shard holder goes in the joined tensor.
 
     ``channels`` are the indices along the join's axis that this holder computes, in the order in
-    which its output holds them. For a sum they are those of what comes in to it that this holder
-    can add, if any is held by several: then each is added by one of them (see :func:`added_by`).
+    which its output holds them; of a sum each holder has all, and they are not named.
 
     The last ``stays`` entries of the slice along the join's axis are the same for all holders, so
     they stay where they are: the others are not sent them. Of ``channels`` they are the last ones;
@@ -35,9 +34,10 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
     delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
     the smallest number of slices that may be joined; fewer fail the attempt. ``suffice`` names sets
-    of holders of which one must be there whole, where not any ``least`` will do. ``mask`` is the
-    input of the parts that takes, for each channel of a holder, 1.0 if it adds that one and 0.0 if
-    another does (float32, one axis); empty where nothing is held twice.
+    of holders of which one must be there whole, where not any ``least`` will do. ``away`` is the
+    input of the parts that takes 1.0 for each holder that is missing, else 0.0 (float32, one axis,
+    in the order of ``slices``): so a part can do what they would have done, or reckon with it.
+    Empty where it does not.
     """
 
     op: str
@@ -48,7 +48,7 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: float = 1000.0
     least: int = 1
     suffice: tuple[tuple[str, ...], ...] = ()
-    mask: str = ""
+    away: str = ""
 
     @property
     def at_home(self) -> bool:
@@ -60,15 +60,3 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(givers) < max(1, self.least):
             return False
         return not self.suffice or any(set(each) <= set(givers) for each in self.suffice)
-
-
-def added_by(join: Join, holder: str, holders: Sequence[str]) -> tuple[bool, ...]:
-    """For each channel of a holder whether it adds that one, where ``holders`` run the stage: the
-    first of them that has a channel adds it, so that each is added once."""
-    mine = join.slices[holder].channels
-    taken: set[int] = set()
-    for name in holders:
-        if name == holder:
-            break
-        taken.update(join.slices[name].channels if name in join.slices else ())
-    return tuple(channel not in taken for channel in mine)

@@ -37,11 +37,12 @@ class Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
     join: Join | None = None
 
 
-class Mask(msgspec.Struct, frozen=True):
-    """An input of a part, one value for each channel that its holder can add: whether it does."""
+class Away(msgspec.Struct, frozen=True):
+    """An input of a part that is run by all its holders: for each of them, in the order of the
+    join's slices, whether it is missing."""
 
     tensor: str
-    added: tuple[bool, ...]
+    missing: tuple[bool, ...]
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -56,8 +57,8 @@ class Home(msgspec.Struct, frozen=True):
 class Run(_Action, frozen=True):
     """Run ``part`` once on the given bodies (stacked along the batch when there are several) and
     report ``Ran`` or ``RunFailed``. ``outputs`` are the names that go on, carried ones too.
-    ``apart``: in a process of its own, which may die of it. ``mask`` is what goes in beside them,
-    the same for all jobs. Of what comes out, others are not given what stays at ``home``."""
+    ``apart``: in a process of its own, which may die of it. ``away`` goes in beside them, the
+    same for all jobs. Of what comes out, others are not given what stays at ``home``."""
 
     jobs: tuple[JobKey, ...]
     part: str
@@ -65,7 +66,7 @@ class Run(_Action, frozen=True):
     outputs: tuple[str, ...]
     exit: Exit | None = None
     apart: bool = False
-    mask: Mask | None = None
+    away: Away | None = None
     home: Home | None = None
 
 

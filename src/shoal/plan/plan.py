@@ -4,7 +4,7 @@ A *stage* is one step: a part run by one of its holders, or shard parts run by a
 holders together. A *plan* is a short list of stages. A *playbook* is a set of plans whose parts
 are all in place, and the name of the policy that picks one for each request.
 
-``Join``, ``Slice``, ``added_by`` and ``PartInfo``, of plans too, come from the packages below.
+``Join``, ``Slice`` and ``PartInfo``, of plans too, come from the packages below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import msgspec
 
 from shoal.codec.slices import Join as Join
 from shoal.codec.slices import Slice as Slice
-from shoal.codec.slices import added_by as added_by
 from shoal.model.info import PartInfo as PartInfo
 from shoal.model.spec import TensorSpec
 

@@ -305,22 +305,15 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
             raise PlanError(f"{place}: a set of holders that suffices is not of its holders")
     if len(join.suffice) > MAX_SETS:
         raise PlanError(f"{place}: {len(join.suffice)} sets suffice; name at most {MAX_SETS}")
-    if join.op == "sum":
-        _check_sum(place, join)
+    if join.away:
+        _check_name(f"{place}: the input that says who is away", join.away, MAX_TENSOR_NAME)
+    if join.op == "sum" and any(part.channels for part in join.slices.values()):
+        raise PlanError(f"{place}: names channels of a sum, of which each slice has all")
     _check_home(place, join)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")
     if join.op == "channels":
         _check_channels(place, join)
-
-
-def _check_sum(place: str, join: Join) -> None:
-    channels = [channel for part in join.slices.values() for channel in part.channels]
-    if len(channels) != len(set(channels)) and not join.mask:
-        raise PlanError(
-            f"{place}: a channel of a sum is held twice, and no mask says who adds it; name the "
-            "input of the parts that takes it"
-        )
 
 
 def _check_home(place: str, join: Join) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from shoal.codec.frame import pack, unpack
 from shoal.codec.join import join
-from shoal.codec.slices import added_by
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.plan.network import Array, Case, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
@@ -92,7 +91,7 @@ class _Runner:
             holders = holders[:1]
         names = [device for device, _ in holders]
         runs = [
-            self._outputs(place, stage, part, _masked(stage, device, names, given))
+            self._outputs(place, stage, part, _beside(stage, names, given))
             for device, part in holders
         ]
         outputs = []
@@ -180,12 +179,10 @@ def _difference(plan: Plan, given: Feeds, case: Case) -> float:
     return worst
 
 
-def _masked(
-    stage: Stage, device: str, holders: Sequence[str], given: Sequence[Feeds]
-) -> Sequence[Feeds]:
-    """What a holder is given, with what of a sum it adds while all are there."""
+def _beside(stage: Stage, holders: Sequence[str], given: Sequence[Feeds]) -> Sequence[Feeds]:
+    """What a holder is given, with who is away if its part reckons with that."""
     join = stage.join
-    if join is None or not join.mask:
+    if join is None or not join.away:
         return given
-    added = np.asarray(added_by(join, device, holders), np.float32)
-    return [{**feeds, join.mask: added} for feeds in given]
+    away = np.array([name not in holders for name in join.slices], np.float32)
+    return [{**feeds, join.away: away} for feeds in given]

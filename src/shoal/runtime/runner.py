@@ -80,9 +80,8 @@ def _compute(action: Run, session: Session, feeds: Mapping[str, Array]) -> dict[
     wanted = list(action.outputs)
     if action.exit is not None and action.exit.tensor not in wanted:
         wanted.append(action.exit.tensor)
-    if action.mask is not None:
-        added = np.asarray(action.mask.added, np.float32)
-        feeds = {**feeds, action.mask.tensor: added}
+    if action.away is not None:
+        feeds = {**feeds, action.away.tensor: np.asarray(action.away.missing, np.float32)}
     made = session.run(feeds, [name for name in wanted if name in session.outputs])
     try:
         return {name: made[name] if name in made else feeds[name] for name in wanted}

@@ -23,7 +23,7 @@ import msgspec
 
 from shoal.codec.frame import Frame, FrameHead, unpack
 from shoal.codec.slices import Join
-from shoal.core.actions import Given, Mask, Run
+from shoal.core.actions import Away, Given, Run
 from shoal.core.events import Outcome, Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
@@ -59,7 +59,7 @@ class _Task(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
     exit: Exit | None
     given: tuple[_Given, ...]
-    mask: Mask | None
+    away: Away | None
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -198,7 +198,7 @@ def _send_task(stream: IO[bytes] | None, action: Run) -> None:
         _Given(one.join, {giver: frame.head for giver, frame in each.items()})
         for one, each in zip(action.given, frames, strict=True)
     )
-    task = _Task(action.part, action.outputs, action.exit, given, action.mask)
+    task = _Task(action.part, action.outputs, action.exit, given, action.away)
     _write(stream, task, [frame for each in frames for frame in each.values()])
 
 
@@ -211,7 +211,7 @@ def _receive_task(stream: IO[bytes]) -> Run:
         )
         for one in task.given
     )
-    return Run((), task.part, given, task.outputs, task.exit, mask=task.mask)
+    return Run((), task.part, given, task.outputs, task.exit, away=task.away)
 
 
 def _send_reply(stream: IO[bytes], outcomes: tuple[Outcome, ...], run_ms: float) -> None:

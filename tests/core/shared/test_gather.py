@@ -24,7 +24,7 @@ def test_slices_are_complete_with_the_last_and_only_the_first_of_a_giver_counts(
     gather.give("b", "slice b", (), (second,))
     gather.give("b", "another", ("c",), ())
     assert gather.bodies == {"b": "slice b"}
-    assert gather.absent == set()
+    assert gather.missing("b") == ()
     assert not gather.enough
     gather.give("a", "slice a", (), (first, second))
     assert list(gather.traces) == [second, first], "each step once"
@@ -38,6 +38,23 @@ def test_who_was_absent_on_the_way_is_awaited_no_more_and_named() -> None:
     gather.give("b", "slice", (), ())
     assert gather.complete
     assert gather.missing(STAGE.parts) == ("c", "x")
+
+
+def test_what_they_gave_does_not_count_nor_what_they_said_of_others() -> None:
+    gather = Gather(set("abc"), STAGE.join)
+    gather.give("c", "slice of c", ("x",), ())
+    gather.give("a", "slice of a", ("c",), ())
+    gather.give("b", "slice of b", (), ())
+    assert gather.given().bodies == {"a": "slice of a", "b": "slice of b"}
+    assert gather.missing(STAGE.parts) == ("c",)
+
+
+def test_but_its_own_slice_counts_for_who_needs_it() -> None:
+    gather = Gather(set("ab"), STAGE.join, needs="a")
+    gather.give("b", "slice of b", ("a",), ())
+    gather.give("a", "slice of a", (), ())
+    assert gather.given().bodies == {"a": "slice of a", "b": "slice of b"}
+    assert gather.missing(STAGE.parts) == ("a", "c"), "b did without a"
 
 
 def test_too_few_are_not_enough() -> None:

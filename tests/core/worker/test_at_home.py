@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 from tests.core.alone import LoneWorker, of, sent
-from tests.core.toys import every, one, plan, playbook
+from tests.core.toys import every, homely, one, plan, playbook
 
-from shoal.codec.slices import Slice
 from shoal.core.actions import Home, Run
 from shoal.core.events import Outcome, Ran, Tick
 from shoal.core.messages import Refused, Task, Why
@@ -16,12 +14,7 @@ ROUTE = (("a", "b"), ("a", "b"), ("a",))
 
 
 def book() -> Playbook:
-    stages = [every(0, 6, "ab", op="sum"), every(6, 9, "ab", op="sum")]
-    for k, stage in enumerate(stages):
-        assert stage.join is not None
-        slices = {name: Slice(stays=4) for name in "ab"}
-        join = msgspec.structs.replace(stage.join, slices=slices)
-        stages[k] = msgspec.structs.replace(stage, join=join)
+    stages = (homely(every(0, 6, "ab", op="sum")), homely(every(6, 9, "ab", op="sum")))
     return playbook(plan("p", *stages, one(9, 12, "ab")))
 
 

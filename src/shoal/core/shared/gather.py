@@ -14,14 +14,14 @@ from shoal.plan.plan import Join
 @dataclass(slots=True)
 class Gather:
     """What has come, and from whom more is awaited (nobody: it is complete). ``join`` is None for
-    a whole body. ``absent`` are devices whose slices were missing on the way here. ``needs`` names
+    a whole body. ``absent`` are devices whose slices were missing on the way of each of them. ``needs`` names
     who must be among those that came, whatever else is enough: who joins slices of which some stays
     with its holder needs its own."""
 
     awaited: set[str]
     join: Join | None = None
     bodies: dict[str, Body] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
+    absent: dict[str, frozenset[str]] = field(default_factory=dict)
     traces: dict[StageTrace, None] = field(default_factory=dict)
     needs: str = ""
 
@@ -29,13 +29,18 @@ class Gather:
         self, giver: str, body: Body, absent: Iterable[str], trace: Iterable[StageTrace]
     ) -> None:
         """Add what one giver sent; its first counts. Who was absent on its way is awaited no
-        more: a device that missed one deadline would make each later stage wait for the next."""
+        more, as a device that missed one deadline would make each later stage wait for the next;
+        and what it gave does not count: whoever was told that it is absent may have done its
+        work."""
         if giver not in self.bodies:
             self.bodies[giver] = body
-            self.absent.update(absent)
+            self.absent[giver] = frozenset(absent)
             self.traces.update(dict.fromkeys(trace))
         self.awaited.discard(giver)
-        self.awaited.difference_update(set(absent) - {self.needs})
+        gone = frozenset().union(*self.absent.values()) - {self.needs}
+        self.awaited.difference_update(gone)
+        for name in gone & self.bodies.keys():
+            del self.bodies[name]
 
     @property
     def complete(self) -> bool:
@@ -54,7 +59,9 @@ class Gather:
         return Given(dict(self.bodies), self.join)
 
     def missing(self, holders: Iterable[str]) -> tuple[str, ...]:
-        """Devices absent on the way, and those of ``holders`` whose slices are not here."""
-        if self.join is None:
-            return tuple(sorted(self.absent))
-        return tuple(sorted(self.absent | (set(holders) - self.bodies.keys())))
+        """Devices absent on the way of what is here, and those of ``holders`` whose slices are
+        not."""
+        gone = frozenset().union(*(self.absent[giver] for giver in self.bodies))
+        if self.join is not None:
+            gone |= set(holders) - self.bodies.keys()
+        return tuple(sorted(gone))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shoal.core.actions import Home, Mask, WorkerAction
+from shoal.core.actions import Home, WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
@@ -15,7 +15,7 @@ from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
 from shoal.core.worker.job import Job
 from shoal.core.worker.onward import Onward
-from shoal.plan.plan import Plan, Stage, added_by
+from shoal.plan.plan import Plan, Stage
 
 if TYPE_CHECKING:
     from shoal.core.worker.worker import WorkerCore
@@ -169,10 +169,8 @@ class Intake:
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        stage = plan.stages[task.stage]
-        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone)
-        job.mask = _mask(worker.name, stage, devices_at(itinerary.route, task.stage))
-        job.home = _home(worker.name, stage)
+        home = _home(worker.name, plan.stages[task.stage])
+        job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, home=home)
         worker.inbox.add(job)
         return job
 
@@ -277,14 +275,6 @@ class Intake:
         """Give a job up."""
         self._deadlines.clear(job.key)
         self._worker.inbox.drop(job.key)
-
-
-def _mask(name: str, stage: Stage, holders: tuple[str, ...]) -> Mask | None:
-    """What of a sum a holder adds, when these run the stage."""
-    join = stage.join
-    if join is None or not join.mask:
-        return None
-    return Mask(join.mask, added_by(join, name, holders or tuple(stage.parts)))
 
 
 def _home(name: str, stage: Stage) -> Home | None:

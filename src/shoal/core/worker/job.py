@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shoal.core.actions import Home, Mask
+from shoal.core.actions import Away, Home
 from shoal.core.events import JobKey
 from shoal.core.messages import Care, Itinerary, Resume, Task
 from shoal.core.shared.gather import Gather
+from shoal.core.shared.routes import devices_at
 from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.plan.plan import Exit, Plan, Stage
 
@@ -24,8 +25,8 @@ class Job:
     may take it over.
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
-    one, or a run with others failed. ``size`` is the bytes of its inputs, ``mask`` says what of a
-    sum it adds, ``home`` what of its outputs stays here. Times in seconds.
+    one, or a run with others failed. ``size`` is the bytes of its inputs, ``home`` says
+    what of its outputs stays here. Times in seconds.
     """
 
     key: JobKey
@@ -40,7 +41,6 @@ class Job:
     alone: bool = False
     redirect: Resume | None = None
     size: int = 0
-    mask: Mask | None = None
     home: Home | None = None
     stage: Stage = field(init=False)
     """The stage that it runs."""
@@ -76,9 +76,20 @@ class Job:
         return opens if opens < self.expires else self.arrived
 
     @property
-    def work(self) -> tuple[str, tuple[str, ...], Exit | None, Mask | None, Home | None]:
+    def work(self) -> tuple[str, tuple[str, ...], Exit | None, Away | None, Home | None]:
         """What is computed: the same for plans and playbooks that share the part."""
-        return self.part, self.stage.outputs, self.stage.exit, self.mask, self.home
+        return self.part, self.stage.outputs, self.stage.exit, self.away, self.home
+
+    @property
+    def away(self) -> Away | None:
+        """Which of those who run this stage together are missing, if its part reckons with that:
+        who is not asked to run it, and whose slices were missing on the way here."""
+        join = self.stage.join
+        if join is None or not join.away:
+            return None
+        holders = set(devices_at(self.asked.route, self.key.stage) or join.slices)
+        holders.difference_update(self.absent)
+        return Away(join.away, tuple(name not in holders for name in join.slices))
 
     @property
     def absent(self) -> tuple[str, ...]:

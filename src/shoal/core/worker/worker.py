@@ -270,12 +270,12 @@ class WorkerCore:
         return actions
 
     def _run(self, batch: list[Job], apart: bool = False) -> Run:
-        part, outputs, exit, mask, home = batch[0].work
+        part, outputs, exit, away, home = batch[0].work
         jobs = tuple(job.key for job in batch)
         if not apart:
             self._runs[jobs] = sum(job.images for job in batch)
         given = tuple(job.gather.given() for job in batch)
-        return Run(jobs, part, given, outputs, exit, apart, mask, home)
+        return Run(jobs, part, given, outputs, exit, apart, away, home)
 
     def _run_apart(self, job: Job) -> WorkerAction:
         """Have a job run in a process of its own, if there is memory for another copy of its

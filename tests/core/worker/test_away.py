@@ -1,4 +1,5 @@
-"""A filter that is held twice is added once, by the first of those that run the stage."""
+"""Stages of which some holders are missing: the parts of the others are told, and the answer tells
+what is kept."""
 
 from __future__ import annotations
 
@@ -7,20 +8,16 @@ import pytest
 from tests.core.alone import LoneWorker, of, sent
 from tests.core.toys import Story, every, one, plan, playbook
 
-from shoal.codec.slices import Slice
-from shoal.core.actions import Mask, Run
+from shoal.core.actions import Away, Run
 from shoal.core.messages import Refused, Why
 from shoal.plan.plan import Missing, Plan, Playbook
 from shoal.sim.engine import Symbols
-
-HELD = {"a": (0, 1), "b": (1, 2), "c": (2, 3)}
 
 
 def summed(suffice: tuple[tuple[str, ...], ...] = ()) -> Playbook:
     stage = every(0, 6, "abc", op="sum", least=1)
     assert stage.join is not None
-    slices = {name: Slice(channels) for name, channels in HELD.items()}
-    join = msgspec.structs.replace(stage.join, slices=slices, suffice=suffice, mask="added")
+    join = msgspec.structs.replace(stage.join, suffice=suffice, away="away")
     stage = msgspec.structs.replace(stage, join=join)
     made = plan("sum", stage, one(6, 12, "d"))
     known = (Missing(("b",), 0.97), Missing(("a", "b"), 0.8))
@@ -29,16 +26,43 @@ def summed(suffice: tuple[tuple[str, ...], ...] = ()) -> Playbook:
 
 
 @pytest.mark.parametrize(
-    ("holders", "added"),
-    [("abc", (True, True)), ("ba", (True, False)), ("a", (True, True))],
+    ("holders", "missing"),
+    [("abc", (False, False, False)), ("ba", (False, False, True)), ("a", (False, True, True))],
 )
-def test_a_run_is_told_what_it_adds(holders: str, added: tuple[bool, ...]) -> None:
+def test_a_run_is_told_who_is_not_asked(holders: str, missing: tuple[bool, ...]) -> None:
     worker = LoneWorker(summed())
     (run,) = of(Run, worker.task(0, "sum", route=(tuple(holders), ("d",))))
-    assert run.mask == Mask("added", added)
+    assert run.away == Away("away", missing)
 
 
-def test_runs_that_add_other_things_are_not_run_together() -> None:
+def test_a_run_is_told_who_was_missing_on_the_way() -> None:
+    before = every(0, 3, "abc")
+    stages = (before, *msgspec.structs.replace(summed().plans[0]).stages)
+    after = msgspec.structs.replace(stages[1], inputs=("t3",))
+    book = playbook(plan("two", before, after, stages[2]))
+    worker = LoneWorker(book)
+    route = (("a", "b", "c"), ("a", "b", "c"), ("d",))
+    for giver in "ab":
+        worker.task(0, "two", 1, giver=giver, route=route, sliced=True)
+    worker.now = 0.5
+    (run,) = of(Run, worker.take_tick())
+    assert run.away == Away("away", (False, False, True))
+
+
+def test_what_one_gave_does_not_count_when_it_was_absent_for_another() -> None:
+    """That one may have done the work of the absent one meanwhile."""
+    book = playbook(plan("shards", every(0, 6, "abc"), one(6, 12, "a")))
+    worker = LoneWorker(book)
+    route = (("a", "b", "c"), ("a",))
+    for giver, absent in (("c", ()), ("a", ()), ("b", ("c",))):
+        actions = worker.task(
+            0, "shards", 1, giver=giver, route=route, sliced=True, absent=absent, body=giver
+        )
+    (run,) = of(Run, actions)
+    assert run.given[0].bodies == {"a": "a", "b": "b"}
+
+
+def test_runs_of_which_others_are_away_are_not_run_together() -> None:
     book = summed()
     first = msgspec.structs.replace(book.plans[0].stages[0], batch=8)
     stages = (first, *book.plans[0].stages[1:])
