@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from shoal.errors import PlanError
 from shoal.model.network import Network
-from shoal.model.shards import Region, regions
+from shoal.model.shards import regions
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds
 from shoal.plan.network import Network as AnyNetwork
@@ -18,16 +18,15 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.size import readable
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
-from shoal.strategies.shards.costs import Ground, shares_of
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.explain import explain
 from shoal.strategies.shards.failures import Sample
-from shoal.strategies.shards.layout import Layout, lay_out, memory
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import record
 from shoal.strategies.shards.settle import Wish, settle
+from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say
 from shoal.strategies.statistics import images_needed
 from shoal.strategies.whole import fitting, whole_part, whole_plan
@@ -35,8 +34,6 @@ from shoal.strategies.whole import fitting, whole_part, whole_plan
 NAME = "shards"
 LEAST_ACCURACY = 0.95
 """What is promised of the whole network's accuracy where the objective says nothing."""
-GUESSED_RHO = 0.25
-"""How much is common, as long as that is not known."""
 JUDGED = 128
 """Most images on which losses are compared; the promise is measured on the others."""
 PROVED = 4
@@ -64,7 +61,7 @@ def build(
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
     found = regions(network)
-    ground, layout = _laid_out(network, cluster, profiles, devices, found.regions, wish)
+    ground, layout = laid_out(network, cluster, profiles, devices, found.regions, wish)
     dealt = tuple(step.what for step in layout if step.what is not None)
     images = None if judged is None else judged.images
     deck = Deck(network, dealt, ground.shares, images, options.fill == "mean")
@@ -100,36 +97,6 @@ def _check(wish: Wish, held: Sample | None) -> None:
             f"to promise {wish.least:g} with {options.confidence:g} confidence it takes "
             f"{2 * needed:.0f} images, half of them to choose by: give more, or ask for less"
         )
-
-
-def _laid_out(
-    network: Network,
-    cluster: Cluster,
-    profiles: Profiles,
-    devices: tuple[str, ...],
-    offered: Sequence[Region],
-    wish: Wish,
-) -> tuple[Ground, Layout]:
-    """Which regions are dealt, and the shares of devices: by their speeds, and by the memory that
-    they have beside what each must hold."""
-    times = [profiles.device(name).network for name in devices]
-    speeds = [1 / max(1e-6, each.range_ms(0, len(each.node_ms))) for each in times]
-    rho = GUESSED_RHO if wish.options.rho is None else wish.options.rho
-    even = tuple(shares_of(speeds, [float("inf")] * len(devices), 1.0))
-    ground = Ground(network, cluster, profiles, devices, even, rho if wish.most else 0.0)
-    deal_all = wish.options.deal == "all"
-    if wish.limits:
-        layout = lay_out(ground, offered, {}, deal_all)
-        none = memory(ground, layout, lambda region: dict.fromkeys(_names(region), ground.rho))
-        all_of_it = memory(ground, layout, lambda region: dict.fromkeys(_names(region), 1.0))
-        rooms = [wish.limits.get(name, float("inf")) - none for name in devices]
-        able = tuple(shares_of(speeds, rooms, all_of_it - none))
-        ground = Ground(network, cluster, profiles, devices, able, ground.rho)
-    return ground, lay_out(ground, offered, wish.limits, deal_all)
-
-
-def _names(region: Region) -> list[str]:
-    return [width.name for width in region.widths]
 
 
 def _put(ledger: Ledger, made: Made, limits: Mapping[str, float]) -> None:

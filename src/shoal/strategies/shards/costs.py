@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from shoal.model.network import Network
+from shoal.model.part import image_memory, node_memory, part_memory
 from shoal.model.shards import Op, Region
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import RangeProfile, tensor_bytes
@@ -18,11 +19,16 @@ from shoal.plan.profiles import Profiles
 Held: TypeAlias = Mapping[str, float]
 """The share of each width that a device holds, by the width's name."""
 
+SUM_NODES = 8
+SUM_TENSORS = 4
+"""What a shard of a sum has beside the nodes and the tensors of its region, at the most."""
+
 
 @dataclass(frozen=True)
 class Ground:
     """A network, and the devices that share it. ``shares`` are those of the dealt units, with a sum
-    of 1; ``rho`` is the share of units that all hold."""
+    of 1; ``rho`` is the share of units that all hold. ``beside`` has what shards of a region (by
+    key) were found to need beside the closed form, in bytes."""
 
     network: Network
     cluster: Cluster
@@ -30,6 +36,7 @@ class Ground:
     devices: tuple[str, ...]
     shares: tuple[float, ...]
     rho: float = 0.0
+    beside: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
     def held(self, index: int) -> float:
         """The share of the units that a device holds."""
@@ -93,14 +100,19 @@ class Ground:
         return way + messages * handling
 
     def memory(self, region: Region, held: Held) -> float:
-        """Bytes of a loaded shard with these shares of the widths, about."""
-        whole = self.profile(self.devices[0]).range_memory(region.start, region.end)
+        """Bytes of a loaded shard with these shares of the widths, about; not less than it is."""
         away = (width.bytes * width.units * (1 - held[width.name]) for width in region.widths)
-        return whole - math.fsum(away)
+        spared = node_memory(math.ceil(math.fsum(away))) - node_memory(0)
+        beside = self.beside.get(region.key)
+        if beside is None:  # a sum has nodes of its own, and its tensor several times
+            size = SUM_TENSORS * tensor_bytes([region.tensor])
+            beside = SUM_NODES * node_memory(0) + image_memory(size) if region.op is Op.SUM else 0
+        return self.memory_alone(region.start, region.end) - spared + beside
 
     def memory_alone(self, start: int, end: int) -> float:
         """Bytes of a loaded stretch."""
-        return float(self.profile(self.devices[0]).range_memory(start, end))
+        nodes = sum(self.network.node_memory_bytes[start:end])
+        return part_memory(nodes, max(self.network.node_peak_bytes[start:end]))
 
 
 def shares_of(speeds: Sequence[float], rooms: Sequence[float], dealt_bytes: float) -> list[float]:

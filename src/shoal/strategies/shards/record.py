@@ -75,8 +75,8 @@ class Record(msgspec.Struct, frozen=True):
     images: int = 0
 
     def plain(self) -> dict[str, Any]:
-        """As settings of a policy."""
-        made: dict[str, Any] = msgspec.to_builtins(self)
+        """As settings of a policy, the same here and read from a file."""
+        made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return made
 
 

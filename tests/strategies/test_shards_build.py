@@ -1,0 +1,261 @@
+"""Layers dealt over devices: the network that ships, on its sample images."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from tests.model.nets import model, node, tensor
+from tests.toys.network import ToyNetwork, ToyProfile
+
+from shoal import zoo
+from shoal.errors import DataError, PlanError
+from shoal.model.network import load
+from shoal.plan.cluster import Cluster
+from shoal.plan.objective import Objective
+from shoal.plan.playbook import load as load_playbook
+from shoal.plan.playbook import plan_without, save
+from shoal.plan.profiles import Profiles
+from shoal.plan.prove import run_plan
+from shoal.plan.size import Size
+from shoal.strategies.base import Built
+from shoal.strategies.making import Candidate, build, finish, prepare
+from shoal.strategies.options import read_options
+from shoal.strategies.shards.build import strategy
+from shoal.strategies.shards.record import read_record
+
+COUNT = 200
+THREE = "devices: [{name: a}, {name: b}, {name: c}]"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load(zoo.path("fashion-resnet"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sample images, a folder for each class."""
+    samples = zoo.samples("fashion-resnet")
+    root = tmp_path_factory.mktemp("images")
+    for label in range(10):
+        (root / str(label)).mkdir()
+        chosen = samples.labels[:COUNT] == label
+        np.save(root / str(label) / "some.npy", samples.images[:COUNT][chosen])
+    return root
+
+
+def made(network, text=THREE, objective=None, node_ms=5.0, **options) -> Built:
+    """What the strategy builds, proved, on devices that are slow against their links."""
+    where = Cluster.from_yaml(text)
+    nodes = network.nodes if isinstance(network.nodes, int) else len(network.nodes)
+    profiles = Profiles.scaled(where, ToyProfile((node_ms,) * nodes, fixed_ms=0.1))
+    wish = objective or Objective()
+    options = {name: str(value) for name, value in options.items()}
+    candidate = Candidate(strategy, read_options(strategy.options, options, strategy.name))
+    offered = prepare([candidate], network, where, wish)
+    (found,) = build(offered, network, where, profiles, wish)
+    return finish(found, network, None)
+
+
+@pytest.fixture(scope="module")
+def half(network, folder):
+    """Half of each layer is held by all three."""
+    return made(network, objective=Objective(min_accuracy=0.6), calibrate=folder, rho=0.5)
+
+
+def test_all_alive_it_is_the_whole_network(network, half):
+    plan = half.playbook.plans[0]
+    assert {stage.join.op for stage in plan.stages if stage.join} == {"channels", "sum"}
+    assert plan.tolerance == network.tolerance
+    feeds = network.probe(5, batch=2)
+    (expected,) = network.run(feeds).values()
+    (found,) = run_plan(plan, half.parts, feeds).values()
+    assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_it_tells_what_is_kept_without_whom_and_goes_on_without_them(network, half):
+    plan = half.playbook.plans[0]
+    assert [each.devices for each in plan.forecast.missing] == [("a",), ("b",), ("c",)]
+    assert all(0.6 <= each.accuracy < 1 for each in plan.forecast.missing)
+    assert all(stage.join.least == 2 for stage in plan.stages if stage.join)
+    assert all(plan_without(half.playbook, name) is plan for name in "abc")
+    samples = zoo.samples("fashion-resnet")
+    good = []
+    for number in range(COUNT, COUNT + 100):  # images that it has not seen
+        (expected,) = network.run(samples.feed(number)).values()
+        (found,) = run_plan(plan, half.parts, samples.feed(number), absent=("b",)).values()
+        good.append(found.argmax() == expected.argmax())
+        assert not np.allclose(found, expected, atol=1e-3)
+    assert np.mean(good) >= plan.forecast.accuracy_without(("b",)) - 0.1
+
+
+def test_the_last_resort_is_the_whole_network_on_one_device(half):
+    assert [plan.name for plan in half.playbook.plans[1:]] == ["whole"]
+    assert half.playbook.plans[1].spare
+
+
+def test_it_survives_a_file(half, tmp_path):
+    save(half.playbook, tmp_path / "book.json")
+    again = load_playbook(tmp_path / "book.json")
+    assert again == half.playbook
+    assert read_record(again) == read_record(half.playbook)
+
+
+def test_with_everything_common_any_two_of_three_may_be_lost(network):
+    """No images are needed for that: nothing is missing."""
+    found = made(network, rho=1, survive=2)
+    plan = found.playbook.plans[0]
+    assert {each.accuracy for each in plan.forecast.missing} == {1.0}
+    assert len(plan.forecast.missing) == 6
+    feeds = network.probe(1)
+    (expected,) = network.run(feeds).values()
+    for lost in itertools.combinations("abc", 2):
+        (given,) = run_plan(plan, found.parts, feeds, absent=lost).values()
+        assert np.allclose(given, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_as_much_is_common_as_the_promise_takes(network, folder):
+    little = made(network, objective=Objective(min_accuracy=0.3), calibrate=folder)
+    much = made(network, objective=Objective(min_accuracy=0.85), calibrate=folder)
+    shares = []
+    for found, least in ((little, 0.3), (much, 0.85)):
+        record = read_record(found.playbook)
+        assert min(loss.promised for loss in record.losses) >= least
+        layers = [layer for step in record.steps for layer in step.layers]
+        shares.append(sum(layer.common for layer in layers) / sum(layer.units for layer in layers))
+    assert 0 <= shares[0] < shares[1] < 1
+
+
+def test_without_images_nothing_is_promised_and_nobody_may_be_missing(network):
+    found = made(network)
+    plan = found.playbook.plans[0]
+    assert plan.forecast.missing == ()
+    assert all(stage.join.least == 3 for stage in plan.stages if stage.join)
+    assert plan_without(found.playbook, "a").name == "whole"
+
+
+def test_the_quick_get_more(network):
+    text = "devices: [{name: a, speed: 3}, {name: b, speed: 1}]"
+    record = read_record(made(network, text).playbook)
+    layers = [layer for step in record.steps for layer in step.layers]
+    assert all(layer.dealt[0] == 3 * layer.dealt[1] for layer in layers)
+
+
+def test_who_has_no_room_gets_less(network, folder):
+    """Each device holds its parts within its limit, and those with room hold more."""
+    free = made(network, deal="all").playbook.plans[0].forecast.memory
+    limit = free["a"] - 30_000
+    text = f"devices: [{{name: a, memory: {limit}}}, {{name: b}}, {{name: c}}]"
+    tight = made(network, text, deal="all").playbook.plans[0].forecast.memory
+    assert tight["a"] <= limit
+    assert tight["b"] > free["b"]
+
+
+def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
+    fast = {"node_ms": 0.001}
+    some = made(network, **fast).playbook.plans[0]
+    every = made(network, deal="all", **fast).playbook.plans[0]
+    assert len(some.stages) < len(every.stages)
+    assert some.forecast.latency_ms < every.forecast.latency_ms
+
+
+def test_filling_with_nothing_keeps_less(network, folder):
+    least = Objective(min_accuracy=0.0)
+    kept = {}
+    for fill in ("mean", "zero"):
+        found = made(network, objective=least, calibrate=folder, rho=0.25, deal="all", fill=fill)
+        kept[fill] = np.mean([loss.share for loss in read_record(found.playbook).losses])
+    assert kept["zero"] < kept["mean"]
+
+
+def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
+    options = strategy.options()
+    found = strategy.explain(half.playbook, options)
+    titles = [sheet.title for sheet in found.sheets]
+    assert len(titles) == 4
+    for sheet in found.sheets:
+        assert sheet.rows
+        assert all(len(row) == len(sheet.columns) for row in sheet.rows)
+    curve = [point.worst for point in read_record(half.playbook).curve]
+    assert curve[-1] == 1.0
+    assert curve[0] < curve[-1]
+    pytest.importorskip("matplotlib")
+    assert found.draw(tmp_path).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"survive": 3}, "2 at most"),
+        ({"survive": -1}, "write 0 or more"),
+        ({"survive": 1}, "calibrate=FOLDER"),
+        ({"rho": 1.5}, "rho"),
+        ({"fill": "noise"}, "mean, zero"),
+        ({"deal": "some"}, "pays, all"),
+        ({"confidence": 1.0}, "0.999"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(network, options, said):
+    with pytest.raises(PlanError, match=said):
+        made(network, **options)
+
+
+def test_an_accuracy_that_is_not_reached_says_what_can_be_had(network, folder):
+    wish = Objective(min_accuracy=0.9)
+    with pytest.raises(PlanError, match=r"with that rho, 0\.\d+ can") as refused:
+        made(network, objective=wish, calibrate=folder, rho=0.0, deal="all")
+    had = float(str(refused.value).split("rho, ")[1].split(" can")[0])
+    made(
+        network,
+        objective=Objective(min_accuracy=had - 0.001),
+        calibrate=folder,
+        rho=0.0,
+        deal="all",
+    )
+
+
+def test_a_limit_below_a_shard_is_refused(network):
+    with pytest.raises(PlanError, match="have not the memory for their shards: a needs"):
+        made(network, objective=Objective(max_memory=Size(100_000)))
+
+
+def test_images_that_say_too_little_are_refused(network, folder, tmp_path):
+    samples = zoo.samples("fashion-resnet")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        made(network, calibrate=tmp_path / "none")
+    (tmp_path / "one").mkdir()
+    np.save(tmp_path / "one" / "some.npy", samples.images[samples.labels == 1][:8])
+    with pytest.raises(DataError, match="one class"):
+        made(network, calibrate=tmp_path / "one")
+    (tmp_path / "few").mkdir()
+    np.save(tmp_path / "few" / "some.npy", samples.images[:20])
+    with pytest.raises(PlanError, match="it takes 104 images"):
+        made(network, calibrate=tmp_path / "few")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "some.npy").write_bytes(b"\x93NUMPY no more")
+    with pytest.raises(DataError, match="holds no array"):
+        made(network, calibrate=tmp_path / "bad")
+
+
+def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):
+    (tmp_path / "77").mkdir()
+    np.save(tmp_path / "77" / "some.npy", zoo.samples("fashion-resnet").images[:30])
+    with pytest.raises(DataError, match="labelled 77"):
+        made(network, calibrate=tmp_path)
+
+
+def test_a_network_without_layers_to_deal_is_refused():
+    nodes = [node("Mul", "x x", "y"), node("Relu", "y", "z")]
+    squares = load(model(nodes, [tensor("x", ["n", 8])], ["z"]))
+    with pytest.raises(PlanError, match="no layer that can be dealt"):
+        made(squares)
+    with pytest.raises(PlanError, match="layers can be dealt"):
+        made(ToyNetwork())
+
+
+def test_one_device_is_not_several(network):
+    with pytest.raises(PlanError, match="one device only"):
+        made(network, "devices: [{name: a}]")
