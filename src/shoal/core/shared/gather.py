@@ -14,9 +14,9 @@ from shoal.plan.plan import Join
 @dataclass(slots=True)
 class Gather:
     """What has come, and from whom more is awaited (nobody: it is complete). ``join`` is None for
-    a whole body. ``absent`` are devices whose slices were missing on the way of each of them. ``needs`` names
-    who must be among those that came, whatever else is enough: who joins slices of which some stays
-    with its holder needs its own."""
+    a whole body. ``absent`` are devices whose slices were missing on the way of each of them.
+    ``needs`` names who must be among those that came, whatever else is enough: who joins slices of
+    which some stays with its holder needs its own."""
 
     awaited: set[str]
     join: Join | None = None
