@@ -1,7 +1,7 @@
 import pytest
+from tests.model.shards.families import FAMILIES
 
 from shoal.model.network import Network
-from tests.model.shards.families import FAMILIES
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda make: make.__name__)

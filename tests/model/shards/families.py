@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+from tests.model.nets import model, node, tensor
 
 from shoal.model import load
 from shoal.model.network import Network
-from tests.model.nets import model, node, tensor
 
 
 class Net:
@@ -222,5 +222,6 @@ def fixed() -> Network:
 
 
 FAMILIES: Sequence[Callable[[], Network]] = (
-    plain, residual, bottleneck, inverted, grouped, fire, dense, gate, numbers, terms, turned, fixed,
+    plain, residual, bottleneck, inverted, grouped, fire, dense, gate, numbers, terms, turned,
+    fixed,
 )  # fmt: skip

@@ -45,7 +45,8 @@ class Dealt:
 
 @dataclass(frozen=True)
 class Partial:
-    """Each device has what its units of ``widths`` add to it."""
+    """Each device has what its units add to it. ``widths`` are those that layers sum over; others
+    may have been added as they are."""
 
     axis: int
     widths: frozenset[str]
@@ -117,7 +118,7 @@ class Widths:
         gone.same_as = name
 
     def behind(self, state: State) -> frozenset[str]:
-        """The widths that a tensor has units of, or sums over."""
+        """The widths that a tensor has units of, or that layers sum over in it."""
         if isinstance(state, Dealt):
             return frozenset(self.root(strip.width) for strip in state.strips if strip.width)
         return frozenset(map(self.root, state.widths))

@@ -167,26 +167,29 @@ def contribution(network: Network, region: Region) -> Part:
     tensors of all ``region.points``, whole, and gives ``region.tensor`` without biases and
     without what all devices compute. So it is linear; with the means of missing units at their
     entries and 0 elsewhere, it gives what stands in for them (its mean over space:
-    ``Slice.stand_in``). Raises :class:`InputError` for a region that is joined by channels."""
+    ``Slice.stand_in``). It reads ``region.source`` as well where what units contribute depends on
+    that, as behind a gate. Raises :class:`InputError` for a region that is joined by channels."""
     if region.op is not Op.SUM:
         raise InputError(f"the nodes {region.key} are joined by channels")
     own = {width.name: Units(tuple(range(width.units))) for width in region.widths}
     walk = Walk.through(network, region)
-    source = region.points[0].tensor
-    writer = Writer(network, source)
+    writer = Writer(network, region.points[0].tensor)
     cutter = Cutter(walk, own, writer)
     for offset, kind in enumerate(walk.kinds):
-        if kind is Kind.PARTIAL:
+        if kind is not Kind.DEALT:
             cutter.cut(Look(network, region.start + offset), kind)
     tensor = region.tensor
     made, _ = cutter.both(tensor)
     writer.node("Identity", [made], tensor.name, nbytes(tensor))
+    inputs = [point.tensor for point in region.points]
+    if region.source.name in writer.drop(tensor.name):
+        inputs.append(region.source)
     return writer.finish(
-        inputs=[point.tensor for point in region.points],
+        inputs=inputs,
         output=tensor,
         info=network.declared(tensor.name),
-        node_range=(region.start, region.end),
-        ends=[source.name, tensor.name],
+        node_range=region.key,
+        ends=[spec.name for spec in (*inputs, tensor)],
     )
 
 

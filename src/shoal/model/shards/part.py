@@ -49,7 +49,7 @@ def shard(network: Network, region: Region, own: Mapping[str, Units]) -> Part:
         inputs=[region.source],
         output=msgspec.structs.replace(tensor, shape=shape),
         info=info,
-        node_range=(region.start, region.end),
+        node_range=region.key,
         ends=[region.source.name, tensor.name],
     )
 

@@ -172,13 +172,15 @@ class Region:
         return sum(share.macs for share in self.shares)
 
     def macs_of(self, own: Mapping[str, Units]) -> float:
-        """Multiplications of a device with these units, for one image."""
+        """Multiplications of a device with these units, for one image; at most these where it has
+        none of a width, as it then leaves out what only that needs."""
         counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
         dealt = sum(width.macs * counts.get(width.name, 0) for width in self.widths)
         return self.whole_macs + dealt
 
     def bytes_of(self, own: Mapping[str, Units]) -> float:
-        """Bytes of the weights of a device with these units."""
+        """Bytes of the weights of a device with these units; at most these where it has none of a
+        width."""
         counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
         dealt = sum(width.bytes * counts.get(width.name, 0) for width in self.widths)
         return self.whole_bytes + dealt

@@ -208,8 +208,7 @@ def _terms(look: Look, states: States, widths: Widths) -> State:
     """The rule for what is done to the terms of a sum."""
     sums = {name: state for name, state in states.items() if isinstance(state, Partial)}
     state, shape = next(iter(sums.values())), _result(look)
-    behind = frozenset(name for each in states.values() for name in widths.behind(each))
-    found = Partial(state.axis, behind)
+    found = Partial(state.axis, frozenset(n for each in sums.values() for n in widths.behind(each)))
     if look.op in _TERMWISE:
         # A term that is broadcast would count several times.
         if any(

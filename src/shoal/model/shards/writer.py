@@ -30,8 +30,7 @@ class Writer:
         self.network = network
         self.source = source
         self.opset = dict(graph.opsets).get("", 0)
-        self._nodes: list[onnx.NodeProto] = []
-        self._numbers: dict[int, int] = {}
+        self._nodes: list[tuple[onnx.NodeProto, int | None]] = []  # the number of one as it was
         self._weights: dict[str, Weight] = {}
         self._bytes: dict[str, int] = {}
         self._targets: dict[tuple[int | None, ...], str] = {}
@@ -50,11 +49,10 @@ class Writer:
     def whole(self, number: int) -> None:
         """A node of the network as it is."""
         node = self.network.operators[number]
-        self._numbers[len(self._nodes)] = number
         for name in makes(node):
             spec = self.network.spec(name)
             self._bytes[name] = 0 if spec is None else nbytes(spec)
-        self._nodes.append(node)
+        self._nodes.append((node, number))
 
     def like(
         self, node: onnx.NodeProto, inputs: Sequence[str], made: str, size: int, **changed: int
@@ -77,7 +75,7 @@ class Writer:
         return self._add(onnx.helper.make_node(op, inputs, [made], **attributes), made, size)
 
     def _add(self, node: onnx.NodeProto, made: str, size: int) -> str:
-        self._nodes.append(node)
+        self._nodes.append((node, None))
         self._bytes[made] = size
         return made
 
@@ -111,7 +109,7 @@ class Writer:
         if entries == sorted(entries):
             return
         made = self.fresh(name)
-        self._nodes[-1].output[:] = [made]
+        self._nodes[-1][0].output[:] = [made]
         size = self._bytes[made] = self._bytes.pop(name)
         index = self.constant(np.array(entries, np.int64), f"{name}_entries")
         self.node("Gather", [made, index], name, size, axis=axis)
@@ -150,9 +148,8 @@ class Writer:
     ) -> Part:
         """The part that takes these inputs and gives ``output``, declared as ``info``, with the
         nodes that it needs. ``ends`` are the tensors of the network that it stands for."""
-        numbers = self._drop({output.name})
-        steps = [Step(reads(node), makes(node)) for node in self._nodes]
-        used = {name for step in steps for name in step.reads}
+        used = self.drop(output.name)
+        steps = [Step(reads(node), makes(node)) for node, _ in self._nodes]
         constant, weights = self.network.constants(sorted(used - self._weights.keys()))
         weights |= {name: self._weights[name] for name in sorted(used & self._weights.keys())}
         graph = self.network.graph
@@ -160,7 +157,7 @@ class Writer:
             "shard",
             graph.ir_version,
             graph.opsets,
-            [*constant, *self._nodes],
+            [*constant, *(node for node, _ in self._nodes)],
             [self.network.declared(spec.name) for spec in inputs if spec.name in used],
             [info],
             weights,
@@ -180,27 +177,26 @@ class Writer:
             outputs=(output,),
             node_range=node_range,
             stacks=lambda: self.network.stacked(standing),
-            memory=part_memory(sum(self._weigh(numbers)), peak),
+            memory=part_memory(sum(self._weigh()), peak),
             activations=image_memory(peak),
         )
 
-    def _drop(self, needed: set[str]) -> list[int | None]:
-        """Leave out the nodes that are not needed; the numbers of the others in the network, None
-        for those that are new."""
+    def drop(self, output: str) -> set[str]:
+        """Leave out the nodes that ``output`` does not need; the tensors that the others read."""
+        needed = {output}
         kept = []
-        for place in reversed(range(len(self._nodes))):
-            if needed.intersection(makes(self._nodes[place])):
-                needed.update(reads(self._nodes[place]))
-                kept.append(place)
-        kept.reverse()
-        self._nodes = [self._nodes[place] for place in kept]
-        return [self._numbers.get(place) for place in kept]
+        for node, number in reversed(self._nodes):
+            if needed.intersection(makes(node)):
+                needed.update(reads(node))
+                kept.append((node, number))
+        self._nodes = kept[::-1]
+        return {name for node, _ in kept for name in reads(node)}
 
-    def _weigh(self, numbers: Sequence[int | None]) -> list[int]:
+    def _weigh(self) -> list[int]:
         """Resident bytes of each node."""
         counted: set[str] = set()
         found = []
-        for node, number in zip(self._nodes, numbers, strict=True):
+        for node, number in self._nodes:
             if number is not None:
                 found.append(self.network.node_memory_bytes[number])
                 continue
