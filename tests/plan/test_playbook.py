@@ -369,3 +369,12 @@ def test_the_struct_itself_is_strict():
     assert msgspec.json.decode(data, type=Playbook) == make()
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(data[:-1] + b',"more":1}', type=Playbook)
+
+
+def test_a_join_tells_who_may_be_missing():
+    tail = Stage({"a": "p2", "b": "p2"}, ("middle",), ("logits",))
+    assert plan_without(make(Plan("all", (SHARDED, tail), Forecast(1, 2))), "a").name == "all"
+    both = msgspec.structs.replace(JOIN, least=2)
+    needed = Plan("both", (msgspec.structs.replace(SHARDED, join=both), tail), Forecast(1, 2))
+    assert plan_without(make(needed), "a") is None
+    assert plan_without(make(needed, PLAN), "c").name == "both"

@@ -88,8 +88,9 @@ def test_one_of_several_holders_is_the_least_busy():
     assert preferred.forward(many, many.plans[0], 0, view(a=False), None)[0] is None
 
 
-def test_all_holders_have_to_be_usable():
-    how = Join("sum", TensorSpec("logits", "float32", (None, 4)), {"a": Slice(), "b": Slice()})
+def test_all_holders_have_to_be_usable_where_the_join_needs_all():
+    slices = {"a": Slice(), "b": Slice()}
+    how = Join("sum", TensorSpec("logits", "float32", (None, 4)), slices, least=2)
     shards = book(plan("shards", stage("ab", "image", "logits", spread=Spread.ALL, join=how)))
     assert choose(preferred, shards, view(a=True, b=True)).route == (("a", "b"),)
     assert choose(preferred, shards, view(a=True, b=False)) is None
@@ -263,3 +264,21 @@ def test_work_dealt_by_replicas_ends_about_when_the_best_deal_would(run_ms, coun
     # Each request ended no later than it would have anywhere else, so all others are nearly full.
     rate = sum(1 / ms for ms in run_ms)
     assert max(given_to.values()) <= (count + len(names) - 1) / rate * (1 + 1e-9)
+
+
+def joined(devices, least):
+    """A stage that all run together, with so many of them."""
+    slices = {name: Slice((index,)) for index, name in enumerate(devices)}
+    tensor = TensorSpec("m", "float32", (None, len(devices)))
+    join = Join("channels", tensor, slices, least=least)
+    return stage(devices, "image", "m", spread=Spread.ALL, join=join)
+
+
+def test_a_stage_of_all_is_run_by_those_that_are_there_if_they_are_enough():
+    together = plan("together", joined("abc", 2), stage("abc", "m", "logits"))
+    shards = book(together, plan("alone", stage("c", "image", "logits")))
+    assert choose(preferred, shards, view(a=True, b=True, c=True)).route[0] == ("a", "b", "c")
+    found = choose(preferred, shards, view(a=True, b=False, c=True))
+    assert (found.plan, found.route[0]) == ("together", ("a", "c"))
+    assert found.route[1][0] in "ac"
+    assert choose(preferred, shards, view(a=False, b=False, c=True)).plan == "alone"

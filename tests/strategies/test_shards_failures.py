@@ -1,39 +1,23 @@
-"""What is gone and what is kept when devices are lost."""
+"""What is kept when devices are lost, and which units matter."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shoal.strategies.shards.dealing import Dealing, deal
-from shoal.strategies.shards.failures import (
-    Kept,
-    compare,
-    failure_sets,
-    present,
-    stand_in,
-    worst_at,
-)
-from shoal.strategies.shards.importance import importance, means, norms, strength
+from shoal.model.shards import Op, Point, Region, Run, Width
+from shoal.model.spec import TensorSpec
+from shoal.strategies.shards.failures import Kept, Sample, compare, failure_sets, worst_at
+from shoal.strategies.shards.importance import alone, importance
 
 
 def test_all_sets_up_to_a_size_that_leave_somebody() -> None:
     assert failure_sets(3, 1) == ((0,), (1,), (2,))
     assert failure_sets(3, 2) == ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
     assert failure_sets(3, 3) == failure_sets(3, 2)
-    assert failure_sets(1, 1) == ()
-
-
-def test_what_nobody_else_holds_is_filled() -> None:
-    dealing = Dealing(((0, 3), (1,)), (2,))
-    kept = present(dealing, (0,))
-    assert kept.tolist() == [0, 1, 1, 0]
-    assert stand_in(kept, np.array([5, 6, 7, 8], np.float32)).tolist() == [5, 0, 0, 8]
-    assert stand_in(kept, None).tolist() == [0, 0, 0, 0]
-
-
-def test_all_common_nothing_is_missing() -> None:
-    assert present(deal([1.0] * 4, [1, 1, 1], 4), (0, 1)).tolist() == [1] * 4
+    assert failure_sets(3, 0) == failure_sets(1, 1) == ()
 
 
 def test_without_labels_the_same_class_is_good() -> None:
@@ -62,21 +46,49 @@ def test_mean_and_worst_by_how_many_are_lost() -> None:
     assert worst_at([1, 1, 2], kept) == {1: (pytest.approx(0.8), 0.7), 2: (0.5, 0.5)}
 
 
-def test_a_unit_matters_by_its_activation_and_by_who_reads_it() -> None:
-    activations = np.array([[[1.0, -1.0], [3.0, 3.0]]])  # one image, two channels of two values
-    active = strength(activations, 1, 2)
-    assert active.tolist() == [1.0, 3.0]
-    assert means(activations, 1).tolist() == [0.0, 3.0]
-    read = norms(np.array([[3.0, 1.0], [3.0, 0.0]]), 1, 2)
-    assert read.tolist() == [6.0, 1.0]
-    assert importance(active, active, read).tolist() == [6 / 9, 3 / 9]
+@given(st.integers(0, 40), st.integers(1, 20))
+def test_halves_share_no_image_and_lose_none(count: int, most: int) -> None:
+    numbers = np.arange(count, dtype=np.float32)
+    sample = Sample(numbers, tuple(range(count)), numbers)
+    first, second = sample.halves(most)
+    assert len(first) <= most
+    assert len(second) >= len(first) - 1
+    assert sorted([*first.images, *second.images]) == list(range(count))
+    for half in (first, second):
+        assert half.labels == tuple(half.images) == tuple(half.right)
 
 
-def test_without_images_the_weights_tell() -> None:
-    assert importance(np.array([1.0, 3.0])).tolist() == [0.25, 0.75]
-    assert importance(np.zeros(2)).tolist() == [0.5, 0.5]
+def region(op: Op, *runs: Run) -> tuple[Region, Width]:
+    """One that has units of the width w at one point."""
+    entries = sum(run.entries for run in runs)
+    spec = TensorSpec("t", "float32", (None, entries))
+    width = Width("w", sum(run.units for run in runs if run.width == "w"), 1.0, 1.0)
+    point = Point(spec, 1, runs)
+    made = Region(0, 1, op, spec, spec, 1, (width,), (point,), (), 0, 0)
+    return made, width
 
 
-def test_a_unit_of_several_channels_is_judged_by_all_of_them() -> None:
-    activations = np.array([[1.0, 3.0, 0.0, 2.0]])
-    assert strength(activations, 1, 2).tolist() == [2.0, 1.0]
+def test_a_unit_of_channels_matters_by_how_far_it_is_off_where_it_is_missing() -> None:
+    made, width = region(Op.CHANNELS, Run("", 1, 1), Run("w", 2, 2))
+    found = importance(made, width, {"t": np.array([9.0, 3.0, 4.0, 0.0, 15.0])}, None)
+    assert found.tolist() == [5 / 20, 15 / 20]
+
+
+def test_a_unit_of_a_sum_matters_by_what_it_adds() -> None:
+    made, width = region(Op.SUM, Run("w", 3, 1))
+    weights = np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
+    found = importance(
+        made, width, {"t": np.array([4.0, 1.0, 7.0])}, lambda rows: rows["t"] @ weights
+    )
+    assert found.tolist() == [4 / 9, 5 / 9, 0.0]
+
+
+def test_where_nothing_matters_all_units_are_alike() -> None:
+    made, width = region(Op.CHANNELS, Run("w", 4, 1))
+    assert importance(made, width, {"t": np.zeros(4)}, None).tolist() == [0.25] * 4
+
+
+def test_each_unit_has_its_own_row() -> None:
+    made, width = region(Op.CHANNELS, Run("w", 2, 2), Run("", 1, 1))
+    rows = alone(made.points[0], width, np.arange(1.0, 6.0))
+    assert rows.tolist() == [[1, 2, 0, 0, 0], [0, 0, 3, 4, 0]]

@@ -11,7 +11,7 @@ a stage with just the tensors at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from shoal.core.messages import Route
@@ -98,7 +98,7 @@ def whole_route(plan: Plan, start: int, view: View) -> Route | None:
         stage = plan.stages[index]
         holders = usable_holders(stage, view)
         if stage.spread is Spread.ALL:
-            if stage.join is None or not stage.join.enough(holders):
+            if not _enough(stage, holders):
                 return None
             route.append(holders)
         else:
@@ -107,6 +107,13 @@ def whole_route(plan: Plan, start: int, view: View) -> Route | None:
                 return None
             route.append((holder,))
     return tuple(route)
+
+
+def _enough(stage: Stage, holders: Collection[str]) -> bool:
+    """Whether just these of its holders can run a stage of all."""
+    if stage.join is None:
+        return len(holders) == len(stage.parts)
+    return stage.join.enough(holders)
 
 
 def usable_holders(stage: Stage, view: View) -> tuple[str, ...]:
