@@ -1,0 +1,27 @@
+"""What docs/shards.md says is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from shoal.strategies.images import ASKED
+from shoal.strategies.shards import build, plans
+from shoal.strategies.statistics import images_needed
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
+
+
+def test_every_option_is_named() -> None:
+    for option in msgspec.structs.fields(build.strategy.options):
+        assert f"`--set {option.name}=" in PAGE
+
+
+def test_the_numbers_are_those_of_the_code() -> None:
+    assert f"(without it {build.LEAST_ACCURACY})" in PAGE
+    assert f"at most {build.JUDGED})" in PAGE
+    assert f"at least {plans.LEAST_WAIT_MS:g} ms" in PAGE
+    assert plans.PATIENCE == 5
+    assert images_needed(0.95) == 52
+    assert f"with {2 * ASKED} or more" in PAGE

@@ -1,0 +1,63 @@
+"""Dealt layers on real workers, one of which is killed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.toys.network import ToyProfile
+
+import shoal
+from shoal import zoo
+from shoal.model.network import load
+from shoal.model.store import PartStore
+from shoal.plan.cluster import Cluster
+from shoal.plan.objective import Objective
+from shoal.plan.profiles import Profiles
+from shoal.strategies.making import Candidate, build, finish, prepare
+from shoal.strategies.options import read_options
+from shoal.strategies.shards.build import strategy
+
+pytestmark = pytest.mark.system
+
+COUNT = 60
+
+
+def test_a_device_that_dies_costs_accuracy_and_no_answer(tmp_path):
+    network, samples = load(zoo.path("fashion-resnet")), zoo.samples("fashion-resnet")
+    images = tmp_path / "images"
+    images.mkdir()
+    np.save(images / "some.npy", samples.images[100 : 100 + COUNT])
+    options = {"calibrate": str(images), "rho": "0.5", "deal": "all"}
+    with shoal.local_cluster(3) as workers:
+        cluster = Cluster(**{name: getattr(workers, name) for name in Cluster.__struct_fields__})
+        profiles = Profiles.scaled(cluster, ToyProfile((1.0,) * len(network.nodes)))
+        wish = Objective(min_accuracy=0.3)
+        given = read_options(strategy.options, options, strategy.name)
+        offered = prepare([Candidate(strategy, given)], network, cluster, wish)
+        (made,) = build(offered, network, cluster, profiles, wish)
+        store = PartStore(tmp_path / "store")
+        playbook = finish(made, network, store).playbook
+        main = playbook.plans[0]
+        with shoal.deploy(playbook, cluster, store=store, wait_s=30) as service:
+            for number in range(5):
+                answer = service.infer(samples.feed(number))
+                (expected,) = network.run(samples.feed(number)).values()
+                (found,) = answer.outputs.values()
+                assert (answer.plan, answer.degraded, answer.accuracy) == (main.name, False, 1.0)
+                assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+            asked = [service.submit(samples.feed(number)) for number in range(COUNT)]
+            workers.processes["worker-2"].kill()
+            answers = [future.result(60) for future in asked]
+            assert len(answers) == COUNT
+            promised = main.forecast.accuracy_without(("worker-2",))
+            assert {answer.accuracy for answer in answers} <= {1.0, promised}
+            good = 0
+            for number in range(COUNT):
+                answer = service.infer(samples.feed(number))
+                assert (answer.plan, answer.degraded) == (main.name, True)
+                assert answer.accuracy == promised
+                assert "worker-2" not in {step.device for step in answer.trace}
+                (expected,) = network.run(samples.feed(number)).values()
+                (found,) = answer.outputs.values()
+                good += found.argmax() == expected.argmax()
+            assert good >= COUNT * (promised - 0.1)
