@@ -20,7 +20,7 @@ from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.explain import explain
-from shoal.strategies.shards.failures import Sample
+from shoal.strategies.shards.failures import Sample, failure_sets
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
@@ -57,28 +57,43 @@ def build(
         raise PlanError("there is one device only, and layers are dealt to several; add another")
     least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     limits = memory_limits(cluster, objective)
-    wish = Wish(lost(options, len(devices)), least, limits, options)
+    most = lost(options, len(devices))
+    wish = Wish(most, least, _for_one(limits, len(devices), most, options), options)
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
     found = regions(network)
     ground, layout = laid_out(network, cluster, profiles, devices, found.regions, wish)
     dealt = tuple(step.what for step in layout if step.what is not None)
     images = None if judged is None else judged.images
-    deck = Deck(network, dealt, ground.shares, images, options.fill == "mean")
+    deck = Deck(network, dealt, ground.shares, images, options.fill)
     promise = None
     if wish.most and judged is not None and held is not None:
         promise = Promise(deck, judged, held, wish.most, least, options.confidence)
     settled = settle(ground, layout, deck, promise, wish)
     ledger = Ledger(limits)
-    _put(ledger, settled.made, limits)
+    for made in (settled.made, *(each.made for each in settled.mended)):
+        _put(ledger, made, limits)
     plan = settled.made.plan
     told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
     plans = [msgspec.structs.replace(plan, forecast=told)]
-    plans += _last_resort(network, cluster, profiles, ledger)
-    spec = PolicySpec("preferred", record(ground, layout, settled, promise, found).plain())
-    notes = say(found, promise, settled, len(plans) > 1)
+    plans += [each.made.plan for each in settled.mended]
+    resort = _last_resort(network, cluster, profiles, ledger)
+    spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
+    notes = say(found, promise, settled, bool(resort))
+    plans += resort
     shown = () if prepared is None else _first(network, prepared)
     return built(NAME, network, spec, plans, ledger.parts, notes, shown)
+
+
+def _for_one(
+    limits: Mapping[str, float], devices: int, most: int, options: ShardOptions
+) -> dict[str, float]:
+    """The memory for the shards of one plan: where what is missing is rebuilt there is another plan
+    for each set of lost devices."""
+    copies = 1
+    if options.fill == "rebuilt" and options.rho != 1.0:
+        copies += sum(0 not in each for each in failure_sets(devices, most))
+    return {name: limit / copies for name, limit in limits.items()}
 
 
 def _check(wish: Wish, held: Sample | None) -> None:

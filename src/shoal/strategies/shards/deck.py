@@ -10,25 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.model.network import Network
-from shoal.model.shards import Op, Region, Width
+from shoal.model.shards import Op, Point, Region, Width
+from shoal.model.shards.mend import mendable, mended
 from shoal.strategies.shards.dealing import Dealing, deal
-from shoal.strategies.shards.failures import Floats
+from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample
 from shoal.strategies.shards.importance import importance
+from shoal.strategies.shards.rebuild import Together
 from shoal.strategies.shards.replicate import Common, Layer
-from shoal.strategies.shards.trials import Contributions, Trials
+from shoal.strategies.shards.trials import Contributions, Dealings, Trials
 
 
 @dataclass(frozen=True)
 class Deck:
     """What is dealt: the units of all widths of some regions, for devices with these ``shares``.
-    ``images`` are some to judge the units by, ``mean`` says that what is missing is filled with its
-    mean over them (else with nothing). Without images all units are alike."""
+    ``images`` are some to judge the units by; ``fill`` says what stands in for what is missing: its
+    ``mean`` over them, nothing (``zero``), or what the layer that reads it can make of the rest
+    (``rebuilt``). Without images all units are alike."""
 
     network: Network
     regions: tuple[Region, ...]
     shares: tuple[float, ...]
     images: npt.NDArray[np.float32] | None = None
-    mean: bool = True
+    fill: str = "mean"
 
     @cached_property
     def widths(self) -> tuple[tuple[Region, Width], ...]:
@@ -55,7 +58,8 @@ class Deck:
     def adds(self) -> dict[tuple[int, int], Contributions]:
         """What units add, by region, where that is summed."""
         summed = (region for region in self.regions if region.op is Op.SUM)
-        return {region.key: Contributions(self.network, region) for region in summed}
+        found = {region.key: Contributions(self.network, region) for region in summed}
+        return {key: adds for key, adds in found.items() if adds.alone}
 
     @cached_property
     def _found(self) -> tuple[Mapping[str, Floats] | None, tuple[npt.NDArray[np.float64], ...]]:
@@ -63,12 +67,15 @@ class Deck:
             return None, tuple(np.ones(width.units) for _, width in self.widths)
         moments = self.trials.moments(self.images)
         missed = {
-            name: each.spread if self.mean else each.strength for name, each in moments.items()
+            name: each.strength if self.fill == "zero" else each.spread
+            for name, each in moments.items()
         }
-        means = {name: each.mean for name, each in moments.items()} if self.mean else None
+        means = None
+        if self.fill != "zero":
+            means = {name: each.mean for name, each in moments.items()}
         found = []
         for region, width in self.widths:
-            adds = self.adds[region.key].of if region.op is Op.SUM else None
+            adds = self.adds[region.key].of if region.key in self.adds else None
             found.append(importance(region, width, missed, adds))
         return means, tuple(found)
 
@@ -91,8 +98,61 @@ class Deck:
             )
         }
 
+    @cached_property
+    def _together(self) -> dict[str, Together]:
+        return {} if self.images is None else self.trials.together(self.images)
+
+    @cached_property
+    def _mendable(self) -> frozenset[str]:
+        return frozenset().union(*(mendable(self.network, region) for region in self.regions))
+
+    def mended(self, dealings: Dealings, lost: Lost) -> Network:
+        """The network that rebuilds what only these devices hold, where it can."""
+        maps = {}
+        for point in self.trials.points:
+            name = point.tensor.name
+            gone = _gone(point, dealings, lost)
+            if gone and name in self._mendable:
+                maps[name], _ = self._together[name].rebuild(gone)
+        return mended(self.network, self.regions, maps)
+
+    def kept(self, sample: Sample, dealings: Dealings, lost: Lost) -> Kept:
+        """What is kept of the answers while these devices are lost."""
+        if self.fill != "rebuilt" or not any(d.missing(lost) for d in dealings.values()):
+            return self.trials.kept(sample, dealings, lost, self.means)
+        means = self.means or {}
+        left = {n: 0 * mean if n in self._mendable else mean for n, mean in means.items()}
+        trials = Trials(self.mended(dealings, lost), self.regions)
+        return trials.kept(sample, dealings, lost, left)
+
+    def energy(self, dealings: Dealings, lost: Lost) -> list[float]:
+        """By width, what is missing while these devices are lost: the energy of what it would add,
+        as far as it is not rebuilt."""
+        found = []
+        for (region, width), values in zip(self.widths, self.importance, strict=True):
+            units = dealings[width.name].missing(lost)
+            squares = np.square(values[list(units)])
+            for point in region.points if self.fill == "rebuilt" and units else ():
+                gone = _gone(point, dealings, lost)
+                mine = point.of(width.name, units)
+                if mine and point.tensor.name in self._mendable:
+                    _, left = self._together[point.tensor.name].rebuild(gone)
+                    of_mine = left[[gone.index(place) for place in mine]]
+                    squares = squares * of_mine.reshape(len(units), -1).mean(axis=1)
+            found.append(float(squares.sum()))
+        return found
+
     def _deal(self, region: Region, values: Sequence[float], common: int) -> Dealing:
         dealing = deal(values, self.shares, common)
         if region.op is Op.CHANNELS and not all(dealing.dealt) and not dealing.common:
             return deal(values, self.shares, 1)  # each slice must hold something
         return dealing
+
+
+def _gone(point: Point, dealings: Dealings, lost: Lost) -> list[int]:
+    """The entries of a point that are missing while these devices are lost."""
+    return [
+        place
+        for width in dict.fromkeys(run.width for run in point.runs if run.width)
+        for place in point.of(width, dealings[width].missing(lost))
+    ]

@@ -77,12 +77,16 @@ def _devices(record: Record, playbook: Playbook) -> Sheet:
 
 
 def _losses(record: Record) -> Sheet:
-    rows = [
-        (", ".join(loss.devices), f"{loss.share:.3f}", f"{loss.promised:.3f}")
-        for loss in record.losses
-    ]
+    rebuilt = any(loss.rebuilt_share is not None for loss in record.losses)
+    rows = []
+    for loss in record.losses:
+        row = [", ".join(loss.devices), f"{loss.share:.3f}", f"{loss.promised:.3f}"]
+        later = (loss.rebuilt_share, loss.rebuilt_promised) if rebuilt else ()
+        row += ["" if value is None else f"{value:.3f}" for value in later]
+        rows.append(tuple(row))
     title = f"what is kept of the accuracy without whom, on {record.images} images"
-    return Sheet(title, ("lost", "kept>", "promised>"), tuple(rows))
+    columns = ("lost", "kept>", "promised>", *(("rebuilt>", "promised then>") if rebuilt else ()))
+    return Sheet(title, columns, tuple(rows))
 
 
 def _curve(record: Record) -> Sheet:

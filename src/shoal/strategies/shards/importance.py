@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from shoal.model.shards import Op, Point, Region, Width
+from shoal.model.shards import Point, Region, Width
 
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -26,14 +26,9 @@ def importance(
     region: Region, width: Width, missed: Mapping[str, Floats], adds: Adds | None
 ) -> Floats:
     """Of the units of a width, with a sum of 1. ``missed`` is by how much each entry of a point (by
-    the name of its tensor) is off where it is missing; ``adds`` is needed for a sum."""
+    the name of its tensor) is off where it is missing. Without ``adds`` that is all."""
     rows = {p.tensor.name: alone(p, width, missed[p.tensor.name]) for p in region.points}
-    if region.op is Op.SUM:
-        if adds is None:
-            raise ValueError("the importance of what is summed needs what it adds")
-        found = _norm([adds(rows)])
-    else:
-        found = _norm(list(rows.values()))
+    found = _norm(list(rows.values()) if adds is None else [adds(rows)])
     total = float(found.sum())
     return found / total if total > 0 else np.full(width.units, 1.0 / max(1, width.units))
 

@@ -85,7 +85,7 @@ def _slices(
 ) -> list[Slice]:
     """Where the slice of each device goes, what of it stays, and what stands in for it."""
     stand_ins: list[tuple[float, ...]] = [()] * len(own)
-    if region.op is Op.SUM and deck.means is not None:
+    if region.key in deck.adds and deck.means is not None:
         stand_ins = _stand_ins(region, len(own), deck, dealings)
     return [
         Slice(region.channels(mine), region.stays(mine), stand_in)

@@ -18,7 +18,7 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
 
 CONFIDENCE = 0.95
-FILLS = ("mean", "zero")
+FILLS = ("mean", "zero", "rebuilt")
 DEALT = ("pays", "all")
 MOST_BYTES = 512 << 20
 """What the images of a calibration may take in memory."""
@@ -34,7 +34,8 @@ class ShardOptions(Options, frozen=True):
     no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy promised.
     ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
     promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
-    or ``zero``. ``deal`` says what is dealt: what ``pays``, or ``all`` that can be.
+    ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
+    what is dealt: what ``pays``, or ``all`` that can be.
     """
 
     survive: int | None = None

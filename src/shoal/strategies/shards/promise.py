@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
-
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
 from shoal.strategies.shards.replicate import Common, replicate, uniform
@@ -59,13 +57,10 @@ class Promise:
         return tuple(found)
 
     def _gone(self, common: Common) -> list[float]:
-        """By layer, what the missing units add to the next one in the worst case (their energy)."""
+        """By layer, what is missing in the worst case (:meth:`Deck.energy`)."""
         dealings = self.deck.deal(common)
-        found = []
-        for (_, width), values in zip(self.deck.widths, self.deck.importance, strict=True):
-            missing = [dealings[width.name].missing(lost) for lost in self._hardest]
-            found.append(max(float(np.square(values[list(each)]).sum()) for each in missing))
-        return found
+        cases = [self.deck.energy(dealings, lost) for lost in self._hardest]
+        return [max(each) for each in zip(*cases, strict=True)]
 
     def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
         """What may be common so that the promise is kept, the least first; each is tried if the
@@ -98,7 +93,7 @@ class Promise:
         return tuple(lost for lost in self.sets if len(lost) == len(self.sets[-1]))
 
     def _kept(self, sample: Sample, dealings: Dealings, lost: Lost) -> Kept:
-        return self.deck.trials.kept(sample, dealings, lost, self.deck.means)
+        return self.deck.kept(sample, dealings, lost)
 
 
 def exact(dealings: Dealings, lost: Lost) -> bool:

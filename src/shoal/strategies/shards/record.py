@@ -57,11 +57,14 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """What the plan keeps without these devices, on the images (``share``) and for sure."""
+    """What is kept without these devices, on the images (``share``) and for sure; and the same once
+    what is missing is rebuilt, which it is when it is known who is lost."""
 
     devices: tuple[str, ...]
     share: float
     promised: float
+    rebuilt_share: float | None = None
+    rebuilt_promised: float | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -99,10 +102,13 @@ def record(
             steps.append(Step(step.start, step.end, "", name, (), weights, (), ()))
         else:
             steps.append(_dealt(step.what, settled.dealings, weights))
-    losses = [
-        Loss(each.devices, 1.0 if kept is None else kept.share, each.accuracy)
-        for each, kept in zip(settled.missing, settled.kept, strict=True)
-    ]
+    losses = []
+    mended = {each.missing.devices: each for each in settled.mended}
+    for each, kept in zip(settled.missing, settled.kept, strict=True):
+        first = each.devices, 1.0 if kept is None else kept.share, each.accuracy
+        later = mended.get(each.devices)
+        more = () if later is None else (later.kept.share, later.missing.accuracy)
+        losses.append(Loss(*first, *more))
     return Record(
         devices=ground.devices,
         steps=tuple(steps),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import msgspec
 
 from shoal.errors import PlanError
 from shoal.model.shards import Region
 from shoal.plan.plan import Missing
 from shoal.strategies.shards.costs import Ground, Held
+from shoal.strategies.shards.dealing import Dealing
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, failure_sets
 from shoal.strategies.shards.layout import Layout, memory
@@ -30,6 +34,15 @@ class Wish:
     options: ShardOptions
 
 
+class Mended(NamedTuple):
+    """A plan for when certain devices are missing, whose parts rebuild what is missing, and what it
+    keeps."""
+
+    made: Made
+    kept: Kept
+    missing: Missing
+
+
 @dataclass(frozen=True)
 class Settled:
     """A plan, who holds what by it, and what it keeps without whom: of the answers on the images
@@ -39,11 +52,14 @@ class Settled:
     dealings: Dealings
     kept: tuple[Kept | None, ...]
     missing: tuple[Missing, ...]
+    mended: tuple[Mended, ...] = ()
 
     @property
     def worst(self) -> float:
-        """The least accuracy that is kept for sure."""
-        return min((each.accuracy for each in self.missing), default=1.0)
+        """The least accuracy that is kept for sure, once it is known who is lost."""
+        later = {each.missing.devices: each.missing.accuracy for each in self.mended}
+        sure = (later.get(each.devices, each.accuracy) for each in self.missing)
+        return min(sure, default=1.0)
 
 
 def settle(
@@ -98,7 +114,41 @@ def _settled(
             sure = found.bound(promise.confidence)
         kept.append(found)
         missing.append(Missing(names, sure))
-    return Settled(made, dealings, tuple(kept), tuple(missing))
+    mended = []
+    if deck.fill == "rebuilt" and promise is not None:
+        lost = (each for each in promise.sets if not exact(dealings, each))
+        mended = [_mended(ground, layout, deck, dealings, promise, each) for each in lost]
+    return Settled(made, dealings, tuple(kept), tuple(missing), tuple(mended))
+
+
+def _mended(
+    ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, promise: Promise, lost: Lost
+) -> Mended:
+    """The plan of the others while these devices are lost."""
+    rest = [index for index in range(len(ground.devices)) if index not in lost]
+    network = deck.mended(dealings, lost)
+    left = replace(
+        ground,
+        network=network,
+        devices=tuple(ground.devices[index] for index in rest),
+        shares=tuple(ground.shares[index] for index in rest),
+    )
+    dealt = {
+        name: Dealing(tuple(each.dealt[index] for index in rest), each.common)
+        for name, each in dealings.items()
+    }
+    made = make_plan(left, layout, deck, dealt, len(rest))
+    kept = measure(made.plan, made.parts, network, promise.held, ())
+    sure = kept.bound(promise.confidence)
+    names = _names(ground, lost)
+    plan = msgspec.structs.replace(
+        made.plan,
+        name=f"rebuilt without {'+'.join(names)}"[:200],
+        forecast=msgspec.structs.replace(made.plan.forecast, accuracy=sure),
+        tolerance=None,
+        spare=True,
+    )
+    return Mended(Made(plan, made.parts), kept, Missing(names, sure))
 
 
 def _names(ground: Ground, absent: Lost) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ def say(found: Found, promise: Promise | None, settled: Settled, resort: bool) -
     notes = []
     sets = settled.missing
     if not sets:
-        notes.append("the loss of a device is not survived by what is dealt: see survive")
+        notes.append(
+            "nobody may be missing where layers are dealt: nothing is known of what is kept"
+        )
     elif promise is None:
         notes.append(f"nothing is missing while up to {len(sets[-1].devices)} are lost")
     else:
@@ -25,6 +27,11 @@ def say(found: Found, promise: Promise | None, settled: Settled, resort: bool) -
             f"{'the right answers' if promise.held.labels is not None else 'the answers'} is kept, "
             f"with {promise.confidence:.3g} confidence: measured on {len(promise.held)} images"
         )
+        if settled.mended:
+            first = min(each.accuracy for each in settled.missing)
+            notes.append(
+                f"until it is known who is lost, in the requests under way, it is {first:.3f}"
+            )
         if len(promise.held) < ASKED:
             notes.append(f"with {2 * ASKED} images or more, more could be promised")
     notes += [f"node {why.node} ({why.op}) is not dealt: {why.words}" for why in found.whys[:SHOWN]]

@@ -15,12 +15,14 @@ from shoal.model.shards import Masked, Point, Region, contribution, masked
 from shoal.plan.network import Array, Feeds
 from shoal.strategies.shards.dealing import Dealing
 from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample, compare
+from shoal.strategies.shards.rebuild import Together
 
 Dealings: TypeAlias = Mapping[str, Dealing]
 """Who holds which units of each width, by its name."""
 
 BATCH = 32
 """Images that are run together, and units whose contribution is computed together."""
+PLACES = 64
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,22 @@ class Trials:
             )
         return found
 
+    def together(self, images: Array) -> dict[str, Together]:
+        """How the entries of each point vary together, by the name of its tensor: at most
+        ``PLACES`` places of each image."""
+        tapped = masked(self.network, self.regions, taps=True)
+        rows: dict[str, list[Array]] = {point.tensor.name: [] for point in self.points}
+        for feeds in batches(self.network, images):
+            made = tapped.run(feeds)
+            for point in self.points:
+                last = np.moveaxis(made[point.tensor.name], point.axis, -1)
+                flat = last.reshape(len(last), -1, point.entries)
+                step = -(-flat.shape[1] // PLACES)
+                rows[point.tensor.name].append(
+                    flat[:, step // 2 :: step].reshape(-1, point.entries)
+                )
+        return {name: Together.of(np.concatenate(each)) for name, each in rows.items()}
+
     def kept(
         self, sample: Sample, dealings: Dealings, lost: Lost, means: Mapping[str, Floats] | None
     ) -> Kept:
@@ -117,6 +135,11 @@ class Contributions:
         self._region = region
         self._part = contribution(network, region)
         self._batch = BATCH if region.tensor.shape[0] is None else 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether it follows from the units alone, and not from what enters the region too."""
+        return self._region.source.name not in self._part.inputs
 
     @cached_property
     def _session(self) -> Any:

@@ -1,0 +1,56 @@
+"""The policy ``shards``: together with those that are there, as accurately as can be.
+
+Of the plans that can be followed by the devices that are usable, that with which most of the
+accuracy is kept, of equal ones the first. The whole network on one device comes last: it is exact,
+and takes as long as the devices together were to save.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shoal.core.policy import Choice, View
+from shoal.plan.plan import Plan, Playbook, Spread
+from shoal.strategies.preferred import least_busy, stage_from, usable_holders, whole_route
+
+
+class Shards:
+    """See the module. It remembers nothing."""
+
+    def choose(
+        self, playbook: Playbook, view: View, at: tuple[str, ...], memory: Any
+    ) -> tuple[Choice | None, Any]:
+        """The plan that keeps most, with those of its devices that are usable."""
+        best: tuple[tuple[bool, float], Choice] | None = None
+        for plan in playbook.plans:
+            start = stage_from(plan, at)
+            route = None if start is None else whole_route(plan, start, view)
+            if start is None or route is None:
+                continue
+            absent = [name for name in sorted(plan.devices) if not view.usable(name)]
+            worth = (_together(plan), _kept(plan, absent))
+            if best is None or worth > best[0]:
+                best = worth, Choice(plan.name, route, start)
+        return (best[1] if best else None), memory
+
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
+        """The usable holder that is expected to finish ``stage`` first."""
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
+
+
+def _together(plan: Plan) -> bool:
+    """Whether devices share the work."""
+    return any(stage.spread is Spread.ALL for stage in plan.stages)
+
+
+def _kept(plan: Plan, absent: list[str]) -> float:
+    """What is kept for sure; of one of several who may run a stage nothing is missing."""
+    if not _together(plan):
+        return plan.forecast.accuracy
+    found = plan.forecast.accuracy_without(absent)
+    return 0.0 if found is None else found
+
+
+policy = Shards()
