@@ -10,6 +10,7 @@ from tests.model.nets import model, node, tensor
 from tests.toys.network import ToyNetwork, ToyProfile
 
 from shoal import zoo
+from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
 from shoal.plan.cluster import Cluster
@@ -23,6 +24,7 @@ from shoal.strategies.base import Built
 from shoal.strategies.making import Candidate, build, finish, prepare
 from shoal.strategies.options import read_options
 from shoal.strategies.shards.build import strategy
+from shoal.strategies.shards.policy import policy
 from shoal.strategies.shards.record import read_record
 
 COUNT = 120
@@ -160,13 +162,15 @@ def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
     assert some.forecast.latency_ms < every.forecast.latency_ms
 
 
-def test_filling_with_nothing_keeps_less(network, folder):
+def test_filling_with_nothing_keeps_less(network, folder, rebuilding):
+    """Until it is known who is lost, what is to be rebuilt is filled with its mean."""
     least = Objective(min_accuracy=0.0)
-    kept = {}
-    for fill in ("mean", "zero"):
-        found = made(network, objective=least, calibrate=folder, rho=0.25, deal="all", fill=fill)
-        kept[fill] = np.mean([loss.share for loss in read_record(found.playbook).losses])
-    assert kept["zero"] < kept["mean"]
+    found = made(network, objective=least, calibrate=folder, rho=0.25, deal="all", fill="zero")
+    zero, mean = (
+        np.mean([loss.share for loss in read_record(each.playbook).losses])
+        for each in (found, rebuilding)
+    )
+    assert zero < mean
 
 
 def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
@@ -191,7 +195,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
         ({"survive": -1}, "write 0 or more"),
         ({"survive": 1}, "calibrate=FOLDER"),
         ({"rho": 1.5}, "rho"),
-        ({"fill": "noise"}, "mean, zero"),
+        ({"fill": "noise"}, "mean, zero, rebuilt"),
         ({"deal": "some"}, "pays, all"),
         ({"confidence": 1.0}, "0.999"),
     ],
@@ -258,3 +262,48 @@ def test_a_network_without_layers_to_deal_is_refused():
 def test_one_device_is_not_several(network):
     with pytest.raises(PlanError, match="one device only"):
         made(network, "devices: [{name: a}]")
+
+
+@pytest.fixture(scope="module")
+def rebuilding(network, folder):
+    wish = Objective(min_accuracy=0.0)
+    return made(network, objective=wish, calibrate=folder, rho=0.25, deal="all", fill="rebuilt")
+
+
+def test_what_is_missing_is_rebuilt_once_it_is_known_who_is_lost(network, rebuilding):
+    found = rebuilding
+    main, *others = found.playbook.plans
+    mended = {plan.name: plan for plan in others if plan.name != "whole"}
+    assert list(mended) == [f"rebuilt without {name}" for name in "abc"]
+    record = read_record(found.playbook)
+    for loss, plan in zip(record.losses, mended.values(), strict=True):
+        assert plan.devices == set("abc") - set(loss.devices)
+        assert plan.forecast.accuracy == loss.rebuilt_promised
+        assert plan.tolerance is None
+    before = np.mean([loss.share for loss in record.losses])
+    assert np.mean([loss.rebuilt_share for loss in record.losses]) > before
+    samples = zoo.samples("fashion-resnet")
+    good = {"main": 0, "rebuilt": 0}
+    for number in range(COUNT, COUNT + 60):
+        (expected,) = network.run(samples.feed(number)).values()
+        (filled,) = run_plan(main, found.parts, samples.feed(number), absent=("c",)).values()
+        (rebuilt,) = run_plan(
+            mended["rebuilt without c"], found.parts, samples.feed(number)
+        ).values()
+        good["main"] += filled.argmax() == expected.argmax()
+        good["rebuilt"] += rebuilt.argmax() == expected.argmax()
+    assert good["rebuilt"] > good["main"]
+
+
+def test_the_policy_takes_what_keeps_most(rebuilding):
+    book = rebuilding.playbook
+
+    def chosen(usable):
+        view = View(0.0, {name: DeviceView(usable=name in usable) for name in "abc"})
+        choice, _ = policy.choose(book, view, ("image",), None)
+        return choice and (choice.plan, choice.route[0])
+
+    assert chosen("abc") == ("shards on a+b+c", ("a", "b", "c"))
+    assert chosen("ac") == ("rebuilt without b", ("a", "c"))
+    assert chosen("c") == ("whole", ("c",))
+    assert chosen("") is None
