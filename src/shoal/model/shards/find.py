@@ -30,7 +30,9 @@ def regions(network: Network) -> Found:
     reasons: dict[int, str] = {}
     nodes, places = looks(network), _places(network)
     found: list[Region] = []
-    if dict(network.graph.opsets).get("", OLDEST_OPSET) >= OLDEST_OPSET:
+    if dict(network.graph.opsets).get("", 0) < OLDEST_OPSET:
+        reasons = dict.fromkeys(range(len(nodes)), f"shards need opset {OLDEST_OPSET} or later")
+    else:
         for start in places:
             found.extend(_from(nodes, start, places, reasons))
     return Found(tuple(found), tuple(_whys(nodes, found, reasons)))
@@ -73,7 +75,7 @@ def _region(walk: Walk, source: TensorSpec, tensor: TensorSpec | None) -> Region
     """The region that ends where the walk is and one tensor crosses; None where nothing would be
     dealt."""
     state = walk.states.get(tensor.name) if tensor is not None else None
-    if tensor is None or state is None or tensor.shape[state.axis] is None:
+    if tensor is None or state is None or None in tensor.shape[1:]:
         return None
     if _rows(walk.network, source) != _rows(walk.network, tensor):
         return None
