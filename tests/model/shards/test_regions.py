@@ -162,3 +162,20 @@ def test_rows_that_are_not_images_are_not_dealt():
         {"to": [-1, 3, 4, 4], "w": random(5, 3, 1, 1)},
     )
     assert {each.key for each in regions(load(data)).regions} == {(1, 2), (1, 3), (2, 3)} - {(2, 3)}
+
+
+def test_images_that_do_not_come_first_are_not_dealt():
+    data = model(
+        [node("Transpose", "x", "a", perm=[1, 0, 2]), node("MatMul", "a w", "y")],
+        [tensor("x", ["n", 4, 6])],
+        ["y"],
+        {"w": random(6, 5)},
+    )
+    assert not regions(load(data)).regions
+
+
+def test_an_opset_that_cannot_make_zeros_is_named():
+    net = Net()
+    found = regions(net.load(net.conv(net.relu(net.conv("x", 3, 4)), 4, 4), opset=7))
+    assert not found.regions
+    assert {why.words for why in found.whys} == {"shards need opset 8 or later"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from shoal.model.network import Network
 from shoal.model.shards.layout import Dealt, Refused
-from shoal.model.shards.operators import LAYERS, Look
+from shoal.model.shards.operators import LAYERS, Look, looks
 from shoal.model.shards.region import Found, Kind, Op, Region, Why
 from shoal.model.shards.walk import Walk
 from shoal.model.spec import TensorSpec
@@ -28,12 +28,14 @@ def regions(network: Network) -> Found:
     are dealt.
     """
     reasons: dict[int, str] = {}
-    places = _places(network)
+    nodes, places = looks(network), _places(network)
     found: list[Region] = []
-    if dict(network.graph.opsets).get("", OLDEST_OPSET) >= OLDEST_OPSET:
+    if dict(network.graph.opsets).get("", 0) < OLDEST_OPSET:
+        reasons = dict.fromkeys(range(len(nodes)), f"shards need opset {OLDEST_OPSET} or later")
+    else:
         for start in places:
-            found.extend(_from(network, start, places, reasons))
-    return Found(tuple(found), tuple(_whys(network, found, reasons)))
+            found.extend(_from(nodes, start, places, reasons))
+    return Found(tuple(found), tuple(_whys(nodes, found, reasons)))
 
 
 def _places(network: Network) -> dict[int, TensorSpec]:
@@ -47,38 +49,35 @@ def _places(network: Network) -> dict[int, TensorSpec]:
 
 
 def _from(
-    network: Network, start: int, places: dict[int, TensorSpec], reasons: dict[int, str]
+    nodes: Sequence[Look], start: int, places: dict[int, TensorSpec], reasons: dict[int, str]
 ) -> Iterator[Region]:
     """The regions that begin at ``start``. ``reasons`` takes in why layers are computed whole."""
-    last = min(len(network.nodes), start + MOST_NODES)
-    walk, whole, reached = Walk(network, start), frozenset[int](), start
+    last = min(len(nodes), start + MOST_NODES)
+    walk, whole, reached = Walk(nodes, start), frozenset[int](), start
     while walk.at < last:
         try:
             walk.step()
         except Refused as refused:
-            look = Look(network, walk.at)
             makers = walk.makers(refused.tensors)
             for maker in makers:
-                reasons.setdefault(maker, _REASON.format(look.title, refused.words))
+                reasons.setdefault(maker, _REASON.format(nodes[walk.at].title, refused.words))
             whole |= makers
-            walk = Walk(network, start, whole)
+            walk = Walk(nodes, start, whole)
             continue
         if walk.at > reached:
             reached = walk.at
-            region = _region(network, walk, places[start], places.get(walk.at))
+            region = _region(walk, places[start], places.get(walk.at))
             if region is not None:
                 yield region
 
 
-def _region(
-    network: Network, walk: Walk, source: TensorSpec, tensor: TensorSpec | None
-) -> Region | None:
+def _region(walk: Walk, source: TensorSpec, tensor: TensorSpec | None) -> Region | None:
     """The region that ends where the walk is and one tensor crosses; None where nothing would be
     dealt."""
     state = walk.states.get(tensor.name) if tensor is not None else None
-    if tensor is None or state is None or tensor.shape[state.axis] is None:
+    if tensor is None or state is None or None in tensor.shape[1:]:
         return None
-    if _rows(network, source) != _rows(network, tensor):
+    if _rows(walk.network, source) != _rows(walk.network, tensor):
         return None
     if isinstance(state, Dealt):
         op, points = Op.CHANNELS, [walk.point(tensor.name, state)]
@@ -108,22 +107,21 @@ def _rows(network: Network, tensor: TensorSpec) -> str:
     return str(dims[0].dim_param) if len(dims) else ""
 
 
-def _whys(network: Network, found: Iterable[Region], reasons: dict[int, str]) -> Iterator[Why]:
+def _whys(nodes: Sequence[Look], found: Iterable[Region], reasons: dict[int, str]) -> Iterator[Why]:
     dealt = {
         share.node for region in found for share in region.shares if share.kind is not Kind.WHOLE
     }
-    for number, node in enumerate(network.nodes):
-        look = Look(network, number)
-        if number in dealt or look.op not in LAYERS:
-            continue
+    for look in nodes:
         layer = look.layer
+        if look.number in dealt or look.op not in LAYERS:
+            continue
         if isinstance(layer, str):
             words = f"it {layer}"
         elif layer.makes == 1:
             words = "it makes a single channel"
         else:
-            words = reasons.get(number, _NO_PLACE)
-        yield Why(number, node.op, words)
+            words = reasons.get(look.number, _NO_PLACE)
+        yield Why(look.number, look.op, words)
 
 
 _REASON = "{} behind it {}, and between them more than one tensor crosses"

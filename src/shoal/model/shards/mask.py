@@ -17,7 +17,6 @@ from shoal.model.graph import copied, makes, reads, serialize, value_info
 from shoal.model.network import Network
 from shoal.model.part import Part
 from shoal.model.shards.cutter import Cutter
-from shoal.model.shards.operators import Look
 from shoal.model.shards.region import Kind, Op, Point, Region, Units
 from shoal.model.shards.walk import Walk
 from shoal.model.shards.writer import Writer, names_of, nbytes
@@ -175,9 +174,9 @@ def contribution(network: Network, region: Region) -> Part:
     walk = Walk.through(network, region)
     writer = Writer(network, region.points[0].tensor)
     cutter = Cutter(walk, own, writer)
-    for offset, kind in enumerate(walk.kinds):
+    for look, kind in walk:
         if kind is not Kind.DEALT:
-            cutter.cut(Look(network, region.start + offset), kind)
+            cutter.cut(look, kind)
     tensor = region.tensor
     made, _ = cutter.both(tensor)
     writer.node("Identity", [made], tensor.name, nbytes(tensor))

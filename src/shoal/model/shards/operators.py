@@ -140,6 +140,7 @@ class Look:
             return "has a result that is not known before it runs"
         return found
 
+    @cached_property
     def macs(self) -> int:
         """Multiplications of a layer for one image; 0 for others."""
         layer, result = self.layer, self.result
@@ -151,6 +152,11 @@ class Look:
         return int(layer.weight.size) * math.prod(
             size or 1 for axis, size in enumerate(shape) if axis not in (0, layer.axis)
         )
+
+
+def looks(network: Network) -> tuple[Look, ...]:
+    """All nodes of a network."""
+    return tuple(Look(network, number) for number in range(len(network.nodes)))
 
 
 def after(axes: Iterable[int] | None, rank: int, axis: int) -> bool:

@@ -10,7 +10,6 @@ from shoal.errors import InputError
 from shoal.model.network import Network
 from shoal.model.part import Part
 from shoal.model.shards.cutter import Cutter
-from shoal.model.shards.operators import Look
 from shoal.model.shards.region import Op, Region, Units
 from shoal.model.shards.walk import Walk
 from shoal.model.shards.writer import Writer, nbytes
@@ -31,8 +30,8 @@ def shard(network: Network, region: Region, own: Mapping[str, Units]) -> Part:
     walk = Walk.through(network, region)
     writer = Writer(network, region.source)
     cutter = Cutter(walk, own, writer)
-    for offset, kind in enumerate(walk.kinds):
-        cutter.cut(Look(network, region.start + offset), kind)
+    for look, kind in walk:
+        cutter.cut(look, kind)
     tensor, axis = region.tensor, region.axis
     if region.op is Op.SUM:
         length = 2 * (tensor.shape[axis] or 0)

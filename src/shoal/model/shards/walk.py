@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from shoal.model.network import Network
 from shoal.model.shards.layout import Dealt, Partial, State, Widths
-from shoal.model.shards.operators import LAYERS, Look
+from shoal.model.shards.operators import LAYERS, Look, looks
 from shoal.model.shards.region import Kind, Point, Region, Share, Width
 from shoal.model.shards.rules import apply, begin
 
@@ -21,15 +21,16 @@ class Cost(NamedTuple):
 
 
 class Walk:
-    """The nodes of a network from ``start`` on, as far as :meth:`step` went.
+    """The ``nodes`` of a network from ``start`` on, as far as :meth:`step` went.
 
     Layers that read what all devices have begin a width each, but for those in ``whole``, which
     every device computes. ``states`` are of the tensors that not every device has all of, ``kinds``
     of the nodes. ``points`` are the tensors whose units are summed over.
     """
 
-    def __init__(self, network: Network, start: int, whole: Collection[int] = ()) -> None:
-        self.network = network
+    def __init__(self, nodes: Sequence[Look], start: int, whole: Collection[int] = ()) -> None:
+        self.nodes = nodes
+        self.network = nodes[0].network
         self.start = self.at = start
         self.states: dict[str, State] = {}
         self.kinds: list[Kind] = []
@@ -41,15 +42,18 @@ class Walk:
     def through(cls, network: Network, region: Region) -> Walk:
         """The walk that found a region of this network."""
         whole = (share.node for share in region.shares if share.kind is Kind.WHOLE)
-        walk = cls(network, region.start, tuple(whole))
+        walk = cls(looks(network), region.start, tuple(whole))
         while walk.at < region.end:
             walk.step()
         return walk
 
+    def __iter__(self) -> Iterator[tuple[Look, Kind]]:
+        return zip(self.nodes[self.start : self.at], self.kinds, strict=True)
+
     def step(self) -> None:
-        """Take in the next node. Raises :class:`Refused`, and is as it was, where it cannot be
-        computed from what the devices have."""
-        look = Look(self.network, self.at)
+        """Take in the next node. Raises :class:`Refused` where it cannot be computed from what the
+        devices have; then only :meth:`makers` tells something."""
+        look = self.nodes[self.at]
         states = {name: self.states[name] for name in look.fed() if name in self.states}
         layer = look.layer
         made: State | None = None
@@ -81,12 +85,9 @@ class Walk:
 
     def shares(self) -> tuple[Share, ...]:
         """Who computes each node."""
-        found = []
-        for offset, kind in enumerate(self.kinds):
-            look = Look(self.network, self.start + offset)
-            part = self._fractions(look, kind)
-            found.append(Share(look.number, kind, look.macs(), part))
-        return tuple(found)
+        return tuple(
+            Share(look.number, kind, look.macs, self._fractions(look, kind)) for look, kind in self
+        )
 
     def _fractions(self, look: Look, kind: Kind) -> dict[str, float]:
         """The share of a node's computing that belongs to each width."""
@@ -108,8 +109,7 @@ class Walk:
         held: dict[str, float] = defaultdict(float)
         whole_macs = whole_bytes = 0.0
         for share in shares:
-            look = Look(self.network, share.node)
-            shared, everywhere = self._bytes(look, share.kind)
+            shared, everywhere = self._bytes(self.nodes[share.node], share.kind)
             rest = 1.0 - sum(share.widths.values())
             whole_macs += share.macs * rest
             whole_bytes += everywhere + shared * rest
