@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from shoal.errors import UsageError
-from shoal.train import checkpoint
-from shoal.train.augment import Augment
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix, Private
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.turns import DRAWN, Turn, allowance
-from shoal.train.log import write_log
-from shoal.train.loop import Fitted, Settings, Watcher
-from shoal.train.metrics import scale
-from shoal.train.schedule import best_epoch, has_stalled, warm_up_then_cosine
-from shoal.train.seeding import generator
+from shoal_train import checkpoint
+from shoal_train.augment import Augment
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Mix, Private
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.turns import DRAWN, Turn, allowance
+from shoal_train.log import write_log
+from shoal_train.loop import Fitted, Settings, Watcher
+from shoal_train.metrics import scale
+from shoal_train.schedule import best_epoch, has_stalled, warm_up_then_cosine
+from shoal_train.seeding import generator
 
 CALIBRATION_IMAGES = 1500
 """Of the training images, for batch norm."""

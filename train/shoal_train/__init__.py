@@ -1,4 +1,4 @@
-"""PyTorch: training and data sets. Imported by nobody but cli and bench.
+"""Training with PyTorch, and the data sets that it needs: ``shoal train``.
 
 A reader's path: ``classifier.py`` (one training from data to a folder with a card) leads to
 ``datasets.py``, ``models.py``, ``loop.py`` and ``export.py``. The rest are small pieces that any

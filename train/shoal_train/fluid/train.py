@@ -14,17 +14,17 @@ import torch
 
 from shoal.errors import ProofError, StoreError, UsageError
 from shoal.model.bundle import Variant, load_bundle
-from shoal.train import seeding
-from shoal.train.card import describe_file, versions, write_card, write_samples
-from shoal.train.classifier import PIXELS
-from shoal.train.fluid import pack
-from shoal.train.fluid.fit import fit, logits
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.pack import Measured
-from shoal.train.fluid.parts import INPUT, OUTPUT
-from shoal.train.fluid.recipe import Training
-from shoal.train.fluid.report import draw_curves
-from shoal.train.loop import Fitted, Watcher
+from shoal_train import seeding
+from shoal_train.card import describe_file, versions, write_card, write_samples
+from shoal_train.classifier import PIXELS
+from shoal_train.fluid import pack
+from shoal_train.fluid.fit import fit, logits
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.pack import Measured
+from shoal_train.fluid.parts import INPUT, OUTPUT
+from shoal_train.fluid.recipe import Training
+from shoal_train.fluid.report import draw_curves
+from shoal_train.loop import Fitted, Watcher
 
 BUNDLE = "model.fluid"
 SAMPLES = 200

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import StoreError
-from shoal.train.datasets import DataSet, balanced
+from shoal_train.datasets import DataSet, balanced
 
 SAMPLES = 500
 PACKAGES = ("shoal", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")

@@ -12,15 +12,15 @@ from torch import nn
 
 from shoal.cache import expanded, is_file
 from shoal.errors import UsageError
-from shoal.train import models, seeding
-from shoal.train.augment import usual
-from shoal.train.classifier import VALIDATION_SHARE
-from shoal.train.datasets import DataSet
-from shoal.train.fluid.fit import Leg, Material, legs, steps_per_epoch
-from shoal.train.fluid.groups import Kind
-from shoal.train.fluid.model import FluidModel, make_fluid
-from shoal.train.fluid.turns import Policy, Turn, turns
-from shoal.train.loop import Settings
+from shoal_train import models, seeding
+from shoal_train.augment import usual
+from shoal_train.classifier import VALIDATION_SHARE
+from shoal_train.datasets import DataSet
+from shoal_train.fluid.fit import Leg, Material, legs, steps_per_epoch
+from shoal_train.fluid.groups import Kind
+from shoal_train.fluid.model import FluidModel, make_fluid
+from shoal_train.fluid.turns import Policy, Turn, turns
+from shoal_train.loop import Settings
 
 
 @dataclass(frozen=True)

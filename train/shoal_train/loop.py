@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import UsageError
-from shoal.train import checkpoint
-from shoal.train.augment import Augment
-from shoal.train.log import write_log
-from shoal.train.metrics import scale
-from shoal.train.schedule import best_epoch, has_stalled, warm_up_then_cosine
-from shoal.train.seeding import generator
+from shoal_train import checkpoint
+from shoal_train.augment import Augment
+from shoal_train.log import write_log
+from shoal_train.metrics import scale
+from shoal_train.schedule import best_epoch, has_stalled, warm_up_then_cosine
+from shoal_train.seeding import generator
 
 Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """The loss of a module on images (floats, 0 to 1) and labels. One loss, a sum over exits, a sum

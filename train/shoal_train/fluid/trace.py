@@ -17,9 +17,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from shoal.errors import InputError, UnsupportedModelError
-from shoal.train.fluid.groups import Division, SubNetwork, split_channels
-from shoal.train.fluid.layers import Axis, Mix, Norm
-from shoal.train.fluid.steps import Constant, Flat, Joined, Local, Pair, Step, Value, Weighted
+from shoal_train.fluid.groups import Division, SubNetwork, split_channels
+from shoal_train.fluid.layers import Axis, Mix, Norm
+from shoal_train.fluid.steps import Constant, Flat, Joined, Local, Pair, Step, Value, Weighted
 
 
 class Mean(nn.Module):  # type: ignore[misc]  # torch is not typed here

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from shoal.errors import UnsupportedModelError
 from shoal.model.bundle import SubJoin
 from shoal.model.spec import TensorSpec
-from shoal.train.fluid.emit import Emitter, Held, graph
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.steps import Step, Value, Weighted, reads
+from shoal_train.fluid.emit import Emitter, Held, graph
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Mix
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.steps import Step, Value, Weighted, reads
 
 INPUT, OUTPUT = "image", "logits"
 

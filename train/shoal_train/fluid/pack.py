@@ -13,10 +13,10 @@ from shoal.errors import UnsupportedModelError
 from shoal.model.bundle import SubJoin, SubStage, Variant, write_bundle
 from shoal.model.bundle import SubNetwork as Packed
 from shoal.model.spec import TensorSpec
-from shoal.train.fluid.fit import logits
-from shoal.train.fluid.groups import PRIVATE_UP_TO, SubNetwork, subsets
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.parts import INPUT, OUTPUT, export_alone, export_dense
+from shoal_train.fluid.fit import logits
+from shoal_train.fluid.groups import PRIVATE_UP_TO, SubNetwork, subsets
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.parts import INPUT, OUTPUT, export_alone, export_dense
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from shoal.errors import UnsupportedModelError
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix, Norm
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.steps import (
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Mix, Norm
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.steps import (
     Constant,
     Flat,
     Joined,
@@ -26,7 +26,7 @@ from shoal.train.fluid.steps import (
     Weighted,
     reads,
 )
-from shoal.train.fluid.trace import Mean
+from shoal_train.fluid.trace import Mean
 
 OPSET, IR_VERSION = 17, 8
 

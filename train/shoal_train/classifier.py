@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from shoal.errors import StoreError
 from shoal.model.engine import Engine
-from shoal.train import models, seeding
-from shoal.train.augment import usual
-from shoal.train.card import describe_file, versions, write_card, write_samples
-from shoal.train.datasets import DataSet
-from shoal.train.export import export
-from shoal.train.loop import Settings, Task, Watcher, cross_entropy, fit
-from shoal.train.metrics import by_class, predict, top1
+from shoal_train import models, seeding
+from shoal_train.augment import usual
+from shoal_train.card import describe_file, versions, write_card, write_samples
+from shoal_train.datasets import DataSet
+from shoal_train.export import export
+from shoal_train.loop import Settings, Task, Watcher, cross_entropy, fit
+from shoal_train.metrics import by_class, predict, top1
 
 VALIDATION_SHARE = 1 / 12
 """Of the training images, held back to choose the best epoch: 5,000 of 60,000."""
