@@ -15,17 +15,16 @@ from shoal.errors import UsageError
 from shoal_train import models, seeding
 from shoal_train.fluid import FluidModel, make_fluid
 from shoal_train.fluid.fit import (
-    Material,
     _drawn,
     _losses,
     accuracies,
     block_masks,
     fit,
-    steps_per_epoch,
 )
 from shoal_train.fluid.groups import KINDS
 from shoal_train.fluid.turns import POLICIES, turns
 from shoal_train.loop import Fitted, Settings
+from shoal_train.material import Material, steps_per_epoch
 
 DATA = tiny.data(train=320, test=80)
 SETTINGS = Settings(epochs=3, seed=7, batch=16)
