@@ -141,7 +141,7 @@ def _export(module: Any, example: object) -> Source:
         import torch
     except ImportError as error:
         raise MissingExtraError(
-            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[train]'."
+            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[torch]'."
         ) from None
     if example is None:
         raise UsageError(

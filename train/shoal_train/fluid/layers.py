@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shoal.train.fluid.groups import SubNetwork
+from shoal_train.fluid.groups import SubNetwork
 
 Pick: TypeAlias = slice | Tensor
 """Which rows (or columns) belong to some groups: a slice where they lie side by side."""

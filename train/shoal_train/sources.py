@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shoal.cache import is_file
 from shoal.errors import DataError
-from shoal.train.idx import read_idx
+from shoal_train.idx import read_idx
 
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 16

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shoal.errors import InputError, ProofError, StoreError, UnsupportedModelError
@@ -46,10 +47,10 @@ def export(
     _forget_origin(model)
     _rename(model, input_name, output_name)
     content = model.SerializeToString(deterministic=True)
-    difference = _largest_difference(module, example, content, input_name, output_name)
-    if not difference <= TOLERANCE:
+    largest = _largest_difference(module, example, content, input_name, output_name)
+    if not largest <= TOLERANCE:
         raise ProofError(
-            f"the exported network differs from PyTorch by {difference:.1e} of its largest output "
+            f"the exported network differs from PyTorch by {largest:.1e} of its largest output "
             f"({TOLERANCE:.0e} is allowed): try another version of torch and onnxscript"
         )
     partial = path.with_name(path.name + ".part")
@@ -58,7 +59,7 @@ def export(
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return Export(path, difference)
+    return Export(path, largest)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -115,6 +116,11 @@ def _largest_difference(
             raise ProofError(
                 f"the exported network gives {got.shape} where PyTorch gives {expected.shape}"
             )
-        size = max(float(np.abs(expected).max()), 1e-6)
-        largest = max(largest, float(np.abs(got - expected).max()) / size)
+        largest = max(largest, difference(got, expected))
     return largest
+
+
+def difference(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference, relative to the largest value expected."""
+    size = max(float(np.abs(expected).max()), 1e-6)
+    return float(np.abs(got - expected).max()) / size

@@ -17,9 +17,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from shoal.errors import InputError, UnsupportedModelError
-from shoal.train.fluid.groups import Division, SubNetwork, split_channels
-from shoal.train.fluid.layers import Axis, Mix, Norm
-from shoal.train.fluid.steps import Constant, Flat, Joined, Local, Pair, Step, Value, Weighted
+from shoal_train.fluid.groups import Division, SubNetwork, split_channels
+from shoal_train.fluid.layers import Axis, Mix, Norm
+from shoal_train.fluid.steps import Constant, Flat, Joined, Local, Pair, Step, Value, Weighted
 
 
 class Mean(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -122,7 +122,6 @@ class _Tracer:
         self.steps: list[Step] = []
         self.layers: dict[str, Mix | Norm] = {}
         self.buffers: dict[str, Tensor] = {}
-        self.used: set[str] = set()
 
     def run(self) -> Traced:
         nodes = list(self.graph.graph.nodes)
@@ -222,22 +221,21 @@ class _Tracer:
         else:
             rows = _contiguous(split_channels(channels, self.division.widths, name))
         columns = None if depthwise else source.axis
-        self._take(name, node)
-        self.layers[name] = Mix(layer, rows, columns, self.keys, depthwise)
-        self.steps.append(Weighted(self._value(node, rows), source, name))
+        self._weighted(node, name, Mix(layer, rows, columns, self.keys, depthwise), rows)
 
     def _norm(self, node: fx.Node, name: str, layer: nn.BatchNorm2d) -> None:
         source = self._input(node)
         if source.axis is None:
             raise _cannot(node, "batch norm of what is not divided (the image, the logits)", name)
-        self._take(name, node)
-        self.layers[name] = Norm(layer, source.axis, self.keys, self.statistics)
-        self.steps.append(Weighted(self._value(node, source.axis), source, name))
+        norm = Norm(layer, source.axis, self.keys, self.statistics)
+        self._weighted(node, name, norm, source.axis)
 
-    def _take(self, name: str, node: fx.Node) -> None:
-        if name in self.used:
+    def _weighted(self, node: fx.Node, name: str, layer: Mix | Norm, axis: Axis | None) -> None:
+        if name in self.layers:
             raise _cannot(node, "it is used twice", name)
-        self.used.add(name)
+        self.layers[name] = layer
+        source = self._input(node)
+        self.steps.append(Weighted(self._value(node, axis), source, name))
 
     def _local(self, node: fx.Node, module: nn.Module) -> None:
         source = self._input(node)

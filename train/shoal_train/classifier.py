@@ -12,18 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shoal.errors import StoreError
 from shoal.model.engine import Engine
-from shoal.train import models, seeding
-from shoal.train.augment import usual
-from shoal.train.card import describe_file, versions, write_card, write_samples
-from shoal.train.datasets import DataSet
-from shoal.train.export import export
-from shoal.train.loop import Settings, Task, Watcher, cross_entropy, fit
-from shoal.train.metrics import by_class, predict, top1
+from shoal_train import models, seeding
+from shoal_train.card import (
+    describe_data,
+    describe_file,
+    make_folder,
+    versions,
+    write_card,
+    write_samples,
+)
+from shoal_train.datasets import DataSet
+from shoal_train.export import export
+from shoal_train.loop import Settings, Task, Watcher, cross_entropy, fit
+from shoal_train.material import deal_out
+from shoal_train.metrics import by_class, predict, top1
 
-VALIDATION_SHARE = 1 / 12
-"""Of the training images, held back to choose the best epoch: 5,000 of 60,000."""
 INPUT, OUTPUT = "image", "logits"
 PIXELS = "float32 from 0 to 1: bytes divided by 255"
 
@@ -50,26 +54,21 @@ def train_classifier(
     started = time.perf_counter()
     if threads is not None:
         torch.set_num_threads(threads)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    images, labels = torch.from_numpy(data.train.images.copy()), torch.from_numpy(data.train.labels)
-    order = torch.randperm(len(labels), generator=seeding.generator(settings.seed, "validation"))
-    count = max(1, round(len(order) * VALIDATION_SHARE))
-    held, used = order[:count], order[count:]
-    held_images, held_labels = images[held], labels[held]
+    make_folder(folder)
+    material = deal_out(data, settings.seed)
     task = Task(
-        images[used],
-        labels[used],
+        material.images,
+        material.labels,
         cross_entropy,
-        lambda module: top1(predict(module, held_images), held_labels),
-        usual(data.mirrored),
+        lambda module: top1(predict(module, material.held_images), material.held_labels),
+        material.augment,
     )
     with seeding.reproducible(settings.seed, "weights"):
         module = models.build(model, data)
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        say(f"{model}, {parameters:,} parameters, on {len(used):,} images of {data.name}")
+        say(
+            f"{model}, {parameters:,} parameters, on {len(material.labels):,} images of {data.name}"
+        )
         fitted = fit(
             module,
             task,
@@ -102,7 +101,7 @@ def train_classifier(
             "test_top1": top1(logits, test_labels),
             "test_images": len(data.test),
             "validation_top1": fitted.best_score,
-            "validation_images": len(held),
+            "validation_images": len(material.held_labels),
             "measured": "model.onnx in ONNX Runtime, all test images, after the last choice",
             "test_top1_by_class": {
                 name: round(share, 4)
@@ -111,14 +110,7 @@ def train_classifier(
                 )
             },
         },
-        "data": {
-            "name": data.name,
-            "homepage": data.homepage,
-            "licence": data.licence,
-            "sha256": data.sha256,
-            "train_images": len(used),
-            "samples": chosen,
-        },
+        "data": describe_data(data, len(material.labels), chosen),
         "training": {
             "command": command,
             **asdict(settings),

@@ -12,15 +12,14 @@ from torch import nn
 
 from shoal.cache import expanded, is_file
 from shoal.errors import UsageError
-from shoal.train import models, seeding
-from shoal.train.augment import usual
-from shoal.train.classifier import VALIDATION_SHARE
-from shoal.train.datasets import DataSet
-from shoal.train.fluid.fit import Leg, Material, legs, steps_per_epoch
-from shoal.train.fluid.groups import Kind
-from shoal.train.fluid.model import FluidModel, make_fluid
-from shoal.train.fluid.turns import Policy, Turn, turns
-from shoal.train.loop import Settings
+from shoal_train import models, seeding
+from shoal_train.datasets import DataSet
+from shoal_train.fluid.fit import Leg, legs
+from shoal_train.fluid.groups import Kind
+from shoal_train.fluid.model import FluidModel, make_fluid
+from shoal_train.fluid.turns import Policy, Turn, turns
+from shoal_train.loop import Settings
+from shoal_train.material import Material, deal_out, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,7 @@ class Training:
 
 def prepare(data: DataSet, recipe: Recipe, settings: Settings) -> Training:
     """Build the network and deal out the images: one in twelve is held back."""
-    images, labels = torch.from_numpy(data.train.images.copy()), torch.from_numpy(data.train.labels)
-    order = torch.randperm(len(labels), generator=seeding.generator(settings.seed, "validation"))
-    count = max(1, round(len(order) * VALIDATION_SHARE))
-    held, used = order[:count], order[count:]
-    material = Material(
-        images[used], labels[used], images[held], labels[held], usual(data.mirrored)
-    )
+    material = deal_out(data, settings.seed)
     with seeding.reproducible(settings.seed, "weights"):
         module = build(recipe.model, data)
         model = make_fluid(module, torch.ones((1, *data.shape)), recipe.groups, recipe.kind)
@@ -83,7 +76,7 @@ def prepare(data: DataSet, recipe: Recipe, settings: Settings) -> Training:
             f"{recipe.model} gives {list(model.logits.shape)} for an image, but {data.name} has "
             f"{len(data.classes)} classes: its last layer must have as many outputs"
         )
-    steps = settings.epochs * steps_per_epoch(len(used), settings.batch)
+    steps = settings.epochs * steps_per_epoch(len(material.labels), settings.batch)
     planned = turns(model.sub_networks, model.division, recipe.kind, recipe.policy, steps)
     return Training(data, recipe, settings, model, material, planned)
 

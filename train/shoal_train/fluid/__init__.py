@@ -1,6 +1,6 @@
 """Networks whose groups of channels work alone and together (Fluid DyDNN, Xun et al., 2024).
 
->>> from shoal.train.fluid import make_fluid
+>>> from shoal_train.fluid import make_fluid
 >>> model = make_fluid(module, example, groups=4)
 >>> model(images, model.of((0, 2)))
 
@@ -9,7 +9,7 @@ A reader's path: ``groups.py`` (what a sub-network is), ``layers.py`` (how weigh
 ``parts.py`` and ``pack.py`` write the file that devices run.
 """
 
-from shoal.train.fluid.groups import Division, SubNetwork, divide
-from shoal.train.fluid.model import FluidModel, make_fluid
+from shoal_train.fluid.groups import Division, SubNetwork, divide
+from shoal_train.fluid.model import FluidModel, make_fluid
 
 __all__ = ["Division", "FluidModel", "SubNetwork", "divide", "make_fluid"]

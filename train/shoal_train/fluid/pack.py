@@ -13,10 +13,11 @@ from shoal.errors import UnsupportedModelError
 from shoal.model.bundle import SubJoin, SubStage, Variant, write_bundle
 from shoal.model.bundle import SubNetwork as Packed
 from shoal.model.spec import TensorSpec
-from shoal.train.fluid.fit import logits
-from shoal.train.fluid.groups import PRIVATE_UP_TO, SubNetwork, subsets
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.parts import INPUT, OUTPUT, export_alone, export_dense
+from shoal_train.fluid.fit import logits
+from shoal_train.fluid.groups import PRIVATE_UP_TO, SubNetwork, subsets
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.parts import INPUT, OUTPUT, export_alone, export_dense
+from shoal_train.metrics import top1
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def measure(model: FluidModel, images: Tensor, labels: Tensor) -> Measured:
     kept: dict[tuple[int, ...], Tensor] = {}
     for sub in model.sub_networks:
         given = logits(model, images, sub)
-        alone[sub.name] = _accuracy(given, labels)
+        alone[sub.name] = top1(given, labels)
         if sub.groups in model.division.owners:
             kept[sub.groups] = given
     apart = {
-        model.of(_groups(owners)).name: _accuracy(
+        model.of(_groups(owners)).name: top1(
             torch.stack([kept[own] for own in owners]).sum(0), labels
         )
         for owners in device_sets(model)
@@ -147,7 +148,3 @@ def _dense(
 
 def _groups(owners: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted(group for own in owners for group in own))
-
-
-def _accuracy(given: Tensor, labels: Tensor) -> float:
-    return float((given.argmax(1) == labels).double().mean())

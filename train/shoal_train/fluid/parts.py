@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from shoal.errors import UnsupportedModelError
 from shoal.model.bundle import SubJoin
 from shoal.model.spec import TensorSpec
-from shoal.train.fluid.emit import Emitter, Held, graph
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.steps import Step, Value, Weighted, reads
+from shoal_train.fluid.emit import Emitter, Held, graph
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Mix
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.steps import Step, Value, Weighted, reads
 
 INPUT, OUTPUT = "image", "logits"
 
@@ -31,14 +31,14 @@ class DenseStage:
 def export_alone(model: FluidModel, sub: SubNetwork) -> bytes:
     """``sub`` as one ONNX model that takes ``image`` and gives ``logits``."""
     emitter = Emitter(model, sub, sub.groups, first=True)
-    emitter.known[model.image.name] = Held(INPUT, ())
+    _take_apart(emitter, INPUT, (model.image,))
     with model.answering():
         emitter.run(model.steps)
     return graph(
         emitter,
-        [(INPUT, model.image.shape)],
+        (INPUT, model.image.shape),
         (OUTPUT, model.logits.shape),
-        emitter.known[model.logits.name].name,
+        _put_together(emitter, (model.logits,)),
     )
 
 
@@ -57,44 +57,37 @@ def export_dense(
     stages = stage_of(model)
     count = max(stages.values()) + 1
     built: list[DenseStage] = []
-    entering: tuple[Value, ...] = ()
+    entering: tuple[Value, ...] = (model.image,)
+    name = INPUT
     for number in range(count):
         last = number == count - 1
         leaving = (model.logits,) if last else _crossing(model, stages, number)
         _check_sizes(leaving)
-        name = OUTPUT if last else f"after_{number + 1}"
+        given, name = name, OUTPUT if last else f"after_{number + 1}"
         models = []
         for place, own in enumerate(owners):
             emitter = Emitter(model, sub, own, first=place == 0)
-            given = built[-1].output if built else INPUT
-            shape = _shape(entering, sub.groups) if built else model.image.shape
-            if built:
-                _take_apart(emitter, given, entering)
-            else:
-                emitter.known[model.image.name] = Held(given, ())
+            _take_apart(emitter, given, entering)
             with model.answering():
                 emitter.run(step for step in model.steps if stages[step.output.name] == number)
-            source = (
-                emitter.known[model.logits.name].name if last else _put_together(emitter, leaving)
+            made = _put_together(emitter, leaving)
+            models.append(
+                graph(
+                    emitter,
+                    (given, _shape(entering, sub.groups)),
+                    (name, _shape(leaving, own)),
+                    made,
+                )
             )
-            made = model.logits.shape if last else _shape(leaving, own)
-            models.append(graph(emitter, [(given, shape)], (name, made), source))
-        spec = TensorSpec(
-            name, "float32", (None, *(model.logits.shape if last else _shape(leaving, sub.groups)))
-        )
-        join = (
-            SubJoin("sum", spec)
-            if last
-            else SubJoin(
-                "channels",
-                spec,
-                {
-                    str(place): _channels(leaving, sub.groups, own)
-                    for place, own in enumerate(owners)
-                },
-            )
-        )
-        built.append(DenseStage(tuple(models), built[-1].output if built else INPUT, name, join))
+        spec = TensorSpec(name, "float32", (None, *_shape(leaving, sub.groups)))
+        if last:
+            join = SubJoin("sum", spec)
+        else:
+            channels = {
+                str(place): _channels(leaving, sub.groups, own) for place, own in enumerate(owners)
+            }
+            join = SubJoin("channels", spec, channels)
+        built.append(DenseStage(tuple(models), given, name, join))
         entering = leaving
     return tuple(built)
 
@@ -145,6 +138,9 @@ def _sizes(value: Value, groups: Sequence[int]) -> list[int]:
 
 
 def _shape(values: Sequence[Value], groups: Sequence[int]) -> tuple[int, ...]:
+    """That of one image, where the channels of ``groups`` of all ``values`` lie side by side."""
+    if values[0].axis is None:  # so it is alone
+        return values[0].shape
     return (sum(sum(_sizes(value, groups)) for value in values), *values[0].shape[1:])
 
 
@@ -163,7 +159,7 @@ def _channels(
 
 
 def _put_together(emitter: Emitter, values: Sequence[Value]) -> str:
-    mine = [emitter.take(emitter.known[value.name], value, emitter.own) for value in values]
+    mine = [emitter.take(emitter.known[value.name], value.axis, emitter.own) for value in values]
     return emitter.concat([held.name for held in mine], 1)
 
 
@@ -172,5 +168,5 @@ def _take_apart(emitter: Emitter, name: str, values: Sequence[Value]) -> None:
     for value in values:
         size = sum(_sizes(value, emitter.sub.groups))
         one = name if len(values) == 1 else emitter.slice(name, before, before + size)
-        emitter.known[value.name] = Held(one, emitter.sub.groups)
+        emitter.known[value.name] = Held(one, emitter.sub.groups if value.axis is not None else ())
         before += size

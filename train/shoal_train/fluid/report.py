@@ -24,12 +24,12 @@ def table_rows(card: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> bool:
-    """Draw the accuracy of every sub-network over the log's lines; False without matplotlib."""
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draw the accuracy of every sub-network over the log's lines; nothing without matplotlib."""
     try:
         figure = empty_figure(4.5, width=8)
     except MissingExtraError:
-        return False
+        return
     axis = figure.subplots()
     numbers = [row["epoch"] for row in rows]
     for name in rows[-1]["accuracy"] if rows else ():
@@ -44,4 +44,3 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> bo
         figure.savefig(path, dpi=120, metadata={"Software": None})
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return True

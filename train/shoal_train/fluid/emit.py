@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from shoal.errors import UnsupportedModelError
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix, Norm
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.steps import (
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Axis, Mix, Norm
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.steps import (
     Constant,
     Flat,
     Joined,
@@ -26,7 +26,7 @@ from shoal.train.fluid.steps import (
     Weighted,
     reads,
 )
-from shoal.train.fluid.trace import Mean
+from shoal_train.fluid.trace import Mean
 
 OPSET, IR_VERSION = 17, 8
 
@@ -103,11 +103,11 @@ class Emitter:
         self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
-    def take(self, held: Held, value: Value, groups: Sequence[int]) -> Held:
+    def take(self, held: Held, axis: Axis | None, groups: Sequence[int]) -> Held:
         """The channels of ``groups`` of a tensor that holds those and others."""
-        if value.axis is None or held.groups == tuple(groups):
+        if axis is None or held.groups == tuple(groups):
             return held
-        sizes = value.axis.sizes
+        sizes = axis.sizes
         edges = np.cumsum([0, *(sizes[group] for group in held.groups)])
         pieces = [
             self.slice(held.name, int(edges[place]), int(edges[place + 1]))
@@ -125,7 +125,7 @@ class Emitter:
         return self.node("Slice", name, *(self.weight(number) for number in ends))
 
     def _mine(self, value: Value) -> Held:
-        return self.take(self.known[value.name], value, self.own)
+        return self.take(self.known[value.name], value.axis, self.own)
 
     def _mix(self, layer: Mix, given: Held, norm: Norm | None) -> Held:
         shift = layer.shift(self.sub, self.own)
@@ -137,16 +137,13 @@ class Emitter:
         columns = given.groups if layer.columns is not None else (-1,)
         if layer.rows is None and layer.columns is not None:
             # The logits: each device adds what its own groups say, and one of them the bias.
-            given = self._own_columns(layer, given)
+            given = self.take(given, layer.columns, self.own)
             columns = given.groups
             if not self.first:
                 shift = None
         weight = self.concat(
             [
-                self.concat(
-                    [self.weight(_block(layer, row, column)) for column in columns],
-                    1,
-                )
+                self.concat([self.weight(layer.part((row,), (column,))) for column in columns], 1)
                 for row in rows
             ],
             0,
@@ -159,12 +156,6 @@ class Emitter:
             else self._convolve(layer, weight, given, shift)
         )
         return Held(name, self.own if layer.rows is not None else ())
-
-    def _own_columns(self, layer: Mix, given: Held) -> Held:
-        if layer.columns is None or given.groups == self.own:
-            return given
-        shape = (sum(layer.columns.sizes),)
-        return self.take(given, Value("", shape, layer.columns), self.own)
 
     def _dense(self, weight: str, x: str, shift: Tensor | None) -> str:
         inputs = [x, weight] if shift is None else [x, weight, self.weight(shift)]
@@ -186,9 +177,7 @@ class Emitter:
             group=channels,
         )
 
-    def _norm(self, layer: Mix | Norm, given: Held) -> Held:
-        if not isinstance(layer, Norm):
-            raise UnsupportedModelError("a layer without weights of its own was expected")
+    def _norm(self, layer: Norm, given: Held) -> Held:
         scale, shift = layer.affine(self.sub, self.own)
         scaled = self.node("Mul", given.name, self.weight(_tall(scale, 3)[None]))
         return Held(self.node("Add", scaled, self.weight(_tall(shift, 3)[None])), given.groups)
@@ -196,7 +185,7 @@ class Emitter:
     def _joined(self, inputs: Sequence[Value]) -> str:
         mine = [(value, self._mine(value)) for value in inputs]
         pieces = [
-            self.take(held, value, (group,)).name for group in self.own for value, held in mine
+            self.take(held, value.axis, (group,)).name for group in self.own for value, held in mine
         ]
         return self.concat(pieces, 1)
 
@@ -296,7 +285,7 @@ def foldable(
 
 def graph(
     emitter: Emitter,
-    inputs: Sequence[tuple[str, tuple[int, ...]]],
+    given: tuple[str, tuple[int, ...]],
     output: tuple[str, tuple[int, ...]],
     source: str,
 ) -> bytes:
@@ -309,7 +298,7 @@ def graph(
     made = helper.make_graph(
         emitter.nodes,
         "part",
-        [_info(*item) for item in inputs],
+        [_info(*given)],
         [_info(name, shape)],
         list(emitter.weights.values()),
     )
@@ -322,16 +311,6 @@ def graph(
 
 def _info(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *shape])
-
-
-def _block(layer: Mix, row: int, column: int) -> Tensor:
-    """The weights to group ``row`` from group ``column`` (-1: not divided)."""
-    weight = layer.weight
-    if row >= 0 and layer.rows is not None:
-        weight = weight[slice(*layer.rows.place(row))]
-    if column >= 0 and layer.columns is not None:
-        weight = weight[:, slice(*layer.columns.place(column))]
-    return weight
 
 
 def _tall(values: Tensor, rank: int) -> Tensor:

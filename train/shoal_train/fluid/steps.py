@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from shoal.train.fluid.layers import Axis
+from shoal_train.fluid.layers import Axis
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from shoal.errors import ProofError, StoreError, UsageError
+from shoal.errors import ProofError, UsageError
 from shoal.model.bundle import Variant, load_bundle
-from shoal.train import seeding
-from shoal.train.card import describe_file, versions, write_card, write_samples
-from shoal.train.classifier import PIXELS
-from shoal.train.fluid import pack
-from shoal.train.fluid.fit import fit, logits
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.pack import Measured
-from shoal.train.fluid.parts import INPUT, OUTPUT
-from shoal.train.fluid.recipe import Training
-from shoal.train.fluid.report import draw_curves
-from shoal.train.loop import Fitted, Watcher
+from shoal_train import seeding
+from shoal_train.card import (
+    describe_data,
+    describe_file,
+    make_folder,
+    versions,
+    write_card,
+    write_samples,
+)
+from shoal_train.classifier import PIXELS
+from shoal_train.export import TOLERANCE, difference
+from shoal_train.fluid import pack
+from shoal_train.fluid.fit import fit, logits
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.pack import Measured
+from shoal_train.fluid.parts import INPUT, OUTPUT
+from shoal_train.fluid.recipe import Training
+from shoal_train.fluid.report import draw_curves
+from shoal_train.loop import Fitted, Watcher
 
 BUNDLE = "model.fluid"
 SAMPLES = 200
 CHECKED = 100
 """Test images on which the file is held against PyTorch."""
-TOLERANCE = 1e-4
-"""Largest difference from PyTorch, relative to the largest logit."""
 
 
 def train_fluid(
@@ -56,11 +62,8 @@ def train_fluid(
         torch.set_num_threads(threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("there is no CUDA device here: leave --device away")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        raise UsageError('there is no CUDA device here: use device="cpu"')
+    make_folder(folder)
     model, settings = training.model, training.settings
     say(
         f"{training.recipe.kind} {training.recipe.model} for {len(model.division.owners)} devices, "
@@ -89,10 +92,10 @@ def train_fluid(
     lacking = pack.write(model, folder / BUNDLE, title, measured, command)
     for sentence in lacking:
         say(sentence)
-    difference = held_against(model, folder / BUNDLE, images[:CHECKED])
+    largest = held_against(model, folder / BUNDLE, images[:CHECKED])
     draw_curves(fitted.rows, folder / "curves.png", title)
     chosen = write_samples(folder / "samples.npz", training.data, SAMPLES)
-    card = _card(training, fitted, measured, title, command, chosen, difference)
+    card = _card(training, fitted, measured, title, command, chosen, largest)
     card["fluid"]["lacking"] = list(lacking)
     card["training"]["device"] = device
     card["files"] = {
@@ -113,8 +116,7 @@ def held_against(model: FluidModel, path: Path, images: torch.Tensor) -> float:
         if packed.variant is Variant.ALONE:
             expected = logits(model, images, model.of(packed.groups)).numpy()
             got = bundle.part(packed.stages[0].parts["0"]).run(feeds)[OUTPUT]
-            size = max(float(np.abs(expected).max()), 1e-6)
-            largest = max(largest, float(np.abs(got - expected).max()) / size)
+            largest = max(largest, difference(got, expected))
     if not largest <= TOLERANCE:
         raise ProofError(
             f"{path} differs from PyTorch by {largest:.1e} of its largest logit "
@@ -141,7 +143,7 @@ def _card(
     title: str,
     command: str,
     chosen: str,
-    difference: float,
+    largest: float,
 ) -> dict[str, Any]:
     model, data, recipe = training.model, training.data, training.recipe
     subs: dict[str, dict[str, Any]] = {}
@@ -161,7 +163,7 @@ def _card(
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "input": {"name": INPUT, "shape": [None, *data.shape], "pixels": PIXELS},
             "output": {"name": OUTPUT, "shape": [None, len(data.classes)]},
-            "difference_from_pytorch": float(f"{difference:.2g}"),
+            "difference_from_pytorch": float(f"{largest:.2g}"),
         },
         "classes": list(data.classes),
         "accuracy": {
@@ -179,14 +181,7 @@ def _card(
             "owners": [list(own) for own in model.division.owners],
             "sub_networks": subs,
         },
-        "data": {
-            "name": data.name,
-            "homepage": data.homepage,
-            "licence": data.licence,
-            "sha256": data.sha256,
-            "train_images": len(training.material.labels),
-            "samples": chosen,
-        },
+        "data": describe_data(data, len(training.material.labels), chosen),
         "training": {
             "command": command,
             **asdict(training.settings),

@@ -9,7 +9,7 @@ import numpy as np
 from shoal import picture
 from shoal.cache import is_folder
 from shoal.errors import DataError, InputError
-from shoal.train.datasets import DataSet, Split
+from shoal_train.datasets import DataSet, Split
 
 MAX_CLASSES = 10_000
 MAX_SIDE = 1024

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -12,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import UsageError
-from shoal.train import checkpoint
-from shoal.train.augment import Augment
-from shoal.train.log import write_log
-from shoal.train.metrics import scale
-from shoal.train.schedule import best_epoch, has_stalled, warm_up_then_cosine
-from shoal.train.seeding import generator
+from shoal_train import checkpoint
+from shoal_train.augment import Augment
+from shoal_train.log import write_log
+from shoal_train.material import batches, steps_per_epoch
+from shoal_train.schedule import best_epoch, has_stalled, warm_up_then_cosine
+from shoal_train.seeding import generator
 
 Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """The loss of a module on images (floats, 0 to 1) and labels. One loss, a sum over exits, a sum
@@ -87,13 +88,8 @@ def fit(
     purpose: str = "",
     watcher: Watcher | None = None,
 ) -> Fitted:
-    """Train ``module`` by stochastic gradient descent with momentum.
-
-    With ``folder``, a checkpoint and the log are written there after each epoch, and a checkpoint
-    that is there is gone on from: the end is the same, bit by bit, as without the interruption
-    (on one machine with one number of threads). ``purpose`` names network and data, so that a
-    checkpoint of another training is refused.
-    """
+    """Train ``module`` by stochastic gradient descent with momentum; ``folder``, ``purpose`` and
+    ``watcher`` are those of :func:`go_through`."""
     module.to(memory_format=torch.channels_last)  # a fifth faster on CPUs, and the same network
     optimiser = torch.optim.SGD(
         [parameter for parameter in module.parameters() if parameter.requires_grad],
@@ -102,23 +98,58 @@ def fit(
         weight_decay=settings.weight_decay,
         nesterov=True,
     )
-    state = _start(module, optimiser, settings, folder, purpose)
-    while len(state.scores) < settings.epochs and not _stop(state, settings):
-        epoch = len(state.scores) + 1
-        started = time.perf_counter()
-        loss = _epoch(module, task, settings, epoch, optimiser, watcher)
-        state.scores.append(task.score(module))
+
+    def epoch(number: int) -> tuple[float, dict[str, Any]]:
+        loss = _epoch(module, task, settings, number, optimiser, watcher)
+        score = task.score(module)
+        return score, {"loss": round(loss, 6), "score": round(score, 6)}
+
+    return go_through(
+        module,
+        optimiser,
+        settings,
+        settings.epochs,
+        epoch,
+        folder=folder,
+        purpose=purpose,
+        watcher=watcher,
+    )
+
+
+def go_through(
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    settings: Settings,
+    epochs: int,
+    epoch: Callable[[int], tuple[float, dict[str, Any]]],
+    *,
+    folder: Path | None,
+    purpose: str,
+    watcher: Watcher | None,
+) -> Fitted:
+    """Call ``epoch`` with the numbers from 1 to ``epochs``, and leave the best weights in the end.
+
+    It trains, and returns the score and what the log says of it. With ``folder``, a checkpoint and
+    the log are written there after each epoch, and a checkpoint that is there is gone on from: the
+    end is the same, bit by bit, as without the interruption (on one machine with one number of
+    threads). ``purpose`` names network and data, so that a checkpoint of another training is
+    refused.
+    """
+    state = _start(module, optimiser, folder, f"{purpose} {asdict(settings)}".strip())
+    while len(state.scores) < epochs and not _stop(state, settings):
+        number, started = len(state.scores) + 1, time.perf_counter()
+        score, row = epoch(number)
+        state.scores.append(score)
         state.rows.append(
             {
-                "epoch": epoch,
-                "loss": round(loss, 6),
-                "score": round(state.scores[-1], 6),
+                "epoch": number,
+                **row,
                 "learning_rate": round(optimiser.param_groups[0]["lr"], 8),
                 "seconds": round(time.perf_counter() - started, 2),
             }
         )
-        if best_epoch(state.scores) == epoch:
-            state.best = _copy(module)
+        if best_epoch(state.scores) == number:
+            state.best = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         if folder is not None:
             state.module, state.optimiser = module.state_dict(), optimiser.state_dict()
             checkpoint.save(state, folder / checkpoint.FILE)
@@ -127,32 +158,28 @@ def fit(
             watcher.on_epoch(state.rows[-1])
     module.load_state_dict(state.best)
     best = best_epoch(state.scores)
-    stopped_early = len(state.scores) < settings.epochs
-    return Fitted(best, state.scores[best - 1], state.rows, stopped_early)
+    return Fitted(best, state.scores[best - 1], state.rows, len(state.scores) < epochs)
 
 
 def _start(
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    settings: Settings,
-    folder: Path | None,
-    purpose: str,
+    module: nn.Module, optimiser: torch.optim.Optimizer, folder: Path | None, purpose: str
 ) -> checkpoint.Checkpoint:
-    purpose = f"{purpose} {asdict(settings)}".strip()
-    if folder is not None and (folder / checkpoint.FILE).exists():
-        state = checkpoint.load(folder / checkpoint.FILE, purpose)
+    if folder is None or not (folder / checkpoint.FILE).exists():
+        return checkpoint.Checkpoint(purpose, {}, {}, {}, [], [])
+    state = checkpoint.load(folder / checkpoint.FILE, purpose)
+    try:
         module.load_state_dict(state.module)
         optimiser.load_state_dict(state.optimiser)
-        return state
-    return checkpoint.Checkpoint(purpose, {}, {}, {}, [], [])
+    except (RuntimeError, ValueError) as error:  # the file that makes the network was changed
+        raise UsageError(
+            f"the checkpoint in {folder} is of a network with other layers than this one: "
+            "use another --out"
+        ) from error
+    return state
 
 
 def _stop(state: checkpoint.Checkpoint, settings: Settings) -> bool:
     return settings.patience is not None and has_stalled(state.scores, settings.patience)
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def _epoch(
@@ -166,32 +193,21 @@ def _epoch(
     """Train for one epoch; returns the mean loss."""
     module.train()
     chance = generator(settings.seed, "epoch", epoch)
-    order = list(_batches(len(task.labels), settings.batch, chance))
+    steps = steps_per_epoch(len(task.labels), settings.batch)
+    given = batches(task.images, task.labels, task.augment, settings.batch, chance)
     total = 0.0
-    for step, chosen in enumerate(order):
-        done = (epoch - 1 + (step + 0.5) / len(order)) / settings.epochs
+    for step, (images, labels) in enumerate(islice(given, steps)):
+        done = (epoch - 1 + (step + 0.5) / steps) / settings.epochs
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * warm_up_then_cosine(done)
-        some = task.images[chosen]
-        if task.augment is not None:
-            some = task.augment(some, chance)
-        ready = scale(some).contiguous(memory_format=torch.channels_last)
-        loss = task.objective(module, ready, task.labels[chosen])
+        loss = task.objective(module, images, labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         total += loss.item()
         if watcher is not None:
-            watcher.on_step(epoch, step + 1, len(order), total / (step + 1))
-    return total / len(order)
-
-
-def _batches(count: int, size: int, chance: torch.Generator) -> Iterator[Tensor]:
-    """All numbers below ``count`` once, shuffled; what does not fill a batch is left out, since
-    batch norm does poorly on a handful of images. A set smaller than a batch is one batch.
-    """
-    order = torch.randperm(count, generator=chance)
-    return (some for some in order.split(size) if len(some) == min(size, count))
+            watcher.on_step(epoch, step + 1, steps, total / (step + 1))
+    return total / steps
 
 
 def cross_entropy(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

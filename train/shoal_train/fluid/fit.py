@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shoal.errors import UsageError
-from shoal.train import checkpoint
-from shoal.train.augment import Augment
-from shoal.train.fluid.groups import SubNetwork
-from shoal.train.fluid.layers import Mix, Private
-from shoal.train.fluid.model import FluidModel
-from shoal.train.fluid.turns import DRAWN, Turn, allowance
-from shoal.train.log import write_log
-from shoal.train.loop import Fitted, Settings, Watcher
-from shoal.train.metrics import scale
-from shoal.train.schedule import best_epoch, has_stalled, warm_up_then_cosine
-from shoal.train.seeding import generator
+from shoal_train.fluid.groups import SubNetwork
+from shoal_train.fluid.layers import Mix, Private
+from shoal_train.fluid.model import FluidModel
+from shoal_train.fluid.turns import DRAWN, Block, Turn, allowance
+from shoal_train.loop import Fitted, Settings, Watcher, go_through
+from shoal_train.material import Material, batches, steps_per_epoch
+from shoal_train.metrics import scale, top1
+from shoal_train.schedule import warm_up_then_cosine
+from shoal_train.seeding import generator
 
 CALIBRATION_IMAGES = 1500
 """Of the training images, for batch norm."""
@@ -30,17 +28,6 @@ SCORED = 16
 """At most so many sub-networks are measured after each leg."""
 SOFT = 0.5
 """Share of the loss of a small sub-network that comes from the full network's answers."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """Byte images and labels: to learn from, and held back to choose the best weights."""
-
-    images: Tensor
-    labels: Tensor
-    held_images: Tensor
-    held_labels: Tensor
-    augment: Augment | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +49,6 @@ def legs(turns: Sequence[Turn], per_epoch: int) -> tuple[Leg, ...]:
     )
 
 
-def steps_per_epoch(images: int, batch: int) -> int:
-    """Whole batches in an epoch; a set smaller than a batch is one batch."""
-    return max(1, images // batch)
-
-
 def fit(
     model: FluidModel,
     material: Material,
@@ -83,56 +65,40 @@ def fit(
 
     The best are those with the highest minimum over the trained sub-networks of (accuracy on the
     images held back - target). ``targets`` (name to accuracy) are by default so much below the
-    full network's as ``turns.allowance`` grants. ``settings.patience`` counts legs. With
-    ``folder``, a checkpoint and the log are written there after each leg and gone on from.
+    full network's as ``turns.allowance`` grants. ``settings.patience`` counts legs. ``folder``,
+    ``purpose`` and ``watcher`` are those of ``loop.go_through``, for which a leg is an epoch.
     """
     model.to(device=device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=0.0, momentum=settings.momentum, nesterov=True
     )
-    purpose = f"{purpose} {asdict(settings)}".strip()
-    state = checkpoint.Checkpoint(purpose, {}, {}, {}, [], [])
-    if folder is not None and (folder / checkpoint.FILE).exists():
-        state = checkpoint.load(folder / checkpoint.FILE, purpose)
-        try:
-            model.load_state_dict(state.module)
-            optimiser.load_state_dict(state.optimiser)
-        except (RuntimeError, ValueError) as error:  # a factory's file was changed
-            raise UsageError(
-                f"the checkpoint in {folder} is of a network with other layers than this one: "
-                "use another --out"
-            ) from error
     route = legs(turns, steps_per_epoch(len(material.labels), settings.batch))
     measured = scored(model, settings.seed)
-    while len(state.scores) < len(route) and not _stop(state, settings):
-        number, started = len(state.scores), time.perf_counter()
-        loss = _leg(model, material, settings, route, number, optimiser, watcher)
+
+    def leg(number: int) -> tuple[float, dict[str, Any]]:
+        loss = _leg(model, material, settings, route[number - 1], number, optimiser, watcher)
         calibrate(model, material.images, measured)
         accuracy = accuracies(model, material.held_images, material.held_labels, measured)
-        state.scores.append(_score(model, accuracy, targets))
-        state.rows.append(
-            {
-                "epoch": number + 1,
-                "turn": route[number].turn.name,
-                "loss": round(loss, 6),
-                "score": round(state.scores[-1], 6),
-                "accuracy": {name: round(value, 4) for name, value in accuracy.items()},
-                "learning_rate": round(optimiser.param_groups[0]["lr"], 8),
-                "seconds": round(time.perf_counter() - started, 2),
-            }
-        )
-        if best_epoch(state.scores) == number + 1:
-            state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        if folder is not None:
-            state.module, state.optimiser = model.state_dict(), optimiser.state_dict()
-            checkpoint.save(state, folder / checkpoint.FILE)
-            write_log(folder / "train.jsonl", state.rows)
-        if watcher is not None:
-            watcher.on_epoch(state.rows[-1])
-    model.load_state_dict(state.best)
+        score = _score(model, accuracy, targets)
+        return score, {
+            "turn": route[number - 1].turn.name,
+            "loss": round(loss, 6),
+            "score": round(score, 6),
+            "accuracy": {name: round(value, 4) for name, value in accuracy.items()},
+        }
+
+    fitted = go_through(
+        model,
+        optimiser,
+        settings,
+        len(route),
+        leg,
+        folder=folder,
+        purpose=purpose,
+        watcher=watcher,
+    )
     calibrate(model, material.images, model.sub_networks)
-    best = best_epoch(state.scores)
-    return Fitted(best, state.scores[best - 1], state.rows, len(state.scores) < len(route))
+    return fitted
 
 
 def scored(model: FluidModel, seed: int) -> tuple[SubNetwork, ...]:
@@ -172,10 +138,7 @@ def accuracies(
     model: FluidModel, images: Tensor, labels: Tensor, subs: Sequence[SubNetwork]
 ) -> dict[str, float]:
     """The share of right answers of each sub-network."""
-    return {
-        sub.name: float((logits(model, images, sub).argmax(1) == labels).double().mean())
-        for sub in subs
-    }
+    return {sub.name: top1(logits(model, images, sub), labels) for sub in subs}
 
 
 def _score(
@@ -191,49 +154,38 @@ def _score(
     )
 
 
-def _stop(state: checkpoint.Checkpoint, settings: Settings) -> bool:
-    return settings.patience is not None and has_stalled(state.scores, settings.patience)
-
-
 def _leg(
     model: FluidModel,
     material: Material,
     settings: Settings,
-    route: Sequence[Leg],
+    leg: Leg,
     number: int,
     optimiser: torch.optim.Optimizer,
     watcher: Watcher | None,
 ) -> float:
     """Train for one leg; returns the mean loss of a step."""
-    leg = route[number]
     turn = leg.turn
     if not leg.first:
         optimiser.state.clear()  # no momentum from what was trained before
         if turn.start is not None:
             _copy_private(model, turn.start, turn.subs[0])
     masks = block_masks(model, turn)
-    chance = generator(settings.seed, "leg", number)
-    batches = _batches(len(material.labels), settings.batch, chance)
+    chance = generator(settings.seed, "leg", number - 1)
     device = next(model.parameters()).device
+    images, labels, augment = material.images, material.labels, material.augment
+    given = batches(images, labels, augment, settings.batch, chance, device)
     model.train()
     total = 0.0
-    for step in range(leg.steps):
+    for step, (some, answers) in enumerate(islice(given, leg.steps)):
         done = (leg.first + step + 0.5) / turn.steps
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * turn.rate * warm_up_then_cosine(done)
-        chosen = next(batches)
-        some = material.images[chosen]
-        if material.augment is not None:
-            some = material.augment(some, chance)
-        ready = scale(some).to(device).contiguous(memory_format=torch.channels_last)
         optimiser.zero_grad()
-        total += _losses(
-            model, ready, material.labels[chosen].to(device), turn, _drawn(turn, chance)
-        )
+        total += _losses(model, some, answers, turn, _drawn(turn, chance))
         _decay(model, masks, settings.weight_decay)
         optimiser.step()
         if watcher is not None:
-            watcher.on_step(number + 1, step + 1, leg.steps, total / (step + 1))
+            watcher.on_step(number, step + 1, leg.steps, total / (step + 1))
     return total / max(1, leg.steps)
 
 
@@ -297,28 +249,24 @@ def block_masks(model: FluidModel, turn: Turn) -> dict[str, Tensor]:
         for to in sub.groups
         for source in sub.groups
     } - turn.frozen
-    count = len(model.division.widths)
-    if len(trained) == count * count:
+    if len(trained) == len(model.division.widths) ** 2:
         return {}
-    masks = {}
-    for name, layer in model.layers.items():
-        if isinstance(layer, Mix):
-            masks[name] = _mask(layer, trained, count)
-    return masks
+    return {
+        name: _mask(layer, trained)
+        for name, layer in model.layers.items()
+        if isinstance(layer, Mix)
+    }
 
 
-def _mask(layer: Mix, trained: set[tuple[int, int]], count: int) -> Tensor:
+def _mask(layer: Mix, trained: set[Block]) -> Tensor:
     mask = torch.zeros_like(layer.weight)
-    for group in range(count):
-        for source in range(count):
-            if (group, source) not in trained:
-                continue
-            both = layer.rows is not None and layer.columns is not None
-            if not both and group != source:
-                continue
-            rows = slice(*layer.rows.place(group)) if layer.rows else slice(None)
-            columns = slice(*layer.columns.place(source)) if layer.columns else slice(None)
-            mask[rows, columns] = 1
+    rows, columns = layer.rows, layer.columns
+    for to, source in trained:
+        if to == source or (rows is not None and columns is not None):
+            mask[
+                slice(None) if rows is None else rows.pick((to,)),
+                slice(None) if columns is None else columns.pick((source,)),
+            ] = 1
     return mask
 
 
@@ -327,11 +275,3 @@ def _copy_private(model: FluidModel, source: SubNetwork, target: SubNetwork) -> 
         for module in model.modules():
             if isinstance(module, Private) and source.affine != target.affine:
                 module.values[target.affine].copy_(module.values[source.affine])
-
-
-def _batches(count: int, size: int, chance: torch.Generator) -> Iterator[Tensor]:
-    """Batches of numbers below ``count`` without end, each number once before any comes again."""
-    size = min(size, count)
-    while True:
-        order = torch.randperm(count, generator=chance)
-        yield from (some for some in order.split(size) if len(some) == size)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shoal.errors import UsageError
-from shoal.train.datasets import DataSet
+from shoal_train.datasets import DataSet
 
 
 class Normalise(nn.Module):  # type: ignore[misc]  # torch is not typed here

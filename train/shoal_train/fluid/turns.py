@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from shoal.errors import UsageError
-from shoal.train.fluid.groups import Division, Kind, SubNetwork, trained_sets
+from shoal_train.fluid.groups import Division, Kind, SubNetwork, trained_sets
 
 Policy: TypeAlias = Literal["none", "nested", "joint"]
 POLICIES: tuple[Policy, ...] = ("none", "nested", "joint")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from shoal.cache import cache_folder, expanded, is_file
 from shoal.errors import DataError, UsageError
-from shoal.train.idx import read_idx
-from shoal.train.sources import SOURCES, Source, SourceFile, fetch
+from shoal_train.idx import read_idx
+from shoal_train.sources import SOURCES, Source, SourceFile, fetch
 
 FOLDER_PREFIX = "imagefolder:"
 
@@ -93,7 +93,7 @@ def load(name: str, say: Callable[[str], None] = lambda text: None) -> DataSet:
     Raises ``UsageError`` for an unknown name and ``DataError`` for what is missing or damaged.
     """
     if name.startswith(FOLDER_PREFIX):
-        from shoal.train.imagefolder import load_folder
+        from shoal_train.imagefolder import load_folder
 
         return load_folder(expanded(name.removeprefix(FOLDER_PREFIX)))
     if name not in SOURCES:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import StoreError
-from shoal.train.datasets import DataSet, balanced
+from shoal_train.datasets import DataSet, balanced
 
 SAMPLES = 500
 PACKAGES = ("shoal", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -34,6 +34,26 @@ def describe_file(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, for the card."""
     content = path.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def describe_data(data: DataSet, used: int, samples: str) -> dict[str, Any]:
+    """A data set, of which ``used`` images were learned from, for the card."""
+    return {
+        "name": data.name,
+        "homepage": data.homepage,
+        "licence": data.licence,
+        "sha256": data.sha256,
+        "train_images": used,
+        "samples": samples,
+    }
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for what a training leaves behind, where there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shoal.errors import UsageError
-from shoal.train.fluid.groups import Division, Kind, SubNetwork, divide, sub_networks
-from shoal.train.fluid.layers import Mix, Norm
-from shoal.train.fluid.steps import Constant, Flat, Joined, Local, Pair, Weighted
-from shoal.train.fluid.trace import Traced, trace
+from shoal_train.fluid.groups import Division, Kind, SubNetwork, divide, sub_networks
+from shoal_train.fluid.layers import Mix, Norm
+from shoal_train.fluid.steps import Constant, Flat, Joined, Local, Pair, Weighted
+from shoal_train.fluid.trace import Traced, trace
 
 CALIBRATION_BATCH = 250
 

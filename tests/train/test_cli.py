@@ -6,9 +6,8 @@ import pytest
 
 from shoal.cli.entry import run
 from shoal.cli.output import stderr
-from shoal.cli.train import _goes_on
-
-FILE = pytest.importorskip("shoal.train.checkpoint").FILE
+from shoal_train.checkpoint import FILE
+from shoal_train.cli import _goes_on
 
 
 def test_a_training_that_is_interrupted_says_how_it_goes_on(tmp_path, capsys):
@@ -31,8 +30,8 @@ def test_a_card_notes_the_command_with_all_that_was_set(monkeypatch, capsys):
         noted.append((out, command))
         return {}
 
-    monkeypatch.setattr("shoal.train.datasets.load", lambda name, say: name)
-    monkeypatch.setattr("shoal.train.classifier.train_classifier", trained)
+    monkeypatch.setattr("shoal_train.datasets.load", lambda name, say: name)
+    monkeypatch.setattr("shoal_train.classifier.train_classifier", trained)
     assert run(["train", "classifier", "--json", "--epochs", "2"]) == 0
     assert run(["train", "classifier", "--json", "--out", "a b", "--threads", "1"]) == 0
     words = "shoal train classifier --data fashion-mnist --model resnet"
