@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 import shoal
 from shoal.core.messages import DeviceInfo
-from shoal.mesh.inproc import InprocMesh
 from shoal.model.engine import Engine
 from shoal.model.network import Network
 from shoal.model.part import Part
@@ -26,6 +25,7 @@ from shoal.runtime.deploy import deploy
 from shoal.runtime.machine import make_node
 from shoal.runtime.node import Node
 from shoal.runtime.service import Service
+from shoal_lab.inproc import InprocMesh
 
 WIDTH = 8
 PATIENT_MS = 60_000.0

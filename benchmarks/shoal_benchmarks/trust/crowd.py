@@ -13,7 +13,6 @@ from typing import Self
 import msgspec
 
 from shoal.errors import InputError, ModelError, PlanError, ShoalError
-from shoal.mesh.inproc import InprocMesh
 from shoal.model.engine import Engine
 from shoal.model.network import Network
 from shoal.model.store import PartStore
@@ -27,6 +26,7 @@ from shoal.runtime.machine import make_node
 from shoal.runtime.service import Service
 from shoal.strategies.making import make
 from shoal_benchmarks.trust.draft import Array
+from shoal_lab.inproc import InprocMesh
 
 WORKERS = ("one", "two")
 BATCH = 8

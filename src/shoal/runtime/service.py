@@ -462,8 +462,12 @@ class Service:
         its number. The log of the gateway goes back about a thousand requests; it is there when the
         service is closed, too.
 
-        UsageError for an error that is not about a single request.
+        UsageError for an error that is not about a single request, and for anything else.
         """
+        if not isinstance(of, Answer | RequestError | int):
+            raise UsageError(
+                f"there is no story of a {type(of).__name__}; give an answer, an error or a number"
+            )
         number = of if isinstance(of, int) else of.number
         if number is None:
             raise UsageError("this is about no single request, so there is no story of it to tell")

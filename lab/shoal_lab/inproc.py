@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from shoal.errors import NameTakenError
 from shoal.mesh.discovery import Discovery, Watcher
 from shoal.mesh.doors import Doors
-from shoal.mesh.ether import Ether, Way
 from shoal.mesh.link import MAX_BODY
 from shoal.mesh.mesh_link import MeshLink
 from shoal.mesh.names import check_name, new_incarnation
 from shoal.mesh.place import Place
+from shoal_lab.ether import Ether, Way
 
 LEASE_S = 0.4
 PORT = 1
