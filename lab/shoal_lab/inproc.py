@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from shoal.errors import NameTakenError
-from shoal.mesh.discovery import Discovery, Watcher
+from shoal.mesh.discovery import Discovery
 from shoal.mesh.doors import Doors
-from shoal.mesh.link import MAX_BODY
-from shoal.mesh.mesh_link import MeshLink
+from shoal.mesh.events import MAX_BODY
+from shoal.mesh.link import Link
 from shoal.mesh.names import check_name, new_incarnation
 from shoal.mesh.place import Place
 from shoal_lab.ether import Ether, Way
@@ -38,7 +38,7 @@ class InprocMesh:
         self._cuts: set[Way] = set()
         self._ether = Ether()
 
-    def __call__(self, name: str, max_body: int = MAX_BODY, lease_s: float = LEASE_S) -> MeshLink:
+    def __call__(self, name: str, max_body: int = MAX_BODY, lease_s: float = LEASE_S) -> Link:
         return InprocLink(name, self, max_body, lease_s)
 
     def cut(self, a: str, b: str, both: bool = True) -> None:
@@ -208,7 +208,6 @@ class InprocDiscovery(Discovery):
         self.places: tuple[Place, ...] = ()
         self.link: InprocLink
         self._mesh = mesh
-        self._watcher: Watcher | None = None
         self._news: deque[tuple[InprocDiscovery, bool] | None] = deque()
         self._changed = threading.Condition()
         self._left = False
@@ -218,8 +217,8 @@ class InprocDiscovery(Discovery):
         self.life = self._mesh.claim(self)
         return self.life
 
-    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
-        self._watcher, self.places = watcher, tuple(places)
+    def show(self, link: Link, places: Sequence[Place]) -> None:
+        self.places = tuple(places)
         self._thread.start()
         self._mesh.add(self)
 
@@ -255,23 +254,20 @@ class InprocDiscovery(Discovery):
                 if self._left:
                     return
                 news = self._news.popleft()
-            watcher = self._watcher
-            if watcher is None:
-                continue
             if news is None:
-                watcher.blinded()
+                self.link.blinded()
                 continue
             other, visible = news
             if other.name == self.name:
                 if visible and other.life > self.life:
-                    watcher.name_lost(other.life)
+                    self.link.name_lost(other.life)
             elif visible:
-                watcher.appeared(other.name, other.life, other.places)
+                self.link.appeared(other.name, other.life, other.places)
             else:
-                watcher.vanished(other.name, other.life)
+                self.link.vanished(other.name, other.life)
 
 
-class InprocLink(MeshLink):
+class InprocLink(Link):
     """One node's link on an :class:`InprocMesh`."""
 
     def __init__(self, name: str, mesh: InprocMesh, max_body: int, lease_s: float) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shoal.mesh.link import Link, LinkEvent, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, PeerDown, PeerUp, Received
+from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
 from shoal_lab.inproc import InprocMesh
 

@@ -17,8 +17,8 @@ from tests.mesh.test_rate import info
 from tests.mesh.test_receiver import tcp_pair
 
 from shoal.mesh import sender as module
+from shoal.mesh.events import MAX_BODY
 from shoal.mesh.frames import HEADER_BYTES, MAX_WEIGHT, Kind, read_header, write_header
-from shoal.mesh.link import MAX_BODY
 from shoal.mesh.rate import RateSource
 from shoal.mesh.receiver import Asked, Incoming, Receiver
 from shoal.mesh.sender import MAX_URGENT, Sender

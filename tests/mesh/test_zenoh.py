@@ -17,9 +17,10 @@ import zenoh
 from tests.mesh.conftest import say_all
 
 from shoal.errors import AddressInUseError, MeshError, UsageError
-from shoal.mesh import mesh_link, patience
+from shoal.mesh import link as mesh_link
+from shoal.mesh import patience
+from shoal.mesh.events import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.hello import VERSION
-from shoal.mesh.link import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.names import new_incarnation
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place

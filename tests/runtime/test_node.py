@@ -35,7 +35,7 @@ from shoal.errors import (
     UsageError,
     VersionError,
 )
-from shoal.mesh.link import NameLost, PeerDown, PeerUp
+from shoal.mesh.events import NameLost, PeerDown, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import node as module
 from shoal.runtime import parts, threads, wire

@@ -132,7 +132,7 @@ def test_who_does_not_answer_in_time(crowd, asker):
     crowd.mesh.delay("asker", "a", 0.5)
     with pytest.raises(UnreachableError, match="a did not answer within 0 s"):
         asker.prober.link("a", timeout_s=0.05)
-    assert asker.prober._asked == {}
+    assert asker.questions.asked == {}
 
 
 def test_answers_of_others_do_not_count(crowd, asker):
@@ -143,8 +143,8 @@ def test_answers_of_others_do_not_count(crowd, asker):
 
     def lie():
         while not stop.is_set():
-            for token in list(asker.prober._asked):
-                asker.prober.take("a liar", wire.Pong(token))
+            for token in list(asker.questions.asked):
+                asker.questions.take("a liar", wire.Pong(token))
 
     liar = threading.Thread(target=lie)
     liar.start()

@@ -196,6 +196,5 @@ def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) ->
 
 
 def _failures(tally: Tally) -> str:
-    """How many failed, and why."""
     reasons = ", ".join(f"{kind} ({count})" for kind, count in tally.reasons.items())
     return f"{tally.failed}: {reasons}" if reasons else "0"

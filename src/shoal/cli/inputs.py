@@ -159,7 +159,6 @@ def requests_in(spec: TensorSpec, shape: tuple[int, ...]) -> int | None:
 
 
 def _one(spec: TensorSpec, array: np.ndarray[Any, Any], at: int) -> np.ndarray[Any, Any]:
-    """The input for request ``at``, in an array that fits."""
     import numpy as np
 
     if array.shape == spec.shape:
@@ -253,7 +252,6 @@ def _unzipped(path: Path) -> Feeds:
 
 
 def _read(path: Path, playbook: Playbook) -> Feeds:
-    """The arrays in a file by the names of a network's inputs."""
     found = stored(path)
     if isinstance(found, Mapping):
         return found

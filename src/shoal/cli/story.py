@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -26,111 +23,50 @@ if TYPE_CHECKING:
     from shoal.runtime.local import LocalCluster
     from shoal.runtime.service import Service
 
-RECENT_S = 1.0
-FRAME_S = 0.2
 FIRST_PORT = 7501
 
 
-class View:
-    """Who does what, live on a terminal; a line each second where there is none."""
+def words(recent: Sequence[Record], labels: Sequence[int], lost: int) -> list[str]:
+    """The answers of the last second."""
+    if not recent:
+        return ["no answers", f"lost {lost}"]
+    times = sorted(record.latency_ms for record in recent)
+    return [
+        f"{len(recent):5d} images/s",
+        f"p50 {times[len(times) // 2]:5.1f} ms",
+        f"slowest {times[-1]:5.1f} ms",
+        f"right {right(recent, labels):6.1%}",
+        f"lost {lost}",
+    ]
 
-    def __init__(
-        self,
-        console: Console,
-        service: Service,
-        load: LoadGenerator,
-        playbook: Playbook,
-        cluster: LocalCluster,
-        labels: Sequence[int],
-    ) -> None:
-        self._console = console
-        self._labels = labels
-        self._service = service
-        self._load = load
-        self._playbook = playbook
-        self._cluster = cluster
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._began_s = time.monotonic()
-        self._next_line_s = self._began_s + RECENT_S
-        self._next_live_s = self._began_s
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
+def right(records: Sequence[Record], labels: Sequence[int]) -> float:
+    """The share that is right by the labels."""
+    return sum(record.best == labels[record.case] for record in records) / max(1, len(records))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
-    def show(self, title: str) -> None:
-        """Show this moment."""
-        now = time.monotonic()
-        recent = _since(self._load.records, now - RECENT_S)
-        if self._live is not None and now >= self._next_live_s:
-            self._next_live_s = now + FRAME_S
-            self._live.update(
-                Group(
-                    Text(f"\n{title}", "bold"),
-                    Text("   ".join(self._rates(recent))),
-                    self._devices(recent),
-                ),
-                refresh=True,
+def devices_table(service: Service, cluster: LocalCluster, recent: Sequence[Record]) -> Table:
+    """Who does what, by the answers of the last second."""
+    playbook = service.playbook
+    stages = playbook.plan(recent[-1].plan if recent else playbook.plans[0].name).stages
+    rows = []
+    for name, device in service.stats().devices.items():
+        share = sum(name in record.devices for record in recent) / max(len(recent), 1)
+        number = [str(k + 1) for k, stage in enumerate(stages) if name in stage.parts]
+        process = cluster.processes[name]
+        state = device.state if process.running else "dead"
+        rows.append(
+            (
+                name,
+                process.pid if process.running else "",
+                Text(state, "green" if state == "alive" else "bold red"),
+                f"part {' and '.join(number)} of {len(stages)}" if number else "standing by",
+                device.outstanding,
+                Text(bar(share, 20), "blue"),
             )
-        if self._live is None and now >= self._next_line_s:
-            self._next_line_s = now + RECENT_S
-            line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(self._rates(recent))
-            self._console.print(line, soft_wrap=True)
-
-    def _rates(self, recent: Sequence[Record]) -> tuple[str, ...]:
-        lost = f"lost {len(self._load.lost)}"
-        if not recent:
-            return ("no answers", lost)
-        times = sorted(record.latency_ms for record in recent)
-        right = sum(record.best == self._labels[record.case] for record in recent)
-        return (
-            f"{len(recent) / RECENT_S:5.0f} images/s",
-            f"p50 {times[len(times) // 2]:5.1f} ms",
-            f"slowest {times[-1]:5.1f} ms",
-            f"right {100 * right / len(recent):5.1f} %",
-            lost,
         )
-
-    def _devices(self, recent: Sequence[Record]) -> Table:
-        stats = self._service.stats()
-        plan = recent[-1].plan if recent else self._playbook.plans[0].name
-        stages = self._playbook.plan(plan).stages
-        rows = []
-        for name, device in stats.devices.items():
-            share = sum(name in record.devices for record in recent) / max(len(recent), 1)
-            number = [str(k + 1) for k, stage in enumerate(stages) if name in stage.parts]
-            process = self._cluster.processes[name]
-            state = device.state if process.running else "dead"
-            rows.append(
-                (
-                    name,
-                    process.pid if process.running else "",
-                    Text(state, "green" if state == "alive" else "bold red"),
-                    f"part {' and '.join(number)} of {len(stages)}" if number else "standing by",
-                    device.outstanding,
-                    Text(bar(share, 20), "blue"),
-                )
-            )
-        columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
-        return table("", columns, rows)
-
-
-def _since(records: Sequence[Record], begin_s: float) -> list[Record]:
-    """The last records, from ``begin_s`` on."""
-    at = len(records)
-    while at > 0 and records[at - 1].answered_s >= begin_s:
-        at -= 1
-    return list(records[at:])
+    columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
+    return table("", columns, rows)
 
 
 def outcome(
@@ -141,7 +77,6 @@ def outcome(
     records = load.records
     ends = [killed.began_s, back.began_s, records[-1].answered_s]
     begins = [calm.began_s, killed.began_s, back.happened_s]
-    right = sum(record.best == labels[record.case] for record in records)
     around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
     without = [r.answered_s for r in around if victim not in r.devices]
     again = [r.answered_s for r in records if victim in r.devices and r.asked_s > back.happened_s]
@@ -152,7 +87,7 @@ def outcome(
         "lost": len(load.lost),
         "answered_twice": load.twice,
         "different_from_whole_network": sum(record.wrong for record in records),
-        "accuracy": right / len(records),
+        "accuracy": right(records, labels),
         "images_per_s": {
             name: sum(begin <= r.answered_s < end for r in records) / (end - begin)
             for name, begin, end in zip(("before", "without", "after"), begins, ends, strict=True)

@@ -401,7 +401,6 @@ class Peers:
         return peer
 
     def _tidy(self, name: str, peer: _Peer) -> None:
-        """Forget a name of which nothing is known any more."""
         if peer.idle:
             self._peers.pop(name, None)
 
@@ -418,7 +417,6 @@ class Peers:
         return 0.0 if self.name < name or not self.places else GRACE_S
 
     def _wants(self, name: str, peer: _Peer) -> bool:
-        """Whether a node is to be called."""
         life = peer.next()
         engaged = peer.standing or peer.ending or peer.calling
         return not engaged and life is not None and bool(life[1])
@@ -464,14 +462,12 @@ class Peers:
             peer.patience_s = min(patience_s, peer.patience_s)
 
     def _suspect(self, peer: _Peer, patience_s: float, now: float) -> None:
-        """Doubt a peer although it is visible."""
         self._doubt(peer, patience_s, now)
         peer.suspect = True
 
     def _judge(
         self, peer: _Peer, session: Session, now: float, heard_at: Clock, late_s: Clock
     ) -> None:
-        """Ask a peer that is not visible, or silent, and break with it when no reply comes."""
         if not peer.doubted:
             if now - heard_at(session) < QUIET_S:
                 return

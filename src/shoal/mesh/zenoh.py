@@ -1,7 +1,7 @@
 """The mesh between processes and machines, on Eclipse Zenoh: who is there, and under which name.
 
 Each node is a Zenoh peer; one that is told the address of any other finds the rest through gossip.
-What nodes say to each other goes over connections of their own (:mod:`shoal.mesh.mesh_link`). Keys,
+What nodes say to each other goes over connections of their own (:mod:`shoal.mesh.link`). Keys,
 all below ``shoal/CLUSTER``:
 
 ==================================  ===========================================================
@@ -36,11 +36,11 @@ from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageErro
 from shoal.mesh import farewell, native
 from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 from shoal.mesh.claim import Claim, Claimed
-from shoal.mesh.discovery import Discovery, Watcher
+from shoal.mesh.discovery import Discovery
 from shoal.mesh.doors import Doors, call
+from shoal.mesh.events import MAX_BODY
 from shoal.mesh.hello import VERSION
-from shoal.mesh.link import MAX_BODY
-from shoal.mesh.mesh_link import MeshLink
+from shoal.mesh.link import Link
 from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
 from shoal.mesh.patience import Patience
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
@@ -96,7 +96,7 @@ def _about(sample: zenoh.Sample) -> list[str]:
 
 
 class ZenohDiscovery(Discovery):
-    """A node's way into a Zenoh mesh; see :func:`zenoh_link` for the settings."""
+    """A node's way into a Zenoh mesh; see :class:`ZenohLink` for the settings."""
 
     def __init__(
         self,
@@ -120,9 +120,9 @@ class ZenohDiscovery(Discovery):
         self._patience = Patience(calls=bool(connect))
         self._session: Session | None = None
         self._sign: Any = None  # of life, in this session
-        self._watcher: Watcher | None = None
+        self._link: Link | None = None
         self._token = ""
-        self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
+        self._lives: dict[str, set[str]] = {}  # what was told to the link, and is visible
         self._overrun = self._left = False
         self._joins = False  # it is about to join anew
         self._view = 0  # counts how often it has
@@ -137,8 +137,8 @@ class ZenohDiscovery(Discovery):
         self._life = self._take_name(self._session)
         return self._life
 
-    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
-        self._watcher = watcher
+    def show(self, link: Link, places: Sequence[Place]) -> None:
+        self._link = link
         me = f"{self._name}/{self._life}"
         self._token = f"{self._prefix}/alive/{me}/{VERSION}/{write_places(places)}"
         self._thread.start()
@@ -252,7 +252,6 @@ class ZenohDiscovery(Discovery):
         return new_incarnation(claim.lives)
 
     def _visible(self, session: Session) -> dict[str, set[str]]:
-        """All visible nodes and their lives."""
         visible: dict[str, set[str]] = {}
         for reply in session.liveliness().get(f"{self._prefix}/alive/**", timeout=1.0):
             if reply.ok is not None:
@@ -315,8 +314,8 @@ class ZenohDiscovery(Discovery):
     def _sighted(self, view: int, parts: Sequence[str], visible: bool) -> None:
         """A sign of life came or went, before or after the mesh was joined anew."""
         name, life, *rest = [*parts, "", ""]
-        watcher = self._watcher
-        if watcher is None or view != self._view or not (is_name(name) and is_incarnation(life)):
+        link = self._link
+        if link is None or view != self._view or not (is_name(name) and is_incarnation(life)):
             return
         if name == self._name:
             self._on_twin(life, visible)
@@ -324,7 +323,7 @@ class ZenohDiscovery(Discovery):
             if visible:
                 version = rest[0][:MAX_VERSION]
                 theirs = f"version {version} of the wire" if version else "a version without a wire"
-                watcher.outdated(
+                link.outdated(
                     name,
                     f"speaks {theirs}, this is version {VERSION}; install the same version of "
                     "Shoal on both",
@@ -333,15 +332,14 @@ class ZenohDiscovery(Discovery):
             lives = self._lives.get(name, set())
             if len(lives) < MAX_LIVES and (lives or len(self._lives) < MAX_PEERS):
                 self._lives.setdefault(name, lives).add(life)
-                watcher.appeared(name, life, read_places(rest[1]))
+                link.appeared(name, life, read_places(rest[1]))
         else:
-            watcher.vanished(name, life)
+            link.vanished(name, life)
             self._lives.get(name, set()).discard(life)
             if not self._lives.get(name):
                 self._lives.pop(name, None)
 
     def _answer(self, parts: Sequence[str]) -> None:
-        """Say what we know of a name that another node claims."""
         name, number, *_ = [*parts, "", ""]
         if not (is_name(name) and is_incarnation(number)):
             return
@@ -357,8 +355,8 @@ class ZenohDiscovery(Discovery):
 
     def _give_way(self, successor: bytes) -> None:
         life = successor.decode("ascii", "replace")
-        if is_incarnation(life) and life > self._life and self._watcher is not None:
-            self._watcher.name_lost(life)
+        if is_incarnation(life) and life > self._life and self._link is not None:
+            self._link.name_lost(life)
 
     def _say(self, key: str, payload: bytes) -> None:
         session = self._session
@@ -368,13 +366,13 @@ class ZenohDiscovery(Discovery):
 
     def _reopen(self, reason: str) -> None:
         """Leave and join again as the same incarnation; connections of peers stand meanwhile."""
-        watcher = self._watcher
-        if self._gone() or watcher is None:
+        link = self._link
+        if self._gone() or link is None:
             return
         log.warning("%s joins the mesh anew: %s", self._name, reason)
         self._view += 1
         self._lives.clear()
-        watcher.blinded()
+        link.blinded()
         self._end_session(None)
         self._overrun = self._joins = False
         if self._gone():
@@ -395,7 +393,7 @@ class ZenohDiscovery(Discovery):
             self._join_in(session)
 
 
-class ZenohLink(MeshLink):
+class ZenohLink(Link):
     """A node's link on a Zenoh mesh.
 
     ``listen`` are the addresses of this node (port 0: any free one, see :attr:`addresses`),

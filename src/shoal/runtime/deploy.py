@@ -94,7 +94,6 @@ def deploy(
 
 
 def _check_name(name: str, playbook: Playbook, cluster: Cluster) -> None:
-    """Whether the gateway may have a name that the plans do not know."""
     gateway = cluster.gateway.name
     if gateway in playbook.devices:
         raise ClusterError(

@@ -49,7 +49,8 @@ from shoal.core.node import NodeCore
 from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
-from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
+from shoal.mesh.link import Link
 from shoal.mesh.rate import LinkRate
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
@@ -59,6 +60,7 @@ from shoal.runtime.body import Body
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, LoadedParts
 from shoal.runtime.probe import Prober
+from shoal.runtime.questions import Questions
 from shoal.runtime.recording import RecordingWriter
 from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.serial_queue import SerialQueue
@@ -130,11 +132,10 @@ class Node:
             f"shoal-decide-{info.name}", self._handle, lambda: self.core.wake_at
         )
         self._outbox = Outbox(link, self._hand, self._unpackable)
-        self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
+        self.questions = Questions(self._outbox.control)
+        self.exchange = Exchange(store, self.questions, self._peers, info.memory)
         self.shelf = LoadedParts(store, engine, self.exchange)
-        self.prober = Prober(
-            self._outbox.control, self.shelf, store, engine, info.memory, self.no_way
-        )
+        self.prober = Prober(self.questions, self.shelf, store, engine, info.memory, self.no_way)
         self.sandbox = Sandbox(store.root, engine)
         self._threads = NodeThreads(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
@@ -235,8 +236,7 @@ class Node:
             self._stopping = True
         self._threads.leave()
         self.link.close()
-        self.exchange.close()
-        self.prober.close()
+        self.questions.close()
         left = self.events.close()
         self._outbox.stop()
         self._threads.close()
@@ -263,7 +263,6 @@ class Node:
         return True
 
     def _hand(self, event: Event) -> None:
-        """Hand an event to the core, from a thread of the node."""
         self.events.put(event)
         self.events.take()
 
@@ -304,8 +303,7 @@ class Node:
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
                 self.strangers.pop(name, None)
-                self.exchange.gone(name)
-                self.prober.gone(name)
+                self.questions.gone(name)
                 self._decide(Vanished(name, incarnation), now)
                 self._tell_of(name, False)
             case NameLost(name):
@@ -336,12 +334,10 @@ class Node:
         match message:
             case wire.Fetch():
                 self._threads.give(sender, message)
-            case wire.Chunk():
-                self.exchange.take(sender, message, body)
             case wire.Ping():
                 self._outbox.control(sender, wire.Pong(message.token))
-            case wire.Pong() | wire.Measured() | wire.MeasuredWay():
-                self.prober.take(sender, message)
+            case wire.Chunk() | wire.Pong() | wire.Measured() | wire.MeasuredWay():
+                self.questions.take(sender, message, body)
             case wire.Measure() | wire.MeasureWay():
                 self._threads.measure(sender, message)
             case _:
@@ -358,7 +354,6 @@ class Node:
                     self._threads.call(lambda: self._hand(opened()))
 
     def _strange(self, name: str, text: str) -> None:
-        """A peer speaks another version."""
         if name not in self.strangers:
             log.warning("%s %s", name, text)
         self.strangers[name] = text
@@ -366,7 +361,6 @@ class Node:
     # -- what goes out
 
     def _decide(self, event: NodeEvent, now: float) -> None:
-        """Have the core decide about an event, and do what it says."""
         self._perform(self.core.handle(event, now))
 
     def _perform(self, actions: Sequence[NodeAction]) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import queue
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -19,7 +16,8 @@ from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
-from shoal.runtime.parts import LoadedParts, Mail
+from shoal.runtime.parts import LoadedParts
+from shoal.runtime.questions import Answer, Questions, Replies
 from shoal.runtime.wire import (
     ControlMessage,
     Measure,
@@ -27,7 +25,6 @@ from shoal.runtime.wire import (
     MeasuredWay,
     MeasureWay,
     Ping,
-    Pong,
 )
 
 MAX_RUNS = 1000
@@ -38,19 +35,12 @@ PING_BYTES = (1 << 16, 1 << 20)
 """Bodies that weigh a link: the larger where the smaller takes less than ``SLOW_S``."""
 SLOW_S = 0.05
 
-Reply: TypeAlias = Pong | Measured | MeasuredWay
-
 
 class LinkTimes(msgspec.Struct, frozen=True):
     """A link as measured: time there and back in ms, and the rate of large bodies."""
 
     rtt_ms: float
     bytes_per_s: float
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    peer: str
-    replies: queue.SimpleQueue[Reply | None]
 
 
 class Prober:
@@ -60,45 +50,19 @@ class Prober:
 
     def __init__(
         self,
-        mail: Mail,
+        questions: Questions,
         shelf: LoadedParts,
         store: PartStore,
         engine: Engine,
         memory_limit: int = 0,
         no_way: Callable[[str], str] = lambda peer: "",
     ) -> None:
-        self._mail = mail
+        self._questions = questions
         self._shelf = shelf
         self._store = store
         self._engine = engine
         self._memory_limit = memory_limit
         self._no_way = no_way
-        self._tokens = itertools.count()
-        self._lock = threading.Lock()
-        self._asked: dict[int, _Asked] = {}
-        self._closed = False
-
-    def take(self, sender: str, message: Reply) -> None:
-        """Hand an answer to whoever waits for it."""
-        with self._lock:
-            asked = self._asked.get(message.token)
-        if asked is not None and asked.peer == sender:
-            asked.replies.put(message)
-
-    def gone(self, peer: str) -> None:
-        """What was asked of a peer that is gone, or was for a moment, is not answered."""
-        with self._lock:
-            lost = [asked for asked in self._asked.values() if asked.peer == peer]
-        for asked in lost:
-            asked.replies.put(None)
-
-    def close(self) -> None:
-        """Whoever waits for an answer, or measures, gives up."""
-        with self._lock:
-            self._closed = True
-            lost = list(self._asked.values())
-        for asked in lost:
-            asked.replies.put(None)
 
     def link(self, peer: str, rounds: int = 10, timeout_s: float = 10.0) -> LinkTimes:
         """Measure the way to a peer: the least of several round trips, and the time that a large
@@ -148,7 +112,7 @@ class Prober:
                 way = MeasuredWay(message.token, times.rtt_ms, times.bytes_per_s)
             except ShoalError as error:
                 way = MeasuredWay(message.token, 0.0, 0.0, str(error))
-            self._mail(sender, way)
+            self._questions.mail(sender, way)
             return
         try:
             reply = Measured(message.token, self._measure(sender, message))
@@ -156,7 +120,7 @@ class Prober:
             reply = Measured(message.token, (), str(error))
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
-        self._mail(sender, reply)
+        self._questions.mail(sender, reply)
         give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
@@ -189,7 +153,7 @@ class Prober:
             (len(times) < message.runs or sum(times) < 1e3 * message.seconds)
             and len(times) < MAX_RUNS
             and sum(times) < 1e3 * left_s
-            and not self._closed
+            and not self._questions.closed.is_set()
         ):
             times.append(run_ms())
         return tuple(times) or (first_ms,)
@@ -201,22 +165,19 @@ class Prober:
 
     def _ask(
         self, peer: str, question: Callable[[int], ControlMessage], body: bytes, timeout_s: float
-    ) -> Reply:
-        """The answer of a peer; UnreachableError when there is none."""
-        token, replies = next(self._tokens), queue.SimpleQueue[Reply | None]()
-        with self._lock:
-            self._asked[token] = _Asked(peer, replies)
+    ) -> Answer:
+        replies: Replies = queue.SimpleQueue()
+        token = self._questions.ask(peer, question, replies, body=body)
+        if token is None:
+            raise UnreachableError(self._no_way(peer) or f"{peer} is not there")
         try:
-            if self._closed or not self._mail(peer, question(token), body or None):
-                raise UnreachableError(self._no_way(peer) or f"{peer} is not there")
-            reply = replies.get(timeout=timeout_s)
+            answer = replies.get(timeout=timeout_s).answer
         except queue.Empty:
             raise UnreachableError(
                 f"{peer} did not answer within {timeout_s:.0f} s; see its log"
             ) from None
         finally:
-            with self._lock:
-                del self._asked[token]
-        if reply is None:
+            self._questions.forget([token])
+        if answer is None:
             raise UnreachableError(f"{peer} was lost before it answered")
-        return reply
+        return answer

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import msgspec
@@ -36,7 +35,7 @@ from shoal.errors import (
     UsageError,
     VersionError,
 )
-from shoal.mesh.link import MAX_HEAD
+from shoal.mesh.events import MAX_HEAD
 from shoal.model.network import check_feeds
 from shoal.plan.plan import Playbook
 from shoal.runtime import wire
@@ -171,7 +170,6 @@ class Service:
     def _submit_all(
         self, each: Sequence[dict[str, Array]], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
-        """Ask for several in one request."""
         arrays = joined(each)
         if len(each) == 1:
             return [self._submit(arrays, deadline_ms, trace=trace)]
@@ -597,12 +595,7 @@ class Service:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

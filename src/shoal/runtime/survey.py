@@ -206,7 +206,6 @@ def _beginnings(network: Network, measured: NetworkProfile, room: float) -> Iter
 def _run_ms(
     node: Node, name: str, network: Network, part: Part, count: int, seconds: float
 ) -> float:
-    """How long a device runs a part for so many images."""
     shapes = {
         spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
         for spec in network.inputs

@@ -30,7 +30,6 @@ def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Obj
 def _hop_ms(
     names: list[str], network: Network, gateway: str, profiles: Profiles
 ) -> dict[str, float]:
-    """The time that a request spends on its way to each device and back."""
     there, back = tensor_bytes(network.inputs), tensor_bytes(network.outputs)
     return {
         name: profiles.link(gateway, name).transfer_ms(there)

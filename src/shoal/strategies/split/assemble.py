@@ -54,7 +54,6 @@ class Assembly:
         return True
 
     def _part(self, first: int, last: int) -> Part:
-        """The part from node ``first`` up to ``last``."""
         places = [at for at in (first, last) if 0 < at < self.ground.nodes]
         return self.ground.network.split(places, prove=False)[1 if first else 0]
 
@@ -88,7 +87,6 @@ class Assembly:
         return built("split", self.ground.network, policy, plans, self.ledger.parts).playbook
 
     def _settings(self, table: Table, wish: Wish) -> Settings:
-        """What the policy needs to know beside the plans' forecasts."""
         return Settings(
             device=self.ground.device,
             servers=self.ground.servers,
@@ -163,7 +161,6 @@ class Assembly:
         )
 
     def _holder_ms(self, stage: Stage) -> dict[str, float]:
-        """How long each holder of a stage computes it."""
         at = {names: at for at, names in self._names.items()}
         first, last = at[stage.inputs], at[stage.outputs]
         return {device: self.ground.run_ms(device, first, last) for device in stage.parts}

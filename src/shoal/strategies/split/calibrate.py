@@ -228,7 +228,6 @@ class _Run:
         return images
 
     def _onward(self, stretch: Part, images: Sequence[_Image]) -> None:
-        """Take the images to the next place."""
         run = partial(stretch.run_on, stretch.session())
         at_hand = list(self.pool.map(run, [image.tensors for image in images]))
         for image, tensors in zip(images, at_hand, strict=True):
@@ -290,7 +289,6 @@ def _handfuls(
 
 
 def _sent(tensors: Mapping[str, Array], codec: str) -> tuple[Feeds, int]:
-    """The tensors as they arrive, and the bytes of their frame."""
     frame = pack(tensors, codec)
     size = frame.size + len(msgspec.msgpack.encode(frame.head))
     return unpack(frame), size + HEAD_BYTES

@@ -55,7 +55,6 @@ def _slow(seen: DeviceView | None) -> float:
 
 
 def _queue_ms(seen: DeviceView | None) -> float:
-    """The work that stands before a new request."""
     if seen is None:
         return 0.0
     said_ms = (seen.load.waiting + seen.load.running) * seen.load.run_ms
