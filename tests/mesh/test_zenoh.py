@@ -175,16 +175,6 @@ def test_clusters_do_not_see_each_other(zenoh_fleet):
     assert b.link.peers() == {}
 
 
-def test_addresses_at_which_nobody_listens_are_said_with_the_reason(zenoh_fleet):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-    link = zenoh_fleet.make("a", connect=[f"tcp/127.0.0.1:{taken}"])
-    link.start(lambda event: True)
-    assert link.silent_addresses() == {
-        f"tcp/127.0.0.1:{taken}": "the host is there, but nothing listens on that port"
-    }
-
-
 def test_a_node_that_comes_later_is_called_again_and_again(zenoh_fleet):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp/127.0.0.1:{server.getsockname()[1]}"

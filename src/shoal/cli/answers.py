@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Answers that are shown one by one; more are counted."""
 
+TOLD = ("stage", "device", "wait_ms", "run_ms", "bytes_in", "bytes_out")
+"""What is told of a stage."""
+
 
 class Tally:
     """What is kept of the answers: the first ones, and how many were right. ``count`` are asked
@@ -95,17 +98,7 @@ def describe(end: End, answer: Answer, output: str, classes: Sequence[str]) -> d
         "why": answer.why,
         "accuracy": answer.accuracy,
         "images": answer.images,
-        "stages": [
-            {
-                "stage": stage.stage,
-                "device": stage.device,
-                "wait_ms": stage.wait_ms,
-                "run_ms": stage.run_ms,
-                "bytes_in": stage.bytes_in,
-                "bytes_out": stage.bytes_out,
-            }
-            for stage in answer.trace
-        ],
+        "stages": [{name: getattr(stage, name) for name in TOLD} for stage in answer.trace],
     }
 
 

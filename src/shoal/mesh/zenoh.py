@@ -87,6 +87,12 @@ def _parts(sample: zenoh.Sample) -> list[str]:
     return str(sample.key_expr).split("/")[3:]
 
 
+def _name_and_life(parts: Sequence[str]) -> tuple[str, str]:
+    """What parts of a key or of a claim begin with; empty where that cannot be."""
+    name, life = (*parts, "", "")[:2]
+    return (name, life) if is_name(name) and is_incarnation(life) else ("", "")
+
+
 def _about(sample: zenoh.Sample) -> list[str]:
     """The parts of what the attachment says; none when it is missing, or too long."""
     attachment = sample.attachment
@@ -255,8 +261,8 @@ class ZenohDiscovery(Discovery):
         visible: dict[str, set[str]] = {}
         for reply in session.liveliness().get(f"{self._prefix}/alive/**", timeout=1.0):
             if reply.ok is not None:
-                name, life, *_ = [*_parts(reply.ok), "", ""]
-                if is_name(name) and is_incarnation(life):
+                name, life = _name_and_life(_parts(reply.ok))
+                if name:
                     visible.setdefault(name, set()).add(life)
         return visible
 
@@ -313,15 +319,16 @@ class ZenohDiscovery(Discovery):
 
     def _sighted(self, view: int, parts: Sequence[str], visible: bool) -> None:
         """A sign of life came or went, before or after the mesh was joined anew."""
-        name, life, *rest = [*parts, "", ""]
+        name, life = _name_and_life(parts)
+        version, places = (*parts[2:], "", "")[:2]
         link = self._link
-        if link is None or view != self._view or not (is_name(name) and is_incarnation(life)):
+        if link is None or view != self._view or not name:
             return
         if name == self._name:
             self._on_twin(life, visible)
-        elif rest[:1] != [str(VERSION)]:
+        elif version != str(VERSION):
             if visible:
-                version = rest[0][:MAX_VERSION]
+                version = version[:MAX_VERSION]
                 theirs = f"version {version} of the wire" if version else "a version without a wire"
                 link.outdated(
                     name,
@@ -332,7 +339,7 @@ class ZenohDiscovery(Discovery):
             lives = self._lives.get(name, set())
             if len(lives) < MAX_LIVES and (lives or len(self._lives) < MAX_PEERS):
                 self._lives.setdefault(name, lives).add(life)
-                link.appeared(name, life, read_places(rest[1]))
+                link.appeared(name, life, read_places(places))
         else:
             link.vanished(name, life)
             self._lives.get(name, set()).discard(life)
@@ -340,8 +347,8 @@ class ZenohDiscovery(Discovery):
                 self._lives.pop(name, None)
 
     def _answer(self, parts: Sequence[str]) -> None:
-        name, number, *_ = [*parts, "", ""]
-        if not (is_name(name) and is_incarnation(number)):
+        name, number = _name_and_life(parts)
+        if not name:
             return
         own = name == self._name
         life = self._life if own else max(self._lives.get(name, ()), default=None)
@@ -419,14 +426,14 @@ class ZenohLink(Link):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         addresses = [parse_address(text) for text in listen]
-        self._connect_to = [parse_address(text) for text in connect]
+        connect_to = [parse_address(text) for text in connect]
         if data_port is not None and not 0 <= data_port < 1 << 16:
             raise UsageError(f"{data_port} is no port; give one up to 65535, or 0 for any")
         self._zenoh = ZenohDiscovery(
             check_name(name),
             check_name(cluster, "cluster"),
             addresses,
-            self._connect_to,
+            connect_to,
             lease_ms,
             settings or {},
         )
@@ -447,8 +454,3 @@ class ZenohLink(Link):
     def in_child(self) -> None:
         super().in_child()
         native.stop_listening({address.port for address in self._zenoh.bound})
-
-    def silent_addresses(self) -> dict[str, str]:
-        """The addresses to call at which nobody listens, and why; takes up to a second each."""
-        reasons = {str(address): dial(address) for address in self._connect_to}
-        return {address: reason for address, reason in reasons.items() if reason is not None}

@@ -11,7 +11,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
 from shoal.strategies.base import built
 from shoal.strategies.ledger import Ledger, memory_limits
-from shoal.strategies.split.book import LinkSetting, PlanSetting, Settings
+from shoal.strategies.split.book import PlanSetting, Settings
 from shoal.strategies.split.choice import Wish
 from shoal.strategies.split.options import Ground, Option
 from shoal.strategies.split.table import Costs, Table, costs
@@ -90,7 +90,7 @@ class Assembly:
         return Settings(
             device=self.ground.device,
             servers=self.ground.servers,
-            links={n: LinkSetting(*link) for n, link in self.ground.links().items()},
+            links=self.ground.links(),
             plans={
                 option.name: PlanSetting(
                     bytes=option.bytes,

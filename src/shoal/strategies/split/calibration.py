@@ -43,11 +43,6 @@ class Entry(msgspec.Struct, frozen=True):
         """The share of the whole network's accuracy that is guaranteed."""
         return 1.0 if self.exact else lower_bound(self.good, self.images, confidence)
 
-    @property
-    def agreement(self) -> float:
-        """The share of images that were answered as well as by the whole network."""
-        return 1.0 if self.exact else self.good / max(1, self.images)
-
 
 class Calibration(msgspec.Struct, frozen=True):
     """All entries. ``labelled``: good means right where the whole network is right; else it means
