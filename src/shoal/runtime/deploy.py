@@ -64,21 +64,16 @@ def deploy(
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
     gateway = GatewayCore(link.name, GatewaySettings(hedge_s=hedge_s), digest=digests)
-    results: list[Service] = []
     node = make_node(
         link,
         store,
         Engine(device.threads, device.provider),
         memory_limit=int(device.memory),
         gateway=gateway,
-        on_result=lambda result: results[0].on_result(result),
-        on_fault=lambda error: results[0].on_fault(error),
-        on_peer=lambda name, there: results[0].on_peer(name, there),
         record=record,
     )
     addresses = {device.name: device.address for device in cluster.devices if device.address}
     service = Service(playbook, node, deadline_ms, addresses)
-    results.append(service)
     node.start()
     try:
         service.adopt(playbook)

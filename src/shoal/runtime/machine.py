@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal import allowance
-from shoal.core.actions import Deliver, Reject
 from shoal.core.messages import DeviceInfo
-from shoal.errors import ShoalError
 from shoal.mesh.link import Link
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
@@ -37,9 +34,6 @@ def make_node(
     memory_limit: int = 0,
     inbox: int = 256,
     gateway: GatewayCore | None = None,
-    on_result: Callable[[Deliver | Reject], None] | None = None,
-    on_fault: Callable[[ShoalError], None] | None = None,
-    on_peer: Callable[[str, bool], None] | None = None,
     record: str | Path | None = None,
 ) -> Node:
     """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts and what
@@ -65,9 +59,6 @@ def make_node(
         store,
         engine,
         gateway=gateway,
-        on_result=on_result,
-        on_fault=on_fault,
-        on_peer=on_peer,
         inbox=inbox,
         recording=None if record is None else RecordingWriter(record),
     )

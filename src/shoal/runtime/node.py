@@ -68,6 +68,7 @@ from shoal.runtime.threads import NodeThreads
 
 if TYPE_CHECKING:
     from shoal.core.gateway.gateway import GatewayCore
+    from shoal.runtime.service import Service
 
 log = logging.getLogger("shoal")
 
@@ -101,9 +102,8 @@ Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
 
 
 class Node:
-    """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
-    wrong for good or cannot be laid to one request, ``on_peer`` a peer's name and whether it is
-    there, when that changes (gateways only). ``recording`` is given all that it does."""
+    """One node on the mesh. Of a gateway, ``service`` is told what becomes of requests and peers.
+    ``recording`` is given all that it does."""
 
     def __init__(
         self,
@@ -113,9 +113,6 @@ class Node:
         engine: Engine,
         *,
         gateway: GatewayCore | None = None,
-        on_result: Callable[[Deliver | Reject], None] | None = None,
-        on_fault: Callable[[ShoalError], None] | None = None,
-        on_peer: Callable[[str, bool], None] | None = None,
         inbox: int = 256,
         recording: RecordingWriter | None = None,
     ) -> None:
@@ -125,9 +122,7 @@ class Node:
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
-        self._on_result = on_result
-        self._on_fault = on_fault
-        self._on_peer = on_peer
+        self.service: Service | None = None
         self.events = SerialQueue[Event](
             f"shoal-decide-{info.name}", self._handle, lambda: self.core.wake_at
         )
@@ -382,18 +377,18 @@ class Node:
                 case UnloadPart(part):
                     self.shelf.unload(part)
                 case Deliver() | Reject():
-                    if self._on_result is not None:
-                        self._give_out(functools.partial(self._on_result, action))
+                    if self.service is not None:
+                        self._give_out(functools.partial(self.service.on_result, action))
                 case Drained():
                     self.drained.set()
 
     def _fault(self, error: ShoalError) -> None:
-        if self._on_fault is not None:
-            self._give_out(functools.partial(self._on_fault, error))
+        if self.service is not None:
+            self._give_out(functools.partial(self.service.on_fault, error))
 
     def _tell_of(self, name: str, there: bool) -> None:
-        if self._on_peer is not None:
-            self._threads.call(functools.partial(self._on_peer, name, there))
+        if self.service is not None:
+            self._threads.call(functools.partial(self.service.on_peer, name, there))
 
     def _give_out(self, give: Callable[[], None]) -> None:
         """Call back the clients: not on the thread of one of them, which may hold locks."""

@@ -99,6 +99,7 @@ class Service:
             raise ValueError("a service needs a node with a gateway")
         self.playbook = playbook
         self.node = node
+        node.service = self
         self.deadline_ms = deadline_ms
         self._addresses = dict(addresses or {})
         self._gateway: GatewayCore = node.core.gateway
