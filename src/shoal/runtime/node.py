@@ -19,31 +19,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from shoal.codec.frame import Frame
-from shoal.core.actions import (
-    Deliver,
-    Drained,
-    FetchPart,
-    LoadPart,
-    NodeAction,
-    Probe,
-    Reject,
-    Run,
-    Send,
-    UnloadPart,
-)
-from shoal.core.events import (
-    Appeared,
-    Arrived,
-    Damaged,
-    Drain,
-    LinkMeasured,
-    NameTaken,
-    NodeEvent,
-    Tick,
-    Unpackable,
-    Unreachable,
-    Vanished,
-)
+from shoal.core import actions, events
 from shoal.core.messages import Answered, DeviceInfo, Task
 from shoal.core.node import NodeCore
 from shoal.core.settings import WorkerSettings
@@ -97,7 +73,7 @@ class Question(Generic[T]):
             self.answer.set_exception(error)
 
 
-Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
+Event: TypeAlias = LinkEvent | events.NodeEvent | Question[Any]
 """What a node takes turns at."""
 
 
@@ -170,7 +146,8 @@ class Node:
             raise
         self._sending.start()
         self._threads.start(calls=self.core.gateway is not None)
-        self.events.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
+        # A core sees itself first.
+        self.events.start(events.Appeared(self.name, self.link.incarnation))
 
     def no_way(self, name: str) -> str:
         """Why this node cannot reach another that is there, and where it tried; empty where it can,
@@ -198,7 +175,7 @@ class Node:
             self._refuse(self.events.left())
         return asked.answer.result()
 
-    def act(self, event: NodeEvent) -> None:
+    def act(self, event: events.NodeEvent) -> None:
         """Have an event decided before this returns, also where a callback asks for it."""
         if self.events.mine:
             self._decide(event, time.monotonic())
@@ -208,7 +185,7 @@ class Node:
 
     def drain(self) -> None:
         """Finish what is here, take nothing new; ``drained`` is set when that is done."""
-        self.submit(Drain())
+        self.submit(events.Drain())
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the system has taken everything that was to be sent: it arrives although this
@@ -269,7 +246,7 @@ class Node:
             if event is not None:
                 self._take(event, now)
             if not self.core.wake_at > now:  # rather too early than never, should it be no number
-                self._decide(Tick(), now)
+                self._decide(events.Tick(), now)
         except Exception as error:
             log.exception("%s: could not handle %s", self.name, type(event).__name__)
             self._fault(RequestError(f"the gateway failed: {type(error).__name__}: {error}"))
@@ -284,7 +261,7 @@ class Node:
         unreachable = self.link.unreachable()
         if unreachable != self._unreachable:
             self._unreachable = unreachable
-            self._decide(Unreachable(unreachable), now)
+            self._decide(events.Unreachable(unreachable), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:
@@ -294,12 +271,12 @@ class Node:
                 self._strange(name, text)
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
-                self._decide(Appeared(name, incarnation), now)
+                self._decide(events.Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
                 self.strangers.pop(name, None)
                 self.questions.gone(name)
-                self._decide(Vanished(name, incarnation), now)
+                self._decide(events.Vanished(name, incarnation), now)
                 self._tell_of(name, False)
             case NameLost(name):
                 self.name_lost = NameTakenError(
@@ -307,7 +284,7 @@ class Node:
                     "give one of them another name"
                 )
                 log.error("%s", self.name_lost)
-                self._decide(NameTaken(), now)
+                self._decide(events.NameTaken(), now)
                 self._fault(self.name_lost)
             case Question():
                 event.put()
@@ -341,7 +318,7 @@ class Node:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
                 if not isinstance(message, Answered) or self.core.gateway is None:
-                    self._decide(Arrived(sender, message, tensors, size), now)
+                    self._decide(events.Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._decide(_opened(sender, message, tensors), now)
                 else:
@@ -355,31 +332,31 @@ class Node:
 
     # -- what goes out
 
-    def _decide(self, event: NodeEvent, now: float) -> None:
+    def _decide(self, event: events.NodeEvent, now: float) -> None:
         self._perform(self.core.handle(event, now))
 
-    def _perform(self, actions: Sequence[NodeAction]) -> None:
-        runs = [action for action in actions if isinstance(action, Run)]
+    def _perform(self, todo: Sequence[actions.NodeAction]) -> None:
+        runs = [action for action in todo if isinstance(action, actions.Run)]
         for each in runs:
             self._threads.run(each)
         # The computing thread has the next run to do; where there is a core for it, others send.
         later = bool(runs) and self._spare and self._threads.computes
-        for action in actions:
+        for action in todo:
             match action:
-                case Send():
+                case actions.Send():
                     (self._outbox.put if later else self._outbox.send)(action)
-                case Run():
+                case actions.Run():
                     pass  # begun before anything is sent
-                case Probe(to):
+                case actions.Probe(to):
                     self.link.probe(to)
-                case FetchPart() | LoadPart():
+                case actions.FetchPart() | actions.LoadPart():
                     self._threads.load(action)
-                case UnloadPart(part):
+                case actions.UnloadPart(part):
                     self.shelf.unload(part)
-                case Deliver() | Reject():
+                case actions.Deliver() | actions.Reject():
                     if self.service is not None:
                         self._give_out(functools.partial(self.service.on_result, action))
-                case Drained():
+                case actions.Drained():
                     self.drained.set()
 
     def _fault(self, error: ShoalError) -> None:
@@ -397,11 +374,11 @@ class Node:
         else:
             give()
 
-    def _unpackable(self, send: Send, text: str) -> None:
+    def _unpackable(self, send: actions.Send, text: str) -> None:
         """What was to be sent cannot be (called on the sending thread)."""
         message = send.message
         if isinstance(message, Task | Answered):
-            self._hand(Unpackable(send.to, message, text))
+            self._hand(events.Unpackable(send.to, message, text))
         else:
             log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
 
@@ -409,12 +386,12 @@ class Node:
         return [name for name in self.link.peers() if name not in self.strangers]
 
 
-def measured(peer: str, rate: LinkRate) -> LinkMeasured:
+def measured(peer: str, rate: LinkRate) -> events.LinkMeasured:
     """What a link says of the way to a peer, as an event."""
-    return LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
+    return events.LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
 
 
-def _opened(sender: str, answer: Answered, body: Body | None) -> Arrived | Damaged:
+def _opened(sender: str, answer: Answered, body: Body | None) -> events.Arrived | events.Damaged:
     """An answer, unpacked before the core hears of it: a damaged one is no answer, and the
     request is still there to be tried again."""
     try:
@@ -422,5 +399,5 @@ def _opened(sender: str, answer: Answered, body: Body | None) -> Arrived | Damag
             raise FrameError("an answer came without tensors")
         body.arrays()
     except Exception as error:
-        return Damaged(sender, answer, str(error))
-    return Arrived(sender, answer, body)
+        return events.Damaged(sender, answer, str(error))
+    return events.Arrived(sender, answer, body)

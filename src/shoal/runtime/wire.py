@@ -12,22 +12,8 @@ from typing import TypeAlias
 import msgspec
 
 from shoal.codec.frame import FrameHead
-from shoal.core.messages import (
-    MAX_IMAGES,
-    PROTOCOL,
-    Answered,
-    CoreMessage,
-    Heard,
-    Holding,
-    Install,
-    Itinerary,
-    Load,
-    Loading,
-    Message,
-    Resume,
-    StageTrace,
-    Task,
-)
+from shoal.core import messages
+from shoal.core.messages import MAX_IMAGES, PROTOCOL, CoreMessage, Message
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
 from shoal.plan.playbook import playbook_id, validate
@@ -144,31 +130,31 @@ def _check(message: CoreMessage | ControlMessage) -> None:
     stage: int = getattr(message, "stage", 0)
     if stage < 0:
         raise FrameError(f"a message tells of stage {stage}; none can be")
-    itinerary: Itinerary | None = getattr(message, "itinerary", None)
+    itinerary: messages.Itinerary | None = getattr(message, "itinerary", None)
     if itinerary is not None:
         _check_itinerary(itinerary)
     if not all(map(_plausible, getattr(message, "trace", ()))):
         raise FrameError("a message tells of stages or times that cannot be")
-    load: Load | None = getattr(message, "load", None)
+    load: messages.Load | None = getattr(message, "load", None)
     if load is not None and (
         min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms)
     ):
         raise FrameError("a message tells of a load that cannot be")
     match message:
-        case Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
+        case messages.Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
             raise FrameError(f"an answer says that it is sure by {sure}; that is no share")
         case Measured(run_ms=run_ms) if not _is_time(*run_ms):
             raise FrameError("a measurement tells of times that cannot be")
         case MeasuredWay(rtt_ms=rtt_ms, bytes_per_s=rate) if not _is_time(rtt_ms, rate):
             raise FrameError("a measurement tells of times that cannot be")
-        case Task(budget_ms=ms) | Resume(budget_ms=ms) if not math.isfinite(ms):
+        case messages.Task(budget_ms=ms) | messages.Resume(budget_ms=ms) if not math.isfinite(ms):
             raise FrameError(f"a message gives {ms} ms; that is no time")
-        case Holding(parts):
+        case messages.Holding(parts):
             if len(parts) > MAX_PARTS or not all(len(part) <= MAX_NAME for part in parts):
                 raise FrameError("a message names more parts than a device can hold")
-        case Loading(part) | Heard(part) if len(part) > MAX_NAME:
+        case messages.Loading(part) | messages.Heard(part) if len(part) > MAX_NAME:
             raise FrameError("a message names a part at a length that no name has")
-        case Install(playbook):
+        case messages.Install(playbook):
             try:
                 validate(playbook)
             except PlanError as error:
@@ -177,7 +163,7 @@ def _check(message: CoreMessage | ControlMessage) -> None:
                 raise FrameError(f"a playbook is not what its id {playbook.id[:64]!r} names")
 
 
-def _check_itinerary(itinerary: Itinerary) -> None:
+def _check_itinerary(itinerary: messages.Itinerary) -> None:
     if not 1 <= itinerary.images <= MAX_IMAGES:
         raise FrameError(f"a message is of {itinerary.images} images; 1 to {MAX_IMAGES} can be")
     if itinerary.start < 0:
@@ -188,7 +174,7 @@ def _check_itinerary(itinerary: Itinerary) -> None:
         raise FrameError("a message sets a threshold that is no number")
 
 
-def _plausible(step: StageTrace) -> bool:
+def _plausible(step: messages.StageTrace) -> bool:
     return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms or 0.0, step.run_ms)
 
 
