@@ -75,11 +75,15 @@ def outcome(
     """What came of it, in numbers."""
     calm, killed, back = chapters
     records = load.records
-    ends = [killed.began_s, back.began_s, records[-1].answered_s]
-    begins = [calm.began_s, killed.began_s, back.happened_s]
+    spans = {
+        "before": (calm.began_s, killed.began_s),
+        "without": (killed.began_s, back.began_s),
+        "after": (back.happened_s, records[-1].answered_s),
+    }
     around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
     without = [r.answered_s for r in around if victim not in r.devices]
     again = [r.answered_s for r in records if victim in r.devices and r.asked_s > back.happened_s]
+    calmly = [r.latency_ms for r in records if r.answered_s < killed.began_s]
     pauses = [b.answered_s - a.answered_s for a, b in pairwise(around)]
     return {
         "asked": load.asked,
@@ -90,20 +94,16 @@ def outcome(
         "accuracy": right(records, labels),
         "images_per_s": {
             name: sum(begin <= r.answered_s < end for r in records) / (end - begin)
-            for name, begin, end in zip(("before", "without", "after"), begins, ends, strict=True)
+            for name, (begin, end) in spans.items()
         },
         "killed": victim,
         "retried": sum(record.attempts > 1 for record in records),
-        "usual_slowest_ms": _slowest(records, calm.began_s, killed.began_s),
+        "usual_slowest_ms": max(calmly),
         "slowest_after_kill_ms": max(record.latency_ms for record in around),
         "first_answer_without_ms": (min(without) - killed.began_s) * 1e3,
         "longest_pause_ms": max(pauses) * 1e3,
         "used_again_ms": (min(again) - back.began_s) * 1e3 if again else None,
     }
-
-
-def _slowest(records: Sequence[Record], begin_s: float, end_s: float) -> float:
-    return max(r.latency_ms for r in records if begin_s <= r.asked_s and r.answered_s < end_s)
 
 
 def outcome_text(found: dict[str, Any]) -> Group:
@@ -164,47 +164,31 @@ def outcome_text(found: dict[str, Any]) -> Group:
 def commands(
     cluster: LocalCluster, playbook: Playbook, network: str, victim: str
 ) -> list[tuple[str, list[str]]]:
-    """What to type to do all of this step by step."""
-    names = cluster.names
-    ports = {name: FIRST_PORT + k for k, name in enumerate(names)}
+    """What to type to do all of this step by step: what for, and the lines."""
     listed = [
-        f'  - {{name: {name}, address: "tcp/127.0.0.1:{port}", host: here}}'
-        for name, port in ports.items()
+        f'  - {{name: {name}, address: "tcp/127.0.0.1:{FIRST_PORT + k}", host: here}}'
+        for k, name in enumerate(cluster.names)
     ]
-    listed += ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}"]
-    reach: list[tuple[str, list[str]]] = []
-    if shutil.which("shoal") is None:
-        folder = Path(sys.executable).parent
-        reach = [("where the command is", [f'export PATH="{folder}:$PATH"'])]
-    return [
-        *reach,
-        (
-            "cluster.yaml: who takes part, and where to find them",
-            ["cat > cluster.yaml <<'END'", "devices:", *listed, "END"],
-        ),
-        (
-            "a worker for each of them, on each board the same",
-            [
-                f"shoal worker --cluster cluster.yaml --name {name} & echo $! > {name}.pid"
-                for name in names
-            ],
-        ),
-        ("where the network can be cut", [f"shoal inspect {network} --cuts"]),
-        (
-            "measure, forecast, recommend, and write a playbook",
-            [
-                f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
-                f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
-            ],
-        ),
-        (
-            "answer images",
-            [
-                f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000",
-            ],
-        ),
-        (
-            "meanwhile, in another terminal",
-            [f"kill -9 $(cat {victim}.pid)"],
-        ),
+    workers = [
+        f"shoal worker --cluster cluster.yaml --name {name} & echo $! > {name}.pid"
+        for name in cluster.names
     ]
+    plan = (
+        f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
+        f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
+    )
+    run = f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000"
+    ends = ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}", "END"]
+    file = ["cat > cluster.yaml <<'END'", "devices:", *listed, *ends]
+    steps = {
+        "where the command is": [f'export PATH="{Path(sys.executable).parent}:$PATH"'],
+        "cluster.yaml: who takes part, and where to find them": file,
+        "a worker for each of them, on each board the same": workers,
+        "where the network can be cut": [f"shoal inspect {network} --cuts"],
+        "measure, forecast, recommend, and write a playbook": [plan],
+        "answer images": [run],
+        "meanwhile, in another terminal": [f"kill -9 $(cat {victim}.pid)"],
+    }
+    if shutil.which("shoal") is not None:
+        del steps["where the command is"]
+    return list(steps.items())
