@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from shoal.errors import NameTakenError
 from shoal.mesh.discovery import Discovery
-from shoal.mesh.doors import Doors
+from shoal.mesh.doors import BACKLOG, Doors
 from shoal.mesh.events import MAX_BODY
 from shoal.mesh.link import Link
 from shoal.mesh.names import check_name, new_incarnation
@@ -160,13 +160,12 @@ class InprocMesh:
             if not found or self._ether.is_stopped(way):
                 yield place, "nobody is there"
                 continue
-            mine, theirs = self._ether.connect(way, (caller, found[-1]))
-            if found[-1].link.bring(theirs):
-                yield place, mine
-            else:
-                mine.close()
-                theirs.close()
+            try:
+                theirs = found[-1].door.call()
+            except OSError:
                 yield place, "it is leaving"
+            else:
+                yield place, self._ether.connect(way, (caller, found[-1]), theirs)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -207,6 +206,7 @@ class InprocDiscovery(Discovery):
         self.frozen = self.silent = self.hidden = False
         self.places: tuple[Place, ...] = ()
         self.link: InprocLink
+        self.door: _Door
         self._mesh = mesh
         self._news: deque[tuple[InprocDiscovery, bool] | None] = deque()
         self._changed = threading.Condition()
@@ -279,16 +279,32 @@ class InprocLink(Link):
         ) -> Iterator[tuple[Place, socket.socket | str]]:
             return mesh.call(way, places, given_up)
 
-        super().__init__(name, "inproc", way, lambda: _Inside(name), call, max_body)
+        def open_door() -> Doors:
+            way.door = _Door(name)
+            return way.door
 
-    def bring(self, sock: socket.socket) -> bool:
-        """Take a connection; False when it comes too early or too late."""
-        return self._porter is not None and self._porter.bring(sock)
+        super().__init__(name, "inproc", way, open_door, call, max_body)
 
 
-class _Inside(Doors):
-    """No doors: connections are brought."""
+class _Door(Doors):
+    """A door inside this machine, which the system gives a name."""
 
     def __init__(self, name: str) -> None:
         super().__init__((), None)
         self.places = (Place(name, PORT),)
+        door = socket.socket(socket.AF_UNIX)
+        self.sockets.append(door)
+        door.bind("")
+        door.listen(BACKLOG)
+        door.setblocking(False)
+        self._address: bytes = door.getsockname()
+
+    def call(self) -> socket.socket:
+        """A connection to it; OSError when it is closed."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self._address)
+        except OSError:
+            sock.close()
+            raise
+        return sock
