@@ -154,7 +154,7 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
     crowd.start("a")
     other = peer()
     (whole,) = net.split([])
-    crowd.nodes["a"].exchange._store.add_part(whole)
+    crowd.nodes["a"].exchange.store.add_part(whole)
     for shapes in (
         {"x": ("float32", (1 << 40,))},
         {"x": ("float32", (-1, 8))},

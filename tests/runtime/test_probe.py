@@ -79,7 +79,7 @@ def test_a_part_beyond_the_memory_limit_is_not_even_fetched(crowd, asker, whole)
     soon(lambda: "a" in asker.link.peers())
     with pytest.raises(ShoalError, match=r"a could not measure the network: it needs \d+ MiB"):
         asker.prober.device("a", whole.hash, whole.info, SHAPES)
-    assert not crowd.nodes["a"].exchange._store.has(whole.hash)
+    assert not crowd.nodes["a"].exchange.store.has(whole.hash)
 
 
 def test_a_link_is_measured(crowd, asker):
@@ -247,7 +247,7 @@ def test_a_device_that_cannot_hold_the_network_runs_as_much_of_it_as_it_can(crow
     end = max(cut.at for cut in net.cuts)
     assert device.network.range_ms(0, end) == pytest.approx(50, rel=0.5)
     assert device.batch_ratio == {}
-    assert not crowd.nodes["a"].exchange._store.has(whole.hash)
+    assert not crowd.nodes["a"].exchange.store.has(whole.hash)
 
 
 @pytest.mark.parametrize("free", [0.7, 0.0])

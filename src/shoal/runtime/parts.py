@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
 from shoal.model.engine import Engine, Session, give_back
@@ -32,23 +33,17 @@ MAX_TRIES = 3
 """How often a giver that is lost on the way is asked again."""
 
 
+@dataclass(frozen=True)
 class Exchange:
     """Both ends of the exchange of blobs: gives what the store has, gets what it lacks.
 
     ``limit_bytes`` bounds a blob (0: no bound): what is larger is refused before memory is taken.
     """
 
-    def __init__(
-        self,
-        store: PartStore,
-        questions: Questions,
-        peers: Callable[[], list[str]],
-        limit_bytes: int = 0,
-    ) -> None:
-        self._store = store
-        self._questions = questions
-        self._peers = peers
-        self._limit_bytes = limit_bytes
+    store: PartStore
+    questions: Questions
+    peers: Callable[[], list[str]]
+    limit_bytes: int = 0
 
     # -- giving
 
@@ -56,14 +51,14 @@ class Exchange:
         """Answer a Fetch."""
         total, data = -1, b""
         try:
-            blob = self._store.get(message.blob)
+            blob = self.store.get(message.blob)
             total = len(blob)
             length = min(max(message.length, 0), CHUNK_BYTES)
             start = max(message.offset, 0)
             data = bytes(blob[start : start + length])
         except ShoalError:
             pass
-        self._questions.mail(sender, Chunk(message.token, total), data or None)
+        self.questions.mail(sender, Chunk(message.token, total), data or None)
 
     # -- getting
 
@@ -75,12 +70,12 @@ class Exchange:
         Raises UnreachableError when nobody gives it, HashError when the bytes are wrong,
         StoreError when they cannot be stored.
         """
-        if self._store.has(blob):
+        if self.store.has(blob):
             return
-        if size < 0 or (self._limit_bytes and size > self._limit_bytes):
+        if size < 0 or (self.limit_bytes and size > self.limit_bytes):
             raise StoreError(
                 f"the blob {blob[:12]} is said to have {size} bytes, the limit of this device is "
-                f"{self._limit_bytes}; cut the network into smaller parts or raise the limit"
+                f"{self.limit_bytes}; cut the network into smaller parts or raise the limit"
             )
         failure: ShoalError | None = None
         tries: dict[str, int] = {}
@@ -88,7 +83,7 @@ class Exchange:
             tries[giver] = tries.get(giver, 0) + 1
             began = time.monotonic()
             try:
-                self._store.put(self._download(giver, blob, size), hash=blob)
+                self.store.put(self._download(giver, blob, size), hash=blob)
             except UnreachableError as error:
                 failure = failure or error
                 if time.monotonic() - began >= PATIENCE_S:
@@ -105,7 +100,7 @@ class Exchange:
     def _find(self, blob: str, size: int, source: str, tries: Mapping[str, int]) -> str | None:
         """Who gives it: whoever says first that it has it, else the source, if it is there or
         comes back soon. None: nobody."""
-        able = {*self._peers(), source} - {name for name, n in tries.items() if n >= MAX_TRIES}
+        able = {*self.peers(), source} - {name for name, n in tries.items() if n >= MAX_TRIES}
         replies: Replies = queue.SimpleQueue()
         tokens = [self._ask(peer, blob, 0, 0, replies) for peer in sorted(able)]
         end = time.monotonic() + ASK_S
@@ -117,12 +112,12 @@ class Exchange:
         except queue.Empty:
             pass
         finally:
-            self._questions.forget(tokens)
+            self.questions.forget(tokens)
         end = time.monotonic() + RETURN_S
-        while source in able and source not in self._peers() and time.monotonic() < end:
-            if self._questions.closed.wait(0.02):
+        while source in able and source not in self.peers() and time.monotonic() < end:
+            if self.questions.closed.wait(0.02):
                 return None
-        return source if source in able and source in self._peers() else None
+        return source if source in able and source in self.peers() else None
 
     def _download(self, giver: str, blob: str, size: int) -> bytearray:
         """The bytes, a few chunks under way at a time; UnreachableError when the giver does not
@@ -157,11 +152,11 @@ class Exchange:
                 f"{giver} gave nothing of the blob {blob[:12]} for {PATIENCE_S:.0f} s"
             ) from None
         finally:
-            self._questions.forget(tokens)
+            self.questions.forget(tokens)
         return data
 
     def _ask(self, peer: str, blob: str, offset: int, length: int, to: Replies) -> int | None:
-        token = self._questions.ask(peer, lambda t: Fetch(t, blob, offset, length), to, offset)
+        token = self.questions.ask(peer, lambda t: Fetch(t, blob, offset, length), to, offset)
         if token is None:
             to.put(Told(peer, offset, None))
         return token

@@ -7,6 +7,7 @@ import queue
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -43,26 +44,18 @@ class LinkTimes(msgspec.Struct, frozen=True):
     bytes_per_s: float
 
 
+@dataclass(frozen=True)
 class Prober:
     """Asks peers to measure, and measures when asked. ``memory_limit`` bounds what is measured
     here beside the loaded parts (bytes, 0: no bound). ``no_way`` says why there is no way to a
     peer that is there."""
 
-    def __init__(
-        self,
-        questions: Questions,
-        shelf: LoadedParts,
-        store: PartStore,
-        engine: Engine,
-        memory_limit: int = 0,
-        no_way: Callable[[str], str] = lambda peer: "",
-    ) -> None:
-        self._questions = questions
-        self._shelf = shelf
-        self._store = store
-        self._engine = engine
-        self._memory_limit = memory_limit
-        self._no_way = no_way
+    questions: Questions
+    shelf: LoadedParts
+    store: PartStore
+    engine: Engine
+    memory_limit: int = 0
+    no_way: Callable[[str], str] = lambda peer: ""
 
     def link(self, peer: str, rounds: int = 10, timeout_s: float = 10.0) -> LinkTimes:
         """Measure the way to a peer: the least of several round trips, and the time that a large
@@ -112,7 +105,7 @@ class Prober:
                 way = MeasuredWay(message.token, times.rtt_ms, times.bytes_per_s)
             except ShoalError as error:
                 way = MeasuredWay(message.token, 0.0, 0.0, str(error))
-            self._questions.mail(sender, way)
+            self.questions.mail(sender, way)
             return
         try:
             reply = Measured(message.token, self._measure(sender, message))
@@ -120,23 +113,23 @@ class Prober:
             reply = Measured(message.token, (), str(error))
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
-        self._questions.mail(sender, reply)
+        self.questions.mail(sender, reply)
         give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
         for name, (dtype, shape) in message.shapes.items():
             if math.prod(shape) * np.dtype(dtype).itemsize > MAX_BYTES:
                 raise InputError(f"the input {name!r} is larger than {MAX_BYTES >> 20} MiB")
-        session = self._shelf.session(message.part)
+        session = self.shelf.session(message.part)
         if session is None:
-            memory, taken = message.info.memory, self._shelf.memory_bytes
-            if self._memory_limit and taken + memory > self._memory_limit:
+            memory, taken = message.info.memory, self.shelf.memory_bytes
+            if self.memory_limit and taken + memory > self.memory_limit:
                 raise PlanError(
                     f"it needs {memory >> 20} MiB in one piece, the limit here is "
-                    f"{self._memory_limit >> 20}, and loaded parts take {taken >> 20} of it"
+                    f"{self.memory_limit >> 20}, and loaded parts take {taken >> 20} of it"
                 )
-            self._shelf.fetch(message.part, message.info, sender)
-            session = self._engine.load(*self._store.load_part(message.part))
+            self.shelf.fetch(message.part, message.info, sender)
+            session = self.engine.load(*self.store.load_part(message.part))
         feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
 
         def run_ms() -> float:
@@ -153,7 +146,7 @@ class Prober:
             (len(times) < message.runs or sum(times) < 1e3 * message.seconds)
             and len(times) < MAX_RUNS
             and sum(times) < 1e3 * left_s
-            and not self._questions.closed.is_set()
+            and not self.questions.closed.is_set()
         ):
             times.append(run_ms())
         return tuple(times) or (first_ms,)
@@ -167,9 +160,9 @@ class Prober:
         self, peer: str, question: Callable[[int], ControlMessage], body: bytes, timeout_s: float
     ) -> Answer:
         replies: Replies = queue.SimpleQueue()
-        token = self._questions.ask(peer, question, replies, body=body)
+        token = self.questions.ask(peer, question, replies, body=body)
         if token is None:
-            raise UnreachableError(self._no_way(peer) or f"{peer} is not there")
+            raise UnreachableError(self.no_way(peer) or f"{peer} is not there")
         try:
             answer = replies.get(timeout=timeout_s).answer
         except queue.Empty:
@@ -177,7 +170,7 @@ class Prober:
                 f"{peer} did not answer within {timeout_s:.0f} s; see its log"
             ) from None
         finally:
-            self._questions.forget([token])
+            self.questions.forget([token])
         if answer is None:
             raise UnreachableError(f"{peer} was lost before it answered")
         return answer

@@ -139,29 +139,24 @@ class _Image:
         return int(self.scores.argmax())
 
 
+@dataclass
 class _Run:
     """One calibration."""
 
-    def __init__(
-        self,
-        network: Network,
-        images: Images,
-        floor: float,
-        confidence: float,
-        progress: Progress,
-    ) -> None:
-        self.network = network
-        self.images = images
-        self.floor = floor
-        self.confidence = confidence
-        self.progress = progress
+    network: Network
+    images: Images
+    floor: float
+    confidence: float
+    progress: Progress
+    tried: dict[int, list[_Tried]] = field(default_factory=dict)
+    right: int = 0
+    whole_ms: float = 0.0
+
+    def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores()))
-        self.places = places(network)
-        self.output = network.outputs[0].name
-        self.tried: dict[int, list[_Tried]] = {}
-        self.count = images.count
-        self.right = 0
-        self.whole_ms = 0.0
+        self.places = places(self.network)
+        self.output = self.network.outputs[0].name
+        self.count = self.images.count
 
     def run(self) -> Calibration:
         """Handful by handful."""
