@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from shoal.core.actions import FetchPart, LoadPart, Run
 from shoal.core.events import Fetched, Loaded, Ran, RunFailed
@@ -56,31 +57,25 @@ class _Chores:
                 log.exception("%s failed", self.thread.name)
 
 
+@dataclass(eq=False)
 class NodeThreads:
     """The chores of one node. ``tell`` hears what became of runs and loads, on their threads."""
 
-    def __init__(
-        self,
-        name: str,
-        shelf: LoadedParts,
-        prober: Prober,
-        exchange: Exchange,
-        sandbox: Sandbox,
-        tell: Callable[[Ran | RunFailed | Fetched | Loaded], None],
-    ) -> None:
-        self._name = name
-        self._shelf = shelf
-        self._prober = prober
-        self._exchange = exchange
-        self._sandbox = sandbox
-        self._tell = tell
+    name: str
+    shelf: LoadedParts
+    prober: Prober
+    exchange: Exchange
+    sandbox: Sandbox
+    tell: Callable[[Ran | RunFailed | Fetched | Loaded], None]
+
+    def __post_init__(self) -> None:
         self._closing = False
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._computing = threading.Thread(
-            target=self._compute, name=f"shoal-compute-{name}", daemon=True
+            target=self._compute, name=f"shoal-compute-{self.name}", daemon=True
         )
         self._loading, self._giving, self._opening = (
-            _Chores(what, name) for what in ("load", "give", "open")
+            _Chores(what, self.name) for what in ("load", "give", "open")
         )
         self._apart: threading.Thread | None = None
 
@@ -112,8 +107,8 @@ class NodeThreads:
             self._runs.put(action)
             return
         self._apart = threading.Thread(
-            target=lambda: self._tell(self._sandbox.run(action)),
-            name=f"shoal-apart-{self._name}",
+            target=lambda: self.tell(self.sandbox.run(action)),
+            name=f"shoal-apart-{self.name}",
             daemon=True,
         )
         self._apart.start()
@@ -125,12 +120,12 @@ class NodeThreads:
     def measure(self, sender: str, asked: wire.Measure | wire.MeasureWay) -> None:
         """Measure what a peer asks for, unless too much was asked already."""
         if self._loading.waiting < MAX_ASKED:
-            self._loading.put(lambda: None if self._closing else self._prober.serve(sender, asked))
+            self._loading.put(lambda: None if self._closing else self.prober.serve(sender, asked))
 
     def give(self, sender: str, asked: wire.Fetch) -> None:
         """Send a peer the blob that it asks for, unless too much was asked already."""
         if self._giving.waiting < MAX_ASKED:
-            self._giving.put(lambda: self._exchange.give(sender, asked))
+            self._giving.put(lambda: self.exchange.give(sender, asked))
 
     def call(self, back: Callable[[], None]) -> None:
         """Call somebody back."""
@@ -143,7 +138,7 @@ class NodeThreads:
     def close(self) -> None:
         """Finish what is not loading, and end the threads."""
         self.leave()
-        self._sandbox.close()
+        self.sandbox.close()
         chores = (self._loading, self._giving, self._opening)
         self._runs.put(None)
         for each in chores:
@@ -165,14 +160,14 @@ class NodeThreads:
                 continue
             if action is None:
                 return
-            self._tell(self._run(action))
+            self.tell(self._run(action))
             size = _size(action)
             del action  # or its tensors would stay until the next one comes
             if slack.ran(size, time.monotonic()):
                 give_back(tensors=True)
 
     def _run(self, action: Run) -> Ran | RunFailed:
-        session = self._shelf.session(action.part)
+        session = self.shelf.session(action.part)
         if session is None:
             return RunFailed(action.jobs, f"the part {action.part[:12]} is not loaded")
         started = time.monotonic()
@@ -183,27 +178,27 @@ class NodeThreads:
         except ShoalError as error:
             return RunFailed(action.jobs, str(error))
         except Exception as error:
-            log.exception("%s: a run failed", self._name)
+            log.exception("%s: a run failed", self.name)
             return RunFailed(action.jobs, f"{type(error).__name__}: {error}")
         return Ran(action.jobs, outcomes, (time.monotonic() - started) * 1e3, started)
 
     def _load(self, task: FetchPart | LoadPart) -> None:
         if not self._closing:
-            self._tell(self._loaded(task))
+            self.tell(self._loaded(task))
 
     def _loaded(self, task: FetchPart | LoadPart) -> Fetched | Loaded:
         try:
             if isinstance(task, FetchPart):
-                self._shelf.fetch(task.part, task.info, task.source)
+                self.shelf.fetch(task.part, task.info, task.source)
                 return Fetched(task.playbook, task.part)
-            self._shelf.load(task.part, task.info)
+            self.shelf.load(task.part, task.info)
             return Loaded(task.playbook, task.part)
         except ShoalError as wrong:
             error = str(wrong)
         except Exception as wrong:
-            log.exception("%s: could not load a part", self._name)
+            log.exception("%s: could not load a part", self.name)
             error = f"{type(wrong).__name__}: {wrong}"
-        log.warning("%s: the part %s is not loaded: %s", self._name, task.part[:12], error)
+        log.warning("%s: the part %s is not loaded: %s", self.name, task.part[:12], error)
         return Loaded(task.playbook, task.part, error)
 
 
