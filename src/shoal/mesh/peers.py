@@ -331,11 +331,7 @@ class Peers:
 
     def tell_all(self) -> None:
         """Tell all peers again whom this node is in touch with: some may have lost the way."""
-        known = tuple(
-            _node(peer.standing)
-            for peer in self._peers.values()
-            if peer.standing is not None and peer.standing.places
-        )
+        known = self._in_touch()
         for peer in self._peers.values():
             if peer.standing is not None and known:
                 self._actions.append(Tell(peer.standing, known))
@@ -412,6 +408,10 @@ class Peers:
         if peer.calling is None:
             peer.call_at = now + self._grace(name)
 
+    def _in_touch(self) -> tuple[NodeSeen, ...]:
+        standing = (peer.standing for peer in self._peers.values())
+        return tuple(_node(session) for session in standing if session and session.places)
+
     def _grace(self, name: str) -> float:
         """How long the other one has to call."""
         return 0.0 if self.name < name or not self.places else GRACE_S
@@ -431,11 +431,7 @@ class Peers:
         self._actions.append(Call(peer.calling))
 
     def _begin(self, peer: _Peer, session: Session, now: float) -> None:
-        known = tuple(
-            _node(other.standing)
-            for other in self._peers.values()
-            if other.standing is not None and other.standing.places
-        )
+        known = self._in_touch()
         for other in self._peers.values():
             if other.standing is not None and session.places:
                 self._actions.append(Tell(other.standing, (_node(session),)))

@@ -59,7 +59,11 @@ def deploy(
     if name is not None and name != cluster.gateway.name:
         _check_name(name, playbook, cluster)
     store = store or PartStore()
-    _check_parts(playbook, store)
+    if any(store.missing(part) for part in playbook.parts):  # devices fetch them from here
+        raise StoreError(
+            f"the parts of this playbook are not in {store.root} (SHOAL_CACHE); run shoal plan "
+            "again on this machine"
+        )
     link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
@@ -97,15 +101,6 @@ def _check_name(name: str, playbook: Playbook, cluster: Cluster) -> None:
         )
     if name in cluster.names:
         raise ClusterError(f"{name!r} is a device of the cluster; give the gateway another name")
-
-
-def _check_parts(playbook: Playbook, store: PartStore) -> None:
-    """The devices fetch their parts from here, so all of them must be here."""
-    if any(store.missing(part) for part in playbook.parts):
-        raise StoreError(
-            f"the parts of this playbook are not in {store.root} (SHOAL_CACHE); run shoal plan "
-            "again on this machine"
-        )
 
 
 def open_link(cluster: Cluster, name: str | None = None) -> Link:
