@@ -114,7 +114,8 @@ class Porter:
         if self.thread.ident is None:
             self._clear()
         else:
-            self._there.send(b"!")
+            with contextlib.suppress(OSError):  # it has seen it already
+                self._there.send(b"!")
 
     # -- the thread -----------------------------------------------------------------------------
 
