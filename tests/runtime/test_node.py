@@ -408,7 +408,7 @@ def test_what_is_sent_last_arrives(crowd, net):
     other = crowd.start("b")
     soon(lambda: "b" in node.link.peers())
     for k in range(200):
-        node._outbox.put(module.Send("b", Forget("a", "1", (k,))))
+        node._outbox.put(module.actions.Send("b", Forget("a", "1", (k,))))
     assert node.flush(5.0)
     assert node.link.waiting("b") == 0
     assert not node._outbox._open

@@ -24,7 +24,7 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
 from shoal.runtime import probe, wire
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.planning import plan
 from shoal.runtime.survey import NO_WAY, survey
 
@@ -34,7 +34,7 @@ SHAPES = {"x": ("float32", (1, tiny.WIDTH))}
 @pytest.fixture
 def asker(crowd):
     """A node that measures others."""
-    node = make_node(crowd.mesh("asker"), crowd.store, Engine())
+    node = Node(crowd.mesh("asker"), crowd.store, Engine())
     node.start()
     yield node
     node.close()
@@ -256,7 +256,7 @@ def test_memory_that_something_else_has_taken_is_not_counted_on(crowd, free):
     net = tiny.network(layers=8, width=512)
     (whole,), (_, half) = net.split([]), tiny.halves(net)
     node = crowd.start("a", memory=int(half.memory + free * whole.memory))
-    other = make_node(crowd.mesh("other"), tiny.fill(crowd.store, net), Engine())
+    other = Node(crowd.mesh("other"), tiny.fill(crowd.store, net), Engine())
     other.start()
     try:
         soon(lambda: "other" in node.link.peers())

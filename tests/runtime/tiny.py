@@ -22,7 +22,6 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Forecast, PartInfo, Plan, Playbook, PolicySpec, Stage
 from shoal.plan.playbook import make_playbook, playbook_id
 from shoal.runtime.deploy import deploy
-from shoal.runtime.machine import make_node
 from shoal.runtime.node import Node
 from shoal.runtime.service import Service
 from shoal_lab.inproc import InprocMesh
@@ -179,7 +178,7 @@ class Crowd:
         """Start (or restart) workers; the last one. ``record``: what they do, each to a file of its
         name."""
         for name in names:
-            self.nodes[name] = make_node(
+            self.nodes[name] = Node(
                 self.mesh(name),
                 store or PartStore(self.folder / name),
                 engine or Engine(),

@@ -22,7 +22,7 @@ from shoal.plan.playbook import playbook_id
 from shoal.plan.profiles import Profiles
 from shoal.runtime.answer import Answer
 from shoal.runtime.deploy import deploy
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.service import Service
 from shoal.strategies.making import make
 from shoal_benchmarks.trust.draft import Array
@@ -71,7 +71,7 @@ class Crowd:
     def __init__(self, folder: str | Path) -> None:
         self._mesh = InprocMesh()
         self._store = PartStore(folder)
-        self._nodes = [make_node(self._mesh(name), self._store, Engine()) for name in WORKERS]
+        self._nodes = [Node(self._mesh(name), self._store, Engine()) for name in WORKERS]
         self._cluster = Cluster(devices=tuple(Device(name=name) for name in WORKERS))
         for node in self._nodes:
             node.start()

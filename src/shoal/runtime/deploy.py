@@ -14,7 +14,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
 from shoal.runtime.body import digests
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.observer import added_observers
 from shoal.runtime.service import DEADLINE_MS, Service
 
@@ -68,7 +68,7 @@ def deploy(
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
     gateway = GatewayCore(link.name, GatewaySettings(hedge_s=hedge_s), digest=digests)
-    node = make_node(
+    node = Node(
         link,
         store,
         Engine(device.threads, device.provider),

@@ -16,11 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from shoal.codec.frame import Frame
 from shoal.core import actions, events
-from shoal.core.messages import Answered, DeviceInfo, Task
+from shoal.core.messages import Answered, Task
 from shoal.core.node import NodeCore
 from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
@@ -33,6 +34,7 @@ from shoal.model.store import PartStore
 from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
+from shoal.runtime.machine import own_info
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, LoadedParts
 from shoal.runtime.probe import Prober
@@ -78,20 +80,23 @@ Event: TypeAlias = LinkEvent | events.NodeEvent | Question[Any]
 
 
 class Node:
-    """One node on the mesh. Of a gateway, ``service`` is told what becomes of requests and peers.
-    ``recording`` is given all that it does."""
+    """One node on the mesh, of this machine. Of a gateway, ``service`` is told what becomes of
+    requests and peers. ``memory_limit``: see :func:`~shoal.runtime.machine.own_info`. ``record`` is
+    a file for all that it does (see :mod:`shoal.runtime.recording`): StoreError where that cannot
+    be written."""
 
     def __init__(
         self,
         link: Link,
-        info: DeviceInfo,
         store: PartStore,
         engine: Engine,
         *,
-        gateway: GatewayCore | None = None,
+        memory_limit: int = 0,
         inbox: int = 256,
-        recording: RecordingWriter | None = None,
+        gateway: GatewayCore | None = None,
+        record: str | Path | None = None,
     ) -> None:
+        info = own_info(link.name, engine, memory_limit, worker=gateway is None)
         self.link = link
         self.home = home()
         self.core = NodeCore(WorkerCore(info, WorkerSettings(inbox=inbox)), gateway)
@@ -111,7 +116,7 @@ class Node:
         self._threads = NodeThreads(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
-        self._recording = recording
+        self._recording = None if record is None else RecordingWriter(record)
         self._weigh_at = 0.0
         self._unreachable: dict[str, str] = {}
         self._stopping = self._closed = False

@@ -33,7 +33,6 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 from shoal.runtime.deploy import open_link
-from shoal.runtime.machine import make_node
 from shoal.runtime.node import Node
 from shoal.runtime.probe import LinkTimes
 
@@ -93,7 +92,7 @@ def survey(
         return Survey(facts, cluster, cluster.names)
     store = store or PartStore()
     engine = Engine(cluster.gateway.threads, cluster.gateway.provider)
-    node = make_node(link or open_link(cluster, f"{cluster.gateway.name}-survey"), store, engine)
+    node = Node(link or open_link(cluster, f"{cluster.gateway.name}-survey"), store, engine)
     node.start()
     try:
         present = _appear(node, cluster, appear_s)
