@@ -342,7 +342,6 @@ def _median_ms(run: Callable[[_Item], object], items: Sequence[_Item]) -> float:
 
 def _entry(tried: _Tried) -> Entry:
     judged = tried.same or tried
-    place_bytes = np.asarray(tried.bytes, np.float64)
     return Entry(
         at=tried.at,
         codec=tried.codec,
@@ -351,9 +350,7 @@ def _entry(tried: _Tried) -> Entry:
         exact=tried.coding.exact,
         images=judged.counted,
         good=judged.good,
-        divergence=float(np.mean(judged.apart)) if judged.apart else 0.0,
-        bytes_mean=float(place_bytes.mean()),
-        bytes_p95=float(np.percentile(place_bytes, 95)),
+        bytes_mean=statistics.fmean(tried.bytes),
         pack_ms=tried.pack_ms,
         unpack_ms=tried.unpack_ms,
         first=tuple(judged.first),
