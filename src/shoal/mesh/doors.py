@@ -1,7 +1,7 @@
 """The one place that makes connections and takes them.
 
-Everything that is particular to sockets is here: options, names that stand for several addresses,
-and whether connections are encrypted.
+Everything that is particular to sockets is here: options, and names that stand for several
+addresses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import os
 import selectors
 import socket
-import ssl
 import threading
 import time
 import weakref
@@ -20,8 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 from shoal.errors import AddressInUseError
-from shoal.mesh.address import Address, why_not
-from shoal.mesh.encrypted import encrypt
+from shoal.mesh.address import Address, why_not, why_unreached
 from shoal.mesh.place import Place, in_zones, own_hosts
 from shoal.process import tell_of_forks
 
@@ -36,7 +34,6 @@ UNSENT_BYTES = 1 << 16
 """Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
 BACKLOG = 1024
 """Connections that wait to be taken: where there is no room for one, it comes a second later."""
-UNKNOWN = "the host name is unknown"
 IN_TIME = getattr(socket, "MSG_NOSIGNAL", 0)
 """How bytes are sent: a process that wants to die of SIGPIPE means its output, and no peer."""
 AT_ONCE = socket.MSG_DONTWAIT | IN_TIME
@@ -73,12 +70,9 @@ tell_of_forks(_sockets)
 class Doors:
     """Where this node takes connections: at the hosts of its mesh addresses, on ``port`` (0: any
     free one; None: the port of the mesh plus 1, or any free one where that is taken), which is the
-    same for all of them. What comes is encrypted as ``context`` says, if there is one."""
+    same for all of them."""
 
-    def __init__(
-        self, listen: Sequence[Address], port: int | None, context: ssl.SSLContext | None = None
-    ) -> None:
-        self.context = context
+    def __init__(self, listen: Sequence[Address], port: int | None) -> None:
         self.sockets: list[socket.socket] = []
         hosts = list(dict.fromkeys(address.host for address in listen))
         ports = [port] if port else [0] * OPEN_TRIES
@@ -138,7 +132,7 @@ class Doors:
         self.sockets.clear()
 
 
-def take(listener: socket.socket, context: ssl.SSLContext | None = None) -> socket.socket | None:
+def take(listener: socket.socket) -> socket.socket | None:
     """The next connection at a door; None when there is none (any more). OSError when the system
     has no room for it."""
     try:
@@ -149,7 +143,6 @@ def take(listener: socket.socket, context: ssl.SSLContext | None = None) -> sock
         return None
     try:
         set_up(sock)
-        sock = sock if context is None else encrypt(sock, context)
     except OSError:  # it is gone already
         sock.close()
         return None
@@ -171,16 +164,13 @@ def keep_unsent(sock: socket.socket, size: int) -> None:
 
 
 def call(
-    places: Sequence[Place],
-    given_up: Callable[[], bool] = lambda: False,
-    context: ssl.SSLContext | None = None,
+    places: Sequence[Place], given_up: Callable[[], bool] = lambda: False
 ) -> Iterator[tuple[Place, socket.socket | str]]:
     """Connections to the first of these places that take them, as they come, each with the place
     by number; and why those that fail do so. All addresses of a name are tried, one a little after
     the other, and none waits for one that is dead, or for a name that is not found. ``given_up``
-    says that nobody wants them any more. They are encrypted as ``context`` says, if there is
-    one."""
-    race = _Race(places, context)
+    says that nobody wants them any more."""
+    race = _Race(places)
     try:
         while not given_up() and race.goes_on():
             race.step()
@@ -196,8 +186,7 @@ def call(
 class _Race:
     """Addresses that are called one a little after the other; what comes of it is in ``came``."""
 
-    def __init__(self, places: Sequence[Place], context: ssl.SSLContext | None) -> None:
-        self._context = context
+    def __init__(self, places: Sequence[Place]) -> None:
         self.came: deque[tuple[Place, socket.socket | str]] = deque()
         self._lookups = [_Lookup(place) for place in places]
         self._targets: deque[tuple[Place, _Target]] = deque()
@@ -228,11 +217,9 @@ class _Race:
                     raise OSError(error, os.strerror(error))
                 sock.setblocking(True)
                 set_up(sock)
-                if self._context is not None:
-                    sock = _sockets.own(encrypt(sock, self._context, place.host))
             except OSError as failure:
                 sock.close()
-                self.came.append((place, _reason(failure)))
+                self.came.append((place, why_unreached(failure)))
             else:
                 self.came.append((_by_number(target), sock))
 
@@ -243,7 +230,7 @@ class _Race:
     def left_over(self) -> Iterator[tuple[Place, str]]:
         """Why nothing came of the rest."""
         for key in self._selector.get_map().values():
-            yield key.data[0], _reason(TimeoutError())
+            yield key.data[0], why_unreached(TimeoutError())
         for lookup in self._lookups:
             yield lookup.place, "the host name is not found in time"
 
@@ -282,7 +269,7 @@ class _Race:
                 sock.close()
                 raise
         except OSError as error:
-            self.came.append((place, _reason(error)))
+            self.came.append((place, why_unreached(error)))
         else:
             self._selector.register(sock, selectors.EVENT_WRITE, (place, target))
 
@@ -311,10 +298,11 @@ class _Lookup:
     def _find(self) -> None:
         try:
             self._look(0)
-        except (OSError, UnicodeError):
+        except (OSError, UnicodeError) as error:
             _, _, zone = self.place.host.partition("%")
-            what = f"there is no network interface {zone!r} here" if zone else UNKNOWN
-            self.failure = what
+            self.failure = why_unreached(error)
+            if zone:
+                self.failure = f"there is no network interface {zone!r} here"
         self.done.set()
 
     def _look(self, flags: int) -> None:
@@ -332,15 +320,3 @@ def _by_number(target: _Target) -> Place:
     host, port, *more = target[3]
     zone = f"%{more[1]}" if more and more[1] else ""
     return Place(f"{host}{zone}", int(port))
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return "no reply (is it switched on, is a firewall in the way?)"
-    match error.errno:
-        case errno.ECONNREFUSED:
-            return "the host is there, but nothing listens on that port"
-        case errno.EHOSTUNREACH | errno.ENETUNREACH:
-            return "there is no way to that host from here"
-        case _:
-            return error.strerror or str(error)

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from shoal.errors import NameTakenError
-from shoal.mesh.discovery import Discovery, Watcher
-from shoal.mesh.doors import Doors
-from shoal.mesh.ether import Ether, Way
-from shoal.mesh.link import MAX_BODY
-from shoal.mesh.mesh_link import MeshLink
+from shoal.mesh.discovery import Discovery
+from shoal.mesh.doors import BACKLOG, Doors
+from shoal.mesh.events import MAX_BODY
+from shoal.mesh.link import Link
 from shoal.mesh.names import check_name, new_incarnation
 from shoal.mesh.place import Place
+from shoal_lab.ether import Ether, Way
 
 LEASE_S = 0.4
 PORT = 1
@@ -38,7 +38,7 @@ class InprocMesh:
         self._cuts: set[Way] = set()
         self._ether = Ether()
 
-    def __call__(self, name: str, max_body: int = MAX_BODY, lease_s: float = LEASE_S) -> MeshLink:
+    def __call__(self, name: str, max_body: int = MAX_BODY, lease_s: float = LEASE_S) -> Link:
         return InprocLink(name, self, max_body, lease_s)
 
     def cut(self, a: str, b: str, both: bool = True) -> None:
@@ -160,13 +160,12 @@ class InprocMesh:
             if not found or self._ether.is_stopped(way):
                 yield place, "nobody is there"
                 continue
-            mine, theirs = self._ether.connect(way, (caller, found[-1]))
-            if found[-1].link.bring(theirs):
-                yield place, mine
-            else:
-                mine.close()
-                theirs.close()
+            try:
+                theirs = found[-1].door.call()
+            except OSError:
                 yield place, "it is leaving"
+            else:
+                yield place, self._ether.connect(way, (caller, found[-1]), theirs)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -207,8 +206,8 @@ class InprocDiscovery(Discovery):
         self.frozen = self.silent = self.hidden = False
         self.places: tuple[Place, ...] = ()
         self.link: InprocLink
+        self.door: _Door
         self._mesh = mesh
-        self._watcher: Watcher | None = None
         self._news: deque[tuple[InprocDiscovery, bool] | None] = deque()
         self._changed = threading.Condition()
         self._left = False
@@ -218,8 +217,8 @@ class InprocDiscovery(Discovery):
         self.life = self._mesh.claim(self)
         return self.life
 
-    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
-        self._watcher, self.places = watcher, tuple(places)
+    def show(self, link: Link, places: Sequence[Place]) -> None:
+        self.places = tuple(places)
         self._thread.start()
         self._mesh.add(self)
 
@@ -255,23 +254,20 @@ class InprocDiscovery(Discovery):
                 if self._left:
                     return
                 news = self._news.popleft()
-            watcher = self._watcher
-            if watcher is None:
-                continue
             if news is None:
-                watcher.blinded()
+                self.link.blinded()
                 continue
             other, visible = news
             if other.name == self.name:
                 if visible and other.life > self.life:
-                    watcher.name_lost(other.life)
+                    self.link.name_lost(other.life)
             elif visible:
-                watcher.appeared(other.name, other.life, other.places)
+                self.link.appeared(other.name, other.life, other.places)
             else:
-                watcher.vanished(other.name, other.life)
+                self.link.vanished(other.name, other.life)
 
 
-class InprocLink(MeshLink):
+class InprocLink(Link):
     """One node's link on an :class:`InprocMesh`."""
 
     def __init__(self, name: str, mesh: InprocMesh, max_body: int, lease_s: float) -> None:
@@ -283,16 +279,32 @@ class InprocLink(MeshLink):
         ) -> Iterator[tuple[Place, socket.socket | str]]:
             return mesh.call(way, places, given_up)
 
-        super().__init__(name, "inproc", way, lambda: _Inside(name), call, max_body)
+        def open_door() -> Doors:
+            way.door = _Door(name)
+            return way.door
 
-    def bring(self, sock: socket.socket) -> bool:
-        """Take a connection; False when it comes too early or too late."""
-        return self._porter is not None and self._porter.bring(sock)
+        super().__init__(name, "inproc", way, open_door, call, max_body)
 
 
-class _Inside(Doors):
-    """No doors: connections are brought."""
+class _Door(Doors):
+    """A door inside this machine, which the system gives a name."""
 
     def __init__(self, name: str) -> None:
         super().__init__((), None)
         self.places = (Place(name, PORT),)
+        door = socket.socket(socket.AF_UNIX)
+        self.sockets.append(door)
+        door.bind("")
+        door.listen(BACKLOG)
+        door.setblocking(False)
+        self._address: bytes = door.getsockname()
+
+    def call(self) -> socket.socket:
+        """A connection to it; OSError when it is closed."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self._address)
+        except OSError:
+            sock.close()
+            raise
+        return sock

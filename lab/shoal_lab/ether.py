@@ -83,11 +83,10 @@ class Ether:
         self._delays: dict[Way, float] = {}
         self._calls: tuple[socket.socket, socket.socket] | None = None
 
-    def connect(self, way: Way, ends: tuple[object, object]) -> tuple[socket.socket, socket.socket]:
-        """A connection from the first to the second of ``way``, which are ``ends``: their ends of
-        it."""
+    def connect(self, way: Way, ends: tuple[object, object], far: socket.socket) -> socket.socket:
+        """A connection from the first to the second of ``way``, which are ``ends``: the end of who
+        calls. ``far`` is one that was made to who is called."""
         mine, near = socket.socketpair()
-        theirs, far = socket.socketpair()
         for sock in (near, far):
             sock.setblocking(False)
         with self._lock:
@@ -101,7 +100,7 @@ class Ether:
                     bell.setblocking(False)
                 threading.Thread(target=self._serve, name="ether", daemon=True).start()
             self._wake()
-        return mine, theirs
+        return mine
 
     def stop(self, way: Way, stopped: bool) -> None:
         """Let nothing pass on a way any more, not even that somebody hung up; or let it again."""
