@@ -19,7 +19,8 @@ from shoal.model.engine import Session
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Exit, Join, Slice
 from shoal.runtime.body import Body
-from shoal.runtime.runner import confidence, gather, run
+from shoal.runtime.confidence import confidence
+from shoal.runtime.runner import gather, run
 
 
 def job(number):

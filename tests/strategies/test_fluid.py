@@ -22,7 +22,8 @@ from shoal.plan.size import Size
 from shoal.strategies.base import Built
 from shoal.strategies.fluid.build import prove_subnet
 from shoal.strategies.fluid.costs import shares
-from shoal.strategies.fluid.offers import deal, offers, teams
+from shoal.strategies.fluid.deal import deal, teams
+from shoal.strategies.fluid.offers import offers
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.making import make
 

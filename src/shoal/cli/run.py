@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.cli.answers import Stories, Tally, answers_table, stats_table
+from shoal.cli.answers import Tally, answers_table, stats_table
 from shoal.cli.asking import Asking, End
 from shoal.cli.inputs import Cases, from_arrays, from_images, from_samples
 from shoal.cli.output import Json, print_json_line, show_log, stderr, stdout
 from shoal.cli.stops import whole
+from shoal.cli.telling import Stories
 from shoal.errors import ShoalError, StoreError, UsageError
 
 if TYPE_CHECKING:

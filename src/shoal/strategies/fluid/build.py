@@ -19,7 +19,8 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.prove import run_plan
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.fluid.costs import shares
-from shoal.strategies.fluid.offers import Groups, Offer, deal, offers, teams, within_memory
+from shoal.strategies.fluid.deal import Groups, deal, teams
+from shoal.strategies.fluid.offers import Offer, offers, within_memory
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.fluid.policy import CALM_S, HIGH_S, LOW_S
 from shoal.strategies.ledger import memory_limits

@@ -16,7 +16,8 @@ from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.options import Options
 from shoal.strategies.pipeline.chains import Ground, name_of, versus
-from shoal.strategies.pipeline.spares import Taken, stoppable, wanted_devices, with_spares
+from shoal.strategies.pipeline.spares import stoppable, wanted_devices, with_spares
+from shoal.strategies.pipeline.taken import Taken
 
 NAME = "pipeline"
 

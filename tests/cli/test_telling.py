@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shoal.cli.answers import Stories
 from shoal.cli.asking import End
+from shoal.cli.telling import Stories
 from shoal.errors import DeadlineError, InputError, RequestError, ShoalError
 from shoal.runtime.answer import Answer
 

@@ -1,0 +1,65 @@
+"""What a user wants, in the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from shoal.errors import UsageError
+
+if TYPE_CHECKING:
+    from shoal.plan.objective import Objective
+
+Aims: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Aims by commas, most important first: throughput (default), latency, bytes, memory, "
+        "energy, server-cost, accuracy."
+    ),
+]
+FirstAim: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="AIM", help="The first aim, as one of --objective.")
+]
+NextAims: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AIM", help="The aim after that; may be given several times."),
+]
+LeastAccuracy: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--min-accuracy",
+        "--floor",
+        help="Least share of the whole network's accuracy: plans below it are the last resort.",
+    ),
+]
+LongestMs: TypeAlias = Annotated[
+    float | None, typer.Option(help="Longest time of a request that meets no queue.")
+]
+
+
+def objective_of(
+    objective: str | None,
+    minimise: str | None,
+    then: Sequence[str] | None,
+    min_accuracy: float | None,
+    max_latency_ms: float | None,
+) -> Objective:
+    """The objective of ``--objective`` or of ``--minimise`` and ``--then``, with its limits.
+
+    Raises UsageError where both are given, PlanError for an aim or a limit that there is not.
+    """
+    import msgspec
+
+    from shoal.plan.objective import Objective
+
+    if objective is not None and (minimise is not None or then):
+        raise UsageError("--objective and --minimise say the same: give one of them")
+    if then and minimise is None:
+        raise UsageError("--then comes after --minimise: give that as well")
+    names = [minimise, *(then or ())] if minimise is not None else []
+    wish = Objective.of(",".join(name for name in names if name) or objective)
+    limits = {"min_accuracy": min_accuracy, "max_latency_ms": max_latency_ms}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return msgspec.structs.replace(wish, **given)
