@@ -300,7 +300,7 @@ def test_a_system_that_gives_no_more_sockets_is_waited_for(house, monkeypatch):
     full.set()
     real = greeting.take
 
-    def take(door: socket.socket) -> socket.socket | None:
+    def take(door: socket.socket, context: object) -> socket.socket | None:
         if full.is_set():
             raise OSError(24, "Too many open files")
         return real(door)
@@ -325,7 +325,7 @@ def test_where_there_are_no_more_sockets_the_silent_make_room(house, monkeypatch
     soon(lambda: len(house.porter._pending) == 3)
     real = greeting.take
 
-    def take(door: socket.socket) -> socket.socket | None:
+    def take(door: socket.socket, context: object) -> socket.socket | None:
         if len(house.porter._pending) > 1:
             raise OSError(24, "Too many open files")
         return real(door)

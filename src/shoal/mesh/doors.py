@@ -1,7 +1,7 @@
 """The one place that makes connections and takes them.
 
-Everything that is particular to sockets is here: options, and names that stand for several
-addresses.
+Everything that is particular to sockets is here: options, names that stand for several addresses,
+and whether connections are encrypted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 import selectors
 import socket
+import ssl
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias, cast
 
 from shoal.errors import AddressInUseError
 from shoal.mesh.address import Address, why_not, why_unreached
+from shoal.mesh.encrypted import encrypt
 from shoal.mesh.place import Place, in_zones, own_hosts
 from shoal.process import tell_of_forks
 
@@ -70,9 +72,12 @@ tell_of_forks(_sockets)
 class Doors:
     """Where this node takes connections: at the hosts of its mesh addresses, on ``port`` (0: any
     free one; None: the port of the mesh plus 1, or any free one where that is taken), which is the
-    same for all of them."""
+    same for all of them. What comes is encrypted as ``context`` says, if there is one."""
 
-    def __init__(self, listen: Sequence[Address], port: int | None) -> None:
+    def __init__(
+        self, listen: Sequence[Address], port: int | None, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.context = context
         self.sockets: list[socket.socket] = []
         hosts = list(dict.fromkeys(address.host for address in listen))
         ports = [port] if port else [0] * OPEN_TRIES
@@ -132,7 +137,7 @@ class Doors:
         self.sockets.clear()
 
 
-def take(listener: socket.socket) -> socket.socket | None:
+def take(listener: socket.socket, context: ssl.SSLContext | None = None) -> socket.socket | None:
     """The next connection at a door; None when there is none (any more). OSError when the system
     has no room for it."""
     try:
@@ -143,6 +148,7 @@ def take(listener: socket.socket) -> socket.socket | None:
         return None
     try:
         set_up(sock)
+        sock = sock if context is None else encrypt(sock, context)
     except OSError:  # it is gone already
         sock.close()
         return None
@@ -164,13 +170,16 @@ def keep_unsent(sock: socket.socket, size: int) -> None:
 
 
 def call(
-    places: Sequence[Place], given_up: Callable[[], bool] = lambda: False
+    places: Sequence[Place],
+    given_up: Callable[[], bool] = lambda: False,
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[Place, socket.socket | str]]:
     """Connections to the first of these places that take them, as they come, each with the place
     by number; and why those that fail do so. All addresses of a name are tried, one a little after
     the other, and none waits for one that is dead, or for a name that is not found. ``given_up``
-    says that nobody wants them any more."""
-    race = _Race(places)
+    says that nobody wants them any more. They are encrypted as ``context`` says, if there is
+    one."""
+    race = _Race(places, context)
     try:
         while not given_up() and race.goes_on():
             race.step()
@@ -186,7 +195,8 @@ def call(
 class _Race:
     """Addresses that are called one a little after the other; what comes of it is in ``came``."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[Place], context: ssl.SSLContext | None) -> None:
+        self._context = context
         self.came: deque[tuple[Place, socket.socket | str]] = deque()
         self._lookups = [_Lookup(place) for place in places]
         self._targets: deque[tuple[Place, _Target]] = deque()
@@ -217,6 +227,8 @@ class _Race:
                     raise OSError(error, os.strerror(error))
                 sock.setblocking(True)
                 set_up(sock)
+                if self._context is not None:
+                    sock = _sockets.own(encrypt(sock, self._context, place.host))
             except OSError as failure:
                 sock.close()
                 self.came.append((place, why_unreached(failure)))

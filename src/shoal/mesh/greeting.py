@@ -143,7 +143,7 @@ class Porter:
     def _open(self, door: socket.socket) -> None:
         for _ in range(TAKEN_AT_ONCE):
             try:
-                sock = take(door)
+                sock = take(door, self._doors.context)
             except OSError as error:  # no more connections can be had, so it goes on waiting
                 self._refused(f"there is no room for it: {error.strerror or error}")
                 if not self._pending:
@@ -267,7 +267,7 @@ def say_hello(
     end = time.monotonic() + HELLO_S
     try:
         for sock in (back, there):
-            sock.settimeout(HELLO_S)
+            sock.settimeout(HELLO_S)  # an encrypted one waits for the other side first
         back.sendall(write_hello(hello(True)), IN_TIME)
         back.settimeout(None)
         there.sendall(write_hello(hello(False)), IN_TIME)

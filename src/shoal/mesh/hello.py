@@ -1,8 +1,7 @@
 """What a connection begins with: who calls whom, and what it is for.
 
 A session between two nodes is two connections, one for each direction, both made by who calls.
-So a node that leaves may close one with something unread in it, which resets that one, and what
-it said last arrives all the same.
+So a connection is never read and written at the same time, which encrypted ones would not bear.
 Each begins with a :class:`CallerHello`; the other side replies with a :class:`Welcome` or a
 :class:`Refusal`. All are ``[4 letters][version][length][MessagePack]``.
 """
