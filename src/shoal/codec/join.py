@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal.codec.slices import Join
 from shoal.errors import InputError
+from shoal.model.dtypes import Array
 
-Array: TypeAlias = npt.NDArray[Any]
 _Index: TypeAlias = slice | npt.NDArray[np.intp]
 
 

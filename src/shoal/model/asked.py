@@ -6,19 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from shoal.errors import InputError, ModelError
 from shoal.model import proof
+from shoal.model.dtypes import Array
 from shoal.model.engine import Engine, Session
 from shoal.model.example import fitted
 from shoal.model.graph import Graph, whole
 from shoal.model.probe import Feeds, Inventor, mirrored, uses
 from shoal.model.rough import is_quantised
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 PLENTY = 10.0
 """Outputs that are so many times what a proof allows apart are looked for; see

@@ -19,7 +19,7 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.engine import Buffer
+from shoal.model.dtypes import Buffer
 from shoal.model.example import by_name
 from shoal.model.graph import Graph
 from shoal.model.network import Network, check_example, prepared

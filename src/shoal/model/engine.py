@@ -13,18 +13,14 @@ import mmap
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from shoal.errors import InputError, ModelError, ModelFileError, UnsupportedModelError, UsageError
-from shoal.model.dtypes import ONNX_TO_NUMPY
+from shoal.model.dtypes import ONNX_TO_NUMPY, Array, Buffer
 from shoal.model.wire import External, adding_model, externals
 from shoal.process import Home, home, keep_for_ever, tell_of_forks
-
-Buffer = bytes | bytearray | memoryview
-"""Bytes of a weight, wherever they lie."""
 
 CPU = "CPUExecutionProvider"
 MAX_THREADS = 1024
@@ -57,8 +53,8 @@ class Session:
         return self._home.here
 
     def run(
-        self, feeds: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str] | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
         """The tensors named in ``outputs`` (all outputs if None) for these inputs.
 
         Raises :class:`InputError` where the engine refuses the inputs, :class:`ModelError` where

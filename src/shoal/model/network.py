@@ -8,21 +8,21 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import numpy as np
 import onnx
 
 from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
 from shoal.model import limits, proof
-from shoal.model.accept import accept, with_batch
+from shoal.model.accept import accept
 from shoal.model.archive import is_archive
 from shoal.model.asked import Asked
 from shoal.model.beside import contradiction
 from shoal.model.case import Case
-from shoal.model.cuts import Cut, Step, crossing_bytes, find_cuts
-from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.cuts import Cut, crossing_bytes, find_cuts
+from shoal.model.cuts import Node as Node
+from shoal.model.dtypes import NUMPY_TO_ONNX, Array
 from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
 from shoal.model.example import fitted
@@ -41,22 +41,12 @@ from shoal.model.weights import apart
 if TYPE_CHECKING:
     import torch
 
-Array: TypeAlias = np.ndarray[Any, Any]
 
 log = logging.getLogger("shoal")
 
 
 MAX_TITLE = 100
 """Characters of a network's name, which is for people only."""
-
-
-class Node(msgspec.Struct, frozen=True):
-    """A node of a network: its position in ``Network.nodes`` is its number everywhere."""
-
-    name: str
-    op: str
-    reads: tuple[str, ...]
-    makes: tuple[str, ...]
 
 
 class Network:
@@ -88,17 +78,16 @@ class Network:
         self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
             raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
-        steps = [Step(node.reads, node.makes) for node in self.nodes]
         names = [spec.name for spec in self.inputs]
-        needed = set(graph.outputs).union(*(step.reads for step in steps))
+        needed = set(graph.outputs).union(*(node.reads for node in self.nodes))
         self._entering = tuple(name for name in names if name in needed)
-        self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
+        self.cuts: tuple[Cut, ...] = find_cuts(self.nodes, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
         self.node_memory_bytes: tuple[int, ...] = self._weigh(self._order)
         sizes = {name: tensor.bytes for name, tensor in self._tensors.items()}
         self.crossing_bytes: tuple[int, ...] = tuple(
-            crossing_bytes(steps, names, graph.outputs, sizes)
+            crossing_bytes(self.nodes, names, graph.outputs, sizes)
         )
         self.node_peak_bytes: tuple[int, ...] = tuple(
             size + sum(sizes.get(name, 0) for name in node.makes)
@@ -385,7 +374,7 @@ def load(
                 for spec in original.inputs
                 if spec.name in given
             }
-            return _prepared(with_batch(original, 1), shown, first)
+            return _prepared(original.taking(1), shown, first)
         except ModelError:
             pass
         raise

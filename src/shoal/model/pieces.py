@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import onnx
 
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.dtypes import Array
+from shoal.model.graph import Graph, attribute, makes, operators, reads
 from shoal.model.spec import TensorSpec
 
-Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = tuple[int | None, ...]
 
 MOST = 64
 """Pieces of an output; one of more is taken as a whole."""
 
-_IN_PLACE = frozenset(
-    {
-        *("Cast", "Clip", "DequantizeLinear", "Identity", "LeakyRelu", "QuantizeLinear", "Relu"),
-        *("Sigmoid", "Tanh"),
-    }
+_IN_PLACE = operators(
+    "Cast Clip DequantizeLinear Identity LeakyRelu QuantizeLinear Relu Sigmoid Tanh"
 )
-_BY_CONSTANTS = frozenset({"Add", "Div", "Mul", "Sub"})
-_REFOLDED = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+_BY_CONSTANTS = operators("Add Div Mul Sub")
+_REFOLDED = operators("Flatten Reshape Squeeze Unsqueeze")
 
 
 class Piece(NamedTuple):
@@ -120,8 +116,7 @@ def _of(
     if node.op_type in _IN_PLACE | _BY_CONSTANTS:
         return of_source if before == shape else None
     if node.op_type == "Transpose":
-        order = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
-        order = order or list(reversed(range(len(before))))
+        order = attribute(node, "perm", None) or list(reversed(range(len(before))))
         moved = {axis: order.index(axis) for axis in range(len(before))}
     elif node.op_type in _REFOLDED:
         moved = _kept(before, shape)
@@ -141,7 +136,7 @@ def _joined(
     shapes: Mapping[str, Shape],
     found: Mapping[str, tuple[Piece, ...]],
 ) -> tuple[Piece, ...] | None:
-    axis = next((int(each.i) for each in node.attribute if each.name == "axis"), 0) % len(shape)
+    axis = attribute(node, "axis", 0) % len(shape)
     made: list[Piece] = []
     start = 0
     for read in node.input:

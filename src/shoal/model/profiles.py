@@ -18,20 +18,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from shoal.cache import cache_folder
+from shoal.model.dtypes import Array
 from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
 from shoal.model.store import write_whole
 from shoal.scratch import Scratch
-
-Array: TypeAlias = np.ndarray[Any, Any]
-
 
 QUIET = 0.25
 """Most noise of a machine that does nothing else."""

@@ -25,7 +25,8 @@ from shoal.errors import (
     UsageError,
 )
 from shoal.model import limits
-from shoal.model.example import Array, array_of, by_name, each_of
+from shoal.model.dtypes import Array
+from shoal.model.example import array_of, by_name, each_of
 from shoal.model.slim import slim
 from shoal.model.weights import Beside, Folders
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -29,6 +29,7 @@ from shoal.model.dtypes import (
     NUMPY_TO_ONNX,
     ONNX_TO_NUMPY,
     STRING,
+    Array,
     is_sized,
     size_bytes,
 )
@@ -61,13 +62,13 @@ class Weight:
         """SHA-256 of the elements."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def array(self) -> np.ndarray[Any, Any]:
+    def array(self) -> Array:
         """The elements as an array; only for types that NumPy has."""
         flat = np.frombuffer(self.data, dtype=ONNX_TO_NUMPY[self.data_type])
         return flat.reshape(self.dims)
 
     @staticmethod
-    def of(array: np.ndarray[Any, Any]) -> Weight:
+    def of(array: Array) -> Weight:
         """The weight that holds a copy of ``array``."""
         data = memoryview(np.ascontiguousarray(array).tobytes())
         return Weight(NUMPY_TO_ONNX[array.dtype.name], array.shape, data)

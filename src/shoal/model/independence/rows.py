@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.size import Size, Values, fixed, over, product
-from shoal.model.independence.view import Mixes, Rule, View, placed
+from shoal.model.independence.view import Mixes, Rule, View, over_last, placed, stacked
 
 _TO_THE_END = 2**31 - 1
 """What exporters write, at least, for the end of a slice that leaves nothing out."""
@@ -158,7 +158,7 @@ def tile(view: View) -> Layout:
 
 
 def concat(view: View) -> Layout:
-    """One after the other."""
+    """All inputs one after the other."""
     return joined(view, range(len(view.layouts)))
 
 
@@ -298,29 +298,17 @@ def resize(view: View) -> Layout:
     return layout
 
 
-def blocks(view: View) -> Layout:
-    """Between channels and places (``DepthToSpace``, ``SpaceToDepth``)."""
-    return view.along(0, 0)
-
-
-def triangle(view: View) -> Layout:
-    """A triangle of each matrix (``Trilu``)."""
-    view.common(1)
-    return view.along(0, *range(view.rank(0) - 2))
-
-
 def reverse_sequence(view: View) -> Layout:
     """Each row turned around, as far as its own length goes."""
     layout = view.along(0, view.integer("batch_axis", 1))
-    if view.along(1, 0) != layout.at(0):
-        raise Mixes("meets images along different axes")
+    view.match(layout.at(0), 1)
     return layout
 
 
 RULES: Mapping[str, Rule] = {
     "CenterCropPad": center_crop_pad,
     "Concat": concat,
-    "DepthToSpace": blocks,
+    "DepthToSpace": stacked(0),
     "Expand": expand,
     "Flatten": flatten,
     "Pad": pad,
@@ -328,12 +316,12 @@ RULES: Mapping[str, Rule] = {
     "Resize": resize,
     "ReverseSequence": reverse_sequence,
     "Slice": slices,
-    "SpaceToDepth": blocks,
+    "SpaceToDepth": stacked(0),
     "Split": split,
     "Squeeze": squeeze,
     "Tile": tile,
     "Transpose": transpose,
-    "Trilu": triangle,
+    "Trilu": over_last(2),
     "Unsqueeze": unsqueeze,
     "Upsample": resize,
 }
