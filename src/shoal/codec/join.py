@@ -16,86 +16,69 @@ from shoal.model.dtypes import Array
 _Index: TypeAlias = slice | npt.NDArray[np.intp]
 
 
-class Joiner:
-    """Joins slices as a :class:`Join` says; index arrays are worked out once per set of givers."""
-
-    def __init__(self, join: Join) -> None:
-        self._join = join
-        self._axis = join.axis
-        self._dtype = np.dtype(join.tensor.dtype)
-        self._moves: OrderedDict[frozenset[str], _Moves] = OrderedDict()
-
-    def __call__(self, slices: Mapping[str, Array]) -> Array:
-        """The joined tensor from the slices that came, by giver.
-
-        The first live copy of a channel wins, in the order of ``join.slices``; channels that no
-        slice holds are filled. A sum adds the slices that came. Raises InputError for no slice at
-        all, one of a stranger, or one of the wrong shape or dtype.
-        """
-        join = self._join
-        strangers = slices.keys() - join.slices.keys()
-        if strangers:
-            raise InputError(
-                f"{sorted(strangers)[0]!r} gave a slice of {join.tensor.name!r}, but it holds "
-                "none of it; the playbooks of the devices differ, install it again"
-            )
-        givers = [name for name in join.slices if name in slices]
-        if not givers:
-            raise InputError(f"no slice of {join.tensor.name!r} came, so there is nothing to join")
-        batch = self._check(givers, slices)
-        if join.op == "sum":
-            total = slices[givers[0]].copy()
-            for name in givers[1:]:
-                np.add(total, slices[name], out=total)
-            return total
-        moves = self._moves_for(frozenset(givers), givers)
-        shape = [size if size is not None else batch for size in join.tensor.shape]
-        joined: Array = np.empty(shape, self._dtype)
-        before = (slice(None),) * self._axis
-        for name, source, target in moves.copies:
-            joined[(*before, target)] = slices[name][(*before, source)]
-        if moves.missing is not None:
-            joined[(*before, moves.missing)] = moves.fill
-        return joined
-
-    def _check(self, givers: Sequence[str], slices: Mapping[str, Array]) -> int:
-        """The batch size; InputError unless every slice has the shape that it must have."""
-        join = self._join
-        batch = slices[givers[0]].shape[0] if slices[givers[0]].ndim else 1
-        for name in givers:
-            array = slices[name]
-            wanted = [size if size is not None else batch for size in join.tensor.shape]
-            if join.op == "channels":
-                wanted[self._axis] = len(join.slices[name].channels)
-            if list(array.shape) != wanted or array.dtype != self._dtype:
-                raise InputError(
-                    f"the slice of {join.tensor.name!r} from {name!r} is {array.dtype} "
-                    f"{list(array.shape)}, expected {self._dtype} {wanted}"
-                )
-        return batch
-
-    def _moves_for(self, key: frozenset[str], givers: Sequence[str]) -> _Moves:
-        moves = self._moves.get(key)
-        if moves is None:
-            moves = self._moves[key] = _Moves(self._join, givers)
-            if len(self._moves) > _MOST_SETS:
-                self._moves.popitem(last=False)
-        return moves
-
-
-_MOST_SETS = 64
-_MOST_JOINS = 256
-_joiners: OrderedDict[int, tuple[Join, Joiner]] = OrderedDict()
-
-
 def join(slices: Mapping[str, Array], how: Join) -> Array:
-    """The joined tensor; see :meth:`Joiner.__call__`. Joiners are kept for the last joins used."""
-    entry = _joiners.get(id(how))
+    """The joined tensor from the slices that came, by giver.
+
+    The first live copy of a channel wins, in the order of ``how.slices``; channels that no slice
+    holds are filled. A sum adds the slices that came. Raises InputError for no slice at all, one of
+    a stranger, or one of the wrong shape or dtype.
+    """
+    strangers = slices.keys() - how.slices.keys()
+    if strangers:
+        raise InputError(
+            f"{sorted(strangers)[0]!r} gave a slice of {how.tensor.name!r}, but it holds "
+            "none of it; the playbooks of the devices differ, install it again"
+        )
+    givers = tuple(name for name in how.slices if name in slices)
+    if not givers:
+        raise InputError(f"no slice of {how.tensor.name!r} came, so there is nothing to join")
+    batch = _check(givers, slices, how)
+    if how.op == "sum":
+        total = slices[givers[0]].copy()
+        for name in givers[1:]:
+            np.add(total, slices[name], out=total)
+        return total
+    moves = _moves(how, givers)
+    shape = [size if size is not None else batch for size in how.tensor.shape]
+    joined: Array = np.empty(shape, how.tensor.dtype)
+    before = (slice(None),) * how.axis
+    for name, source, target in moves.copies:
+        joined[(*before, target)] = slices[name][(*before, source)]
+    if moves.missing is not None:
+        joined[(*before, moves.missing)] = moves.fill
+    return joined
+
+
+def _check(givers: Sequence[str], slices: Mapping[str, Array], how: Join) -> int:
+    """The batch size; InputError unless every slice has the shape that it must have."""
+    dtype = np.dtype(how.tensor.dtype)
+    batch = slices[givers[0]].shape[0] if slices[givers[0]].ndim else 1
+    for name in givers:
+        array = slices[name]
+        wanted = [size if size is not None else batch for size in how.tensor.shape]
+        if how.op == "channels":
+            wanted[how.axis] = len(how.slices[name].channels)
+        if list(array.shape) != wanted or array.dtype != dtype:
+            raise InputError(
+                f"the slice of {how.tensor.name!r} from {name!r} is {array.dtype} "
+                f"{list(array.shape)}, expected {dtype} {wanted}"
+            )
+    return batch
+
+
+MOST_KEPT = 1024
+_kept: OrderedDict[tuple[int, tuple[str, ...]], tuple[Join, _Moves]] = OrderedDict()
+
+
+def _moves(how: Join, givers: tuple[str, ...]) -> _Moves:
+    """Index arrays are worked out once for each join and set of givers, for the last ones used."""
+    key = (id(how), givers)
+    entry = _kept.get(key)
     if entry is None or entry[0] is not how:
-        entry = _joiners[id(how)] = (how, Joiner(how))  # holding it keeps its id from reuse
-        if len(_joiners) > _MOST_JOINS:
-            _joiners.popitem(last=False)
-    return entry[1](slices)
+        entry = _kept[key] = (how, _Moves(how, givers))  # holding it keeps its id from reuse
+        if len(_kept) > MOST_KEPT:
+            _kept.popitem(last=False)
+    return entry[1]
 
 
 class _Moves:

@@ -24,6 +24,7 @@ from shoal.model.example import by_name
 from shoal.model.graph import Graph
 from shoal.model.network import Network, check_example, prepared
 from shoal.model.part import Part
+from shoal.model.source import parsed
 from shoal.model.subnets import VERSION, Manifest, alone_of, check, parts_of
 from shoal.model.subnets import SubJoin as SubJoin
 from shoal.model.subnets import SubNetwork as SubNetwork
@@ -260,15 +261,9 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:
-    """The part made of the model ``graphs[key]``."""
     if key not in graphs:
         raise ModelFileError(f"a stage names the graph {key!r}, which is not given.")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graphs[key])
-    except Exception as error:
-        raise ModelFileError(f"the graph {key!r} is no ONNX model ({str(error)[:200]}).") from None
-    return _studied(model, None)
+    return _studied(parsed(graphs[key], f"the graph {key!r} is no ONNX model"), None)
 
 
 def _studied(model: onnx.ModelProto, beside: Beside | None) -> Part:
@@ -280,12 +275,7 @@ def _studied(model: onnx.ModelProto, beside: Beside | None) -> Part:
 def _model(graph: bytes) -> onnx.ModelProto:
     """The model of a part, its larger weights named by their hashes."""
     externals(graph)  # which refuses what no part may hold
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graph)
-    except Exception as error:
-        raise ModelFileError(f"A part is no ONNX model ({str(error).strip()[:200]}).") from None
-    return model
+    return parsed(graph, "A part is no ONNX model")
 
 
 def _among(blobs: Mapping[str, Buffer]) -> Beside:

@@ -127,13 +127,6 @@ class Engine:
         options = self._options(optimise, brief, profile_to)
         if shapes_first:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        session = self._load(graph, blobs, options, brief)
-        give_back()
-        return session
-
-    def _load(
-        self, graph: bytes, blobs: Mapping[str, Buffer], options: ort.SessionOptions, brief: bool
-    ) -> Session:
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
         try:
@@ -148,10 +141,13 @@ class Engine:
             raise UnsupportedModelError(
                 f"ONNX Runtime {ort.__version__} cannot run this: {_reason(error)}"
             ) from None
-        if not weights or _copies_weights():
-            return Session(session, brief=brief)
-        _release(blobs[weight.blob] for weight in weights)
-        return Session(session, values, brief)
+        kept = weights and not _copies_weights()
+        if kept:
+            _release(blobs[weight.blob] for weight in weights)
+        made = Session(session, values if kept else (), brief)
+        del values
+        give_back()
+        return made
 
     def _options(self, optimise: bool, brief: bool, profile_to: str | None) -> ort.SessionOptions:
         options = ort.SessionOptions()

@@ -11,9 +11,26 @@ from typing import Any
 import onnx
 
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.names import Names
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight, blob_proto, weight_proto
+
+
+class Names:
+    """Names that are taken. One that was ever taken stays so, whatever became of its owner."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    def fresh(self, like: str) -> str:
+        """A name like ``like`` that is not taken yet; from now on it is."""
+        number = self._next.get(like, 0)
+        while (name := f"{like}_{number}") in self._taken:
+            number += 1
+        self._next[like] = number + 1
+        self._taken.add(name)
+        return name
+
 
 BATCH = "batch"
 """Name of the free dimension in graphs that Shoal writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import weakref
@@ -17,7 +18,7 @@ from shoal.errors import CutError, InputError, ModelError, ProofError, Unsupport
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
-from shoal.model.asked import Asked
+from shoal.model.asked import Asked, Source, as_it_came
 from shoal.model.beside import contradiction
 from shoal.model.case import Case
 from shoal.model.cuts import Cut, crossing_bytes, find_cuts
@@ -179,7 +180,6 @@ class Network:
 
     @cached_property
     def _layouts(self) -> Mapping[str, Layout]:
-        """Where the images lie in each tensor."""
         follower = Follower(self._graph.opsets, self._graph.weights, self._extents)
         return follower.follow([*self._constant, *self._order], entering(self.inputs))
 
@@ -250,7 +250,8 @@ class Network:
     def _extract(self, start: int, end: int) -> Part:
         graph = self._graph
         nodes = self._order[start:end]
-        inputs, outputs = self._ends(start, end)
+        inputs = self._cut_at[start].names if start else self._entering
+        outputs = self._cut_at[end].names if end < len(self.nodes) else graph.outputs
         used = {name for node in nodes for name in reads(node)}
         constant, needed = self._constant_needs(used)
         data, blobs = serialize(
@@ -271,15 +272,6 @@ class Network:
             stacks=lambda: self.stacks and self._mixing([*inputs, *outputs]) is None,
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
             activations=image_memory(max(self.node_peak_bytes[start:end])),
-        )
-
-    def _ends(self, start: int, end: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The tensors that enter and leave the nodes from ``start`` to ``end``, places of cuts or
-        the ends of the network."""
-        last = end == len(self.nodes)
-        return (
-            self._cut_at[start].names if start else self._entering,
-            self._graph.outputs if last else self._cut_at[end].names,
         )
 
     def _constant_needs(
@@ -366,17 +358,14 @@ def load(
     try:
         return _prepared(original, shown, given)
     except ModelError:
-        if all(spec.shape[:1] != (None,) for spec in original.inputs):
-            raise
-        try:
+        if any(spec.shape[:1] == (None,) for spec in original.inputs):
             first = {
                 spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
                 for spec in original.inputs
                 if spec.name in given
             }
-            return _prepared(original.taking(1), shown, first)
-        except ModelError:
-            pass
+            with contextlib.suppress(ModelError):
+                return _prepared(original.taking(1), shown, first)
         raise
 
 
@@ -412,12 +401,13 @@ def prepared(
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
-    asked = Asked(original)
+    session = as_it_came(original)
     graph = original.copy()
     normalise(graph)
     graph.weights = apart(graph.weights)
     made = make(graph)
-    asked.begin(graph, example)
+    asked = Asked(original, session, Source(graph, fitted(example, graph.inputs)))
+    del session
     asked.rest()
     made.prove_against(asked)
     give_back()

@@ -99,7 +99,8 @@ def drop_idle(graph: Graph) -> bool:
     makers: dict[str, onnx.NodeProto] = {}
     for node in graph.nodes:
         rename_reads(node, aliases)
-        if not _is_idle(node, graph) or not used.isdisjoint(makes(node)[1:]):
+        idle = _is(node, "Identity") or (_is(node, "Dropout") and _mode(node, graph) is False)
+        if not idle or not used.isdisjoint(makes(node)[1:]):
             kept.append(node)
             makers.update(dict.fromkeys(makes(node), node))
             continue
@@ -123,14 +124,6 @@ def drop_idle(graph: Graph) -> bool:
     return changed
 
 
-def _is_idle(node: onnx.NodeProto, graph: Graph) -> bool:
-    if node.domain != "":
-        return False
-    if node.op_type == "Identity":
-        return True
-    return node.op_type == "Dropout" and _mode(node, graph) is False
-
-
 def _mode(node: onnx.NodeProto, graph: Graph) -> bool | None:
     """Whether a dropout is in training mode (refused); None if that is not known yet."""
     mode = node.input[2] if len(node.input) > 2 else ""
@@ -147,15 +140,15 @@ def _mode(node: onnx.NodeProto, graph: Graph) -> bool | None:
 def check_modes(graph: Graph) -> None:
     """Refuse what may be in training mode: where that is computed from the inputs."""
     for node in graph.nodes:
-        if _is_dropout(node) and _mode(node, graph) is None:
+        if _is(node, "Dropout") and _mode(node, graph) is None:
             raise UnsupportedModelError(
                 f"Whether the dropout {node.name!r} is in training mode depends on the inputs. "
                 "Export the network in evaluation mode."
             )
 
 
-def _is_dropout(node: onnx.NodeProto) -> bool:
-    return bool(node.domain == "" and node.op_type == "Dropout")
+def _is(node: onnx.NodeProto, operator: str) -> bool:
+    return bool(node.domain == "" and node.op_type == operator)
 
 
 def fold_constants(graph: Graph) -> bool:
@@ -182,7 +175,7 @@ def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
         if (
             node.op_type not in DEQUANTISERS
             and not _widens(node, graph)
-            and not (_is_dropout(node) and _mode(node, graph) is None)
+            and not (_is(node, "Dropout") and _mode(node, graph) is None)
             and constant.issuperset(reads(node))
             and outputs.isdisjoint(makes(node))
         ):
@@ -266,7 +259,6 @@ def _size(name: str, node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Gra
 
 
 def _constants(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Graph:
-    """A graph of constant nodes alone."""
     needed = dict.fromkeys(name for node in nodes for name in reads(node))
     weights = {name: graph.weights[name] for name in needed if name in graph.weights}
     outputs = tuple(name for node in nodes for name in makes(node))
@@ -323,7 +315,7 @@ def fold_targets(graph: Graph) -> bool:
     kinds = infer(graph)
     changed = False
     for node in graph.nodes:
-        if node.domain == "" and node.op_type == "Reshape":
+        if _is(node, "Reshape"):
             changed |= _fold_reshape(node, kinds, graph)
     return _fold_counted(kinds, graph) or changed
 
@@ -363,9 +355,7 @@ def _fold_counted(kinds: Mapping[str, Kind], graph: Graph) -> bool:
     """Make the targets of ``Reshape`` constant that are computed from the number of images in ways
     that inference does not follow (images times heads): else each cut has to carry them."""
     nodes = [
-        node
-        for node in graph.nodes
-        if node.domain == "" and node.op_type == "Reshape" and node.input[1] not in graph.weights
+        node for node in graph.nodes if _is(node, "Reshape") and node.input[1] not in graph.weights
     ]
     if not nodes:
         return False

@@ -8,7 +8,7 @@ itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 import onnx
@@ -58,37 +58,17 @@ def pieces(graph: Graph, specs: Mapping[str, TensorSpec]) -> dict[str, tuple[Pie
     for node in graph.nodes:
         if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(reads(node)):
             fed.update(makes(node))
-    makers = {name: node for node in graph.nodes for name in makes(node)}
     shapes: dict[str, Shape] = {name: weight.dims for name, weight in graph.weights.items()}
     shapes.update((name, spec.shape) for name, spec in specs.items())
-    found: dict[str, tuple[Piece, ...]] = {}
-    # In topological order, so that what an operator reads is known; chains may be long.
-    for name in _behind(graph.outputs, makers):
-        of_node = _of(makers[name], name, shapes, found, fed) if name in makers else None
-        if of_node is None or len(of_node) > MOST:
-            of_node = (Piece((), name in fed),)
-        found[name] = of_node
+    given = (*graph.weights, *(spec.name for spec in graph.inputs))
+    found: dict[str, tuple[Piece, ...]] = {name: (Piece((), name in fed),) for name in given}
+    for node in graph.nodes:
+        for name in makes(node):
+            of_node = _of(node, name, shapes, found, fed)
+            if of_node is None or len(of_node) > MOST:
+                of_node = (Piece((), name in fed),)
+            found[name] = of_node
     return {name: found[name] for name in graph.outputs}
-
-
-def _behind(outputs: Sequence[str], makers: Mapping[str, onnx.NodeProto]) -> list[str]:
-    """The tensors that outputs are put together of, the makers of each before it."""
-    seen: dict[str, None] = {}
-    waiting = [(name, False) for name in outputs]
-    order: list[str] = []
-    while waiting:
-        name, is_ready = waiting.pop()
-        if is_ready:
-            order.append(name)
-        elif name not in seen:
-            seen[name] = None
-            waiting.append((name, True))
-            node = makers.get(name)
-            if node is not None and (
-                node.op_type in _IN_PLACE | _BY_CONSTANTS | _REFOLDED | {"Concat", "Transpose"}
-            ):
-                waiting.extend((read, False) for read in node.input if read)
-    return order
 
 
 def _of(

@@ -183,10 +183,8 @@ def split(view: View) -> Sequence[Layout]:
     if view.axis(0) != layout.axis:
         view.common_from(1)
         return [layout] * pieces
-    if view.given(1):
-        sizes: Values = view.values(1)
-    elif view.has("split"):
-        sizes = tuple(map(fixed, view.integers("split") or ()))
+    if view.given(1) or view.has("split"):
+        sizes = view.sizes("split", 1)
     else:
         outer = layout.outer // view.integer("num_outputs", pieces)
         sizes = (Size(outer * layout.inner, 0),) * pieces
@@ -203,11 +201,7 @@ def split(view: View) -> Sequence[Layout]:
 def slices(view: View) -> Layout:
     """A piece; along the images all of it, or what ``Concat`` has put together."""
     layout, rank = view.images(0), view.rank(0)
-    if view.has("starts"):
-        starts: Values = tuple(map(fixed, view.integers("starts") or ()))
-        ends: Values = tuple(map(fixed, view.integers("ends") or ()))
-    else:
-        starts, ends = view.values(1), view.values(2)
+    starts, ends = view.sizes("starts", 1), view.sizes("ends", 2)
     axes = view.settings("axes", 3) or tuple(range(len(starts)))
     steps = view.numbers(4) if view.given(4) else (1,) * len(axes)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):

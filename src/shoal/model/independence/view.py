@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 import onnx
 
 from shoal.model.independence.layout import Along, Common, Extent, Layout
-from shoal.model.independence.size import Values
+from shoal.model.independence.size import Values, fixed
 
 
 class Mixes(Exception):  # noqa: N818 (a verdict, not an error; it never leaves this package)
@@ -201,6 +201,12 @@ class View:
         if self.given(index):
             return self.numbers(index)
         return self.integers(name)
+
+    def sizes(self, name: str, index: int) -> Values:
+        """What older versions take as the attribute ``name`` and newer ones as the input
+        ``index``, where it may depend on the number of images."""
+        found = self.integers(name)
+        return self.values(index) if found is None else tuple(map(fixed, found))
 
 
 Rule: TypeAlias = Callable[[View], Layout | Sequence[Layout | None]]
