@@ -55,6 +55,7 @@ class Bundle(Network):
         self.groups = manifest.groups
         self.subnets = manifest.subnets
         self.about = manifest.about
+        self._manifest = manifest
         self._graphs = parts
         self._blobs = blobs
         self._loaded: dict[str, Part] = {}
@@ -77,15 +78,7 @@ class Bundle(Network):
     def write(self, path: str | Path, subnets: Sequence[SubNetwork]) -> None:
         """Write a bundle that has only some of the sub-networks of this one. It needs those that
         they are proved against, too: ModelFileError when one is lacking; StoreError."""
-        manifest = Manifest(
-            version=VERSION,
-            name=self.name,
-            inputs=self.inputs,
-            outputs=self.outputs,
-            groups=self.groups,
-            subnets=tuple(subnets),
-            about=self.about,
-        )
+        manifest = msgspec.structs.replace(self._manifest, subnets=tuple(subnets))
         check(manifest, str(path))
         used = parts_of(manifest)
         parts = {hash: graph for hash, graph in self._graphs.items() if hash in used}

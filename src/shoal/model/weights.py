@@ -76,9 +76,9 @@ class Weight:
 
 def weight_proto(name: str, weight: Weight) -> onnx.TensorProto:
     """The weight with its elements inside."""
-    proto = onnx.TensorProto(name=name, data_type=weight.data_type, dims=weight.dims)
-    proto.raw_data = bytes(weight.data)
-    return proto
+    return onnx.TensorProto(
+        name=name, data_type=weight.data_type, dims=weight.dims, raw_data=bytes(weight.data)
+    )
 
 
 def blob_proto(name: str, weight: Weight) -> onnx.TensorProto:
@@ -135,13 +135,9 @@ def read_weight(proto: onnx.TensorProto, beside: Beside | None) -> Weight:
         return _read_external(proto, beside)
     dims, needed = _checked(proto)
     try:
-        if proto.HasField("raw_data"):
-            data = memoryview(proto.raw_data)
-        elif proto.data_type in ONNX_TO_NUMPY:
-            array = numpy_helper.to_array(proto)
-            data = memoryview(np.ascontiguousarray(array).tobytes())
-        else:
-            data = memoryview(numpy_helper.from_array(numpy_helper.to_array(proto)).raw_data)
+        raw = proto.HasField("raw_data")
+        held = proto if raw else numpy_helper.from_array(numpy_helper.to_array(proto))
+        data = memoryview(held.raw_data)
     except Exception as error:
         raise ModelFileError(f"Weight {proto.name!r} is damaged: {str(error)[:200]}.") from None
     if data.nbytes != needed:

@@ -55,15 +55,11 @@ def product_to_float(view: View) -> Layout:
     view.settings_of(0, 2, 4)
     view.settings_of(1, 3, 5)
     layout = product(view, 0, 1)
-    if view.given(6) and (view.rank(6) != 1 or layout.axis == _last(view)):
+    last = max(view.rank(0), view.rank(1)) - 1
+    if view.given(6) and (view.rank(6) != 1 or layout.axis == last):
         raise Mixes("has a setting for each row")
     view.common(6)
     return layout
-
-
-def _last(view: View) -> int:
-    """The last axis of what a product makes."""
-    return max(view.rank(0), view.rank(1)) - 1
 
 
 def product_turned(view: View) -> Layout:
