@@ -14,7 +14,7 @@ from shoal.model import proof
 from shoal.model.dtypes import Array
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, whole
-from shoal.model.probe import Feeds, Inventor, mirrored, uses
+from shoal.model.probe import Feeds, Inventor, mirrored, stacked, uses
 from shoal.model.rough import is_quantised
 
 PLENTY = 10.0
@@ -59,18 +59,13 @@ class Source:
 
     def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
         """Inputs of a kind with an image for each seed."""
-        if not self._example:
-            return self._inventor.draw(kind, seeds)
-        if kind:
-            return self._inventor.draw(kind - 1, seeds)
-        feeds = dict(self._inventor.draw(0, seeds)) if self._lacking() else {}
-        images = [self._example_image(seed) for seed in seeds]
-        for spec in self._inputs:
-            if spec.name in self._example:
-                each = [one[spec.name] for one in images]
-                free = None in spec.shape
-                feeds[spec.name] = np.concatenate(each, spec.shape.index(None)) if free else each[0]
-        return feeds
+        return stacked(self._inputs, [self._image(kind, seed) for seed in seeds])
+
+    def _image(self, kind: int, seed: int) -> Feeds:
+        if kind or not self._example:
+            return self._inventor.image(kind - bool(self._example), seed)
+        made = self._inventor.image(0, seed) if self._lacking() else {}
+        return {**made, **self._example_image(seed)}
 
     def _lacking(self) -> list[str]:
         """The inputs that the example does not name."""

@@ -71,27 +71,27 @@ class Inventor:
             ", ".join(dict.fromkeys(kind for kind, _ in way.values())) for way in self._ways
         )
 
-    def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
-        """Inputs of ``kinds[kind]`` with an image for each of ``seeds``; the same for the same
-        seed. Where an input has no batch, the first seed decides."""
-        feeds = {}
+    def image(self, kind: int, seed: int) -> Feeds:
+        """Inputs of ``kinds[kind]`` for one image; the same for the same seed."""
+        made = {}
         for index, spec in enumerate(self._inputs):
-            axis = spec.shape.index(None) if None in spec.shape else None
-            drawn = [
-                self._image(kind, spec, index, seed)
-                for seed in (seeds if axis is not None else seeds[:1])
-            ]
-            feeds[spec.name] = np.concatenate(drawn, axis) if axis is not None else drawn[0]
-        return feeds
+            draw = self._ways[kind][spec.name][1]
+            drawn = draw(np.random.default_rng((seed, index)), _shape(spec, 1))
+            dtype = np.dtype(spec.dtype)
+            made[spec.name] = _as(
+                dtype, DIM * drawn if dtype.kind == "f" and seed % 3 == 2 else drawn
+            )
+        return made
 
-    def _image(self, kind: int, spec: TensorSpec, index: int, seed: int) -> Array:
-        dtype = np.dtype(spec.dtype)
-        drawn = self._ways[kind][spec.name][1](
-            np.random.default_rng((seed, index)), _shape(spec, 1)
-        )
-        if dtype.kind == "f" and seed % 3 == 2:
-            drawn = DIM * drawn
-        return _as(dtype, drawn)
+
+def stacked(inputs: Sequence[TensorSpec], images: Sequence[Feeds]) -> Feeds:
+    """Inputs for these images one after the other; where an input has no batch, the first's."""
+    return {
+        spec.name: np.concatenate([each[spec.name] for each in images], spec.shape.index(None))
+        if None in spec.shape
+        else images[0][spec.name]
+        for spec in inputs
+    }
 
 
 def mirrored(feeds: Mapping[str, Array]) -> Feeds:
