@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shoal.errors import InputError, ProofError, StoreError, UnsupportedModelError
 from shoal.model.engine import Engine
-from shoal.model.names import Names
+from shoal.model.graph import Names
 from shoal.model.source import read
 
 CHECKED_BATCHES = (1, 2, 5)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from shoal.model.cuts import Cut
 from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.costs import Range, measure
 from shoal.plan.forecast import Duty, StageDuty, forecast
-from shoal.plan.network import Cut, Network, Part, tensor_bytes
+from shoal.plan.network import Network, Part, tensor_bytes
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Stage
 from shoal.plan.profiles import Profiles
