@@ -5,9 +5,9 @@
 # make clean   remove what make made
 #
 # Needs Python 3.11 or newer and nothing else. PYTHON=... picks the interpreter.
-# Two environments: .venv holds what a user has (no PyTorch, no lab, no benches), .venv-test all
-# three distributions and what tests need. They are made again when a pyproject.toml or
-# constraints.txt changes. Tests run in several processes (make test PROCESSES=1: in one), since
+# Two environments: .venv holds what a user has (no PyTorch, no training, no lab, no benches),
+# .venv-test all four distributions and what tests need. They are made again when a pyproject.toml
+# or constraints.txt changes. Tests run in several processes (make test PROCESSES=1: in one), since
 # many of them wait for others.
 
 SHELL := /bin/bash
@@ -52,10 +52,12 @@ bench: .venv-test/.made
 	.venv/bin/python $(PIP) install -e .
 	@touch $@
 
-.venv-test/.made: pyproject.toml lab/pyproject.toml benchmarks/pyproject.toml constraints.txt | python
+.venv-test/.made: pyproject.toml lab/pyproject.toml benchmarks/pyproject.toml train/pyproject.toml \
+		constraints.txt | python
 	@echo "setting up .venv-test (with PyTorch: some minutes the first time) ..."
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) install -c constraints.txt -e '.[test]' -e ./lab -e ./benchmarks
+	.venv-test/bin/python $(PIP) install -c constraints.txt -e '.[test]' -e ./lab -e ./benchmarks \
+		-e ./train
 	.venv-test/bin/python $(PIP) install --no-deps $(BARE)
 	@touch $@
 
@@ -67,4 +69,4 @@ python:
 
 clean:
 	rm -rf .venv .venv-test .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
-	find src lab benchmarks tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src lab benchmarks train tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -19,10 +19,15 @@ from shoal.errors import ShoalError
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "shoal"
 LAB = ROOT / "lab" / "shoal_lab"
+TRAIN = ROOT / "train" / "shoal_train"
 BENCHMARKS = ROOT / "benchmarks" / "shoal_benchmarks"
 
 # What must not even be named in a distribution: a board has the product alone.
-UNKNOWN_TO = {SOURCE: ("shoal_lab", "shoal_benchmarks"), LAB: ("shoal_benchmarks",)}
+UNKNOWN_TO = {
+    SOURCE: ("shoal_lab", "shoal_train", "shoal_benchmarks"),
+    LAB: ("shoal_train", "shoal_benchmarks"),
+    TRAIN: ("shoal_lab", "shoal_benchmarks"),
+}
 
 # What each package may import of the others. Nothing that is left of an arrow is on its right.
 MAY_IMPORT = {
@@ -34,14 +39,14 @@ MAY_IMPORT = {
     "mesh": set(),
     "sim": {"core", "strategies", "plan", "model", "codec"},
     "runtime": {"core", "mesh", "strategies", "plan", "model", "codec", "sim"},
-    "zoo": {"model", "train"},
-    "train": {"zoo", "model", "plan", "codec"},
+    "zoo": set(),
     "observe": {"runtime", "core"},
 }
 EVERYBODY = {
     "allowance", "errors", "cache", "figure", "log", "picture", "plugins", "process", "scratch",
     "version",
 }  # fmt: skip
+TRAINING_MAY_IMPORT = EVERYBODY | {"plan", "model", "zoo"}
 
 # What decides holds no I/O, no clock and no threads, and needs no framework to be tested.
 PURE_IMPORTS = {
@@ -54,7 +59,7 @@ PURE_IMPORTS = {
 ONLY_IN = {
     "zenoh": ("mesh/",),
     "onnxruntime": ("model/",),
-    "torch": ("train/", "model/", "zoo/"),
+    "torch": ("model/",),
     "matplotlib": ("figure.py",),
     "typer": ("cli/",),
 }
@@ -114,7 +119,12 @@ def project(folder: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("folder", "package"),
-    [(".", "src/shoal"), ("lab", "shoal_lab"), ("benchmarks", "shoal_benchmarks")],
+    [
+        (".", "src/shoal"),
+        ("lab", "shoal_lab"),
+        ("train", "shoal_train"),
+        ("benchmarks", "shoal_benchmarks"),
+    ],
 )
 def test_a_wheel_holds_its_own_package_and_nothing_else(folder: str, package: str) -> None:
     targets = project(folder)["tool"]["hatch"]["build"]["targets"]
@@ -122,7 +132,7 @@ def test_a_wheel_holds_its_own_package_and_nothing_else(folder: str, package: st
     assert (ROOT / folder / package / "__init__.py").is_file()
 
 
-@pytest.mark.parametrize("folder", ["lab", "benchmarks"])
+@pytest.mark.parametrize("folder", ["lab", "train", "benchmarks"])
 def test_what_stands_on_the_product_is_of_its_version(folder: str) -> None:
     """It uses what the product promises to nobody else."""
     about = project(folder)["project"]
@@ -185,12 +195,28 @@ def test_what_decides_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("engine", ["matplotlib", "onnxruntime", "torch", "typer", "zenoh"])
-def test_the_lab_knows_an_engine_no_better(engine: str) -> None:
+def test_the_lab_and_training_know_an_engine_no_better(engine: str) -> None:
     wrong = [
         f"{where(path, line)} imports {name}"
-        for path in modules(source=LAB)
+        for source in (LAB, TRAIN)
+        for path in modules(source=source)
         for name, line in imports(path)
-        if name.split(".")[0] == engine and not (engine == "typer" and path.parent == LAB / "cli")
+        if name.split(".")[0] == engine
+        and not (engine == "typer" and "cli" in (path.parent.name, path.stem))
+        and not (engine == "torch" and source == TRAIN)
+    ]
+    assert wrong == []
+
+
+def test_training_stands_on_little_of_the_product() -> None:
+    """It needs no device, no service and no strategy."""
+    wrong = [
+        f"{where(path, line)} imports {name}"
+        for path in modules(source=TRAIN)
+        for name, line in imports(path)
+        if name.startswith("shoal.")
+        and name.split(".")[1] not in TRAINING_MAY_IMPORT
+        and not (name.startswith("shoal.cli.") and path == TRAIN / "cli.py")
     ]
     assert wrong == []
 
@@ -216,24 +242,12 @@ def test_one_module_runs_graphs() -> None:
     assert engines == ["engine.py"]
 
 
-def test_pytorch_and_training_are_imported_only_when_needed() -> None:
+def test_pytorch_is_imported_only_when_needed() -> None:
     wrong = [
         f"{where(path, line)} imports {name}"
-        for path in modules()
-        if not path.relative_to(SOURCE).as_posix().startswith("train/")
+        for path in (*modules(), TRAIN / "cli.py")
         for name, line in imports(path, at_import=True)
-        if name.split(".")[0] == "torch" or name.startswith("shoal.train")
-    ]
-    assert wrong == []
-
-
-def test_training_is_imported_by_nobody_but_cli_and_zoo() -> None:
-    wrong = [
-        f"{where(path, line)} imports {name}"
-        for path in modules()
-        if path.relative_to(SOURCE).parts[0] not in ("train", "cli", "zoo")
-        for name, line in imports(path)
-        if name.startswith("shoal.train")
+        if name.split(".")[0] == "torch"
     ]
     assert wrong == []
 
@@ -359,7 +373,8 @@ VERDICTS = {"Mixes"}
 def test_errors_live_in_one_tree() -> None:
     wrong = [
         f"{where(path, node.lineno)} defines {node.name}"
-        for path in (*modules(), *modules(source=LAB), *modules(source=BENCHMARKS))
+        for source in (SOURCE, LAB, TRAIN, BENCHMARKS)
+        for path in modules(source=source)
         if path.name != "errors.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef) and node.name not in VERDICTS

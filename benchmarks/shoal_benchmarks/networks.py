@@ -28,17 +28,12 @@ def fashion() -> Network:
 def lite0() -> Network:
     """EfficientNet-Lite0 with its ImageNet weights.
 
-    Raises MissingExtraError without the extra ``efficientnet``.
+    Raises MissingExtraError without the extra ``efficientnet`` of shoal-train.
     """
     from shoal.model.network import load
+    from shoal.zoo.making import make
 
-    try:
-        from shoal.train.pretrained import get
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"it needs the package {error.name}: pip install 'shoal[efficientnet]'"
-        ) from error
-    return load(get("efficientnet-lite0"), name=LITE0)
+    return load(make("efficientnet-lite0"), name=LITE0)
 
 
 def resnet50() -> Network:

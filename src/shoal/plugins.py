@@ -1,7 +1,8 @@
 """What other distributions add to Shoal: entry points, each loaded when it is needed.
 
 The groups are ``shoal.commands`` (:mod:`shoal.cli.app`), ``shoal.observers``
-(:mod:`shoal.runtime.observer`), ``shoal.strategies`` and ``shoal.policies``.
+(:mod:`shoal.runtime.observer`), ``shoal.strategies``, ``shoal.policies`` and ``shoal.zoo``
+(:mod:`shoal.zoo.making`).
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ def test_a_network_whose_extra_is_missing_gives_no_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing() -> None:
-        raise MissingExtraError("pip install 'shoal[efficientnet]'")
+        raise MissingExtraError("pip install './train[efficientnet]'")
 
     monkeypatch.setattr(networks, "LOADERS", {"absent": missing})
     assert networks.load("absent") is None
-    assert "shoal[efficientnet]" in capsys.readouterr().err
+    assert "./train[efficientnet]" in capsys.readouterr().err
 
 
 def test_the_bench_is_all_sections_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

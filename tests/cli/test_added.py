@@ -100,7 +100,8 @@ def test_nobody_takes_the_name_of_a_command_of_ours(install, capsys):
 
 
 @pytest.mark.parametrize(
-    ("command", "advice"), [("lab", "pip install ./lab"), ("bench", "make bench")]
+    ("command", "advice"),
+    [("lab", "pip install ./lab"), ("train", "pip install ./train"), ("bench", "make bench")],
 )
 def test_what_is_not_installed_says_how_to_get_it(command, advice, monkeypatch, capsys):
     monkeypatch.setattr(plugins, "entry_points", lambda **only: EntryPoints())

@@ -12,8 +12,8 @@ import pytest
 
 from shoal.cli import play
 from shoal.cli.entry import run
-from shoal.cli.play import Chapter
-from shoal.cli.story import _since, outcome
+from shoal.cli.play import Chapter, since
+from shoal.cli.story import outcome
 from shoal.observe.load_generator import Record
 
 pytestmark = pytest.mark.system
@@ -106,6 +106,6 @@ def test_the_numbers_of_the_outcome() -> None:
 
 def test_the_last_second_is_the_tail() -> None:
     records = [record(0, float(k)) for k in range(10)]
-    assert [r.answered_s for r in _since(records, 7.0)] == [7.0, 8.0, 9.0]
-    assert _since(records, 99.0) == []
-    assert len(_since(records, -1.0)) == 10
+    assert [r.answered_s for r in since(records, 7.0)] == [7.0, 8.0, 9.0]
+    assert since(records, 99.0) == []
+    assert len(since(records, -1.0)) == 10

@@ -43,7 +43,7 @@ def test_help_names_every_command() -> None:
 def test_help_imports_nothing_heavy() -> None:
     """So it is quick: 0.25 s of work were measured."""
     heavy = ("numpy", "onnx", "onnxruntime", "zenoh", "torch", "matplotlib", "shoal.runtime",
-             "shoal_lab", "shoal_benchmarks")  # fmt: skip
+             "shoal_lab", "shoal_benchmarks", "shoal_train")  # fmt: skip
     code = (
         "import sys, shoal.cli.entry as e; code = e.run(['--help']);"
         f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr); sys.exit(code)"
@@ -100,9 +100,9 @@ def test_our_errors_are_one_line_with_the_exit_code_of_their_class(
 def test_markup_in_an_error_is_shown_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail_with(monkeypatch, CutError("tensor [bold]x[/bold] and shoal[train]"))
+    fail_with(monkeypatch, CutError("tensor [bold]x[/bold] and shoal[torch]"))
     entry.run([])
-    assert "[bold]x[/bold] and shoal[train]" in capsys.readouterr().err
+    assert "[bold]x[/bold] and shoal[torch]" in capsys.readouterr().err
 
 
 def test_an_unforeseen_error_is_called_a_bug(

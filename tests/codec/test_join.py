@@ -1,11 +1,14 @@
 """Slices from several devices become one tensor again."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.codec.join import Joiner, join
+from shoal.codec import join as joining
+from shoal.codec.join import join
 from shoal.errors import InputError
 from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Join, Slice
@@ -121,16 +124,24 @@ def test_a_slice_that_lies_is_refused(slices, complaint):
         join(slices, HALVES)
 
 
-def test_a_joiner_works_out_each_set_of_givers_once():
-    joiner = Joiner(HALVES)
-    first = joiner({"left": half()})
-    assert np.array_equal(first, joiner({"left": half()}))
-    assert len(joiner._moves) == 1
-    joiner({"left": half(), "right": half()})
-    assert len(joiner._moves) == 2
+def test_each_set_of_givers_is_worked_out_once(monkeypatch):
+    monkeypatch.setattr(joining, "_kept", OrderedDict())
+    first = join({"left": half()}, HALVES)
+    assert np.array_equal(first, join({"left": half()}, HALVES))
+    assert len(joining._kept) == 1
+    join({"left": half(), "right": half()}, HALVES)
+    assert len(joining._kept) == 2
 
 
-def test_joins_that_look_alike_do_not_share_a_joiner():
+def test_the_last_used_are_kept_and_no_more(monkeypatch):
+    monkeypatch.setattr(joining, "_kept", OrderedDict())
+    monkeypatch.setattr(joining, "MOST_KEPT", 2)
+    for slices in ({"left": half()}, {"right": half()}, {"left": half(), "right": half()}):
+        join(slices, HALVES)
+    assert [givers for _, givers, _ in joining._kept] == [("right",), ("left", "right")]
+
+
+def test_joins_that_look_alike_do_not_share_what_is_kept():
     other = channel_join({"left": (2, 3), "right": (0, 1)}, count=4)
     slices = {"left": half() * 1, "right": half() * 2}
     assert join(slices, HALVES)[0, :, 0, 0].tolist() == [1, 1, 2, 2]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shoal.mesh.inproc import InprocMesh
-from shoal.mesh.link import Link, LinkEvent, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, PeerDown, PeerUp, Received
+from shoal.mesh.link import Link
 from shoal.mesh.zenoh import ZenohLink
+from shoal_lab.inproc import InprocMesh
 
 SOON_S = 30.0
 """By when what must happen has happened, also on a busy machine."""

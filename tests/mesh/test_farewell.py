@@ -11,8 +11,8 @@ import pytest
 import zenoh
 
 from shoal.mesh import farewell
+from shoal.mesh.events import PeerDown, PeerUp
 from shoal.mesh.farewell import bid, wait_for_all
-from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.zenoh import LEAVE_S
 
 SLOW_MS = 4000

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import FrameError
+from shoal.mesh.events import MAX_BODY, MAX_HEAD
 from shoal.mesh.frames import (
     HEADER_BYTES,
     MAX_KNOWN,
@@ -22,7 +23,6 @@ from shoal.mesh.frames import (
     write_header,
     write_news,
 )
-from shoal.mesh.link import MAX_BODY, MAX_HEAD
 from shoal.mesh.place import MAX_PLACES, Place
 
 headers = st.builds(

@@ -149,15 +149,6 @@ def test_what_is_said_after_the_greeting_is_left_for_who_reads_it(house):
     assert house.came[0][1].recv(100) == b"and more"
 
 
-def test_a_connection_that_came_another_way_is_heard_like_one_that_came_to_the_door(house):
-    for half in halves():
-        here, there = socket.socketpair()
-        assert house.porter.bring(there)
-        here.sendall(half)
-        house.guests.append(here)
-    soon(lambda: len(house.came) == 1)
-
-
 # -- strangers ------------------------------------------------------------------------------------
 
 
@@ -351,21 +342,14 @@ def test_where_there_are_no_more_sockets_the_silent_make_room(house, monkeypatch
 
 def test_closing_sends_all_away_that_are_not_known_yet(house):
     guests = [house.visit(), house.visit(b"Sho"), house.visit(halves()[0])]
-    here, there = socket.socketpair()
-    assert house.porter.bring(there)
-    soon(lambda: len(house.porter._pending) == 3)
+    soon(lambda: len(house.porter._pending) == 2)
     soon(lambda: len(house.porter._halves) == 1)
     house.porter.close()
     house.porter.thread.join(30)
-    for guest in [*guests, here]:
+    for guest in guests:
         soon(lambda guest=guest: is_hung_up(guest))
-    here.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((house.place.host, house.place.port))
-    here, there = socket.socketpair()
-    assert not house.porter.bring(there)
-    here.close()
-    there.close()
     house.porter.close()
 
 
@@ -375,34 +359,6 @@ def test_a_porter_that_never_began_closes_the_doors():
     Porter("house", doors, lambda *_: None, lambda why: None).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((place.host, place.port))
-
-
-def test_more_connections_than_the_bell_can_ring_for_are_brought(house):
-    gate, waits = threading.Event(), threading.Event()
-    decide = house.porter._decide
-
-    def wait(*what: object) -> None:
-        waits.set()
-        gate.wait(30)
-        decide(*what)
-
-    house.porter._decide = wait
-    for half in halves(0):
-        house.visit(half)
-    assert waits.wait(30)
-    here = [socket.socketpair() for _ in range(600)]
-    for _, there in here:
-        assert house.porter.bring(there)
-    house.porter._decide = decide
-    gate.set()
-    soon(lambda: len(house.porter._pending) == MAX_PENDING)
-    for mine, _ in here:
-        mine.close()
-    guests = [house.visit(half) for half in halves(1)]
-    assert said(guests[0]) == Welcome()
-
-
-# -- who calls ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -8,8 +8,9 @@ import pytest
 from tests.mesh.conftest import Ear, say_all
 
 from shoal.errors import NameTakenError
-from shoal.mesh import mesh_link, peers
-from shoal.mesh.link import NameLost, PeerDown, PeerUp, Received
+from shoal.mesh import link as mesh_link
+from shoal.mesh import peers
+from shoal.mesh.events import NameLost, PeerDown, PeerUp, Received
 
 
 @pytest.fixture

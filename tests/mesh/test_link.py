@@ -12,8 +12,9 @@ import pytest
 from tests.mesh.conftest import Ear, Fleet, say_all
 
 from shoal.errors import FrameError, NameTakenError, UsageError
-from shoal.mesh import mesh_link, peers, sender
-from shoal.mesh.link import MAX_HEAD, PeerDown, PeerUp, Received
+from shoal.mesh import link as mesh_link
+from shoal.mesh import peers, sender
+from shoal.mesh.events import MAX_HEAD, PeerDown, PeerUp, Received
 from shoal.mesh.receiver import Incoming
 
 

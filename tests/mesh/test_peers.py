@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.mesh.village import LEASE_S, NEWS_S, TIMEOUT_S, Village
 
+from shoal.mesh.events import PeerDown, PeerUp
 from shoal.mesh.frames import NodeSeen
 from shoal.mesh.hello import CallerHello, No, Refusal
-from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.peers import (
     GRACE_S,
     HEARSAY_S,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.mesh.rate import LARGE_BYTES, LATE_BYTES, LinkRate, RateMeter, RateSource, TcpInfo
+from shoal.mesh.rate import LARGE_BYTES, LATE_BYTES, LinkRate, RateMeter, TcpInfo
 
 MBIT = 125_000.0
 
@@ -28,7 +28,7 @@ def info(mbit: float = 100.0, **facts: object) -> TcpInfo:
 
 def test_nothing_is_known_of_a_line_that_was_not_used():
     rate = RateMeter().rate(5.0)
-    assert rate == LinkRate(0.0, 0.0, math.inf, False, RateSource.NONE)
+    assert rate == LinkRate(0.0, 0.0, math.inf, False)
 
 
 def test_the_system_knows_the_rate_and_the_least_round_trip():
@@ -38,7 +38,6 @@ def test_the_system_knows_the_rate_and_the_least_round_trip():
     assert rate.bytes_per_s == 100 * MBIT
     assert rate.rtt_ms == pytest.approx(8.0)
     assert rate.age_s == pytest.approx(0.75)
-    assert rate.source is RateSource.KERNEL
     assert not rate.at_least
 
 
@@ -136,7 +135,6 @@ def test_whatever_the_system_says_a_rate_is_a_rate(facts):
         told = meter.rate(now)
         assert 0 <= told.bytes_per_s <= rate
         assert told.age_s >= 0
-        assert told.source is RateSource.KERNEL
 
 
 # -- where the system says nothing ----------------------------------------------------------------
@@ -148,14 +146,14 @@ def test_the_time_in_which_the_system_takes_what_is_large_tells_a_rate():
         meter.took(1_000_000, 0.1, float(second))
     rate = meter.rate(12.0)
     assert rate.bytes_per_s == pytest.approx(10_000_000)
-    assert (rate.rtt_ms, rate.age_s, rate.source) == (0.0, 3.0, RateSource.CLOCK)
+    assert (rate.rtt_ms, rate.age_s) == (0.0, 3.0)
     assert rate.at_least
 
 
 def test_what_is_small_tells_none():
     meter = RateMeter()
     meter.took(LARGE_BYTES - 1, 1e-6, 1.0)
-    assert meter.rate(1.0).source is RateSource.NONE
+    assert meter.rate(1.0).bytes_per_s == 0.0
 
 
 def test_a_rate_by_the_clock_follows_a_jump_within_a_few_messages():

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import FrameError
+from shoal.mesh.events import MAX_BODY
 from shoal.mesh.frames import Kind, NodeSeen, write_header, write_news
-from shoal.mesh.link import MAX_BODY
 from shoal.mesh.place import Place
 from shoal.mesh.receiver import AHEAD_BYTES, Asked, Incoming, News, Receiver
 

@@ -17,9 +17,8 @@ from tests.mesh.test_rate import info
 from tests.mesh.test_receiver import tcp_pair
 
 from shoal.mesh import sender as module
+from shoal.mesh.events import MAX_BODY
 from shoal.mesh.frames import HEADER_BYTES, MAX_WEIGHT, Kind, read_header, write_header
-from shoal.mesh.link import MAX_BODY
-from shoal.mesh.rate import RateSource
 from shoal.mesh.receiver import Asked, Incoming, Receiver
 from shoal.mesh.sender import MAX_URGENT, Sender
 from shoal.mesh.tcp_info import tcp_info
@@ -43,6 +42,8 @@ class Talk:
 
     def fill(self) -> None:
         """Send what the system does not take at once."""
+        while self.sender.waiting:  # what came before may be heard before it is known to be sent
+            time.sleep(0.001)
         assert self.sender.send(b"much", bytes(MUCH), work=False)
         assert self.sender.waiting == 1
 
@@ -339,7 +340,6 @@ def test_the_system_tells_the_rate_of_a_connection(tcp):
     rates = []
     soon(lambda: rates.append(tcp.sender.rate(time.monotonic())) or rates[-1] is None)
     rate = rates[-2]
-    assert rate.source is RateSource.KERNEL
     assert rate.bytes_per_s > 0
     assert rate.rtt_ms > 0
     assert rate.age_s < 30
@@ -351,7 +351,7 @@ def test_elsewhere_the_clock_does_and_says_so():
     talk.hear(1)
     soon(lambda: talk.sender.waiting == 0)
     rate = talk.sender.rate(time.monotonic())
-    assert (rate.source, rate.at_least, rate.rtt_ms) == (RateSource.CLOCK, True, 0.0)
+    assert (rate.at_least, rate.rtt_ms) == (True, 0.0)
     assert rate.bytes_per_s > 0
     talk.close()
 

@@ -12,6 +12,7 @@ from tests.mesh.conftest import Ear, Fleet, say_all
 
 from shoal.errors import MeshError
 from shoal.mesh import greeting
+from shoal.mesh.events import MAX_BODY, PeerDown, PeerUp
 from shoal.mesh.frames import (
     HEADER_BYTES,
     MAX_NEWS,
@@ -23,7 +24,6 @@ from shoal.mesh.frames import (
 )
 from shoal.mesh.greeting import MAX_PENDING, say_hello
 from shoal.mesh.hello import CallerHello, No, Refusal, Welcome
-from shoal.mesh.link import MAX_BODY, PeerDown, PeerUp
 from shoal.mesh.peers import MAX_HEARSAY
 from shoal.mesh.place import Place
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 from tests.mesh.conftest import Ear, Fleet, say_all
 
-from shoal.mesh import mesh_link, peers
-from shoal.mesh.link import PeerDown, PeerUp
+from shoal.mesh import link as mesh_link
+from shoal.mesh import peers
+from shoal.mesh.events import PeerDown, PeerUp
 from shoal.mesh.place import Place
 
 

@@ -17,9 +17,10 @@ import zenoh
 from tests.mesh.conftest import say_all
 
 from shoal.errors import AddressInUseError, MeshError, UsageError
-from shoal.mesh import mesh_link, patience
+from shoal.mesh import link as mesh_link
+from shoal.mesh import patience
+from shoal.mesh.events import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.hello import VERSION
-from shoal.mesh.link import NameLost, Outdated, PeerDown, PeerUp, Received
 from shoal.mesh.names import new_incarnation
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
 from shoal.mesh.place import Place
@@ -172,16 +173,6 @@ def test_clusters_do_not_see_each_other(zenoh_fleet):
     a.wait_for_peer("c")
     c.wait_for_peer("a")
     assert b.link.peers() == {}
-
-
-def test_addresses_at_which_nobody_listens_are_said_with_the_reason(zenoh_fleet):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-    link = zenoh_fleet.make("a", connect=[f"tcp/127.0.0.1:{taken}"])
-    link.start(lambda event: True)
-    assert link.silent_addresses() == {
-        f"tcp/127.0.0.1:{taken}": "the host is there, but nothing listens on that port"
-    }
 
 
 def test_a_node_that_comes_later_is_called_again_and_again(zenoh_fleet):

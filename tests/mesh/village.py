@@ -5,8 +5,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from shoal.mesh.events import PeerDown, PeerUp
 from shoal.mesh.hello import CallerHello, No, Refusal
-from shoal.mesh.link import PeerDown, PeerUp
 from shoal.mesh.peers import Ask, Begin, Break, Call, Peers, Session, Tell
 from shoal.mesh.place import Place
 

@@ -3,8 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.model.cuts import Step, Tensor, crossings, find_cuts
+from shoal.model.cuts import Node, Tensor, crossings, find_cuts
 from shoal.model.spec import TensorSpec
+
+
+def step(reads, makes):
+    return Node("", "", reads, makes)
 
 
 def travelling(names, size=4):
@@ -12,33 +16,33 @@ def travelling(names, size=4):
 
 
 def test_a_chain_is_cut_between_any_two_nodes():
-    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("b",), ("y",))]
+    steps = [step(("x",), ("a",)), step(("a",), ("b",)), step(("b",), ("y",))]
     cuts = find_cuts(steps, ["x"], ["y"], travelling("xaby"))
     assert [(cut.at, cut.names, cut.bytes) for cut in cuts] == [(1, ("a",), 4), (2, ("b",), 4)]
 
 
 def test_a_residual_crosses_until_it_is_added():
-    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("a", "b"), ("y",))]
+    steps = [step(("x",), ("a",)), step(("a",), ("b",)), step(("a", "b"), ("y",))]
     assert crossings(steps, ["x"], ["y"]) == [("x",), ("a",), ("a", "b"), ("y",)]
 
 
 def test_an_input_that_is_needed_late_crosses_all_the_way():
-    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("b", "late"), ("y",))]
+    steps = [step(("x",), ("a",)), step(("a",), ("b",)), step(("b", "late"), ("y",))]
     assert crossings(steps, ["x", "late"], ["y"])[1:3] == [("late", "a"), ("late", "b")]
 
 
 def test_an_output_that_is_made_early_crosses_to_the_end():
-    steps = [Step(("x",), ("early",)), Step(("early",), ("a",)), Step(("a",), ("y",))]
+    steps = [step(("x",), ("early",)), step(("early",), ("a",)), step(("a",), ("y",))]
     assert crossings(steps, ["x"], ["y", "early"])[2] == ("early", "a")
 
 
 def test_an_input_that_nobody_reads_crosses_nowhere():
-    steps = [Step(("x",), ("a",)), Step(("a",), ("y",))]
+    steps = [step(("x",), ("a",)), step(("a",), ("y",))]
     assert crossings(steps, ["x", "unused"], ["y"]) == [("x",), ("a",), ("y",)]
 
 
 def test_where_a_tensor_cannot_travel_there_is_no_cut():
-    steps = [Step(("x",), ("list",)), Step(("list",), ("a",)), Step(("a",), ("y",))]
+    steps = [step(("x",), ("list",)), step(("list",), ("a",)), step(("a",), ("y",))]
     assert [cut.at for cut in find_cuts(steps, ["x"], ["y"], travelling("xay"))] == [2]
 
 
@@ -50,7 +54,7 @@ def graphs(draw):
     for index in range(draw(st.integers(1, 8))):
         read = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
         made = [f"t{index}_{k}" for k in range(draw(st.integers(1, 2)))]
-        steps.append(Step(tuple(read), tuple(made)))
+        steps.append(step(tuple(read), tuple(made)))
         known += made
     outputs = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
     return steps, inputs, outputs

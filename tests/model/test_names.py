@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.model.names import Names
+from shoal.model.graph import Names
 
 like = st.sampled_from(["a", "a_0", "a_1", "b", ""])
 

@@ -8,7 +8,7 @@ from tests.model.nets import node, random, tensor
 import shoal.model as model
 from shoal.model.accept import accept
 from shoal.model.normalise import normalise
-from shoal.model.probe import DIM, Inventor, Use, mirrored, probe, uses
+from shoal.model.probe import DIM, Inventor, Use, mirrored, probe, stacked, uses
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 
@@ -19,7 +19,8 @@ def graph(nodes, inputs, outputs, weights=None, **options):
 
 
 def drawn(spec, use=None, kind=0, seeds=(0,)):
-    return Inventor([spec], {spec.name: use or Use()}).draw(kind, seeds)[spec.name]
+    inventor = Inventor([spec], {spec.name: use or Use()})
+    return stacked([spec], [inventor.image(kind, seed) for seed in seeds])[spec.name]
 
 
 def test_ids_stay_within_the_table_that_they_index():
@@ -39,7 +40,8 @@ def test_ids_stay_within_the_table_that_they_index():
          "places": random(512, 4)},
     )  # fmt: skip
     assert uses(found) == {"ids": Use(entries=3000), "segments": Use(entries=2)}
-    made = Inventor(found.inputs, uses(found)).draw(0, [0, 1])
+    inventor = Inventor(found.inputs, uses(found))
+    made = stacked(found.inputs, [inventor.image(0, seed) for seed in (0, 1)])
     assert made["ids"].dtype == np.int32
     assert 1000 < made["ids"].max() < 3000
     assert set(np.unique(made["segments"])) == {0, 1}
@@ -139,7 +141,7 @@ def test_other_kinds(spec, kind, check):
 def test_a_length_is_that_of_the_other_input_at_most():
     specs = [TensorSpec("x", "float32", (None, 80, 300)), TensorSpec("n", "int64", (None,))]
     inventor = Inventor(specs, {})
-    lengths = [inventor.draw(1, [seed])["n"][0] for seed in range(40)]
+    lengths = [inventor.image(1, seed)["n"][0] for seed in range(40)]
     assert 100 < max(lengths) <= 300
     assert min(lengths) >= 1
 

@@ -11,7 +11,6 @@ from shoal.model.proof import (
     disagreement,
     telling,
     tolerance,
-    worst,
 )
 
 
@@ -62,12 +61,6 @@ def test_of_labels_it_counts_how_many_are_others_not_how_far():
         assert disagreement(labels, array(0, 1, 2, other, *range(4, 10), dtype="int64")) == 0.1
     assert disagreement(labels, labels.astype("int32")) == np.inf
     assert disagreement(labels, labels[1:]) == np.inf
-
-
-def test_the_worst_output_counts():
-    a = {"y": array(1), "z": array(2)}
-    assert worst(a, {"y": array(1), "z": array(1)}, a) == pytest.approx(0.5)
-    assert worst(a, a, []) == 0
 
 
 def test_networks_that_amplify_rounding_are_allowed_more_but_never_much():

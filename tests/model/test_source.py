@@ -160,7 +160,7 @@ def test_without_its_packages_the_extra_is_named(monkeypatch, package):
     torch = pytest.importorskip("torch")
     module = torch.nn.ReLU()
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=r"shoal\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"shoal\[torch\]"):
         model.load(module, example=np.zeros((1, 4), np.float32))
 
 

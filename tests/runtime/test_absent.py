@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from shoal.mesh.inproc import InprocMesh
 from shoal.runtime.absent import look_for
+from shoal_lab.inproc import InprocMesh
 
 
 class Knowing:

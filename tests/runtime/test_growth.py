@@ -16,7 +16,8 @@ from shoal.runtime import stats
 
 CONTAINERS = dict | list | set | deque
 ROUNDS = 4
-SETTLE_S = 5.0
+SETTLE_S = 20.0
+"""Longer than a peer is expected back (``grace_s``), after which it may be forgotten."""
 
 
 def objects() -> Counter:

@@ -8,7 +8,7 @@ from tests.runtime import tiny
 from shoal import allowance
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 
 MIB = 1 << 20
 
@@ -21,7 +21,7 @@ def offer(tmp_path, monkeypatch):
         monkeypatch.setattr(allowance, "memory_bytes", lambda: memory)
         monkeypatch.setattr(allowance, "whole_cores", lambda: cores)
         link = tiny.InprocMesh()("a")
-        node = make_node(link, PartStore(tmp_path), Engine(threads), memory_limit=stated)
+        node = Node(link, PartStore(tmp_path), Engine(threads), memory_limit=stated)
         info = node.core.worker.info
         link.close()
         return info.memory, info.cores

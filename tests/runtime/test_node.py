@@ -35,7 +35,7 @@ from shoal.errors import (
     UsageError,
     VersionError,
 )
-from shoal.mesh.link import NameLost, PeerDown, PeerUp
+from shoal.mesh.events import NameLost, PeerDown, PeerUp
 from shoal.model.store import PartStore
 from shoal.runtime import node as module
 from shoal.runtime import parts, threads, wire
@@ -154,7 +154,7 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
     crowd.start("a")
     other = peer()
     (whole,) = net.split([])
-    crowd.nodes["a"].exchange._store.add_part(whole)
+    crowd.nodes["a"].exchange.store.add_part(whole)
     for shapes in (
         {"x": ("float32", (1 << 40,))},
         {"x": ("float32", (-1, 8))},
@@ -408,7 +408,7 @@ def test_what_is_sent_last_arrives(crowd, net):
     other = crowd.start("b")
     soon(lambda: "b" in node.link.peers())
     for k in range(200):
-        node._outbox.put(module.Send("b", Forget("a", "1", (k,))))
+        node._outbox.put(module.actions.Send("b", Forget("a", "1", (k,))))
     assert node.flush(5.0)
     assert node.link.waiting("b") == 0
     assert not node._outbox._open

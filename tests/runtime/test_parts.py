@@ -13,6 +13,7 @@ from shoal.model.engine import Engine, give_back
 from shoal.model.store import PartStore
 from shoal.runtime import parts as module
 from shoal.runtime.parts import CHUNK_BYTES, MAX_TRIES, WINDOW, Exchange, LoadedParts
+from shoal.runtime.questions import Questions
 from shoal.runtime.wire import Chunk, Fetch
 
 DATA = bytes(range(256)) * (5 * CHUNK_BYTES // 256) + b"the end"
@@ -42,7 +43,7 @@ class Hub:
         def mail(to, message, body=None):
             return self.carry(name, to, message, body)
 
-        self.exchanges[name] = Exchange(store, mail, others, limit_bytes)
+        self.exchanges[name] = Exchange(store, Questions(mail), others, limit_bytes)
         return self.exchanges[name]
 
     def carry(self, giver, taker, message, body):
@@ -56,14 +57,14 @@ class Hub:
             if isinstance(message, Fetch):
                 other.give(giver, message)
             else:
-                other.take(giver, message, body)
+                other.questions.take(giver, message, body)
         return True
 
     def lose(self, name):
         """A node dies."""
         self.away.add(name)
         for exchange in self.exchanges.values():
-            exchange.gone(name)
+            exchange.questions.gone(name)
 
     def fetches(self, giver):
         return [m for _, to, m in self.mails if to == giver and isinstance(m, Fetch) and m.length]
@@ -105,14 +106,14 @@ def test_never_more_than_a_window_is_under_way(hub):
 
     def count(giver, taker, message, body):
         nonlocal most
-        most = max(most, len(me._asked))
+        most = max(most, len(me.questions.asked))
         return message, body
 
     hub.tamper = count
     blob = hashlib.sha256(bytes(CHUNK_BYTES * WINDOW * 3)).hexdigest()
     me.get(blob, CHUNK_BYTES * WINDOW * 3, "source")
     assert most <= WINDOW
-    assert me._asked == {}
+    assert me.questions.asked == {}
 
 
 def test_it_comes_from_a_neighbour_when_that_answers_first(hub):
@@ -135,7 +136,7 @@ def test_nobody_has_it(hub):
     me = hub.add("me")
     with pytest.raises(UnreachableError, match=f"blob {BLOB[:12]}"):
         me.get(BLOB, len(DATA), "source")
-    assert me._asked == {}
+    assert me.questions.asked == {}
 
 
 def test_nobody_is_there(hub):
@@ -198,7 +199,7 @@ def test_a_break_in_the_middle_is_made_good_with_the_same_giver(hub):
         nonlocal breaks
         if isinstance(message, Chunk) and body and breaks < MAX_TRIES - 1:
             breaks += 1
-            me.gone("source")
+            me.questions.gone("source")
             return None
         return message, body
 
@@ -214,7 +215,7 @@ def test_a_giver_without_an_end_of_breaks_is_given_up(hub):
 
     def tamper(giver, taker, message, body):
         if isinstance(message, Chunk) and body:
-            me.gone("source")
+            me.questions.gone("source")
             return None
         return message, body
 
@@ -231,7 +232,7 @@ def test_a_silent_giver_is_given_up_after_a_while(hub):
     me = hub.add("me")
     with pytest.raises(UnreachableError, match="gave nothing of the blob"):
         me.get(BLOB, len(DATA), "source")
-    assert me._asked == {}
+    assert me.questions.asked == {}
     assert len(hub.fetches("source")) == 6  # not again: that would take as long
 
 
@@ -294,7 +295,7 @@ def test_a_chunk_that_comes_twice_counts_once(hub):
     hub.add("source", DATA)
     me = hub.add("me")
     hub.tamper = lambda giver, taker, message, body: (
-        [me.take(giver, message, body), (message, body)][1]
+        [me.questions.take(giver, message, body), (message, body)][1]
         if isinstance(message, Chunk)
         else (message, body)
     )
@@ -308,7 +309,7 @@ def test_chunks_of_others_are_not_taken(hub):
 
     def tamper(giver, taker, message, body):
         if isinstance(message, Chunk):
-            me.take("a stranger", message, bytes(len(body or b"")))
+            me.questions.take("a stranger", message, bytes(len(body or b"")))
         return message, body
 
     hub.tamper = tamper
@@ -359,7 +360,7 @@ def test_closing_ends_a_download(hub, monkeypatch):
     hub.tamper = lambda giver, taker, message, body: (
         None if isinstance(message, Chunk) and body else (message, body)
     )
-    threading.Timer(0.05, me.close).start()
+    threading.Timer(0.05, me.questions.close).start()
     with pytest.raises(UnreachableError):
         me.get(BLOB, len(DATA), "source")
 

@@ -24,7 +24,7 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import Size
 from shoal.runtime import probe, wire
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.planning import plan
 from shoal.runtime.survey import NO_WAY, survey
 
@@ -34,7 +34,7 @@ SHAPES = {"x": ("float32", (1, tiny.WIDTH))}
 @pytest.fixture
 def asker(crowd):
     """A node that measures others."""
-    node = make_node(crowd.mesh("asker"), crowd.store, Engine())
+    node = Node(crowd.mesh("asker"), crowd.store, Engine())
     node.start()
     yield node
     node.close()
@@ -79,7 +79,7 @@ def test_a_part_beyond_the_memory_limit_is_not_even_fetched(crowd, asker, whole)
     soon(lambda: "a" in asker.link.peers())
     with pytest.raises(ShoalError, match=r"a could not measure the network: it needs \d+ MiB"):
         asker.prober.device("a", whole.hash, whole.info, SHAPES)
-    assert not crowd.nodes["a"].exchange._store.has(whole.hash)
+    assert not crowd.nodes["a"].exchange.store.has(whole.hash)
 
 
 def test_a_link_is_measured(crowd, asker):
@@ -132,7 +132,7 @@ def test_who_does_not_answer_in_time(crowd, asker):
     crowd.mesh.delay("asker", "a", 0.5)
     with pytest.raises(UnreachableError, match="a did not answer within 0 s"):
         asker.prober.link("a", timeout_s=0.05)
-    assert asker.prober._asked == {}
+    assert asker.questions.asked == {}
 
 
 def test_answers_of_others_do_not_count(crowd, asker):
@@ -143,8 +143,8 @@ def test_answers_of_others_do_not_count(crowd, asker):
 
     def lie():
         while not stop.is_set():
-            for token in list(asker.prober._asked):
-                asker.prober.take("a liar", wire.Pong(token))
+            for token in list(asker.questions.asked):
+                asker.questions.take("a liar", wire.Pong(token))
 
     liar = threading.Thread(target=lie)
     liar.start()
@@ -247,7 +247,7 @@ def test_a_device_that_cannot_hold_the_network_runs_as_much_of_it_as_it_can(crow
     end = max(cut.at for cut in net.cuts)
     assert device.network.range_ms(0, end) == pytest.approx(50, rel=0.5)
     assert device.batch_ratio == {}
-    assert not crowd.nodes["a"].exchange._store.has(whole.hash)
+    assert not crowd.nodes["a"].exchange.store.has(whole.hash)
 
 
 @pytest.mark.parametrize("free", [0.7, 0.0])
@@ -256,7 +256,7 @@ def test_memory_that_something_else_has_taken_is_not_counted_on(crowd, free):
     net = tiny.network(layers=8, width=512)
     (whole,), (_, half) = net.split([]), tiny.halves(net)
     node = crowd.start("a", memory=int(half.memory + free * whole.memory))
-    other = make_node(crowd.mesh("other"), tiny.fill(crowd.store, net), Engine())
+    other = Node(crowd.mesh("other"), tiny.fill(crowd.store, net), Engine())
     other.start()
     try:
         soon(lambda: "other" in node.link.peers())

@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 import shoal
 from shoal.core.messages import DeviceInfo
-from shoal.mesh.inproc import InprocMesh
 from shoal.model.engine import Engine
 from shoal.model.network import Network
 from shoal.model.part import Part
@@ -23,9 +22,9 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Forecast, PartInfo, Plan, Playbook, PolicySpec, Stage
 from shoal.plan.playbook import make_playbook, playbook_id
 from shoal.runtime.deploy import deploy
-from shoal.runtime.machine import make_node
 from shoal.runtime.node import Node
 from shoal.runtime.service import Service
+from shoal_lab.inproc import InprocMesh
 
 WIDTH = 8
 PATIENT_MS = 60_000.0
@@ -179,7 +178,7 @@ class Crowd:
         """Start (or restart) workers; the last one. ``record``: what they do, each to a file of its
         name."""
         for name in names:
-            self.nodes[name] = make_node(
+            self.nodes[name] = Node(
                 self.mesh(name),
                 store or PartStore(self.folder / name),
                 engine or Engine(),

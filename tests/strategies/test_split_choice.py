@@ -19,9 +19,9 @@ from shoal.strategies.split.choice import (
     keeps,
     within,
 )
-from shoal.strategies.split.table import Facts, Table, costs, stated, with_goodput
+from shoal.strategies.split.table import Facts, LinkSetting, Table, costs, stated, with_goodput
 
-LINK = {"s": (1e6, 1e6, 4.0, 0.5)}
+LINK = {"s": LinkSetting(1e6, 1e6, 4.0, 0.5)}
 
 
 def table(rows, servers=1, **facts):
@@ -202,7 +202,7 @@ def test_what_just_meets_a_limit_has_nothing_to_spare():
 
 def test_each_plan_goes_to_the_server_that_ends_first_and_all_share_the_load():
     made = table([ALONE, CUT], servers=2)
-    links = {"s": (1e6, 1e6, 4.0, 0.5), "t": (1e6, 1e6, 4.0, 0.5)}
+    links = dict.fromkeys("st", LINK["s"])
     usual = stated(("s", "t"), links)
     s, t = usual.servers
     queued = with_servers(s._replace(queue_ms=30.0), t)

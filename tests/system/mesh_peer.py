@@ -12,7 +12,7 @@ import threading
 import time
 
 from shoal.errors import ShoalError
-from shoal.mesh.link import LinkEvent, NameLost, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, NameLost, PeerDown, PeerUp, Received
 from shoal.mesh.zenoh import ZenohLink
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from shoal.errors import NameTakenError
-from shoal.mesh.link import LinkEvent, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, PeerDown, PeerUp, Received
 from shoal.mesh.zenoh import ZenohLink
 
 pytestmark = pytest.mark.system

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 
 STRANGER = """
 import sys
-from shoal.mesh.link import PeerUp
+from shoal.mesh.events import PeerUp
 from shoal.mesh.zenoh import ZenohLink
 # It cannot be called, and calls nobody that it only hears of.
 link = ZenohLink("stranger", [], sys.argv[1:], settings={"scouting/gossip/enabled": False})

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shoal.train import models
+from shoal_train import models
 
 IMAGE = (1, 14, 14)
 

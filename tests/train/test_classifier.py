@@ -2,26 +2,21 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.train import tiny
 from typer.testing import CliRunner
 
-pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-pytest.importorskip("onnxscript", reason="exporting needs onnxscript (extra train)")
-
-from tests.train import tiny
-
-from shoal.cli.train import app
-from shoal.errors import MissingExtraError, UsageError
+from shoal.errors import UsageError
 from shoal.model.engine import Engine
-from shoal.train import models
-from shoal.train.classifier import answers
-from shoal.train.sources import SOURCES
 from shoal.zoo.card import read_card
+from shoal_train import models
+from shoal_train.classifier import answers
+from shoal_train.cli import app
+from shoal_train.sources import SOURCES
 
 COMMAND = ("classifier", "--data", "surfaces", "--epochs", "2", "--seed", "7", "--threads", "1")
 
@@ -99,7 +94,7 @@ def test_running_it_again_trains_nothing_and_gives_the_same_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = facts(folder)
-    monkeypatch.setattr("shoal.train.datasets.load", lambda *_: tiny.data())
+    monkeypatch.setattr("shoal_train.datasets.load", lambda *_: tiny.data())
     done = CliRunner().invoke(app, [*COMMAND, "--out", str(folder), "--json"])
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
@@ -117,12 +112,3 @@ def test_the_session_runs_one_image_at_a_time(folder: Path) -> None:
 def test_unknown_models_are_refused() -> None:
     with pytest.raises(UsageError, match=r"no model 'vgg'.*resnet"):
         models.build("vgg", tiny.data())
-
-
-def test_without_pytorch_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("shoal.train")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    done = CliRunner().invoke(app, [*COMMAND])
-    assert isinstance(done.exception, MissingExtraError)
-    assert "pip install 'shoal[train]'" in str(done.exception)

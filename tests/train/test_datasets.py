@@ -14,9 +14,9 @@ from hypothesis import strategies as some
 from tests.train import tiny
 
 from shoal.errors import DataError, UsageError
-from shoal.train import datasets
-from shoal.train.datasets import DataSet, Split, balanced, load
-from shoal.train.sources import SOURCES
+from shoal_train import datasets
+from shoal_train.datasets import DataSet, Split, balanced, load
+from shoal_train.sources import SOURCES
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 """What is exported computes what PyTorch computes, and says nothing about this machine."""
-# ruff: noqa: E402
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +6,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-pytest.importorskip("onnxscript", reason="exporting needs onnxscript (extra train)")
+import torch
 
 from shoal.errors import ProofError, StoreError
 from shoal.model.engine import Engine
 from shoal.model.source import Source, read
-from shoal.train import export as export_module
-from shoal.train import models, seeding
-from shoal.train.export import export
+from shoal_train import export as export_module
+from shoal_train import models, seeding
+from shoal_train.export import export
 
 
 def network() -> Any:

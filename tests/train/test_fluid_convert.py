@@ -1,21 +1,18 @@
 """What becomes of networks of each kind, and which are refused."""
-# ruff: noqa: E402
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-
+import torch
 from tests.train.fluid_nets import IMAGE, MAKERS, images, lively
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shoal.errors import InputError, UnsupportedModelError, UsageError
 from shoal.model.engine import Engine
-from shoal.train.fluid import make_fluid
-from shoal.train.fluid.parts import export_alone
+from shoal_train.fluid import make_fluid
+from shoal_train.fluid.parts import export_alone
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4, "2:1:1", "3:1"])

@@ -1,5 +1,4 @@
 """What devices run is what PyTorch computes, alone, layer by layer and apart."""
-# ruff: noqa: E402
 
 from pathlib import Path
 from typing import Any
@@ -7,17 +6,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-
+import torch
 from tests.train.fluid_nets import MAKERS, Depthwise, images, lively
 
 from shoal.errors import UnsupportedModelError
 from shoal.model.bundle import Variant, load_bundle
 from shoal.model.engine import Engine
-from shoal.train.fluid import FluidModel, SubNetwork, make_fluid
-from shoal.train.fluid.pack import measure, write
-from shoal.train.fluid.parts import export_alone, export_dense
+from shoal_train.fluid import FluidModel, SubNetwork, make_fluid
+from shoal_train.fluid.pack import measure, write
+from shoal_train.fluid.parts import export_alone, export_dense
 
 
 def model_of(name: str, groups: int | str, **options: Any) -> FluidModel:

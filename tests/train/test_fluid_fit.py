@@ -1,5 +1,4 @@
 """Training on data that can be learned in a second."""
-# ruff: noqa: E402
 
 import json
 from collections import Counter
@@ -9,26 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-
+import torch
 from tests.train import tiny
 
 from shoal.errors import UsageError
-from shoal.train import models, seeding
-from shoal.train.fluid import FluidModel, make_fluid
-from shoal.train.fluid.fit import (
-    Material,
+from shoal_train import models, seeding
+from shoal_train.fluid import FluidModel, make_fluid
+from shoal_train.fluid.fit import (
     _drawn,
     _losses,
     accuracies,
     block_masks,
     fit,
-    steps_per_epoch,
 )
-from shoal.train.fluid.groups import KINDS
-from shoal.train.fluid.turns import POLICIES, turns
-from shoal.train.loop import Fitted, Settings
+from shoal_train.fluid.groups import KINDS
+from shoal_train.fluid.turns import POLICIES, turns
+from shoal_train.loop import Fitted, Settings
+from shoal_train.material import Material, steps_per_epoch
 
 DATA = tiny.data(train=320, test=80)
 SETTINGS = Settings(epochs=3, seed=7, batch=16)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import UnsupportedModelError, UsageError
-from shoal.train.fluid.groups import (
+from shoal_train.fluid.groups import (
     KINDS,
     MAX_DEVICES,
     divide,

@@ -1,25 +1,22 @@
 """From a data set to a folder with a bundle, as ``shoal train fluid`` does it."""
-# ruff: noqa: E402
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tests.train import tiny
 from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-
-from tests.train import tiny
-
-from shoal.cli.train import app
 from shoal.errors import DataError, UnsupportedModelError, UsageError
 from shoal.model.bundle import Variant, load_bundle
-from shoal.train import datasets
-from shoal.train.fluid.recipe import Recipe, prepare
-from shoal.train.fluid.train import train_fluid
-from shoal.train.loop import Settings
 from shoal_benchmarks.fluid.accuracy import read_runs
+from shoal_train import datasets
+from shoal_train.cli import app
+from shoal_train.fluid.recipe import Recipe, prepare
+from shoal_train.fluid.train import train_fluid
+from shoal_train.loop import Settings
 
 FACTORY = """
 from torch import nn

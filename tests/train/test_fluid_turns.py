@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import UsageError
-from shoal.train.fluid.groups import KINDS, divide, sub_networks
-from shoal.train.fluid.turns import POLICIES, ROUNDS, Turn, allowance, turns
+from shoal_train.fluid.groups import KINDS, divide, sub_networks
+from shoal_train.fluid.turns import POLICIES, ROUNDS, Turn, allowance, turns
 
 
 def plan(kind: str, policy: str, groups: int = 2, steps: int = 1000) -> tuple[Turn, ...]:

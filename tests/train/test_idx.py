@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 from tests.train.tiny import idx
 
 from shoal.errors import DataError
-from shoal.train import idx as idx_module
-from shoal.train.idx import read_idx
+from shoal_train import idx as idx_module
+from shoal_train.idx import read_idx
 
 
 def write(folder: Path, content: bytes) -> Path:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shoal.errors import DataError
-from shoal.train import imagefolder
-from shoal.train.datasets import load
+from shoal_train import imagefolder
+from shoal_train.datasets import load
 
 Image = pytest.importorskip("PIL.Image", reason="image files need Pillow")
 

@@ -1,21 +1,18 @@
 """The training loop on data that can be learned in a second."""
-# ruff: noqa: E402
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
-
+import torch
 from tests.train import tiny
 
 from shoal.errors import UsageError
-from shoal.train import models, seeding
-from shoal.train.augment import shift
-from shoal.train.loop import Fitted, Settings, Task, cross_entropy, fit
-from shoal.train.metrics import predict, top1
+from shoal_train import models, seeding
+from shoal_train.augment import shift
+from shoal_train.loop import Fitted, Settings, Task, cross_entropy, fit
+from shoal_train.metrics import predict, top1
 
 DATA = tiny.data(train=480, test=80)
 

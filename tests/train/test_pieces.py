@@ -1,15 +1,13 @@
 """The small pieces of a training: chance, augmentation, metrics, checkpoints."""
-# ruff: noqa: E402
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch (extra train)")
+import torch
 
 from shoal.errors import DataError, StoreError, UsageError
-from shoal.train import augment, checkpoint, metrics, seeding
+from shoal_train import augment, checkpoint, metrics, seeding
 
 
 def test_chance_depends_on_seed_and_purpose_alone() -> None:

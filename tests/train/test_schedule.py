@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from shoal.train.schedule import best_epoch, has_stalled, warm_up_then_cosine
+from shoal_train.schedule import best_epoch, has_stalled, warm_up_then_cosine
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:

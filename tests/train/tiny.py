@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.train.datasets import DataSet, Split
-from shoal.train.sources import Source, SourceFile
+from shoal_train.datasets import DataSet, Split
+from shoal_train.sources import Source, SourceFile
 
 CLASSES = ("plain", "lines across", "lines down", "checked")
 SIDE = 12

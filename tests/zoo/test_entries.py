@@ -13,9 +13,9 @@ from shoal import zoo
 from shoal.errors import DataError, HashError, ShoalError, UsageError
 from shoal.model.engine import Engine
 from shoal.strategies.base import find_strategy
-from shoal.train import datasets
-from shoal.train.sources import FASHION_MNIST
 from shoal.zoo import entries
+from shoal_train import datasets
+from shoal_train.sources import FASHION_MNIST
 
 SHIPPED = [name for name in zoo.names() if name not in entries.MADE]
 NAME = "fashion-resnet"

@@ -14,7 +14,8 @@ from shoal.strategies.split.cuts import places
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split.systems import Bench
 
-AGREEMENT = 0.99
+AGREEMENT, EVEN = 0.99, 0.5
+"""The share that stays, and the confidence at which the share itself is what may be promised."""
 NOISE = (0.3, 1.0)
 """Standard deviations, in grey levels of 0 to 255."""
 DRAWS = 5
@@ -31,7 +32,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         where = f"cut {place.at}" if place.at else "image"
         what = f"{where}, {found.codec.split(';')[0]} of {place.raw_bytes:,} bytes"
         yield row(
-            f"{what}: frame ({100 * found.agreement:.1f} % agree on {found.images} photos)",
+            f"{what}: frame ({100 * found.accuracy(EVEN):.1f} % agree on {found.images} photos)",
             found.bytes_mean,
             "bytes",
         )
@@ -62,5 +63,5 @@ def noise(network: Network, images: Sequence[Any], expected: Sequence[int]) -> I
 
 def fewest(entries: tuple[Entry, ...], at: int) -> Entry | None:
     """The smallest frames of a place with which enough classes stay."""
-    able = [e for e in entries if e.at == at and e.agreement >= AGREEMENT]
+    able = [e for e in entries if e.at == at and e.accuracy(EVEN) >= AGREEMENT]
     return min(able, key=lambda e: e.bytes_mean, default=None)

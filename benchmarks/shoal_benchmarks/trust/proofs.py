@@ -55,6 +55,7 @@ def _networks(quick: bool) -> Iterator[tuple[str, Callable[[], Network], Sequenc
     """Names, loaders, and images of the kind that the network was trained on."""
     from shoal import zoo
     from shoal.model.network import load
+    from shoal.zoo.making import make
     from shoal_benchmarks import networks
 
     samples = zoo.samples(networks.FASHION)
@@ -67,10 +68,8 @@ def _networks(quick: bool) -> Iterator[tuple[str, Callable[[], Network], Sequenc
     if quick:
         return
     try:
-        from shoal.train.pretrained import get
-
-        lite0 = get("efficientnet-lite0").read_bytes()
-    except (ImportError, MissingExtraError) as error:
+        lite0 = make("efficientnet-lite0").read_bytes()
+    except MissingExtraError as error:
         print(f"no rows for {networks.LITE0}: {error}", file=sys.stderr)
     else:
         whole = load(lite0, name=networks.LITE0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.text import Text
@@ -23,22 +25,25 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Answers that are shown one by one; more are counted."""
 
+TOLD = ("stage", "device", "wait_ms", "run_ms", "bytes_in", "bytes_out")
+"""What is told of a stage."""
 
+
+@dataclass
 class Tally:
     """What is kept of the answers: the first ones, and how many were right. ``count`` are asked
     for; ``output`` is the one that names the class, ``classes`` what they are called."""
 
-    def __init__(self, count: int, output: str, classes: Sequence[str]) -> None:
-        self.count = count
-        self.shown: list[dict[str, Any]] = []
-        self.told = 0
-        self.right = 0
-        self.labelled = 0
-        self.failed = 0
-        self.reasons: dict[str, int] = {}
-        self.first_failure: ShoalError | None = None
-        self._output = output
-        self._classes = classes
+    count: int
+    output: str
+    classes: Sequence[str]
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    told: int = 0
+    right: int = 0
+    labelled: int = 0
+    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first_failure: ShoalError | None = None
 
     @property
     def left(self) -> int:
@@ -50,7 +55,7 @@ class Tally:
         self.told += 1
         if isinstance(end.outcome, ShoalError):
             return self._miss(end, end.outcome)
-        facts = describe(end, end.outcome, self._output, self._classes)
+        facts = describe(end, end.outcome, self.output, self.classes)
         self.labelled += facts["right"] is not None
         self.right += facts["right"] is True
         if end.number < SHOWN:
@@ -66,8 +71,7 @@ class Tally:
             "code": error.exit_code,
         }
         self.failed += 1
-        kind = type(error).__name__
-        self.reasons[kind] = self.reasons.get(kind, 0) + 1
+        self.reasons[type(error).__name__] += 1
         self.first_failure = self.first_failure or error
         if self.failed <= SHOWN or end.number < SHOWN:
             self.shown.append(facts)
@@ -95,17 +99,7 @@ def describe(end: End, answer: Answer, output: str, classes: Sequence[str]) -> d
         "why": answer.why,
         "accuracy": answer.accuracy,
         "images": answer.images,
-        "stages": [
-            {
-                "stage": stage.stage,
-                "device": stage.device,
-                "wait_ms": stage.wait_ms,
-                "run_ms": stage.run_ms,
-                "bytes_in": stage.bytes_in,
-                "bytes_out": stage.bytes_out,
-            }
-            for stage in answer.trace
-        ],
+        "stages": [{name: getattr(stage, name) for name in TOLD} for stage in answer.trace],
     }
 
 
@@ -196,6 +190,5 @@ def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) ->
 
 
 def _failures(tally: Tally) -> str:
-    """How many failed, and why."""
     reasons = ", ".join(f"{kind} ({count})" for kind, count in tally.reasons.items())
     return f"{tally.failed}: {reasons}" if reasons else "0"

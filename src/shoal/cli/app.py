@@ -20,13 +20,14 @@ from shoal.errors import MissingExtraError, PluginError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "replay", "zoo", "train")
+COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "replay", "zoo")
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
 GROUP = "shoal.commands"
 ELSEWHERE = {
     "bench": "the benches are not installed: in a checkout of Shoal, make bench BENCH=NAME "
     "(docs/bench.md)",
     "lab": "the lab is not installed: in a checkout of Shoal, pip install ./lab (shoal-lab)",
+    "train": "training is not installed: in a checkout of Shoal, pip install ./train (shoal-train)",
 }
 """Commands of distributions that live beside Shoal's, and how to get them."""
 

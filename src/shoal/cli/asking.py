@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.cli.inputs import Case, Cases, Unread
@@ -49,32 +49,30 @@ class _Asked:
         return End(self.number, self.case.source, label, ended)
 
 
+@dataclass
 class Asking:
     """Asks a service for ``cases``, with ``width`` requests of ``together`` cases under way, and
     with ``trace`` for all that is known of their stages."""
 
-    def __init__(
-        self, service: Service, cases: Cases, width: int, together: int, trace: bool = False
-    ) -> None:
-        self._service = service
-        self._cases = cases.cases
-        self._width = width
-        self._together = together
-        self._trace = trace
-        self._next = 0
-        self._asked: deque[_Asked] = deque()
+    service: Service
+    cases: Cases
+    width: int
+    together: int
+    trace: bool = False
+    _next: int = 0
+    _asked: deque[_Asked] = field(default_factory=deque)
 
     def ends(self) -> Ends:
         """What became of each case, in order. It ends when nobody has served as many in a row as
         are under way; what the cases raise it raises behind the answers to those before."""
         from shoal.runtime.together import take
 
-        enough = max(self._width, LEAST_UNSERVED) * self._together
+        enough = max(self.width, LEAST_UNSERVED) * self.together
         unserved, broken, over = 0, None, False
         while True:
-            while not over and len(self._asked) <= (self._width - 1) * self._together:
-                taken, broken = take(self._cases, self._together)
-                over = len(taken) < self._together
+            while not over and len(self._asked) <= (self.width - 1) * self.together:
+                taken, broken = take(self.cases.cases, self.together)
+                over = len(taken) < self.together
                 self._ask(taken)
             if not self._asked:
                 break
@@ -102,7 +100,7 @@ class Asking:
         futures: Iterator[Future[Answer] | ShoalError]
         try:
             feeds = [each.feeds for each in cases]
-            asked = self._service.submit_together(feeds, trace=self._trace) if cases else []
+            asked = self.service.submit_together(feeds, trace=self.trace) if cases else []
             futures = iter(asked)
         except ShoalError as error:
             futures = iter([error] * len(cases))

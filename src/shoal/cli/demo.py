@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from shoal.cli.play import Chapter
-    from shoal.cli.story import View
+    from shoal.cli.play import Chapter, View
     from shoal.observe.load_generator import LoadGenerator
     from shoal.plan.plan import Playbook
     from shoal.runtime.local import LocalCluster
@@ -43,7 +43,8 @@ def demo(
     """
     import shoal
     from shoal import zoo
-    from shoal.cli.story import View, commands, outcome, outcome_text
+    from shoal.cli.play import View
+    from shoal.cli.story import commands, devices_table, outcome, outcome_text, words
     from shoal.cli.together import WORKERS, act, act_text
     from shoal.observe.load_generator import LoadGenerator, answers_of
 
@@ -74,8 +75,14 @@ def demo(
                 "killed without warning, and come back.",
             )
             labels = samples.labels.tolist()
-            view = View(console, service, load, playbook, cluster, labels)
-            chapters = _serve(load, cluster, victim, seconds, view)
+            view = View(
+                console,
+                [load],
+                lambda recent: words(recent, labels, len(load.lost)),
+                lambda recent: devices_table(service, cluster, recent),
+            )
+            with view.live or nullcontext():
+                chapters = _serve(load, cluster, victim, seconds, view)
     found = outcome(load, chapters, labels, victim)
     found |= {"network": NETWORK, "workers": workers}
     found["commands"] = commands(cluster, playbook, NETWORK, victim)
@@ -133,5 +140,4 @@ def _serve(
             for record in load.records[-LAST:]
         )
 
-    with view:
-        return play(plot, seconds / len(plot), view.show, awaited)
+    return play(plot, seconds / len(plot), view.show, awaited)

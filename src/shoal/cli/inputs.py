@@ -127,6 +127,8 @@ def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
 
     Raises InputError for a file that is no array, or holds what the network does not take.
     """
+    import numpy as np
+
     feeds = [(path, _read(path, playbook)) for path in paths]
     counts = [_count(path, feed, playbook) for path, feed in feeds]
     wanted = min(count or sum(counts), sum(counts))
@@ -134,7 +136,11 @@ def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     def cases() -> Iterator[Case]:
         for (path, feed), length in zip(feeds, counts, strict=True):
             for at in range(length):
-                one = {spec.name: _one(spec, feed[spec.name], at) for spec in playbook.inputs}
+                one = {}
+                for spec in playbook.inputs:
+                    sides = (1 if side is None else side for side in spec.shape)
+                    each = feed[spec.name].reshape(length, *sides)
+                    one[spec.name] = np.asarray(each[at])  # no view of a file
                 yield Case(f"{_shown(path)}[{at}]" if length > 1 else _shown(path), one)
 
     return Cases(islice(cases(), wanted), wanted)
@@ -156,20 +162,6 @@ def requests_in(spec: TensorSpec, shape: tuple[int, ...]) -> int | None:
         return None
     each = 1 if wanted[0] is None else wanted[0]
     return shape[0] // each if shape[0] % each == 0 else None
-
-
-def _one(spec: TensorSpec, array: np.ndarray[Any, Any], at: int) -> np.ndarray[Any, Any]:
-    """The input for request ``at``, in an array that fits."""
-    import numpy as np
-
-    if array.shape == spec.shape:
-        one = array
-    elif array.ndim > len(spec.shape):
-        one = array[at]
-    else:
-        each = spec.shape[0] or 1
-        one = array[at * each : (at + 1) * each]
-    return np.asarray(one)  # no view of a file
 
 
 def _count(path: Path, feed: Feeds, playbook: Playbook) -> int:
@@ -253,7 +245,6 @@ def _unzipped(path: Path) -> Feeds:
 
 
 def _read(path: Path, playbook: Playbook) -> Feeds:
-    """The arrays in a file by the names of a network's inputs."""
     found = stored(path)
     if isinstance(found, Mapping):
         return found

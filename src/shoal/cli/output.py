@@ -123,7 +123,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _cell(value: Any) -> Any:
-    """A cell, which has one line."""
     if isinstance(value, Text):
         return _as_text(value)
     return Text(printable(str(value)).replace("\n", "\\n"))

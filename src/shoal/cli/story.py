@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -26,111 +23,50 @@ if TYPE_CHECKING:
     from shoal.runtime.local import LocalCluster
     from shoal.runtime.service import Service
 
-RECENT_S = 1.0
-FRAME_S = 0.2
 FIRST_PORT = 7501
 
 
-class View:
-    """Who does what, live on a terminal; a line each second where there is none."""
+def words(recent: Sequence[Record], labels: Sequence[int], lost: int) -> list[str]:
+    """The answers of the last second."""
+    if not recent:
+        return ["no answers", f"lost {lost}"]
+    times = sorted(record.latency_ms for record in recent)
+    return [
+        f"{len(recent):5d} images/s",
+        f"p50 {times[len(times) // 2]:5.1f} ms",
+        f"slowest {times[-1]:5.1f} ms",
+        f"right {right(recent, labels):6.1%}",
+        f"lost {lost}",
+    ]
 
-    def __init__(
-        self,
-        console: Console,
-        service: Service,
-        load: LoadGenerator,
-        playbook: Playbook,
-        cluster: LocalCluster,
-        labels: Sequence[int],
-    ) -> None:
-        self._console = console
-        self._labels = labels
-        self._service = service
-        self._load = load
-        self._playbook = playbook
-        self._cluster = cluster
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._began_s = time.monotonic()
-        self._next_line_s = self._began_s + RECENT_S
-        self._next_live_s = self._began_s
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
+def right(records: Sequence[Record], labels: Sequence[int]) -> float:
+    """The share that is right by the labels."""
+    return sum(record.best == labels[record.case] for record in records) / max(1, len(records))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
-    def show(self, title: str) -> None:
-        """Show this moment."""
-        now = time.monotonic()
-        recent = _since(self._load.records, now - RECENT_S)
-        if self._live is not None and now >= self._next_live_s:
-            self._next_live_s = now + FRAME_S
-            self._live.update(
-                Group(
-                    Text(f"\n{title}", "bold"),
-                    Text("   ".join(self._rates(recent))),
-                    self._devices(recent),
-                ),
-                refresh=True,
+def devices_table(service: Service, cluster: LocalCluster, recent: Sequence[Record]) -> Table:
+    """Who does what, by the answers of the last second."""
+    playbook = service.playbook
+    stages = playbook.plan(recent[-1].plan if recent else playbook.plans[0].name).stages
+    rows = []
+    for name, device in service.stats().devices.items():
+        share = sum(name in record.devices for record in recent) / max(len(recent), 1)
+        number = [str(k + 1) for k, stage in enumerate(stages) if name in stage.parts]
+        process = cluster.processes[name]
+        state = device.state if process.running else "dead"
+        rows.append(
+            (
+                name,
+                process.pid if process.running else "",
+                Text(state, "green" if state == "alive" else "bold red"),
+                f"part {' and '.join(number)} of {len(stages)}" if number else "standing by",
+                device.outstanding,
+                Text(bar(share, 20), "blue"),
             )
-        if self._live is None and now >= self._next_line_s:
-            self._next_line_s = now + RECENT_S
-            line = f"{now - self._began_s:5.1f} s  {title:32} " + "  ".join(self._rates(recent))
-            self._console.print(line, soft_wrap=True)
-
-    def _rates(self, recent: Sequence[Record]) -> tuple[str, ...]:
-        lost = f"lost {len(self._load.lost)}"
-        if not recent:
-            return ("no answers", lost)
-        times = sorted(record.latency_ms for record in recent)
-        right = sum(record.best == self._labels[record.case] for record in recent)
-        return (
-            f"{len(recent) / RECENT_S:5.0f} images/s",
-            f"p50 {times[len(times) // 2]:5.1f} ms",
-            f"slowest {times[-1]:5.1f} ms",
-            f"right {100 * right / len(recent):5.1f} %",
-            lost,
         )
-
-    def _devices(self, recent: Sequence[Record]) -> Table:
-        stats = self._service.stats()
-        plan = recent[-1].plan if recent else self._playbook.plans[0].name
-        stages = self._playbook.plan(plan).stages
-        rows = []
-        for name, device in stats.devices.items():
-            share = sum(name in record.devices for record in recent) / max(len(recent), 1)
-            number = [str(k + 1) for k, stage in enumerate(stages) if name in stage.parts]
-            process = self._cluster.processes[name]
-            state = device.state if process.running else "dead"
-            rows.append(
-                (
-                    name,
-                    process.pid if process.running else "",
-                    Text(state, "green" if state == "alive" else "bold red"),
-                    f"part {' and '.join(number)} of {len(stages)}" if number else "standing by",
-                    device.outstanding,
-                    Text(bar(share, 20), "blue"),
-                )
-            )
-        columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
-        return table("", columns, rows)
-
-
-def _since(records: Sequence[Record], begin_s: float) -> list[Record]:
-    """The last records, from ``begin_s`` on."""
-    at = len(records)
-    while at > 0 and records[at - 1].answered_s >= begin_s:
-        at -= 1
-    return list(records[at:])
+    columns = ("worker", "pid>", "state", "does", "has>", "in the answers of the last second")
+    return table("", columns, rows)
 
 
 def outcome(
@@ -139,12 +75,15 @@ def outcome(
     """What came of it, in numbers."""
     calm, killed, back = chapters
     records = load.records
-    ends = [killed.began_s, back.began_s, records[-1].answered_s]
-    begins = [calm.began_s, killed.began_s, back.happened_s]
-    right = sum(record.best == labels[record.case] for record in records)
+    spans = {
+        "before": (calm.began_s, killed.began_s),
+        "without": (killed.began_s, back.began_s),
+        "after": (back.happened_s, records[-1].answered_s),
+    }
     around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
     without = [r.answered_s for r in around if victim not in r.devices]
     again = [r.answered_s for r in records if victim in r.devices and r.asked_s > back.happened_s]
+    calmly = [r.latency_ms for r in records if r.answered_s < killed.began_s]
     pauses = [b.answered_s - a.answered_s for a, b in pairwise(around)]
     return {
         "asked": load.asked,
@@ -152,23 +91,19 @@ def outcome(
         "lost": len(load.lost),
         "answered_twice": load.twice,
         "different_from_whole_network": sum(record.wrong for record in records),
-        "accuracy": right / len(records),
+        "accuracy": right(records, labels),
         "images_per_s": {
             name: sum(begin <= r.answered_s < end for r in records) / (end - begin)
-            for name, begin, end in zip(("before", "without", "after"), begins, ends, strict=True)
+            for name, (begin, end) in spans.items()
         },
         "killed": victim,
         "retried": sum(record.attempts > 1 for record in records),
-        "usual_slowest_ms": _slowest(records, calm.began_s, killed.began_s),
+        "usual_slowest_ms": max(calmly),
         "slowest_after_kill_ms": max(record.latency_ms for record in around),
         "first_answer_without_ms": (min(without) - killed.began_s) * 1e3,
         "longest_pause_ms": max(pauses) * 1e3,
         "used_again_ms": (min(again) - back.began_s) * 1e3 if again else None,
     }
-
-
-def _slowest(records: Sequence[Record], begin_s: float, end_s: float) -> float:
-    return max(r.latency_ms for r in records if begin_s <= r.asked_s and r.answered_s < end_s)
 
 
 def outcome_text(found: dict[str, Any]) -> Group:
@@ -229,47 +164,31 @@ def outcome_text(found: dict[str, Any]) -> Group:
 def commands(
     cluster: LocalCluster, playbook: Playbook, network: str, victim: str
 ) -> list[tuple[str, list[str]]]:
-    """What to type to do all of this step by step."""
-    names = cluster.names
-    ports = {name: FIRST_PORT + k for k, name in enumerate(names)}
+    """What to type to do all of this step by step: what for, and the lines."""
     listed = [
-        f'  - {{name: {name}, address: "tcp/127.0.0.1:{port}", host: here}}'
-        for name, port in ports.items()
+        f'  - {{name: {name}, address: "tcp/127.0.0.1:{FIRST_PORT + k}", host: here}}'
+        for k, name in enumerate(cluster.names)
     ]
-    listed += ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}"]
-    reach: list[tuple[str, list[str]]] = []
-    if shutil.which("shoal") is None:
-        folder = Path(sys.executable).parent
-        reach = [("where the command is", [f'export PATH="{folder}:$PATH"'])]
-    return [
-        *reach,
-        (
-            "cluster.yaml: who takes part, and where to find them",
-            ["cat > cluster.yaml <<'END'", "devices:", *listed, "END"],
-        ),
-        (
-            "a worker for each of them, on each board the same",
-            [
-                f"shoal worker --cluster cluster.yaml --name {name} & echo $! > {name}.pid"
-                for name in names
-            ],
-        ),
-        ("where the network can be cut", [f"shoal inspect {network} --cuts"]),
-        (
-            "measure, forecast, recommend, and write a playbook",
-            [
-                f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
-                f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
-            ],
-        ),
-        (
-            "answer images",
-            [
-                f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000",
-            ],
-        ),
-        (
-            "meanwhile, in another terminal",
-            [f"kill -9 $(cat {victim}.pid)"],
-        ),
+    workers = [
+        f"shoal worker --cluster cluster.yaml --name {name} & echo $! > {name}.pid"
+        for name in cluster.names
     ]
+    plan = (
+        f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
+        f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
+    )
+    run = f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000"
+    ends = ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}", "END"]
+    file = ["cat > cluster.yaml <<'END'", "devices:", *listed, *ends]
+    steps = {
+        "where the command is": [f'export PATH="{Path(sys.executable).parent}:$PATH"'],
+        "cluster.yaml: who takes part, and where to find them": file,
+        "a worker for each of them, on each board the same": workers,
+        "where the network can be cut": [f"shoal inspect {network} --cuts"],
+        "measure, forecast, recommend, and write a playbook": [plan],
+        "answer images": [run],
+        "meanwhile, in another terminal": [f"kill -9 $(cat {victim}.pid)"],
+    }
+    if shutil.which("shoal") is not None:
+        del steps["where the command is"]
+    return list(steps.items())

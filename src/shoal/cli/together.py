@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from shoal.cli.output import table
-from shoal.cli.play import Chapter, play
+from shoal.cli.play import Chapter, View, play
+from shoal.cli.story import right
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from shoal.observe.load_generator import LoadGenerator, Record
+    from shoal.observe.load_generator import Record
     from shoal.runtime.local import LocalCluster
     from shoal.zoo.samples import Samples
 
@@ -25,9 +25,6 @@ FEW, MANY = 1, 32
 HIGH_S, LOW_S, CALM_S = 0.02, 0.01, 0.5
 """Seconds of work: one request at a time is below, many are above."""
 SCENES = 5
-SECOND_S = 1.0
-LATEST = 10_000
-"""Answers that are looked at for a line: more than there are in a second."""
 
 
 def act(
@@ -53,9 +50,13 @@ def act(
             def more() -> None:
                 loads.append(crowd.enter_context(LoadGenerator(service, cases, expected, MANY)))
 
-            lines = Lines(console, loads, labels)
+            view = View(
+                console,
+                loads,
+                lambda recent: words(recent, labels, sum(len(load.lost) for load in loads)),
+            )
             plot = _plot(cluster, more, crowd.close)
-            scenes = play(plot, seconds / SCENES, lines.show)
+            scenes = play(plot, seconds / SCENES, view.show)
     records = sorted((r for load in loads for r in load.records), key=lambda r: r.answered_s)
     return {
         "network": bundle.name,
@@ -84,44 +85,21 @@ def _plot(
     yield "one request at a time again", fewer
 
 
-class Lines:
-    """Says every second what becomes of the requests."""
-
-    def __init__(
-        self, console: Console, loads: Sequence[LoadGenerator], labels: Sequence[int]
-    ) -> None:
-        self._console, self._loads, self._labels = console, loads, labels
-        self._began_s = time.monotonic()
-        self._next_s = self._began_s + SECOND_S
-
-    def show(self, title: str) -> None:
-        """Print a line if a second has passed."""
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + SECOND_S
-        recent = [
-            record
-            for load in self._loads
-            for record in load.records[-LATEST:]
-            if record.answered_s > now_s - SECOND_S
-        ]
-        found = facts(recent, self._labels)
-        self._console.print(
-            f"{now_s - self._began_s:5.1f} s  {title:32} {len(recent):5d} images/s  "
-            f"together {found['together']:4.0%}  right {found['right']:6.1%}  "
-            f"lost {sum(len(load.lost) for load in self._loads)}",
-            soft_wrap=True,
-        )
+def words(recent: Sequence[Record], labels: Sequence[int], lost: int) -> list[str]:
+    """The answers of the last second."""
+    found = facts(recent, labels)
+    return [
+        f"{len(recent):5d} images/s",
+        f"together {found['together']:4.0%}",
+        f"right {found['right']:6.1%}",
+        f"lost {lost}",
+    ]
 
 
 def facts(records: Sequence[Record], labels: Sequence[int]) -> dict[str, float]:
     """Which share was answered by several devices together, and which rightly."""
-    count = max(1, len(records))
-    return {
-        "together": sum(len(set(record.devices)) > 1 for record in records) / count,
-        "right": sum(record.best == labels[record.case] for record in records) / count,
-    }
+    together = sum(len(set(record.devices)) > 1 for record in records)
+    return {"together": together / max(1, len(records)), "right": right(records, labels)}
 
 
 def _between(records: Sequence[Record], scene: Chapter) -> list[Record]:

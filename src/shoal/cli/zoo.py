@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from shoal.cli.output import Json, print_json, stderr, stdout, table
-from shoal.errors import DataError, HashError, MissingExtraError
 from shoal.plan.size import readable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
@@ -79,32 +75,13 @@ def show(name: Name, json: Json = False) -> None:
 @app.command()
 def get(name: Name, json: Json = False) -> None:
     """Make a network that is too large to ship, and say where its file is."""
-    path = make(name)
+    from shoal.zoo.making import make
+
+    path = make(name, stderr().print)
     if json:
         print_json({"name": name, "path": str(path)})
     else:
         stdout().print(str(path), soft_wrap=True)
-
-
-def make(name: str) -> Path:
-    """The file of a network, made first where that is needed.
-
-    Raises UsageError for an unknown name, MissingExtraError without what making it takes.
-    """
-    from shoal.zoo.entries import MADE, path
-
-    try:
-        return path(name)
-    except (DataError, HashError):  # not made yet, or damaged since
-        if name not in MADE:
-            raise
-    try:
-        from shoal.train.pretrained import get as build
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"making {name} needs the package {error.name}: pip install 'shoal[efficientnet]'"
-        ) from error
-    return build(name, stderr().print)
 
 
 def _facts(name: str) -> dict[str, Any]:

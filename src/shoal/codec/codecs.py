@@ -10,16 +10,15 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from shoal.errors import FrameError, UsageError
+from shoal.model.dtypes import Array as Array
+from shoal.model.dtypes import Buffer as Buffer
 
 MAX_NAME = 256
-
-Array: TypeAlias = np.ndarray[Any, Any]
-Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Codec(Protocol):
@@ -62,11 +61,11 @@ def _raw(settings: str) -> Codec:
     return Raw()
 
 
-def _later(module: str) -> Callable[[str], Codec]:
+def _later(module: str, maker: str = "make") -> Callable[[str], Codec]:
     """The maker of a module that is imported when it is needed."""
 
     def make(settings: str) -> Codec:
-        codec: Codec = import_module(f"shoal.codec.{module}").make(settings)
+        codec: Codec = getattr(import_module(f"shoal.codec.{module}"), maker)(settings)
         return codec
 
     return make
@@ -77,8 +76,8 @@ _MAKERS: dict[str, Callable[[str], Codec]] = {
     "lossless": _later("lossless"),
     "half": _later("half"),
     "quant": _later("quant"),
-    "jpeg": _later("jpeg"),
-    "png": _later("png"),
+    "jpeg": _later("images", "make_jpeg"),
+    "png": _later("images", "make_png"),
 }
 
 

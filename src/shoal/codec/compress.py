@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from shoal.errors import FrameError
+from shoal.model.dtypes import Buffer
 
 if TYPE_CHECKING:
     import zstandard
 
-Bytes: TypeAlias = bytes | bytearray | memoryview
 
 COMPRESSORS = ("none", "lz4", "zstd")
 QUICK = 0
@@ -37,7 +37,7 @@ class Compressor(Protocol):
     def compress(self, data: memoryview) -> bytes | None:
         """``data`` in fewer bytes; None when it does not get smaller."""
 
-    def expand(self, data: memoryview, size: int) -> Bytes:
+    def expand(self, data: memoryview, size: int) -> Buffer:
         """The ``size`` bytes that were compressed to ``data``, which may be anything.
 
         Raises FrameError, before taking memory, when that is not what it unfolds to.
@@ -59,7 +59,7 @@ class Stored:
     def compress(self, data: memoryview) -> None:
         return None
 
-    def expand(self, data: memoryview, size: int) -> Bytes:
+    def expand(self, data: memoryview, size: int) -> Buffer:
         raise FrameError("a compressed tensor came with a codec that compresses nothing")
 
 
@@ -72,7 +72,7 @@ class Lz4:
         small: bytes = lz4.block.compress(data, store_size=False)
         return small if len(small) < len(data) else None
 
-    def expand(self, data: memoryview, size: int) -> Bytes:
+    def expand(self, data: memoryview, size: int) -> Buffer:
         import lz4.block
 
         # The library takes the memory for what it is told to expect, which a liar may have said.
@@ -109,7 +109,7 @@ class Zstandard:
         quick = zstandard.ZstdCompressionParameters(strategy=zstandard.STRATEGY_FAST, **_QUICK)
         return zstandard.ZstdCompressor(compression_params=quick)
 
-    def expand(self, data: memoryview, size: int) -> Bytes:
+    def expand(self, data: memoryview, size: int) -> Buffer:
         import zstandard
 
         unpack: zstandard.ZstdDecompressor | None = getattr(self._own, "unpack", None)

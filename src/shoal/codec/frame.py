@@ -17,16 +17,12 @@ import xxhash
 from shoal.codec.codecs import Array, Buffer, find_codec
 from shoal.codec.named import codec_of
 from shoal.errors import FrameError, UsageError
+from shoal.model.dtypes import NUMPY_TO_ONNX
 
 MAX_TENSORS = 256
 MAX_DIMS = 16
 MAX_BYTES = 1 << 30
-DTYPES = frozenset(
-    ["bool", "float16", "float32", "float64"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
-
-
+DTYPES = frozenset(NUMPY_TO_ONNX)
 _NAMES = {np.dtype(name): name for name in DTYPES}
 """To ask a dtype for its name takes as long as all else that is done to pack a raw tensor."""
 

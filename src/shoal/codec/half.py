@@ -24,7 +24,8 @@ _HALF = 4
 def make(settings: str) -> Codec:
     """The codec of ``half:settings``."""
     given = Settings("half", settings)
-    codec = Half(Lossless(given.one_of(LAYOUTS, "shuffle"), given.compressor()))
+    layout = given.one_of(LAYOUTS, "shuffle")
+    codec = Half(Lossless(given.compressor(), layout))
     given.end()
     return codec
 

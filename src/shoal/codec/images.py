@@ -12,21 +12,15 @@ import io
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from shoal.codec.codecs import Array, Buffer
+from shoal.codec.codecs import Array, Buffer, Codec
 from shoal.codec.compress import QUICK, compressor
-from shoal.codec.parcel import (
-    AS_IT_LIES,
-    SMALL,
-    STORED,
-    as_it_lies,
-    flags_of,
-    lay_out,
-    meta_of,
-)
+from shoal.codec.parcel import SMALL, STORED, Parcel
+from shoal.codec.settings import Settings
 from shoal.errors import FrameError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -36,6 +30,23 @@ LONGEST_SIDE = 65500
 """Of a JPEG."""
 _LENGTH = np.dtype("<u4")
 _REST = compressor("zstd", QUICK)
+QUALITIES = range(1, 101)
+
+
+def make_jpeg(settings: str) -> Codec:
+    """The codec of ``jpeg:QUALITY[,full]``. Without ``full`` colour has half the rows and columns
+    of brightness, as in most JPEGs."""
+    given = Settings("jpeg", settings)
+    quality = given.first_number("QUALITY", QUALITIES, default=90)
+    colour = "4:4:4" if given.flag("full") else "4:2:0"
+    given.end()
+    return Images(_REST, "JPEG", {"quality": quality, "subsampling": colour})
+
+
+def make_png(settings: str) -> Codec:
+    """The codec ``png``, which is exact; UsageError for settings, which it does not take."""
+    Settings("png", settings).end()
+    return Images(_REST, "PNG", {})
 
 
 class Shape(NamedTuple):
@@ -63,37 +74,34 @@ def images_in(shape: tuple[int, ...]) -> Shape | None:
     return found if max(found.height, found.width) <= LONGEST_SIDE else None
 
 
-class Images:
+@dataclass(frozen=True)
+class Images(Parcel):
     """Writes each image of a tensor as a file of one format, with Pillow's ``options``."""
 
-    def __init__(self, file_format: str, options: dict[str, Any]) -> None:
-        self._format = file_format
-        self._options = options
+    file_format: str
+    options: dict[str, Any]
 
-    def encode(self, array: Array) -> tuple[Buffer, bytes]:
+    def pack(self, array: Array) -> tuple[Buffer, int] | None:
         shape = images_in(array.shape) if array.dtype == np.uint8 else None
         if shape is None:
-            return as_it_lies(array, _REST)
+            return None
         image = _pillow()
         files = []
         for pixels in _in_rows(array, shape):
             file = io.BytesIO()
-            image.fromarray(pixels).save(file, self._format, **self._options)
+            image.fromarray(pixels).save(file, self.file_format, **self.options)
             files.append(file.getvalue())
         lengths = np.array([len(file) for file in files], _LENGTH)
         if lengths.nbytes + int(lengths.sum()) >= array.nbytes:
-            return as_it_lies(array, _REST)
-        return b"".join((lengths.tobytes(), *files)), meta_of(STORED)
+            return None
+        return b"".join((lengths.tobytes(), *files)), STORED
 
-    def decode(
-        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    def unpack(
+        self, data: memoryview, flags: int, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> Array:
-        flags = flags_of(meta)
-        if flags & AS_IT_LIES:
-            return lay_out(data, flags, dtype, shape, _REST)
         sides = images_in(shape) if dtype == np.uint8 else None
         if sides is None or flags != STORED:
-            raise FrameError(f"a tensor of {dtype} {list(shape)[:8]} came as {self._format}")
+            raise FrameError(f"a tensor of {dtype} {list(shape)[:8]} came as {self.file_format}")
         start = sides.images * _LENGTH.itemsize
         if len(data) < start:
             raise FrameError(f"{sides.images} images came in {len(data)} bytes")
@@ -111,7 +119,7 @@ class Images:
         as it should be."""
         image = _pillow()
         try:
-            with image.open(io.BytesIO(file), formats=(self._format,)) as opened:
+            with image.open(io.BytesIO(file), formats=(self.file_format,)) as opened:
                 mode = "RGB" if sides.channels == 3 else "L"
                 if opened.size != (sides.width, sides.height) or opened.mode != mode:
                     raise FrameError(
@@ -123,7 +131,7 @@ class Images:
             *(OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error),
             image.DecompressionBombError,
         ) as error:
-            raise FrameError(f"a {self._format} image cannot be read: {error}") from None
+            raise FrameError(f"a {self.file_format} image cannot be read: {error}") from None
         return pixels
 
 

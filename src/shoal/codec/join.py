@@ -4,135 +4,117 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal.codec.slices import Join
 from shoal.errors import InputError
+from shoal.model.dtypes import Array
 
-Array: TypeAlias = npt.NDArray[Any]
 _Index: TypeAlias = slice | npt.NDArray[np.intp]
 
 
-class Joiner:
-    """Joins slices as a :class:`Join` says; index arrays are worked out once per set of givers."""
-
-    def __init__(self, join: Join) -> None:
-        self._join = join
-        self._axis = join.axis
-        self._dtype = np.dtype(join.tensor.dtype)
-        self._at_home = join.at_home
-        self._moves: OrderedDict[tuple[str, ...], _Moves] = OrderedDict()
-
-    def __call__(self, slices: Mapping[str, Array]) -> Array:
-        """The joined tensor from the slices that came, by giver.
-
-        The first live copy of a channel wins, in the order of ``join.slices``; channels that no
-        slice holds are filled. A sum adds the slices that came, and what stands in for others. Of
-        slices of which some stays with its holder (see :class:`~shoal.codec.slices.Slice`) one must
-        be whole. Raises InputError for no slice at all, one of a stranger, or one of the wrong
-        shape or dtype.
-        """
-        join = self._join
-        strangers = slices.keys() - join.slices.keys()
-        if strangers:
-            raise InputError(
-                f"{sorted(strangers)[0]!r} gave a slice of {join.tensor.name!r}, but it holds "
-                "none of it; the playbooks of the devices differ, install it again"
-            )
-        givers = [name for name in join.slices if name in slices]
-        if not givers:
-            raise InputError(f"no slice of {join.tensor.name!r} came, so there is nothing to join")
-        batch = self._check(givers, slices)
-        whole = [name for name in givers if self._is_whole(name, slices[name])]
-        if self._at_home and not whole:
-            raise InputError(
-                f"no slice of {join.tensor.name!r} is whole: who joins them must have its own"
-            )
-        if join.op == "sum":
-            return self._sum(givers, whole, slices)
-        moves = self._moves_for(tuple(givers), whole)
-        shape = [size if size is not None else batch for size in join.tensor.shape]
-        joined: Array = np.empty(shape, self._dtype)
-        before = (slice(None),) * self._axis
-        for name, source, target in moves.copies:
-            joined[(*before, target)] = slices[name][(*before, source)]
-        if moves.missing is not None:
-            joined[(*before, moves.missing)] = moves.fill
-        return joined
-
-    def _sum(
-        self, givers: Sequence[str], whole: Sequence[str], slices: Mapping[str, Array]
-    ) -> Array:
-        before, axis = (slice(None),) * self._axis, self._axis
-        mine = whole[0] if self._at_home else givers[0]
-        count = slices[mine].shape[axis] - self._join.slices[mine].stays
-        sent = (*before, slice(count))
-        total = slices[givers[0]][sent].copy()
-        for name in givers[1:]:
-            np.add(total, slices[name][sent], out=total)
-        if self._at_home:
-            np.add(total, slices[mine][(*before, slice(count, None))], out=total)
-        for name, part in self._join.slices.items():
-            if part.stand_in and name not in slices:
-                stand_in = np.asarray(part.stand_in, self._dtype)
-                total += stand_in.reshape(-1, *(1,) * (total.ndim - axis - 1))
-        return total
-
-    def _is_whole(self, name: str, array: Array) -> bool:
-        """Whether a slice is as its holder has it, with what it sends to nobody."""
-        return self._axis < array.ndim and array.shape[self._axis] == self._size(name)
-
-    def _size(self, name: str) -> int | None:
-        """Entries of a whole slice along the axis; None where that is free."""
-        join, part = self._join, self._join.slices[name]
-        if join.op == "channels":
-            return len(part.channels)
-        own = join.tensor.shape[self._axis] if self._axis < len(join.tensor.shape) else None
-        return None if own is None else own + part.stays
-
-    def _check(self, givers: Sequence[str], slices: Mapping[str, Array]) -> int:
-        """The batch size; InputError unless every slice has the shape that it must have."""
-        join = self._join
-        batch = slices[givers[0]].shape[0] if slices[givers[0]].ndim else 1
-        for name in givers:
-            array = slices[name]
-            wanted = [size if size is not None else batch for size in join.tensor.shape]
-            size, stays = self._size(name), join.slices[name].stays
-            if size is not None:
-                wanted[self._axis] = size if self._is_whole(name, array) else size - stays
-            if list(array.shape) != wanted or array.dtype != self._dtype:
-                raise InputError(
-                    f"the slice of {join.tensor.name!r} from {name!r} is {array.dtype} "
-                    f"{list(array.shape)}, expected {self._dtype} {wanted}"
-                )
-        return batch
-
-    def _moves_for(self, givers: tuple[str, ...], whole: Sequence[str]) -> _Moves:
-        key = (*givers, "", *whole)
-        moves = self._moves.get(key)
-        if moves is None:
-            moves = self._moves[key] = _Moves(self._join, givers, whole)
-            if len(self._moves) > _MOST_SETS:
-                self._moves.popitem(last=False)
-        return moves
-
-
-_MOST_SETS = 64
-_MOST_JOINS = 256
-_joiners: OrderedDict[int, tuple[Join, Joiner]] = OrderedDict()
-
-
 def join(slices: Mapping[str, Array], how: Join) -> Array:
-    """The joined tensor; see :meth:`Joiner.__call__`. Joiners are kept for the last joins used."""
-    entry = _joiners.get(id(how))
+    """The joined tensor from the slices that came, by giver.
+
+    The first live copy of a channel wins, in the order of ``how.slices``; channels that no slice
+    holds are filled. A sum adds the slices that came, and what stands in for others. Of slices of
+    which some stays with its holder (see :class:`~shoal.codec.slices.Slice`) one must be whole.
+    Raises InputError for no slice at all, one of a stranger, or one of the wrong shape or dtype.
+    """
+    strangers = slices.keys() - how.slices.keys()
+    if strangers:
+        raise InputError(
+            f"{sorted(strangers)[0]!r} gave a slice of {how.tensor.name!r}, but it holds "
+            "none of it; the playbooks of the devices differ, install it again"
+        )
+    givers = tuple(name for name in how.slices if name in slices)
+    if not givers:
+        raise InputError(f"no slice of {how.tensor.name!r} came, so there is nothing to join")
+    batch = _check(givers, slices, how)
+    whole = tuple(name for name in givers if _is_whole(how, name, slices[name]))
+    if how.at_home and not whole:
+        raise InputError(
+            f"no slice of {how.tensor.name!r} is whole: who joins them must have its own"
+        )
+    if how.op == "sum":
+        return _sum(givers, whole if how.at_home else givers, slices, how)
+    moves = _moves(how, givers, whole)
+    shape = [size if size is not None else batch for size in how.tensor.shape]
+    joined: Array = np.empty(shape, how.tensor.dtype)
+    before = (slice(None),) * how.axis
+    for name, source, target in moves.copies:
+        joined[(*before, target)] = slices[name][(*before, source)]
+    if moves.missing is not None:
+        joined[(*before, moves.missing)] = moves.fill
+    return joined
+
+
+def _sum(
+    givers: Sequence[str], whole: Sequence[str], slices: Mapping[str, Array], how: Join
+) -> Array:
+    before, mine = (slice(None),) * how.axis, slices[whole[0]]
+    stays = how.slices[whole[0]].stays
+    sent = (*before, slice(mine.shape[how.axis] - stays)) if stays else ()
+    total = slices[givers[0]][sent].copy()
+    for name in givers[1:]:
+        np.add(total, slices[name][sent], out=total)
+    if stays:
+        np.add(total, mine[(*before, slice(-stays, None))], out=total)
+    for name, part in how.slices.items():
+        if part.stand_in and name not in slices:
+            stand_in = np.asarray(part.stand_in, total.dtype)
+            total += stand_in.reshape(-1, *(1,) * (total.ndim - how.axis - 1))
+    return total
+
+
+def _size(how: Join, name: str) -> int | None:
+    """Entries of a whole slice along the axis; None where that is free."""
+    part = how.slices[name]
+    if how.op == "channels":
+        return len(part.channels)
+    own = how.tensor.shape[how.axis] if how.axis < len(how.tensor.shape) else None
+    return None if own is None else own + part.stays
+
+
+def _is_whole(how: Join, name: str, array: Array) -> bool:
+    """Whether a slice is as its holder has it, with what it sends to nobody."""
+    return how.axis < array.ndim and array.shape[how.axis] == _size(how, name)
+
+
+def _check(givers: Sequence[str], slices: Mapping[str, Array], how: Join) -> int:
+    """The batch size; InputError unless every slice has the shape that it must have."""
+    dtype = np.dtype(how.tensor.dtype)
+    batch = slices[givers[0]].shape[0] if slices[givers[0]].ndim else 1
+    for name in givers:
+        array = slices[name]
+        wanted = [size if size is not None else batch for size in how.tensor.shape]
+        size, stays = _size(how, name), how.slices[name].stays
+        if size is not None:
+            wanted[how.axis] = size if _is_whole(how, name, array) else size - stays
+        if list(array.shape) != wanted or array.dtype != dtype:
+            raise InputError(
+                f"the slice of {how.tensor.name!r} from {name!r} is {array.dtype} "
+                f"{list(array.shape)}, expected {dtype} {wanted}"
+            )
+    return batch
+
+
+MOST_KEPT = 1024
+_kept: OrderedDict[tuple[object, ...], tuple[Join, _Moves]] = OrderedDict()
+
+
+def _moves(how: Join, givers: tuple[str, ...], whole: tuple[str, ...]) -> _Moves:
+    """Index arrays are worked out once for each join and set of givers, for the last ones used."""
+    key = (id(how), givers, whole)
+    entry = _kept.get(key)
     if entry is None or entry[0] is not how:
-        entry = _joiners[id(how)] = (how, Joiner(how))  # holding it keeps its id from reuse
-        if len(_joiners) > _MOST_JOINS:
-            _joiners.popitem(last=False)
-    return entry[1](slices)
+        entry = _kept[key] = (how, _Moves(how, givers, whole))  # holding it keeps its id from reuse
+        if len(_kept) > MOST_KEPT:
+            _kept.popitem(last=False)
+    return entry[1]
 
 
 class _Moves:

@@ -11,23 +11,14 @@ bench codec`` prints both).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from shoal.codec.codecs import Array, Buffer, Codec, Raw
-from shoal.codec.compress import Compressor
 from shoal.codec.layout import shuffle, unshuffle
-from shoal.codec.parcel import (
-    AS_IT_LIES,
-    SMALL,
-    as_it_lies,
-    flags_of,
-    lay_out,
-    meta_of,
-    squeeze,
-    unsqueeze,
-)
+from shoal.codec.parcel import AS_IT_LIES, SMALL, Parcel
 from shoal.codec.predict import differences, restored
 from shoal.codec.settings import Settings
 from shoal.errors import FrameError
@@ -38,47 +29,42 @@ LAYOUTS = ("shuffle", "bytes", "predict")
 def make(settings: str) -> Codec:
     """The codec of ``lossless:settings``."""
     given = Settings("lossless", settings)
-    codec = Lossless(given.one_of(LAYOUTS, "shuffle"), given.compressor())
+    layout = given.one_of(LAYOUTS, "shuffle")
+    codec = Lossless(given.compressor(), layout)
     given.end()
     return codec
 
 
-class Lossless:
+@dataclass(frozen=True)
+class Lossless(Parcel):
     """The bytes of a tensor in one of ``LAYOUTS``, compressed."""
 
-    def __init__(self, layout: str, compressor: Compressor) -> None:
-        self._layout = layout
-        self._compressor = compressor
+    layout: str
 
-    def encode(self, array: Array) -> tuple[Buffer, bytes]:
+    def pack(self, array: Array) -> tuple[Buffer, int] | None:
         predicted = self._predicts(array.dtype, array.shape)
-        plain = self._layout == "bytes" or (array.itemsize == 1 and not predicted)
+        plain = self.layout == "bytes" or (array.itemsize == 1 and not predicted)
         if plain or array.size < SMALL:
-            return as_it_lies(array, self._compressor)
+            return None
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         laid = _differences(little.view(np.uint8)) if predicted else shuffle(little)
-        data, flags = squeeze(laid, self._compressor)
-        if flags:
-            return Raw().encode(array)[0], meta_of(AS_IT_LIES | flags)
-        return data, meta_of(flags)
+        data, flags = self.squeeze(laid)
+        return (Raw().encode(array)[0], AS_IT_LIES | flags) if flags else (data, flags)
 
-    def decode(
-        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    def unpack(
+        self, data: memoryview, flags: int, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> Array:
-        flags = flags_of(meta)
-        if flags & AS_IT_LIES:
-            return lay_out(data, flags, dtype, shape, self._compressor)
         size = math.prod(shape) * dtype.itemsize
         if math.prod(shape) < SMALL:
             raise FrameError(f"a tensor of {math.prod(shape)} values did not come as it lies")
-        given = unsqueeze(data, flags, size, self._compressor)
+        given = self.unsqueeze(data, flags, size)
         if self._predicts(dtype, shape):
             return _restored(given, shape).view(dtype)
         values = unshuffle(given, dtype.itemsize)
         return Raw().decode(values.data, b"", dtype, shape)
 
     def _predicts(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-        return self._layout == "predict" and dtype.name in ("uint8", "int8") and len(shape) == 4
+        return self.layout == "predict" and dtype.name in ("uint8", "int8") and len(shape) == 4
 
 
 def _differences(images: Array) -> Array:

@@ -7,6 +7,8 @@ dtype, a few values, NaN where numbers are rounded) is sent as it lies, compress
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,52 +28,56 @@ SMALL = 64
 _RAW = Raw()
 
 
-def meta_of(flags: int) -> bytes:
-    """The meta that holds ``flags``."""
-    return bytes((flags,))
+@dataclass(frozen=True)
+class Parcel(ABC):
+    """A codec for some tensors; all others are sent as they lie."""
 
+    compressor: Compressor
 
-def flags_of(meta: bytes) -> int:
-    """The flags in a meta that came from outside."""
-    if len(meta) != 1 or meta[0] > AS_IT_LIES | STORED:
-        raise FrameError("a packed tensor has flags that do not exist")
-    return meta[0]
+    @abstractmethod
+    def pack(self, array: Array) -> tuple[Buffer, int] | None:
+        """The packed tensor and its flags; None where the codec has no use for it."""
 
+    @abstractmethod
+    def unpack(
+        self, data: memoryview, flags: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> Array:
+        """What :meth:`pack` took. ``data`` may be anything: FrameError (or ValueError) then."""
 
-def squeeze(data: Array, compressor: Compressor) -> tuple[Buffer, int]:
-    """The bytes of a contiguous array, compressed if that makes them fewer; and the flag."""
-    view = data.reshape(-1).view(np.uint8).data
-    small = compressor.compress(view)
-    return (view, STORED) if small is None else (small, 0)
+    def encode(self, array: Array) -> tuple[Buffer, bytes]:
+        data, flags = self.pack(array) or self._as_it_lies(array)
+        return data, bytes((flags,))
 
+    def decode(
+        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> Array:
+        if len(meta) != 1 or meta[0] > AS_IT_LIES | STORED:
+            raise FrameError("a packed tensor has flags that do not exist")
+        flags = meta[0]
+        if not flags & AS_IT_LIES:
+            return self.unpack(data, flags, dtype, shape)
+        if not flags & STORED:
+            size = math.prod(shape) * dtype.itemsize
+            data = memoryview(self.compressor.expand(data, size))
+        return _RAW.decode(data, b"", dtype, shape)
 
-def unsqueeze(data: memoryview, flags: int, size: int, compressor: Compressor) -> Array:
-    """The ``size`` bytes (at least one) behind ``data``, as uint8; FrameError if it is not so."""
-    if not flags & STORED:
-        return np.frombuffer(compressor.expand(data, size), np.uint8)
-    if len(data) != size:
-        raise FrameError(f"a packed tensor of {size} bytes came with {len(data)}")
-    return np.frombuffer(data, np.uint8)
+    def _as_it_lies(self, array: Array) -> tuple[Buffer, int]:
+        view, _ = _RAW.encode(array)
+        if not array.size:
+            return view, AS_IT_LIES | STORED
+        data, flags = self.squeeze(np.frombuffer(view, np.uint8))
+        return data, AS_IT_LIES | flags
 
+    def squeeze(self, data: Array) -> tuple[Buffer, int]:
+        """The bytes of a contiguous array, compressed if that makes them fewer; and the flag."""
+        view = data.reshape(-1).view(np.uint8).data
+        small = self.compressor.compress(view)
+        return (view, STORED) if small is None else (small, 0)
 
-def as_it_lies(array: Array, compressor: Compressor) -> tuple[Buffer, bytes]:
-    """An array of any dtype, exactly."""
-    view, _ = _RAW.encode(array)
-    if not array.size:
-        return view, meta_of(AS_IT_LIES | STORED)
-    data, flags = squeeze(np.frombuffer(view, np.uint8), compressor)
-    return data, meta_of(AS_IT_LIES | flags)
-
-
-def lay_out(
-    data: memoryview,
-    flags: int,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    compressor: Compressor,
-) -> Array:
-    """The array that :func:`as_it_lies` took."""
-    if not flags & STORED:
-        size = math.prod(shape) * dtype.itemsize
-        data = memoryview(compressor.expand(data, size))
-    return _RAW.decode(data, b"", dtype, shape)
+    def unsqueeze(self, data: memoryview, flags: int, size: int) -> Array:
+        """The ``size`` bytes (at least one) behind ``data``, as uint8; FrameError if not so."""
+        if not flags & STORED:
+            return np.frombuffer(self.compressor.expand(data, size), np.uint8)
+        if len(data) != size:
+            raise FrameError(f"a packed tensor of {size} bytes came with {len(data)}")
+        return np.frombuffer(data, np.uint8)

@@ -15,24 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from shoal.codec.codecs import Array, Buffer, Codec
-from shoal.codec.compress import Compressor
 from shoal.codec.grid import Grid, channel_ranges, find_ranges, spread_ranges
 from shoal.codec.layout import LAYOUTS, lay, pick, size_of
-from shoal.codec.parcel import (
-    AS_IT_LIES,
-    SMALL,
-    as_it_lies,
-    flags_of,
-    lay_out,
-    meta_of,
-    squeeze,
-    unsqueeze,
-)
+from shoal.codec.parcel import SMALL, Parcel
 from shoal.codec.predict import differences, restored
 from shoal.codec.settings import Settings
 from shoal.errors import FrameError
@@ -50,7 +41,7 @@ def make(settings: str) -> Codec:
     given = Settings("quant", settings)
     bits = given.first_number("BITS", BITS)
     codec = Quant(
-        bits,
+        bits=bits,
         channel=given.flag("channel"),
         zero=given.flag("zero"),
         clip=given.span("clip"),
@@ -62,7 +53,8 @@ def make(settings: str) -> Codec:
     return codec
 
 
-class Quant:
+@dataclass(frozen=True, kw_only=True)
+class Quant(Parcel):
     """Rounds floats to ``bits`` bits.
 
     ``channel``: a range for each channel (axis 1 of tensors with three axes or more). ``zero``:
@@ -70,39 +62,23 @@ class Quant:
     ``predict``: in tensors of four axes, differences to neighbours along the last two are kept.
     """
 
-    def __init__(
-        self,
-        bits: int,
-        channel: bool,
-        zero: bool,
-        clip: tuple[float, float] | None,
-        predict: bool,
-        layout: str,
-        compressor: Compressor,
-    ) -> None:
-        self._bits = bits
-        self._channel = channel
-        self._zero = zero
-        self._clip = clip
-        self._predict = predict
-        self._layout = layout
-        self._compressor = compressor
+    bits: int
+    channel: bool
+    zero: bool
+    clip: tuple[float, float] | None
+    predict: bool
+    layout: str
 
-    def encode(self, array: Array) -> tuple[Buffer, bytes]:
-        packed = None
+    def pack(self, array: Array) -> tuple[Buffer, int] | None:
         # Of a vector each number may be of another image.
-        if array.dtype.name in _FLOATS and array.size >= SMALL and array.ndim > 1:
-            packed = self._rounded(array)
-        if packed is None or memoryview(packed[0]).nbytes >= array.nbytes:
-            return as_it_lies(array, self._compressor)
-        return packed
+        if array.dtype.name not in _FLOATS or array.size < SMALL or array.ndim == 1:
+            return None
+        packed = self._rounded(array)
+        return packed if packed is not None and len(packed[0]) < array.nbytes else None
 
-    def decode(
-        self, data: memoryview, meta: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    def unpack(
+        self, data: memoryview, flags: int, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> Array:
-        flags = flags_of(meta)
-        if flags & AS_IT_LIES:
-            return lay_out(data, flags, dtype, shape, self._compressor)
         count = math.prod(shape)
         if dtype.name not in _FLOATS or count < SMALL:
             raise FrameError(f"{count} values of {dtype} are never rounded")
@@ -117,58 +93,58 @@ class Quant:
             made = np.empty(shape, np.float32)
             made.reshape(images, -1)[:] = self._grid(ranges).low[:, None]
             return _as(dtype, made)
-        of_channels = 2 * groups if self._channel else 0
-        size = of_channels + size_of(count, self._bits, self._layout)
-        body = unsqueeze(data[ahead:], flags, size, self._compressor)
-        if self._channel:
+        of_channels = 2 * groups if self.channel else 0
+        size = of_channels + size_of(count, self.bits, self.layout)
+        body = self.unsqueeze(data[ahead:], flags, size)
+        if self.channel:
             ranges = spread_ranges(ranges, body[:of_channels].reshape(groups, 2))
-        numbers = pick(body[of_channels:], count, self._bits, self._layout)
+        numbers = pick(body[of_channels:], count, self.bits, self.layout)
         grid = self._grid(ranges)
         if not grid.usable:
             raise FrameError("a rounded tensor has a range that is too narrow to be rounded")
-        if self._predict and len(shape) == 4:
-            numbers = restored(_maps(numbers, shape), self._corner(grid, shape), self._bits)
+        if self.predict and len(shape) == 4:
+            numbers = restored(_maps(numbers, shape), self._corner(grid, shape), self.bits)
         made = np.empty(shape, np.float32)
         _restore(numbers.reshape(groups, -1), grid, made.reshape(groups, -1))
         return _as(dtype, made)
 
-    def _rounded(self, array: Array) -> tuple[Buffer, bytes] | None:
+    def _rounded(self, array: Array) -> tuple[bytes, int] | None:
         """The packed tensor; None where rounding is not for it."""
         values = np.ascontiguousarray(array, np.float32)
         images, groups = self._groups(array.shape)
         rows = values.reshape(groups, -1)
-        found = find_ranges(rows, self._clip)
+        found = find_ranges(rows, self.clip)
         if found is None:
             return None
-        ranges, codes = channel_ranges(found, images) if self._channel else (found, None)
+        ranges, codes = channel_ranges(found, images) if self.channel else (found, None)
         if np.array_equal(ranges[:, 0], ranges[:, 1]):
-            return ranges.tobytes(), meta_of(0)
+            return ranges.tobytes(), 0
         grid = self._grid(ranges if codes is None else spread_ranges(ranges, codes))
         if not grid.usable:
             return None
         numbers = np.empty(rows.shape, np.uint8)
-        _round(rows, grid, numbers, clamp=self._zero or self._clip is not None)
-        if self._predict and array.ndim == 4:
+        _round(rows, grid, numbers, clamp=self.zero or self.clip is not None)
+        if self.predict and array.ndim == 4:
             numbers = differences(
-                _maps(numbers, array.shape), self._corner(grid, array.shape), self._bits
+                _maps(numbers, array.shape), self._corner(grid, array.shape), self.bits
             )
-        body = lay(numbers.reshape(-1), self._bits, self._layout)
+        body = lay(numbers.reshape(-1), self.bits, self.layout)
         if codes is not None:
             body = np.concatenate([codes.reshape(-1), body])
-        data, flags = squeeze(body, self._compressor)
-        return b"".join((ranges.tobytes(), data)), meta_of(flags)
+        data, flags = self.squeeze(body)
+        return b"".join((ranges.tobytes(), data)), flags
 
     def _groups(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """The number of images, and of groups of values with a range of their own."""
         images = shape[0] if len(shape) > 1 else 1
-        return images, images * shape[1] if self._channel and len(shape) > 2 else images
+        return images, images * shape[1] if self.channel and len(shape) > 2 else images
 
     def _corner(self, grid: Grid, shape: tuple[int, ...]) -> Array:
         """The number of zero, or the nearest to it, for each map."""
         return np.repeat(grid.zero(), shape[0] * shape[1] // len(grid.low))
 
     def _grid(self, ranges: Array) -> Grid:
-        return Grid(ranges, (1 << self._bits) - 1, self._zero)
+        return Grid(ranges, (1 << self.bits) - 1, self.zero)
 
 
 def _round(rows: Array, grid: Grid, numbers: Array, clamp: bool) -> None:

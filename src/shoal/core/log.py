@@ -61,14 +61,14 @@ class Step(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class Log:
-    """The latest steps of the node ``name``, ``most`` of them. ``tap`` (None: nobody) is given
-    every step, whole; what is remembered here leaves out steps that tell nothing, and what
-    playbooks hold."""
+    """The latest steps of the node ``name``, ``most`` of them (None: MAX_STEPS). ``tap`` (None:
+    nobody) is given every step, whole; what is remembered here leaves out steps that tell nothing,
+    and what playbooks hold."""
 
-    def __init__(self, name: str, most: int = MAX_STEPS) -> None:
+    def __init__(self, name: str, most: int | None = None) -> None:
         self.name = name
         self.tap: Callable[[Step], None] | None = None
-        self._steps: deque[Step] = deque(maxlen=most)
+        self._steps: deque[Step] = deque(maxlen=MAX_STEPS if most is None else most)
         self._remarks: list[Remark] = []
         self._digests: list[tuple[str, ...]] = []
 

@@ -39,7 +39,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore, GatewayEvent
-from shoal.core.log import MAX_STEPS, Log
+from shoal.core.log import Log
 from shoal.core.messages import (
     Answered,
     Busy,
@@ -71,7 +71,7 @@ class NodeCore:
     as many as its gateway's."""
 
     def __init__(
-        self, worker: WorkerCore, gateway: GatewayCore | None = None, steps: int = MAX_STEPS
+        self, worker: WorkerCore, gateway: GatewayCore | None = None, steps: int | None = None
     ) -> None:
         self.name = worker.name
         self.worker = worker
@@ -220,7 +220,7 @@ def make_core(
     origin: Origin,
     policies: Callable[[str], Policy],
     digest: Callable[[Body], tuple[str, ...]],
-    steps: int = MAX_STEPS,
+    steps: int | None = None,
 ) -> NodeCore:
     """The node that is made so; ``digest`` is for its gateway, if it has one. Its log remembers so
     many ``steps``."""

@@ -1,5 +1,1 @@
-"""Link, and its two kinds: Zenoh and in-process.
-
-To read first: ``link`` (what a node gets), ``credit`` and ``exchange`` (how messages arrive once
-and in order, without I/O), ``shell`` (threads around them); then ``inproc`` and ``zenoh``.
-"""
+"""Link, and what is behind it (see the table of files in docs/architecture.md)."""

@@ -102,14 +102,22 @@ def dial(address: Address) -> str | None:
     try:
         with socket.create_connection((address.host, address.port), DIAL_TIMEOUT_S):
             return None
-    except TimeoutError:
-        return "no reply (is it switched on, is a firewall in the way?)"
-    except ConnectionRefusedError:
-        return "the host is there, but nothing listens on that port"
-    except (socket.gaierror, UnicodeError):
+    except (OSError, UnicodeError) as error:
+        return why_unreached(error)
+
+
+def why_unreached(error: OSError | UnicodeError) -> str:
+    """Why a host or a port cannot be called."""
+    if isinstance(error, socket.gaierror | UnicodeError):
         return "the host name is unknown"
-    except OSError as error:
-        return error.strerror or str(error)
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return "no reply (is it switched on, is a firewall in the way?)"
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return "the host is there, but nothing listens on that port"
+        case errno.EHOSTUNREACH | errno.ENETUNREACH:
+            return "there is no way to that host from here"
+    return error.strerror or str(error)
 
 
 def numbered(address: Address) -> Address:

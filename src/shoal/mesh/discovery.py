@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from shoal.mesh.place import Place
 
-
-class Watcher(Protocol):
-    """Is told what a node learns of others; from any thread that may wait for a moment."""
-
-    def appeared(self, name: str, incarnation: str, places: Sequence[Place]) -> None:
-        """The sign of a life is visible; it takes data at ``places``."""
-
-    def vanished(self, name: str, incarnation: str) -> None:
-        """The sign of a life is gone."""
-
-    def blinded(self) -> None:
-        """No signs are visible any more, as this node has left the mesh for a moment."""
-
-    def outdated(self, name: str, text: str) -> None:
-        """A node is there that speaks another version."""
-
-    def name_lost(self, incarnation: str) -> None:
-        """A later life took the name of this node while it was out of touch."""
+if TYPE_CHECKING:
+    from shoal.mesh.link import Link
 
 
 class Discovery(ABC):
@@ -43,9 +27,9 @@ class Discovery(ABC):
         """
 
     @abstractmethod
-    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
-        """Become visible as a node that takes data at ``places``, and tell of others from now
-        on."""
+    def show(self, link: Link, places: Sequence[Place]) -> None:
+        """Become visible as a node that takes data at ``places``, and tell its link of others from
+        now on, from any thread that may wait for a moment."""
 
     @abstractmethod
     def look(self, unseen: Sequence[str], alone: bool, now: float) -> None:

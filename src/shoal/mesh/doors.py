@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 from shoal.errors import AddressInUseError
-from shoal.mesh.address import Address, why_not
+from shoal.mesh.address import Address, why_not, why_unreached
 from shoal.mesh.encrypted import encrypt
 from shoal.mesh.place import Place, in_zones, own_hosts
 from shoal.process import tell_of_forks
@@ -36,7 +36,6 @@ UNSENT_BYTES = 1 << 16
 """Bytes that wait in the system at first: what waits elsewhere can be given to somebody else."""
 BACKLOG = 1024
 """Connections that wait to be taken: where there is no room for one, it comes a second later."""
-UNKNOWN = "the host name is unknown"
 IN_TIME = getattr(socket, "MSG_NOSIGNAL", 0)
 """How bytes are sent: a process that wants to die of SIGPIPE means its output, and no peer."""
 AT_ONCE = socket.MSG_DONTWAIT | IN_TIME
@@ -232,7 +231,7 @@ class _Race:
                     sock = _sockets.own(encrypt(sock, self._context, place.host))
             except OSError as failure:
                 sock.close()
-                self.came.append((place, _reason(failure)))
+                self.came.append((place, why_unreached(failure)))
             else:
                 self.came.append((_by_number(target), sock))
 
@@ -243,7 +242,7 @@ class _Race:
     def left_over(self) -> Iterator[tuple[Place, str]]:
         """Why nothing came of the rest."""
         for key in self._selector.get_map().values():
-            yield key.data[0], _reason(TimeoutError())
+            yield key.data[0], why_unreached(TimeoutError())
         for lookup in self._lookups:
             yield lookup.place, "the host name is not found in time"
 
@@ -282,7 +281,7 @@ class _Race:
                 sock.close()
                 raise
         except OSError as error:
-            self.came.append((place, _reason(error)))
+            self.came.append((place, why_unreached(error)))
         else:
             self._selector.register(sock, selectors.EVENT_WRITE, (place, target))
 
@@ -311,10 +310,11 @@ class _Lookup:
     def _find(self) -> None:
         try:
             self._look(0)
-        except (OSError, UnicodeError):
+        except (OSError, UnicodeError) as error:
             _, _, zone = self.place.host.partition("%")
-            what = f"there is no network interface {zone!r} here" if zone else UNKNOWN
-            self.failure = what
+            self.failure = why_unreached(error)
+            if zone:
+                self.failure = f"there is no network interface {zone!r} here"
         self.done.set()
 
     def _look(self, flags: int) -> None:
@@ -332,15 +332,3 @@ def _by_number(target: _Target) -> Place:
     host, port, *more = target[3]
     zone = f"%{more[1]}" if more and more[1] else ""
     return Place(f"{host}{zone}", int(port))
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return "no reply (is it switched on, is a firewall in the way?)"
-    match error.errno:
-        case errno.ECONNREFUSED:
-            return "the host is there, but nothing listens on that port"
-        case errno.EHOSTUNREACH | errno.ENETUNREACH:
-            return "there is no way to that host from here"
-        case _:
-            return error.strerror or str(error)

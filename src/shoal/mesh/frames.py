@@ -21,7 +21,7 @@ from enum import IntEnum
 import msgspec
 
 from shoal.errors import FrameError
-from shoal.mesh.link import MAX_HEAD
+from shoal.mesh.events import MAX_HEAD
 from shoal.mesh.names import is_incarnation, is_name
 from shoal.mesh.place import MAX_PLACES, Place, is_place
 

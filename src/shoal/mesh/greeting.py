@@ -79,8 +79,8 @@ class _Pending:
 
 
 class Porter:
-    """Takes the connections that come through ``doors``, or that are brought to it. ``refused``
-    hears why one was not taken."""
+    """Takes the connections that come through ``doors``. ``refused`` hears why one was not
+    taken."""
 
     def __init__(
         self, name: str, doors: Doors, decide: Decide, refused: Callable[[str], None]
@@ -95,9 +95,7 @@ class Porter:
         self._pending: OrderedDict[socket.socket, _Pending] = OrderedDict()
         self._halves: OrderedDict[tuple[str, str, int], tuple[CallerHello, socket.socket, float]]
         self._halves = OrderedDict()
-        self._brought: list[socket.socket] = []
         self._most_pending = most_pending()
-        self._lock = threading.Lock()
         self._closed = False
         self.thread = threading.Thread(target=self._serve, name=f"{name}-porter", daemon=True)
 
@@ -108,29 +106,16 @@ class Porter:
             self._selector.register(door, selectors.EVENT_READ)
         self.thread.start()
 
-    def bring(self, sock: socket.socket) -> bool:
-        """Take a connection that came another way; False when it comes too late."""
-        with self._lock:
-            if self._closed:
-                return False
-            self._brought.append(sock)
-        self._ring()
-        return True
-
     def close(self) -> None:
         """Take no more; the thread ends soon."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
         if self.thread.ident is None:
             self._clear()
         else:
-            self._ring()
-
-    def _ring(self) -> None:
-        with contextlib.suppress(OSError):  # it has rung often already, or nobody is there
-            self._there.send(b"!")
+            with contextlib.suppress(OSError):  # it has seen it already
+                self._there.send(b"!")
 
     # -- the thread -----------------------------------------------------------------------------
 
@@ -149,21 +134,11 @@ class Porter:
             sock = key.fileobj
             if not isinstance(sock, socket.socket):
                 continue
-            if sock is self._here:
-                self._collect()
-            elif sock in self._pending:
+            if sock in self._pending:
                 self._hear(self._pending[sock])
-            elif sock.fileno() >= 0:
+            elif sock is not self._here and sock.fileno() >= 0:
                 self._open(sock)
         self._expire(time.monotonic())
-
-    def _collect(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._here.recv(4096)
-        with self._lock:
-            brought, self._brought = self._brought, []
-        for sock in brought:
-            self._admit(sock)
 
     def _open(self, door: socket.socket) -> None:
         for _ in range(TAKEN_AT_ONCE):
@@ -255,9 +230,7 @@ class Porter:
             sock.close()
 
     def _clear(self) -> None:
-        with self._lock:
-            brought, self._brought = self._brought, []
-        for sock in [*self._pending, *(half[1] for half in self._halves.values()), *brought]:
+        for sock in [*self._pending, *(half[1] for half in self._halves.values())]:
             sock.close()
         self._pending.clear()
         self._halves.clear()

@@ -331,11 +331,7 @@ class Peers:
 
     def tell_all(self) -> None:
         """Tell all peers again whom this node is in touch with: some may have lost the way."""
-        known = tuple(
-            _node(peer.standing)
-            for peer in self._peers.values()
-            if peer.standing is not None and peer.standing.places
-        )
+        known = self._in_touch()
         for peer in self._peers.values():
             if peer.standing is not None and known:
                 self._actions.append(Tell(peer.standing, known))
@@ -401,7 +397,6 @@ class Peers:
         return peer
 
     def _tidy(self, name: str, peer: _Peer) -> None:
-        """Forget a name of which nothing is known any more."""
         if peer.idle:
             self._peers.pop(name, None)
 
@@ -413,12 +408,15 @@ class Peers:
         if peer.calling is None:
             peer.call_at = now + self._grace(name)
 
+    def _in_touch(self) -> tuple[NodeSeen, ...]:
+        standing = (peer.standing for peer in self._peers.values())
+        return tuple(_node(session) for session in standing if session and session.places)
+
     def _grace(self, name: str) -> float:
         """How long the other one has to call."""
         return 0.0 if self.name < name or not self.places else GRACE_S
 
     def _wants(self, name: str, peer: _Peer) -> bool:
-        """Whether a node is to be called."""
         life = peer.next()
         engaged = peer.standing or peer.ending or peer.calling
         return not engaged and life is not None and bool(life[1])
@@ -433,11 +431,7 @@ class Peers:
         self._actions.append(Call(peer.calling))
 
     def _begin(self, peer: _Peer, session: Session, now: float) -> None:
-        known = tuple(
-            _node(other.standing)
-            for other in self._peers.values()
-            if other.standing is not None and other.standing.places
-        )
+        known = self._in_touch()
         for other in self._peers.values():
             if other.standing is not None and session.places:
                 self._actions.append(Tell(other.standing, (_node(session),)))
@@ -464,14 +458,12 @@ class Peers:
             peer.patience_s = min(patience_s, peer.patience_s)
 
     def _suspect(self, peer: _Peer, patience_s: float, now: float) -> None:
-        """Doubt a peer although it is visible."""
         self._doubt(peer, patience_s, now)
         peer.suspect = True
 
     def _judge(
         self, peer: _Peer, session: Session, now: float, heard_at: Clock, late_s: Clock
     ) -> None:
-        """Ask a peer that is not visible, or silent, and break with it when no reply comes."""
         if not peer.doubted:
             if now - heard_at(session) < QUIET_S:
                 return

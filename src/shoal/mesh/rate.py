@@ -9,7 +9,6 @@ there is no round trip. No I/O and no clock here; times are seconds on any stead
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 
 import msgspec
 
@@ -22,24 +21,15 @@ LATE_BYTES = 4096
 measured anew: a question now and then tells nothing."""
 
 
-class RateSource(StrEnum):
-    """Where a rate is from."""
-
-    NONE = "none"
-    KERNEL = "kernel"
-    CLOCK = "clock"
-
-
 class LinkRate(msgspec.Struct, frozen=True):
     """What a link carries: ``bytes_per_s`` (0: not known), measured ``age_s`` ago; ``rtt_ms`` (0:
     not known). ``at_least`` says that the sender was the limit when it was measured: the line
-    may carry more. ``source`` says who measured it."""
+    may carry more."""
 
     bytes_per_s: float = 0.0
     rtt_ms: float = 0.0
     age_s: float = math.inf
     at_least: bool = False
-    source: RateSource = RateSource.NONE
 
 
 class TcpInfo(msgspec.Struct, frozen=True):
@@ -95,7 +85,7 @@ class RateMeter:
             # What is under way should have been through: it counts before it is.
             rate, at_least = flying / late_s, False
             self._measured_at = now
-        self._rate = LinkRate(rate, info.min_rtt_s * 1e3, 0.0, at_least, RateSource.KERNEL)
+        self._rate = LinkRate(rate, info.min_rtt_s * 1e3, 0.0, at_least)
 
     def took(self, size: int, seconds: float, now: float) -> None:
         """The system took a message in this time; for where it says nothing itself."""
@@ -104,7 +94,7 @@ class RateMeter:
         sample = size / max(seconds, 1e-6)
         self._clock_rate += (SMOOTHING if self._clock_rate else 1.0) * (sample - self._clock_rate)
         self._measured_at = now
-        self._rate = LinkRate(self._clock_rate, 0.0, 0.0, True, RateSource.CLOCK)
+        self._rate = LinkRate(self._clock_rate, 0.0, 0.0, True)
 
     def rate(self, now: float) -> LinkRate:
         """What the link carries, as far as known."""

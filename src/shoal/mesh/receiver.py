@@ -139,7 +139,6 @@ class Receiver:
         return True
 
     def _skip(self, size: int) -> None:
-        """Take bytes that mean nothing."""
         while size and self._fill(1):
             taken = min(size, self._end - self._start)
             self._start += taken

@@ -16,8 +16,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from shoal.mesh.doors import AT_ONCE, IN_TIME, keep_unsent
+from shoal.mesh.events import Body
 from shoal.mesh.frames import MAX_WEIGHT, Kind, write_header
-from shoal.mesh.link import Body
 from shoal.mesh.rate import LinkRate, RateMeter
 from shoal.mesh.tcp_info import tcp_info
 from shoal.mesh.uptake import Uptake
@@ -202,7 +202,6 @@ class Sender:
     # -- inside, with the lock held -------------------------------------------------------------
 
     def _begin(self, message: _Message) -> None:
-        """The next message is on its way."""
         self._runs = _runs(message, self._next_piece)
 
     def _next(self) -> bool:
@@ -250,7 +249,6 @@ class Sender:
             self._rest[0] = self._rest[0][count:]
 
     def _wake(self) -> None:
-        """Have the thread send the rest."""
         self._busy = True
         if self._thread is not None:
             self._news.notify_all()
@@ -264,14 +262,12 @@ class Sender:
             self._thread = thread
 
     def _broken(self, error: OSError) -> None:
-        """The other end is gone."""
         if not self._closed:
             self._closed = True
             self.failure = error.strerror or str(error)
             self._fail()
 
     def _next_piece(self, left: int) -> int:
-        """The size of the next piece of a body of which so many bytes are left."""
         if left > self._piece:
             self._measure(time.monotonic())
         return min(left, self._piece)

@@ -1,7 +1,7 @@
 """The mesh between processes and machines, on Eclipse Zenoh: who is there, and under which name.
 
 Each node is a Zenoh peer; one that is told the address of any other finds the rest through gossip.
-What nodes say to each other goes over connections of their own (:mod:`shoal.mesh.mesh_link`). Keys,
+What nodes say to each other goes over connections of their own (:mod:`shoal.mesh.link`). Keys,
 all below ``shoal/CLUSTER``:
 
 ==================================  ===========================================================
@@ -36,11 +36,11 @@ from shoal.errors import AddressInUseError, MeshError, NameTakenError, UsageErro
 from shoal.mesh import farewell, native
 from shoal.mesh.address import Address, bindable, dial, numbered, parse_address, resolved
 from shoal.mesh.claim import Claim, Claimed
-from shoal.mesh.discovery import Discovery, Watcher
+from shoal.mesh.discovery import Discovery
 from shoal.mesh.doors import Doors, call
+from shoal.mesh.events import MAX_BODY
 from shoal.mesh.hello import VERSION
-from shoal.mesh.link import MAX_BODY
-from shoal.mesh.mesh_link import MeshLink
+from shoal.mesh.link import Link
 from shoal.mesh.names import check_name, is_incarnation, is_name, new_incarnation
 from shoal.mesh.patience import Patience
 from shoal.mesh.peers import MAX_LIVES, MAX_PEERS
@@ -87,6 +87,12 @@ def _parts(sample: zenoh.Sample) -> list[str]:
     return str(sample.key_expr).split("/")[3:]
 
 
+def _name_and_life(parts: Sequence[str]) -> tuple[str, str]:
+    """What parts of a key or of a claim begin with; empty where that cannot be."""
+    name, life = (*parts, "", "")[:2]
+    return (name, life) if is_name(name) and is_incarnation(life) else ("", "")
+
+
 def _about(sample: zenoh.Sample) -> list[str]:
     """The parts of what the attachment says; none when it is missing, or too long."""
     attachment = sample.attachment
@@ -96,7 +102,7 @@ def _about(sample: zenoh.Sample) -> list[str]:
 
 
 class ZenohDiscovery(Discovery):
-    """A node's way into a Zenoh mesh; see :func:`zenoh_link` for the settings."""
+    """A node's way into a Zenoh mesh; see :class:`ZenohLink` for the settings."""
 
     def __init__(
         self,
@@ -120,9 +126,9 @@ class ZenohDiscovery(Discovery):
         self._patience = Patience(calls=bool(connect))
         self._session: Session | None = None
         self._sign: Any = None  # of life, in this session
-        self._watcher: Watcher | None = None
+        self._link: Link | None = None
         self._token = ""
-        self._lives: dict[str, set[str]] = {}  # what was told to the watcher, and is visible
+        self._lives: dict[str, set[str]] = {}  # what was told to the link, and is visible
         self._overrun = self._left = False
         self._joins = False  # it is about to join anew
         self._view = 0  # counts how often it has
@@ -137,8 +143,8 @@ class ZenohDiscovery(Discovery):
         self._life = self._take_name(self._session)
         return self._life
 
-    def show(self, watcher: Watcher, places: Sequence[Place]) -> None:
-        self._watcher = watcher
+    def show(self, link: Link, places: Sequence[Place]) -> None:
+        self._link = link
         me = f"{self._name}/{self._life}"
         self._token = f"{self._prefix}/alive/{me}/{VERSION}/{write_places(places)}"
         self._thread.start()
@@ -252,12 +258,11 @@ class ZenohDiscovery(Discovery):
         return new_incarnation(claim.lives)
 
     def _visible(self, session: Session) -> dict[str, set[str]]:
-        """All visible nodes and their lives."""
         visible: dict[str, set[str]] = {}
         for reply in session.liveliness().get(f"{self._prefix}/alive/**", timeout=1.0):
             if reply.ok is not None:
-                name, life, *_ = [*_parts(reply.ok), "", ""]
-                if is_name(name) and is_incarnation(life):
+                name, life = _name_and_life(_parts(reply.ok))
+                if name:
                     visible.setdefault(name, set()).add(life)
         return visible
 
@@ -314,17 +319,18 @@ class ZenohDiscovery(Discovery):
 
     def _sighted(self, view: int, parts: Sequence[str], visible: bool) -> None:
         """A sign of life came or went, before or after the mesh was joined anew."""
-        name, life, *rest = [*parts, "", ""]
-        watcher = self._watcher
-        if watcher is None or view != self._view or not (is_name(name) and is_incarnation(life)):
+        name, life = _name_and_life(parts)
+        version, places = (*parts[2:], "", "")[:2]
+        link = self._link
+        if link is None or view != self._view or not name:
             return
         if name == self._name:
             self._on_twin(life, visible)
-        elif rest[:1] != [str(VERSION)]:
+        elif version != str(VERSION):
             if visible:
-                version = rest[0][:MAX_VERSION]
+                version = version[:MAX_VERSION]
                 theirs = f"version {version} of the wire" if version else "a version without a wire"
-                watcher.outdated(
+                link.outdated(
                     name,
                     f"speaks {theirs}, this is version {VERSION}; install the same version of "
                     "Shoal on both",
@@ -333,17 +339,16 @@ class ZenohDiscovery(Discovery):
             lives = self._lives.get(name, set())
             if len(lives) < MAX_LIVES and (lives or len(self._lives) < MAX_PEERS):
                 self._lives.setdefault(name, lives).add(life)
-                watcher.appeared(name, life, read_places(rest[1]))
+                link.appeared(name, life, read_places(places))
         else:
-            watcher.vanished(name, life)
+            link.vanished(name, life)
             self._lives.get(name, set()).discard(life)
             if not self._lives.get(name):
                 self._lives.pop(name, None)
 
     def _answer(self, parts: Sequence[str]) -> None:
-        """Say what we know of a name that another node claims."""
-        name, number, *_ = [*parts, "", ""]
-        if not (is_name(name) and is_incarnation(number)):
+        name, number = _name_and_life(parts)
+        if not name:
             return
         own = name == self._name
         life = self._life if own else max(self._lives.get(name, ()), default=None)
@@ -357,8 +362,8 @@ class ZenohDiscovery(Discovery):
 
     def _give_way(self, successor: bytes) -> None:
         life = successor.decode("ascii", "replace")
-        if is_incarnation(life) and life > self._life and self._watcher is not None:
-            self._watcher.name_lost(life)
+        if is_incarnation(life) and life > self._life and self._link is not None:
+            self._link.name_lost(life)
 
     def _say(self, key: str, payload: bytes) -> None:
         session = self._session
@@ -368,13 +373,13 @@ class ZenohDiscovery(Discovery):
 
     def _reopen(self, reason: str) -> None:
         """Leave and join again as the same incarnation; connections of peers stand meanwhile."""
-        watcher = self._watcher
-        if self._gone() or watcher is None:
+        link = self._link
+        if self._gone() or link is None:
             return
         log.warning("%s joins the mesh anew: %s", self._name, reason)
         self._view += 1
         self._lives.clear()
-        watcher.blinded()
+        link.blinded()
         self._end_session(None)
         self._overrun = self._joins = False
         if self._gone():
@@ -395,7 +400,7 @@ class ZenohDiscovery(Discovery):
             self._join_in(session)
 
 
-class ZenohLink(MeshLink):
+class ZenohLink(Link):
     """A node's link on a Zenoh mesh.
 
     ``listen`` are the addresses of this node (port 0: any free one, see :attr:`addresses`),
@@ -421,14 +426,14 @@ class ZenohLink(MeshLink):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         addresses = [parse_address(text) for text in listen]
-        self._connect_to = [parse_address(text) for text in connect]
+        connect_to = [parse_address(text) for text in connect]
         if data_port is not None and not 0 <= data_port < 1 << 16:
             raise UsageError(f"{data_port} is no port; give one up to 65535, or 0 for any")
         self._zenoh = ZenohDiscovery(
             check_name(name),
             check_name(cluster, "cluster"),
             addresses,
-            self._connect_to,
+            connect_to,
             lease_ms,
             settings or {},
         )
@@ -449,8 +454,3 @@ class ZenohLink(MeshLink):
     def in_child(self) -> None:
         super().in_child()
         native.stop_listening({address.port for address in self._zenoh.bound})
-
-    def silent_addresses(self) -> dict[str, str]:
-        """The addresses to call at which nobody listens, and why; takes up to a second each."""
-        reasons = {str(address): dial(address) for address in self._connect_to}
-        return {address: reason for address, reason in reasons.items() if reason is not None}

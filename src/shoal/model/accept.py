@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import onnx
@@ -18,8 +17,8 @@ import onnx.inliner
 
 from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 from shoal.model import limits
-from shoal.model.dtypes import INT64, ONNX_TO_NUMPY
-from shoal.model.graph import Graph, copied, elements, makes, reads
+from shoal.model.dtypes import INT64, ONNX_TO_NUMPY, Array
+from shoal.model.graph import Graph, copied, elements, makes, operators, reads
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Beside, Weight, read_weight, read_weights
 
@@ -27,21 +26,12 @@ OLDEST_OPSET = 7
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Domains whose operators ONNX Runtime brings along. What it cannot run it refuses itself."""
 
-_RANDOM = frozenset(
-    {
-        "Bernoulli",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
+_RANDOM = operators(
+    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"
 )
 
 
-def accept(
-    model: onnx.ModelProto, beside: Beside | None, example: Mapping[str, np.ndarray[Any, Any]]
-) -> Graph:
+def accept(model: onnx.ModelProto, beside: Beside | None, example: Mapping[str, Array]) -> Graph:
     """The graph of a model, which it needs no more. ``beside`` gives its external data; ``example``
     has arrays of inputs, which fix free dimensions other than the batch."""
     opsets = _opsets(model)
@@ -79,17 +69,6 @@ def accept(
         inputs=inputs,
         outputs=outputs,
     )
-
-
-def with_batch(graph: Graph, batch: int) -> Graph:
-    """The graph for so many images and no other number of them."""
-    inputs = tuple(
-        TensorSpec(
-            spec.name, spec.dtype, tuple(batch if dim is None else dim for dim in spec.shape)
-        )
-        for spec in graph.inputs
-    )
-    return replace(graph, inputs=inputs)
 
 
 def _opsets(model: onnx.ModelProto) -> tuple[tuple[str, int], ...]:
@@ -193,7 +172,7 @@ def _check_repeats(nodes: Iterable[onnx.NodeProto], weights: Mapping[str, Weight
                 raise ModelFileError(f"Node {node.name!r} (Tile) repeats less than no times.")
 
 
-def _input(info: onnx.ValueInfoProto, example: np.ndarray[Any, Any] | None) -> TensorSpec:
+def _input(info: onnx.ValueInfoProto, example: Array | None) -> TensorSpec:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
@@ -253,8 +232,7 @@ def _check_names(names: Iterable[str], what: str) -> None:
 def _sorted(
     nodes: Sequence[onnx.NodeProto], given: Iterable[str], outputs: tuple[str, ...]
 ) -> list[onnx.NodeProto]:
-    """Nodes in topological order, the file's own where that is one: otherwise in as few rounds
-    through the file as it takes, each of which takes the nodes whose turn has come."""
+    """Nodes in topological order: the file's own where that is one."""
     known = set(given)
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
@@ -262,27 +240,20 @@ def _sorted(
             if name in makers or name in known:
                 raise ModelFileError(f"Tensor {name!r} is made twice: the file is damaged.")
             makers[name] = index
-    before = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
     for name in itertools.chain(*map(reads, nodes), outputs):
         if name not in makers and name not in known:
             raise ModelFileError(f"Tensor {name!r} is needed but made nowhere: damaged file.")
-    after: list[list[int]] = [[] for _ in nodes]
-    for index, sources in enumerate(before):
-        for source in sources:
-            after[source].append(index)
-    rounds = [0] * len(nodes)
-    missing = [len(sources) for sources in before]
-    ready = [index for index, count in enumerate(missing) if not count]
-    for source in ready:  # grows meanwhile
-        for index in after[source]:
-            rounds[index] = max(rounds[index], rounds[source] + (source > index))
-            missing[index] -= 1
-            if not missing[index]:
-                ready.append(index)
-    if len(ready) < len(nodes):
-        late = next(node for node, count in zip(nodes, missing, strict=True) if count)
-        raise ModelFileError(f"The graph runs in a circle through {late.name!r}.")
-    return [nodes[index] for index in sorted(ready, key=lambda index: (rounds[index], index))]
+    before = {
+        index: [makers[name] for name in reads(node) if name in makers]
+        for index, node in enumerate(nodes)
+    }
+    if all(source < index for index, sources in before.items() for source in sources):
+        return list(nodes)
+    try:
+        return [nodes[index] for index in TopologicalSorter(before).static_order()]
+    except CycleError as error:
+        late = nodes[error.args[1][0]]
+        raise ModelFileError(f"The graph runs in a circle through {late.name!r}.") from None
 
 
 def _lift(node: onnx.NodeProto, weights: dict[str, Weight], beside: Beside | None) -> bool:

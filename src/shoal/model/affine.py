@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
-from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.dtypes import ONNX_TO_NUMPY, Array
+from shoal.model.graph import Graph, attribute, makes, reads
 from shoal.model.shapes import Kind, infer
 from shoal.model.weights import Weight
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def fold_affine(graph: Graph) -> bool:
@@ -65,14 +62,11 @@ def _fold(
     if found is None:
         return False
     scale, shift = found
-    if layer.op_type == "BatchNormalization":
-        updates = {1: _array(layer, 1, graph) * scale, 2: _array(layer, 2, graph) * scale + shift}
-    else:
-        weight = _array(layer, 1, graph)
-        along = [1] * weight.ndim
-        along[_channel_axis(layer)] = channels
-        bias = _array(layer, 2, graph) if len(reads(layer)) > 2 else np.zeros(channels)
-        updates = {1: weight * scale.reshape(along), 2: bias.reshape(-1) * scale + shift}
+    weight = _array(layer, 1, graph)
+    along = [1] * weight.ndim
+    along[_channel_axis(layer)] = channels
+    bias = _array(layer, 2, graph) if len(reads(layer)) > 2 else np.zeros(channels)
+    updates = {1: weight * scale.reshape(along), 2: bias.reshape(-1) * scale + shift}
     dtype = ONNX_TO_NUMPY[graph.weights[layer.input[1]].data_type]
     with np.errstate(all="ignore"):
         cast = {index: value.astype(dtype) for index, value in updates.items()}
@@ -102,9 +96,9 @@ def _layer_shape(
     if layer.op_type == "Conv":
         return dims[0], len(dims)
     if layer.op_type == "ConvTranspose":
-        return (dims[1], len(dims)) if _attribute(layer, "group", 1) == 1 else None
+        return (dims[1], len(dims)) if attribute(layer, "group", 1) == 1 else None
     if layer.op_type == "Gemm":
-        if _attribute(layer, "alpha", 1.0) != 1.0 or _attribute(layer, "beta", 1.0) != 1.0:
+        if attribute(layer, "alpha", 1.0) != 1.0 or attribute(layer, "beta", 1.0) != 1.0:
             return None
         channels = dims[_channel_axis(layer)]
         if len(reads(layer)) > 2 and graph.weights[layer.input[2]].dims not in (
@@ -121,11 +115,9 @@ _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "BatchNormalization"})
 
 
 def _channel_axis(layer: onnx.NodeProto) -> int:
-    if layer.op_type == "Conv":
-        return 0
-    if layer.op_type == "ConvTranspose":
-        return 1
-    return 0 if _attribute(layer, "transB", 0) else 1
+    """The axis of the first weight along which the channels lie."""
+    turned = layer.op_type == "Gemm" and not attribute(layer, "transB", 0)
+    return int(turned or layer.op_type == "ConvTranspose")
 
 
 def _affine(
@@ -141,7 +133,7 @@ def _affine(
         if any(value.shape != (channels,) for value in (scale, shift, mean, var)):
             return None
         with np.errstate(all="ignore"):
-            scale = scale / np.sqrt(var + _attribute(node, "epsilon", 1e-5))
+            scale = scale / np.sqrt(var + attribute(node, "epsilon", 1e-5))
         return scale, shift - mean * scale
     if node.op_type not in ("Mul", "Add", "Sub", "Div") or len(node.input) != 2:
         return None
@@ -173,17 +165,10 @@ def _per_channel(weight: Weight, channels: int, rank: int) -> Array | None:
 def _is_inference(node: onnx.NodeProto) -> bool:
     return (
         len(makes(node)) == 1
-        and not _attribute(node, "training_mode", 0)
-        and bool(_attribute(node, "spatial", 1))
+        and not attribute(node, "training_mode", 0)
+        and bool(attribute(node, "spatial", 1))
     )
 
 
 def _array(node: onnx.NodeProto, index: int, graph: Graph) -> Array:
     return graph.weights[node.input[index]].array().astype(np.float64)
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return onnx.helper.get_attribute_value(attribute)
-    return default

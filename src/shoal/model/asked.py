@@ -6,19 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from shoal.errors import InputError, ModelError
 from shoal.model import proof
+from shoal.model.dtypes import Array
 from shoal.model.engine import Engine, Session
-from shoal.model.example import fitted
 from shoal.model.graph import Graph, whole
-from shoal.model.probe import Feeds, Inventor, mirrored, uses
+from shoal.model.probe import Feeds, Inventor, mirrored, stacked, uses
 from shoal.model.rough import is_quantised
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 PLENTY = 10.0
 """Outputs that are so many times what a proof allows apart are looked for; see
@@ -62,18 +59,13 @@ class Source:
 
     def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
         """Inputs of a kind with an image for each seed."""
-        if not self._example:
-            return self._inventor.draw(kind, seeds)
-        if kind:
-            return self._inventor.draw(kind - 1, seeds)
-        feeds = dict(self._inventor.draw(0, seeds)) if self._lacking() else {}
-        images = [self._example_image(seed) for seed in seeds]
-        for spec in self._inputs:
-            if spec.name in self._example:
-                each = [one[spec.name] for one in images]
-                free = None in spec.shape
-                feeds[spec.name] = np.concatenate(each, spec.shape.index(None)) if free else each[0]
-        return feeds
+        return stacked(self._inputs, [self._image(kind, seed) for seed in seeds])
+
+    def _image(self, kind: int, seed: int) -> Feeds:
+        if kind or not self._example:
+            return self._inventor.image(kind - bool(self._example), seed)
+        made = self._inventor.image(0, seed) if self._lacking() else {}
+        return {**made, **self._example_image(seed)}
 
     def _lacking(self) -> list[str]:
         """The inputs that the example does not name."""
@@ -102,53 +94,45 @@ class Source:
         return mirrored(one) if turn % 2 else one
 
 
-class Asked:
-    """The network as it came, and its outputs for the kinds of inputs tried so far.
+def as_it_came(graph: Graph) -> Session:
+    """A session of a network as it came: nothing is fused in it."""
+    return Engine().load(*whole(graph), optimise=False, brief=True)
 
-    Its session is made when it is asked and can be let go of between (:meth:`rest`), so that
-    those of the network in normal form need not lie beside it.
+
+class Asked:
+    """The network as it came, and its outputs for the kinds of inputs from ``source`` that were
+    tried so far, until these seem to tell.
+
+    Its ``session`` can be let go of (:meth:`rest`), so that those of the network in normal form
+    need not lie beside it, and is made again when it is asked.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, session: Session, source: Source) -> None:
+        self.source = source
         self._graph = graph
         self._least = proof.ROUGH_TOLERANCE if is_quantised(graph.nodes) else proof.TOLERANCE
-        self._source: Source | None = None
         self.trials: list[Trial] = []
         self._next = 0
         self._refused: Exception | None = None
-        self._session: Session | None = Engine().load(*whole(graph), optimise=False, brief=True)
-
-    @property
-    def source(self) -> Source:
-        """Where its inputs come from."""
-        assert self._source is not None, "begin first"
-        return self._source
-
-    def begin(self, normal: Graph, example: Mapping[str, Array]) -> None:
-        """Ask for the first time: for ``example``, where it has arrays, and for what ``normal``,
-        the network in normal form, says that its inputs are for."""
-        self._source = Source(normal, fitted(example, normal.inputs))
+        self._session: Session | None = session
         self.ask()
 
     def rest(self) -> None:
         """Let go of the session."""
         self._session = None
 
-    def ask(self, *, all_kinds: bool = False) -> bool:
-        """Try kinds until the outputs seem to tell (or all that are left), if any are left.
-        Raises what the engine said of the first kind where none of them runs."""
-        if self._next >= len(self.source.kinds):
-            return False
-        if self._session is None:
-            self._session = Engine().load(*whole(self._graph), optimise=False, brief=True)
+    def ask(self, *, all_kinds: bool = False) -> None:
+        """Try kinds until the outputs seem to tell, or all that are left. Raises what the engine
+        said of the first kind where none of them runs."""
         while self._next < len(self.source.kinds):
+            if self._session is None:
+                self._session = as_it_came(self._graph)
             kind, self._next = self._next, self._next + 1
             self._try(self._session, kind)
             if not all_kinds and self._seems():
                 break
         if not self.trials and self._refused is not None:
             raise self._refused
-        return True
 
     def best(self) -> list[Trial]:
         """The trials worth a closer look: those of the example, and of the kinds for which some

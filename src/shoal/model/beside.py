@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from shoal.errors import InputError, ModelError
 from shoal.model import proof
+from shoal.model.dtypes import Array
 from shoal.model.engine import Session
 
-Array: TypeAlias = np.ndarray[Any, Any]
 Feeds: TypeAlias = Mapping[str, Array]
 
 SCALES = ((1e-3, 1e3), (1.0, 1.0), (1e3, 1e-3))

@@ -19,11 +19,12 @@ from shoal.errors import InputError, ModelFileError
 from shoal.model import limits
 from shoal.model.accept import accept
 from shoal.model.archive import read_archive, write_archive
-from shoal.model.engine import Buffer
+from shoal.model.dtypes import Buffer
 from shoal.model.example import by_name
 from shoal.model.graph import Graph
 from shoal.model.network import Network, check_example, prepared
 from shoal.model.part import Part
+from shoal.model.source import parsed
 from shoal.model.subnets import VERSION, Manifest, alone_of, check, parts_of
 from shoal.model.subnets import SubJoin as SubJoin
 from shoal.model.subnets import SubNetwork as SubNetwork
@@ -54,6 +55,7 @@ class Bundle(Network):
         self.groups = manifest.groups
         self.subnets = manifest.subnets
         self.about = manifest.about
+        self._manifest = manifest
         self._graphs = parts
         self._blobs = blobs
         self._loaded: dict[str, Part] = {}
@@ -76,15 +78,7 @@ class Bundle(Network):
     def write(self, path: str | Path, subnets: Sequence[SubNetwork]) -> None:
         """Write a bundle that has only some of the sub-networks of this one. It needs those that
         they are proved against, too: ModelFileError when one is lacking; StoreError."""
-        manifest = Manifest(
-            version=VERSION,
-            name=self.name,
-            inputs=self.inputs,
-            outputs=self.outputs,
-            groups=self.groups,
-            subnets=tuple(subnets),
-            about=self.about,
-        )
+        manifest = msgspec.structs.replace(self._manifest, subnets=tuple(subnets))
         check(manifest, str(path))
         used = parts_of(manifest)
         parts = {hash: graph for hash, graph in self._graphs.items() if hash in used}
@@ -260,15 +254,9 @@ def _part(hash: str, graphs: Mapping[str, bytes], blobs: Mapping[str, Buffer]) -
 
 
 def _serialized(graphs: Mapping[str, bytes], key: str) -> Part:
-    """The part made of the model ``graphs[key]``."""
     if key not in graphs:
         raise ModelFileError(f"a stage names the graph {key!r}, which is not given.")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graphs[key])
-    except Exception as error:
-        raise ModelFileError(f"the graph {key!r} is no ONNX model ({str(error)[:200]}).") from None
-    return _studied(model, None)
+    return _studied(parsed(graphs[key], f"the graph {key!r} is no ONNX model"), None)
 
 
 def _studied(model: onnx.ModelProto, beside: Beside | None) -> Part:
@@ -280,12 +268,7 @@ def _studied(model: onnx.ModelProto, beside: Beside | None) -> Part:
 def _model(graph: bytes) -> onnx.ModelProto:
     """The model of a part, its larger weights named by their hashes."""
     externals(graph)  # which refuses what no part may hold
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graph)
-    except Exception as error:
-        raise ModelFileError(f"A part is no ONNX model ({str(error).strip()[:200]}).") from None
-    return model
+    return parsed(graph, "A part is no ONNX model")
 
 
 def _among(blobs: Mapping[str, Buffer]) -> Beside:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import numpy as np
+from dataclasses import dataclass
 
 from shoal.errors import ProofError
 from shoal.model import proof
+from shoal.model.dtypes import Array
 from shoal.model.pieces import Piece
 from shoal.model.probe import Feeds
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 REPORT = "Please report this network."
 
 
+@dataclass(frozen=True, eq=False)
 class Case:
     """Inputs, and what the whole network gives for them (``expected``).
 
@@ -25,21 +23,12 @@ class Case:
     ``unclear`` tells for some outputs which elements hang by a near tie.
     """
 
-    def __init__(
-        self,
-        feeds: Feeds,
-        expected: Feeds,
-        pieces: Mapping[str, Sequence[Piece]],
-        scales: Mapping[str, float],
-        labels: frozenset[str],
-        unclear: Mapping[str, Array],
-    ) -> None:
-        self.feeds = feeds
-        self.expected = expected
-        self._pieces = pieces
-        self._scales = scales
-        self.unclear = unclear
-        self._labels = labels
+    feeds: Feeds
+    expected: Feeds
+    pieces: Mapping[str, Sequence[Piece]]
+    scales: Mapping[str, float]
+    labels: frozenset[str]
+    unclear: Mapping[str, Array]
 
     def difference(self, name: str, found: Array) -> float:
         """How far an output is off: relative to the largest value of each of its pieces; of
@@ -48,7 +37,7 @@ class Case:
         expected, unclear = self.expected[name], self.unclear.get(name)
         if unclear is not None and unclear.all():
             return 0.0 if found.dtype == expected.dtype else float("inf")
-        if name in self._labels:
+        if name in self.labels:
             return proof.disagreement(expected, found, unclear)
         if found.shape != expected.shape:
             return float("inf")
@@ -56,10 +45,10 @@ class Case:
             proof.difference(
                 piece.of(expected),
                 piece.of(found),
-                self._scales[piece.named(name)],
+                self.scales[piece.named(name)],
                 None if unclear is None else piece.of(unclear),
             )
-            for piece in self._pieces[name]
+            for piece in self.pieces[name]
         )
 
     def check(
@@ -67,7 +56,7 @@ class Case:
         found: Mapping[str, Array],
         tolerance: float,
         what: str,
-        advice: str = "Please report this network.",
+        advice: str = REPORT,
     ) -> None:
         """Raise :class:`ProofError` if an output of ``what`` is missing or differs by more than
         ``tolerance``; ``advice`` tells what to do then."""
@@ -76,9 +65,9 @@ class Case:
                 raise ProofError(f"{what}: output {name!r} is missing. {advice}")
             error = self.difference(name, found[name])
             if not error <= tolerance:
-                of = "in a share of" if name in self._labels else "by"
+                of = "in a share of" if name in self.labels else "by"
                 raise ProofError(
                     f"{what}: output {name!r} differs {of} {error:.2g} of its "
-                    f"{'labels' if name in self._labels else 'largest value'}, {tolerance:.2g} is "
+                    f"{'labels' if name in self.labels else 'largest value'}, {tolerance:.2g} is "
                     f"allowed. {advice}"
                 )

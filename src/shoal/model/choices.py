@@ -18,16 +18,14 @@ import onnx
 from onnx import helper
 
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.graph import Graph, attribute, copied, makes, operators, reads
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight
 
-_LARGEST = frozenset({"ArgMax", "ArgMin", "Hardmax"})
-_THRESHOLDS = frozenset(
-    {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Sign", "Cast"}
-)
-_ORDERS = frozenset({"TopK", "NonMaxSuppression", "MaxPool"})
-_OTHERS = frozenset({"NonZero", "Unique", "Compress", "IsNaN", "IsInf"})
+_LARGEST = operators("ArgMax ArgMin Hardmax")
+_THRESHOLDS = operators("Cast Equal Greater GreaterOrEqual Less LessOrEqual Sign")
+_ORDERS = operators("MaxPool NonMaxSuppression TopK")
+_OTHERS = operators("Compress IsInf IsNaN NonZero Unique")
 """Choices that nothing is pushed of: what they give would change its shape."""
 
 _REAL = frozenset({"float16", "float32", "float64"})
@@ -75,7 +73,7 @@ def _chooses(node: onnx.NodeProto, specs: Mapping[str, TensorSpec]) -> bool:
     spec = specs.get(scores(node)) if node.input else None
     given = None if spec is None else spec.dtype
     if node.op_type == "Cast":
-        return given in _REAL and _attribute(node, "to", 1) not in _REAL_NUMBERS
+        return given in _REAL and attribute(node, "to", 1) not in _REAL_NUMBERS
     if given is not None and given not in _REAL | _BYTES:
         return False
     if node.op_type == "MaxPool":
@@ -107,17 +105,14 @@ def pushed(
     made = graph.copy()
     push = _Push(made, specs)
     wanted = {id(node) for node in nodes}
-    rewritten: list[onnx.NodeProto] = []
     for before, node in zip(graph.nodes, made.nodes, strict=True):
         if id(before) in wanted:
-            push.nodes = rewritten
             push.push(node)
         else:
-            rewritten.append(node)
-    inputs = (*made.inputs, *(TensorSpec(name, "float32", ()) for name in (push.amount, push.side)))
-    return Pushed(
-        replace(made, nodes=rewritten, inputs=inputs), push.amount, push.side, push.random
-    )
+            push.nodes.append(node)
+    added = (TensorSpec(name, "float32", ()) for name in (push.amount, push.side))
+    pushed_graph = replace(made, nodes=push.nodes, inputs=(*made.inputs, *added))
+    return Pushed(pushed_graph, push.amount, push.side, push.random)
 
 
 class _Push:
@@ -126,13 +121,8 @@ class _Push:
     def __init__(self, graph: Graph, specs: Mapping[str, TensorSpec]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.random = False
-        self._weights = graph.weights
+        self._graph = graph
         self._specs = specs
-        self._stem = "push"
-        taken = {name for node in graph.nodes for name in (*node.input, *node.output)}
-        while any(name.startswith(self._stem) for name in taken.union(graph.weights)):
-            self._stem += "_"
-        self._count = 0
         self._opset = dict(graph.opsets).get("", 7)
         self.amount, self.side = self._name(), self._name()
 
@@ -169,7 +159,7 @@ class _Push:
     def _along(self, node: onnx.NodeProto) -> tuple[int, int, int] | None:
         """The axis along which a node looks for the largest, its length, and the rank."""
         spec = self._specs.get(scores(node))
-        axis = _attribute(node, "axis", -1 if node.op_type == "Hardmax" else 0)
+        axis = attribute(node, "axis", -1 if node.op_type == "Hardmax" else 0)
         if spec is None or not -len(spec.shape) <= axis < len(spec.shape):
             return None
         if node.op_type == "Hardmax" and self._opset < 13:
@@ -182,13 +172,13 @@ class _Push:
         those of the places that are found."""
         self.random = True
         real = self._real(given)
-        shift = self._add("RandomUniformLike", [real], low=-1.0, high=1.0, seed=float(self._count))
+        seed = float(len(self.nodes))
+        shift = self._add("RandomUniformLike", [real], low=-1.0, high=1.0, seed=seed)
         for factor in (self._reach(given), self.side):
             shift = self._add("Mul", [shift, factor])
         values = node.output[0]
         if node.op_type == "MaxPool":
-            still = onnx.NodeProto()
-            still.CopyFrom(node)
+            still = copied(node)
             still.output[1] = self._name()
             self.nodes.append(still)
         node.input[list(node.input).index(given)] = self._like(
@@ -204,7 +194,7 @@ class _Push:
             self.nodes.append(
                 helper.make_node(
                     "GatherElements", [given, node.output[1]], [values],
-                    axis=_attribute(node, "axis", -1),
+                    axis=attribute(node, "axis", -1),
                 )
             )  # fmt: skip
 
@@ -231,7 +221,7 @@ class _Push:
 
     def _constant(self, value: Any) -> str:
         name = self._name()
-        self._weights[name] = Weight.of(np.asarray(value))
+        self._graph.weights[name] = Weight.of(np.asarray(value))
         return name
 
     def _add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -240,9 +230,4 @@ class _Push:
         return name
 
     def _name(self) -> str:
-        self._count += 1
-        return f"{self._stem}_{self._count}"
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(each.i) for each in node.attribute if each.name == name), default)
+        return self._graph.fresh_name("push")

@@ -37,38 +37,41 @@ class Tensor(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A node as cuts see it: the tensors it reads (weights left out) and makes."""
+class Node(msgspec.Struct, frozen=True):
+    """A node of a network: its position in ``Network.nodes`` is its number everywhere. The tensors
+    that it reads (weights left out) and makes."""
 
+    name: str
+    op: str
     reads: tuple[str, ...]
     makes: tuple[str, ...]
 
 
 def lifetimes(
-    steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]
+    nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
 ) -> dict[str, tuple[int, int]]:
     """For each tensor that crosses anywhere, in the order they are made, the first and the last
-    position where it does. Position k has k nodes before it: 0 are the inputs, len(steps) the
+    position where it does. Position k has k nodes before it: 0 are the inputs, len(nodes) the
     outputs."""
-    end = len(steps)
-    last = {name: index for index, step in enumerate(steps) for name in step.reads}
+    end = len(nodes)
+    last = {name: index for index, node in enumerate(nodes) for name in node.reads}
     last.update(dict.fromkeys(outputs, end))
     made = dict.fromkeys(inputs, 0)
-    for index, step in enumerate(steps):
-        made.update(dict.fromkeys(step.makes, index + 1))
+    for index, node in enumerate(nodes):
+        made.update(dict.fromkeys(node.makes, index + 1))
     return {
         name: (first, last[name]) for name, first in made.items() if first <= last.get(name, -1)
     }
 
 
 def crossings(
-    steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]
+    nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
 ) -> list[tuple[str, ...] | None]:
-    """For each position 0..len(steps), the tensors that cross there, in the order they are made;
+    """For each position 0..len(nodes), the tensors that cross there, in the order they are made;
     None where they are more than any part may take."""
-    entering: list[list[str]] = [[] for _ in range(len(steps) + 1)]
-    leaving: list[list[str]] = [[] for _ in range(len(steps) + 2)]
-    for name, (first, last) in lifetimes(steps, inputs, outputs).items():
+    entering: list[list[str]] = [[] for _ in range(len(nodes) + 1)]
+    leaving: list[list[str]] = [[] for _ in range(len(nodes) + 2)]
+    for name, (first, last) in lifetimes(nodes, inputs, outputs).items():
         entering[first].append(name)
         leaving[last + 1].append(name)
     live: dict[str, None] = {}
@@ -82,32 +85,32 @@ def crossings(
 
 
 def crossing_bytes(
-    steps: Sequence[Step],
+    nodes: Sequence[Node],
     inputs: Sequence[str],
     outputs: Sequence[str],
     sizes: Mapping[str, int],
 ) -> list[int]:
     """The bytes that cross each position; tensors that are not in ``sizes`` count nothing."""
-    changes = [0] * (len(steps) + 2)
-    for name, (first, last) in lifetimes(steps, inputs, outputs).items():
+    changes = [0] * (len(nodes) + 2)
+    for name, (first, last) in lifetimes(nodes, inputs, outputs).items():
         changes[first] += sizes.get(name, 0)
         changes[last + 1] -= sizes.get(name, 0)
     return list(itertools.accumulate(changes[:-1]))
 
 
 def find_cuts(
-    steps: Sequence[Step],
+    nodes: Sequence[Node],
     inputs: Sequence[str],
     outputs: Sequence[str],
     tensors: Mapping[str, Tensor],
 ) -> tuple[Cut, ...]:
     """All valid cuts inside the network, in topological order.
 
-    ``tensors`` holds the tensors that can travel. Positions 0 and ``len(steps)`` are no cuts.
+    ``tensors`` holds the tensors that can travel. Positions 0 and ``len(nodes)`` are no cuts.
     """
     cuts = []
-    for at, names in enumerate(crossings(steps, inputs, outputs)):
-        if names is None or not 0 < at < len(steps) or any(name not in tensors for name in names):
+    for at, names in enumerate(crossings(nodes, inputs, outputs)):
+        if names is None or not 0 < at < len(nodes) or any(name not in tensors for name in names):
             continue
         crossing = [tensors[name] for name in names]
         specs = tuple(tensor.spec for tensor in crossing)

@@ -13,111 +13,50 @@ from dataclasses import dataclass
 
 import onnx
 
+from shoal.model.graph import attribute, operators
 from shoal.model.independence import Along, Common, Extent, Layout, Mixed, is_known
 
 _SHAPED_BY: Mapping[str, tuple[int, ...]] = {
-    "AffineGrid": (1,),
-    "BlackmanWindow": (0,),
-    "CenterCropPad": (1,),
-    "Col2Im": (1, 2),
-    "Compress": (0, 1),
-    "ConstantOfShape": (0,),
-    "DFT": (1, 2),
-    "Expand": (1,),
-    "ExpandDims": (1,),
-    "HammingWindow": (0,),
-    "HannWindow": (0,),
-    "MaxUnpool": (2,),
-    "MelWeightMatrix": (0, 1),
-    "NonMaxSuppression": (0, 1, 2, 3, 4),
-    "NonZero": (0,),
-    "OneHot": (1,),
-    "Pad": (1, 3),
-    "Range": (0, 1, 2),
-    "Reshape": (1,),
-    "Resize": (1, 2, 3),
-    "STFT": (1, 3),
-    "SequenceAt": (1,),
-    "SequenceErase": (1,),
-    "SequenceInsert": (2,),
-    "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "SplitToSequence": (1,),
-    "Squeeze": (1,),
-    "Tile": (1,),
-    "TopK": (1,),
-    "Unique": (0,),
-    "Unsqueeze": (1,),
-    "Upsample": (1,),
-    "ConvTransposeWithDynamicPads": (2,),
-    **{
-        f"Reduce{kind}": (1,)
-        for kind in (
-            *("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum"),
-            "SumSquare",
-        )
-    },
+    operator: inputs
+    for inputs, operators in {
+        (0,): "BlackmanWindow ConstantOfShape HammingWindow HannWindow NonZero Unique",
+        (0, 1): "Compress MelWeightMatrix",
+        (0, 1, 2): "Range",
+        (0, 1, 2, 3, 4): "NonMaxSuppression",
+        (1,): """
+            AffineGrid CenterCropPad Expand ExpandDims OneHot ReduceL1 ReduceL2 ReduceLogSum
+            ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+            Reshape SequenceAt SequenceErase Split SplitToSequence Squeeze Tile TopK Unsqueeze
+            Upsample
+            """,
+        (1, 2): "Col2Im DFT",
+        (1, 2, 3): "Resize",
+        (1, 2, 3, 4): "Slice",
+        (1, 3): "Pad STFT",
+        (2,): "ConvTransposeWithDynamicPads MaxUnpool SequenceInsert",
+    }.items()
+    for operator in operators.split()
 }
 """The inputs whose values decide the shapes of what an operator makes. Of those that are not here
 it follows from the shapes of the inputs alone."""
 
-_TAME = frozenset(
-    {
-        "AttnLSTM",
-        "BiasSoftmax",
-        "CDist",
-        "CausalConvWithState",
-        "ConcatFromSequence",
-        "ComplexMul",
-        "ComplexMulConj",
-        "DecoderAttention",
-        "DynamicQuantizeLSTM",
-        "DynamicQuantizeMatMul",
-        "GatherBlockQuantized",
-        "IsAllFinite",
-        "Irfft",
-        "LinearAttention",
-        "MaxpoolWithMask",
-        "MoE",
-        "MulInteger",
-        "MurmurHash3",
-        "QMoE",
-        "ReduceSumInteger",
-        "Rfft",
-        "ScaledSiLU",
-        "SequenceAt",
-        "SequenceConstruct",
-        "SequenceEmpty",
-        "SequenceErase",
-        "SequenceInsert",
-        "SequenceLength",
-        "SkipGroupNorm",
-        "SplitToSequence",
-        "TensorScatter",
-        "WordConvEmbedding",
-    }
+_TAME = operators(
+    """
+    AttnLSTM BiasSoftmax CDist CausalConvWithState ComplexMul ComplexMulConj ConcatFromSequence
+    DecoderAttention DynamicQuantizeLSTM DynamicQuantizeMatMul GatherBlockQuantized IsAllFinite
+    Irfft LinearAttention MaxpoolWithMask MoE MulInteger MurmurHash3 QMoE ReduceSumInteger Rfft
+    ScaledSiLU SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert
+    SequenceLength SkipGroupNorm SplitToSequence TensorScatter WordConvEmbedding
+    """
 )
 """Further operators whose shapes follow from those of the inputs and from what is said above,
 though nothing is known of where images lie in what they make."""
 
-
-_ROUNDED = frozenset(
-    {
-        "AveragePool",
-        "Conv",
-        "ConvInteger",
-        "FusedConv",
-        "LpPool",
-        "MaxPool",
-        "NhwcMaxPool",
-        "QLinearAveragePool",
-        "QLinearConv",
-        "Resize",
-        "STFT",
-        "Slice",
-        "Split",
-        "Upsample",
-    }
+_ROUNDED = operators(
+    """
+    AveragePool Conv ConvInteger FusedConv LpPool MaxPool NhwcMaxPool QLinearAveragePool
+    QLinearConv Resize STFT Slice Split Upsample
+    """
 )
 """Operators that may cut an axis off at a number, or make a rounded share of its rows. Along one
 that grows with the images (the first four, every fourth), a few counts tell nothing of more."""
@@ -211,4 +150,4 @@ def _grows(layout: Layout | None) -> bool:
 
 
 def _has_axes(node: onnx.NodeProto) -> bool:
-    return any(node.input[1:]) or any(attribute.name == "axes" for attribute in node.attribute)
+    return any(node.input[1:]) or attribute(node, "axes", None) is not None

@@ -1,10 +1,15 @@
-"""Element types: ONNX numbers, NumPy names, sizes. Does not import ``onnx``."""
+"""Arrays, bytes, and element types: ONNX numbers, NumPy names, sizes. Does not import ``onnx``."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes, wherever they lie."""
 
 ONNX_TO_NUMPY: Final[dict[int, str]] = {
     1: "float32",

@@ -13,18 +13,14 @@ import mmap
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from shoal.errors import InputError, ModelError, ModelFileError, UnsupportedModelError, UsageError
-from shoal.model.dtypes import ONNX_TO_NUMPY
+from shoal.model.dtypes import ONNX_TO_NUMPY, Array, Buffer
 from shoal.model.wire import External, adding_model, externals
 from shoal.process import Home, home, keep_for_ever, tell_of_forks
-
-Buffer = bytes | bytearray | memoryview
-"""Bytes of a weight, wherever they lie."""
 
 CPU = "CPUExecutionProvider"
 MAX_THREADS = 1024
@@ -57,8 +53,8 @@ class Session:
         return self._home.here
 
     def run(
-        self, feeds: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str] | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
         """The tensors named in ``outputs`` (all outputs if None) for these inputs.
 
         Raises :class:`InputError` where the engine refuses the inputs, :class:`ModelError` where
@@ -131,13 +127,6 @@ class Engine:
         options = self._options(optimise, brief, profile_to)
         if shapes_first:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        session = self._load(graph, blobs, options, brief)
-        give_back()
-        return session
-
-    def _load(
-        self, graph: bytes, blobs: Mapping[str, Buffer], options: ort.SessionOptions, brief: bool
-    ) -> Session:
         weights = externals(graph)
         values = [_value(weight, blobs) for weight in weights]
         try:
@@ -152,10 +141,13 @@ class Engine:
             raise UnsupportedModelError(
                 f"ONNX Runtime {ort.__version__} cannot run this: {_reason(error)}"
             ) from None
-        if not weights or _copies_weights():
-            return Session(session, brief=brief)
-        _release(blobs[weight.blob] for weight in weights)
-        return Session(session, values, brief)
+        kept = weights and not _copies_weights()
+        if kept:
+            _release(blobs[weight.blob] for weight in weights)
+        made = Session(session, values if kept else (), brief)
+        del values
+        give_back()
+        return made
 
     def _options(self, optimise: bool, brief: bool, profile_to: str | None) -> ort.SessionOptions:
         options = ort.SessionOptions()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from shoal.errors import InputError
+from shoal.model.dtypes import Array
 from shoal.model.spec import TensorSpec
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 FORMS = "an array for the only input, a mapping from input names to arrays, or a list of one each"
 

@@ -6,13 +6,31 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import onnx
 
 from shoal.model.dtypes import NUMPY_TO_ONNX
-from shoal.model.names import Names
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight, blob_proto, weight_proto
+
+
+class Names:
+    """Names that are taken. One that was ever taken stays so, whatever became of its owner."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    def fresh(self, like: str) -> str:
+        """A name like ``like`` that is not taken yet; from now on it is."""
+        number = self._next.get(like, 0)
+        while (name := f"{like}_{number}") in self._taken:
+            number += 1
+        self._next[like] = number + 1
+        self._taken.add(name)
+        return name
+
 
 BATCH = "batch"
 """Name of the free dimension in graphs that Shoal writes."""
@@ -47,6 +65,17 @@ class Graph:
         """A copy that may be rewritten on its own; it shares the bytes of the weights."""
         return replace(self, nodes=list(map(copied, self.nodes)), weights=dict(self.weights))
 
+    def taking(self, images: int) -> Graph:
+        """A copy for so many images and no other number of them."""
+        made = self.copy()
+        made.inputs = tuple(
+            TensorSpec(
+                spec.name, spec.dtype, tuple(images if dim is None else dim for dim in spec.shape)
+            )
+            for spec in self.inputs
+        )
+        return made
+
 
 def copied(node: onnx.NodeProto) -> onnx.NodeProto:
     """A node on its own: one in a model keeps all of that in memory."""
@@ -63,6 +92,19 @@ def reads(node: onnx.NodeProto) -> tuple[str, ...]:
 def makes(node: onnx.NodeProto) -> tuple[str, ...]:
     """The tensors that a node makes."""
     return tuple(name for name in node.output if name)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """The value of a node's attribute; ``default`` where it has none of that name."""
+    for each in node.attribute:
+        if each.name == name and not each.ref_attr_name:  # which is for functions only
+            return onnx.helper.get_attribute_value(each)
+    return default
+
+
+def operators(names: str) -> frozenset[str]:
+    """Operators by their names, with spaces between."""
+    return frozenset(names.split())
 
 
 def elements(shape: Iterable[int | None]) -> int:

@@ -4,7 +4,8 @@ ties, and how much its being the same tells."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,14 +15,13 @@ from shoal.model.asked import PLENTY, Trial, two_images
 from shoal.model.case import Case
 from shoal.model.choices import Pushed, behind, choices, pushed, scores
 from shoal.model.cuts import Tensor
+from shoal.model.dtypes import Array
 from shoal.model.engine import Engine, Session
 from shoal.model.graph import Graph, whole
 from shoal.model.part import Part
 from shoal.model.pieces import Piece, pieces
 from shoal.model.probe import Feeds
 from shoal.model.rough import MOST_BYTES, halves, is_quantised
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 Told: TypeAlias = tuple[float, str]
 """How much an output tells, and what is wrong with it; see :func:`shoal.model.proof.telling`."""
@@ -39,17 +39,17 @@ ADVICE = (
 )
 
 
+@dataclass(eq=False)
 class Weighed:
     """A trial, with what the normal form makes of it, and by how much (in units of the output)
     each piece of an output changes when the engine fuses nothing. ``rounding`` is the most of
     these, relative to the piece's largest value, scores of choices counted in."""
 
-    def __init__(self, trial: Trial, expected: Feeds) -> None:
-        self.trial = trial
-        self.expected = expected
-        self.noise: dict[str, float] = {}
-        self.rounding = 0.0
-        self.unclear: dict[str, Array] = {}
+    trial: Trial
+    expected: Feeds
+    noise: dict[str, float] = field(default_factory=dict)
+    rounding: float = 0.0
+    unclear: dict[str, Array] = field(default_factory=dict)
 
 
 class Judge:

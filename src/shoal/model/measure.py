@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
 
-import numpy as np
 import onnx
 
-from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.dtypes import NUMPY_TO_ONNX, Array
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, whole
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def types_of(graph: Graph, names: Sequence[str]) -> dict[str, int]:
@@ -37,22 +33,15 @@ def shapes_of(
     """The shapes of tensors, in runs on ``feeds`` for each of these numbers of images."""
     if not names:
         return {}
-    taken = set(graph.weights) | {made for node in graph.nodes for made in node.output}
-    taken.update(spec.name for spec in graph.inputs)
-    prefix = "shape of "
-    while any(prefix + name in taken for name in names):
-        prefix += "the "
-    asking = [onnx.helper.make_node("Shape", [name], [prefix + name]) for name in names]
+    shape_of = {name: graph.fresh_name(f"shape of {name}") for name in names}
+    asking = [onnx.helper.make_node("Shape", [name], [made]) for name, made in shape_of.items()]
     asked = replace(graph, nodes=[*graph.nodes, *asking])
     session = Engine().load(
-        *whole(asked, [prefix + name for name in names]),
-        optimise=False,
-        brief=True,
-        shapes_first=True,
+        *whole(asked, shape_of.values()), optimise=False, brief=True, shapes_first=True
     )
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     for count in counts:
         made = session.run(feeds(count))
         for name in names:
-            found[name].append(tuple(int(dim) for dim in made[prefix + name]))
+            found[name].append(tuple(int(dim) for dim in made[shape_of[name]]))
     return found

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import numpy as np
 import onnx
 
 from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
 from shoal.model import limits, proof
-from shoal.model.accept import accept, with_batch
+from shoal.model.accept import accept
 from shoal.model.archive import is_archive
-from shoal.model.asked import Asked
+from shoal.model.asked import Asked, Source, as_it_came
 from shoal.model.beside import contradiction
 from shoal.model.case import Case
-from shoal.model.cuts import Cut, Step, crossing_bytes, find_cuts
-from shoal.model.dtypes import NUMPY_TO_ONNX
+from shoal.model.cuts import Cut, crossing_bytes, find_cuts
+from shoal.model.cuts import Node as Node
+from shoal.model.dtypes import NUMPY_TO_ONNX, Array
 from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
 from shoal.model.example import fitted
@@ -41,22 +42,12 @@ from shoal.model.weights import Weight, apart
 if TYPE_CHECKING:
     import torch
 
-Array: TypeAlias = np.ndarray[Any, Any]
 
 log = logging.getLogger("shoal")
 
 
 MAX_TITLE = 100
 """Characters of a network's name, which is for people only."""
-
-
-class Node(msgspec.Struct, frozen=True):
-    """A node of a network: its position in ``Network.nodes`` is its number everywhere."""
-
-    name: str
-    op: str
-    reads: tuple[str, ...]
-    makes: tuple[str, ...]
 
 
 class Network:
@@ -88,17 +79,16 @@ class Network:
         self.nodes: tuple[Node, ...] = _describe(self._constant, self._order, graph)
         if not self.nodes:
             raise UnsupportedModelError("The network computes nothing: its outputs are its inputs.")
-        steps = [Step(node.reads, node.makes) for node in self.nodes]
         names = [spec.name for spec in self.inputs]
-        needed = set(graph.outputs).union(*(step.reads for step in steps))
+        needed = set(graph.outputs).union(*(node.reads for node in self.nodes))
         self._entering = tuple(name for name in names if name in needed)
-        self.cuts: tuple[Cut, ...] = find_cuts(steps, names, graph.outputs, self._tensors)
+        self.cuts: tuple[Cut, ...] = find_cuts(self.nodes, names, graph.outputs, self._tensors)
         self._cut_at = {cut.at: cut for cut in self.cuts}
         self.weight_bytes: int = sum(weight.nbytes for weight in graph.weights.values())
         self.node_memory_bytes: tuple[int, ...] = self._weigh(self._order)
         sizes = {name: tensor.bytes for name, tensor in self._tensors.items()}
         self.crossing_bytes: tuple[int, ...] = tuple(
-            crossing_bytes(steps, names, graph.outputs, sizes)
+            crossing_bytes(self.nodes, names, graph.outputs, sizes)
         )
         self.node_peak_bytes: tuple[int, ...] = tuple(
             size + sum(sizes.get(name, 0) for name in node.makes)
@@ -190,7 +180,6 @@ class Network:
 
     @cached_property
     def _layouts(self) -> Mapping[str, Layout]:
-        """Where the images lie in each tensor."""
         follower = Follower(self._graph.opsets, self._graph.weights, self._extents)
         return follower.follow([*self._constant, *self._order], entering(self.inputs))
 
@@ -288,7 +277,8 @@ class Network:
     def _extract(self, start: int, end: int) -> Part:
         graph = self._graph
         nodes = self._order[start:end]
-        inputs, outputs = self._ends(start, end)
+        inputs = self._cut_at[start].names if start else self._entering
+        outputs = self._cut_at[end].names if end < len(self.nodes) else graph.outputs
         used = {name for node in nodes for name in reads(node)}
         constant, weights = self.constants(used)
         data, blobs = serialize(
@@ -309,15 +299,6 @@ class Network:
             stacks=lambda: self.stacked([*inputs, *outputs]),
             memory=part_memory(sum(self._weigh(nodes)), max(self.node_peak_bytes[start:end])),
             activations=image_memory(max(self.node_peak_bytes[start:end])),
-        )
-
-    def _ends(self, start: int, end: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The tensors that enter and leave the nodes from ``start`` to ``end``, places of cuts or
-        the ends of the network."""
-        last = end == len(self.nodes)
-        return (
-            self._cut_at[start].names if start else self._entering,
-            self._graph.outputs if last else self._cut_at[end].names,
         )
 
     def _constant_needs(
@@ -404,17 +385,14 @@ def load(
     try:
         return _prepared(original, shown, given)
     except ModelError:
-        if all(spec.shape[:1] != (None,) for spec in original.inputs):
-            raise
-        try:
+        if any(spec.shape[:1] == (None,) for spec in original.inputs):
             first = {
                 spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
                 for spec in original.inputs
                 if spec.name in given
             }
-            return _prepared(with_batch(original, 1), shown, first)
-        except ModelError:
-            pass
+            with contextlib.suppress(ModelError):
+                return _prepared(original.taking(1), shown, first)
         raise
 
 
@@ -450,12 +428,13 @@ def prepared(
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
-    asked = Asked(original)
+    session = as_it_came(original)
     graph = original.copy()
     normalise(graph)
     graph.weights = apart(graph.weights)
     made = make(graph)
-    asked.begin(graph, example)
+    asked = Asked(original, session, Source(graph, fitted(example, graph.inputs)))
+    del session
     asked.rest()
     made.prove_against(asked)
     give_back()

@@ -14,21 +14,21 @@ from shoal.model import limits
 from shoal.model.affine import fold_affine
 from shoal.model.dtypes import ONNX_TO_NUMPY, is_sized, size_bytes
 from shoal.model.engine import Engine
-from shoal.model.graph import Graph, elements, makes, reads, whole
+from shoal.model.graph import Graph, attribute, elements, makes, operators, reads, whole
 from shoal.model.independence import Common, Extent, Follower, Size, entering
 from shoal.model.shapes import UNKNOWN, Kind, Shape, infer
 from shoal.model.weights import Weight
 
-DEQUANTISERS = frozenset({"DequantizeLinear"})
+DEQUANTISERS = operators("DequantizeLinear")
 """Not folded: the weights of a quantised network stay small, and the engine fuses these."""
 
 _WIDENED_BYTES = 64 * 1024
 """Weights of at least this size that are only kept in a narrower type stay in it, too."""
 
-_SIZED_BY_VALUES = frozenset({"Range", "ConstantOfShape", "Expand", "Tile", "Resize", "Upsample"})
+_SIZED_BY_VALUES = operators("Range ConstantOfShape Expand Tile Resize Upsample")
 """Their results may be of any size, whatever they are computed from."""
 
-_BOUNDED = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression"})
+_BOUNDED = operators("NonZero Unique Compress NonMaxSuppression")
 """Shapes of their outputs depend on data, but are no larger than rank times the inputs."""
 
 
@@ -43,6 +43,7 @@ def normalise(graph: Graph) -> None:
         drop_idle,
         fold_constants,
         fold_shapes,
+        fold_targets,
         fold_affine,
     )
     name_outputs(graph)
@@ -62,25 +63,8 @@ def normalise(graph: Graph) -> None:
 def fold(graph: Graph, limit_bytes: int) -> None:
     """Compute what follows from weights and from shapes that are known, and no more, in place.
     Tensors may have ``limit_bytes``."""
-    while fold_constants(graph) or _lift_shapes(graph, limit_bytes):
+    while fold_constants(graph) or fold_shapes(graph, limit_bytes):
         pass
-
-
-def _lift_shapes(graph: Graph, limit_bytes: int) -> bool:
-    """Put the shapes that are known, and asked for, among the weights."""
-    if not any(node.op_type in ("Shape", "Size") for node in graph.nodes):
-        return False
-    kinds = infer(graph, limit_bytes)
-    kept = []
-    for node in graph.nodes:
-        value = _known_shape(node, kinds)
-        if value is None or node.output[0] in graph.outputs:
-            kept.append(node)
-        else:
-            graph.weights[node.output[0]] = Weight.of(value)
-    changed = len(kept) < len(graph.nodes)
-    graph.nodes = kept
-    return changed
 
 
 def name_outputs(graph: Graph) -> None:
@@ -115,7 +99,8 @@ def drop_idle(graph: Graph) -> bool:
     makers: dict[str, onnx.NodeProto] = {}
     for node in graph.nodes:
         rename_reads(node, aliases)
-        if not _is_idle(node, graph) or not used.isdisjoint(makes(node)[1:]):
+        idle = _is(node, "Identity") or (_is(node, "Dropout") and _mode(node, graph) is False)
+        if not idle or not used.isdisjoint(makes(node)[1:]):
             kept.append(node)
             makers.update(dict.fromkeys(makes(node), node))
             continue
@@ -139,14 +124,6 @@ def drop_idle(graph: Graph) -> bool:
     return changed
 
 
-def _is_idle(node: onnx.NodeProto, graph: Graph) -> bool:
-    if node.domain != "":
-        return False
-    if node.op_type == "Identity":
-        return True
-    return node.op_type == "Dropout" and _mode(node, graph) is False
-
-
 def _mode(node: onnx.NodeProto, graph: Graph) -> bool | None:
     """Whether a dropout is in training mode (refused); None if that is not known yet."""
     mode = node.input[2] if len(node.input) > 2 else ""
@@ -163,15 +140,15 @@ def _mode(node: onnx.NodeProto, graph: Graph) -> bool | None:
 def check_modes(graph: Graph) -> None:
     """Refuse what may be in training mode: where that is computed from the inputs."""
     for node in graph.nodes:
-        if _is_dropout(node) and _mode(node, graph) is None:
+        if _is(node, "Dropout") and _mode(node, graph) is None:
             raise UnsupportedModelError(
                 f"Whether the dropout {node.name!r} is in training mode depends on the inputs. "
                 "Export the network in evaluation mode."
             )
 
 
-def _is_dropout(node: onnx.NodeProto) -> bool:
-    return bool(node.domain == "" and node.op_type == "Dropout")
+def _is(node: onnx.NodeProto, operator: str) -> bool:
+    return bool(node.domain == "" and node.op_type == operator)
 
 
 def fold_constants(graph: Graph) -> bool:
@@ -198,7 +175,7 @@ def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
         if (
             node.op_type not in DEQUANTISERS
             and not _widens(node, graph)
-            and not (_is_dropout(node) and _mode(node, graph) is None)
+            and not (_is(node, "Dropout") and _mode(node, graph) is None)
             and constant.issuperset(reads(node))
             and outputs.isdisjoint(makes(node))
         ):
@@ -212,7 +189,7 @@ def _widens(node: onnx.NodeProto, graph: Graph) -> bool:
     weight = graph.weights.get(node.input[0]) if node.op_type == "Cast" else None
     if weight is None or weight.nbytes < _WIDENED_BYTES or node.domain != "":
         return False
-    to = next((a.i for a in node.attribute if a.name == "to"), 0)
+    to = attribute(node, "to", 0)
     return is_sized(to) and size_bytes(to, math.prod(weight.dims)) > weight.nbytes
 
 
@@ -282,7 +259,6 @@ def _size(name: str, node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Gra
 
 
 def _constants(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Graph:
-    """A graph of constant nodes alone."""
     needed = dict.fromkeys(name for node in nodes for name in reads(node))
     weights = {name: graph.weights[name] for name in needed if name in graph.weights}
     outputs = tuple(name for node in nodes for name in makes(node))
@@ -299,30 +275,22 @@ def _evaluate(nodes: Sequence[onnx.NodeProto], graph: Graph) -> dict[str, Weight
     return {name: Weight.of(array) for name, array in results.items()}
 
 
-def fold_shapes(graph: Graph) -> bool:
-    """Replace what is computed from shapes that are known: ``Shape`` and ``Size`` of tensors
-    without a free dimension, and the target of ``Reshape`` where no more than the batch is free.
-    """
-    if not any(node.op_type in ("Shape", "Size", "Reshape") for node in graph.nodes):
+def fold_shapes(graph: Graph, limit_bytes: int = limits.ACTIVATION_BYTES) -> bool:
+    """Put the shapes that are known, and asked for, among the weights. Tensors may have
+    ``limit_bytes``."""
+    if not any(node.op_type in ("Shape", "Size") for node in graph.nodes):
         return False
-    kinds = infer(graph)
-    changed = False
+    kinds = infer(graph, limit_bytes)
+    kept = []
     for node in graph.nodes:
-        if node.domain == "" and node.op_type in ("Shape", "Size"):
-            changed |= _fold_shape(node, kinds, graph)
-        elif node.domain == "" and node.op_type == "Reshape":
-            changed |= _fold_reshape(node, kinds, graph)
-    return _fold_counted(kinds, graph) or changed
-
-
-def _fold_shape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
-    made = node.output[0]
-    value = _known_shape(node, kinds)
-    if value is None or made in graph.outputs:
-        return False
-    node.output[0] = graph.fresh_name(made)
-    graph.weights[made] = Weight.of(value)
-    return True
+        value = _known_shape(node, kinds)
+        if value is None or node.output[0] in graph.outputs:
+            kept.append(node)
+        else:
+            graph.weights[node.output[0]] = Weight.of(value)
+    changed = len(kept) < len(graph.nodes)
+    graph.nodes = kept
+    return changed
 
 
 def _known_shape(
@@ -336,14 +304,25 @@ def _known_shape(
         return None
     if node.op_type == "Size":
         return np.array(elements(shape), dtype=np.int64)
-    attributes = {attribute.name: attribute.i for attribute in node.attribute}
-    ends = slice(attributes.get("start", 0), attributes.get("end", len(shape)))
-    return np.array(shape, dtype=np.int64)[ends]
+    start, end = attribute(node, "start", 0), attribute(node, "end", len(shape))
+    return np.array(shape, dtype=np.int64)[start:end]
+
+
+def fold_targets(graph: Graph) -> bool:
+    """Replace the targets of ``Reshape`` where no more than the batch is free."""
+    if not any(node.op_type == "Reshape" for node in graph.nodes):
+        return False
+    kinds = infer(graph)
+    changed = False
+    for node in graph.nodes:
+        if _is(node, "Reshape"):
+            changed |= _fold_reshape(node, kinds, graph)
+    return _fold_counted(kinds, graph) or changed
 
 
 def _fold_reshape(node: onnx.NodeProto, kinds: Mapping[str, Kind], graph: Graph) -> bool:
     before = kinds.get(node.input[0], (0, None))[1]
-    copies_zeros = not any(a.name == "allowzero" and a.i for a in node.attribute)
+    copies_zeros = not attribute(node, "allowzero", 0)
     given = graph.weights.get(node.input[1])
     if given is None:
         after = kinds.get(node.output[0], (0, None))[1]
@@ -376,9 +355,7 @@ def _fold_counted(kinds: Mapping[str, Kind], graph: Graph) -> bool:
     """Make the targets of ``Reshape`` constant that are computed from the number of images in ways
     that inference does not follow (images times heads): else each cut has to carry them."""
     nodes = [
-        node
-        for node in graph.nodes
-        if node.domain == "" and node.op_type == "Reshape" and node.input[1] not in graph.weights
+        node for node in graph.nodes if _is(node, "Reshape") and node.input[1] not in graph.weights
     ]
     if not nodes:
         return False

@@ -5,16 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias
-
-import numpy as np
 
 from shoal.errors import InputError
-from shoal.model.engine import Buffer, Engine, Session
+from shoal.model.dtypes import Array, Buffer
+from shoal.model.engine import Engine, Session
 from shoal.model.info import PartInfo
 from shoal.model.spec import TensorSpec
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class Part:

@@ -8,29 +8,25 @@ itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import onnx
 
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.dtypes import Array
+from shoal.model.graph import Graph, attribute, makes, operators, reads
 from shoal.model.spec import TensorSpec
 
-Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = tuple[int | None, ...]
 
 MOST = 64
 """Pieces of an output; one of more is taken as a whole."""
 
-_IN_PLACE = frozenset(
-    {
-        *("Cast", "Clip", "DequantizeLinear", "Identity", "LeakyRelu", "QuantizeLinear", "Relu"),
-        *("Sigmoid", "Tanh"),
-    }
+_IN_PLACE = operators(
+    "Cast Clip DequantizeLinear Identity LeakyRelu QuantizeLinear Relu Sigmoid Tanh"
 )
-_BY_CONSTANTS = frozenset({"Add", "Div", "Mul", "Sub"})
-_REFOLDED = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+_BY_CONSTANTS = operators("Add Div Mul Sub")
+_REFOLDED = operators("Flatten Reshape Squeeze Unsqueeze")
 
 
 class Piece(NamedTuple):
@@ -62,37 +58,17 @@ def pieces(graph: Graph, specs: Mapping[str, TensorSpec]) -> dict[str, tuple[Pie
     for node in graph.nodes:
         if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(reads(node)):
             fed.update(makes(node))
-    makers = {name: node for node in graph.nodes for name in makes(node)}
     shapes: dict[str, Shape] = {name: weight.dims for name, weight in graph.weights.items()}
     shapes.update((name, spec.shape) for name, spec in specs.items())
-    found: dict[str, tuple[Piece, ...]] = {}
-    # In topological order, so that what an operator reads is known; chains may be long.
-    for name in _behind(graph.outputs, makers):
-        of_node = _of(makers[name], name, shapes, found, fed) if name in makers else None
-        if of_node is None or len(of_node) > MOST:
-            of_node = (Piece((), name in fed),)
-        found[name] = of_node
+    given = (*graph.weights, *(spec.name for spec in graph.inputs))
+    found: dict[str, tuple[Piece, ...]] = {name: (Piece((), name in fed),) for name in given}
+    for node in graph.nodes:
+        for name in makes(node):
+            of_node = _of(node, name, shapes, found, fed)
+            if of_node is None or len(of_node) > MOST:
+                of_node = (Piece((), name in fed),)
+            found[name] = of_node
     return {name: found[name] for name in graph.outputs}
-
-
-def _behind(outputs: Sequence[str], makers: Mapping[str, onnx.NodeProto]) -> list[str]:
-    """The tensors that outputs are put together of, the makers of each before it."""
-    seen: dict[str, None] = {}
-    waiting = [(name, False) for name in outputs]
-    order: list[str] = []
-    while waiting:
-        name, is_ready = waiting.pop()
-        if is_ready:
-            order.append(name)
-        elif name not in seen:
-            seen[name] = None
-            waiting.append((name, True))
-            node = makers.get(name)
-            if node is not None and (
-                node.op_type in _IN_PLACE | _BY_CONSTANTS | _REFOLDED | {"Concat", "Transpose"}
-            ):
-                waiting.extend((read, False) for read in node.input if read)
-    return order
 
 
 def _of(
@@ -120,8 +96,7 @@ def _of(
     if node.op_type in _IN_PLACE | _BY_CONSTANTS:
         return of_source if before == shape else None
     if node.op_type == "Transpose":
-        order = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
-        order = order or list(reversed(range(len(before))))
+        order = attribute(node, "perm", None) or list(reversed(range(len(before))))
         moved = {axis: order.index(axis) for axis in range(len(before))}
     elif node.op_type in _REFOLDED:
         moved = _kept(before, shape)
@@ -141,7 +116,7 @@ def _joined(
     shapes: Mapping[str, Shape],
     found: Mapping[str, tuple[Piece, ...]],
 ) -> tuple[Piece, ...] | None:
-    axis = next((int(each.i) for each in node.attribute if each.name == "axis"), 0) % len(shape)
+    axis = attribute(node, "axis", 0) % len(shape)
     made: list[Piece] = []
     start = 0
     for read in node.input:

@@ -16,11 +16,10 @@ import msgspec
 import numpy as np
 import onnx
 
-from shoal.model.dtypes import ONNX_TO_NUMPY
-from shoal.model.graph import Graph, makes, reads
+from shoal.model.dtypes import ONNX_TO_NUMPY, Array
+from shoal.model.graph import Graph, attribute, makes, operators, reads
 from shoal.model.spec import TensorSpec
 
-Array: TypeAlias = np.ndarray[Any, Any]
 Feeds: TypeAlias = dict[str, Array]
 Random: TypeAlias = np.random.Generator
 Draw: TypeAlias = Callable[[Random, tuple[int, ...]], Array]
@@ -72,27 +71,27 @@ class Inventor:
             ", ".join(dict.fromkeys(kind for kind, _ in way.values())) for way in self._ways
         )
 
-    def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
-        """Inputs of ``kinds[kind]`` with an image for each of ``seeds``; the same for the same
-        seed. Where an input has no batch, the first seed decides."""
-        feeds = {}
+    def image(self, kind: int, seed: int) -> Feeds:
+        """Inputs of ``kinds[kind]`` for one image; the same for the same seed."""
+        made = {}
         for index, spec in enumerate(self._inputs):
-            axis = spec.shape.index(None) if None in spec.shape else None
-            drawn = [
-                self._image(kind, spec, index, seed)
-                for seed in (seeds if axis is not None else seeds[:1])
-            ]
-            feeds[spec.name] = np.concatenate(drawn, axis) if axis is not None else drawn[0]
-        return feeds
+            draw = self._ways[kind][spec.name][1]
+            drawn = draw(np.random.default_rng((seed, index)), _shape(spec, 1))
+            dtype = np.dtype(spec.dtype)
+            made[spec.name] = _as(
+                dtype, DIM * drawn if dtype.kind == "f" and seed % 3 == 2 else drawn
+            )
+        return made
 
-    def _image(self, kind: int, spec: TensorSpec, index: int, seed: int) -> Array:
-        dtype = np.dtype(spec.dtype)
-        drawn = self._ways[kind][spec.name][1](
-            np.random.default_rng((seed, index)), _shape(spec, 1)
-        )
-        if dtype.kind == "f" and seed % 3 == 2:
-            drawn = DIM * drawn
-        return _as(dtype, drawn)
+
+def stacked(inputs: Sequence[TensorSpec], images: Sequence[Feeds]) -> Feeds:
+    """Inputs for these images one after the other; where an input has no batch, the first's."""
+    return {
+        spec.name: np.concatenate([each[spec.name] for each in images], spec.shape.index(None))
+        if None in spec.shape
+        else images[0][spec.name]
+        for spec in inputs
+    }
 
 
 def mirrored(feeds: Mapping[str, Array]) -> Feeds:
@@ -107,10 +106,10 @@ def mirrored(feeds: Mapping[str, Array]) -> Feeds:
 
 # -- what a graph tells of its inputs
 
-_PASSING = frozenset(
-    {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice",
-     "Expand", "Tile", "Clip", "Split", "Concat", "Pad"}
-)  # fmt: skip
+_PASSING = operators(
+    "Cast Clip Concat Expand Flatten Identity Pad Reshape Slice Split Squeeze Tile Transpose "
+    "Unsqueeze"
+)
 """Operators whose outputs are values of their first input, elsewhere."""
 _FAR = 200
 """Nodes behind an input that are looked at."""
@@ -147,7 +146,7 @@ def _entries(node: onnx.NodeProto, name: str, graph: Graph) -> list[int]:
     inputs = list(node.input)
     tables: list[tuple[str, int]] = []
     if node.op_type in ("Gather", "GatherElements") and len(inputs) > 1 and inputs[1] == name:
-        tables = [(inputs[0], _attribute(node, "axis", 0))]
+        tables = [(inputs[0], attribute(node, "axis", 0))]
     elif node.op_type == "OneHot" and inputs[0] == name:
         depth = _numbers(graph, node, 1)
         one = depth is not None and depth.size == 1 and depth.dtype.kind in "iu"
@@ -175,7 +174,7 @@ def _dims(table: str, graph: Graph, steps: int = 4) -> tuple[int, ...]:
     return max((_dims(name, graph, steps - 1) for name in reads(maker)), key=math.prod)
 
 
-_WIDENING = frozenset({"Cast", "DequantizeLinear", "Mul", "Add", "Sub", "Div"})
+_WIDENING = operators("Add Cast DequantizeLinear Div Mul Sub")
 
 
 def _range(node: onnx.NodeProto, name: str, graph: Graph) -> tuple[float, float] | None:
@@ -213,10 +212,6 @@ def _numbers(graph: Graph, node: onnx.NodeProto, index: int) -> Array | None:
     if weight is None or weight.nbytes > 1 << 20 or weight.data_type not in ONNX_TO_NUMPY:
         return None
     return weight.array()
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(each.i) for each in node.attribute if each.name == name), default)
 
 
 # -- the ways to make up an input

@@ -7,6 +7,7 @@ checked against real parts: ``NetworkProfile.error`` says how far the sums are o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import itertools
@@ -18,20 +19,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from shoal.cache import cache_folder
+from shoal.model.dtypes import Array
 from shoal.model.engine import CPU, Engine, Session, engine_version
 from shoal.model.network import Network, Node
 from shoal.model.part import part_memory
 from shoal.model.store import write_whole
 from shoal.scratch import Scratch
-
-Array: TypeAlias = np.ndarray[Any, Any]
-
 
 QUIET = 0.25
 """Most noise of a machine that does nothing else."""
@@ -98,9 +97,8 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
 
     def range_ms(self, start: int, end: int) -> float:
         """Time of the part with nodes ``start`` up to ``end``."""
-        crossing = self.crossing_bytes[start] if start else 0
-        crossing += self.crossing_bytes[end] if end < self.nodes else 0
         time_ms = self._time_before[end] - self._time_before[start]
+        crossing = _cut_bytes(self.crossing_bytes, start, end)
         return time_ms + self.overhead_ms + self.cut_ms_per_byte * crossing
 
     def range_memory(self, start: int, end: int) -> int:
@@ -128,6 +126,11 @@ class NetworkProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, di
         return levels
 
 
+def _cut_bytes(crossing: Sequence[int], start: int, end: int) -> int:
+    """The bytes that enter and leave a part at cuts: the ends of the network are none."""
+    return (crossing[start] if start else 0) + (crossing[end] if end < len(crossing) - 1 else 0)
+
+
 def profile(
     network: Network,
     *,
@@ -144,13 +147,10 @@ def profile(
     folder = cache if cache is not None else cache_folder() / "profiles"
     named = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = folder / f"{network.hash[:32]}-{named}.json"
-    if not refresh:
-        known = _read(path)
-        if (
-            known is not None
-            and (known.network, known.device) == (network.hash, device)
-            and known.usable(time.time())
-        ):
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        known = msgspec.json.decode(path.read_bytes(), type=NetworkProfile)
+        same = (known.network, known.device) == (network.hash, device)
+        if same and known.usable(time.time()) and not refresh:
             return known
     measured = measure(network, engine)
     write_whole(path, msgspec.json.encode(measured))
@@ -234,12 +234,10 @@ def _ratio(alone: _Run, many: _Run, count: int, budget_s: float) -> float:
     """The time of an image among ``count`` over that of one alone, round by round."""
     first = len(alone.busy_ms)
     end_s = time.perf_counter() + budget_s
-    for _ in range(_BATCH_ROUNDS):
-        many.run()
-        for _ in range(count):
-            alone.run()
-            if time.perf_counter() > end_s:
-                break
+    for turn in range(_BATCH_ROUNDS * count):
+        if turn % count == 0:
+            many.run()
+        alone.run()
         if time.perf_counter() > end_s:
             break
     return _mean(many.busy_ms) / count / _mean(alone.busy_ms[first:])
@@ -257,13 +255,6 @@ def _processor() -> str:
             if line.lower().startswith(("model name", "hardware", "cpu part")):
                 return f"{platform.machine()} {line.partition(':')[2].strip()}"
     return f"{platform.machine()} {platform.processor()}".strip()
-
-
-def _read(path: Path) -> NetworkProfile | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=NetworkProfile)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 class _Run:
@@ -301,7 +292,6 @@ class _Part(msgspec.Struct, frozen=True):
 def _node_shares(
     network: Network, engine: Engine, feeds: Mapping[str, Array], rounds: int
 ) -> list[float]:
-    """Each node's share of the time of all."""
     numbered = network.numbered()
     with Scratch.make("profile") as folder:
         session = engine.load(numbered.graph, numbered.blobs, profile_to=str(folder.path / "p"))
@@ -349,8 +339,7 @@ def _measure_parts(
     whole_ms = _mean(whole.busy_ms[first:])
     for part, run in zip(parts, runs, strict=True):
         start, end = part.range
-        cut_bytes = network.crossing_bytes[start] if start else 0
-        cut_bytes += network.crossing_bytes[end] if end < len(shares) else 0
+        cut_bytes = _cut_bytes(network.crossing_bytes, start, end)
         share = before[end] - before[start]
         measured.append(_Part(part.range, share, cut_bytes, _mean(run.busy_ms) / whole_ms))
     return measured
@@ -421,8 +410,6 @@ _FUSED = 64
 
 
 class _Owners:
-    """Finds the node that a node of the engine stands for."""
-
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._kinds = {node.op for node in nodes}

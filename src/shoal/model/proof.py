@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray[Any, Any]
+from shoal.model.dtypes import Array
 
 TOLERANCE = 1e-4
 """Difference that is always allowed, relative to the largest finite value of the output. The
@@ -122,11 +121,6 @@ def telling(
     if ratio == 0:
         return 0.0, "is the same for all of them"
     return ratio, "" if ratio >= APART else "differs by little more than rounding between them"
-
-
-def worst(expected: Mapping[str, Array], found: Mapping[str, Array], names: Iterable[str]) -> float:
-    """The largest difference among the outputs ``names``."""
-    return max((difference(expected[name], found[name]) for name in names), default=0.0)
 
 
 def _clear(unclear: Array | None, *arrays: Array) -> tuple[Array, ...]:

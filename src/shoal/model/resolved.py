@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.cuts import Tensor
@@ -111,13 +109,7 @@ def _inferred(
     is fixed, and all that is computed from it. Their types are added to ``types``."""
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     for count in counts:
-        fixed = graph.copy()
-        fixed.inputs = tuple(
-            msgspec.structs.replace(
-                spec, shape=tuple(count if dim is None else dim for dim in spec.shape)
-            )
-            for spec in graph.inputs
-        )
+        fixed = graph.taking(count)
         limit_bytes = count * limits.ACTIVATION_BYTES
         try:
             fold(fixed, limit_bytes)

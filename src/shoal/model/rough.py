@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import onnx
 
 from shoal.model.cuts import Tensor
+from shoal.model.graph import operators
 
-_STEPS = frozenset({"Round", "Floor", "Ceil"})
+_STEPS = operators("Ceil Floor Round")
 """How networks are quantised that were trained to be, where they still compute with floats."""
 
 MOST_BYTES = 64 << 20

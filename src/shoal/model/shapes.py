@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 import onnx
 import onnx.shape_inference
 
 from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
 from shoal.model.dtypes import NUMPY_TO_ONNX, ONNX_TO_NUMPY, size_bytes
-from shoal.model.graph import BATCH, Graph, copied, elements, value_info
+from shoal.model.graph import BATCH, Graph, attribute, copied, elements, value_info
 from shoal.model.weights import weight_proto
 
-Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = tuple[int | None, ...]
 Kind: TypeAlias = tuple[int, Shape | None]
 
@@ -94,7 +92,7 @@ def _stretches(node: onnx.NodeProto, graph: Graph, kinds: Mapping[str, Kind]) ->
     the engine does that, and inference takes the one row for all that come of it."""
     if node.op_type != "Einsum" or node.domain != "":
         return False
-    equation = next((bytes(each.s).decode() for each in node.attribute), "")
+    equation = bytes(attribute(node, "equation", b"")).decode()
     sizes: dict[str, set[int | None]] = {}
     for name, term in zip(node.input, equation.split("->")[0].split(","), strict=False):
         weight = graph.weights.get(name)

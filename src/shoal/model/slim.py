@@ -9,149 +9,85 @@ Field numbers are those of ``onnx.proto``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 from shoal.errors import ModelFileError
-from shoal.model import limits
 from shoal.model.dtypes import is_sized, size_bytes
-from shoal.model.wire import encoded, varint
+from shoal.model.wire import encoded, fields, numbers_in
 
 _LEAST_BYTES = 4096
 """Smaller tensors stay in the model."""
 
-_GRAPH, _NODE, _INITIALIZER = 7, 1, 5
-_OP_TYPE, _ATTRIBUTE, _TENSOR = 4, 5, 5
+_GRAPH, _NODE, _OP_TYPE = 7, 1, 4
+_WAYS: Mapping[int, Any] = {_GRAPH: {5: {}, _NODE: {5: {5: {}}}}}
+"""The fields that lead to a tensor: those of a graph's initializers, and of its nodes' attributes.
+"""
 _DIMS, _DATA_TYPE, _RAW, _EXTERNAL, _LOCATION = 1, 2, 9, 13, 14
 _TYPED = {4: 1, 10: 11}
 """Fields whose packed elements are the raw data of one type: float_data, double_data."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field in ``data``: all of it from ``begin`` to ``end``, its content from ``start``."""
-
-    number: int
-    begin: int
-    start: int
-    end: int
-    value: int | None
-    """Of a varint; None for what has a length."""
-
-
 def slim(data: bytes, name: str) -> bytes:
     """The model with its large tensors as external data at the location ``name``, whose bytes are
     ``data``. What is no well-formed model comes back as it is: who parses it says why."""
+    view = memoryview(data)
     try:
-        return b"".join(_model(data, name))
+        if sum(number == _GRAPH for number, *_ in fields(view)) != 1:
+            return data  # several would be merged
+        return _slimmed(view, 0, len(view), _WAYS, name)
     except ModelFileError:
         return data
 
 
-def _model(data: bytes, name: str) -> Iterator[bytes]:
-    fields = list(_fields(data, 0, len(data)))
-    if sum(field.number == _GRAPH for field in fields) != 1:
-        yield data  # several would be merged
-        return
-    for field in fields:
-        if field.number == _GRAPH and field.value is None:
-            yield encoded(_GRAPH, b"".join(_graph(data, field, name)))
-        else:
-            yield data[field.begin : field.end]
-
-
-def _graph(data: bytes, graph: _Field, name: str) -> Iterator[bytes]:
-    for field in _fields(data, graph.start, graph.end):
+def _slimmed(data: memoryview, start: int, end: int, ways: Mapping[int, Any], name: str) -> bytes:
+    """A message with the large tensors behind ``ways`` replaced."""
+    pieces: list[bytes | memoryview] = []
+    for number, value, begin, stop in fields(data, start, end):
         changed = None
-        if field.value is None and field.end - field.start >= _LEAST_BYTES:
-            if field.number == _INITIALIZER:
-                changed = _tensor(data, field, name)
-            elif field.number == _NODE:
-                changed = _constant(data, field, name)
-        yield data[field.begin : field.end] if changed is None else changed
+        if number in ways and not isinstance(value, int) and len(value) >= _LEAST_BYTES:
+            at = stop - len(value)
+            if not ways[number]:
+                changed = _tensor(number, data, at, stop, name)
+            elif number != _NODE or _is_constant(value):
+                changed = encoded(number, _slimmed(data, at, stop, ways[number], name))
+        pieces.append(data[begin:stop] if changed is None else changed)
+    return b"".join(pieces)
 
 
-def _constant(data: bytes, node: _Field, name: str) -> bytes | None:
-    fields = list(_fields(data, node.start, node.end))
-    kinds = [data[field.start : field.end] for field in fields if field.number == _OP_TYPE]
-    if kinds != [b"Constant"]:
-        return None
-    return encoded(_NODE, b"".join(_within(data, field, _ATTRIBUTE, name) for field in fields))
+def _is_constant(node: memoryview) -> bool:
+    kinds: list[object] = [value for number, value, *_ in fields(node) if number == _OP_TYPE]
+    return kinds == [b"Constant"]
 
 
-def _within(data: bytes, field: _Field, number: int, name: str) -> bytes:
-    """An attribute with its tensor replaced; any other field as it is."""
-    if field.number != number or field.value is not None:
-        return data[field.begin : field.end]
-    pieces = []
-    for inner in _fields(data, field.start, field.end):
-        changed = _tensor(data, inner, name) if inner.number == _TENSOR else None
-        pieces.append(data[inner.begin : inner.end] if changed is None else changed)
-    return encoded(number, b"".join(pieces))
-
-
-def _tensor(data: bytes, tensor: _Field, name: str) -> bytes | None:
+def _tensor(number: int, data: memoryview, start: int, end: int, name: str) -> bytes | None:
     """A tensor that names the place of its data; None where it stays as it is: it is small, it is
     not of one piece, or something is wrong with it."""
-    if tensor.value is not None:
+    found = list(fields(data, start, end))
+    held = [each for each in found if each[0] == _RAW or each[0] in _TYPED]
+    types = [value for field, value, *_ in found if field == _DATA_TYPE]
+    outside = any(each[0] in (_EXTERNAL, _LOCATION) for each in found)
+    if len(held) != 1 or len(types) != 1 or outside:
         return None
-    fields = list(_fields(data, tensor.start, tensor.end))
-    numbers = [field.number for field in fields]
-    held = [field for field in fields if field.number == _RAW or field.number in _TYPED]
-    if len(held) != 1 or held[0].value is not None or numbers.count(_DATA_TYPE) != 1:
+    ((kind, content, _, stop),), (data_type,) = held, types
+    if isinstance(content, int) or not isinstance(data_type, int) or len(content) < _LEAST_BYTES:
         return None
-    if _EXTERNAL in numbers or _LOCATION in numbers:
+    dims = [dim for field, value, *_ in found if field == _DIMS for dim in numbers_in(value)]
+    if data_type != _TYPED.get(kind, data_type) or not is_sized(data_type):
         return None
-    (place,) = held
-    data_type = next(field.value for field in fields if field.number == _DATA_TYPE) or 0
-    size = place.end - place.start
-    if size < _LEAST_BYTES or data_type != _TYPED.get(place.number, data_type):
+    if size_bytes(data_type, math.prod(dims)) != len(content):
         return None
-    if not is_sized(data_type) or size_bytes(data_type, _elements(data, fields)) != size:
-        return None
-    entries = (("location", name), ("offset", str(place.start)), ("length", str(size)))
+    entries = {"location": name, "offset": str(stop - len(content)), "length": str(len(content))}
     return encoded(
-        tensor.number,
-        b"".join(data[field.begin : field.end] for field in fields if field is not place)
-        + b"".join(
-            encoded(_EXTERNAL, encoded(1, key.encode()) + encoded(2, value.encode()))
-            for key, value in entries
-        )
-        + encoded(_LOCATION, 1),
+        number,
+        b"".join(
+            [
+                *(data[begin:stop] for field, _, begin, stop in found if field != kind),
+                *(
+                    encoded(_EXTERNAL, encoded(1, key.encode()) + encoded(2, value.encode()))
+                    for key, value in entries.items()
+                ),
+                encoded(_LOCATION, 1),
+            ]
+        ),
     )
-
-
-def _elements(data: bytes, fields: list[_Field]) -> int:
-    """The product of the dimensions, each a field or all in one."""
-    dims = []
-    for field in fields:
-        if field.number == _DIMS:
-            at = field.start
-            while field.value is None and at < field.end:
-                value, at = varint(data, at, field.end)
-                dims.append(value)
-            if field.value is not None:
-                dims.append(field.value)
-        if len(dims) > limits.RANK:
-            raise ModelFileError("A tensor has too many dimensions.")
-    return math.prod(dims)
-
-
-def _fields(data: bytes, start: int, end: int) -> Iterator[_Field]:
-    at = start
-    while at < end:
-        begin = at
-        tag, at = varint(data, at, end)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            first = at
-            value, at = varint(data, at, end)
-            yield _Field(number, begin, first, at, value)
-            continue
-        size = {1: 8, 5: 4}.get(kind)
-        if kind == 2:
-            size, at = varint(data, at, end)
-        if size is None or size > end - at:
-            raise ModelFileError("The model is damaged or truncated.")
-        yield _Field(number, begin, at, at + size, None)
-        at += size

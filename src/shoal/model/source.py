@@ -25,7 +25,8 @@ from shoal.errors import (
     UsageError,
 )
 from shoal.model import limits
-from shoal.model.example import Array, array_of, by_name, each_of
+from shoal.model.dtypes import Array
+from shoal.model.example import array_of, by_name, each_of
 from shoal.model.slim import slim
 from shoal.model.weights import Beside, Folders
 
@@ -78,7 +79,6 @@ def _content(path: Path) -> bytes:
 
 
 def _real(path: Path) -> Path:
-    """Where a link leads."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # links in a circle
@@ -92,13 +92,7 @@ def _parse(data: bytes, what: str, folders: Folders | None) -> tuple[onnx.ModelP
     if not data:
         raise ModelFileError(f"{what}: empty, so neither an ONNX model nor a bundle.")
     own = secrets.token_hex(16)  # which no file can name
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(slim(data, own))
-    except Exception as error:
-        raise ModelFileError(
-            f"{what}: neither an ONNX model nor a bundle, or damaged ({str(error).strip()[:200]})."
-        ) from None
+    model = parsed(slim(data, own), f"{what}: neither an ONNX model nor a bundle, or damaged")
     if not model.HasField("graph") or not model.graph.node:
         raise ModelFileError(f"{what}: no ONNX graph with nodes in it.")
     if not _is_text(model):
@@ -115,6 +109,16 @@ def _parse(data: bytes, what: str, folders: Folders | None) -> tuple[onnx.ModelP
         return folders(location)
 
     return model, beside
+
+
+def parsed(data: bytes, complaint: str) -> onnx.ModelProto:
+    """The model in these bytes; ModelFileError with this complaint where there is none."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:
+        raise ModelFileError(f"{complaint} ({str(error).strip()[:200]}).") from None
+    return model
 
 
 def _is_text(value: Any) -> bool:
@@ -141,7 +145,7 @@ def _export(module: Any, example: object) -> Source:
         import torch
     except ImportError as error:
         raise MissingExtraError(
-            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[train]'."
+            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[torch]'."
         ) from None
     if example is None:
         raise UsageError(

@@ -14,15 +14,18 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from shoal.cache import cache_folder, is_file
 from shoal.errors import HashError, StoreError
+from shoal.model.dtypes import Buffer
 from shoal.model.wire import externals, is_hash
 
-Buffer = bytes | bytearray | memoryview
+if TYPE_CHECKING:
+    from shoal.model.part import Part
+
 
 _MAPPED_BYTES = 64 * 1024
 """Files of at least this size are mapped, smaller ones read: each mapping holds a file open."""
@@ -30,17 +33,6 @@ _MAPPED_BYTES = 64 * 1024
 
 _ABANDONED_S = 3600.0
 """No writer takes as long for one file."""
-
-
-class StoredPart(Protocol):
-    """What the store needs of a part."""
-
-    @property
-    def hash(self) -> str: ...
-    @property
-    def graph(self) -> bytes: ...
-    @property
-    def blobs(self) -> Mapping[str, Buffer]: ...
 
 
 class PartStore:
@@ -102,7 +94,7 @@ class PartStore:
         with _disk(f"remove {self._path(hash)}"):
             self._path(hash).unlink(missing_ok=True)
 
-    def add_part(self, part: StoredPart) -> str:
+    def add_part(self, part: Part) -> str:
         """Store a part, weights first, so that a graph that is here has its weights; its hash."""
         sizes = [memoryview(blob).nbytes for blob in part.blobs.values()]
         self._check_limit(sum(sizes) + len(part.graph))

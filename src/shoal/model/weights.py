@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -29,6 +29,7 @@ from shoal.model.dtypes import (
     NUMPY_TO_ONNX,
     ONNX_TO_NUMPY,
     STRING,
+    Array,
     is_sized,
     size_bytes,
 )
@@ -61,13 +62,13 @@ class Weight:
         """SHA-256 of the elements."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def array(self) -> np.ndarray[Any, Any]:
+    def array(self) -> Array:
         """The elements as an array; only for types that NumPy has."""
         flat = np.frombuffer(self.data, dtype=ONNX_TO_NUMPY[self.data_type])
         return flat.reshape(self.dims)
 
     @staticmethod
-    def of(array: np.ndarray[Any, Any]) -> Weight:
+    def of(array: Array) -> Weight:
         """The weight that holds a copy of ``array``."""
         data = memoryview(np.ascontiguousarray(array).tobytes())
         return Weight(NUMPY_TO_ONNX[array.dtype.name], array.shape, data)
@@ -75,9 +76,9 @@ class Weight:
 
 def weight_proto(name: str, weight: Weight) -> onnx.TensorProto:
     """The weight with its elements inside."""
-    proto = onnx.TensorProto(name=name, data_type=weight.data_type, dims=weight.dims)
-    proto.raw_data = bytes(weight.data)
-    return proto
+    return onnx.TensorProto(
+        name=name, data_type=weight.data_type, dims=weight.dims, raw_data=bytes(weight.data)
+    )
 
 
 def blob_proto(name: str, weight: Weight) -> onnx.TensorProto:
@@ -134,13 +135,9 @@ def read_weight(proto: onnx.TensorProto, beside: Beside | None) -> Weight:
         return _read_external(proto, beside)
     dims, needed = _checked(proto)
     try:
-        if proto.HasField("raw_data"):
-            data = memoryview(proto.raw_data)
-        elif proto.data_type in ONNX_TO_NUMPY:
-            array = numpy_helper.to_array(proto)
-            data = memoryview(np.ascontiguousarray(array).tobytes())
-        else:
-            data = memoryview(numpy_helper.from_array(numpy_helper.to_array(proto)).raw_data)
+        raw = proto.HasField("raw_data")
+        held = proto if raw else numpy_helper.from_array(numpy_helper.to_array(proto))
+        data = memoryview(held.raw_data)
     except Exception as error:
         raise ModelFileError(f"Weight {proto.name!r} is damaged: {str(error)[:200]}.") from None
     if data.nbytes != needed:

@@ -49,7 +49,7 @@ def externals(graph: bytes | memoryview) -> list[External]:
         )
     found: list[External] = []
     graphs = 0
-    for field, value in _fields(view):
+    for field, value, _, _ in fields(view):
         if field == 7:
             graphs += 1
             found.extend(_graph(_message(value)))
@@ -64,7 +64,7 @@ def externals(graph: bytes | memoryview) -> list[External]:
 
 def _graph(view: memoryview) -> Iterator[External]:
     nodes = 0
-    for field, value in _fields(view):
+    for field, value, _, _ in fields(view):
         if field == 1:
             nodes += 1
             if nodes > limits.NODES:
@@ -79,9 +79,9 @@ def _graph(view: memoryview) -> Iterator[External]:
 
 
 def _check_node(view: memoryview) -> None:
-    for field, value in _fields(view):
+    for field, value, _, _ in fields(view):
         if field == 5:
-            for key, inner in _fields(_message(value)):
+            for key, inner, _, _ in fields(_message(value)):
                 if key in (6, 11):
                     raise ModelFileError("A part holds a sub-graph (If, Loop, Scan); none may.")
                 if key in (22, 23):
@@ -94,9 +94,9 @@ def _weight(view: memoryview) -> External | None:
     name, data_type, is_external = "", 0, False
     dims: list[int] = []
     entries: dict[str, str] = {}
-    for field, value in _fields(view):
+    for field, value, _, _ in fields(view):
         if field == 1:
-            dims.extend([value] if isinstance(value, int) else _varints(value))
+            dims.extend(numbers_in(value))
             if len(dims) > limits.RANK:
                 raise ModelFileError(f"A weight has more than {limits.RANK} dimensions.")
         elif field == 2:
@@ -130,7 +130,7 @@ def is_hash(text: str) -> bool:
 
 def _entry(view: memoryview) -> tuple[str, str]:
     key, entry = "", ""
-    for field, value in _fields(view):
+    for field, value, _, _ in fields(view):
         if field == 1:
             key = _text(value)
         elif field == 2:
@@ -138,17 +138,22 @@ def _entry(view: memoryview) -> tuple[str, str]:
     return key, entry
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    at, end = 0, len(view)
+def fields(
+    data: memoryview, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int | memoryview, int, int]]:
+    """The fields of a message that lies from ``start`` to ``end``: the number of each, its value
+    (the bytes of what is no varint), and where all of it begins and ends."""
+    at, end = start, len(data) if end is None else end
     while at < end:
-        tag, at = varint(view, at, end)
+        begin = at
+        tag, at = _varint(data, at, end)
         kind = tag & 7
         if kind == _VARINT:
-            value, at = varint(view, at, end)
-            yield tag >> 3, value
+            value, at = _varint(data, at, end)
+            yield tag >> 3, value, begin, at
             continue
         if kind == _BYTES:
-            size, at = varint(view, at, end)
+            size, at = _varint(data, at, end)
         elif kind == _FIXED64:
             size = 8
         elif kind == _FIXED32:
@@ -157,11 +162,11 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ModelFileError("The graph of a part is damaged: get the part again.")
         if size > end - at:
             raise ModelFileError("The graph of a part is truncated: get the part again.")
-        yield tag >> 3, view[at : at + size]
         at += size
+        yield tag >> 3, data[at - size : at], begin, at
 
 
-def varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
     """The number of variable length at ``at``, before ``end``, and where it ends."""
     value, shift = 0, 0
     while True:
@@ -175,11 +180,14 @@ def varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
         shift += 7
 
 
-def _varints(view: memoryview) -> list[int]:
+def numbers_in(value: int | memoryview) -> list[int]:
+    """Dimensions in one field: a single one, or several packed."""
+    if isinstance(value, int):
+        return [value]
     values, at = [], 0
-    while at < len(view):
-        value, at = varint(view, at, len(view))
-        values.append(value)
+    while at < len(value):
+        number, at = _varint(value, at, len(value))
+        values.append(number)
         if len(values) > limits.RANK:
             raise ModelFileError(f"A weight has more than {limits.RANK} dimensions.")
     return values

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from types import TracebackType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import msgspec
@@ -84,6 +84,7 @@ class Ends(Observer):
         self._unclaimed.append(number)
 
 
+@dataclass(eq=False)
 class LoadGenerator:
     """Keeps ``window`` requests under way from entering its ``with`` block to leaving it, which
     waits for the last answers. ``cases`` are asked in turn, ``expected`` are their right answers.
@@ -92,43 +93,32 @@ class LoadGenerator:
     got none (``lost`` their reasons), ``twice`` the number of answers too many.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        cases: Sequence[Arrays],
-        expected: Sequence[Arrays],
-        window: int,
-        deadline_ms: float | None = None,
-    ) -> None:
+    service: Service
+    cases: Sequence[Arrays]
+    expected: Sequence[Arrays]
+    window: int
+    deadline_ms: float | None = None
+
+    def __post_init__(self) -> None:
         self.records: list[Record] = []
         self.failures: list[Failure] = []
         self.asked = 0
-        self._service = service
-        self._cases = cases
-        self._expected = expected
-        self._deadline_ms = deadline_ms
-        self._window = window
-        self._room = threading.Semaphore(window)
+        self._room = threading.Semaphore(self.window)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="load", daemon=True)
         self._ends = Ends()
 
     def __enter__(self) -> Self:
-        self._service.add_observer(self._ends)
+        self.service.add_observer(self._ends)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        for _ in range(self._window):
+        for _slot in range(self.window):
             self._room.acquire()
-        self._service.remove_observer(self._ends)
+        self.service.remove_observer(self._ends)
 
     @property
     def twice(self) -> int:
@@ -148,11 +138,11 @@ class LoadGenerator:
     def _ask(self) -> None:
         while not self._stop.is_set():
             self._room.acquire()
-            case = self.asked % len(self._cases)
+            case = self.asked % len(self.cases)
             asked_s = time.monotonic()
             self.asked += 1
             try:
-                future = self._service.submit(self._cases[case], self._deadline_ms)
+                future = self.service.submit(self.cases[case], self.deadline_ms)
             except Exception as error:
                 self._fail(asked_s, error)
                 self._room.release()
@@ -189,10 +179,10 @@ class LoadGenerator:
         self.failures.append(Failure(asked_s, time.monotonic(), reason))
 
     def _is_wrong(self, answer: Answer, case: int) -> bool:
-        promised = self._service.playbook.plan(answer.plan).tolerance
+        promised = self.service.playbook.plan(answer.plan).tolerance
         if promised is None or answer.degraded or answer.left_early:
             return False
-        return not same(answer.outputs, self._expected[case], max(promised, TOLERANCE))
+        return not same(answer.outputs, self.expected[case], max(promised, TOLERANCE))
 
 
 def answers_of(network: Runs, cases: Sequence[Arrays]) -> list[Arrays]:

@@ -140,8 +140,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def to_yaml(self) -> str:
         """The cluster as YAML that :meth:`from_yaml` reads; defaults are left out."""
-        plain = _without_defaults(self)
-        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,27 +210,21 @@ def _from_plain(kind: type, value: object) -> object:
     raise TypeError(f"cannot read a {kind.__name__}")
 
 
-def _without_defaults(struct: msgspec.Struct) -> dict[str, Any]:
-    """A struct as plain data without the fields that hold their default."""
-    plain: dict[str, Any] = {}
-    for field in msgspec.structs.fields(struct):
-        value = getattr(struct, field.name)
-        default = field.default
-        if field.default_factory is not msgspec.NODEFAULT:
-            default = field.default_factory()
-        if value != default:
-            plain[field.encode_name] = _plain(value)
-    return plain
-
-
 def _plain(value: Any) -> Any:
+    """A value as plain data; structs without the fields that hold their default."""
     if isinstance(value, msgspec.Struct):
-        return _without_defaults(value)
+        fields = ((each, getattr(value, each.name)) for each in msgspec.structs.fields(value))
+        return {each.encode_name: _plain(own) for each, own in fields if own != _default(each)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return str(value) if isinstance(value, Size) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
 
 
 _KINDS: dict[str, type[msgspec.Struct]] = {

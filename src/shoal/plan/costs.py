@@ -72,7 +72,7 @@ def measure(
     run, busy, memory = [], [], []
     for name in devices:
         profile = profiles.device(name)
-        run_ms = _run_ms(profile.network, ends, tables)
+        run_ms = _table(profile.network, "range_ms", ends, tables)
         need = _table(profile.network, "range_memory", ends, tables)
         for first, last in held.get(name, ()):
             if first in ends and last in ends:
@@ -95,20 +95,14 @@ def measure(
     )
 
 
-def _run_ms(
-    profile: RangeProfile, ends: Sequence[int], tables: dict[tuple[int, str], Floats]
-) -> Floats:
-    """The times of all stretches; devices that are scaled from one profile share its table."""
-    if isinstance(profile, Scaled):
-        return _run_ms(profile.measured, ends, tables) / profile.speed
-    return _table(profile, "range_ms", ends, tables)
-
-
 def _table(
     profile: RangeProfile, what: str, ends: Sequence[int], tables: dict[tuple[int, str], Floats]
 ) -> Floats:
+    """What a profile says (``range_ms`` or ``range_memory``) of all stretches; devices that are
+    scaled from one profile share its table."""
     if isinstance(profile, Scaled):
-        return _table(profile.measured, what, ends, tables)
+        table = _table(profile.measured, what, ends, tables)
+        return table / profile.speed if what == "range_ms" else table
     key = (id(profile), what)
     if key not in tables:
         table = np.full((len(ends), len(ends)), np.inf)

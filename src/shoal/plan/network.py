@@ -1,89 +1,28 @@
-"""What planning asks of a network, its parts and its profile (``shoal.model`` answers it).
+"""The network, its parts and its profile, as planning sees them.
 
-Planning knows networks only through these, so that it imports no engine and a test can stand in
-for a network with a few lines.
+Networks and parts are those of :mod:`shoal.model`. Only type checkers load them from there, so that
+planning imports no engine, and a test can stand in for a network with a few lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from shoal.model.dtypes import Array as Array
 from shoal.model.spec import TensorSpec
-from shoal.model.strength import Strength
-from shoal.plan.plan import PartInfo
 
-Array: TypeAlias = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from shoal.model.case import Case as Case
+    from shoal.model.network import Network as Network
+    from shoal.model.part import Part as Part
+else:
+    Case = Network = Part = Any
+
 Feeds: TypeAlias = dict[str, Array]
-
-
-class Cut(Protocol):
-    """A place where the network may be divided: before node ``at`` of its topological order.
-    The tensors ``names`` cross it, ``bytes`` in all at batch 1."""
-
-    @property
-    def at(self) -> int: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def bytes(self) -> int: ...
-
-
-class Part(Protocol):
-    """A runnable piece, named by the hash of its content. ``run_on`` takes all of ``inputs`` and
-    gives all of ``outputs``, those that it only carries too."""
-
-    @property
-    def hash(self) -> str: ...
-    @property
-    def inputs(self) -> tuple[str, ...]: ...
-    @property
-    def outputs(self) -> tuple[str, ...]: ...
-    @property
-    def info(self) -> PartInfo: ...
-    def session(self) -> Any: ...
-    def run_on(self, session: Any, feeds: Mapping[str, Array], /) -> Feeds: ...
-
-
-class Case(Protocol):
-    """Inputs to prove a plan on, and what the whole network gives for them. ``difference`` is how
-    far an output is off it, relative to its largest value (of labels: the share of others)."""
-
-    @property
-    def feeds(self) -> Feeds: ...
-    @property
-    def expected(self) -> Feeds: ...
-    def difference(self, name: str, found: Array, /) -> float: ...
-
-
-class Network(Protocol):
-    """A whole network. ``split`` takes the places (``at``) of cuts; ``tolerance`` is how far its
-    parts may be off, relative to the largest output; ``stacks`` tells whether several images may
-    be run at once, each as if alone. ``cases`` are what plans are proved on, ``given`` makes more
-    of them from inputs at hand, and ``strength`` tells how much a proof on both says."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def hash(self) -> str: ...
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]: ...
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]: ...
-    @property
-    def cuts(self) -> Sequence[Cut]: ...
-    @property
-    def tolerance(self) -> float: ...
-    @property
-    def stacks(self) -> bool: ...
-    def split(self, cuts: Sequence[int], *, prove: bool = True) -> Sequence[Part]: ...
-    def probe(self, seed: int = 0, batch: int = 1) -> Feeds: ...
-    def cases(self, seed: int = 0) -> Sequence[Case]: ...
-    def given(self, feeds: Sequence[Feeds]) -> Sequence[Case]: ...
-    def strength(self, given: Sequence[Any] = ()) -> Strength: ...
 
 
 class RangeProfile(Protocol):
@@ -101,10 +40,7 @@ class RangeProfile(Protocol):
 
 def tensor_bytes(specs: Sequence[TensorSpec]) -> int:
     """Bytes of tensors at batch 1 (a free dimension counts as 1)."""
-    total = 0
-    for spec in specs:
-        count = 1
-        for size in spec.shape:
-            count *= size or 1
-        total += count * np.dtype(spec.dtype).itemsize
-    return total
+    return sum(
+        math.prod(size or 1 for size in spec.shape) * np.dtype(spec.dtype).itemsize
+        for spec in specs
+    )

@@ -124,7 +124,6 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def _aims(names: Sequence[str]) -> tuple[Aim, ...]:
-    """The aims of these names; PlanError for a name that is no aim."""
     try:
         return tuple(Aim(name) for name in names)
     except ValueError:

@@ -135,7 +135,6 @@ def _bound(forecast: Forecast) -> str:
 
 
 def _describe(forecast: Forecast, objective: Objective) -> str:
-    """A forecast by the aims of the objective."""
     words = {
         Aim.LATENCY: f"{forecast.latency_ms:.1f} ms",
         Aim.THROUGHPUT: f"{forecast.images_per_s:.1f} images/s",

@@ -20,7 +20,7 @@ handed on, and the forecast, which sees them, chooses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 
@@ -172,13 +172,19 @@ def _extend(terms: _Terms, device: int, froms: list[_State | None], size: int) -
     )
 
 
-def _finish(costs: Costs, terms: _Terms, state: _State) -> tuple[float, Chain] | None:
-    """The cost of a chain that ends with ``state``, and the chain; None when there is none."""
-    back = float(terms.link[state.device, -1][costs.end])
-    cost = float(state.cost[costs.end])
-    total = max(cost, back) if terms.peak else cost + back
-    if not np.isfinite(total):
-        return None
+def _total(costs: Costs, terms: _Terms, state: _State) -> float:
+    """The cost of a chain that ends with ``state``; infinite when there is none."""
+    back, end = float(terms.link[state.device, -1][costs.end]), float(state.cost[costs.end])
+    return max(end, back) if terms.peak else end + back
+
+
+def _keep(
+    best: dict[int, tuple[float, Chain]], count: int, costs: Costs, terms: _Terms, state: _State
+) -> None:
+    """Note the chain of ``count`` devices that ends with ``state``, if it is the best so far."""
+    total = _total(costs, terms, state)
+    if not total < best.get(count, (np.inf, ()))[0]:
+        return
     legs: list[Leg] = []
     j, current = costs.end, state
     while True:
@@ -187,60 +193,37 @@ def _finish(costs: Costs, terms: _Terms, state: _State) -> tuple[float, Chain] |
         legs.append(Leg(name, costs.positions[i], costs.positions[j]))
         earlier = current.before[i]
         if earlier is None:
-            return total, tuple(reversed(legs))
+            best[count] = total, tuple(reversed(legs))
+            return
         j, current = i, earlier
 
 
 def _over_sets(
     costs: Costs, terms: _Terms, classes: tuple[int, ...]
 ) -> dict[int, tuple[float, Chain]]:
-    """The exact search, set by set, from small ones to large."""
-    size = costs.end + 1
+    """The exact search, set by set, from small ones to large. Of devices that are alike a set
+    holds the first few, and the last of these comes last: which of them does makes no difference.
+    """
+    groups = [
+        [d for d, kind in enumerate(classes) if kind == each] for each in dict.fromkeys(classes)
+    ]
     best: dict[int, tuple[float, Chain]] = {}
-    level: dict[int, list[_State]] = {}
-    for count in range(1, min(len(costs.devices), costs.end) + 1):
-        grown: dict[int, list[_State]] = {}
-        for members in _sets(classes, count):
-            mask = sum(1 << d for d in members)
-            for d in reversed(members):
-                # Of devices that are alike, a set holds the first few; which of them comes last
-                # makes no difference, so one is enough.
-                if any(other > d and classes[other] == classes[d] for other in members):
-                    continue
-                froms: list[_State | None] = [None]
-                if count > 1:
-                    froms = list(level.get(mask ^ 1 << d, ()))
-                if not froms:
-                    continue
-                state = _extend(terms, d, froms, size)
-                if not np.isfinite(state.cost).any():
-                    continue
-                grown.setdefault(mask, []).append(state)
-                ended = _finish(costs, terms, state)
-                if ended and (count not in best or ended[0] < best[count][0]):
-                    best[count] = ended
-        level = grown
+    states: dict[tuple[int, ...], list[_State | None]] = {(0,) * len(groups): [None]}
+    counts = itertools.product(*(range(len(group) + 1) for group in groups))
+    for taken in sorted(counts, key=sum):
+        if not 0 < sum(taken) <= costs.end:
+            continue
+        grown: list[_State | None] = []
+        for k in reversed(range(len(groups))):
+            before = states.get((*taken[:k], taken[k] - 1, *taken[k + 1 :]))
+            if not before:
+                continue
+            state = _extend(terms, groups[k][taken[k] - 1], before, costs.end + 1)
+            if np.isfinite(state.cost).any():
+                grown.append(state)
+                _keep(best, sum(taken), costs, terms, state)
+        states[taken] = grown
     return best
-
-
-def _sets(classes: tuple[int, ...], count: int) -> Iterator[tuple[int, ...]]:
-    """All sets of ``count`` devices that hold, of devices that are alike, the first few."""
-    groups: dict[int, list[int]] = {}
-    for device, kind in enumerate(classes):
-        groups.setdefault(kind, []).append(device)
-
-    def grow(kinds: list[list[int]], left: int) -> Iterator[tuple[int, ...]]:
-        if not kinds:
-            if left == 0:
-                yield ()
-            return
-        if left > sum(map(len, kinds)):
-            return
-        for taken in range(min(left, len(kinds[0])) + 1):
-            for rest in grow(kinds[1:], left - taken):
-                yield (*kinds[0][:taken], *rest)
-
-    yield from grow(list(groups.values()), count)
 
 
 def _classes(costs: Costs, least: Least) -> tuple[int, ...]:
@@ -253,26 +236,21 @@ def _classes(costs: Costs, least: Least) -> tuple[int, ...]:
 
 
 def _alike(costs: Costs, least: Least, a: int, b: int) -> bool:
+    """Whether nothing changes when two devices change places."""
     if costs.hosts[a] != costs.hosts[b] and any(
         costs.hosts.count(costs.hosts[d]) > 1 for d in (a, b)
     ):
         return False
-    tables = [costs.run_ms, costs.busy_ms]
-    if least is Least.MEMORY:
-        tables.append(costs.memory)
+    tables = [costs.run_ms, costs.busy_ms, *([costs.memory] if least is Least.MEMORY else [])]
     if not all(np.array_equal(table[a], table[b]) for table in tables):
         return False
-    for links in (costs.link_ms, costs.hop_ms):
-        if not np.array_equal(links[a, b], links[b, a]):
-            return False
-        for other in range(-1, len(costs.devices)):
-            if other in (a, b):
-                continue
-            if not np.array_equal(links[a, other], links[b, other]):
-                return False
-            if not np.array_equal(links[other, a], links[other, b]):
-                return False
-    return True
+    swapped = {a: b, b: a}
+    return all(
+        np.array_equal(links[a, other], links[b, swapped.get(other, other)])
+        and np.array_equal(links[other, a], links[swapped.get(other, other), b])
+        for links in (costs.link_ms, costs.hop_ms)
+        for other in range(-1, len(costs.devices))
+    )
 
 
 def _exact_steps(costs: Costs, classes: tuple[int, ...]) -> float:
@@ -318,9 +296,7 @@ def _order_cost(costs: Costs, terms: _Terms, order: list[int]) -> float:
     for d in order:
         state = _extend(terms, d, states, costs.end + 1)
         states.append(state)
-        back = float(terms.link[d, -1][costs.end])
-        end = float(state.cost[costs.end])
-        least = min(least, max(end, back) if terms.peak else end + back)
+        least = min(least, _total(costs, terms, state))
     return least
 
 
@@ -332,12 +308,9 @@ def _order_chains(costs: Costs, terms: _Terms, order: list[int]) -> dict[int, tu
         grown: list[tuple[int, _State | None]] = []
         for place, d in enumerate(order):
             froms = [state for earlier, state in level if earlier < place]
-            if not froms:
-                continue
-            state = _extend(terms, d, froms, costs.end + 1)
-            grown.append((place, state))
-            ended = _finish(costs, terms, state)
-            if ended and (count not in best or ended[0] < best[count][0]):
-                best[count] = ended
+            if froms:
+                state = _extend(terms, d, froms, costs.end + 1)
+                grown.append((place, state))
+                _keep(best, count, costs, terms, state)
         level = grown
     return best

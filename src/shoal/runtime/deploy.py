@@ -14,7 +14,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
 from shoal.runtime.body import digests
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.runtime.observer import added_observers
 from shoal.runtime.service import DEADLINE_MS, Service
 
@@ -59,26 +59,25 @@ def deploy(
     if name is not None and name != cluster.gateway.name:
         _check_name(name, playbook, cluster)
     store = store or PartStore()
-    _check_parts(playbook, store)
+    if any(store.missing(part) for part in playbook.parts):  # devices fetch them from here
+        raise StoreError(
+            f"the parts of this playbook are not in {store.root} (SHOAL_CACHE); run shoal plan "
+            "again on this machine"
+        )
     link = link or open_link(cluster, name)
     device = cluster.gateway
     hedge_s = None if hedge_ms is None else hedge_ms / 1e3
     gateway = GatewayCore(link.name, GatewaySettings(hedge_s=hedge_s), digest=digests)
-    results: list[Service] = []
-    node = make_node(
+    node = Node(
         link,
         store,
         Engine(device.threads, device.provider),
         memory_limit=int(device.memory),
         gateway=gateway,
-        on_result=lambda result: results[0].on_result(result),
-        on_fault=lambda error: results[0].on_fault(error),
-        on_peer=lambda name, there: results[0].on_peer(name, there),
         record=record,
     )
     addresses = {device.name: device.address for device in cluster.devices if device.address}
     service = Service(playbook, node, deadline_ms, addresses)
-    results.append(service)
     node.start()
     try:
         service.adopt(playbook)
@@ -94,7 +93,6 @@ def deploy(
 
 
 def _check_name(name: str, playbook: Playbook, cluster: Cluster) -> None:
-    """Whether the gateway may have a name that the plans do not know."""
     gateway = cluster.gateway.name
     if gateway in playbook.devices:
         raise ClusterError(
@@ -103,15 +101,6 @@ def _check_name(name: str, playbook: Playbook, cluster: Cluster) -> None:
         )
     if name in cluster.names:
         raise ClusterError(f"{name!r} is a device of the cluster; give the gateway another name")
-
-
-def _check_parts(playbook: Playbook, store: PartStore) -> None:
-    """The devices fetch their parts from here, so all of them must be here."""
-    if any(store.missing(part) for part in playbook.parts):
-        raise StoreError(
-            f"the parts of this playbook are not in {store.root} (SHOAL_CACHE); run shoal plan "
-            "again on this machine"
-        )
 
 
 def open_link(cluster: Cluster, name: str | None = None) -> Link:

@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -77,7 +76,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start it, without waiting."""
         self._home.check(f"the worker {self.name}")
-        words = [json.dumps(_plain(self.options)), str(os.getpid())]
+        words = [msgspec.json.encode(self.options).decode(), str(os.getpid())]
         if self._scratch is not None:
             words.append(str(self._scratch.path))
         with self.log.open("ab") as log:
@@ -184,12 +183,7 @@ class LocalCluster(Cluster, frozen=True, kw_only=True):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -266,8 +260,3 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
-
-
-def _plain(options: WorkerOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(options)
-    return plain

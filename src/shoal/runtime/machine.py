@@ -1,25 +1,17 @@
-"""Nodes of this machine: what it has to offer, and what parts may take of it."""
+"""What this machine has to offer as a device, and what parts may take of it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal import allowance
-from shoal.core.actions import Deliver, Reject
 from shoal.core.messages import DeviceInfo
-from shoal.errors import ShoalError
-from shoal.mesh.link import Link
 from shoal.model.engine import Engine
-from shoal.model.store import PartStore
-from shoal.runtime.node import Node
-from shoal.runtime.recording import RecordingWriter
 from shoal.version import VERSION
 
 if TYPE_CHECKING:
-    from shoal.core.gateway.gateway import GatewayCore
+    pass
 
 OWN_BYTES = 80 << 20
 """What a worker takes without any part."""
@@ -29,47 +21,22 @@ MEMORY_SHARE = 0.8
 log = logging.getLogger("shoal")
 
 
-def make_node(
-    link: Link,
-    store: PartStore,
-    engine: Engine,
-    *,
-    memory_limit: int = 0,
-    inbox: int = 256,
-    gateway: GatewayCore | None = None,
-    on_result: Callable[[Deliver | Reject], None] | None = None,
-    on_fault: Callable[[ShoalError], None] | None = None,
-    on_peer: Callable[[str, bool], None] | None = None,
-    record: str | Path | None = None,
-) -> Node:
-    """A node of this machine, not started. ``memory_limit`` is bytes for loaded parts and what
-    they run (0, or more than this process may have: four fifths of what it may have beside what
-    it takes itself). ``record`` is a file for all that it does (see
-    :mod:`shoal.runtime.recording`): StoreError where that cannot be written."""
+def own_info(name: str, engine: Engine, memory_limit: int, worker: bool) -> DeviceInfo:
+    """What a node of this machine says of itself. ``memory_limit`` is bytes for loaded parts and
+    what they run (0, or more than this process may have: four fifths of what it may have beside
+    what it takes itself)."""
     cores = allowance.whole_cores()
     if engine.threads > cores:
-        log.warning("%s: %d threads on %d core(s)", link.name, engine.threads, cores)
-    info = DeviceInfo(
-        name=link.name,
+        log.warning("%s: %d threads on %d core(s)", name, engine.threads, cores)
+    return DeviceInfo(
+        name=name,
         incarnation="",
         version=VERSION,
         cores=cores,
         threads=engine.threads,
-        memory=_memory(link.name, memory_limit),
+        memory=_memory(name, memory_limit),
         provider=engine.provider,
-        worker=gateway is None,
-    )
-    return Node(
-        link,
-        info,
-        store,
-        engine,
-        gateway=gateway,
-        on_result=on_result,
-        on_fault=on_fault,
-        on_peer=on_peer,
-        inbox=inbox,
-        recording=None if record is None else RecordingWriter(record),
+        worker=worker,
     )
 
 

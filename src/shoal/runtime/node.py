@@ -16,49 +16,29 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from shoal.codec.frame import Frame
-from shoal.core.actions import (
-    Deliver,
-    Drained,
-    FetchPart,
-    LoadPart,
-    NodeAction,
-    Probe,
-    Reject,
-    Run,
-    Send,
-    UnloadPart,
-)
-from shoal.core.events import (
-    Appeared,
-    Arrived,
-    Damaged,
-    Drain,
-    LinkMeasured,
-    NameTaken,
-    NodeEvent,
-    Tick,
-    Unpackable,
-    Unreachable,
-    Vanished,
-)
-from shoal.core.messages import Answered, DeviceInfo, Task
+from shoal.core import actions, events
+from shoal.core.messages import Answered, Task
 from shoal.core.node import NodeCore
 from shoal.core.settings import WorkerSettings
 from shoal.core.worker.worker import WorkerCore
 from shoal.errors import FrameError, NameTakenError, RequestError, ShoalError, VersionError
-from shoal.mesh.link import Link, LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
+from shoal.mesh.events import LinkEvent, NameLost, Outdated, PeerDown, PeerUp, Received
+from shoal.mesh.link import Link
 from shoal.mesh.rate import LinkRate
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
 from shoal.process import home
 from shoal.runtime import wire
 from shoal.runtime.body import Body
+from shoal.runtime.machine import own_info
 from shoal.runtime.outbox import Outbox
 from shoal.runtime.parts import Exchange, LoadedParts
 from shoal.runtime.probe import Prober
+from shoal.runtime.questions import Questions
 from shoal.runtime.recording import RecordingWriter
 from shoal.runtime.sandbox import Sandbox
 from shoal.runtime.serial_queue import SerialQueue
@@ -66,6 +46,7 @@ from shoal.runtime.threads import NodeThreads
 
 if TYPE_CHECKING:
     from shoal.core.gateway.gateway import GatewayCore
+    from shoal.runtime.service import Service
 
 log = logging.getLogger("shoal")
 
@@ -94,52 +75,48 @@ class Question(Generic[T]):
             self.answer.set_exception(error)
 
 
-Event: TypeAlias = LinkEvent | NodeEvent | Question[Any]
+Event: TypeAlias = LinkEvent | events.NodeEvent | Question[Any]
 """What a node takes turns at."""
 
 
 class Node:
-    """One node on the mesh. ``on_result`` gets every Deliver and Reject, ``on_fault`` what went
-    wrong for good or cannot be laid to one request, ``on_peer`` a peer's name and whether it is
-    there, when that changes (gateways only). ``recording`` is given all that it does."""
+    """One node on the mesh, of this machine. Of a gateway, ``service`` is told what becomes of
+    requests and peers. ``memory_limit``: see :func:`~shoal.runtime.machine.own_info`. ``record`` is
+    a file for all that it does (see :mod:`shoal.runtime.recording`): StoreError where that cannot
+    be written."""
 
     def __init__(
         self,
         link: Link,
-        info: DeviceInfo,
         store: PartStore,
         engine: Engine,
         *,
-        gateway: GatewayCore | None = None,
-        on_result: Callable[[Deliver | Reject], None] | None = None,
-        on_fault: Callable[[ShoalError], None] | None = None,
-        on_peer: Callable[[str, bool], None] | None = None,
+        memory_limit: int = 0,
         inbox: int = 256,
-        recording: RecordingWriter | None = None,
+        gateway: GatewayCore | None = None,
+        record: str | Path | None = None,
     ) -> None:
+        info = own_info(link.name, engine, memory_limit, worker=gateway is None)
         self.link = link
         self.home = home()
         self.core = NodeCore(WorkerCore(info, WorkerSettings(inbox=inbox)), gateway)
         self.drained = threading.Event()
         self.strangers: dict[str, str] = {}
         self.name_lost: NameTakenError | None = None
-        self._on_result = on_result
-        self._on_fault = on_fault
-        self._on_peer = on_peer
+        self.service: Service | None = None
         self.events = SerialQueue[Event](
             f"shoal-decide-{info.name}", self._handle, lambda: self.core.wake_at
         )
         self._outbox = Outbox(link, self._hand, self._unpackable)
-        self.exchange = Exchange(store, self._outbox.control, self._peers, info.memory)
+        self.questions = Questions(self._outbox.control)
+        self.exchange = Exchange(store, self.questions, self._peers, info.memory)
         self.shelf = LoadedParts(store, engine, self.exchange)
-        self.prober = Prober(
-            self._outbox.control, self.shelf, store, engine, info.memory, self.no_way
-        )
+        self.prober = Prober(self.questions, self.shelf, store, engine, info.memory, self.no_way)
         self.sandbox = Sandbox(store.root, engine)
         self._threads = NodeThreads(
             info.name, self.shelf, self.prober, self.exchange, self.sandbox, self._hand
         )
-        self._recording = recording
+        self._recording = None if record is None else RecordingWriter(record)
         self._weigh_at = 0.0
         self._unreachable: dict[str, str] = {}
         self._stopping = self._closed = False
@@ -174,7 +151,8 @@ class Node:
             raise
         self._sending.start()
         self._threads.start(calls=self.core.gateway is not None)
-        self.events.start(Appeared(self.name, self.link.incarnation))  # a core sees itself first
+        # A core sees itself first.
+        self.events.start(events.Appeared(self.name, self.link.incarnation))
 
     def no_way(self, name: str) -> str:
         """Why this node cannot reach another that is there, and where it tried; empty where it can,
@@ -202,7 +180,7 @@ class Node:
             self._refuse(self.events.left())
         return asked.answer.result()
 
-    def act(self, event: NodeEvent) -> None:
+    def act(self, event: events.NodeEvent) -> None:
         """Have an event decided before this returns, also where a callback asks for it."""
         if self.events.mine:
             self._decide(event, time.monotonic())
@@ -212,7 +190,7 @@ class Node:
 
     def drain(self) -> None:
         """Finish what is here, take nothing new; ``drained`` is set when that is done."""
-        self.submit(Drain())
+        self.submit(events.Drain())
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the system has taken everything that was to be sent: it arrives although this
@@ -235,8 +213,7 @@ class Node:
             self._stopping = True
         self._threads.leave()
         self.link.close()
-        self.exchange.close()
-        self.prober.close()
+        self.questions.close()
         left = self.events.close()
         self._outbox.stop()
         self._threads.close()
@@ -263,7 +240,6 @@ class Node:
         return True
 
     def _hand(self, event: Event) -> None:
-        """Hand an event to the core, from a thread of the node."""
         self.events.put(event)
         self.events.take()
 
@@ -275,7 +251,7 @@ class Node:
             if event is not None:
                 self._take(event, now)
             if not self.core.wake_at > now:  # rather too early than never, should it be no number
-                self._decide(Tick(), now)
+                self._decide(events.Tick(), now)
         except Exception as error:
             log.exception("%s: could not handle %s", self.name, type(event).__name__)
             self._fault(RequestError(f"the gateway failed: {type(error).__name__}: {error}"))
@@ -290,7 +266,7 @@ class Node:
         unreachable = self.link.unreachable()
         if unreachable != self._unreachable:
             self._unreachable = unreachable
-            self._decide(Unreachable(unreachable), now)
+            self._decide(events.Unreachable(unreachable), now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:
@@ -300,13 +276,12 @@ class Node:
                 self._strange(name, text)
             case PeerUp(name, incarnation):
                 self.strangers.pop(name, None)
-                self._decide(Appeared(name, incarnation), now)
+                self._decide(events.Appeared(name, incarnation), now)
                 self._tell_of(name, True)
             case PeerDown(name, incarnation):
                 self.strangers.pop(name, None)
-                self.exchange.gone(name)
-                self.prober.gone(name)
-                self._decide(Vanished(name, incarnation), now)
+                self.questions.gone(name)
+                self._decide(events.Vanished(name, incarnation), now)
                 self._tell_of(name, False)
             case NameLost(name):
                 self.name_lost = NameTakenError(
@@ -314,7 +289,7 @@ class Node:
                     "give one of them another name"
                 )
                 log.error("%s", self.name_lost)
-                self._decide(NameTaken(), now)
+                self._decide(events.NameTaken(), now)
                 self._fault(self.name_lost)
             case Question():
                 event.put()
@@ -336,12 +311,10 @@ class Node:
         match message:
             case wire.Fetch():
                 self._threads.give(sender, message)
-            case wire.Chunk():
-                self.exchange.take(sender, message, body)
             case wire.Ping():
                 self._outbox.control(sender, wire.Pong(message.token))
-            case wire.Pong() | wire.Measured() | wire.MeasuredWay():
-                self.prober.take(sender, message)
+            case wire.Chunk() | wire.Pong() | wire.Measured() | wire.MeasuredWay():
+                self.questions.take(sender, message, body)
             case wire.Measure() | wire.MeasureWay():
                 self._threads.measure(sender, message)
             case _:
@@ -350,7 +323,7 @@ class Node:
                     payload = body if body is not None else b""
                     tensors = Body(frame=Frame(envelope.frame, (payload,)))
                 if not isinstance(message, Answered) or self.core.gateway is None:
-                    self._decide(Arrived(sender, message, tensors, size), now)
+                    self._decide(events.Arrived(sender, message, tensors, size), now)
                 elif tensors is None or tensors.is_swift("raw", SMALL_BYTES):
                     self._decide(_opened(sender, message, tensors), now)
                 else:
@@ -358,48 +331,46 @@ class Node:
                     self._threads.call(lambda: self._hand(opened()))
 
     def _strange(self, name: str, text: str) -> None:
-        """A peer speaks another version."""
         if name not in self.strangers:
             log.warning("%s %s", name, text)
         self.strangers[name] = text
 
     # -- what goes out
 
-    def _decide(self, event: NodeEvent, now: float) -> None:
-        """Have the core decide about an event, and do what it says."""
+    def _decide(self, event: events.NodeEvent, now: float) -> None:
         self._perform(self.core.handle(event, now))
 
-    def _perform(self, actions: Sequence[NodeAction]) -> None:
-        runs = [action for action in actions if isinstance(action, Run)]
+    def _perform(self, todo: Sequence[actions.NodeAction]) -> None:
+        runs = [action for action in todo if isinstance(action, actions.Run)]
         for each in runs:
             self._threads.run(each)
         # The computing thread has the next run to do; where there is a core for it, others send.
         later = bool(runs) and self._spare and self._threads.computes
-        for action in actions:
+        for action in todo:
             match action:
-                case Send():
+                case actions.Send():
                     (self._outbox.put if later else self._outbox.send)(action)
-                case Run():
+                case actions.Run():
                     pass  # begun before anything is sent
-                case Probe(to):
+                case actions.Probe(to):
                     self.link.probe(to)
-                case FetchPart() | LoadPart():
+                case actions.FetchPart() | actions.LoadPart():
                     self._threads.load(action)
-                case UnloadPart(part):
+                case actions.UnloadPart(part):
                     self.shelf.unload(part)
-                case Deliver() | Reject():
-                    if self._on_result is not None:
-                        self._give_out(functools.partial(self._on_result, action))
-                case Drained():
+                case actions.Deliver() | actions.Reject():
+                    if self.service is not None:
+                        self._give_out(functools.partial(self.service.on_result, action))
+                case actions.Drained():
                     self.drained.set()
 
     def _fault(self, error: ShoalError) -> None:
-        if self._on_fault is not None:
-            self._give_out(functools.partial(self._on_fault, error))
+        if self.service is not None:
+            self._give_out(functools.partial(self.service.on_fault, error))
 
     def _tell_of(self, name: str, there: bool) -> None:
-        if self._on_peer is not None:
-            self._threads.call(functools.partial(self._on_peer, name, there))
+        if self.service is not None:
+            self._threads.call(functools.partial(self.service.on_peer, name, there))
 
     def _give_out(self, give: Callable[[], None]) -> None:
         """Call back the clients: not on the thread of one of them, which may hold locks."""
@@ -408,11 +379,11 @@ class Node:
         else:
             give()
 
-    def _unpackable(self, send: Send, text: str) -> None:
+    def _unpackable(self, send: actions.Send, text: str) -> None:
         """What was to be sent cannot be (called on the sending thread)."""
         message = send.message
         if isinstance(message, Task | Answered):
-            self._hand(Unpackable(send.to, message, text))
+            self._hand(events.Unpackable(send.to, message, text))
         else:
             log.error("to %s: %s cannot be sent: %s", send.to, type(message).__name__, text)
 
@@ -420,12 +391,12 @@ class Node:
         return [name for name in self.link.peers() if name not in self.strangers]
 
 
-def measured(peer: str, rate: LinkRate) -> LinkMeasured:
+def measured(peer: str, rate: LinkRate) -> events.LinkMeasured:
     """What a link says of the way to a peer, as an event."""
-    return LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
+    return events.LinkMeasured(peer, rate.bytes_per_s, rate.rtt_ms, rate.age_s, rate.at_least)
 
 
-def _opened(sender: str, answer: Answered, body: Body | None) -> Arrived | Damaged:
+def _opened(sender: str, answer: Answered, body: Body | None) -> events.Arrived | events.Damaged:
     """An answer, unpacked before the core hears of it: a damaged one is no answer, and the
     request is still there to be tried again."""
     try:
@@ -433,5 +404,5 @@ def _opened(sender: str, answer: Answered, body: Body | None) -> Arrived | Damag
             raise FrameError("an answer came without tensors")
         body.arrays()
     except Exception as error:
-        return Damaged(sender, answer, str(error))
-    return Arrived(sender, answer, body)
+        return events.Damaged(sender, answer, str(error))
+    return events.Arrived(sender, answer, body)

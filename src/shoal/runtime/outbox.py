@@ -20,7 +20,8 @@ from shoal.core.events import Unsent
 from shoal.core.messages import CoreMessage, Resume, Task
 from shoal.core.worker.attempts import RequestKey
 from shoal.errors import ShoalError
-from shoal.mesh.link import Body, Link
+from shoal.mesh.events import Body
+from shoal.mesh.link import Link
 from shoal.runtime import wire
 
 log = logging.getLogger("shoal")
@@ -98,7 +99,6 @@ class Outbox:
             self._count(-1)
 
     def _send(self, item: Item) -> None:
-        """Send one message, or tell of it."""
         body: Body | None
         work = isinstance(item.message, Task | Resume)
         about = _about(item.message)

@@ -8,16 +8,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
-
-import msgspec
+from dataclasses import dataclass
 
 from shoal.errors import HashError, PlanError, ShoalError, StoreError, UnreachableError
 from shoal.model.engine import Engine, Session, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
 from shoal.model.wire import externals
-from shoal.runtime.wire import Chunk, ControlMessage, Fetch
+from shoal.runtime.questions import Questions, Replies, Told
+from shoal.runtime.wire import Chunk, Fetch
 
 log = logging.getLogger("shoal")
 
@@ -34,46 +33,17 @@ MAX_TRIES = 3
 """How often a giver that is lost on the way is asked again."""
 
 
-class Mail(Protocol):
-    """Sends a control message to a peer (with plain bytes); False when it is not there."""
-
-    def __call__(
-        self, to: str, message: ControlMessage, body: bytes | memoryview | None = None
-    ) -> bool: ...
-
-
-class _Reply(msgspec.Struct, frozen=True):
-    """``total`` is None when ``sender`` is gone and will not answer."""
-
-    sender: str
-    offset: int
-    total: int | None
-    data: bytes | memoryview = b""
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    peer: str
-    offset: int
-    replies: queue.SimpleQueue[_Reply]
-
-
+@dataclass(frozen=True)
 class Exchange:
     """Both ends of the exchange of blobs: gives what the store has, gets what it lacks.
 
     ``limit_bytes`` bounds a blob (0: no bound): what is larger is refused before memory is taken.
     """
 
-    def __init__(
-        self, store: PartStore, mail: Mail, peers: Callable[[], list[str]], limit_bytes: int = 0
-    ) -> None:
-        self._store = store
-        self._mail = mail
-        self._peers = peers
-        self._limit_bytes = limit_bytes
-        self._tokens = itertools.count()
-        self._lock = threading.Lock()
-        self._asked: dict[int, _Asked] = {}
-        self._closed = threading.Event()
+    store: PartStore
+    questions: Questions
+    peers: Callable[[], list[str]]
+    limit_bytes: int = 0
 
     # -- giving
 
@@ -81,42 +51,14 @@ class Exchange:
         """Answer a Fetch."""
         total, data = -1, b""
         try:
-            blob = self._store.get(message.blob)
+            blob = self.store.get(message.blob)
             total = len(blob)
             length = min(max(message.length, 0), CHUNK_BYTES)
             start = max(message.offset, 0)
             data = bytes(blob[start : start + length])
         except ShoalError:
             pass
-        self._mail(sender, Chunk(message.token, total), data or None)
-
-    # -- news for whoever waits
-
-    def take(self, sender: str, message: Chunk, body: bytes | memoryview | None) -> None:
-        """Hand an answer to whoever waits for it; each question has one."""
-        with self._lock:
-            asked = self._asked.get(message.token)
-            if asked is None or asked.peer != sender:
-                return
-            del self._asked[message.token]
-        asked.replies.put(_Reply(sender, asked.offset, message.total, body or b""))
-
-    def gone(self, peer: str) -> None:
-        """What was asked of a peer that is gone, or was for a moment, is not answered."""
-        with self._lock:
-            lost = {token: asked for token, asked in self._asked.items() if asked.peer == peer}
-            for token in lost:
-                del self._asked[token]
-        for asked in lost.values():
-            asked.replies.put(_Reply(peer, asked.offset, None))
-
-    def close(self) -> None:
-        """Whoever waits for a blob gives up."""
-        self._closed.set()
-        with self._lock:
-            asked, self._asked = self._asked, {}
-        for each in asked.values():
-            each.replies.put(_Reply(each.peer, each.offset, None))
+        self.questions.mail(sender, Chunk(message.token, total), data or None)
 
     # -- getting
 
@@ -128,12 +70,12 @@ class Exchange:
         Raises UnreachableError when nobody gives it, HashError when the bytes are wrong,
         StoreError when they cannot be stored.
         """
-        if self._store.has(blob):
+        if self.store.has(blob):
             return
-        if size < 0 or (self._limit_bytes and size > self._limit_bytes):
+        if size < 0 or (self.limit_bytes and size > self.limit_bytes):
             raise StoreError(
                 f"the blob {blob[:12]} is said to have {size} bytes, the limit of this device is "
-                f"{self._limit_bytes}; cut the network into smaller parts or raise the limit"
+                f"{self.limit_bytes}; cut the network into smaller parts or raise the limit"
             )
         failure: ShoalError | None = None
         tries: dict[str, int] = {}
@@ -141,7 +83,7 @@ class Exchange:
             tries[giver] = tries.get(giver, 0) + 1
             began = time.monotonic()
             try:
-                self._store.put(self._download(giver, blob, size), hash=blob)
+                self.store.put(self._download(giver, blob, size), hash=blob)
             except UnreachableError as error:
                 failure = failure or error
                 if time.monotonic() - began >= PATIENCE_S:
@@ -158,29 +100,29 @@ class Exchange:
     def _find(self, blob: str, size: int, source: str, tries: Mapping[str, int]) -> str | None:
         """Who gives it: whoever says first that it has it, else the source, if it is there or
         comes back soon. None: nobody."""
-        able = {*self._peers(), source} - {name for name, n in tries.items() if n >= MAX_TRIES}
-        replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        able = {*self.peers(), source} - {name for name, n in tries.items() if n >= MAX_TRIES}
+        replies: Replies = queue.SimpleQueue()
         tokens = [self._ask(peer, blob, 0, 0, replies) for peer in sorted(able)]
         end = time.monotonic() + ASK_S
         try:
             for _ in tokens:
-                reply = replies.get(timeout=max(0.0, end - time.monotonic()))
-                if reply.total == size:
-                    return reply.sender
+                told = replies.get(timeout=max(0.0, end - time.monotonic()))
+                if isinstance(told.answer, Chunk) and told.answer.total == size:
+                    return told.peer
         except queue.Empty:
             pass
         finally:
-            self._forget(tokens)
+            self.questions.forget(tokens)
         end = time.monotonic() + RETURN_S
-        while source in able and source not in self._peers() and time.monotonic() < end:
-            if self._closed.wait(0.02):
+        while source in able and source not in self.peers() and time.monotonic() < end:
+            if self.questions.closed.wait(0.02):
                 return None
-        return source if source in able and source in self._peers() else None
+        return source if source in able and source in self.peers() else None
 
     def _download(self, giver: str, blob: str, size: int) -> bytearray:
         """The bytes, a few chunks under way at a time; UnreachableError when the giver does not
         give them."""
-        replies: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        replies: Replies = queue.SimpleQueue()
         data = bytearray()
         offsets = iter(range(0, size, CHUNK_BYTES))
         tokens = [
@@ -190,17 +132,17 @@ class Exchange:
         left = size
         try:
             while left > 0:
-                reply = replies.get(timeout=PATIENCE_S)
-                expected = min(CHUNK_BYTES, size - reply.offset)
-                if reply.total is None:
+                _, at, answer, chunk = replies.get(timeout=PATIENCE_S)
+                expected = min(CHUNK_BYTES, size - at)
+                if answer is None:
                     raise UnreachableError(f"{giver} was lost while it gave the blob {blob[:12]}")
-                if reply.total != size or len(reply.data) != expected:
+                if not isinstance(answer, Chunk) or (answer.total, len(chunk)) != (size, expected):
                     raise UnreachableError(
                         f"{giver} does not give the blob {blob[:12]} of {size} bytes"
                     )
                 if not data:
                     data = bytearray(size)
-                data[reply.offset : reply.offset + expected] = reply.data
+                data[at : at + expected] = chunk
                 left -= expected
                 offset = next(offsets, None)
                 if offset is not None:
@@ -210,23 +152,14 @@ class Exchange:
                 f"{giver} gave nothing of the blob {blob[:12]} for {PATIENCE_S:.0f} s"
             ) from None
         finally:
-            self._forget(tokens)
+            self.questions.forget(tokens)
         return data
 
-    def _ask(
-        self, peer: str, blob: str, offset: int, length: int, to: queue.SimpleQueue[_Reply]
-    ) -> int:
-        token = next(self._tokens)
-        with self._lock:
-            self._asked[token] = _Asked(peer, offset, to)
-        if self._closed.is_set() or not self._mail(peer, Fetch(token, blob, offset, length)):
-            self.gone(peer)
+    def _ask(self, peer: str, blob: str, offset: int, length: int, to: Replies) -> int | None:
+        token = self.questions.ask(peer, lambda t: Fetch(t, blob, offset, length), to, offset)
+        if token is None:
+            to.put(Told(peer, offset, None))
         return token
-
-    def _forget(self, tokens: list[int]) -> None:
-        with self._lock:
-            for token in tokens:
-                self._asked.pop(token, None)
 
 
 class LoadedParts:

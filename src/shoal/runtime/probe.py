@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import queue
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -19,7 +17,8 @@ from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine, give_back
 from shoal.model.info import PartInfo
 from shoal.model.store import PartStore
-from shoal.runtime.parts import LoadedParts, Mail
+from shoal.runtime.parts import LoadedParts
+from shoal.runtime.questions import Answer, Questions, Replies
 from shoal.runtime.wire import (
     ControlMessage,
     Measure,
@@ -27,7 +26,6 @@ from shoal.runtime.wire import (
     MeasuredWay,
     MeasureWay,
     Ping,
-    Pong,
 )
 
 MAX_RUNS = 1000
@@ -38,8 +36,6 @@ PING_BYTES = (1 << 16, 1 << 20)
 """Bodies that weigh a link: the larger where the smaller takes less than ``SLOW_S``."""
 SLOW_S = 0.05
 
-Reply: TypeAlias = Pong | Measured | MeasuredWay
-
 
 class LinkTimes(msgspec.Struct, frozen=True):
     """A link as measured: time there and back in ms, and the rate of large bodies."""
@@ -48,57 +44,18 @@ class LinkTimes(msgspec.Struct, frozen=True):
     bytes_per_s: float
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    peer: str
-    replies: queue.SimpleQueue[Reply | None]
-
-
+@dataclass(frozen=True)
 class Prober:
     """Asks peers to measure, and measures when asked. ``memory_limit`` bounds what is measured
     here beside the loaded parts (bytes, 0: no bound). ``no_way`` says why there is no way to a
     peer that is there."""
 
-    def __init__(
-        self,
-        mail: Mail,
-        shelf: LoadedParts,
-        store: PartStore,
-        engine: Engine,
-        memory_limit: int = 0,
-        no_way: Callable[[str], str] = lambda peer: "",
-    ) -> None:
-        self._mail = mail
-        self._shelf = shelf
-        self._store = store
-        self._engine = engine
-        self._memory_limit = memory_limit
-        self._no_way = no_way
-        self._tokens = itertools.count()
-        self._lock = threading.Lock()
-        self._asked: dict[int, _Asked] = {}
-        self._closed = False
-
-    def take(self, sender: str, message: Reply) -> None:
-        """Hand an answer to whoever waits for it."""
-        with self._lock:
-            asked = self._asked.get(message.token)
-        if asked is not None and asked.peer == sender:
-            asked.replies.put(message)
-
-    def gone(self, peer: str) -> None:
-        """What was asked of a peer that is gone, or was for a moment, is not answered."""
-        with self._lock:
-            lost = [asked for asked in self._asked.values() if asked.peer == peer]
-        for asked in lost:
-            asked.replies.put(None)
-
-    def close(self) -> None:
-        """Whoever waits for an answer, or measures, gives up."""
-        with self._lock:
-            self._closed = True
-            lost = list(self._asked.values())
-        for asked in lost:
-            asked.replies.put(None)
+    questions: Questions
+    shelf: LoadedParts
+    store: PartStore
+    engine: Engine
+    memory_limit: int = 0
+    no_way: Callable[[str], str] = lambda peer: ""
 
     def link(self, peer: str, rounds: int = 10, timeout_s: float = 10.0) -> LinkTimes:
         """Measure the way to a peer: the least of several round trips, and the time that a large
@@ -148,7 +105,7 @@ class Prober:
                 way = MeasuredWay(message.token, times.rtt_ms, times.bytes_per_s)
             except ShoalError as error:
                 way = MeasuredWay(message.token, 0.0, 0.0, str(error))
-            self._mail(sender, way)
+            self.questions.mail(sender, way)
             return
         try:
             reply = Measured(message.token, self._measure(sender, message))
@@ -156,23 +113,23 @@ class Prober:
             reply = Measured(message.token, (), str(error))
         except (ValueError, TypeError, MemoryError, OverflowError) as error:
             reply = Measured(message.token, (), f"impossible inputs: {error}")
-        self._mail(sender, reply)
+        self.questions.mail(sender, reply)
         give_back(tensors=True)
 
     def _measure(self, sender: str, message: Measure) -> tuple[float, ...]:
         for name, (dtype, shape) in message.shapes.items():
             if math.prod(shape) * np.dtype(dtype).itemsize > MAX_BYTES:
                 raise InputError(f"the input {name!r} is larger than {MAX_BYTES >> 20} MiB")
-        session = self._shelf.session(message.part)
+        session = self.shelf.session(message.part)
         if session is None:
-            memory, taken = message.info.memory, self._shelf.memory_bytes
-            if self._memory_limit and taken + memory > self._memory_limit:
+            memory, taken = message.info.memory, self.shelf.memory_bytes
+            if self.memory_limit and taken + memory > self.memory_limit:
                 raise PlanError(
                     f"it needs {memory >> 20} MiB in one piece, the limit here is "
-                    f"{self._memory_limit >> 20}, and loaded parts take {taken >> 20} of it"
+                    f"{self.memory_limit >> 20}, and loaded parts take {taken >> 20} of it"
                 )
-            self._shelf.fetch(message.part, message.info, sender)
-            session = self._engine.load(*self._store.load_part(message.part))
+            self.shelf.fetch(message.part, message.info, sender)
+            session = self.engine.load(*self.store.load_part(message.part))
         feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
 
         def run_ms() -> float:
@@ -189,7 +146,7 @@ class Prober:
             (len(times) < message.runs or sum(times) < 1e3 * message.seconds)
             and len(times) < MAX_RUNS
             and sum(times) < 1e3 * left_s
-            and not self._closed
+            and not self.questions.closed.is_set()
         ):
             times.append(run_ms())
         return tuple(times) or (first_ms,)
@@ -201,22 +158,19 @@ class Prober:
 
     def _ask(
         self, peer: str, question: Callable[[int], ControlMessage], body: bytes, timeout_s: float
-    ) -> Reply:
-        """The answer of a peer; UnreachableError when there is none."""
-        token, replies = next(self._tokens), queue.SimpleQueue[Reply | None]()
-        with self._lock:
-            self._asked[token] = _Asked(peer, replies)
+    ) -> Answer:
+        replies: Replies = queue.SimpleQueue()
+        token = self.questions.ask(peer, question, replies, body=body)
+        if token is None:
+            raise UnreachableError(self.no_way(peer) or f"{peer} is not there")
         try:
-            if self._closed or not self._mail(peer, question(token), body or None):
-                raise UnreachableError(self._no_way(peer) or f"{peer} is not there")
-            reply = replies.get(timeout=timeout_s)
+            answer = replies.get(timeout=timeout_s).answer
         except queue.Empty:
             raise UnreachableError(
                 f"{peer} did not answer within {timeout_s:.0f} s; see its log"
             ) from None
         finally:
-            with self._lock:
-                del self._asked[token]
-        if reply is None:
+            self.questions.forget([token])
+        if answer is None:
             raise UnreachableError(f"{peer} was lost before it answered")
-        return reply
+        return answer

@@ -103,7 +103,6 @@ class RecordingWriter:
             )
 
     def _write(self) -> None:
-        """Write what has come until now."""
         written = 0
         for _ in range(len(self._waiting)):
             if self._file.tell() >= self._max_bytes:

@@ -54,7 +54,6 @@ def run(action: Run, session: Session) -> tuple[Outcome, ...]:
 
 
 def _stack(session: Session, feeds: list[dict[str, Array]]) -> tuple[list[int], dict[str, Array]]:
-    """The rows of each job, and all of them together by tensor."""
     try:
         counts = [feed[session.inputs[0]].shape[0] for feed in feeds]
         for feed, count in zip(feeds, counts, strict=True):

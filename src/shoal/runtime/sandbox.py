@@ -15,21 +15,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from shoal.codec.frame import Frame, FrameHead, unpack
-from shoal.codec.slices import Join
-from shoal.core.actions import Away, Given, Run
-from shoal.core.events import Outcome, Ran, RunFailed
+from shoal.core.actions import Run
+from shoal.core.events import Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
 from shoal.model.engine import Engine, Session
 from shoal.model.store import PartStore
-from shoal.plan.plan import Exit
 from shoal.runtime.body import Body
 from shoal.runtime.runner import run
 
@@ -47,34 +45,6 @@ class _Options(msgspec.Struct, frozen=True):
     threads: int
     provider: str
     idle_s: float
-
-
-class _Given(msgspec.Struct, frozen=True):
-    join: Join | None
-    heads: dict[str, FrameHead]
-
-
-class _Task(msgspec.Struct, frozen=True):
-    part: str
-    outputs: tuple[str, ...]
-    exit: Exit | None
-    given: tuple[_Given, ...]
-    away: Away | None
-
-
-class _Made(msgspec.Struct, frozen=True):
-    size: int
-    size_in: int
-    confidence: float | None
-    head: FrameHead
-    exit_head: FrameHead | None
-
-
-class _Reply(msgspec.Struct, frozen=True):
-    run_ms: float = 0.0
-    made: tuple[_Made, ...] = ()
-    why: Why | None = None
-    text: str = ""
 
 
 class Sandbox:
@@ -98,15 +68,15 @@ class Sandbox:
             late.start()
             began, ready = time.monotonic(), False
             try:
-                _send_task(process.stdin, action)
+                _write(process.stdin, action)
                 ready = _read(process.stdout, 1) == _READY
-                reply, outcomes = _receive_reply(process.stdout)
+                reply = _decode_reply(_read_whole(process.stdout))
             except (EOFError, OSError):
                 code = self._end()
             else:
-                if reply.why is not None:
-                    return RunFailed(action.jobs, reply.text, reply.why)
-                return Ran(action.jobs, outcomes, reply.run_ms, began)
+                if isinstance(reply, RunFailed):
+                    return reply
+                return msgspec.structs.replace(reply, started_s=began)
             finally:
                 late.cancel()
             if time.monotonic() - began >= MOST_S:
@@ -161,7 +131,33 @@ def _told(code: int) -> str:
         return f"its process was ended by signal {-code}"
 
 
-# -- what goes to and fro: a length, a head, and the payloads of its frames
+# -- what goes to and fro: a length, and an action or event of the core in MessagePack
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """A body: the head of its frame, and the payload."""
+
+    head: FrameHead
+    payload: memoryview
+
+
+def _pack(body: object) -> msgspec.msgpack.Ext:
+    if not isinstance(body, Body):
+        raise NotImplementedError(f"a {type(body).__name__} does not go to another process")
+    frame = body.as_it_came()
+    return msgspec.msgpack.Ext(0, _encoder.encode(_Packed(frame.head, frame.whole)))
+
+
+def _frame(data: memoryview) -> Frame:
+    packed = msgspec.msgpack.decode(data, type=_Packed)
+    return Frame(packed.head, (packed.payload,))
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
+_decode_run = msgspec.msgpack.Decoder(Run, ext_hook=lambda _, data: Body(frame=_frame(data))).decode
+_decode_reply: Callable[[bytes], Ran | RunFailed] = msgspec.msgpack.Decoder(
+    Ran | RunFailed, ext_hook=lambda _, data: Body(unpack(_frame(data)))
+).decode
 
 
 def _read(stream: IO[bytes] | None, size: int) -> bytes:
@@ -171,72 +167,17 @@ def _read(stream: IO[bytes] | None, size: int) -> bytes:
     return data
 
 
-def _write(stream: IO[bytes] | None, head: msgspec.Struct, frames: Iterable[Frame]) -> None:
-    if stream is None:
-        raise EOFError
-    data = msgspec.msgpack.encode(head)
-    stream.write(len(data).to_bytes(8, "little") + data)
-    for frame in frames:
-        for chunk in frame.payload:
-            stream.write(chunk)
-    stream.flush()
-
-
-def _read_head(stream: IO[bytes] | None) -> bytes:
+def _read_whole(stream: IO[bytes] | None) -> bytes:
     return _read(stream, int.from_bytes(_read(stream, 8), "little"))
 
 
-def _read_frame(stream: IO[bytes] | None, head: FrameHead) -> Frame:
-    return Frame(head, (_read(stream, head.size),))
-
-
-def _send_task(stream: IO[bytes] | None, action: Run) -> None:
-    frames = [
-        {giver: body.as_it_came() for giver, body in given.bodies.items()} for given in action.given
-    ]
-    given = tuple(
-        _Given(one.join, {giver: frame.head for giver, frame in each.items()})
-        for one, each in zip(action.given, frames, strict=True)
-    )
-    task = _Task(action.part, action.outputs, action.exit, given, action.away)
-    _write(stream, task, [frame for each in frames for frame in each.values()])
-
-
-def _receive_task(stream: IO[bytes]) -> Run:
-    task = msgspec.msgpack.decode(_read_head(stream), type=_Task)
-    given = tuple(
-        Given(
-            {giver: Body(frame=_read_frame(stream, head)) for giver, head in one.heads.items()},
-            one.join,
-        )
-        for one in task.given
-    )
-    return Run((), task.part, given, task.outputs, task.exit, away=task.away)
-
-
-def _send_reply(stream: IO[bytes], outcomes: tuple[Outcome, ...], run_ms: float) -> None:
-    made, frames = [], []
-    for outcome in outcomes:
-        pair = [outcome.body.as_it_came()]
-        if outcome.exit_body is not None:
-            pair.append(outcome.exit_body.as_it_came())
-        exit_head = pair[1].head if len(pair) > 1 else None
-        size, size_in, sure = outcome.size, outcome.size_in, outcome.confidence
-        made.append(_Made(size, size_in, sure, pair[0].head, exit_head))
-        frames += pair
-    _write(stream, _Reply(run_ms, tuple(made)), frames)
-
-
-def _receive_reply(stream: IO[bytes] | None) -> tuple[_Reply, tuple[Outcome, ...]]:
-    reply = msgspec.msgpack.decode(_read_head(stream), type=_Reply)
-    outcomes = []
-    for made in reply.made:
-        body = Body(unpack(_read_frame(stream, made.head)))
-        early = None
-        if made.exit_head is not None:
-            early = Body(unpack(_read_frame(stream, made.exit_head)))
-        outcomes.append(Outcome(body, made.size, made.confidence, early, made.size_in))
-    return reply, tuple(outcomes)
+def _write(stream: IO[bytes] | None, what: Run | Ran | RunFailed) -> None:
+    if stream is None:
+        raise EOFError
+    data = _encoder.encode(what)
+    stream.write(len(data).to_bytes(8, "little"))
+    stream.write(data)
+    stream.flush()
 
 
 # -- the process itself
@@ -248,7 +189,7 @@ def _serve(options: _Options, tasks: IO[bytes], replies: IO[bytes]) -> None:
     def take() -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                waiting.put(_receive_task(tasks))
+                waiting.put(_decode_run(_read_whole(tasks)))
         os._exit(0)  # nobody waits for what is under way
 
     threading.Thread(target=take, daemon=True).start()
@@ -268,13 +209,13 @@ def _serve(options: _Options, tasks: IO[bytes], replies: IO[bytes]) -> None:
             replies.flush()
             began = time.monotonic()
             outcomes = run(action, loaded[1])
-            _send_reply(replies, outcomes, (time.monotonic() - began) * 1e3)
+            _write(replies, Ran(action.jobs, outcomes, (time.monotonic() - began) * 1e3))
         except FrameError as error:
-            _write(replies, _Reply(why=Why.BAD_BODY, text=str(error)), ())
+            _write(replies, RunFailed(action.jobs, str(error), Why.BAD_BODY))
         except (ShoalError, MemoryError) as error:
             if loaded is None:
                 replies.write(_READY)
-            _write(replies, _Reply(why=Why.RUN_FAILED, text=str(error)), ())
+            _write(replies, RunFailed(action.jobs, str(error)))
 
 
 def _main(options: _Options) -> None:

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import msgspec
@@ -36,7 +35,7 @@ from shoal.errors import (
     UsageError,
     VersionError,
 )
-from shoal.mesh.link import MAX_HEAD
+from shoal.mesh.events import MAX_HEAD
 from shoal.model.network import check_feeds
 from shoal.plan.plan import Playbook
 from shoal.runtime import wire
@@ -100,6 +99,7 @@ class Service:
             raise ValueError("a service needs a node with a gateway")
         self.playbook = playbook
         self.node = node
+        node.service = self
         self.deadline_ms = deadline_ms
         self._addresses = dict(addresses or {})
         self._gateway: GatewayCore = node.core.gateway
@@ -171,7 +171,6 @@ class Service:
     def _submit_all(
         self, each: Sequence[dict[str, Array]], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
-        """Ask for several in one request."""
         arrays = joined(each)
         if len(each) == 1:
             return [self._submit(arrays, deadline_ms, trace=trace)]
@@ -462,8 +461,12 @@ class Service:
         its number. The log of the gateway goes back about a thousand requests; it is there when the
         service is closed, too.
 
-        UsageError for an error that is not about a single request.
+        UsageError for an error that is not about a single request, and for anything else.
         """
+        if not isinstance(of, Answer | RequestError | int):
+            raise UsageError(
+                f"there is no story of a {type(of).__name__}; give an answer, an error or a number"
+            )
         number = of if isinstance(of, int) else of.number
         if number is None:
             raise UsageError("this is about no single request, so there is no story of it to tell")
@@ -593,12 +596,7 @@ class Service:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

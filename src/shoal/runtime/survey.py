@@ -33,7 +33,6 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 from shoal.runtime.deploy import open_link
-from shoal.runtime.machine import make_node
 from shoal.runtime.node import Node
 from shoal.runtime.probe import LinkTimes
 
@@ -93,7 +92,7 @@ def survey(
         return Survey(facts, cluster, cluster.names)
     store = store or PartStore()
     engine = Engine(cluster.gateway.threads, cluster.gateway.provider)
-    node = make_node(link or open_link(cluster, f"{cluster.gateway.name}-survey"), store, engine)
+    node = Node(link or open_link(cluster, f"{cluster.gateway.name}-survey"), store, engine)
     node.start()
     try:
         present = _appear(node, cluster, appear_s)
@@ -206,7 +205,6 @@ def _beginnings(network: Network, measured: NetworkProfile, room: float) -> Iter
 def _run_ms(
     node: Node, name: str, network: Network, part: Part, count: int, seconds: float
 ) -> float:
-    """How long a device runs a part for so many images."""
     shapes = {
         spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
         for spec in network.inputs

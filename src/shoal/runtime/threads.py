@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
 
 from shoal.core.actions import FetchPart, LoadPart, Run
 from shoal.core.events import Fetched, Loaded, Ran, RunFailed
@@ -33,96 +33,103 @@ log = logging.getLogger("shoal")
 MAX_ASKED = 1024
 """Blobs and measurements that peers may have asked for and not got; more are not answered."""
 
-_Measure: TypeAlias = wire.Measure | wire.MeasureWay
+
+class _Chores:
+    """A thread, and what it has to do, in turn; it outlives what it was given."""
+
+    def __init__(self, what: str, name: str) -> None:
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._serve, name=f"shoal-{what}-{name}", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        return self._todo.qsize()
+
+    def put(self, chore: Callable[[], None] | None) -> None:
+        """Do this, after what was put before; None ends the thread."""
+        self._todo.put(chore)
+
+    def _serve(self) -> None:
+        while (chore := self._todo.get()) is not None:
+            try:
+                chore()
+            except Exception:
+                log.exception("%s failed", self.thread.name)
 
 
+@dataclass(eq=False)
 class NodeThreads:
     """The chores of one node. ``tell`` hears what became of runs and loads, on their threads."""
 
-    def __init__(
-        self,
-        name: str,
-        shelf: LoadedParts,
-        prober: Prober,
-        exchange: Exchange,
-        sandbox: Sandbox,
-        tell: Callable[[Ran | RunFailed | Fetched | Loaded], None],
-    ) -> None:
-        self._name = name
-        self._shelf = shelf
-        self._prober = prober
-        self._exchange = exchange
-        self._sandbox = sandbox
-        self._tell = tell
+    name: str
+    shelf: LoadedParts
+    prober: Prober
+    exchange: Exchange
+    sandbox: Sandbox
+    tell: Callable[[Ran | RunFailed | Fetched | Loaded], None]
+
+    def __post_init__(self) -> None:
         self._closing = False
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._loads: queue.SimpleQueue[FetchPart | LoadPart | tuple[str, _Measure] | None] = (
-            queue.SimpleQueue()
+        self._computing = threading.Thread(
+            target=self._compute, name=f"shoal-compute-{self.name}", daemon=True
         )
-        self._gifts: queue.SimpleQueue[tuple[str, wire.Fetch] | None] = queue.SimpleQueue()
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = {
-            what: threading.Thread(target=target, name=f"shoal-{what}-{name}", daemon=True)
-            for what, target in (
-                ("compute", self._compute),
-                ("load", self._load),
-                ("give", self._give),
-                ("open", self._call),
-            )
-        }
+        self._loading, self._giving, self._opening = (
+            _Chores(what, self.name) for what in ("load", "give", "open")
+        )
+        self._apart: threading.Thread | None = None
 
     @property
     def computes(self) -> bool:
         """Whether the calling thread is the one that runs parts."""
-        return threading.current_thread() is self._threads["compute"]
+        return threading.current_thread() is self._computing
 
     @property
     def calls(self) -> bool:
         """Whether the calling thread is the one that calls back."""
-        return threading.current_thread() is self._threads.get("open")
+        return threading.current_thread() is self._opening.thread
 
     @property
     def asked(self) -> int:
         """Blobs that peers have asked for and not got."""
-        return self._gifts.qsize()
+        return self._giving.waiting
 
     def start(self, calls: bool) -> None:
         """Begin; ``calls``: somebody will be called back."""
-        if not calls:
-            del self._threads["open"]
-        for thread in self._threads.values():
+        for thread in (self._computing, self._loading.thread, self._giving.thread):
             thread.start()
+        if calls:
+            self._opening.thread.start()
 
     def run(self, action: Run) -> None:
         """Run a part, after those before it; one that is run apart, at once."""
         if not action.apart:
             self._runs.put(action)
             return
-        run = threading.Thread(
-            target=lambda: self._tell(self._sandbox.run(action)),
-            name=f"shoal-apart-{self._name}",
+        self._apart = threading.Thread(
+            target=lambda: self.tell(self.sandbox.run(action)),
+            name=f"shoal-apart-{self.name}",
             daemon=True,
         )
-        self._threads["apart"] = run
-        run.start()
+        self._apart.start()
 
     def load(self, action: FetchPart | LoadPart) -> None:
         """Fetch or load a part."""
-        self._loads.put(action)
+        self._loading.put(lambda: self._load(action))
 
-    def measure(self, sender: str, asked: _Measure) -> None:
+    def measure(self, sender: str, asked: wire.Measure | wire.MeasureWay) -> None:
         """Measure what a peer asks for, unless too much was asked already."""
-        if self._loads.qsize() < MAX_ASKED:
-            self._loads.put((sender, asked))
+        if self._loading.waiting < MAX_ASKED:
+            self._loading.put(lambda: None if self._closing else self.prober.serve(sender, asked))
 
     def give(self, sender: str, asked: wire.Fetch) -> None:
         """Send a peer the blob that it asks for, unless too much was asked already."""
-        if self._gifts.qsize() < MAX_ASKED:
-            self._gifts.put((sender, asked))
+        if self._giving.waiting < MAX_ASKED:
+            self._giving.put(lambda: self.exchange.give(sender, asked))
 
     def call(self, back: Callable[[], None]) -> None:
         """Call somebody back."""
-        self._calls.put(back)
+        self._opening.put(back)
 
     def leave(self) -> None:
         """Load nothing more."""
@@ -131,11 +138,13 @@ class NodeThreads:
     def close(self) -> None:
         """Finish what is not loading, and end the threads."""
         self.leave()
-        self._sandbox.close()
-        for waiting in (self._runs, self._loads, self._gifts, self._calls):
-            waiting.put(None)
-        for thread in list(self._threads.values()):
-            if thread.ident is not None and thread is not threading.current_thread():
+        self.sandbox.close()
+        chores = (self._loading, self._giving, self._opening)
+        self._runs.put(None)
+        for each in chores:
+            each.put(None)
+        for thread in (self._computing, self._apart, *(each.thread for each in chores)):
+            if thread is not None and thread.ident and thread is not threading.current_thread():
                 thread.join()
 
     # -- the threads
@@ -151,14 +160,14 @@ class NodeThreads:
                 continue
             if action is None:
                 return
-            self._tell(self._run(action))
+            self.tell(self._run(action))
             size = _size(action)
             del action  # or its tensors would stay until the next one comes
             if slack.ran(size, time.monotonic()):
                 give_back(tensors=True)
 
     def _run(self, action: Run) -> Ran | RunFailed:
-        session = self._shelf.session(action.part)
+        session = self.shelf.session(action.part)
         if session is None:
             return RunFailed(action.jobs, f"the part {action.part[:12]} is not loaded")
         started = time.monotonic()
@@ -169,49 +178,28 @@ class NodeThreads:
         except ShoalError as error:
             return RunFailed(action.jobs, str(error))
         except Exception as error:
-            log.exception("%s: a run failed", self._name)
+            log.exception("%s: a run failed", self.name)
             return RunFailed(action.jobs, f"{type(error).__name__}: {error}")
         return Ran(action.jobs, outcomes, (time.monotonic() - started) * 1e3, started)
 
-    def _load(self) -> None:
-        while (task := self._loads.get()) is not None:
-            if self._closing:
-                continue
-            if isinstance(task, tuple):
-                self._safely(self._prober.serve, *task)
-                continue
-            self._tell(self._loaded(task))
+    def _load(self, task: FetchPart | LoadPart) -> None:
+        if not self._closing:
+            self.tell(self._loaded(task))
 
     def _loaded(self, task: FetchPart | LoadPart) -> Fetched | Loaded:
         try:
             if isinstance(task, FetchPart):
-                self._shelf.fetch(task.part, task.info, task.source)
+                self.shelf.fetch(task.part, task.info, task.source)
                 return Fetched(task.playbook, task.part)
-            self._shelf.load(task.part, task.info)
+            self.shelf.load(task.part, task.info)
             return Loaded(task.playbook, task.part)
         except ShoalError as wrong:
             error = str(wrong)
         except Exception as wrong:
-            log.exception("%s: could not load a part", self._name)
+            log.exception("%s: could not load a part", self.name)
             error = f"{type(wrong).__name__}: {wrong}"
-        log.warning("%s: the part %s is not loaded: %s", self._name, task.part[:12], error)
+        log.warning("%s: the part %s is not loaded: %s", self.name, task.part[:12], error)
         return Loaded(task.playbook, task.part, error)
-
-    def _give(self) -> None:
-        while (asked := self._gifts.get()) is not None:
-            self._safely(self._exchange.give, *asked)
-
-    def _call(self) -> None:
-        while (back := self._calls.get()) is not None:
-            self._safely(back)
-
-    def _safely(self, do: Callable[..., None], *what: Any) -> None:
-        """A thread outlives what it was asked to do."""
-        try:
-            do(*what)
-        except Exception:
-            about = type(what[-1]).__name__ if what else "a client"
-            log.exception("%s: could not answer %s", self._name, about)
 
 
 def _size(action: Run) -> int:

@@ -133,7 +133,6 @@ def _follow(future: Future[Answer], ask: Callable[[], Future[Answer]]) -> None:
 
 
 def _parts(answer: Answer, counts: Sequence[int]) -> list[Answer]:
-    """The answers for some images each, as copies."""
     images = sum(counts)
     for name, array in answer.outputs.items():
         if array.ndim == 0 or array.shape[0] != images:

@@ -12,27 +12,8 @@ from typing import TypeAlias
 import msgspec
 
 from shoal.codec.frame import FrameHead
-from shoal.core.messages import (
-    MAX_IMAGES,
-    PROTOCOL,
-    Answered,
-    Busy,
-    CoreMessage,
-    Heard,
-    Holding,
-    Install,
-    Itinerary,
-    Leave,
-    Load,
-    Loading,
-    Message,
-    Moved,
-    Refused,
-    Resume,
-    StageTrace,
-    Task,
-    Trial,
-)
+from shoal.core import messages
+from shoal.core.messages import MAX_IMAGES, PROTOCOL, CoreMessage, Message
 from shoal.errors import FrameError, PlanError, VersionError
 from shoal.plan.plan import PartInfo
 from shoal.plan.playbook import playbook_id, validate
@@ -146,51 +127,34 @@ def decode(head: bytes) -> Envelope:
 
 def _check(message: CoreMessage | ControlMessage) -> None:
     """What types cannot say, and what the state machines rely on."""
+    stage: int = getattr(message, "stage", 0)
+    if stage < 0:
+        raise FrameError(f"a message tells of stage {stage}; none can be")
+    itinerary: messages.Itinerary | None = getattr(message, "itinerary", None)
+    if itinerary is not None:
+        _check_itinerary(itinerary)
+    if not all(map(_plausible, getattr(message, "trace", ()))):
+        raise FrameError("a message tells of stages or times that cannot be")
+    load: messages.Load | None = getattr(message, "load", None)
+    if load is not None and (
+        min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms)
+    ):
+        raise FrameError("a message tells of a load that cannot be")
     match message:
-        case (
-            Task(itinerary=Itinerary(images=images)) | Resume(itinerary=Itinerary(images=images))
-        ) if not 1 <= images <= MAX_IMAGES:
-            raise FrameError(f"a message is of {images} images; 1 to {MAX_IMAGES} can be")
-        case Task(itinerary=Itinerary(start=start)) | Resume(itinerary=Itinerary(start=start)) if (
-            start < 0
-        ):
-            raise FrameError(f"a message tells of an attempt from stage {start} on; none can be")
-        case Task(itinerary=Itinerary(values=values)) | Resume(itinerary=Itinerary(values=values)):
-            if not all(math.isfinite(threshold) for _, threshold in values.thresholds):
-                raise FrameError("a message sets a threshold that is no number")
-    match message:
-        case Task(trace=trace) | Answered(trace=trace):
-            if message.stage < 0 or not all(map(_plausible, trace)):
-                raise FrameError("a message tells of stages or times that cannot be")
-    match message:
-        case (
-            Resume(stage=stage)
-            | Refused(stage=stage)
-            | Moved(stage=stage)
-            | Trial(stage=stage)
-            | Leave(stage=stage)
-        ) if stage < 0:
-            raise FrameError(f"a message tells of stage {stage}; none can be")
-    match message:
-        case Task(load=Load() as load) | Answered(load=load) | Refused(load=load) | Busy(load=load):
-            if min(load.waiting, load.running, load.held) < 0 or not _is_time(load.run_ms):
-                raise FrameError("a message tells of a load that cannot be")
-    match message:
-        case Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
+        case messages.Answered(confidence=float(sure)) if not 0.0 <= sure <= 1.0:
             raise FrameError(f"an answer says that it is sure by {sure}; that is no share")
-        case Measured(run_ms=run_ms) if not all(map(_is_time, run_ms)):
+        case Measured(run_ms=run_ms) if not _is_time(*run_ms):
             raise FrameError("a measurement tells of times that cannot be")
         case MeasuredWay(rtt_ms=rtt_ms, bytes_per_s=rate) if not _is_time(rtt_ms, rate):
             raise FrameError("a measurement tells of times that cannot be")
-        case Task(budget_ms=budget_ms) | Resume(budget_ms=budget_ms):
-            if not math.isfinite(budget_ms):
-                raise FrameError(f"a message gives {budget_ms} ms; that is no time")
-        case Holding(parts):
+        case messages.Task(budget_ms=ms) | messages.Resume(budget_ms=ms) if not math.isfinite(ms):
+            raise FrameError(f"a message gives {ms} ms; that is no time")
+        case messages.Holding(parts):
             if len(parts) > MAX_PARTS or not all(len(part) <= MAX_NAME for part in parts):
                 raise FrameError("a message names more parts than a device can hold")
-        case Loading(part) | Heard(part) if len(part) > MAX_NAME:
+        case messages.Loading(part) | messages.Heard(part) if len(part) > MAX_NAME:
             raise FrameError("a message names a part at a length that no name has")
-        case Install(playbook):
+        case messages.Install(playbook):
             try:
                 validate(playbook)
             except PlanError as error:
@@ -199,7 +163,18 @@ def _check(message: CoreMessage | ControlMessage) -> None:
                 raise FrameError(f"a playbook is not what its id {playbook.id[:64]!r} names")
 
 
-def _plausible(step: StageTrace) -> bool:
+def _check_itinerary(itinerary: messages.Itinerary) -> None:
+    if not 1 <= itinerary.images <= MAX_IMAGES:
+        raise FrameError(f"a message is of {itinerary.images} images; 1 to {MAX_IMAGES} can be")
+    if itinerary.start < 0:
+        raise FrameError(
+            f"a message tells of an attempt from stage {itinerary.start} on; none can be"
+        )
+    if not all(math.isfinite(threshold) for _, threshold in itinerary.values.thresholds):
+        raise FrameError("a message sets a threshold that is no number")
+
+
+def _plausible(step: messages.StageTrace) -> bool:
     return step.stage >= 0 and step.batch >= 1 and _is_time(step.wait_ms or 0.0, step.run_ms)
 
 

@@ -22,7 +22,7 @@ from shoal.mesh.zenoh import ZenohLink
 from shoal.model.engine import CPU, Engine
 from shoal.model.store import PartStore
 from shoal.process import end_with, own_process
-from shoal.runtime.machine import make_node
+from shoal.runtime.node import Node
 from shoal.scratch import Scratch
 
 LEAVE_S = 2.0
@@ -38,7 +38,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     other waits to be found. It takes requests and parts at ``data_port`` (None: the port after that
     of its address, or any free one; 0: any free one); ``known`` has host and data port of others by
     name (port 0: they tell it). ``memory_limit`` bounds its loaded parts and what they run in bytes
-    (see :func:`~shoal.runtime.machine.make_node`). ``store`` is the folder of its parts,
+    (see :func:`~shoal.runtime.machine.own_info`). ``store`` is the folder of its parts,
     ``store_limit`` its size in bytes (0: none): what was used least recently is dropped beyond it.
     ``drain_s`` bounds how long it finishes what it has when told to stop. ``record`` is a file for
     all that it does (see :mod:`shoal.runtime.recording`).
@@ -94,7 +94,7 @@ def run_worker(
         data_port=options.data_port,
         known={name: Place(*at) for name, at in options.known.items()},
     )
-    node = make_node(
+    node = Node(
         link,
         PartStore(options.store, limit_bytes=options.store_limit or None),
         Engine(options.threads, options.provider),

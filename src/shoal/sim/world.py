@@ -28,7 +28,7 @@ from shoal.core.events import (
     Vanished,
 )
 from shoal.core.gateway.gateway import GatewayCore
-from shoal.core.log import MAX_STEPS, Step
+from shoal.core.log import Step
 from shoal.core.messages import CoreMessage, DeviceInfo, Resume, Task
 from shoal.core.node import make_core
 from shoal.core.policy import Policy, find_policy
@@ -84,7 +84,7 @@ class World:
         neighbours: Callable[[str, str], bool] = lambda a, b: True,
         unsent_s: float = 0.0,
         apart_s: float = 0.5,
-        steps: int = MAX_STEPS,
+        steps: int | None = None,
     ) -> None:
         self.clock = Clock()
         self.engine: Engine = engine or Symbols()

@@ -46,7 +46,6 @@ def built(
     plans: Sequence[Plan],
     parts: Mapping[str, Part],
     notes: Sequence[str] = (),
-    images: Sequence[Feeds] = (),
 ) -> Built:
     """A playbook of these plans for a network, with the policy that picks one for each request."""
     playbook = make_playbook(
@@ -59,7 +58,7 @@ def built(
         outputs=network.outputs,
         stacks=network.stacks,
     )
-    return Built(playbook, parts, tuple(notes), tuple(images))
+    return Built(playbook, parts, tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,6 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
 
 
 def _count(file: Path, spec: TensorSpec) -> int:
-    """Inputs in a file."""
     if file.suffix.lower() not in ARRAYS:
         return 1
     array = _load(file)

@@ -34,7 +34,17 @@ class _Way(NamedTuple):
     busy_ms: float
 
 
-class Preferred:
+class Quickest:
+    """What policies have in common that leave it to each hop who is the next."""
+
+    def forward(
+        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
+    ) -> tuple[str | None, Any]:
+        """The usable holder that is expected to finish ``stage`` first."""
+        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
+
+
+class Preferred(Quickest):
     """See the module. What is remembered is how many requests have gone another way."""
 
     def choose(
@@ -54,20 +64,19 @@ class Preferred:
         count = (memory if isinstance(memory, int) else 0) + 1
         return (first if count % TRY == 0 else other).choice, count
 
-    def forward(
-        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
-    ) -> tuple[str | None, Any]:
-        """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
-
 
 def _ways(playbook: Playbook, view: View, at: tuple[str, ...]) -> Iterator[_Way]:
     for plan in playbook.plans:
-        start = stage_from(plan, at)
-        route = None if start is None else whole_route(plan, start, view)
-        if start is not None and route is not None:
-            lag, busy_ms = pace(plan, route, view)
-            yield _Way(Choice(plan.name, route, start), lag, busy_ms)
+        choice = following(plan, view, at)
+        if choice is not None:
+            yield _Way(choice, *pace(plan, choice.route, view))
+
+
+def following(plan: Plan, view: View, at: Iterable[str]) -> Choice | None:
+    """``plan`` from the tensors ``at``, with its whole route; None where it cannot be followed."""
+    start = stage_from(plan, at)
+    route = None if start is None else whole_route(plan, start, view)
+    return None if start is None or route is None else Choice(plan.name, route, start)
 
 
 def pace(plan: Plan, route: Route, view: View) -> tuple[float, float]:

@@ -3,7 +3,7 @@ and the last resort of every other strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shoal.errors import PlanError
 from shoal.plan.batching import best_batch
@@ -28,8 +28,6 @@ def whole_plan(
     network: Network,
     cluster: Cluster,
     profiles: Profiles,
-    *,
-    spare: bool = False,
 ) -> Plan:
     """A plan of one stage: the whole network on any one of ``devices``."""
     names = list(devices)
@@ -48,27 +46,25 @@ def whole_plan(
         ratio = found.batch_ratio.get(batch, 1.0)
         duties[device] = Duty(run_ms, tensor_bytes(network.outputs), info.memory, ratio)
     expected = forecast([StageDuty(duties)], cluster, profiles, tensor_bytes(network.inputs))
-    return Plan(
-        name=name, stages=(stage,), forecast=expected, spare=spare, tolerance=network.tolerance
-    )
+    return Plan(name=name, stages=(stage,), forecast=expected, tolerance=network.tolerance)
 
 
-def fitting(devices: Iterable[Device], part: Part) -> tuple[list[Device], list[str]]:
-    """The devices whose memory limit holds ``part``, and a sentence on each that cannot."""
-    able, notes = [], []
-    for device in devices:
-        if not device.memory or part.info.memory <= device.memory:
-            able.append(device)
-        else:
-            notes.append(
-                f"{device.name} is left out: the whole network needs "
-                f"{readable(part.info.memory)}, its limit is {readable(device.memory)}"
-            )
-    return able, notes
+def fits(device: Device, part: Part) -> bool:
+    """Whether the memory limit of a device holds ``part``."""
+    return not device.memory or part.info.memory <= device.memory
 
 
-def refuse_unless_any(able: list[Device], notes: list[str], advice: str) -> None:
-    """PlanError with the reasons when no device can hold the network."""
+def fitting(devices: Sequence[Device], part: Part, advice: str) -> tuple[list[Device], list[str]]:
+    """The devices whose memory limit holds ``part``, and a sentence on each that cannot. PlanError
+    with these and ``advice`` where there is none."""
+    able = [device for device in devices if fits(device, part)]
+    notes = [
+        f"{device.name} is left out: the whole network needs {readable(part.info.memory)}, its "
+        f"limit is {readable(device.memory)}"
+        for device in devices
+        if not fits(device, part)
+    ]
     if not able:
         reasons = "; ".join(notes) or "the cluster names no device that may compute"
         raise PlanError(f"no device can hold the whole network ({reasons}); {advice}")
+    return able, notes

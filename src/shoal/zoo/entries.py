@@ -11,7 +11,7 @@ from shoal.zoo.card import Card, read_card
 
 SHIPPED = Path(__file__).parent
 MADE = frozenset({"efficientnet-lite0"})
-"""Networks too large to ship: ``shoal zoo get NAME`` makes them in the cache."""
+"""Networks too large to ship: ``making.py`` has them made in the cache."""
 
 SPREAD_BY = {"fashion-resnet": "pipeline", "fashion-mnist-fluid": "fluid", "mnist-fluid": "fluid"}
 """The strategy that a network is here to show, as the demo does."""

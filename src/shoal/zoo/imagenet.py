@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SIDE = 224
-MEAN, SCALE = 127.0, 128.0
-"""Of the reference implementation, for every channel."""
-CLASSES = 1000
 
 
 def preprocess(image: Image.Image | Path | str) -> NDArray[np.uint8]:

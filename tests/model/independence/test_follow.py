@@ -125,6 +125,7 @@ def sizes_graph(*nodes, opset=17) -> Graph:
         ([node("Min", "count four", "y")], (None,), True),
         ([node("Min", "count one", "y")], (Size(0, 1),), False),
         ([node("Max", "count one", "y")], (Size(1, 0),), True),
+        ([node("Max", "count one four", "y")], None, True),
         ([node("Neg", "count", "y")], (Size(-1, 0),), True),
         ([node("Equal", "count minus", "y")], (Size(0, 0),), False),
         ([node("Equal", "count two", "y")], (None,), True),

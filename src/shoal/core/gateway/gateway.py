@@ -42,7 +42,7 @@ from shoal.core.gateway.request import Request
 from shoal.core.gateway.state import GatewayState
 from shoal.core.gateway.suspects import Digests
 from shoal.core.gateway.usable import Usable
-from shoal.core.log import MAX_STEPS, Log
+from shoal.core.log import Log
 from shoal.core.messages import (
     Answered,
     Busy,
@@ -83,7 +83,7 @@ class GatewayCore:
         *,
         policies: Callable[[str], Policy] = find_policy,
         digest: Callable[[Body], Digests],
-        steps: int = MAX_STEPS,
+        steps: int | None = None,
     ) -> None:
         self.name = name
         self.settings = settings = settings or GatewaySettings()

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shoal.model.independence.elementwise import broadcast, first
-from shoal.model.independence.layers import alike, convolution, quantised
+from shoal.model.independence.layers import quantised
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.picking import gather_nd
 from shoal.model.independence.products import dense, product
-from shoal.model.independence.reducing import before, determinant
-from shoal.model.independence.rows import expand_dims, joined, pad, triangle
-from shoal.model.independence.view import Mixes, Rule, View, apart, named
+from shoal.model.independence.reducing import before
+from shoal.model.independence.rows import expand_dims, joined, pad
+from shoal.model.independence.view import Mixes, Rule, View, apart, named, over_last, stacked
 
 
 def two_quantised(view: View) -> Layout:
@@ -55,15 +55,11 @@ def product_to_float(view: View) -> Layout:
     view.settings_of(0, 2, 4)
     view.settings_of(1, 3, 5)
     layout = product(view, 0, 1)
-    if view.given(6) and (view.rank(6) != 1 or layout.axis == _last(view)):
+    last = max(view.rank(0), view.rank(1)) - 1
+    if view.given(6) and (view.rank(6) != 1 or layout.axis == last):
         raise Mixes("has a setting for each row")
     view.common(6)
     return layout
-
-
-def _last(view: View) -> int:
-    """The last axis of what a product makes."""
-    return max(view.rank(0), view.rank(1)) - 1
 
 
 def product_turned(view: View) -> Layout:
@@ -72,23 +68,6 @@ def product_turned(view: View) -> Layout:
         raise Mixes("moves the images")
     turn_a, turn_b = bool(view.integer("transA", 0)), bool(view.integer("transB", 0))
     return product(view, 0, 1, turn_a=turn_a, turn_b=turn_b)
-
-
-def dense_fused(view: View) -> Layout:
-    """A dense layer and an activation."""
-    return dense(view, 0, 1, 2)
-
-
-def packed_product(view: View) -> Layout:
-    """Rows by a matrix whose weights are packed in few bits."""
-    view.common_from(1)
-    return view.along(0, *range(view.rank(0) - 1))
-
-
-def convolution_and_sum(view: View) -> Layout:
-    """A convolution, and other images added to what it makes."""
-    view.common(1, 2)
-    return alike(view, 0, 3)
 
 
 def skip_norm(view: View) -> Layout:
@@ -102,42 +81,35 @@ def skip_norm(view: View) -> Layout:
 
 def attention(view: View) -> Sequence[Layout]:
     """Of each image to itself, its queries, keys and values made by one matrix."""
-    layout = alike(view, 0)
+    layout = view.alike(0, 3)
     view.common(1, 2)
-    own_mask(view, 3, layout)
-    if view.given(4) and view.images(4) != layout.at(1):
-        raise Mixes("meets images along different axes")
+    view.match(layout.at(1), *filter(view.given, (4,)))
     bias(view, 5, layout)
-    if view.given(6):
-        raise Mixes("shares what it remembers")
+    alone(view, 6)
     return [layout, layout.at(1)][: len(view.node.output)]
 
 
 def multi_head(view: View) -> Layout:
     """Of each image to itself or to another tensor of its own."""
-    layout = alike(view, 0, 1, 2, 6, 7)
+    layout = view.alike(0, 1, 2, 4, 6, 7)
     view.common(3)
-    own_mask(view, 4, layout)
     bias(view, 5, layout)
-    if view.given(8) or view.given(9):
-        raise Mixes("shares what it remembers")
+    alone(view, 8, 9)
     return layout
 
 
 def attention_quantised(view: View) -> Sequence[Layout]:
     """The same in 8 bits."""
-    layout = alike(view, 0)
+    layout = view.alike(0, 5)
     view.common(1, 2, 3, 4, 6, 7)
-    own_mask(view, 5, layout)
-    if view.given(8):
-        raise Mixes("shares what it remembers")
+    alone(view, 8)
     return [layout, layout.at(1)][: len(view.node.output)]
 
 
-def own_mask(view: View, index: int, layout: Along) -> None:
-    """Raise unless a mask that may be left out is the images' own, with a row for each."""
-    if view.given(index) and view.images(index) != layout:
-        raise Mixes("meets images along different axes")
+def alone(view: View, *indices: int) -> None:
+    """Raise unless these inputs, which hold what an earlier run left, are left out."""
+    if any(map(view.given, indices)):
+        raise Mixes("shares what it remembers")
 
 
 def bias(view: View, index: int, layout: Along) -> None:
@@ -148,14 +120,14 @@ def bias(view: View, index: int, layout: Along) -> None:
         view.common(index)
         if view.rank(index) != 4 or view.one(index)[0] != 1:
             raise Mixes("has a mask for each image")
-    elif view.images(index) != layout:
-        raise Mixes("meets images along different axes")
+    else:
+        view.match(layout, index)
 
 
 def embedding(view: View) -> Layout:
     """Words, places and segments, normalised over the last axis."""
     view.common(2, 3, 4, 5, 6)
-    layout = alike(view, 0, 1, 7)
+    layout = view.alike(0, 1, 7)
     if view.given(8) and view.together(0, 8) != layout:
         raise Mixes("meets images along different axes")
     return layout
@@ -167,17 +139,17 @@ def rotary(view: View) -> Layout:
     if view.integer("is_packed_batching", 0):
         raise Mixes("packs images into one row")
     if isinstance(view.layouts[1], Along):
-        return alike(view, 0, 1)
+        return view.alike(0, 1)
     view.single(1)
-    return alike(view, 0)
+    return view.alike(0)
 
 
 RULES: Mapping[str, Rule] = {
     **named(broadcast, "BiasGelu FastGelu Gelu QuickGelu"),
-    **named(convolution, "ConvTransposeWithDynamicPads QLinearConv"),
-    **named(convolution, "QLinearAveragePool QLinearGlobalAveragePool"),
+    **named(stacked(0), "ConvTransposeWithDynamicPads NhwcMaxPool QLinearConv"),
+    **named(stacked(0), "QLinearAveragePool QLinearGlobalAveragePool"),
     **named(first, "QLinearLeakyRelu QLinearSigmoid"),
-    **named(packed_product, "MatMulBnb4 MatMulNBits"),
+    **named(over_last(1), "MatMulBnb4 MatMulNBits"),
     **named(product_turned, "FusedMatMul TransposeMatMul"),
     **named(quantised, "DequantizeLinear QuantizeLinear"),
     **named(skip_norm, "SkipLayerNormalization SkipSimplifiedLayerNormalization"),
@@ -185,13 +157,12 @@ RULES: Mapping[str, Rule] = {
     "Attention": attention,
     "EmbedLayerNormalization": embedding,
     "ExpandDims": expand_dims,
-    "FusedConv": convolution_and_sum,
-    "FusedGemm": dense_fused,
+    "FusedConv": stacked(0, 3),
+    "FusedGemm": dense,
     "GatherND": gather_nd,
-    "Inverse": determinant,
+    "Inverse": over_last(2),
     "MatMulIntegerToFloat": product_to_float,
     "MultiHeadAttention": multi_head,
-    "NhwcMaxPool": convolution,
     "Pad": pad,
     "QAttention": attention_quantised,
     "QGemm": dense_quantised,
@@ -199,5 +170,5 @@ RULES: Mapping[str, Rule] = {
     "QLinearSoftmax": softmax_quantised,
     "QLinearWhere": where_quantised,
     "RotaryEmbedding": rotary,
-    "Trilu": triangle,
+    "Trilu": over_last(2),
 }

@@ -19,11 +19,6 @@ def first(view: View) -> Layout:
     return view.images(0)
 
 
-def cast_like(view: View) -> Layout:
-    """The second input only names a type."""
-    return view.images(0)
-
-
 def dropout(view: View) -> Layout:
     """Nothing, unless it is in training mode."""
     view.common(1)
@@ -45,6 +40,6 @@ RULES: Mapping[str, Rule] = {
         """,
     ),
     "Clip": first,
-    "CastLike": cast_like,
+    "CastLike": lambda view: view.images(0),
     "Dropout": dropout,
 }

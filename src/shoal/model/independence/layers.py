@@ -7,28 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.size import Size
-from shoal.model.independence.view import Mixes, Rule, View, apart, named
-
-
-def convolution(view: View) -> Layout:
-    """Over channels and places, with weights that are the same for all images."""
-    view.common_from(1)
-    return view.along(0, 0)
-
-
-def deformable(view: View) -> Layout:
-    """A convolution at places that each image has for itself."""
-    view.common(1, 3)
-    return alike(view, 0, 2, 4)
-
-
-def alike(view: View, *indices: int) -> Along:
-    """Images stacked along the first axis of each of these inputs, those that are there."""
-    found = view.along(indices[0], 0)
-    for index in indices[1:]:
-        if view.given(index) and view.images(index) != found:
-            raise Mixes("meets images along different axes")
-    return found
+from shoal.model.independence.view import Mixes, Rule, View, apart, named, stacked
 
 
 def pooling(view: View) -> Layout:
@@ -44,18 +23,15 @@ def recurrent(view: View) -> Sequence[Layout]:
     first = view.integer("layout", 0)
     layout = view.along(0, 0 if first else 1)
     view.common(1, 2, 3, 7)
-    if view.given(4) and view.images(4) != layout.at(0):
-        raise Mixes("meets images along different axes")
-    for state in (5, 6):
-        if view.given(state) and view.images(state) != layout.at(0 if first else 1):
-            raise Mixes("meets images along different axes")
+    view.match(layout.at(0), *filter(view.given, (4,)))
+    view.match(layout, *filter(view.given, (5, 6)))
     axes = (0, 0, 0) if first else (2, 1, 1)
     return [layout.at(axis) for axis in axes[: len(view.node.output)]]
 
 
 def attention(view: View) -> Layout:
     """Of each image to itself; a mask may be common to all."""
-    layout = alike(view, 0, 1, 2, 4, 5, 6)
+    layout = view.alike(0, 1, 2, 4, 5, 6)
     mask(view, 3, layout)
     return layout
 
@@ -76,14 +52,9 @@ def mask(view: View, index: int, layout: Along) -> None:
 def rotary(view: View) -> Layout:
     """Positions turned into each image: by its own angles, or by its own places in a table."""
     if not view.given(3):
-        return alike(view, 0, 1, 2)
+        return view.alike(0, 1, 2)
     view.common(1, 2)
-    return alike(view, 0, 3)
-
-
-def grid_sample(view: View) -> Layout:
-    """Each image at its own places."""
-    return alike(view, 0, 1)
+    return view.alike(0, 3)
 
 
 def affine_grid(view: View) -> Layout:
@@ -122,11 +93,6 @@ def table(view: View) -> Layout:
     return view.along(0, 0)
 
 
-def element(view: View) -> Layout:
-    """Each element for itself."""
-    return view.images(0)
-
-
 ML_RULES: Mapping[str, Rule] = {
     **named(
         table,
@@ -135,24 +101,19 @@ ML_RULES: Mapping[str, Rule] = {
         SVMRegressor Scaler TreeEnsembleClassifier TreeEnsembleRegressor
         """,
     ),
-    "Binarizer": element,
-    "LabelEncoder": element,
+    "Binarizer": lambda view: view.images(0),
+    "LabelEncoder": lambda view: view.images(0),
 }
 
 RULES: Mapping[str, Rule] = {
-    **named(convolution, "Conv ConvInteger ConvTranspose QLinearConv"),
-    **named(
-        pooling,
-        """
-        AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool
-        """,
-    ),
+    **named(stacked(0), "Conv ConvInteger ConvTranspose QLinearConv"),
+    **named(pooling, "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool"),
     **named(recurrent, "GRU LSTM RNN"),
     **named(quantised, "DequantizeLinear QuantizeLinear"),
     "AffineGrid": affine_grid,
     "Attention": attention,
     "Col2Im": columns,
-    "DeformConv": deformable,
-    "GridSample": grid_sample,
+    "DeformConv": stacked(0, 2, 4),
+    "GridSample": stacked(0, 1),
     "RotaryEmbedding": rotary,
 }

@@ -24,8 +24,7 @@ def gather(view: View) -> Layout:
 def gather_elements(view: View) -> Layout:
     """An element of its own row for each index."""
     layout = apart(view.images(0), view.axis(0))
-    if view.images(1) != layout:
-        raise Mixes("meets images along different axes")
+    view.match(layout, 1)
     return layout
 
 
@@ -48,8 +47,7 @@ def gather_nd(view: View) -> Layout:
 def scatter_elements(view: View) -> Layout:
     """Elements put into their own rows."""
     layout = apart(view.images(0), view.axis(0))
-    if view.images(1) != layout or view.images(2) != layout:
-        raise Mixes("meets images along different axes")
+    view.match(layout, 1, 2)
     return layout
 
 
@@ -60,8 +58,7 @@ def scatter_nd(view: View) -> Layout:
     indexed = view.one(1)[-1]
     if layout.axis < indexed:
         raise Mixes("puts something in the place of some of the images")
-    if view.images(2) != layout.at(view.rank(1) - 1 + layout.axis - indexed):
-        raise Mixes("meets images along different axes")
+    view.match(layout.at(view.rank(1) - 1 + layout.axis - indexed), 2)
     return layout
 
 

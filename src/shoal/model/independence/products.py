@@ -10,11 +10,6 @@ from shoal.model.independence.view import Mixes, Rule, View
 _COLUMNS, _ROWS = -1, -2
 
 
-def matmul(view: View) -> Layout:
-    """Of two (stacks of) matrices."""
-    return product(view, 0, 1)
-
-
 def matmul_integer(view: View) -> Layout:
     """Of 8-bit matrices with zero points."""
     view.settings_of(0, 2)
@@ -82,12 +77,7 @@ def _meets(view: View, index: int, at: int) -> None:
         raise Mixes(f"has a constant with {shape[at]} rows along the images")
 
 
-def gemm(view: View) -> Layout:
-    """A dense layer."""
-    return dense(view, 0, 1, 2)
-
-
-def dense(view: View, a: int, b: int, c: int) -> Along:
+def dense(view: View, a: int = 0, b: int = 1, c: int = 2) -> Along:
     """Rows of the input ``a`` by the matrix ``b``, and ``c`` added to it."""
     view.common(b)
     layout = view.along(a, int(view.integer("transA", 0) != 0)).at(0)
@@ -146,8 +136,8 @@ def _letters(term: str, hidden: int) -> list[str]:
 
 RULES: Mapping[str, Rule] = {
     "Einsum": einsum,
-    "Gemm": gemm,
-    "MatMul": matmul,
+    "Gemm": dense,
+    "MatMul": lambda view: product(view, 0, 1),
     "MatMulInteger": matmul_integer,
     "QLinearMatMul": matmul_quantised,
 }

@@ -6,7 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shoal.model.independence.layout import Along, Layout
-from shoal.model.independence.view import Mixes, Rule, View, apart, named, placed
+from shoal.model.independence.view import (
+    Mixes,
+    Rule,
+    View,
+    apart,
+    named,
+    over_axis,
+    over_last,
+    placed,
+    stacked,
+)
 
 
 def reduction(view: View) -> Layout:
@@ -34,17 +44,6 @@ def without(view: View, layout: Along, axes: set[int]) -> Along:
     return layout.at(layout.axis - sum(axis < layout.axis for axis in axes))
 
 
-def top(view: View) -> Layout:
-    """The largest along one axis, sorted, and where they are."""
-    view.common(1)
-    return apart(view.images(0), view.axis(-1))
-
-
-def along_last(view: View) -> Layout:
-    """Over one axis, by default the last."""
-    return apart(view.images(0), view.axis(-1))
-
-
 def softmax(view: View) -> Layout:
     """Over one axis; before version 13 over an axis and all behind it."""
     layout = view.images(0)
@@ -65,11 +64,6 @@ def cumulative(view: View) -> Layout:
     layout = view.images(0)
     (axis,) = view.numbers(1)
     return apart(layout, placed(axis, view.rank(0)))
-
-
-def local_response(view: View) -> Layout:
-    """Over neighbouring channels, axis 1."""
-    return apart(view.images(0), 1)
 
 
 def mean_variance(view: View) -> Layout:
@@ -100,12 +94,6 @@ def batch_norm(view: View) -> Layout:
     return apart(view.images(0), 1)
 
 
-def by_image(view: View) -> Layout:
-    """By statistics of each image (``InstanceNormalization``, ``GroupNormalization``)."""
-    view.common_from(1)
-    return view.along(0, 0)
-
-
 def fourier(view: View) -> Layout:
     """Along one axis; the last holds real and imaginary parts."""
     layout = view.along(0, *range(view.rank(0) - 1))
@@ -114,11 +102,6 @@ def fourier(view: View) -> Layout:
         return apart(layout, view.axis(1))
     (axis,) = view.numbers(2) if view.given(2) else (-2,)
     return apart(layout, placed(axis, view.rank(0)))
-
-
-def determinant(view: View) -> Layout:
-    """Of each matrix."""
-    return view.along(0, *range(view.rank(0) - 2))
 
 
 RULES: Mapping[str, Rule] = {
@@ -135,18 +118,18 @@ RULES: Mapping[str, Rule] = {
     "CumProd": cumulative,
     "CumSum": cumulative,
     "DFT": fourier,
-    "Det": determinant,
-    "GroupNormalization": by_image,
+    "Det": over_last(2),
+    "GroupNormalization": stacked(0),
     "Hardmax": softmax,
-    "InstanceNormalization": by_image,
-    "LRN": local_response,
+    "InstanceNormalization": stacked(0),
+    "LRN": lambda view: apart(view.images(0), 1),
     "LayerNormalization": last_axes,
     "LogSoftmax": softmax,
-    "LpNormalization": along_last,
+    "LpNormalization": over_axis(-1),
     "MeanVarianceNormalization": mean_variance,
     "RMSNormalization": last_axes,
-    "STFT": by_image,
+    "STFT": stacked(0),
     "SimplifiedLayerNormalization": last_axes,
     "Softmax": softmax,
-    "TopK": top,
+    "TopK": over_axis(-1),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shoal.model.independence.layout import Along, Common, Layout
 from shoal.model.independence.size import Size, Values, fixed, over, product
-from shoal.model.independence.view import Mixes, Rule, View, placed
+from shoal.model.independence.view import Mixes, Rule, View, over_last, placed, stacked
 
 _TO_THE_END = 2**31 - 1
 """What exporters write, at least, for the end of a slice that leaves nothing out."""
@@ -158,7 +158,7 @@ def tile(view: View) -> Layout:
 
 
 def concat(view: View) -> Layout:
-    """One after the other."""
+    """All inputs one after the other."""
     return joined(view, range(len(view.layouts)))
 
 
@@ -183,10 +183,8 @@ def split(view: View) -> Sequence[Layout]:
     if view.axis(0) != layout.axis:
         view.common_from(1)
         return [layout] * pieces
-    if view.given(1):
-        sizes: Values = view.values(1)
-    elif view.has("split"):
-        sizes = tuple(map(fixed, view.integers("split") or ()))
+    if view.given(1) or view.has("split"):
+        sizes = view.sizes("split", 1)
     else:
         outer = layout.outer // view.integer("num_outputs", pieces)
         sizes = (Size(outer * layout.inner, 0),) * pieces
@@ -203,11 +201,7 @@ def split(view: View) -> Sequence[Layout]:
 def slices(view: View) -> Layout:
     """A piece; along the images all of it, or what ``Concat`` has put together."""
     layout, rank = view.images(0), view.rank(0)
-    if view.has("starts"):
-        starts: Values = tuple(map(fixed, view.integers("starts") or ()))
-        ends: Values = tuple(map(fixed, view.integers("ends") or ()))
-    else:
-        starts, ends = view.values(1), view.values(2)
+    starts, ends = view.sizes("starts", 1), view.sizes("ends", 2)
     axes = view.settings("axes", 3) or tuple(range(len(starts)))
     steps = view.numbers(4) if view.given(4) else (1,) * len(axes)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -298,29 +292,17 @@ def resize(view: View) -> Layout:
     return layout
 
 
-def blocks(view: View) -> Layout:
-    """Between channels and places (``DepthToSpace``, ``SpaceToDepth``)."""
-    return view.along(0, 0)
-
-
-def triangle(view: View) -> Layout:
-    """A triangle of each matrix (``Trilu``)."""
-    view.common(1)
-    return view.along(0, *range(view.rank(0) - 2))
-
-
 def reverse_sequence(view: View) -> Layout:
     """Each row turned around, as far as its own length goes."""
     layout = view.along(0, view.integer("batch_axis", 1))
-    if view.along(1, 0) != layout.at(0):
-        raise Mixes("meets images along different axes")
+    view.match(layout.at(0), 1)
     return layout
 
 
 RULES: Mapping[str, Rule] = {
     "CenterCropPad": center_crop_pad,
     "Concat": concat,
-    "DepthToSpace": blocks,
+    "DepthToSpace": stacked(0),
     "Expand": expand,
     "Flatten": flatten,
     "Pad": pad,
@@ -328,12 +310,12 @@ RULES: Mapping[str, Rule] = {
     "Resize": resize,
     "ReverseSequence": reverse_sequence,
     "Slice": slices,
-    "SpaceToDepth": blocks,
+    "SpaceToDepth": stacked(0),
     "Split": split,
     "Squeeze": squeeze,
     "Tile": tile,
     "Transpose": transpose,
-    "Trilu": triangle,
+    "Trilu": over_last(2),
     "Unsqueeze": unsqueeze,
     "Upsample": resize,
 }

@@ -20,11 +20,6 @@ class Size(NamedTuple):
         """The size where it does not depend on the number of images, else None."""
         return None if self.each else self.fixed
 
-    @property
-    def for_one(self) -> int:
-        """The size for one image."""
-        return self.each + self.fixed
-
 
 Values: TypeAlias = tuple[Size | None, ...]
 """The elements of a small tensor of whole numbers, in order; None is not known."""

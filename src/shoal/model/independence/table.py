@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shoal.model.graph import operators
 from shoal.model.independence import contrib, elementwise, layers, picking, products, reducing, rows
 from shoal.model.independence.view import Rule
 
@@ -55,17 +56,8 @@ GROWING: Mapping[str, Rule] = {
 }
 """How what some operators make grows with the images, whatever they do to what is in it."""
 
-STEADY = frozenset(
-    {
-        "BlackmanWindow",
-        "ConstantOfShape",
-        "HammingWindow",
-        "HannWindow",
-        "MelWeightMatrix",
-        "Range",
-        "Shape",
-        "Size",
-    }
+STEADY = operators(
+    "BlackmanWindow ConstantOfShape HammingWindow HannWindow MelWeightMatrix Range Shape Size"
 )
 """Further operators that make the same of the same every time."""
 

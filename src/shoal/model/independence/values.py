@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
 
 from shoal.model.dtypes import ONNX_TO_NUMPY
 from shoal.model.independence.size import (
@@ -26,8 +25,6 @@ MOST = 64
 """Elements of a tensor whose elements are followed: what is computed from shapes has few."""
 
 _WHOLE = frozenset({"int64", "int32", "bool"})
-
-Operation: TypeAlias = Callable[[Size, Size], Size | bool | None]
 
 
 def of_weight(weight: Weight) -> Values | None:
@@ -63,13 +60,11 @@ def cast(view: View) -> Values:
     name = ONNX_TO_NUMPY.get(view.integer("to", 0))
     if name not in _WHOLE:
         raise Mixes("makes no whole numbers")
-    found = view.values(0)
-    return tuple(_truth(value) for value in found) if name == "bool" else found
+    return each(_truth)(view) if name == "bool" else view.values(0)
 
 
-def _truth(value: Size | None) -> Size | None:
-    found = None if value is None else equal(value, fixed(0))
-    return None if found is None else fixed(int(not found))
+def _truth(value: Size) -> bool | None:
+    return _not(equal(value, fixed(0)))
 
 
 def concat(view: View) -> Values:
@@ -86,32 +81,31 @@ def gather(view: View) -> Values:
 def slices(view: View) -> Values:
     """A piece."""
     found = view.values(0)
-    if view.has("starts"):
-        starts, ends = view.integers("starts") or (), view.integers("ends") or ()
-    else:
-        starts, ends = view.numbers(1), view.numbers(2)
+    starts, ends = view.settings("starts", 1), view.settings("ends", 2)
     steps = view.numbers(4) if view.given(4) else (1,)
-    if not len(starts) == len(ends) == len(steps) == 1 or steps[0] < 1:
+    if not starts or not ends or not len(starts) == len(ends) == len(steps) == 1 or steps[0] < 1:
         raise Mixes("cuts in a way that is not followed")
     return found[starts[0] : ends[0] : steps[0]]
 
 
-def pairs(operation: Operation) -> Callable[[View], Values]:
-    """The rule of an operator on two tensors, one of which may have a single element."""
+def each(operation: Callable[..., Size | bool | None], count: int = 1) -> Callable[[View], Values]:
+    """The rule of an operator that computes an element from those at the same place of its inputs,
+    of which there must be so many; what has a single element has it in all places."""
 
     def rule(view: View) -> Values:
-        a, b = view.values(0), view.values(1)
-        if len(a) != len(b) and 1 not in (len(a), len(b)):
+        if len(view.layouts) != count:
+            raise Mixes("takes more or fewer than is followed")
+        given = [view.values(index) for index in range(count)]
+        length = max(map(len, given)) if all(given) else 0
+        if any(len(values) not in (1, length) for values in given):
             raise Mixes("does not fit together")
-        count = max(len(a), len(b)) if a and b else 0
-        a, b = a * count if len(a) == 1 else a, b * count if len(b) == 1 else b
-        return tuple(_applied(operation, x, y) for x, y in zip(a, b, strict=True))
+        rows = zip(*(v * length if len(v) == 1 else v for v in given), strict=True)
+        return tuple(None if None in row else _size(operation(*row)) for row in rows)
 
     return rule
 
 
-def _applied(operation: Operation, a: Size | None, b: Size | None) -> Size | None:
-    found = None if a is None or b is None else operation(a, b)
+def _size(found: Size | bool | None) -> Size | None:
     return fixed(int(found)) if isinstance(found, bool) else found
 
 
@@ -142,21 +136,10 @@ def where(view: View) -> Values:
     )
 
 
-def negated(view: View) -> Values:
-    """The other sign."""
-    return tuple(None if value is None else minus(fixed(0), value) for value in view.values(0))
-
-
-def reversed_truth(view: View) -> Values:
-    """Yes for no."""
-    return tuple(
-        None if value is None or value.each else fixed(int(not value.fixed))
-        for value in view.values(0)
-    )
-
-
 def multiplied(view: View) -> Values:
     """The product of all elements."""
+    if view.integer("noop_with_empty_axes", 0):
+        raise Mixes("may take no product at all")
     return (product(view.values(0)),)
 
 
@@ -170,28 +153,28 @@ def filled(view: View) -> Values:
 
 
 RULES: Mapping[str, Callable[[View], Values]] = {
-    "Add": pairs(plus),
+    "Add": each(plus, 2),
     "Cast": cast,
     "Concat": concat,
     "ConstantOfShape": filled,
-    "Div": pairs(over),
-    "Equal": pairs(equal),
+    "Div": each(over, 2),
+    "Equal": each(equal, 2),
     "Gather": gather,
-    "Greater": pairs(lambda a, b: less(b, a)),
-    "GreaterOrEqual": pairs(lambda a, b: _not(less(a, b))),
+    "Greater": each(lambda a, b: less(b, a), 2),
+    "GreaterOrEqual": each(lambda a, b: _not(less(a, b)), 2),
     "Identity": same,
-    "Less": pairs(less),
-    "LessOrEqual": pairs(lambda a, b: _not(less(b, a))),
-    "Max": pairs(_most),
-    "Min": pairs(_least),
-    "Mul": pairs(times),
-    "Neg": negated,
-    "Not": reversed_truth,
+    "Less": each(less, 2),
+    "LessOrEqual": each(lambda a, b: _not(less(b, a)), 2),
+    "Max": each(_most, 2),
+    "Min": each(_least, 2),
+    "Mul": each(times, 2),
+    "Neg": each(lambda a: minus(fixed(0), a)),
+    "Not": each(lambda a: None if a.each else not a.fixed),
     "ReduceProd": multiplied,
     "Reshape": same,
     "Slice": slices,
     "Squeeze": same,
-    "Sub": pairs(minus),
+    "Sub": each(minus, 2),
     "Unsqueeze": same,
     "Where": where,
 }

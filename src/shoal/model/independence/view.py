@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, cast
 
 import onnx
 
 from shoal.model.independence.layout import Along, Common, Extent, Layout
-from shoal.model.independence.size import Values
+from shoal.model.independence.size import Values, fixed
 
 
 class Mixes(Exception):  # noqa: N818 (a verdict, not an error; it never leaves this package)
     """What a rule raises where an image would not be treated as if it were alone, or might not."""
 
 
+@dataclass(frozen=True)
 class View:
     """A node, as a rule sees it. ``version`` is that of the operators of its domain; ``layouts``
     and ``shapes`` belong to its inputs (None: left out, or not known). ``elements`` gives those of
     a small weight."""
 
-    def __init__(
-        self,
-        node: onnx.NodeProto,
-        version: int,
-        layouts: Sequence[Layout | None],
-        shapes: Sequence[Extent | None],
-        elements: Callable[[str], tuple[float, ...] | None],
-    ) -> None:
-        self.node = node
-        self.version = version
-        self.layouts = layouts
-        self._shapes = shapes
-        self._elements = elements
-        self._attributes = {attribute.name: attribute for attribute in node.attribute}
+    node: onnx.NodeProto
+    version: int
+    layouts: Sequence[Layout | None]
+    shapes: Sequence[Extent | None]
+    elements: Callable[[str], tuple[float, ...] | None]
+
+    @cached_property
+    def _attributes(self) -> dict[str, onnx.AttributeProto]:
+        return {attribute.name: attribute for attribute in self.node.attribute}
 
     # -- inputs
 
@@ -43,7 +41,7 @@ class View:
 
     def shape(self, index: int) -> Extent:
         """The shape of an input."""
-        shape = self._shapes[index] if index < len(self._shapes) else None
+        shape = self.shapes[index] if index < len(self.shapes) else None
         if shape is None:
             raise Mixes("takes a tensor whose shape is not known")
         layout = self.layouts[index]
@@ -74,6 +72,18 @@ class View:
         if layout.axis not in axes:
             raise Mixes(f"takes the images along axis {layout.axis} together")
         return layout
+
+    def alike(self, *indices: int) -> Along:
+        """Images stacked along the first axis of each of these inputs, those that are there."""
+        layout = self.along(indices[0], 0)
+        self.match(layout, *filter(self.given, indices[1:]))
+        return layout
+
+    def match(self, layout: Along, *indices: int) -> None:
+        """Raise unless each of these inputs holds images in just this way."""
+        for index in indices:
+            if self.images(index) != layout:
+                raise Mixes("meets images along different axes")
 
     def common(self, *indices: int) -> None:
         """Raise unless each of these inputs is left out, or the same for all images and any number
@@ -145,7 +155,7 @@ class View:
     def constants(self, index: int) -> tuple[float, ...] | None:
         """The elements of an input that is a small weight, whatever its type; else None."""
         given = self.node.input[index : index + 1]
-        return self._elements(given[0]) if given and given[0] else None
+        return self.elements(given[0]) if given and given[0] else None
 
     # -- attributes
 
@@ -192,6 +202,12 @@ class View:
             return self.numbers(index)
         return self.integers(name)
 
+    def sizes(self, name: str, index: int) -> Values:
+        """What older versions take as the attribute ``name`` and newer ones as the input
+        ``index``, where it may depend on the number of images."""
+        found = self.integers(name)
+        return self.values(index) if found is None else tuple(map(fixed, found))
+
 
 Rule: TypeAlias = Callable[[View], Layout | Sequence[Layout | None]]
 """Where the images lie in the outputs of a node with images among its inputs: one for all of
@@ -201,6 +217,37 @@ them, or one for each (None: not known). Raises :class:`Mixes`."""
 def named(rule: Rule, names: str) -> dict[str, Rule]:
     """One rule for several operators, with spaces between their names."""
     return dict.fromkeys(names.split(), rule)
+
+
+def stacked(*alike: int) -> Rule:
+    """The rule of operators that take images stacked along the first axis of the inputs ``alike``;
+    the others are the same for all images."""
+
+    def rule(view: View) -> Layout:
+        view.common(*(index for index in range(len(view.layouts)) if index not in alike))
+        return view.alike(*alike)
+
+    return rule
+
+
+def over_axis(default: int) -> Rule:
+    """The rule of operators that take the elements along one axis together."""
+
+    def rule(view: View) -> Layout:
+        view.common_from(1)
+        return apart(view.images(0), view.axis(default))
+
+    return rule
+
+
+def over_last(count: int) -> Rule:
+    """The rule of operators that take the elements along the last axes, so many, together."""
+
+    def rule(view: View) -> Layout:
+        view.common_from(1)
+        return view.along(0, *range(view.rank(0) - count))
+
+    return rule
 
 
 def placed(axis: int, rank: int) -> int:

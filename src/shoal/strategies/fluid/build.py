@@ -152,7 +152,6 @@ def _whole_ms(profiles: Profiles, device: str) -> float:
 
 
 def _notes(plans: Sequence[Plan], dealt: Mapping[str, Groups], floor: float) -> list[str]:
-    """What the user should know, in sentences."""
     singles = [plan for plan in plans if len(plan.devices) == 1]
     able = [plan for plan in singles if plan.forecast.accuracy >= floor]
     notes = []

@@ -78,7 +78,6 @@ class Ground:
         return msgspec.structs.replace(stage, batch=batch)
 
     def _duty(self, subnet: SubNetwork, stage: Stage) -> StageDuty:
-        """What a stage asks of its holders."""
         duties = {
             name: Duty(
                 self.run_ms(part, name),

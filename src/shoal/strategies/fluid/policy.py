@@ -14,19 +14,12 @@ when nothing at or above it can be: then the most accurate that there is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shoal.core.messages import Route
 from shoal.core.policy import Choice, View
 from shoal.plan.plan import Plan, Playbook
-from shoal.strategies.preferred import (
-    finish_ms,
-    least_busy,
-    stage_from,
-    usable_holders,
-    whole_route,
-)
+from shoal.strategies.preferred import Quickest, finish_ms, following
 
 HIGH_S, LOW_S, CALM_S = 0.1, 0.02, 1.0
 MESSAGES_MS = 0.5
@@ -45,19 +38,7 @@ class Mood(NamedTuple):
     patience: float = 1.0
 
 
-class Way(NamedTuple):
-    """A plan that can be followed now."""
-
-    plan: Plan
-    start: int
-    route: Route
-
-    @property
-    def choice(self) -> Choice:
-        return Choice(self.plan.name, self.route, self.start)
-
-
-class Fluid:
+class Fluid(Quickest):
     """See the module."""
 
     def choose(
@@ -67,20 +48,15 @@ class Fluid:
         settings = playbook.policy.settings
         floor = _number(settings, "floor", 0.0)
         mood = memory if isinstance(memory, Mood) else Mood()
-        together = _together(playbook, view, at, floor)
-        single = _single(playbook, view, at, floor)
-        if together is None:
-            way = single or _most_accurate(playbook, view, at)
-            return (way.choice if way else None), mood
-        mood = next_mood(mood, together.plan, view, settings)
-        way = single if mood.apart and single is not None else together
-        return way.choice, mood
-
-    def forward(
-        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
-    ) -> tuple[str | None, Any]:
-        """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
+        able = [plan for plan in playbook.plans if plan.forecast.accuracy >= floor]
+        team = next(_ways((plan for plan in able if not _is_single(plan)), view, at), None)
+        single = min(_ways(filter(_is_single, able), view, at), key=_end_ms(view), default=None)
+        if team is None:
+            ordered = sorted(playbook.plans, key=lambda plan: -plan.forecast.accuracy)
+            way = single or next(_ways(ordered, view, at), None)
+            return (way[1] if way else None), mood
+        mood = next_mood(mood, team[0], view, settings)
+        return (single if mood.apart and single is not None else team)[1], mood
 
 
 def next_mood(mood: Mood, plan: Plan, view: View, settings: Mapping[str, Any]) -> Mood:
@@ -109,46 +85,27 @@ def backlog(plan: Plan, view: View) -> float:
     return view.images * max(0, view.waiting - 1) / max(rate, 1e-9) + given_s
 
 
-def _together(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:
-    """The first plan of several devices at or above the floor."""
-    for plan in playbook.plans:
-        if len(plan.stages[0].parts) > 1 and plan.forecast.accuracy >= floor:
-            way = _way(plan, view, at)
-            if way is not None:
-                return way
-    return None
+def _is_single(plan: Plan) -> bool:
+    return len(plan.stages[0].parts) == 1
 
 
-def _single(playbook: Playbook, view: View, at: tuple[str, ...], floor: float) -> Way | None:
-    """The plan of one device, at or above the floor, that is expected to end first."""
-    best: tuple[float, Way] | None = None
-    for plan in playbook.plans:
-        if len(plan.stages[0].parts) == 1 and plan.forecast.accuracy >= floor:
-            way = _way(plan, view, at)
-            if way is not None:
-                (device,) = plan.stages[0].parts
-                end = finish_ms(plan, 0, device, view)
-                end += MESSAGES_MS * view.devices[device].outstanding
-                if best is None or end < best[0]:
-                    best = (end, way)
-    return best[1] if best else None
+def _ways(plans: Iterable[Plan], view: View, at: tuple[str, ...]) -> Iterator[tuple[Plan, Choice]]:
+    """Those of the plans that can be followed now, and how."""
+    for plan in plans:
+        if all(view.usable(name) for name in plan.stages[0].parts):
+            choice = following(plan, view, at)
+            if choice is not None:
+                yield plan, choice
 
 
-def _most_accurate(playbook: Playbook, view: View, at: tuple[str, ...]) -> Way | None:
-    """The most accurate plan that can be followed, whatever its accuracy."""
-    for plan in sorted(playbook.plans, key=lambda plan: -plan.forecast.accuracy):
-        way = _way(plan, view, at)
-        if way is not None:
-            return way
-    return None
+def _end_ms(view: View) -> Callable[[tuple[Plan, Choice]], float]:
+    """When a plan of one device is expected to end."""
 
+    def end_ms(way: tuple[Plan, Choice]) -> float:
+        (device,) = way[0].stages[0].parts
+        return finish_ms(way[0], 0, device, view) + MESSAGES_MS * view.devices[device].outstanding
 
-def _way(plan: Plan, view: View, at: tuple[str, ...]) -> Way | None:
-    if not all(view.usable(name) for name in plan.stages[0].parts):
-        return None
-    start = stage_from(plan, at)
-    route = None if start is None else whole_route(plan, start, view)
-    return None if start is None or route is None else Way(plan, start, route)
+    return end_ms
 
 
 def _number(settings: Mapping[str, Any], name: str, default: float) -> float:

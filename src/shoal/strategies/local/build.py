@@ -8,7 +8,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.strategies.base import Built, Strategy, built
-from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
+from shoal.strategies.whole import fitting, whole_part, whole_plan
 
 NAME = "local"
 
@@ -16,8 +16,7 @@ NAME = "local"
 def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Objective) -> Built:
     """One plan, which nothing but the end of the user's process can stop."""
     part, here = whole_part(network), cluster.gateway
-    able, notes = fitting([here], part)
-    refuse_unless_any(able, notes, "raise 'gateway.memory' or use a strategy that cuts it")
+    fitting([here], part, "raise 'gateway.memory' or use a strategy that cuts it")
     plan = whole_plan(f"only {here.name}", [here.name], part, network, cluster, profiles)
     return built(NAME, network, PolicySpec("preferred"), [plan], {part.hash: part})
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+from shoal.model.cuts import Cut
 from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster
 from shoal.plan.costs import Range, measure
@@ -19,25 +22,20 @@ _SWEEP = 12
 _LONGEST_NAME = 100
 
 
+@dataclass(frozen=True)
 class Ground:
     """A network on a cluster: makes, forecasts and compares chains of ``most`` devices at most
     (None: any number)."""
 
-    def __init__(
-        self,
-        network: Network,
-        cluster: Cluster,
-        profiles: Profiles,
-        objective: Objective,
-        most: int | None = None,
-    ) -> None:
-        self.network = network
-        self.cluster = cluster
-        self.profiles = profiles
-        self.objective = objective
-        self.most = most
-        self._cuts = {cut.at: cut for cut in network.cuts}
-        self._whole: Range = (0, len(profiles.device(cluster.gateway.name).network.node_ms))
+    network: Network
+    cluster: Cluster
+    profiles: Profiles
+    objective: Objective
+    most: int | None = None
+
+    @cached_property
+    def _cuts(self) -> dict[int, Cut]:
+        return {cut.at: cut for cut in self.network.cuts}
 
     def best(
         self,
@@ -71,7 +69,7 @@ class Ground:
 
     def whole(self, device: str) -> Chain:
         """The whole network on one device."""
-        return (Leg(device, *self._whole),)
+        return (Leg(device, 0, len(self.profiles.device(device).network.node_ms)),)
 
     def forecast(self, chain: Chain, parts: Sequence[Part] | None = None) -> Forecast:
         """The forecast of a chain; memory is that of ``parts`` once there are any."""

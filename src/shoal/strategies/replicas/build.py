@@ -8,7 +8,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.strategies.base import Built, Strategy, built
-from shoal.strategies.whole import fitting, refuse_unless_any, whole_part, whole_plan
+from shoal.strategies.whole import fitting, whole_part, whole_plan
 
 NAME = "replicas"
 
@@ -16,8 +16,8 @@ NAME = "replicas"
 def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Objective) -> Built:
     """One plan of one stage with many holders; it holds as long as one of them is alive."""
     part = whole_part(network)
-    able, notes = fitting(cluster.computing, part)
-    refuse_unless_any(able, notes, "use a strategy that cuts it or raise a memory limit")
+    advice = "use a strategy that cuts it or raise a memory limit"
+    able, notes = fitting(cluster.computing, part, advice)
     names = [device.name for device in able]
     plan = whole_plan(NAME, names, part, network, cluster, profiles)
     if len(names) == 1:
@@ -30,7 +30,6 @@ def build(network: Network, cluster: Cluster, profiles: Profiles, objective: Obj
 def _hop_ms(
     names: list[str], network: Network, gateway: str, profiles: Profiles
 ) -> dict[str, float]:
-    """The time that a request spends on its way to each device and back."""
     there, back = tensor_bytes(network.inputs), tensor_bytes(network.outputs)
     return {
         name: profiles.link(gateway, name).transfer_ms(there)

@@ -11,7 +11,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
 from shoal.strategies.base import built
 from shoal.strategies.ledger import Ledger, memory_limits
-from shoal.strategies.split.book import LinkSetting, PlanSetting, Settings
+from shoal.strategies.split.book import PlanSetting, Settings
 from shoal.strategies.split.choice import Wish
 from shoal.strategies.split.options import Ground, Option
 from shoal.strategies.split.table import Costs, Table, costs
@@ -54,7 +54,6 @@ class Assembly:
         return True
 
     def _part(self, first: int, last: int) -> Part:
-        """The part from node ``first`` up to ``last``."""
         places = [at for at in (first, last) if 0 < at < self.ground.nodes]
         return self.ground.network.split(places, prove=False)[1 if first else 0]
 
@@ -88,11 +87,10 @@ class Assembly:
         return built("split", self.ground.network, policy, plans, self.ledger.parts).playbook
 
     def _settings(self, table: Table, wish: Wish) -> Settings:
-        """What the policy needs to know beside the plans' forecasts."""
         return Settings(
             device=self.ground.device,
             servers=self.ground.servers,
-            links={n: LinkSetting(*link) for n, link in self.ground.links().items()},
+            links=self.ground.links(),
             plans={
                 option.name: PlanSetting(
                     bytes=option.bytes,
@@ -163,7 +161,6 @@ class Assembly:
         )
 
     def _holder_ms(self, stage: Stage) -> dict[str, float]:
-        """How long each holder of a stage computes it."""
         at = {names: at for at, names in self._names.items()}
         first, last = at[stage.inputs], at[stage.outputs]
         return {device: self.ground.run_ms(device, first, last) for device in stage.parts}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -12,25 +12,16 @@ import numpy as np
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook
 from shoal.strategies.split.choice import COLUMNS, STEADY, Wish
-from shoal.strategies.split.table import Facts, Table, stated
-
-
-class LinkSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A link to a server as it was stated or measured when the playbook was built."""
-
-    up: float
-    down: float
-    rtt_ms: float
-    hop_ms: float
+from shoal.strategies.split.table import Amount, Facts, LinkSetting, Table, stated
 
 
 class PlanSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a plan costs beside the run times of its stages, which its forecast holds. ``bytes``
     cross the link, ``unpack_ms`` is by server."""
 
-    bytes: float = 0.0
-    pack_ms: float = 0.0
-    unpack_ms: dict[str, float] = {}
+    bytes: Amount = 0.0
+    pack_ms: Amount = 0.0
+    unpack_ms: dict[str, Amount] = {}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,12 +33,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     links: dict[str, LinkSetting]
     plans: dict[str, PlanSetting]
     aims: tuple[str, ...]
-    tolerance: float = 0.02
-    limits: tuple[tuple[str, float], ...] = ()
-    answer_bytes: float = 0.0
-    device_message_ms: float = 0.0
-    device_stage_ms: float = 0.0
-    server_message_ms: float = 0.0
+    tolerance: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.02
+    limits: tuple[tuple[str, Amount], ...] = ()
+    answer_bytes: Amount = 0.0
+    device_message_ms: Amount = 0.0
+    device_stage_ms: Amount = 0.0
+    server_message_ms: Amount = 0.0
     power_w: tuple[float, float, float] | None = None
 
 
@@ -83,26 +74,9 @@ def read_settings(playbook: Playbook) -> Settings:
         raise PlanError(
             f"the playbook's settings are not those of the policy 'split' ({error}); make it again"
         ) from None
-    numbers = [
-        settings.answer_bytes,
-        settings.device_message_ms,
-        settings.device_stage_ms,
-        settings.server_message_ms,
-    ]
-    numbers += [bound for _, bound in settings.limits]
-    for link in settings.links.values():
-        numbers += [link.rtt_ms, link.hop_ms, link.up, link.down]
-    for plan in settings.plans.values():
-        numbers += [plan.bytes, plan.pack_ms, *plan.unpack_ms.values()]
-    wrong = [
-        any(not math.isfinite(number) or number < 0 for number in numbers),
-        any(min(link.up, link.down) <= 0 for link in settings.links.values()),
-        not 0 <= settings.tolerance < 1,
-        any(name not in COLUMNS for name in (*settings.aims, *(n for n, _ in settings.limits))),
-        any(name not in settings.links for name in settings.servers),
-    ]
-    if any(wrong):
-        raise PlanError("the playbook's settings hold impossible numbers or names; make it again")
+    unknown = {*settings.aims, *(name for name, _ in settings.limits)} - COLUMNS.keys()
+    if unknown or not settings.links.keys() >= set(settings.servers):
+        raise PlanError("the playbook's settings hold impossible names; make it again")
     return settings
 
 
@@ -120,10 +94,7 @@ def read_book(playbook: Playbook) -> Book:
     return Book(
         settings=settings,
         wish=wish,
-        links=stated(
-            settings.servers,
-            {n: (k.up, k.down, k.rtt_ms, k.hop_ms) for n, k in settings.links.items()},
-        ),
+        links=stated(settings.servers, settings.links),
         scenes={at: _scene(settings, wish, found) for at, found in entries.items() if found},
         inputs=inputs,
     )

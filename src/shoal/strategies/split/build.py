@@ -75,7 +75,6 @@ def build(
 
 
 def _say(found: Calibration | None, least: float, confidence: float) -> list[str]:
-    """What the user should know of the calibration."""
     if found is None:
         return ["nothing is rounded or compressed: give images with --set calibrate=FOLDER"]
     what = "the right answers" if found.labelled else "the answers"

@@ -139,29 +139,24 @@ class _Image:
         return int(self.scores.argmax())
 
 
+@dataclass
 class _Run:
     """One calibration."""
 
-    def __init__(
-        self,
-        network: Network,
-        images: Images,
-        floor: float,
-        confidence: float,
-        progress: Progress,
-    ) -> None:
-        self.network = network
-        self.images = images
-        self.floor = floor
-        self.confidence = confidence
-        self.progress = progress
+    network: Network
+    images: Images
+    floor: float
+    confidence: float
+    progress: Progress
+    tried: dict[int, list[_Tried]] = field(default_factory=dict)
+    right: int = 0
+    whole_ms: float = 0.0
+
+    def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores()))
-        self.places = places(network)
-        self.output = network.outputs[0].name
-        self.tried: dict[int, list[_Tried]] = {}
-        self.count = images.count
-        self.right = 0
-        self.whole_ms = 0.0
+        self.places = places(self.network)
+        self.output = self.network.outputs[0].name
+        self.count = self.images.count
 
     def run(self) -> Calibration:
         """Handful by handful."""
@@ -228,7 +223,6 @@ class _Run:
         return images
 
     def _onward(self, stretch: Part, images: Sequence[_Image]) -> None:
-        """Take the images to the next place."""
         run = partial(stretch.run_on, stretch.session())
         at_hand = list(self.pool.map(run, [image.tensors for image in images]))
         for image, tensors in zip(images, at_hand, strict=True):
@@ -290,7 +284,6 @@ def _handfuls(
 
 
 def _sent(tensors: Mapping[str, Array], codec: str) -> tuple[Feeds, int]:
-    """The tensors as they arrive, and the bytes of their frame."""
     frame = pack(tensors, codec)
     size = frame.size + len(msgspec.msgpack.encode(frame.head))
     return unpack(frame), size + HEAD_BYTES
@@ -349,7 +342,6 @@ def _median_ms(run: Callable[[_Item], object], items: Sequence[_Item]) -> float:
 
 def _entry(tried: _Tried) -> Entry:
     judged = tried.same or tried
-    place_bytes = np.asarray(tried.bytes, np.float64)
     return Entry(
         at=tried.at,
         codec=tried.codec,
@@ -358,9 +350,7 @@ def _entry(tried: _Tried) -> Entry:
         exact=tried.coding.exact,
         images=judged.counted,
         good=judged.good,
-        divergence=float(np.mean(judged.apart)) if judged.apart else 0.0,
-        bytes_mean=float(place_bytes.mean()),
-        bytes_p95=float(np.percentile(place_bytes, 95)),
+        bytes_mean=statistics.fmean(tried.bytes),
         pack_ms=tried.pack_ms,
         unpack_ms=tried.unpack_ms,
         first=tuple(judged.first),

@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One way to pack what crosses one place. ``exact``: what arrives is what was sent.
 
     Of ``images`` that count, ``good`` were answered as well as by the whole network.
-    ``bytes_mean`` and ``bytes_p95`` are those of a frame; ``pack_ms`` and ``unpack_ms`` CPU time
+    ``bytes_mean`` are those of a frame; ``pack_ms`` and ``unpack_ms`` CPU time
     on the machine that calibrated. ``first`` are the outcomes of the first images.
     """
 
@@ -32,9 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     exact: bool
     images: int
     good: int
-    divergence: float
     bytes_mean: float
-    bytes_p95: float
     pack_ms: float
     unpack_ms: float
     first: tuple[Outcome, ...] = ()
@@ -42,11 +40,6 @@ class Entry(msgspec.Struct, frozen=True):
     def accuracy(self, confidence: float) -> float:
         """The share of the whole network's accuracy that is guaranteed."""
         return 1.0 if self.exact else lower_bound(self.good, self.images, confidence)
-
-    @property
-    def agreement(self) -> float:
-        """The share of images that were answered as well as by the whole network."""
-        return 1.0 if self.exact else self.good / max(1, self.images)
 
 
 class Calibration(msgspec.Struct, frozen=True):

@@ -17,11 +17,10 @@ crosses it may need fewer bits, or be compressed better."""
 
 @dataclass(frozen=True)
 class Place:
-    """A place between device and server: before node ``at``, where the tensors ``names`` cross,
-    ``raw_bytes`` for one image. ``at`` 0 is the image itself, before the network."""
+    """A place between device and server: before node ``at``, where ``raw_bytes`` cross for one
+    image. ``at`` 0 is the image itself, before the network."""
 
     at: int
-    names: tuple[str, ...]
     raw_bytes: int
 
 
@@ -33,11 +32,11 @@ def places(network: Network, slack: float = SLACK) -> tuple[Place, ...]:
     compared as values: what crosses must be fewer of them than it has.
     """
     inputs = network.inputs
-    found = [Place(0, tuple(spec.name for spec in inputs), tensor_bytes(inputs))]
+    found = [Place(0, tensor_bytes(inputs))]
     values = sum(tensor_bytes([spec]) // np.dtype(spec.dtype).itemsize for spec in inputs)
     narrowest = math.inf
     for cut in network.cuts:
         if cut.bytes < FLOAT_BYTES * values and cut.bytes <= slack * narrowest:
-            found.append(Place(cut.at, tuple(cut.names), cut.bytes))
+            found.append(Place(cut.at, cut.bytes))
         narrowest = min(narrowest, cut.bytes)
     return tuple(found)

@@ -15,7 +15,7 @@ from shoal.strategies.split.calibration import Calibration, Entry
 from shoal.strategies.split.choice import Wish, allowed, best
 from shoal.strategies.split.codings import HALF, LOSSLESS
 from shoal.strategies.split.cuts import Place
-from shoal.strategies.split.table import Facts, Table, costs, stated, with_goodput
+from shoal.strategies.split.table import Facts, LinkSetting, Table, costs, stated, with_goodput
 
 FRAME_BYTES = 150
 """Bytes of a frame beside its tensors, about, where nothing was measured."""
@@ -94,17 +94,13 @@ class Ground:
         # Message costs are those of a machine of speed 1.
         return 2 * profile.message_ms / self.cluster.node(device).speed
 
-    def links(self) -> dict[str, tuple[float, float, float, float]]:
-        """Goodput to and from each server, round trip and the time of a hop."""
+    def links(self) -> dict[str, LinkSetting]:
+        """The way to each server and back."""
         found = {}
         for name in self.servers:
             up, down = self.profiles.link(self.device, name), self.profiles.link(name, self.device)
-            found[name] = (
-                up.bytes_per_s,
-                down.bytes_per_s,
-                up.rtt_ms,
-                (up.hop_ms + down.hop_ms) / 2,
-            )
+            hop_ms = (up.hop_ms + down.hop_ms) / 2
+            found[name] = LinkSetting(up.bytes_per_s, down.bytes_per_s, up.rtt_ms, hop_ms)
         return found
 
     def facts(self) -> Facts:

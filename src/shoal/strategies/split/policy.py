@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from shoal.core.policy import Choice, View
-from shoal.plan.plan import Plan, Playbook
-from shoal.strategies.preferred import least_busy, usable_holders
+from shoal.plan.plan import Playbook
+from shoal.strategies.preferred import Quickest
 
 
-class Split:
+class Split(Quickest):
     """Cut and precision of the transferred tensor, chosen again as device and link change."""
 
     def choose(
@@ -20,12 +20,6 @@ class Split:
         from shoal.strategies.split.decide import decide
 
         return decide(playbook, view, at, memory)
-
-    def forward(
-        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
-    ) -> tuple[str | None, Any]:
-        """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
 
 
 policy = Split()

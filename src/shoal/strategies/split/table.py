@@ -14,14 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+
+Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
+"""What is no negative number, and finite, when it is read."""
 
 LEAST_MS = 1e-6
 """No link or server is busy for less with an image."""
@@ -102,6 +106,16 @@ class Table:
     def first(self) -> npt.NDArray[np.intp]:
         """The only server, for all plans."""
         return np.zeros(len(self.names), np.intp)
+
+
+class LinkSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A link to a server as it was stated or measured when the playbook was built: goodput there
+    and back in bytes/s, round trip, and the fixed time of a hop."""
+
+    up: Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+    down: Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+    rtt_ms: Amount
+    hop_ms: Amount
 
 
 class ServerFacts(NamedTuple):
@@ -232,10 +246,10 @@ def _energy_j(table: Table, device: Floats, link: Floats, latency: Floats) -> Fl
     return joules
 
 
-def stated(servers: Sequence[str], links: Mapping[str, tuple[float, float, float, float]]) -> Facts:
-    """Facts when nothing was measured yet: ``links`` has goodput to and from each server, round
-    trip and hop time."""
-    return Facts(1.0, 0.0, tuple(ServerFacts(1.0, 0.0, 1.0, *links[name]) for name in servers))
+def stated(servers: Sequence[str], links: Mapping[str, LinkSetting]) -> Facts:
+    """Facts when nothing was measured yet."""
+    settings = (msgspec.structs.astuple(links[name]) for name in servers)
+    return Facts(1.0, 0.0, tuple(ServerFacts(1.0, 0.0, 1.0, *setting) for setting in settings))
 
 
 def with_goodput(facts: Facts, bytes_per_s: float) -> Facts:

@@ -1,7 +1,0 @@
-"""PyTorch: training and data sets. Imported by nobody but cli and bench.
-
-A reader's path: ``classifier.py`` (one training from data to a folder with a card) leads to
-``datasets.py``, ``models.py``, ``loop.py`` and ``export.py``. The rest are small pieces that any
-training can use: ``seeding``, ``augment``, ``metrics``, ``schedule``, ``checkpoint``, ``log``,
-``progress``. Only ``datasets``, ``idx``, ``sources`` and ``imagefolder`` do without PyTorch.
-"""

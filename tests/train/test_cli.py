@@ -1,0 +1,41 @@
+"""Trainings from the command line: what is not training."""
+
+from pathlib import Path
+
+import pytest
+
+from shoal.cli.entry import run
+from shoal.cli.output import stderr
+from shoal_train.checkpoint import FILE
+from shoal_train.cli import _goes_on
+
+
+def test_a_training_that_is_interrupted_says_how_it_goes_on(tmp_path, capsys):
+    (tmp_path / FILE).touch()
+    with pytest.raises(KeyboardInterrupt), _goes_on(stderr(), tmp_path):
+        raise KeyboardInterrupt
+    assert f"the same command goes on from {tmp_path / FILE}" in capsys.readouterr().err
+
+
+def test_without_a_checkpoint_nothing_is_promised(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt), _goes_on(stderr(), tmp_path):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+def test_a_card_notes_the_command_with_all_that_was_set(monkeypatch, capsys):
+    noted = []
+
+    def trained(data, model, settings, out, *, command, **given):
+        noted.append((out, command))
+        return {}
+
+    monkeypatch.setattr("shoal_train.datasets.load", lambda name, say: name)
+    monkeypatch.setattr("shoal_train.classifier.train_classifier", trained)
+    assert run(["train", "classifier", "--json", "--epochs", "2"]) == 0
+    assert run(["train", "classifier", "--json", "--out", "a b", "--threads", "1"]) == 0
+    words = "shoal train classifier --data fashion-mnist --model resnet"
+    assert noted == [
+        (Path("results/classifier"), f"{words} --epochs 2 --seed 7"),
+        (Path("a b"), f"{words} --epochs 15 --seed 7 --threads 1 --out 'a b'"),
+    ]

@@ -1,0 +1,203 @@
+"""``shoal train``: train networks with PyTorch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from shoal.cli.output import Json, print_json, stderr, stdout, table
+from shoal.plan.size import readable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
+
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; without it: all cores.")
+]
+Patience: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation.")
+]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+Epochs: TypeAlias = Annotated[int, typer.Option(min=1, help="How often to go over the images.")]
+Out: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the results go; without it: results/COMMAND."),
+]
+
+
+@app.callback()
+def train() -> None:
+    """Train networks with PyTorch."""
+
+
+@app.command()
+def classifier(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
+    ] = "fashion-mnist",
+    model: Annotated[str, typer.Option(help="Which network.")] = "resnet",
+    epochs: Epochs = 15,
+    seed: Seed = 7,
+    patience: Patience = None,
+    threads: Threads = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Train a classifier and leave DIR/model.onnx, its card, its log and sample images.
+
+    The same command goes on from where an interrupted one stopped. Data sets are looked for in
+    the folder named by SHOAL_DATA, then in Shoal's cache, then downloaded.
+    """
+    from shoal_train import datasets
+    from shoal_train.classifier import train_classifier
+    from shoal_train.loop import Settings
+    from shoal_train.progress import Bar
+
+    console = stderr()
+    folder = out or _folder(context)
+    settings = Settings(epochs=epochs, seed=seed, patience=patience)
+    loaded = datasets.load(data, console.print)
+    with _goes_on(console, folder), Bar(console, epochs) as bar:
+        card = train_classifier(
+            loaded,
+            model,
+            settings,
+            folder,
+            threads=threads,
+            command=_command(context),
+            watcher=bar,
+            say=console.print,
+        )
+    if json:
+        print_json(card)
+        return
+    accuracy = card["accuracy"]
+    stdout().print(
+        table(
+            card["title"],
+            ("what", "value>"),
+            (
+                ("test accuracy", f"{100 * accuracy['test_top1']:.2f} %"),
+                ("test images", accuracy["test_images"]),
+                ("validation accuracy", f"{100 * accuracy['validation_top1']:.2f} %"),
+                ("best epoch", card["training"]["best_epoch"]),
+                ("training", f"{card['training']['seconds']:.0f} s"),
+                ("model.onnx", readable(card["files"]["model.onnx"]["bytes"])),
+            ),
+        )
+    )
+
+
+@app.command()
+def fluid(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
+    ] = "fashion-mnist",
+    model: Annotated[str, typer.Option(help="cnn, cnn-wide, resnet, or FILE.py:FUNCTION.")] = "cnn",
+    groups: Annotated[
+        str, typer.Option(help="Number of devices, or their relative widths: 4, 2:1:1.")
+    ] = "2",
+    kind: Annotated[
+        str | None, typer.Option(help="A baseline instead: static, dynamic, slimmable.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="How the sub-networks take turns: joint, none, nested.")
+    ] = "joint",
+    epochs: Epochs = 10,
+    seed: Seed = 7,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many legs without a better score.")
+    ] = None,
+    threads: Threads = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Train a network whose groups of channels work alone and together; leave DIR/model.fluid.
+
+    Its card, log, curves and sample images lie beside it. The same command goes on from where an
+    interrupted one stopped. CUDA is used where it is there.
+    """
+    from shoal_train import datasets
+    from shoal_train.fluid.groups import KINDS
+    from shoal_train.fluid.recipe import Recipe, prepare
+    from shoal_train.fluid.report import table_rows
+    from shoal_train.fluid.train import train_fluid
+    from shoal_train.loop import Settings
+    from shoal_train.progress import LegBar
+
+    console = stderr()
+    folder = out or _folder(context)
+    recipe = Recipe(model, groups, kind or KINDS[0], policy)  # type: ignore[arg-type]  # checked below
+    loaded = datasets.load(data, console.print)
+    training = prepare(loaded, recipe, Settings(epochs=epochs, seed=seed, patience=patience))
+    with _goes_on(console, folder), LegBar(console, len(training.legs)) as bar:
+        card = train_fluid(
+            training,
+            folder,
+            threads=threads,
+            command=_command(context),
+            watcher=bar,
+            say=console.print,
+        )
+    if json:
+        print_json(card)
+        return
+    stdout().print(
+        table(
+            f"{card['title']}: accuracy on {card['accuracy']['test_images']} test images",
+            ("groups", "width>", "together>", "apart (logits added)>"),
+            table_rows(card),
+        )
+    )
+
+
+@app.command()
+def runs(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished trainings.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where they are written.")] = Path(
+        "runs.json"
+    ),
+) -> None:
+    """Gather what fluid trainings and their baselines gave in one file, for 'shoal bench fluid'."""
+    from shoal_train.fluid.runs import gather
+
+    count = gather(folders, out)
+    stdout().print(f"{count} trainings in {out}", soft_wrap=True)
+
+
+@contextmanager
+def _goes_on(console: Console, out: Path) -> Iterator[None]:
+    """Say what becomes of a training that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from shoal.cache import is_file
+        from shoal_train.checkpoint import FILE
+
+        if is_file(out / FILE):
+            console.print(f"stopped; the same command goes on from {out / FILE}", soft_wrap=True)
+        raise
+
+
+def _folder(context: typer.Context) -> Path:
+    """Where the results of a command go that is not told where."""
+    return Path("results", context.info_name or "")
+
+
+def _command(context: typer.Context) -> str:
+    """The command line with all that was set, as it is noted in a card."""
+    words = ["shoal", "train", context.info_name or ""]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if value is not None and not isinstance(value, bool):
+            words += [parameter.opts[0], str(value)]
+    return shlex.join(words)

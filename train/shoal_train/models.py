@@ -1,0 +1,138 @@
+"""The networks that ``shoal train`` can train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shoal.errors import UsageError
+from shoal_train.datasets import DataSet
+
+
+class Normalise(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """``(x - mean) / deviation`` per channel, inside the network: callers feed plain pixels."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).reshape(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+class ResidualBlock(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Two 3x3 convolutions and a way around them (He et al., 2016, the basic block)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = convolution(channels_in, channels, 3, stride)
+        self.second = convolution(channels, channels, 3, 1)
+        self.around: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.around = convolution(channels_in, channels, 1, stride)
+        # The block starts as its way around alone, which trains steadily from the first step.
+        nn.init.zeros_(self.second[1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.around(x) + self.second(torch.relu(self.first(x)))
+        return torch.relu(x)
+
+
+class ResNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """A small residual network for small images: stem, stages of blocks, average, dense.
+
+    Takes floats from 0 to 1, ``(batch, channels, height, width)``, any height and width from 4;
+    gives logits ``(batch, classes)``. Each stage after the first halves height and width.
+    """
+
+    def __init__(
+        self,
+        normalise: Normalise,
+        classes: int,
+        widths: Sequence[int] = (16, 32, 64),
+        blocks: Sequence[int] = (1, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        channels = normalise.mean.shape[1]
+        self.stem = convolution(channels, widths[0], 3, 1)
+        stages: list[nn.Module] = []
+        channels = widths[0]
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for block in range(count):
+                stride = 2 if stage and not block else 1
+                stages.append(ResidualBlock(channels, width, stride))
+                channels = width
+        self.blocks = nn.Sequential(*stages)
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.dense = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(self.normalise(x)))
+        return self.dense(torch.flatten(self.average(self.blocks(x)), 1))
+
+
+class ConvNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Plain convolutions, each followed by pooling that halves height and width; then dense.
+
+    Takes and gives what ``ResNet`` does, for any height and width from ``2 ** len(widths)``.
+    """
+
+    def __init__(
+        self, normalise: Normalise, shape: Sequence[int], classes: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        channels, height, width = shape
+        layers: list[nn.Module] = []
+        for out in widths:
+            # Pooled first: batch norm and ReLU then have a quarter of the work.
+            layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+            layers += [nn.BatchNorm2d(out), nn.ReLU()]
+            channels, height, width = out, height // 2, width // 2
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Linear(channels * height * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(torch.flatten(self.layers(self.normalise(x)), 1))
+
+
+def convolution(channels_in: int, channels: int, size: int, stride: int) -> nn.Sequential:
+    """A convolution that keeps height and width (but for the stride), then batch norm."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+
+
+def normalise_for(data: DataSet) -> Normalise:
+    """The normalisation to mean 0 and deviation 1 over the training images of ``data``."""
+    pixels = data.train.images
+    mean = pixels.mean((0, 2, 3)) / 255
+    deviation = pixels.std((0, 2, 3)) / 255
+    return Normalise(mean.tolist(), [max(value, 1e-3) for value in deviation.tolist()])
+
+
+MODELS: dict[str, Callable[[DataSet], nn.Module]] = {
+    "cnn": lambda data: ConvNet(normalise_for(data), data.shape, len(data.classes), (32, 32, 32)),
+    "cnn-wide": lambda data: ConvNet(
+        normalise_for(data), data.shape, len(data.classes), (32, 48, 64)
+    ),
+    "resnet": lambda data: ResNet(normalise_for(data), len(data.classes)),
+}
+
+
+def build(name: str, data: DataSet) -> nn.Module:
+    """The untrained network ``name`` for the images and classes of ``data``.
+
+    Its weights come from PyTorch's global generator: see ``seeding.reproducible``.
+    """
+    if name not in MODELS:
+        raise UsageError(f"there is no model {name!r}: use {', '.join(sorted(MODELS))}")
+    return MODELS[name](data)

