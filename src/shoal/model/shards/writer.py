@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from shoal.model.cuts import Step, crossing_bytes
-from shoal.model.graph import copied, elements, makes, reads, serialize
-from shoal.model.names import Names
+from shoal.model.cuts import Node, crossing_bytes
+from shoal.model.graph import Names, copied, elements, makes, reads, serialize
 from shoal.model.network import Network
 from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.spec import TensorSpec
@@ -149,7 +148,7 @@ class Writer:
         """The part that takes these inputs and gives ``output``, declared as ``info``, with the
         nodes that it needs. ``ends`` are the tensors of the network that it stands for."""
         used = self.drop(output.name)
-        steps = [Step(reads(node), makes(node)) for node, _ in self._nodes]
+        steps = [Node(node.name, node.op_type, reads(node), makes(node)) for node, _ in self._nodes]
         constant, weights = self.network.constants(sorted(used - self._weights.keys()))
         weights |= {name: self._weights[name] for name in sorted(used & self._weights.keys())}
         graph = self.network.graph

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -29,7 +30,7 @@ from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say
 from shoal.strategies.statistics import images_needed
-from shoal.strategies.whole import fitting, whole_part, whole_plan
+from shoal.strategies.whole import fits, whole_part, whole_plan
 
 NAME = "shards"
 LEAST_ACCURACY = 0.95
@@ -71,8 +72,8 @@ def build(
         promise = Promise(deck, judged, held, wish.most, least, options.confidence)
     settled = settle(ground, layout, deck, promise, wish)
     ledger = Ledger(limits)
-    for made in (settled.made, *(each.made for each in settled.mended)):
-        _put(ledger, made, limits)
+    for each in (settled.made, *(each.made for each in settled.mended)):
+        _put(ledger, each, limits)
     plan = settled.made.plan
     told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
     plans = [msgspec.structs.replace(plan, forecast=told)]
@@ -82,7 +83,8 @@ def build(
     notes = say(found, promise, settled, bool(resort))
     plans += resort
     shown = () if prepared is None else _first(network, prepared)
-    return built(NAME, network, spec, plans, ledger.parts, notes, shown)
+    made = built(NAME, network, spec, plans, ledger.parts, notes)
+    return replace(made, images=shown)
 
 
 def _for_one(
@@ -138,11 +140,15 @@ def _last_resort(
 ) -> list[Plan]:
     """The whole network on any of the devices that have room for it besides."""
     whole = whole_part(network)
-    able, _ = fitting(cluster.computing, whole)
-    names = [device.name for device in able if ledger.put([(device.name, whole)])]
+    names = [
+        device.name
+        for device in cluster.computing
+        if fits(device, whole) and ledger.put([(device.name, whole)])
+    ]
     if not names:
         return []
-    return [whole_plan("whole", names, whole, network, cluster, profiles, spare=True)]
+    plan = whole_plan("whole", names, whole, network, cluster, profiles)
+    return [msgspec.structs.replace(plan, spare=True)]
 
 
 def _first(network: Network, sample: Sample) -> tuple[Feeds, ...]:
