@@ -56,7 +56,7 @@ State: TypeAlias = Dealt | Partial
 """Of a tensor that not every device has all of."""
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, and never leaves the package
+class Refused(Exception):  # noqa: N818 (a verdict, not an error; it never leaves this package)
     """A node cannot be computed from what devices have of ``tensors``; ``words`` say what it needs,
     is or has."""
 
