@@ -122,6 +122,7 @@ def test_what_goes_on_with_a_request_does_not_wait_for_the_bodies_of_others(talk
         *(b"much", b"task 1", b"task 2", b"resume 2", b"resume 3", b"resume 4"),
         *(b"hello", b"task 3"),
     ]
+    soon(lambda: talk.sender.waiting == 0)
     talk.fill()
     assert talk.sender.send(b"task 5", body, work=True, about=5)
     assert talk.sender.send(b"resume 6", None, work=True, about=6)
