@@ -170,3 +170,19 @@ def _inline(proto):
     weight.ClearField("data_location")
     weight.raw_data = np.zeros(300, np.float32).tobytes()
     return proto
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        b"\xa1\x06" + bytes(range(8)),  # field 100 of 64 bits
+        b"\xa5\x06" + bytes(range(4)),  # of 32 bits
+        b"\xa2\x06\x03abc",
+        b"\xa0\x06\x96\x01",
+    ],
+)
+def test_what_a_later_version_of_the_format_may_add_is_passed_over(unknown):
+    assert externals(PART.graph + unknown) == externals(PART.graph)
+    assert externals(unknown + PART.graph + unknown) == externals(PART.graph)
+    with pytest.raises(ModelFileError):
+        externals(PART.graph + unknown[:-1])

@@ -10,7 +10,7 @@ from tests.toys.network import ToyProfile
 from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.forecast import Duty, StageDuty, forecast, usage
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Forecast, Spread
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 
@@ -186,3 +186,19 @@ def test_several_at_once_save_time_when_requests_wait_and_none_when_they_do_not(
     assert together.images_per_s == pytest.approx(alone.images_per_s / 0.8)
     assert together.latency_ms == alone.latency_ms
     assert together.stage_ms == alone.stage_ms
+
+
+def test_what_a_forecast_does_not_say_is_no_cost_and_nothing_lost():
+    said = Forecast(
+        *(10.0, 100.0),
+        accuracy=1.0,
+        bytes_per_image=0.0,
+        memory={},
+        stage_ms=(),
+        holder_ms=(),
+        energy_j=None,
+        slowest="",
+        server_ms=0.0,
+        missing=(),
+    )
+    assert Forecast(10.0, 100.0) == said
