@@ -11,7 +11,7 @@ import pytest
 
 from shoal.errors import UsageError
 from shoal_benchmarks.node import mutants
-from shoal_benchmarks.node.mutants.runner import Done, Job
+from shoal_benchmarks.node.mutants.runner import UNENDED, Done, Job
 from shoal_benchmarks.node.mutants.sites import Mutant, draw, mutants_of
 from shoal_benchmarks.node.mutants.trial import RUNNER, concerned
 
@@ -143,22 +143,22 @@ def test_tests_are_run_until_one_fails_and_what_they_reach_is_seen(tmp_path: Pat
     (tmp_path / "test_dead.py").write_text("import os\ndef test(): os._exit(0)\n")
     (tmp_path / "test_idle.py").write_text("import time\ndef test(): time.sleep(1000)\n")
     (tmp_path / "test_broken.py").write_text("import nothing_of_that_name\n")
-    watched, passed, failed, dead, idle, broken = asked(
+    watched, passed, failed, dead, idle, slow, broken = asked(
         tmp_path,
         Job({"test_good.py": 60}, 60, watch=True),
         Job({"test_good.py": 60}, 60),
         Job({"test_good.py": 60, "test_bad.py": 60, "test_idle.py": 60}, 60),
         Job({"test_dead.py": 60}, 60),
         Job({"test_idle.py": 60}, 3),
+        Job({"test_idle.py": 3}, 60),
         Job({"test_broken.py": 60}, 60),
     )
     assert ("src/shoal/__init__.py", 1) in watched.entered
     assert ("src/shoal/__init__.py", 5) not in watched.entered
     assert watched.loaded == ("src/shoal/__init__.py",)
-    assert (passed.failed, passed.hung) == (None, False)
+    assert passed.failed is None
     assert failed.failed == "test_bad.py::test"
-    assert dead.failed == "a test that ended the process"
-    assert idle.hung
+    assert dead.failed == idle.failed == slow.failed == UNENDED
     assert broken.failed == "test_broken.py"
 
 
@@ -174,7 +174,7 @@ def test_what_nobody_noticed_is_named_and_what_changes_nothing_is_not_counted() 
             ("src/a.py", Done()),
             ("src/b.py", Done()),
             ("src/c.py", Done("a test")),
-            ("src/d.py", Done("the limit of time", hung=True)),
+            ("src/d.py", Done(UNENDED)),
         )
         for row in mutants.counted(mutant(path=path), done, tally, same)
     ]
@@ -182,7 +182,7 @@ def test_what_nobody_noticed_is_named_and_what_changes_nothing_is_not_counted() 
         "changes nothing: src/a.py:4: before -> after (It only saves time.)",
         "survived: src/b.py:4: before -> after",
     ]
-    assert vars(tally) == {"caught": 2, "hung": 1, "survived": 1, "same": 1}
+    assert vars(tally) == {"caught": 2, "survived": 1, "same": 1}
     rows = {row.name: row for row in mutants.rows_of({"core": tally, "plan": mutants.Tally()})}
     assert rows["mutants of core that are caught"].value == pytest.approx(200 / 3)
     assert "mutants of plan that are caught" not in rows

@@ -72,7 +72,6 @@ class Tally:
     """What became of the changes to one scope."""
 
     caught: int = 0
-    hung: int = 0
     survived: int = 0
     same: int = 0
 
@@ -108,7 +107,6 @@ def counted(mutant: Mutant, done: Done, tally: Tally, same: Mapping[str, str]) -
     """Count one; a row if nothing noticed it."""
     if done.failed:
         tally.caught += 1
-        tally.hung += done.hung
     elif (why := same.get(key_of(mutant))) is not None:
         tally.same += 1
         yield row(f"changes nothing: {mutant} ({why})", 1, "mutants")
@@ -127,7 +125,6 @@ def rows_of(tallies: Mapping[str, Tally]) -> Iterator[Row]:
     )
     yield row("mutants: change nothing", every.same, "mutants")
     yield row("mutants: change behaviour", every.caught + every.survived, "mutants")
-    yield row("mutants: caught because nothing ended", every.hung, "mutants")
     yield row("mutants: survived", every.survived, "mutants")
     yield row("mutants: caught of those that change behaviour", every.share, "%", ">= 95")
 

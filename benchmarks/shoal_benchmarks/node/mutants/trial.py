@@ -23,9 +23,9 @@ RUNNER = Path(__file__).with_name("runner.py")
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "results", "build", "dist")
 PACKAGES = ("src", "lab", "benchmarks")
 WATCHED_S = 600.0
-MORE_S = 10.0
-"""So much longer than a file of tests took when it was watched (which makes it slow) each of its
-tests may take; all of them together three times as much longer."""
+MORE_S, TIMES = 20.0, 2
+"""A test may take so much longer, and so many times as long, as the processor took for its whole
+file when that was watched (which makes it slow)."""
 LATER_S = 1000
 """A changed file is dated so much later, so that nobody takes it for what was compiled."""
 
@@ -72,8 +72,8 @@ class Trial:
 
     def tried(self, mutant: Mutant, reach: Reach) -> Done:
         """What the tests say to a change."""
-        files = {file: MORE_S + reach[file].took_s for file in concerned(mutant, reach)}
-        limit_s = 3 * MORE_S + sum(reach[file].took_s for file in files)
+        files = {file: MORE_S + TIMES * reach[file].took_s for file in concerned(mutant, reach)}
+        limit_s = sum(files.values())
         with self._changed(mutant):
             return self._done(Job(files, limit_s))
 
