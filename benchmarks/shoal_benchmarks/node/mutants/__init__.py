@@ -56,7 +56,7 @@ TESTS = (
     "tests/codec/test_*.py",
     "tests/strategies/test_*.py",
     "tests/sim/test_*.py",
-    *(f"tests/model/test_{name}.py" for name in ("cuts", "evidence", "proof", "resolved", "wire")),
+    *(f"tests/model/test_{name}.py" for name in ("cuts", "evidence", "proof*", "shapes", "wire")),
     *(f"tests/runtime/test_{name}.py" for name in ("outbox", "wire*")),
     *(f"tests/mesh/test_{name}.py" for name in ("frames", "greeting", "hello", "rate*")),
     *(f"tests/mesh/test_{name}.py" for name in ("receiver", "sender", "uptake")),

@@ -73,7 +73,7 @@ class Trial:
     def tried(self, mutant: Mutant, reach: Reach) -> Done:
         """What the tests say to a change."""
         files = {file: MORE_S + TIMES * reach[file].took_s for file in concerned(mutant, reach)}
-        limit_s = sum(files.values())
+        limit_s = MORE_S + sum(files.values())
         with self._changed(mutant):
             return self._done(Job(files, limit_s))
 
