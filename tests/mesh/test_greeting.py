@@ -503,3 +503,17 @@ def test_a_caller_and_a_porter_understand_each_other(house):
     assert say_hello(there, back, hello) == Welcome()
     there.close()
     back.close()
+
+
+def test_who_brings_connections_before_the_porter_looks_waits_for_nobody():
+    """The bell is full after a few hundred; it has rung then."""
+    doors = Doors([Address("tcp", "127.0.0.1", 0)], 0)
+    porter = Porter("house", doors, lambda hello, there, back: None, lambda why: None)
+    here, there = socket.socketpair()
+    try:
+        for _ in range(5000):
+            assert porter.bring(here)
+    finally:
+        porter.close()
+        there.close()
+    assert not porter.bring(here), "it comes too late"

@@ -35,9 +35,7 @@ def test_a_plan_is_left_from_just_so_much_behind_on() -> None:
     assert taken(lagging(a=5.01, c=2.0)) == ("spare", 1)
 
 
-def test_each_so_many_requests_the_slow_one_is_tried_and_counted_anew_when_it_is_well() -> (
-    None
-):
+def test_each_so_many_requests_the_slow_one_is_tried_and_counted_anew_when_it_is_well() -> None:
     memory: object = None
     taken_by = []
     for _ in range(2 * TRY):
@@ -88,6 +86,11 @@ def test_of_replicas_that_end_at_once_the_first_is_taken_and_the_way_there_is_ad
         snapshot = view(a=True, b=DeviceView(work_ms=work_ms))
         assert replicas.choose(far, snapshot, IMAGE, None)[0].route == ((device,),)
         assert replicas.forward(far, ONE, 0, snapshot, None)[0] == device
+    near = book(ONE, policy="replicas", hop_ms={"a": 0.5})
+    for work_ms, device in ((0.4, "b"), (0.6, "a")):
+        snapshot = view(a=True, b=DeviceView(work_ms=work_ms))
+        assert replicas.choose(near, snapshot, IMAGE, None)[0].route == ((device,),)
+        assert replicas.forward(near, ONE, 0, snapshot, None)[0] == device
 
 
 # -- fluid
