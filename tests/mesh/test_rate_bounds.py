@@ -145,6 +145,12 @@ def test_one_byte_more_is_refused(fields: tuple[int, ...], max_body: int) -> Non
         read_header(write_header(*fields), max_body)
 
 
+def test_the_bounds_are_those_that_other_nodes_know() -> None:
+    """What is larger than they take is refused there, and the connection with it."""
+    assert (MAX_NEWS, MAX_WEIGHT, MAX_KNOWN) == (262_144, 262_144, 1024)
+    assert HEADER_BYTES == 20
+
+
 def test_as_many_nodes_as_can_be_are_told_and_as_many_places() -> None:
     nodes = [NodeSeen(f"n{k}", "1" * 16, (Place("a", 1),)) for k in range(MAX_KNOWN + 1)]
     told = read_news(write_news(nodes)[HEADER_BYTES:])
