@@ -211,3 +211,17 @@ def test_a_seed_that_is_no_number_is_the_users_mistake(monkeypatch: pytest.Monke
     monkeypatch.setenv("SHOAL_SEED", "seven")
     with pytest.raises(UsageError, match="SHOAL_SEED"):
         next(mutants.rows(quick=True))
+
+
+def test_a_few_are_tried_from_beginning_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutants, "SCOPES", {"codec": ("src/shoal/codec/slices.py",)})
+    monkeypatch.setattr(mutants, "TESTS", ("tests/codec/test_slices.py",))
+    monkeypatch.setattr(mutants, "QUICK", 4)
+    monkeypatch.setenv("SHOAL_SEED", "7")
+    before = (mutants.ROOT / "src/shoal/codec/slices.py").read_bytes()
+    rows = {row.name: row.value for row in mutants.rows(quick=True)}
+    assert (mutants.ROOT / "src/shoal/codec/slices.py").read_bytes() == before
+    assert (rows["mutants: seed"], rows["mutants: drawn"]) == (7, 4)
+    assert rows["mutants: files of tests that fail without any"] == 0
+    assert rows["mutants: change nothing"] + rows["mutants: change behaviour"] == 4
+    assert rows["mutants: caught of those that change behaviour"] > 0
