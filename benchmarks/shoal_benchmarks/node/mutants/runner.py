@@ -88,7 +88,7 @@ def _read(handle: int, until: float) -> bytes:
             if not chunk:
                 return b"".join(chunks)
             chunks.append(chunk)
-    return None
+    return b""
 
 
 def _run(job: Job, writing: int) -> NoReturn:
