@@ -7,6 +7,7 @@ import xxhash
 from shoal.codec import join as joins
 from shoal.codec.codecs import find_codec
 from shoal.codec.frame import Frame, FrameHead, Packed, pack, unpack
+from shoal.codec.grid import FINEST, LARGEST, Grid, find_ranges
 from shoal.codec.images import LONGEST_SIDE, Shape, images_in
 from shoal.codec.join import Joiner, join
 from shoal.codec.layout import lay, pick, size_of
@@ -265,3 +266,21 @@ def test_each_channel_that_is_held_twice_is_added_by_the_first_that_runs() -> No
     assert added_by(how, "c", "abc") == (False, True, False)
     assert added_by(how, "c", "bc") == (False, True, True)
     assert added_by(how, "b", ["z", "c", "b", "a"]) == (True, False)
+
+
+def test_the_finest_step_that_has_an_inverse_is_used_and_no_finer_one() -> None:
+    finest = np.float32(FINEST)
+    assert Grid(np.array([[0, finest]], "<f4"), 1, zero=False).usable
+    assert not Grid(np.array([[0, np.nextafter(finest, np.float32(0))]], "<f4"), 1, False).usable
+    assert Grid(np.array([[5, 5]], "<f4"), 1, zero=False).usable, "what is constant has no step"
+
+
+def test_the_largest_values_have_a_range_and_larger_ones_have_none() -> None:
+    largest = np.float32(LARGEST)
+    larger = np.nextafter(largest, np.float32(np.inf))
+    assert Grid(np.array([[-largest, largest]], "<f4"), 255, zero=False).usable
+    for low, high in ((-larger, 0), (0, larger), (1, 0), (np.nan, 1)):
+        with pytest.raises(FrameError, match="impossible range"):
+            Grid(np.array([[low, high]], "<f4"), 255, zero=False)
+    assert find_ranges(np.array([[1, largest]], np.float32), None) is not None
+    assert find_ranges(np.array([[1, larger]], np.float32), None) is None

@@ -202,3 +202,10 @@ def test_what_a_forecast_does_not_say_is_no_cost_and_nothing_lost():
         missing=(),
     )
     assert Forecast(10.0, 100.0) == said
+
+
+def test_a_plan_that_takes_no_time_has_a_rate_that_is_a_number():
+    """1e12: nobody divides by nothing, and everything else is slower."""
+    free = forecast([on("gateway", Duty(0, 0))], TWO, facts(), in_bytes=0)
+    assert free.images_per_s == pytest.approx(1e12)
+    assert free.latency_ms == 0.0

@@ -20,7 +20,7 @@ from shoal.plan.plan import (
     Spread,
     Stage,
 )
-from shoal.plan.playbook import make_playbook
+from shoal.plan.playbook import load, make_playbook, playbook_id, save
 from shoal.plan.playbook_check import validate
 
 GIB = 1 << 30
@@ -354,3 +354,14 @@ def test_all_devices_of_a_playbook_together_are_bounded():
     validate(make(**devices(4095)))
     with pytest.raises(PlanError, match="names 4097 devices; 4096"):
         make(**devices(4096))
+
+
+def test_a_file_that_holds_what_cannot_be_followed_is_refused_under_its_own_id(tmp_path):
+    good = make()
+    wrong = changed(good, plans=(changed(PLAN, tolerance=2.0),))
+    forged = changed(wrong, id=playbook_id(wrong))
+    save(forged, tmp_path / "book.json")
+    with pytest.raises(PlanError, match=r"book\.json: .*a tolerance of 2"):
+        load(tmp_path / "book.json")
+    save(good, tmp_path / "book.json")
+    assert load(tmp_path / "book.json") == good

@@ -8,7 +8,7 @@ from tests.core.toys import every, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver, Reject
 from shoal.core.events import Appeared, Cancelled, Tick, Unsent, Vanished
-from shoal.core.messages import Forget, Install, Resume, StageTrace, Task, Why
+from shoal.core.messages import Forget, Install, Moved, Resume, StageTrace, Task, Why
 
 ALONE = playbook(plan("a", one(0, 12, "a")), plan("b", one(0, 12, "b")))
 PAIRS = playbook(
@@ -278,6 +278,37 @@ def test_a_slice_comes_late_from_one_and_another_is_lost_and_the_next_is_whole()
     (deliver,) = of(Deliver, gateway.answer("c", task))
     assert deliver.absent == ()
     at_rest(gateway)
+
+
+# -- free routes
+
+
+def test_who_is_to_run_the_rest_has_work_from_when_that_is_known_to_when_it_is_done() -> None:
+    book = playbook(plan("free", one(0, 6, "a"), one(6, 12, "bc")), policy="free")
+    gateway = LoneGateway(book)
+    task = task_of(gateway.ask(0, LONG_MS))
+    assert [gateway.core.devices[name].outstanding for name in "abc"] == [1, 0, 0]
+    gateway.hear("a", Moved("g", "g1", 0, task.attempt, 1, (("a",), ("c",))))
+    assert [gateway.core.devices[name].outstanding for name in "abc"] == [1, 0, 1]
+    assert gateway.core.devices["c"].work_ms > 0
+    gateway.hear("a", Moved("g", "g1", 0, task.attempt, 1, (("a",), ("b",))))
+    assert gateway.core.devices["b"].outstanding == 0, "it was decided before"
+    assert of(Deliver, gateway.answer("c", task, stage=1))
+    at_rest(gateway)
+
+
+def test_a_playbook_can_be_served_when_it_is_in_use_and_somebody_has_loaded_it() -> None:
+    gateway = LoneGateway(ALONE, "")
+    other = playbook(plan("c", one(0, 12, "c")), id="another")
+    assert not gateway.core.servable(other)
+    assert not gateway.core.servable(ALONE)
+    gateway.appears("b", "b1")
+    assert not gateway.core.servable(ALONE)
+    gateway.installed("b", ALONE)
+    assert gateway.core.servable(ALONE)
+    assert not gateway.core.servable(other)
+    gateway.take(Vanished("b", "b1"))
+    assert not gateway.core.servable(ALONE)
 
 
 # -- forgetting
