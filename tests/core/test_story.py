@@ -186,7 +186,7 @@ def test_an_answer_that_comes_after_the_end_is_not_needed_any_more() -> None:
         else:
             gateway.now = 0.1
             gateway.take(Tick())
-        assert told(story(gateway.node.log, 0))[-1].startswith(last)
+        assert any(line.startswith(last) for line in told(story(gateway.node.log, 0)))
         gateway.answer("b", task)
         assert told(story(gateway.node.log, 0))[-1] == (
             "b answered attempt 1; it is not needed any more"
