@@ -63,6 +63,7 @@ def done(job: Job) -> Done:
     child = os.fork()
     if not child:
         try:
+            os.close(reading)
             os.setsid()
             resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
             _run(job, writing)
