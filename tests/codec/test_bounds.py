@@ -284,3 +284,9 @@ def test_the_largest_values_have_a_range_and_larger_ones_have_none() -> None:
             Grid(np.array([[low, high]], "<f4"), 255, zero=False)
     assert find_ranges(np.array([[1, largest]], np.float32), None) is not None
     assert find_ranges(np.array([[1, larger]], np.float32), None) is None
+
+
+def test_slices_along_an_axis_without_a_size_of_its_own_cannot_be_joined() -> None:
+    how = joined(0, (None, 4), {"a": (0, 1), "b": (2, 3)})
+    with pytest.raises(InputError, match="axis 0 of 't' has no fixed size"):
+        join({"a": np.zeros((2, 4), np.float32), "b": np.zeros((2, 4), np.float32)}, how)
