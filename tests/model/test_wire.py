@@ -216,3 +216,8 @@ def test_a_number_that_never_ends_is_refused():
 def test_bytes_are_written_with_their_length():
     assert encoded(2, b"") == b"\x12\x00"
     assert encoded(16, b"x" * 128) == b"\x82\x01" + b"\x80\x01" + b"x" * 128
+
+
+def test_a_graph_of_just_the_limit_is_read(monkeypatch):
+    monkeypatch.setattr(limits, "GRAPH_BYTES", len(PART.graph))
+    assert externals(PART.graph)

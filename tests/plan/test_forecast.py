@@ -209,3 +209,12 @@ def test_a_plan_that_takes_no_time_has_a_rate_that_is_a_number():
     free = forecast([on("gateway", Duty(0, 0))], TWO, facts(), in_bytes=0)
     assert free.images_per_s == pytest.approx(1e12)
     assert free.latency_ms == 0.0
+
+
+def test_what_messages_cost_where_nobody_measured_it():
+    """A gateway keeps the request as well and hands over the answer: half as much again."""
+    profiles = Profiles.scaled(TWO, ToyProfile((10.0,)))
+    assert profiles.device("a").handling_ms(0) == 0.3
+    assert profiles.device("gateway").handling_ms(0) == pytest.approx(0.45)
+    assert profiles.device("a").handling_ms(1e6) == pytest.approx(0.3 + 1.0)
+    assert LinkProfile(rtt_ms=2, bytes_per_s=1e6).transfer_ms(1000) == pytest.approx(0.4 + 1 + 1)
