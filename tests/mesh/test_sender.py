@@ -455,3 +455,14 @@ def test_who_is_gone_is_no_reason_to_die():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "Broken pipe\n")
+
+
+def test_where_the_system_says_nothing_a_question_is_not_taken_for_late():
+    talk = Talk(socket.socketpair)
+    try:
+        assert talk.sender.late_s() == 0.0
+        talk.fill()
+        assert talk.sender.late_s() == 0.0
+        assert talk.sender.read_at(5.0) == -math.inf
+    finally:
+        talk.close()
