@@ -466,3 +466,11 @@ def test_where_the_system_says_nothing_a_question_is_not_taken_for_late():
         assert talk.sender.read_at(5.0) == -math.inf
     finally:
         talk.close()
+
+
+def test_what_follows_a_probe_comes_whole(talk):
+    for number in range(3):
+        talk.sender.probe()
+        assert talk.sender.send(b"after %d" % number, b"body", work=True)
+        (came,) = talk.hear(1)
+        assert (came.head, bytes(came.body)) == (b"after %d" % number, b"body")
