@@ -365,3 +365,10 @@ def test_a_file_that_holds_what_cannot_be_followed_is_refused_under_its_own_id(t
         load(tmp_path / "book.json")
     save(good, tmp_path / "book.json")
     assert load(tmp_path / "book.json") == good
+
+
+def test_a_part_of_as_many_blobs_as_can_be_is_accepted_and_one_of_more_is_not():
+    blobs = {str(k): 0 for k in range(65536)}
+    validate(make(**with_part(1, blobs, 0)))
+    with pytest.raises(PlanError, match="names more than 65536 blobs"):
+        make(**with_part(1, {**blobs, "more": 0}, 0))
