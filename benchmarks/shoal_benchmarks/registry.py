@@ -14,7 +14,7 @@ BENCHES = {
     "fluid": "sub-networks together and each for itself: accuracy, throughput, losses",
     "foundation": "cuts, hops, pipelines, forecasts, failover, memory",
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
-    "node": "bytes of heads, a thousand nodes in the simulator, the simulator against the lab",
+    "node": "heads, the simulator at size and against the lab, mistakes that tests notice",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
     "split": "device and server: the time of a decision, and a grid of devices, links, baselines",
     "trust": "what may never happen (wrong answers first), and what loading may cost at most",

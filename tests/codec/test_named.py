@@ -68,3 +68,16 @@ def test_a_body_passes_on_the_frame_that_it_came_in_when_the_codecs_are_the_same
     frame = pack({"a": np.ones((1, 99), np.float32), "b": np.ones(3)}, text)
     assert Body(frame=frame).frame(text) is frame
     assert Body(frame=frame).frame("raw") is not frame
+
+
+def test_each_of_as_many_tensors_as_a_frame_holds_may_have_a_codec_of_its_own():
+    text = named.write({f"t{k}": "half:none" for k in range(256)}, "quant:8")
+    named.check(text)
+    assert named.codec_of(text, "t255") == "half:none"
+    assert named.codec_of(text, "t256") == "quant:8"
+    with pytest.raises(UsageError, match="258 codecs are given"):
+        named.codec_of(text + ";more=raw", "a")
+    name = "x" * ((1 << 15) - len("=half"))
+    assert named.codec_of(f"{name}=half", name) == "half"
+    with pytest.raises(UsageError, match="32768 is the limit"):
+        named.codec_of(f"{name}=halff", name)

@@ -53,3 +53,15 @@ def test_settings_come_in_any_order(name):
 def test_settings_that_make_no_sense_are_refused_with_the_reason(name, reason):
     with pytest.raises(UsageError, match=reason):
         find_codec(name)
+
+
+def test_a_range_has_two_ends_and_both_may_be_far_away():
+    for name in ("quant:4,clip:-1e30:1e30", "quant:4,clip:0:1e-30", "lossless:zstd:1", "jpeg:100"):
+        assert find_codec(name)
+    for span in ("1:1", "0:1.1e30", "-1.1e30:0", "0:0"):
+        with pytest.raises(UsageError, match="LOW below HIGH"):
+            find_codec(f"quant:4,clip:{span}")
+    with pytest.raises(UsageError, match="clip takes 2 numbers"):
+        find_codec("quant:4,clip:1:2:3")
+    with pytest.raises(UsageError, match="zstd:1 to 19"):
+        find_codec("lossless:zstd:0003")

@@ -18,6 +18,7 @@ from shoal.core.events import (
     Loaded,
     RunFailed,
     Submitted,
+    Tick,
     Unpackable,
     Vanished,
 )
@@ -174,3 +175,19 @@ def test_which_steps_concern_a_request(number: int) -> None:
     log.remark(3, "something")
     log.note(0.0, Adopt(BOOK), [])
     assert [concerns(step, number) for step in log.steps] == [number == 3] * 7
+
+
+def test_an_answer_that_comes_after_the_end_is_not_needed_any_more() -> None:
+    for ends, last in (("answer", "answered by plan 'any'"), ("deadline", "failed (deadline)")):
+        gateway = LoneGateway(ANY)
+        ((_, task),) = sent(Task, gateway.ask(0, budget_ms=100))
+        if ends == "answer":
+            gateway.answer("a", task)
+        else:
+            gateway.now = 0.1
+            gateway.take(Tick())
+        assert any(line.startswith(last) for line in told(story(gateway.node.log, 0)))
+        gateway.answer("b", task)
+        assert told(story(gateway.node.log, 0))[-1] == (
+            "b answered attempt 1; it is not needed any more"
+        )

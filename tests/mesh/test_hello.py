@@ -130,3 +130,9 @@ def test_what_a_stranger_says_of_why_is_shown_in_part_and_without_tricks():
     assert len(said.text) <= 300
     assert said.text.isprintable()
     assert said.name == said.incarnation == ""
+
+
+def test_a_greeting_is_what_nodes_of_this_version_have_always_said():
+    """Else those that are out there already would take each other for something else."""
+    said = b"\x91\xa7Welcome"
+    assert write_hello(Welcome()) == b"Shol" + b"\x01\x00" + bytes([len(said), 0, 0, 0]) + said

@@ -123,6 +123,7 @@ def test_what_goes_on_with_a_request_does_not_wait_for_the_bodies_of_others(talk
         *(b"much", b"task 1", b"task 2", b"resume 2", b"resume 3", b"resume 4"),
         *(b"hello", b"task 3"),
     ]
+    soon(lambda: talk.sender.waiting == 0)
     talk.fill()
     assert talk.sender.send(b"task 5", body, work=True, about=5)
     assert talk.sender.send(b"resume 6", None, work=True, about=6)
@@ -454,3 +455,22 @@ def test_who_is_gone_is_no_reason_to_die():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "Broken pipe\n")
+
+
+def test_where_the_system_says_nothing_a_question_is_not_taken_for_late():
+    talk = Talk(socket.socketpair)
+    try:
+        assert talk.sender.late_s() == 0.0
+        talk.fill()
+        assert talk.sender.late_s() == 0.0
+        assert talk.sender.read_at(5.0) == -math.inf
+    finally:
+        talk.close()
+
+
+def test_what_follows_a_probe_comes_whole(talk):
+    for number in range(3):
+        talk.sender.probe()
+        assert talk.sender.send(b"after %d" % number, b"body", work=True)
+        (came,) = talk.hear(1)
+        assert (came.head, bytes(came.body)) == (b"after %d" % number, b"body")

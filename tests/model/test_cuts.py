@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.model.cuts import Node, Tensor, crossings, find_cuts
+from shoal.model.cuts import Node, Tensor, crossing_bytes, crossings, find_cuts, lifetimes
 from shoal.model.spec import TensorSpec
 
 
@@ -82,3 +82,31 @@ def test_every_valid_cut_is_found_and_no_other(graph, data):
     valid = [at for at in range(1, len(steps)) if set(every[at]) <= able]
     assert [cut.at for cut in cuts] == valid
     assert all(cut.names == every[cut.at] and cut.bytes == 3 * len(cut.names) for cut in cuts)
+
+
+@given(graphs(), st.data())
+def test_the_bytes_that_cross_are_those_of_what_crosses(graph, data):
+    steps, inputs, outputs = graph
+    known = [*inputs, *(name for step in steps for name in step.makes)]
+    sizes = data.draw(st.dictionaries(st.sampled_from(known), st.integers(1, 99)))
+    found = crossing_bytes(steps, inputs, outputs, sizes)
+    every = crossings(steps, inputs, outputs)
+    assert found == [sum(sizes.get(name, 0) for name in names) for names in every]
+
+
+@given(graphs())
+def test_a_tensor_lives_from_where_it_is_made_to_where_it_is_needed_last(graph):
+    steps, inputs, outputs = graph
+    every = crossings(steps, inputs, outputs)
+    for name, (first, last) in lifetimes(steps, inputs, outputs).items():
+        there = [at for at, names in enumerate(every) if name in names]
+        assert there == list(range(first, last + 1))
+
+
+def test_as_many_tensors_may_cross_as_a_message_holds():
+    for count, crosses in ((256, True), (257, False)):
+        names = tuple(f"a{k}" for k in range(count))
+        steps = [Node("a", "Op", ("x",), names), Node("b", "Op", names, ("y",))]
+        assert (crossings(steps, ["x"], ["y"])[1] == names) == crosses
+        cuts = find_cuts(steps, ["x"], ["y"], travelling(names))
+        assert [cut.bytes for cut in cuts] == [4 * count] * crosses

@@ -14,7 +14,7 @@ from tests.model.nets import node, tensor
 import shoal.model as model
 from shoal.errors import ModelFileError
 from shoal.model import limits
-from shoal.model.wire import adding_model, externals, is_hash
+from shoal.model.wire import adding_model, encoded, externals, is_hash, varint
 
 PART = model.load(nets.residual()).split([4])[0]
 
@@ -170,3 +170,54 @@ def _inline(proto):
     weight.ClearField("data_location")
     weight.raw_data = np.zeros(300, np.float32).tobytes()
     return proto
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        b"\xa1\x06" + bytes(range(8)),  # field 100 of 64 bits
+        b"\xa5\x06" + bytes(range(4)),  # of 32 bits
+        b"\xa2\x06\x03abc",
+        b"\xa0\x06\x96\x01",
+    ],
+)
+def test_what_a_later_version_of_the_format_may_add_is_passed_over(unknown):
+    assert externals(PART.graph + unknown) == externals(PART.graph)
+    assert externals(unknown + PART.graph + unknown) == externals(PART.graph)
+    with pytest.raises(ModelFileError):
+        externals(PART.graph + unknown[:-1])
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (0, b"\x00"),
+        (1, b"\x01"),
+        (127, b"\x7f"),
+        (128, b"\x80\x01"),
+        (16383, b"\xff\x7f"),
+        (16384, b"\x80\x80\x01"),
+        ((1 << 64) - 1, b"\xff" * 9 + b"\x01"),
+    ],
+)
+def test_a_number_is_written_as_short_as_it_can_be_and_read_again(number, written):
+    assert encoded(1, number) == b"\x08" + written
+    assert varint(written, 0, len(written)) == (number, len(written))
+    with pytest.raises(ModelFileError, match="damaged"):
+        varint(written, 0, len(written) - 1)
+
+
+def test_a_number_that_never_ends_is_refused():
+    with pytest.raises(ModelFileError, match="damaged"):
+        varint(b"\x80" * 11, 0, 11)
+    assert varint(b"\xff" * 9 + b"\x7f", 0, 10)[1] == 10
+
+
+def test_bytes_are_written_with_their_length():
+    assert encoded(2, b"") == b"\x12\x00"
+    assert encoded(16, b"x" * 128) == b"\x82\x01" + b"\x80\x01" + b"x" * 128
+
+
+def test_a_graph_of_just_the_limit_is_read(monkeypatch):
+    monkeypatch.setattr(limits, "GRAPH_BYTES", len(PART.graph))
+    assert externals(PART.graph)

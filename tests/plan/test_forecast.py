@@ -10,7 +10,7 @@ from tests.toys.network import ToyProfile
 from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.forecast import Duty, StageDuty, forecast, usage
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Forecast, Spread
 from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 
@@ -186,3 +186,35 @@ def test_several_at_once_save_time_when_requests_wait_and_none_when_they_do_not(
     assert together.images_per_s == pytest.approx(alone.images_per_s / 0.8)
     assert together.latency_ms == alone.latency_ms
     assert together.stage_ms == alone.stage_ms
+
+
+def test_what_a_forecast_does_not_say_is_no_cost_and_nothing_lost():
+    said = Forecast(
+        *(10.0, 100.0),
+        accuracy=1.0,
+        bytes_per_image=0.0,
+        memory={},
+        stage_ms=(),
+        holder_ms=(),
+        energy_j=None,
+        slowest="",
+        server_ms=0.0,
+        missing=(),
+    )
+    assert Forecast(10.0, 100.0) == said
+
+
+def test_a_plan_that_takes_no_time_has_a_rate_that_is_a_number():
+    """1e12: nobody divides by nothing, and everything else is slower."""
+    free = forecast([on("gateway", Duty(0, 0))], TWO, facts(), in_bytes=0)
+    assert free.images_per_s == pytest.approx(1e12)
+    assert free.latency_ms == 0.0
+
+
+def test_what_messages_cost_where_nobody_measured_it():
+    """A gateway keeps the request as well and hands over the answer: half as much again."""
+    profiles = Profiles.scaled(TWO, ToyProfile((10.0,)))
+    assert profiles.device("a").handling_ms(0) == 0.3
+    assert profiles.device("gateway").handling_ms(0) == pytest.approx(0.45)
+    assert profiles.device("a").handling_ms(1e6) == pytest.approx(0.3 + 1.0)
+    assert LinkProfile(rtt_ms=2, bytes_per_s=1e6).transfer_ms(1000) == pytest.approx(0.4 + 1 + 1)

@@ -230,3 +230,9 @@ def test_a_part_that_does_not_give_an_output_is_named():
     greedy = msgspec.structs.replace(plan.stages[0], outputs=("t2", "t9"))
     with pytest.raises(ProofError, match="its part does not give t9"):
         run_plan(msgspec.structs.replace(plan, stages=(greedy,)), parts, SKIPPING.probe(0))
+
+
+def test_a_plan_that_is_exact_may_promise_just_that():
+    shards = {"a": Shard((0, 1, 2, 7)), "b": Shard((3, 4, 5, 6, 0))}
+    how = channels(a=(0, 1, 2, 7), b=(3, 4, 5, 6, 0))
+    assert prove(*playbook_of(shards, how, tolerance=0.0), NETWORK) == {"shards": 0.0}

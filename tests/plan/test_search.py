@@ -200,3 +200,37 @@ def test_the_sweep_finds_chains_between_the_extremes():
 def test_legs_are_plain_data():
     leg = Leg("a", 0, 3)
     assert msgspec.json.decode(msgspec.json.encode(leg), type=Leg) == leg
+
+
+@pytest.mark.parametrize("least", list(Least))
+def test_nobody_is_in_a_chain_of_many_unequal_devices_twice(least):
+    """Though one that is quick would be the best for all of it."""
+    costs = unequal(14, ToyNetwork((4,) * 41))
+    found = best_chains(costs, least)
+    for count, (_, chain) in found.items():
+        names = [leg.device for leg in chain]
+        assert len(set(names)) == len(names) == count
+    assert max(found) == len(costs.devices), "each of them can have something"
+
+
+def test_of_many_unequal_devices_those_follow_each_other_that_are_well_linked():
+    """Each has a good link to the next quicker one alone; by speed, the quickest would be first."""
+    names = [f"d{k}" for k in range(14)]
+    good = {"mbit_s": 100.0, "rtt_ms": 0.1}
+    pairs = [Pair(first="gateway", second=name, back_mbit_s=100.0, **good) for name in names]
+    pairs += [
+        Pair(first=giver, second=taker, back_mbit_s=0.0006, **good)
+        for giver, taker in itertools.pairwise(names)
+    ]
+    cluster = Cluster(
+        devices=tuple(Device(name=name, speed=1 + k / 100) for k, name in enumerate(names)),
+        links=Links(Rate(mbit_s=0.0006, rtt_ms=0.1), tuple(pairs)),
+    )
+    network = ToyNetwork((4,) * 41)
+    profiles = Profiles.scaled(cluster, ToyProfile.even(network, 100.0))
+    found = best_chains(measure(network, cluster, profiles, names, {}), Least.BOTTLENECK)
+    best, chain = min(found.values(), key=lambda item: item[0])
+    order = [names.index(leg.device) for leg in chain]
+    assert len(order) >= 3
+    assert order == sorted(set(order))
+    assert best < 100 / 1.13 / 2, "two of them share the work, or more"

@@ -1,4 +1,4 @@
-"""The node: what its messages weigh, how fast it is simulated, and how truly."""
+"""The node: what its messages weigh, how fast it is simulated, how truly, and how well tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("heads", "simulator", "agreement")
+SECTIONS = ("heads", "simulator", "agreement", "mutants")
 
 
 def rows(quick: bool) -> Iterator[Row]:

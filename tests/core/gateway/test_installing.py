@@ -86,3 +86,21 @@ def test_a_refusal_of_a_playbook_that_was_let_go_asks_nobody() -> None:
     about = (task.gateway, task.incarnation, task.number, task.attempt)
     late = Refused(*about, 0, Why.PART_MISSING)
     assert sent(Install, gateway.hear(device, late)) == []
+
+
+def test_one_that_was_away_is_waited_for_as_if_for_the_first_time() -> None:
+    gateway = LoneGateway(BOOK)
+    for _ in range(4):
+        gateway.installed("a", BOOK, **{PART: "no memory"})
+    gateway.take(Vanished("a", "a1"))
+    gateway.now = 10.0
+    gateway.appears("a", "a1")
+    gateway.installed("a", BOOK, **{PART: "no memory"})
+    assert asked(gateway, REFUSED_AGAIN_S) == [10.0 + REFUSED_AGAIN_S]
+    gateway.take(Adopt(NEWER))
+    asked(gateway, 20.0)
+    gateway.take(Vanished("a", "a1"))
+    gateway.take(Appeared("a", "a1"))
+    back = gateway.now
+    times = [round(at - back, 3) for at in asked(gateway, 3.5)]
+    assert times.count(1.0) >= 1, "not after as long as it was waited for before"
