@@ -160,6 +160,8 @@ def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
     every = made(network, deal="all", **fast).playbook.plans[0]
     assert len(some.stages) < len(every.stages)
     assert some.forecast.latency_ms < every.forecast.latency_ms
+    assert "does not pay" in " ".join(made(network, deal="all", **fast).notes)
+    assert "does not pay" not in " ".join(made(network).notes)
 
 
 def test_filling_with_nothing_keeps_less(network, folder, rebuilding):
