@@ -366,7 +366,7 @@ def test_each_error_is_documented_with_its_exit_code(error: type[ShoalError]) ->
     assert error.__doc__
 
 
-VERDICTS = {"Mixes"}
+VERDICTS = {"Mixes", "Undealable"}
 """Raised and caught within a package: they tell nobody that something went wrong."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from shoal.model.network import Network
-from shoal.model.shards.layout import Dealt, Refused
+from shoal.model.shards.layout import Dealt, Undealable
 from shoal.model.shards.operators import LAYERS, Look, looks
 from shoal.model.shards.region import Found, Kind, Op, Region, Why
 from shoal.model.shards.walk import Walk
@@ -57,7 +57,7 @@ def _from(
     while walk.at < last:
         try:
             walk.step()
-        except Refused as refused:
+        except Undealable as refused:
             makers = walk.makers(refused.tensors)
             for maker in makers:
                 reasons.setdefault(maker, _REASON.format(nodes[walk.at].title, refused.words))

@@ -56,7 +56,7 @@ State: TypeAlias = Dealt | Partial
 """Of a tensor that not every device has all of."""
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, and never leaves the package
+class Undealable(Exception):  # noqa: N818 - it is an answer, and never leaves the package
     """A node cannot be computed from what devices have of ``tensors``; ``words`` say what it needs,
     is or has."""
 

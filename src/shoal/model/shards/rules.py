@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from shoal.model.graph import elements
-from shoal.model.shards.layout import Dealt, Partial, Refused, State, Strip, Widths, everywhere
+from shoal.model.shards.layout import Dealt, Partial, State, Strip, Undealable, Widths, everywhere
 from shoal.model.shards.operators import LAYERS, Layer, Look, after
 
 ELEMENTWISE = frozenset(
@@ -57,9 +57,9 @@ States: TypeAlias = Mapping[str, State]
 
 def apply(look: Look, states: States, widths: Widths) -> State:
     """What a node's result is where ``states`` of what it reads are not all whole: those that are
-    not named are whole, or constant. Raises :class:`Refused`."""
+    not named are whole, or constant. Raises :class:`Undealable`."""
     if not look.single or look.result is None:
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     if look.op in LAYERS:
         return _layer(look, states, widths)
     if any(isinstance(state, Partial) for state in states.values()):
@@ -68,7 +68,7 @@ def apply(look: Look, states: States, widths: Widths) -> State:
     for operators, rule in _RULES:
         if look.op in operators:
             return rule(look, dealt, widths)
-    raise Refused(_ALL_CHANNELS, states)
+    raise Undealable(_ALL_CHANNELS, states)
 
 
 def begin(look: Look, layer: Layer, widths: Widths) -> State:
@@ -81,19 +81,19 @@ def begin(look: Look, layer: Layer, widths: Widths) -> State:
 def _layer(look: Look, states: States, widths: Widths) -> State:
     layer = look.layer
     if isinstance(layer, str):
-        raise Refused(layer, states)
+        raise Undealable(layer, states)
     state = states.get(look.reads[0])
     if len(states) > 1 or isinstance(state, Partial):
-        raise Refused(_THE_SUM, states)
+        raise Undealable(_THE_SUM, states)
     if not isinstance(state, Dealt) or state.axis != layer.axis:
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     if layer.groups == 1:
         return Partial(layer.axis, widths.behind(state))
     read, made = layer.reads // layer.groups, layer.makes // layer.groups
     strips = []
     for strip in state.strips:
         if strip.entries % read:
-            raise Refused("reads channels of several widths in one group", states)
+            raise Undealable("reads channels of several widths in one group", states)
         if not strip.width:
             strips.append(everywhere(strip.entries * made // read))
             continue
@@ -108,32 +108,32 @@ def _elementwise(look: Look, states: Mapping[str, Dealt], widths: Widths) -> Sta
     for name in filter(None, look.reads):
         given = look.shape(name)
         if given is None:
-            raise Refused(f"reads {name!r}, whose shape is not known before it runs", states)
+            raise Undealable(f"reads {name!r}, whose shape is not known before it runs", states)
         if name in states:
             fits = len(given) == len(shape) and given[state.axis] == shape[state.axis]
             if not fits or not widths.join(state, states[name]):
-                raise Refused("brings together channels that are dealt differently", states)
+                raise Undealable("brings together channels that are dealt differently", states)
         elif len(given) > len(shape) or _along(given, len(shape), state.axis) not in (
             1,
             shape[state.axis],
         ):
-            raise Refused(_ALL_CHANNELS, states)
+            raise Undealable(_ALL_CHANNELS, states)
     return state
 
 
 def _per_channel(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
     state = states.get(look.reads[0])
     if len(states) > 1 or state is None or state.axis != 1 or look.attribute("training_mode", 0):
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     if any(look.constant(index) is None for index in range(1, len(look.reads))):
-        raise Refused("reads numbers that are computed while it runs", states)
+        raise Undealable("reads numbers that are computed while it runs", states)
     return state
 
 
 def _spatial(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
     state = states.get(look.reads[0])
     if len(states) > 1 or state is None or state.axis != 1 or not _is_spatial(look):
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     return state
 
 
@@ -159,17 +159,17 @@ def _concat(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
     state, shape = next(iter(states.values())), _result(look)
     axis = look.attribute("axis", 1)
     if (axis + len(shape) if axis < 0 else axis) != state.axis:
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     strips: list[Strip] = []
     for name in look.reads:
         if name in states:
             if states[name].axis != state.axis:
-                raise Refused(_ALL_CHANNELS, states)
+                raise Undealable(_ALL_CHANNELS, states)
             strips.extend(states[name].strips)
             continue
         size = _along(look.shape(name) or (), len(shape), state.axis)
         if size is None:
-            raise Refused(f"reads {name!r}, whose shape is not known before it runs", states)
+            raise Undealable(f"reads {name!r}, whose shape is not known before it runs", states)
         strips.append(everywhere(size))
     return Dealt(state.axis, tuple(strips))
 
@@ -177,7 +177,7 @@ def _concat(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
 def _flatten(look: Look, states: Mapping[str, Dealt], widths: Widths) -> State:
     state = states.get(look.reads[0])
     if state is None or state.axis != 1 or not _is_flattening(look):
-        raise Refused(_ALL_CHANNELS, states)
+        raise Undealable(_ALL_CHANNELS, states)
     entries = sum(strip.entries for strip in state.strips)
     each = Fraction((_result(look)[1] or 0), entries)
     return Dealt(
@@ -214,7 +214,7 @@ def _terms(look: Look, states: States, widths: Widths) -> State:
         if any(
             look.shape(name) != shape or each.axis != state.axis for name, each in states.items()
         ):
-            raise Refused(_THE_SUM, states)
+            raise Undealable(_THE_SUM, states)
         alone = len(states) == 1 and look.reads.count(next(iter(sums))) == 1
         if look.op in ("Add", "Sum") or (alone and (look.op == "Mul" or look.reads[0] in sums)):
             return found
@@ -225,7 +225,7 @@ def _terms(look: Look, states: States, widths: Widths) -> State:
         or (look.op in FLATTENING and _is_flattening(look))
     ):
         return found
-    raise Refused(_THE_SUM, states)
+    raise Undealable(_THE_SUM, states)
 
 
 def _result(look: Look) -> tuple[int | None, ...]:

@@ -51,8 +51,8 @@ class Walk:
         return zip(self.nodes[self.start : self.at], self.kinds, strict=True)
 
     def step(self) -> None:
-        """Take in the next node. Raises :class:`Refused` where it cannot be computed from what the
-        devices have; then only :meth:`makers` tells something."""
+        """Take in the next node. Raises :class:`Undealable` where it cannot be computed from what
+        the devices have; then only :meth:`makers` tells something."""
         look = self.nodes[self.at]
         states = {name: self.states[name] for name in look.fed() if name in self.states}
         layer = look.layer
