@@ -75,15 +75,10 @@ def test_those_that_ship_come_from_simple_to_involved():
     names = [strategy.name for strategy in all_strategies()]
     assert names[:4] == ["local", "remote", "replicas", "pipeline"]
     assert [each.name for each in all_strategies() if not each.distributes] == ["local"]
-<<<<<<< HEAD
-    explained = {each.name for each in all_strategies() if each.prepare or each.explain}
-    assert explained == {"split", "shards"}
-=======
     assert {each.name for each in all_strategies() if each.prepare or each.explain} == {
         "split",
         "shards",
     }
->>>>>>> main
 
 
 def test_hooks_get_what_is_declared_and_nothing_else(monkeypatch):
