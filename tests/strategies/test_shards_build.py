@@ -160,6 +160,13 @@ def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
     every = made(network, deal="all", **fast).playbook.plans[0]
     assert len(some.stages) < len(every.stages)
     assert some.forecast.latency_ms < every.forecast.latency_ms
+    assert "does not pay" in " ".join(made(network, deal="all", **fast).notes)
+    assert "does not pay" not in " ".join(made(network).notes)
+
+
+def test_only_what_is_summed_may_be_dealt(network):
+    stages = made(network, deal="inner").playbook.plans[0].stages
+    assert {stage.join.op for stage in stages if stage.join} == {"sum"}
 
 
 def test_filling_with_nothing_keeps_less(network, folder, rebuilding):
@@ -196,7 +203,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
         ({"survive": 1}, "calibrate=FOLDER"),
         ({"rho": 1.5}, "rho"),
         ({"fill": "noise"}, "mean, zero, rebuilt"),
-        ({"deal": "some"}, "pays, all"),
+        ({"deal": "some"}, "pays, all, inner"),
         ({"confidence": 1.0}, "0.999"),
     ],
 )

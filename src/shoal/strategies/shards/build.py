@@ -80,7 +80,7 @@ def build(
     plans += [each.made.plan for each in settled.mended]
     resort = _last_resort(network, cluster, profiles, ledger)
     spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
-    notes = say(found, promise, settled, bool(resort))
+    notes = say(found, promise, settled, resort)
     plans += resort
     shown = () if prepared is None else _first(network, prepared)
     made = built(NAME, network, spec, plans, ledger.parts, notes)

@@ -19,7 +19,7 @@ from shoal.strategies.shards.trials import batches
 
 CONFIDENCE = 0.95
 FILLS = ("mean", "zero", "rebuilt")
-DEALT = ("pays", "all")
+DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
 """What the images of a calibration may take in memory."""
 
@@ -35,7 +35,8 @@ class ShardOptions(Options, frozen=True):
     ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
     promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
     ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
-    what is dealt: what ``pays``, or ``all`` that can be.
+    what is dealt: what ``pays``, ``all`` that can be, or of that only what is ``inner``: summed
+    before it leaves a region.
     """
 
     survive: int | None = None

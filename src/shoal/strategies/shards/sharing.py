@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shoal.model.network import Network
-from shoal.model.shards import Region, shard
+from shoal.model.shards import Op, Region, shard
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
 from shoal.strategies.shards.costs import Ground, Held, shares_of
@@ -37,7 +37,9 @@ def laid_out(
     rho = GUESSED_RHO if wish.options.rho is None else wish.options.rho
     even = tuple(shares_of(speeds, [math.inf] * len(devices), 1.0))
     ground = Ground(network, cluster, profiles, devices, even, rho if wish.most else 0.0)
-    deal_all = wish.options.deal == "all"
+    deal_all = wish.options.deal != "pays"
+    if wish.options.deal == "inner":
+        offered = [region for region in offered if region.op is Op.SUM]
     layout = lay_out(ground, offered, {}, deal_all)
     if not wish.limits:
         return ground, layout

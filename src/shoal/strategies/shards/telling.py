@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shoal.model.shards import Found
+from shoal.plan.plan import Plan
 from shoal.strategies.images import ASKED
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.settle import Settled
@@ -11,8 +14,11 @@ SHOWN = 5
 """Nodes that are dealt nowhere are named up to so many."""
 
 
-def say(found: Found, promise: Promise | None, settled: Settled, resort: bool) -> list[str]:
-    """What is promised, what it stands on, what is not dealt, and what is left in the end."""
+def say(
+    found: Found, promise: Promise | None, settled: Settled, resort: Sequence[Plan]
+) -> list[str]:
+    """What is promised, what it stands on, what is not dealt, and what is left in the end, with the
+    last ``resort``."""
     notes = []
     sets = settled.missing
     if not sets:
@@ -37,6 +43,13 @@ def say(found: Found, promise: Promise | None, settled: Settled, resort: bool) -
     notes += [f"node {why.node} ({why.op}) is not dealt: {why.words}" for why in found.whys[:SHOWN]]
     if len(found.whys) > SHOWN:
         notes.append(f"{len(found.whys) - SHOWN} more nodes are not dealt: see --explain")
+    together_ms = settled.made.plan.forecast.latency_ms
+    notes += [
+        f"one device alone answers in {plan.forecast.latency_ms:.1f} ms, all together in "
+        f"{together_ms:.1f} ms: dealing does not pay here"
+        for plan in resort
+        if plan.forecast.latency_ms <= together_ms
+    ]
     if not resort:
         notes.append("no device has the memory for the whole network besides: no last resort")
     return notes
