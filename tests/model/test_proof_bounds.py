@@ -14,7 +14,6 @@ from shoal.model.proof import (
     spread,
     telling,
     tolerance,
-    worst,
 )
 
 BLOCK = 1 << 17
@@ -47,7 +46,6 @@ def test_the_largest_difference_counts_wherever_it_is():
     assert difference(large({}), first) == 4.0
     assert spread(large({}), first) == 4.0
     assert difference(large({}), large({BLOCK: 5.0, 3: 2.0})) == 4.0
-    assert worst({"a": large({}), "b": large({})}, {"a": first, "b": large({})}, "ba") == 4.0
 
 
 def test_nothing_finite_is_of_no_magnitude_and_what_is_not_finite_is_left_out():
