@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 from tests.model.nets import model, node, tensor
@@ -244,6 +245,8 @@ def test_images_that_say_too_little_are_refused(network, folder, tmp_path):
     np.save(tmp_path / "few" / "some.npy", samples.images[:20])
     with pytest.raises(PlanError, match="it takes 104 images"):
         made(network, calibrate=tmp_path / "few")
+    with pytest.raises(PlanError, match="it takes 396 images, 128 of them to choose by"):
+        made(network, objective=Objective(min_accuracy=0.99), calibrate=tmp_path / "few")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "some.npy").write_bytes(b"\x93NUMPY no more")
     with pytest.raises(DataError, match="holds no array"):
@@ -314,3 +317,19 @@ def test_the_policy_takes_what_keeps_most(rebuilding):
     assert chosen("ac") == ("rebuilt without b", ("a", "c"))
     assert chosen("c") == ("whole", ("c",))
     assert chosen("") is None
+
+
+def test_who_could_not_load_its_shards_counts_as_missing(rebuilding):
+    """Such a device is usable, but the gateway leaves it out of the plan."""
+
+    def without(stage):
+        parts = {name: part for name, part in stage.parts.items() if name != "b"}
+        return msgspec.structs.replace(stage, parts=parts)
+
+    main, *others = rebuilding.playbook.plans
+    left = msgspec.structs.replace(main, stages=tuple(map(without, main.stages)))
+    book = msgspec.structs.replace(rebuilding.playbook, plans=(left, *others))
+    view = View(0.0, {name: DeviceView(usable=True) for name in "abc"})
+    choice, _ = policy.choose(book, view, ("image",), None)
+    assert choice is not None
+    assert choice.plan.startswith("rebuilt without"), "the plan of all is not worth 1 without b"

@@ -58,6 +58,24 @@ def test_halves_share_no_image_and_lose_none(count: int, most: int) -> None:
         assert half.labels == tuple(half.images) == tuple(half.right)
 
 
+@pytest.mark.parametrize("classes", [2, 5, 10])
+def test_each_half_has_its_share_of_every_class(classes: int) -> None:
+    count = 24 * classes
+    numbers = np.arange(count, dtype=np.float32)
+    in_turn = tuple(k % classes for k in range(count))
+    for most in (count, 6 * classes):
+        first, second = Sample(numbers, in_turn, numbers).halves(most)
+        for half in (first, second):
+            assert half.labels is not None
+            assert set(np.bincount(half.labels, minlength=classes)) == {len(half) // classes}
+
+
+def test_halves_do_not_follow_a_rhythm_of_images_without_labels() -> None:
+    numbers = np.arange(400, dtype=np.float32)
+    for half in Sample(numbers, None, numbers).halves(400):
+        assert 0.4 < np.mean(half.images % 2) < 0.6
+
+
 def region(op: Op, *runs: Run) -> tuple[Region, Width]:
     """One that has units of the width w at one point."""
     entries = sum(run.entries for run in runs)

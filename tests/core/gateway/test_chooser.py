@@ -101,6 +101,26 @@ def test_kept_tensors_that_nobody_can_go_on_from_or_reach_are_left() -> None:
     assert state.pick(kept) == ("bc", (("b",), ("c",)))
 
 
+def test_who_could_not_load_a_shard_is_done_without_as_if_it_were_away() -> None:
+    """A device that came back with less memory: while it was away the others went on."""
+    together = plan("abc", every(0, 6, "abc", least=2), every(6, 12, "abc", least=2))
+    state = Desk(playbook(together, policy="tolerant"))
+    (book,) = state.playbooks.all()
+    state.devices.installed("c", book.id, ["0-6/2"], {"6-12/2": "too little memory"})
+    assert state.pick(request()) == ("abc", (("a", "b"), ("a", "b")))
+    state.devices.installed("b", book.id, ["6-12/1"], {"0-6/1": "too little memory"})
+    assert state.pick(request()) is None, "one alone is not enough"
+
+
+def test_a_plan_that_needs_all_is_left_where_one_could_not_load_its_part() -> None:
+    bare = msgspec.structs.replace(every(0, 6, "ab"), join=None)
+    others = one(6, 12, "c"), one(0, 12, "c")
+    state = Desk(playbook(plan("all", bare, others[0]), plan("c", others[1]), policy="tolerant"))
+    (book,) = state.playbooks.all()
+    state.devices.installed("b", book.id, [], {"0-6/1": "too little memory"})
+    assert state.pick(request()) == ("c", (("c",),))
+
+
 def test_who_is_full_is_passed_by_if_there_are_others_and_waited_for_otherwise() -> None:
     state = Desk(playbook(plan("any", one(0, 12, "ab"))))
     state.devices.overloaded("a", 0.0)

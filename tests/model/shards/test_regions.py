@@ -1,5 +1,6 @@
 """Which regions are found, who computes what in them, and why the rest is in none."""
 
+import numpy as np
 import pytest
 from tests.model.nets import model, node, random, tensor
 from tests.model.shards import families
@@ -145,6 +146,16 @@ def test_what_mixes_channels_needs_all_of_them():
     net = Net(size=4)
     x = net.add("Softmax", net.conv("x", 3, 8), axis=1)
     network = net.load(net.conv(x, 8, 4))
+    found = {each.key: kinds(each) for each in regions(network).regions}
+    assert found == {(0, 1): "d", (0, 3): "wwd", (1, 3): "wd", (2, 3): "d"}
+
+
+def test_a_pad_that_names_its_axes_needs_all_channels():
+    """Where the numbers of the channels stand depends on the order of the axes."""
+    net = Net(size=4)
+    pads, axes = net.constant(np.array([0, 0, 1, 0, 0, 0, -1, 0])), net.constant([0, 2, 1, 3])
+    x = net.add("Pad", f"{net.conv('x', 3, 8)} {pads} _ {axes}")
+    network = net.load(net.conv(x, 8, 4), opset=18)
     found = {each.key: kinds(each) for each in regions(network).regions}
     assert found == {(0, 1): "d", (0, 3): "wwd", (1, 3): "wd", (2, 3): "d"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,7 +11,7 @@ from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.playbooks import Adopted, Playbooks
 from shoal.core.gateway.request import Narrow
 from shoal.core.shared.membership import Membership
-from shoal.plan.plan import Playbook, Spread, Stage
+from shoal.plan.plan import Plan, Playbook, Spread, Stage
 
 
 @dataclass(slots=True)
@@ -116,14 +117,16 @@ def restrict(playbook: Playbook, devices: Devices) -> Playbook:
 
     A stage that one device runs loses the holders that lack its part. One that all run together
     keeps its holders: those that are away count as unusable, and the policy decides whether it
-    does without them. A plan is left out when nobody has the part of a stage, or when a holder
-    that is there could not load its shard (the plan would never do what it promises).
+    does without them. Who is there and could not load its shard of such a stage is left out of the
+    plan, as if it were away. A plan is left out when nobody has the part of a stage, or when those
+    who are left are not enough for a join.
     """
     plans = []
     for plan in playbook.plans:
+        lacking = _lacking(plan, playbook.id, devices)
         stages: list[Stage] = []
         for stage in plan.stages:
-            parts = _able(stage, playbook.id, devices)
+            parts = _able(stage, playbook.id, devices, lacking)
             if not parts:
                 break
             stages.append(msgspec.structs.replace(stage, parts=parts))
@@ -147,16 +150,34 @@ def fitting(playbook: Playbook, narrow: Narrow) -> Playbook:
     return msgspec.structs.replace(playbook, plans=tuple(plans))
 
 
-def _able(stage: Stage, playbook: str, devices: Devices) -> dict[str, str]:
+def _lacking(plan: Plan, playbook: str, devices: Devices) -> frozenset[str]:
+    """Who has said what it has loaded, and lacks its part of a stage that all run together. It has
+    no slice of its own to go on from, so it is of no use before or after that stage either."""
+    together = [stage for stage in plan.stages if stage.spread is Spread.ALL]
+    return frozenset(
+        name
+        for stage in together
+        for name, part in stage.parts.items()
+        if (ready := _ready(name, playbook, devices)) is not None and part not in ready
+    )
+
+
+def _able(
+    stage: Stage, playbook: str, devices: Devices, lacking: Collection[str]
+) -> dict[str, str]:
     """The holders of a stage that can be asked to run it, with their parts."""
-    able = {}
-    for name, part in stage.parts.items():
-        device = devices.get(name)
-        ready = device.ready.get(playbook) if device is not None else None
-        if ready is not None and part in ready:
-            able[name] = part
-        elif stage.spread is Spread.ALL:
-            if ready is not None:
-                return {}
-            able[name] = part
-    return able
+    able = {name: part for name, part in stage.parts.items() if name not in lacking}
+    if stage.spread is Spread.ALL:
+        enough = len(able) == len(stage.parts) or (stage.join and stage.join.enough(able))
+        return able if enough else {}
+    return {
+        name: part
+        for name, part in able.items()
+        if (ready := _ready(name, playbook, devices)) is not None and part in ready
+    }
+
+
+def _ready(name: str, playbook: str, devices: Devices) -> Collection[str] | None:
+    """The parts that a device has loaded; None where it has not said."""
+    device = devices.get(name)
+    return device.ready.get(playbook) if device is not None else None

@@ -146,8 +146,8 @@ def _is_spatial(look: Look) -> bool:
         return after(look.numbers(1, "axes") or None, rank, 1)
     if look.op == "Pad":
         pads = look.numbers(1, "pads")
-        if pads is None or len(pads) != 2 * rank:
-            return False
+        if pads is None or len(pads) != 2 * rank or any(look.reads[3:]):
+            return False  # the axes may be named in another order
         return all(pads[axis] == pads[rank + axis] == 0 for axis in (0, 1))
     if look.attribute("axes") or look.attribute("coordinate_transformation_mode") == _CROPS:
         return False

@@ -110,9 +110,11 @@ def _check(wish: Wish, held: Sample | None) -> None:
         )
     needed = images_needed(wish.least, options.confidence)
     if len(held) < needed and wish.least < 1:
+        choosing = min(needed, JUDGED)
         raise PlanError(
             f"to promise {wish.least:g} with {options.confidence:g} confidence it takes "
-            f"{2 * needed:.0f} images, half of them to choose by: give more, or ask for less"
+            f"{needed + choosing:.0f} images, {choosing:.0f} of them to choose by: give more, or "
+            "ask for less"
         )
 
 

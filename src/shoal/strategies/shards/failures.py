@@ -51,9 +51,14 @@ class Sample:
         return len(self.images)
 
     def halves(self, most: int) -> tuple[Sample, Sample]:
-        """Every second image, or at ``most`` so many that are as far apart, and the others."""
+        """Half of the images, or at ``most`` so many, and the others; each with its share of every
+        class. Where an image lies does not say in which half it is: folders of classes are read in
+        turn, so every second image may be of every second class."""
+        order = np.random.default_rng(0).permutation(len(self))
+        if self.labels is not None:
+            order = order[np.argsort(np.asarray(self.labels)[order], kind="stable")]
         first = np.zeros(len(self), bool)
-        first[:: max(2, -(-len(self) // most))] = True
+        first[order[:: max(2, -(-len(self) // most))]] = True
         return self._of(first), self._of(~first)
 
     def _of(self, chosen: npt.NDArray[np.bool_]) -> Sample:

@@ -27,8 +27,7 @@ class Shards:
             route = None if start is None else whole_route(plan, start, view)
             if start is None or route is None:
                 continue
-            absent = [name for name in sorted(plan.devices) if not view.usable(name)]
-            worth = (_together(plan), _kept(plan, absent))
+            worth = (_together(plan), _kept(plan, _absent(plan, view)))
             if best is None or worth > best[0]:
                 best = worth, Choice(plan.name, route, start)
         return (best[1] if best else None), memory
@@ -38,6 +37,14 @@ class Shards:
     ) -> tuple[str | None, Any]:
         """The usable holder that is expected to finish ``stage`` first."""
         return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
+
+
+def _absent(plan: Plan, view: View) -> list[str]:
+    """Whose slices will be missing: who cannot be given work, or could not load its shards."""
+    joins = [stage.join for stage in plan.stages if stage.join is not None]
+    all_of_them = plan.devices.union(*(join.slices for join in joins))
+    there = {name for name in plan.devices if view.usable(name)}
+    return sorted(all_of_them - there)
 
 
 def _together(plan: Plan) -> bool:
