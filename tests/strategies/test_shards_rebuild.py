@@ -32,13 +32,16 @@ def test_where_nothing_is_here_all_is_its_mean() -> None:
     assert left.tolist() == [1.0, 1.0]
 
 
+BETA = {"Gemm": 1.0, "Gemm that halves its bias": 0.5, "Gemm without use of its bias": 0.0}
+
+
 def two_layers(op: str):
     """A sum over twelve units that a convolution or a dense layer reads, with and without bias."""
-    if op == "Gemm":
+    if op in BETA:
         nodes = [
             node("Gemm", "x w1", "a"),
             node("Relu", "a", "b"),
-            node("Gemm", "b w2 c2", "y", transB=1),
+            node("Gemm", "b w2 c2", "y", transB=1, beta=BETA[op]),
             node("Relu", "y", "z"),
         ]
         weights = {"w1": random(6, 12), "w2": random(5, 12, seed=1), "c2": random(5, seed=2)}
@@ -53,7 +56,7 @@ def two_layers(op: str):
     return model(nodes, [tensor("x", ["n", 3, 8, 8])], ["z"], weights)
 
 
-@pytest.mark.parametrize("op", ["Conv", "Gemm"])
+@pytest.mark.parametrize("op", ["Conv", *BETA])
 def test_a_map_in_the_weights_does_what_it_does_to_the_tensor(op: str) -> None:
     network = load(two_layers(op))
     region = next(r for r in regions(network).regions if r.key == (0, 3))
@@ -75,6 +78,6 @@ def test_a_map_in_the_weights_does_what_it_does_to_the_tensor(op: str) -> None:
         wide = np.lib.stride_tricks.sliding_window_view(turned, (3, 3), axis=(2, 3))
         expected = np.einsum("nihwkl,oikl->nohw", wide, random(5, 12, 3, 3, seed=1))
     else:
-        expected = turned @ random(5, 12, seed=1).T + random(5, seed=2)
+        expected = turned @ random(5, 12, seed=1).T + BETA[op] * random(5, seed=2)
     expected = np.maximum(expected, 0)
     assert np.allclose(given, expected, atol=1e-4 * np.abs(expected).max())

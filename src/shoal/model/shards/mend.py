@@ -67,18 +67,22 @@ def _put(graph: Graph, node: Any, look: Look, layer: Layer, found: Map) -> None:
     turned = np.tensordot(weight, found.matrix, axes=(layer.inputs, 0))
     added = np.tensordot(weight, found.offset, axes=(layer.inputs, 0))
     rest = tuple(axis for axis in range(added.ndim) if axis != _without(layer))
-    added = added.sum(axis=rest) * look.attribute("alpha", 1.0) / look.attribute("beta", 1.0)
+    added = added.sum(axis=rest) * look.attribute("alpha", 1.0)
     bias = look.constant(2)
-    bias = added if bias is None else bias + added
+    if bias is not None:
+        added = added + bias * look.attribute("beta", 1.0)
     inputs = list(node.input[:1])
     for like, array in (
         (node.input[1], np.moveaxis(turned, -1, layer.inputs)),
-        (f"{node.output[0]}_bias", bias),
+        (f"{node.output[0]}_bias", added),
     ):
         name = graph.fresh_name(like)
         graph.weights[name] = Weight.of(np.ascontiguousarray(array.astype(layer.weight.dtype)))
         inputs.append(name)
     node.input[:] = inputs
+    kept = [attribute for attribute in node.attribute if attribute.name != "beta"]  # it is in there
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _without(layer: Layer) -> int:
