@@ -39,12 +39,15 @@ class Order(msgspec.Struct, frozen=True):
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
     """A request: when it was asked and answered (monotonic clock of this machine), by which
-    plan; ``lost`` where there was no answer."""
+    plan; ``lost`` where there was no answer. ``degraded`` and ``accuracy`` are what it said of
+    itself."""
 
     asked_s: float
     answered_s: float
     plan: str
     lost: bool = False
+    degraded: bool = False
+    accuracy: float | None = 1.0
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -125,10 +128,12 @@ def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[T
     while time.monotonic() < end:
         asked_s = time.monotonic()
         try:
-            plan, lost = service.infer({name: cases[next(numbers)][None]}).plan, False
+            answer = service.infer({name: cases[next(numbers)][None]})
         except RequestError:
-            plan, lost = "", True
-        told.append(Told(asked_s, time.monotonic(), plan, lost))
+            told.append(Told(asked_s, time.monotonic(), "", lost=True))
+            continue
+        about = (answer.plan, False, answer.degraded, answer.accuracy)
+        told.append(Told(asked_s, time.monotonic(), *about))
     return tuple(told)
 
 
