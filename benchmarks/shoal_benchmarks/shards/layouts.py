@@ -19,8 +19,8 @@ MACS_PER_MS = 1e5
 """Of the devices that a layout is made for: slow against their links, so that much is dealt."""
 RHO = 0.25
 ALL, INNER = "all layers", "inner layers"
-"""What is dealt: all that can be, or only what is added in the end, so that each tensor between two
-blocks is whole."""
+"""What is dealt: all that can be, or only what lies between two layers of which the second sums over
+it, and is no narrower than what goes in and comes out: so the narrow ends of blocks are whole."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,15 @@ def layout_of(ground: Ground, deal: str) -> Layout:
     """What is dealt of the network. PlanError where that is nothing."""
     offered = regions(ground.network).regions
     if deal == INNER:
-        offered = tuple(region for region in offered if region.op is Op.SUM)
+        offered = tuple(region for region in offered if is_inner(region))
     return lay_out(ground, offered, {}, True)
+
+
+def is_inner(region: Region) -> bool:
+    """Whether only what is wide inside of a region is dealt."""
+    ends = (spec.shape[1] or 0 for spec in (region.source, region.tensor))
+    widths = (width.units for width in region.widths)
+    return region.op is Op.SUM and not region.whole_macs and min(widths) >= max(ends)
 
 
 def dealt(layout: Layout) -> tuple[Region, ...]:

@@ -91,14 +91,16 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from rows_of(kind, rounds, wait_ms)
 
 
-def playbook_in(folder: Path, lab: Equals) -> Playbook:
-    """All layers dealt over the hosts of a lab, judged by the images that come with the network."""
+def playbook_in(folder: Path, lab: Equals, most: int | None = None) -> Playbook:
+    """All layers dealt over the hosts of a lab, judged by the images that come with the network
+    (of each class the first ``most``)."""
     network, shown = load(FASHION), zoo.samples(FASHION)
     assert network is not None, "it ships"
     calibration = folder / "calibration"
     for label in sorted(set(shown.labels.tolist())):
         (calibration / str(label)).mkdir(parents=True)
-        np.save(calibration / str(label) / "images.npy", shown.images[shown.labels == label])
+        images = shown.images[shown.labels == label][:most]
+        np.save(calibration / str(label) / "images.npy", images)
     cluster = lab.ground.cluster()
     built = make(
         "shards",
