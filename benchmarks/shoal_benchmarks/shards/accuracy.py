@@ -55,8 +55,8 @@ LEAST = {
 }
 """What is to be kept in the worst case, by network and way."""
 PER_LAYER = {FASHION: (MEANS[1], MEANS[2], REBUILDS[1]), LITE0: (MEANS[1], MEANS[2])}
-"""Ways beside which as much memory is divided layer by layer. (Where wide layers are rebuilt each step
-solves for all of them again: left out.)"""
+"""Ways beside which as much memory is divided layer by layer. (Where wide layers are rebuilt each
+step solves for all of them again: left out.)"""
 
 
 def rows(quick: bool) -> Iterator[Row]:

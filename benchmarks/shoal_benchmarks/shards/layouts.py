@@ -19,8 +19,8 @@ MACS_PER_MS = 1e5
 """Of the devices that a layout is made for: slow against their links, so that much is dealt."""
 RHO = 0.25
 ALL, INNER = "all layers", "inner layers"
-"""What is dealt: all that can be, or only what lies between two layers of which the second sums over
-it, and is no narrower than what goes in and comes out: so the narrow ends of blocks are whole."""
+"""What is dealt: all that can be, or only what lies between two layers of which the second sums
+over it, and is no narrower than what goes in and comes out: so the ends of blocks are whole."""
 
 
 @dataclass(frozen=True)
