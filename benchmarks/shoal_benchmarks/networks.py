@@ -44,6 +44,24 @@ def resnet50() -> Network:
     return load(resnet50_onnx().SerializeToString(), name=RESNET50)
 
 
+def of_pytorchcv(module: str, function: str) -> Network:
+    """A network of the package ``pytorchcv`` with random weights. MissingExtraError without it."""
+    from importlib import import_module
+
+    from shoal.model.network import load
+
+    try:
+        import torch
+
+        build = getattr(import_module(f"pytorchcv.models.{module}"), function)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"it needs the packages torch and pytorchcv ({error.name} is missing)"
+        ) from None
+    torch.manual_seed(0)
+    return load(build().eval(), name=function, example=torch.zeros(1, 3, 224, 224))
+
+
 LOADERS: dict[str, Callable[[], Network]] = {LITE0: lite0, RESNET50: resnet50, FASHION: fashion}
 
 

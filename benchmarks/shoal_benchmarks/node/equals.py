@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -23,8 +24,9 @@ from shoal.plan.playbook import save
 from shoal_benchmarks.node.forecasted import Array
 from shoal_benchmarks.node.virtual import Busy, Single
 from shoal_benchmarks.split.asker import Asker
-from shoal_benchmarks.split.driver import Measured, Order
-from shoal_lab import HostSpec, Lab, LabSpec, LinkSpec
+from shoal_benchmarks.split.driver import Measured, Order, Told
+from shoal_lab import Fault, HostSpec, Lab, LabSpec, LinkSpec
+from shoal_lab.player import Happening
 from shoal_lab.spec import Mesh
 
 GATE = "gate"
@@ -61,6 +63,15 @@ class Ground(msgspec.Struct, frozen=True):
             f"links: {{default: {{mbit_s: {self.mbit_s}, rtt_ms: {2 * self.delay_ms}}}}}\n"
             f"lease_ms: {LEASE_MS}\n"
         )
+
+
+class Followed(NamedTuple):
+    """What became of each request, and what was done to the hosts since ``began_s`` (monotonic
+    clock)."""
+
+    told: tuple[Told, ...]
+    began_s: float
+    happenings: tuple[Happening, ...]
 
 
 class Equals:
@@ -137,6 +148,17 @@ class Equals:
             raise LabError("a request was lost: nothing is to be learned from this")
         p50_ms = statistics.median((one.answered_s - one.asked_s) * 1e3 for one in told)
         return Single(p50_ms, spent_ms, dict(Counter(one.plan for one in told)))
+
+    def follow(self, seconds: float, faults: Sequence[Fault] = ()) -> Followed:
+        """Ask one by one while faults happen. LabError for a fault that could not be done."""
+        player = self._lab.play(faults)
+        began_s = time.monotonic() - player.now_s
+        told = self._tell(Order(seconds=seconds, follow=True)).told
+        player.wait(seconds)
+        for happening in player.happenings:
+            if happening.error is not None:
+                raise LabError(f"{happening.text}: {happening.error}")
+        return Followed(told, began_s, tuple(player.happenings))
 
     def _begin(self, images: Sequence[Array]) -> Asker:
         whole, file = np.concatenate(list(images)), self._folder / "images.npz"

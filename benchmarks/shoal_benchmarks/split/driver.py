@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,16 @@ class Order(msgspec.Struct, frozen=True):
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
     """A request: when it was asked and answered (monotonic clock of this machine), by which
-    plan; ``lost`` where there was no answer."""
+    plan; ``lost`` where there was no answer. ``degraded`` and ``accuracy`` are what it said of
+    itself, ``computed_ms`` is how long the slowest device computed at each stage, in all."""
 
     asked_s: float
     answered_s: float
     plan: str
     lost: bool = False
+    degraded: bool = False
+    accuracy: float | None = 1.0
+    computed_ms: float = 0.0
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -125,11 +129,21 @@ def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[T
     while time.monotonic() < end:
         asked_s = time.monotonic()
         try:
-            plan, lost = service.infer({name: cases[next(numbers)][None]}).plan, False
+            answer = service.infer({name: cases[next(numbers)][None]})
         except RequestError:
-            plan, lost = "", True
-        told.append(Told(asked_s, time.monotonic(), plan, lost))
+            told.append(Told(asked_s, time.monotonic(), "", lost=True))
+            continue
+        about = (answer.plan, False, answer.degraded, answer.accuracy, computed_ms(answer.trace))
+        told.append(Told(asked_s, time.monotonic(), *about))
     return tuple(told)
+
+
+def computed_ms(trace: Sequence[Any]) -> float:
+    """How long the slowest device computed at each stage of a trace, in all."""
+    slowest: dict[int, float] = {}
+    for step in trace:
+        slowest[step.stage] = max(step.run_ms, slowest.get(step.stage, 0.0))
+    return sum(slowest.values())
 
 
 def measure(

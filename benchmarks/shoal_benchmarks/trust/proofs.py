@@ -76,7 +76,7 @@ def _networks(quick: bool) -> Iterator[tuple[str, Callable[[], Network], Sequenc
         yield from _forms(networks.LITE0, lite0, [whole.probe(seed) for seed in range(8)])
     yield networks.RESNET50, networks.resnet50, ()
     for module, function in FAMILIES:
-        yield function, partial(_family, module, function), ()
+        yield function, partial(networks.of_pytorchcv, module, function), ()
 
 
 def _forms(
@@ -217,21 +217,3 @@ class _Reader:
 
     def get_next(self) -> Feeds | None:
         return next(self._images, None)
-
-
-def _family(module: str, function: str) -> Network:
-    """A network of the package ``pytorchcv`` with random weights."""
-    from importlib import import_module
-
-    from shoal.model.network import load
-
-    try:
-        import torch
-
-        build = getattr(import_module(f"pytorchcv.models.{module}"), function)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"it needs the packages torch and pytorchcv ({error.name} is missing)"
-        ) from None
-    torch.manual_seed(0)
-    return load(build().eval(), name=function, example=torch.zeros(1, 3, 224, 224))

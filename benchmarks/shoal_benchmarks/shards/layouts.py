@@ -1,0 +1,99 @@
+"""Which regions of a network are dealt, by its multiplications alone: the same on each machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shoal.model.network import Network
+from shoal.model.shards import Op, Region, regions, shard
+from shoal.model.shards.operators import looks
+from shoal.plan.cluster import Cluster
+from shoal.plan.profiles import Profiles
+from shoal.strategies.shards.costs import Ground
+from shoal.strategies.shards.layout import Layout, lay_out
+from shoal.strategies.shards.plans import owned
+from shoal.strategies.shards.trials import Dealings
+
+MACS_PER_MS = 1e5
+"""Of the devices that a layout is made for: slow against their links, so that much is dealt."""
+RHO = 0.25
+ALL, INNER = "all layers", "inner layers"
+"""What is dealt: all that can be, or only what lies between two layers of which the second sums
+over it, and is no narrower than what goes in and comes out: so the ends of blocks are whole."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A profile by multiplications; memory is not told."""
+
+    node_ms: tuple[float, ...]
+
+    def range_ms(self, start: int, end: int) -> float:
+        return sum(self.node_ms[start:end])
+
+    def range_memory(self, start: int, end: int) -> int:
+        return 0
+
+
+def ground_for(network: Network, devices: int) -> Ground:
+    """Equal devices."""
+    names = tuple(f"device-{number + 1}" for number in range(devices))
+    cluster = Cluster.from_yaml(f"devices: [{', '.join(f'{{name: {name}}}' for name in names)}]")
+    counted = Counted(tuple(look.macs / MACS_PER_MS for look in looks(network)))
+    profiles = Profiles.scaled(cluster, counted)
+    return Ground(network, cluster, profiles, names, (1 / devices,) * devices, RHO)
+
+
+def layout_of(ground: Ground, deal: str) -> Layout:
+    """What is dealt of the network. PlanError where that is nothing."""
+    offered = regions(ground.network).regions
+    if deal == INNER:
+        offered = tuple(region for region in offered if is_inner(region))
+    return lay_out(ground, offered, {}, True)
+
+
+def is_inner(region: Region) -> bool:
+    """Whether only what is wide inside of a region is dealt."""
+    ends = (spec.shape[1] or 0 for spec in (region.source, region.tensor))
+    widths = (width.units for width in region.widths)
+    return region.op is Op.SUM and not region.whole_macs and min(widths) >= max(ends)
+
+
+def dealt(layout: Layout) -> tuple[Region, ...]:
+    """The regions of a layout."""
+    return tuple(step.what for step in layout if step.what is not None)
+
+
+def dealt_share(network: Network, layout: Layout) -> float:
+    """The share of all multiplications that is divided among the devices."""
+    total = sum(look.macs for look in looks(network))
+    return sum(region.macs - region.whole_macs for region in dealt(layout)) / max(1, total)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of weights: of the whole network, and by step of the layout."""
+
+    network: int
+    steps: Mapping[int, int]
+
+    @classmethod
+    def of(cls, network: Network, layout: Layout) -> Weights:
+        """Those of a network."""
+        (whole,) = network.split((), prove=False)
+        parts = network.split([step.start for step in layout if step.start], prove=False)
+        steps = {
+            step.start: sum(part.info.blobs.values())
+            for step, part in zip(layout, parts, strict=True)
+        }
+        return cls(sum(whole.info.blobs.values()), steps)
+
+    def dealt(self, layout: Layout) -> int:
+        """Of the regions that are dealt."""
+        return sum(self.steps[step.start] for step in layout if step.what is not None)
+
+    def held(self, network: Network, layout: Layout, dealings: Dealings, index: int) -> int:
+        """What a device holds of these regions, in its real shards."""
+        shards = (shard(network, each, owned(each, dealings, index)) for each in dealt(layout))
+        return sum(size for part in shards for size in part.info.blobs.values())
