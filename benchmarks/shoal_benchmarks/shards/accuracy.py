@@ -78,7 +78,7 @@ def rows_for(subject: Subject, most: int, few: int) -> Iterator[Row]:
         case = Case.of(subject, deal)
         found = {}
         for way in MANY:
-            least = LEAST.get(subject.name, {}).get(way.name) if deal == INNER else None
+            least = LEAST[subject.name].get(way.name) if deal == INNER else None
             found[way.name] = case.shown(way, MAIN, 1, many)
             yield from found[way.name].rows(least)
         yield from ahead(f"{subject.name}, {deal}", found)
@@ -194,15 +194,20 @@ def spent(deck: Deck, common: Common) -> float:
 
 
 def per_layer_rows(case: Case, sample: Sample, found: Mapping[str, Shown]) -> Iterator[Row]:
-    """The same memory, divided by what each layer matters."""
-    judged = some(case.subject.calibration, JUDGED[case.subject.name])
-    for way in PER_LAYER[case.subject.name]:
+    """The same memory, divided by what each layer matters; what was found with means is rebuilt
+    too."""
+    name = case.subject.name
+    judged = some(case.subject.calibration, JUDGED[name])
+    for way in PER_LAYER[name]:
         common = case.per_layer(way, judged)
-        named = way._replace(name=f"per layer as {way.name}")
-        shown = case.shown(named, MAIN, 1, sample, common)
-        yield from shown.rows(LEAST.get(case.subject.name, {}).get(way.name))
-        more = shown.worst.share - found[way.name].worst.share
-        yield row(f"{shown.name}: worst, more than with the same share", more, "share", ">= 0")
+        for fill in dict.fromkeys((way.fill, REBUILT)):
+            even = next(each for each in (*MEANS, *REBUILDS) if each[1:3] == (way.rho, fill))
+            then = "" if fill == way.fill else f", then {fill}"
+            named = even._replace(name=f"per layer as {way.name}{then}")
+            shown = case.shown(named, MAIN, 1, sample, common)
+            yield from shown.rows(LEAST[name].get(even.name))
+            more = shown.worst.share - found[even.name].worst.share
+            yield row(f"{shown.name}: worst, more than with the same share", more, "share", ">= 0")
 
 
 def ahead(what: str, found: Mapping[str, Shown]) -> Iterator[Row]:
