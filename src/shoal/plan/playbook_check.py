@@ -185,19 +185,23 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
         if stage.exit is not None:
             _check_exit(place, stage.exit, playbook)
         _check_holders(place, stage, playbook)
-        at_home = stage.join is not None and stage.join.at_home
-        takers = plan.stages[k + 1].parts.keys() if k + 1 < len(plan.stages) else {""}
-        if at_home and not takers <= stage.parts.keys():
-            raise PlanError(
-                f"{place}: some of each slice stays with its holder, so the next stage can only be "
-                "run by these holders"
-            )
+        if stage.join is not None and stage.join.at_home:
+            _check_takers(place, stage, plan.stages[k + 1 : k + 2])
         at_hand = set(stage.outputs)
     lacking = sorted({spec.name for spec in playbook.outputs} - at_hand)
     if lacking:
         raise PlanError(
             f"plan {plan.name!r}: its last stage does not give the network's "
             f"output {', '.join(lacking)}"
+        )
+
+
+def _check_takers(place: str, stage: Stage, after: Sequence[Stage]) -> None:
+    """Only holders can join slices of which some stays with each."""
+    if not after or not after[0].parts.keys() <= stage.parts.keys():
+        raise PlanError(
+            f"{place}: some of each slice stays with its holder, so there must be a next stage, "
+            "and only these holders can run it"
         )
 
 
