@@ -83,16 +83,18 @@ def record(asked_s: float, answered_s: float, *devices: str, attempts: int = 1) 
 
 
 def test_the_numbers_of_the_outcome() -> None:
-    """Killed at 10 s; a pause of half a second; back at 20 s."""
+    """Killed at 10 s; a pause of half a second; back at 20 s. The first was asked before that, and
+    is not usual."""
 
     records = [
+        record(-1.0, 0.1, "a", "b"),
         record(1.0, 1.1, "a", "b"),
         record(9.9, 10.1, "a", "b"),
         record(9.95, 10.6, "a", attempts=2),
         record(12.0, 12.2, "a"),
         record(21.0, 21.1, "a", "b"),
     ]
-    load: Any = SimpleNamespace(asked=5, lost=[], twice=0, records=records)
+    load: Any = SimpleNamespace(asked=6, lost=[], twice=0, records=records)
     chapters = [Chapter("", 0, 0), Chapter("", 10, 10), Chapter("", 20, 20.5)]
     found = outcome(load, chapters, [0], "b")
     assert found["first_answer_without_ms"] == pytest.approx(600)

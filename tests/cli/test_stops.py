@@ -50,7 +50,9 @@ def test_an_error_within_is_that_error() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_process_that_ignores_ctrl_c_goes_on_to() -> None:
+def test_a_process_that_was_told_to_ignore_ctrl_c_still_does() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_stops()
-    os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    with pytest.raises(Terminated):
+        os.kill(os.getpid(), signal.SIGTERM)

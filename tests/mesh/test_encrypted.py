@@ -17,7 +17,7 @@ from shoal.mesh import doors, zenoh
 from shoal.mesh.address import Address
 from shoal.mesh.doors import AT_ONCE, Doors, call, take
 from shoal.mesh.encrypted import encrypt
-from shoal.mesh.link import MAX_BODY, PeerDown, PeerUp, Received
+from shoal.mesh.events import MAX_BODY, PeerDown, PeerUp, Received
 from shoal.mesh.receiver import Incoming, Receiver
 from shoal.mesh.sender import Sender
 from shoal.mesh.zenoh import ZenohLink

@@ -8,7 +8,7 @@ import pytest
 from tests.runtime import tiny
 
 from shoal.codec.frame import Frame, pack
-from shoal.core.actions import Given, Run
+from shoal.core.actions import Given, Home, Run
 from shoal.core.events import JobKey, Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.model.engine import Engine
@@ -66,6 +66,14 @@ def test_exits_are_judged_and_packed_bodies_read_there(sandbox, net):
     assert outcome.confidence > 0
     assert outcome.exit_body.arrays().keys() == {"early"}
     assert outcome.size_in == image.nbytes
+
+
+def test_what_stays_at_home_comes_back_beside_what_others_are_given(sandbox, net):
+    (image,) = tiny.images(1)
+    (outcome,) = sandbox.run(a_run(net, image, home=Home("y", 1, 1))).outcomes
+    own, given = outcome.own_body.arrays()["y"], outcome.body.arrays()["y"]
+    np.testing.assert_allclose(own, tiny.expected(net, image), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(given, own[:, :-1])
 
 
 def test_a_run_that_kills_its_process_is_told_and_the_next_one_is_well(mortal, sandbox, net):

@@ -76,6 +76,8 @@ def test_an_error_of_no_single_request_has_no_story(crowd, net):
     service = crowd.serve(pipeline(net))
     with pytest.raises(UsageError, match="no single request"):
         service.story(RequestError("the service is closed"))
+    with pytest.raises(UsageError, match="no story of a str"):
+        service.story("7")
     assert "the log holds nothing of it" in str(service.story(99))
 
 

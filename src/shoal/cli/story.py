@@ -83,7 +83,7 @@ def outcome(
     around = [r for r in records if r.answered_s >= killed.began_s and r.asked_s < back.began_s]
     without = [r.answered_s for r in around if victim not in r.devices]
     again = [r.answered_s for r in records if victim in r.devices and r.asked_s > back.happened_s]
-    calmly = [r.latency_ms for r in records if r.answered_s < killed.began_s]
+    calmly = [r for r in records if calm.began_s <= r.asked_s and r.answered_s < killed.began_s]
     pauses = [b.answered_s - a.answered_s for a, b in pairwise(around)]
     return {
         "asked": load.asked,
@@ -98,7 +98,7 @@ def outcome(
         },
         "killed": victim,
         "retried": sum(record.attempts > 1 for record in records),
-        "usual_slowest_ms": max(calmly),
+        "usual_slowest_ms": max(record.latency_ms for record in calmly),
         "slowest_after_kill_ms": max(record.latency_ms for record in around),
         "first_answer_without_ms": (min(without) - killed.began_s) * 1e3,
         "longest_pause_ms": max(pauses) * 1e3,

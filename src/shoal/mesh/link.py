@@ -458,6 +458,7 @@ class Link:
             self._calls.add(thread)
 
     def _connect(self, session: Session, sending: socket.socket, receiving: socket.socket) -> None:
+        """Keep the connections of a session that is about to begin."""
 
         def fail() -> None:  # who reads finds the end, after what came before it
             with contextlib.suppress(OSError):

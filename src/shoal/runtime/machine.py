@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from shoal import allowance
 from shoal.core.messages import DeviceInfo
 from shoal.model.engine import Engine
 from shoal.version import VERSION
-
-if TYPE_CHECKING:
-    pass
 
 OWN_BYTES = 80 << 20
 """What a worker takes without any part."""

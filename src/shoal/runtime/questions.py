@@ -58,8 +58,9 @@ class Questions:
             self.asked[token] = peer, about, to
         if not self.closed.is_set() and self.mail(peer, question(token), body or None):
             return token
-        self.forget([token])
-        return None
+        with self._lock:
+            untold = self.asked.pop(token, None) is not None
+        return None if untold else token  # else it was told meanwhile that the peer is gone
 
     def take(self, sender: str, answer: Answer, body: bytes | memoryview | None = None) -> None:
         """Hand an answer to whoever waits for it; each question has one."""
