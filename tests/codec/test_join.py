@@ -101,6 +101,11 @@ def test_a_sum_adds_what_came(count, batch, data):
     assert all(np.array_equal(slices[name], kept[name]) for name in live)  # untouched
 
 
+def test_sums_of_single_numbers_are_added_too():
+    how = Join("sum", TensorSpec("t", "float32", ()), {"a": Slice(), "b": Slice()})
+    assert join({"a": np.array(1.0, np.float32), "b": np.array(2.0, np.float32)}, how) == 3.0
+
+
 HALVES = channel_join({"left": (0, 1), "right": (2, 3)}, count=4)
 
 
@@ -133,7 +138,7 @@ def test_each_set_of_givers_is_worked_out_once(monkeypatch):
     assert len(joining._kept) == 2
 
 
-def test_the_last_used_are_kept_and_no_more(monkeypatch):
+def test_the_last_are_kept_and_no_more(monkeypatch):
     monkeypatch.setattr(joining, "_kept", OrderedDict())
     monkeypatch.setattr(joining, "MOST_KEPT", 2)
     for slices in ({"left": half()}, {"right": half()}, {"left": half(), "right": half()}):

@@ -11,7 +11,7 @@ from tests.model.nets import node, random, tensor
 
 import shoal.model as model
 from shoal.errors import ModelFileError
-from shoal.model import weights
+from shoal.model import limits, weights
 from shoal.model.slim import slim
 from shoal.model.source import read
 
@@ -82,6 +82,16 @@ def test_a_weight_whose_shape_does_not_fit_its_data_stays_for_the_reader_to_refu
     proto.dims[0] += 1
     with pytest.raises(ModelFileError, match=r"its shape .* needs"):
         held(with_weights(proto).SerializeToString())
+
+
+def test_a_weight_with_more_dimensions_than_any_stays_for_the_reader_to_refuse():
+    """Their product could take hours, and memory for all of its digits."""
+    proto = numpy_helper.from_array(BIG, "w")
+    proto.dims[:] = [1] * limits.RANK + [BIG.size]
+    data = with_weights(proto).SerializeToString()
+    assert slim(data, "name") == data
+    with pytest.raises(ModelFileError, match=f"more than {limits.RANK} dimensions"):
+        held(data)
 
 
 def test_a_file_cannot_name_a_place_in_itself():

@@ -1,11 +1,15 @@
 """Trainings from the command line: what is not training."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from shoal.cli.entry import run
 from shoal.cli.output import stderr
+from shoal.errors import MissingExtraError
 from shoal_train.checkpoint import FILE
 from shoal_train.cli import _goes_on
 
@@ -39,3 +43,31 @@ def test_a_card_notes_the_command_with_all_that_was_set(monkeypatch, capsys):
         (Path("results/classifier"), f"{words} --epochs 2 --seed 7"),
         (Path("a b"), f"{words} --epochs 15 --seed 7 --threads 1 --out 'a b'"),
     ]
+
+
+COMMANDS = (
+    ["train", "classifier"],
+    ["train", "fluid"],
+    ["train", "runs", "a"],
+    ["zoo", "get", "efficientnet-lite0"],
+)
+
+
+@pytest.mark.parametrize("package", ["torch", "onnxscript"])
+def test_without_its_packages_the_error_says_what_to_install(package, tmp_path):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from shoal.cli.entry import run\n"
+        f"print([run(words) for words in {COMMANDS!r}])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SHOAL_CACHE": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == f"{[MissingExtraError.exit_code] * len(COMMANDS)}\n"
+    said = f"training needs the package {package}: pip install 'shoal[torch]'"
+    assert found.stderr.count(said) == len(COMMANDS)

@@ -12,12 +12,14 @@ import typer
 
 from shoal.cli.output import Json, print_json, stderr, stdout, table
 from shoal.plan.size import readable
+from shoal_train.packages import packages
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
+Data: TypeAlias = Annotated[str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")]
 Threads: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; without it: all cores.")
 ]
@@ -40,9 +42,7 @@ def train() -> None:
 @app.command()
 def classifier(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
-    ] = "fashion-mnist",
+    data: Data = "fashion-mnist",
     model: Annotated[str, typer.Option(help="Which network.")] = "resnet",
     epochs: Epochs = 15,
     seed: Seed = 7,
@@ -56,11 +56,11 @@ def classifier(
     The same command goes on from where an interrupted one stopped. Data sets are looked for in
     the folder named by SHOAL_DATA, then in Shoal's cache, then downloaded.
     """
-    from shoal_train import datasets
-    from shoal_train.classifier import train_classifier
-    from shoal_train.loop import Settings
-    from shoal_train.progress import Bar
-
+    with packages():
+        from shoal_train import datasets
+        from shoal_train.classifier import train_classifier
+        from shoal_train.loop import Settings
+        from shoal_train.progress import Bar
     console = stderr()
     folder = out or _folder(context)
     settings = Settings(epochs=epochs, seed=seed, patience=patience)
@@ -99,9 +99,7 @@ def classifier(
 @app.command()
 def fluid(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(help="fashion-mnist, mnist or imagefolder:PATH.")
-    ] = "fashion-mnist",
+    data: Data = "fashion-mnist",
     model: Annotated[str, typer.Option(help="cnn, cnn-wide, resnet, or FILE.py:FUNCTION.")] = "cnn",
     groups: Annotated[
         str, typer.Option(help="Number of devices, or their relative widths: 4, 2:1:1.")
@@ -126,14 +124,14 @@ def fluid(
     Its card, log, curves and sample images lie beside it. The same command goes on from where an
     interrupted one stopped. CUDA is used where it is there.
     """
-    from shoal_train import datasets
-    from shoal_train.fluid.groups import KINDS
-    from shoal_train.fluid.recipe import Recipe, prepare
-    from shoal_train.fluid.report import table_rows
-    from shoal_train.fluid.train import train_fluid
-    from shoal_train.loop import Settings
-    from shoal_train.progress import LegBar
-
+    with packages():
+        from shoal_train import datasets
+        from shoal_train.fluid.groups import KINDS
+        from shoal_train.fluid.recipe import Recipe, prepare
+        from shoal_train.fluid.report import table_rows
+        from shoal_train.fluid.train import train_fluid
+        from shoal_train.loop import Settings
+        from shoal_train.progress import LegBar
     console = stderr()
     folder = out or _folder(context)
     recipe = Recipe(model, groups, kind or KINDS[0], policy)  # type: ignore[arg-type]  # checked below
@@ -168,8 +166,8 @@ def runs(
     ),
 ) -> None:
     """Gather what fluid trainings and their baselines gave in one file, for 'shoal bench fluid'."""
-    from shoal_train.fluid.runs import gather
-
+    with packages():
+        from shoal_train.fluid.runs import gather
     count = gather(folders, out)
     stdout().print(f"{count} trainings in {out}", soft_wrap=True)
 

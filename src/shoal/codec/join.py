@@ -33,14 +33,13 @@ def join(slices: Mapping[str, Array], how: Join) -> Array:
     givers = tuple(name for name in how.slices if name in slices)
     if not givers:
         raise InputError(f"no slice of {how.tensor.name!r} came, so there is nothing to join")
-    batch = _check(givers, slices, how)
-    whole = tuple(name for name in givers if _is_whole(how, name, slices[name]))
-    if how.at_home and not whole:
+    batch, whole = _check(givers, slices, how)
+    if not whole:
         raise InputError(
             f"no slice of {how.tensor.name!r} is whole: who joins them must have its own"
         )
     if how.op == "sum":
-        return _sum(givers, whole if how.at_home else givers, slices, how)
+        return _sum(givers, whole[0], slices, how)
     moves = _moves(how, givers, whole)
     shape = [size if size is not None else batch for size in how.tensor.shape]
     joined: Array = np.empty(shape, how.tensor.dtype)
@@ -52,12 +51,10 @@ def join(slices: Mapping[str, Array], how: Join) -> Array:
     return joined
 
 
-def _sum(
-    givers: Sequence[str], whole: Sequence[str], slices: Mapping[str, Array], how: Join
-) -> Array:
-    before, mine = (slice(None),) * how.axis, slices[whole[0]]
-    stays = how.slices[whole[0]].stays
-    sent = (*before, slice(mine.shape[how.axis] - stays)) if stays else ()
+def _sum(givers: Sequence[str], whole: str, slices: Mapping[str, Array], how: Join) -> Array:
+    before, mine = (slice(None),) * how.axis, slices[whole]
+    stays = how.slices[whole].stays
+    sent = (*before, slice(mine.shape[how.axis] - stays)) if stays else (...,)
     total = slices[givers[0]][sent].copy()
     for name in givers[1:]:
         np.add(total, slices[name][sent], out=total)
@@ -70,36 +67,31 @@ def _sum(
     return total
 
 
-def _size(how: Join, name: str) -> int | None:
-    """Entries of a whole slice along the axis; None where that is free."""
-    part = how.slices[name]
-    if how.op == "channels":
-        return len(part.channels)
-    own = how.tensor.shape[how.axis] if how.axis < len(how.tensor.shape) else None
-    return None if own is None else own + part.stays
-
-
-def _is_whole(how: Join, name: str, array: Array) -> bool:
-    """Whether a slice is as its holder has it, with what it sends to nobody."""
-    return how.axis < array.ndim and array.shape[how.axis] == _size(how, name)
-
-
-def _check(givers: Sequence[str], slices: Mapping[str, Array], how: Join) -> int:
-    """The batch size; InputError unless every slice has the shape that it must have."""
-    dtype = np.dtype(how.tensor.dtype)
+def _check(
+    givers: Sequence[str], slices: Mapping[str, Array], how: Join
+) -> tuple[int, tuple[str, ...]]:
+    """The batch size, and whose slices are as their holders have them, with what these send to
+    nobody; InputError unless every slice has the shape that it must have."""
+    axis, dtype = how.axis, np.dtype(how.tensor.dtype)
     batch = slices[givers[0]].shape[0] if slices[givers[0]].ndim else 1
+    shape = [size if size is not None else batch for size in how.tensor.shape]
+    whole = []
     for name in givers:
-        array = slices[name]
-        wanted = [size if size is not None else batch for size in how.tensor.shape]
-        size, stays = _size(how, name), how.slices[name].stays
-        if size is not None:
-            wanted[how.axis] = size if _is_whole(how, name, array) else size - stays
+        array, part, wanted = slices[name], how.slices[name], shape.copy()
+        if how.op == "channels":
+            wanted[axis] = len(part.channels)
+        elif part.stays:
+            wanted[axis] += part.stays
+        if part.stays and array.shape[axis : axis + 1] != (wanted[axis],):
+            wanted[axis] -= part.stays
+        else:
+            whole.append(name)
         if list(array.shape) != wanted or array.dtype != dtype:
             raise InputError(
                 f"the slice of {how.tensor.name!r} from {name!r} is {array.dtype} "
                 f"{list(array.shape)}, expected {dtype} {wanted}"
             )
-    return batch
+    return batch, tuple(whole)
 
 
 MOST_KEPT = 1024
@@ -107,10 +99,10 @@ _kept: OrderedDict[tuple[object, ...], tuple[Join, _Moves]] = OrderedDict()
 
 
 def _moves(how: Join, givers: tuple[str, ...], whole: tuple[str, ...]) -> _Moves:
-    """Index arrays are worked out once for each join and set of givers, for the last ones used."""
+    """Index arrays are worked out once for each join and set of givers; the last ones are kept."""
     key = (id(how), givers, whole)
     entry = _kept.get(key)
-    if entry is None or entry[0] is not how:
+    if entry is None:
         entry = _kept[key] = (how, _Moves(how, givers, whole))  # holding it keeps its id from reuse
         if len(_kept) > MOST_KEPT:
             _kept.popitem(last=False)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shoal.errors import ModelFileError
+from shoal.model import limits
 from shoal.model.dtypes import is_sized, size_bytes
 from shoal.model.wire import encoded, fields, numbers_in
 
@@ -74,6 +75,8 @@ def _tensor(number: int, data: memoryview, start: int, end: int, name: str) -> b
         return None
     dims = [dim for field, value, *_ in found if field == _DIMS for dim in numbers_in(value)]
     if data_type != _TYPED.get(kind, data_type) or not is_sized(data_type):
+        return None
+    if len(dims) > limits.RANK:  # their product could take hours
         return None
     if size_bytes(data_type, math.prod(dims)) != len(content):
         return None

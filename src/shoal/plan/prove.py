@@ -90,10 +90,8 @@ class _Runner:
         if stage.spread is Spread.ONE:
             holders = holders[:1]
         names = [device for device, _ in holders]
-        runs = [
-            self._outputs(place, stage, part, _beside(stage, names, given))
-            for device, part in holders
-        ]
+        fed = _beside(stage, names, given)
+        runs = [self._outputs(place, stage, part, fed) for _, part in holders]
         outputs = []
         for arrived in zip(*runs, strict=True):  # of one probe, from each holder
             made = dict(arrived[0])

