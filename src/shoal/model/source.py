@@ -145,7 +145,7 @@ def _export(module: Any, example: object) -> Source:
         import torch
     except ImportError as error:
         raise MissingExtraError(
-            f"Loading a PyTorch module needs {error.name}: pip install 'shoal[torch]'."
+            f"Loading a PyTorch module needs {error.name or 'PyTorch'}: pip install 'shoal[torch]'."
         ) from None
     if example is None:
         raise UsageError(
