@@ -15,7 +15,6 @@ import stat
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from shoal.errors import StoreError
@@ -93,12 +92,7 @@ class Scratch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
 

@@ -24,8 +24,11 @@ from shoal.plan.size import Size
 from shoal.strategies.base import Built
 from shoal.strategies.making import Candidate, build, finish, prepare
 from shoal.strategies.options import read_options
+from shoal.strategies.shards import settle
 from shoal.strategies.shards.build import strategy
+from shoal.strategies.shards.failures import Kept
 from shoal.strategies.shards.policy import policy
+from shoal.strategies.shards.promise import BACK
 from shoal.strategies.shards.record import read_record
 
 COUNT = 120
@@ -129,6 +132,24 @@ def test_as_much_is_common_as_the_promise_takes(network, folder):
         layers = [layer for step in record.steps for layer in step.layers]
         shares.append(sum(layer.common for layer in layers) / sum(layer.units for layer in layers))
     assert 0 <= shares[0] < shares[1] < 1
+
+
+def test_where_the_parts_keep_nothing_of_the_other_images_all_is_common(
+    network, folder, monkeypatch
+):
+    looks = []
+
+    def nothing(plan, parts, network, sample, absent):
+        looks.append(absent)
+        return Kept(0, len(sample))
+
+    monkeypatch.setattr(settle, "measure", nothing)
+    found = made(network, objective=Objective(min_accuracy=0.8), calibrate=folder)
+    record = read_record(found.playbook)
+    layers = [layer for step in record.steps for layer in step.layers]
+    assert all(layer.common == layer.units for layer in layers)
+    assert {loss.promised for loss in record.losses} == {1.0}
+    assert len(looks) == len(BACK) * len("abc"), "what is exact is not measured"
 
 
 def test_without_images_nothing_is_promised_and_nobody_may_be_missing(network):

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from shoal.strategies.images import ASKED
-from shoal.strategies.shards import build, plans
+from shoal.strategies.shards import build, plans, promise
 from shoal.strategies.statistics import images_needed
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
@@ -23,5 +23,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"at most {build.JUDGED})" in PAGE
     assert f"at least {plans.LEAST_WAIT_MS:g} ms" in PAGE
     assert plans.PATIENCE == 5
+    assert promise.BACK == (0.03, 0.1, 0.3, 1.0)
+    assert "0.03, 0.1, 0.3 and at last all of" in PAGE
+    assert 1 + len(promise.BACK) == 5
+    assert "looked at five times at the\nmost" in PAGE
     assert images_needed(0.95) == 52
     assert f"with {2 * ASKED} or more" in PAGE

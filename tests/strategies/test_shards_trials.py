@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,9 +13,9 @@ from shoal.model.network import load
 from shoal.model.shards import regions
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Sample
-from shoal.strategies.shards.promise import Promise, exact
+from shoal.strategies.shards.promise import BACK, Promise
 from shoal.strategies.shards.replicate import uniform
-from shoal.strategies.shards.trials import Contributions, Trials, holes
+from shoal.strategies.shards.trials import Contributions, Trials, exact, holes
 
 KEYS = ((0, 3), (3, 8), (19, 25))
 
@@ -118,11 +121,42 @@ def test_a_promise_tells_what_costs_more(deck, sample):
     assert 0 < promise.loss(half) < promise.loss(none)
     assert exact(deck.deal(full), (0,))
     assert not exact(deck.deal(half), (0,))
-    first = next(promise.commons(lambda common: True))
-    dealings = deck.deal(first)
-    worst = min(
-        deck.trials.kept(sample, dealings, lost, deck.means).bound(0.95) for lost in promise.sets
-    )
-    assert worst >= 0.5
     shares = [min(each.share for each in kept) for _, kept in promise.curve((0.0, 1.0))]
     assert shares[0] < shares[1] == 1.0
+
+
+def test_what_is_searched_by_keeps_what_as_many_held_images_would_need(deck, sample):
+    promise = Promise(deck, sample, sample, 1, 0.5, 0.95)
+    first = next(promise.commons(lambda common: True))
+    dealings = deck.deal(first)
+    kept = [deck.trials.kept(sample, dealings, lost, deck.means) for lost in promise.sets]
+    assert min(each.bound(0.95) for each in kept) >= 0.5
+    assert first != uniform(deck.layers, 1.0)
+
+
+def test_what_the_promise_is_measured_on_has_no_say_in_the_search(deck, sample):
+    """Held images whose answers nothing can keep lead to the very same ways."""
+    wrong = replace(sample, right=np.roll(sample.right, 1, axis=1))
+    fair, unfair = (
+        list(Promise(deck, sample, held, 1, 0.8, 0.95).commons(lambda common: True))
+        for held in (sample, wrong)
+    )
+    assert fair == unfair
+
+
+@pytest.mark.parametrize("rho", [1.0, 0.5])
+def test_it_is_gone_back_step_by_step_to_all_that_can_be_common(deck, sample, rho):
+    """``rho`` is about what there is room for."""
+    room = sum(uniform(deck.layers, rho))
+    promise = Promise(deck, sample, sample, 1, 0.5, 0.95)
+    ways = list(promise.commons(lambda common: sum(common) <= room))
+    assert len(ways) == 1 + len(BACK)
+    for few, more in itertools.pairwise(ways):
+        assert few != more
+        assert all(a <= b for a, b in zip(few, more, strict=True))
+    assert 0.9 * room <= sum(ways[-1]) <= room
+
+
+def test_to_keep_everything_takes_all(deck, sample):
+    promise = Promise(deck, sample, sample, 1, 1.0, 0.95)
+    assert list(promise.commons(lambda common: True)) == [uniform(deck.layers, 1.0)]

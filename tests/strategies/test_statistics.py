@@ -12,6 +12,7 @@ from shoal.strategies.statistics import (
     images_needed,
     lower_bound,
     probabilities,
+    share_needed,
 )
 
 
@@ -53,7 +54,21 @@ def test_so_many_images_are_needed_and_one_less_is_too_few(accuracy, confidence)
     assert count <= 1 or lower_bound(count - 1, count - 1, confidence) < accuracy + 1e-9
 
 
+@given(st.integers(0, 2000), st.floats(0.01, 0.999), st.sampled_from([0.5, 0.8, 0.95, 0.99]))
+def test_the_share_that_is_needed_is_the_least_whose_bound_is_what_is_asked(
+    count, accuracy, confidence
+):
+    needed = share_needed(accuracy, count, confidence)
+    if needed > 1:
+        assert lower_bound(count, count, confidence) < accuracy + 1e-9
+        return
+    good = math.ceil(needed * count - 1e-9)
+    assert lower_bound(good, count, confidence) >= accuracy - 1e-9
+    assert good == 0 or lower_bound(good - 1, count, confidence) < accuracy + 1e-9
+
+
 def test_no_number_of_images_promises_everything():
+    assert share_needed(1.0, 10**6) == math.inf
     assert images_needed(1.0) == math.inf
 
 

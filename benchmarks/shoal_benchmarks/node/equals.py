@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import msgspec
@@ -99,25 +98,16 @@ class Equals:
         self._lab = Lab(spec, loopback=loopback, logs=folder)
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._lab)
-        try:
+        with ExitStack() as begun:
+            begun.enter_context(self._lab)
+            begun.callback(self._end)
             for name in self.ground.names:
                 self._start(name)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._stack = begun.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._end()
-        finally:
-            self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def serve(self, playbook: Playbook, images: Sequence[Array]) -> None:
         """Serve a playbook whose parts are in the store; these images are asked for. One of another
@@ -170,7 +160,7 @@ class Equals:
         return Asker(self._lab.host(GATE), cluster, self.store.root, file, log)
 
     def _end(self) -> None:
-        if self._asker is not None and not self._asker.ended:
+        if self._asker is not None:
             self._asker.end()
 
     def _start(self, name: str) -> None:

@@ -16,7 +16,7 @@ from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Sample
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.replicate import Common, replicate, uniform
+from shoal.strategies.shards.replicate import Common, most_common, uniform
 from shoal.strategies.shards.trials import Dealings
 from shoal.strategies.statistics import lower_bound
 from shoal_benchmarks.networks import FASHION, LITE0
@@ -180,12 +180,7 @@ class Case:
         deck = self.deck if way.fill == REBUILT else replace(self.deck, fill="mean")
         promise = Promise(deck, judged, judged, 1, 1.0, CONFIDENCE)
         allowed = spent(deck, uniform(deck.layers, way.rho))
-        return replicate(
-            deck.layers,
-            promise.loss,
-            keeps=lambda common: False,
-            fits=lambda common: spent(deck, common) <= allowed,
-        )
+        return most_common(deck.layers, promise.loss, lambda common: spent(deck, common) <= allowed)
 
 
 def spent(deck: Deck, common: Common) -> float:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -73,25 +72,16 @@ class Scene:
         np.savez(folder / "images.npz", images=np.concatenate(images), expected=list(expected))
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._lab)
-        try:
+        with ExitStack() as begun:
+            begun.enter_context(self._lab)
+            begun.callback(self._end_asker)
             self._start_server()
             self._asker = self._start_asker()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._stack = begun.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._end_asker()
-        finally:
-            self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def cluster(self, share: float, mbit_s: float) -> Cluster:
         """The cluster as planning is told of it."""
@@ -218,7 +208,7 @@ class Scene:
 
     def _end_asker(self) -> None:
         asker, self._asker = self._asker, None
-        if asker is not None and not asker.ended:
+        if asker is not None:
             asker.end()
 
 

@@ -26,6 +26,15 @@ def lower_bound(good: int, count: int, confidence: float = 0.95) -> float:
     return max(0.0, (middle - spread) / (1 + z * z / count))
 
 
+def share_needed(accuracy: float, count: int, confidence: float = 0.95) -> float:
+    """The share of ``count`` images that must be good to promise ``accuracy``: the inverse of
+    :func:`lower_bound`. inf where they are too few, even if all are good."""
+    if accuracy > lower_bound(count, count, confidence):
+        return math.inf
+    spread = math.sqrt(accuracy * (1 - accuracy) / max(1, count))
+    return min(1.0, accuracy + quantile(confidence) * spread)
+
+
 def images_needed(accuracy: float, confidence: float = 0.95) -> float:
     """How many images, all of them good, it takes to promise ``accuracy`` (inf for 1.0)."""
     if accuracy >= 1.0:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,11 @@ from shoal.model.network import Network
 from shoal.model.shards import Op, Point, Region, Width
 from shoal.model.shards.mend import mendable, mended
 from shoal.strategies.shards.dealing import Dealing, deal
-from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample
+from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample, compare
 from shoal.strategies.shards.importance import importance
 from shoal.strategies.shards.rebuild import Together
 from shoal.strategies.shards.replicate import Common, Layer
-from shoal.strategies.shards.trials import Contributions, Dealings, Trials
+from shoal.strategies.shards.trials import Contributions, Dealings, Trials, exact
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,8 @@ class Deck:
     def deal(self, common: Common) -> dict[str, Dealing]:
         """The dealing of each width, with so many units of it common."""
         return {
-            width.name: self._deal(region, values.tolist(), count)
-            for (region, width), values, count in zip(
-                self.widths, self.importance, common, strict=True
-            )
+            width.name: self._dealing(index, count)
+            for index, ((_, width), count) in enumerate(zip(self.widths, common, strict=True))
         }
 
     @cached_property
@@ -118,7 +116,9 @@ class Deck:
 
     def kept(self, sample: Sample, dealings: Dealings, lost: Lost) -> Kept:
         """What is kept of the answers while these devices are lost."""
-        if self.fill != "rebuilt" or not any(d.missing(lost) for d in dealings.values()):
+        if exact(dealings, lost):
+            return compare(sample.right, sample.right, sample.labels)
+        if self.fill != "rebuilt":
             return self.trials.kept(sample, dealings, lost, self.means)
         means = self.means or {}
         left = {n: 0 * mean if n in self._mendable else mean for n, mean in means.items()}
@@ -136,23 +136,35 @@ class Deck:
                 gone = _gone(point, dealings, lost)
                 mine = point.of(width.name, units)
                 if mine and point.tensor.name in self._mendable:
-                    _, left = self._together[point.tensor.name].rebuild(gone)
+                    left = self._left(point.tensor.name, gone)
                     of_mine = left[[gone.index(place) for place in mine]]
                     squares = squares * of_mine.reshape(len(units), -1).mean(axis=1)
             found.append(float(squares.sum()))
         return found
 
-    def _deal(self, region: Region, values: Sequence[float], common: int) -> Dealing:
+    @cached_property
+    def _dealing(self) -> Callable[[int, int], Dealing]:
+        """:meth:`_deal`, worked out once: a search asks for the same few of each width again and
+        again."""
+        return cache(self._deal)
+
+    @cached_property
+    def _left(self) -> Callable[[str, tuple[int, ...]], npt.NDArray[np.float64]]:
+        """What of the variance of missing entries of a point is not rebuilt, worked out once."""
+        return cache(lambda name, gone: self._together[name].rebuild(gone)[1])
+
+    def _deal(self, index: int, common: int) -> Dealing:
+        (region, _), values = self.widths[index], self.importance[index].tolist()
         dealing = deal(values, self.shares, common)
         if region.op is Op.CHANNELS and not all(dealing.dealt) and not dealing.common:
             return deal(values, self.shares, 1)  # each slice must hold something
         return dealing
 
 
-def _gone(point: Point, dealings: Dealings, lost: Lost) -> list[int]:
+def _gone(point: Point, dealings: Dealings, lost: Lost) -> tuple[int, ...]:
     """The entries of a point that are missing while these devices are lost."""
-    return [
+    return tuple(
         place
         for width in dict.fromkeys(run.width for run in point.runs if run.width)
         for place in point.of(width, dealings[width].missing(lost))
-    ]
+    )

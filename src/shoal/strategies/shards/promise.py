@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from shoal.strategies.shards.deck import Deck
-from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
-from shoal.strategies.shards.replicate import Common, replicate, uniform
-from shoal.strategies.shards.trials import Dealings
+from shoal.strategies.shards.failures import Kept, Lost, Sample, compare, failure_sets
+from shoal.strategies.shards.replicate import Common, most_common, replicate, uniform
+from shoal.strategies.shards.trials import Dealings, exact
+from shoal.strategies.statistics import share_needed
 
-MARGINS = (0.0, 0.01, 0.02, 0.05)
-"""What is aimed at above the promise, one after the other, where the real parts keep less than the
-trials said."""
+BACK = (0.03, 0.1, 0.3, 1.0)
+"""How far it is gone back from what was found to all that can be common, one after the other, where
+the real parts keep less than the promise on images that were not searched by."""
 
 
 @dataclass(frozen=True)
 class Promise:
     """At least ``least`` of the accuracy is kept with any ``most`` devices lost, with this
-    ``confidence``. Losses are compared on the images of ``judged``; what may be promised is
-    measured on others (``held``)."""
+    ``confidence``. What is common is searched for on the images of ``judged``; what may be promised
+    is measured on others (``held``), which have no say in the search."""
 
     deck: Deck
     judged: Sample
@@ -63,22 +64,27 @@ class Promise:
         return [max(each) for each in zip(*cases, strict=True)]
 
     def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
-        """What may be common so that the promise is kept, the least first; each is tried if the
-        real parts have kept less than the promise with the one before."""
-        last = None
-        for margin in MARGINS:
-            aim = min(1.0, self.least + margin)
-            keeps = partial(self._keeps, aim)
-            found = replicate(self.deck.layers, self.loss, keeps, fits)
-            if found != last:
-                yield found
-            last = found
+        """What may be common so that the promise is kept, the least first; each is to be tried if
+        the real parts have kept less than the promise with the one before."""
+        layers, needed = self.deck.layers, share_needed(self.least, self._counted, self.confidence)
+        found = replicate(layers, self.loss, partial(self._keeps, needed), fits)
+        yield found
+        gaps = list(zip(found, most_common(layers, self.loss, fits), strict=True))
+        back = (
+            tuple(few + math.ceil(share * (most - few)) for few, most in gaps) for share in BACK
+        )
+        yield from (common for common in dict.fromkeys(back) if common != found)
 
-    def _keeps(self, least: float, common: Common) -> bool:
+    @property
+    def _counted(self) -> int:
+        """How many images the promise is measured on."""
+        return compare(self.held.right, self.held.right, self.held.labels).count
+
+    def _keeps(self, needed: float, common: Common) -> bool:
+        """Whether so much is kept of the images that are searched by."""
         dealings = self.deck.deal(common)
         return all(
-            exact(dealings, lost)
-            or self._kept(self.held, dealings, lost).bound(self.confidence) >= least
+            exact(dealings, lost) or self._kept(self.judged, dealings, lost).share >= needed
             for lost in self._hardest
         )
 
@@ -94,8 +100,3 @@ class Promise:
 
     def _kept(self, sample: Sample, dealings: Dealings, lost: Lost) -> Kept:
         return self.deck.kept(sample, dealings, lost)
-
-
-def exact(dealings: Dealings, lost: Lost) -> bool:
-    """Whether all is still there while these devices are lost."""
-    return not any(dealing.missing(lost) for dealing in dealings.values())

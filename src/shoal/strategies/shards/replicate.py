@@ -45,10 +45,8 @@ def replicate(
     failure. ``keeps`` is costly: it is asked at ever longer strides, then between the last two, and
     in the end of single steps."""
     way = taken_away(layers, loss)
-    done = list(islice(way, 1))
-    while not fits(done[-1]) and (more := list(islice(way, 1))):
-        done += more
-    good, stride = len(done) - 1, 1
+    done = [_that_fits(way, fits)]
+    good, stride = 0, 1
     while more := list(islice(way, stride)):
         done += more
         if not keeps(done[-1]):
@@ -59,6 +57,23 @@ def replicate(
         middle = (good + bad) // 2
         good, bad = (middle, bad) if keeps(done[middle]) else (good, middle)
     return _further(done[good], layers, loss, keeps)
+
+
+def most_common(
+    layers: Sequence[Layer],
+    loss: Callable[[Common], float],
+    fits: Callable[[Common], bool],
+) -> Common:
+    """As much as fits, whatever that keeps."""
+    return _that_fits(taken_away(layers, loss), fits)
+
+
+def _that_fits(way: Iterator[Common], fits: Callable[[Common], bool]) -> Common:
+    """The first that fits, else the last."""
+    common = next(way)
+    while not fits(common) and (less := next(way, None)) is not None:
+        common = less
+    return common
 
 
 def _further(

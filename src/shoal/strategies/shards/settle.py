@@ -18,10 +18,10 @@ from shoal.strategies.shards.failures import Kept, Lost, failure_sets
 from shoal.strategies.shards.layout import Layout, memory
 from shoal.strategies.shards.plans import Made, make_plan, owned, shares
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal.strategies.shards.promise import Promise, exact
+from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import Common, uniform
-from shoal.strategies.shards.trials import Dealings
+from shoal.strategies.shards.trials import Dealings, exact
 
 
 @dataclass(frozen=True)

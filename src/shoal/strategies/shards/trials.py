@@ -106,6 +106,11 @@ class Trials:
         return compare(sample.right, found, sample.labels)
 
 
+def exact(dealings: Dealings, lost: Lost) -> bool:
+    """Whether all is still there while these devices are lost."""
+    return not any(dealing.missing(lost) for dealing in dealings.values())
+
+
 def batches(network: Network, images: Array) -> Iterator[Feeds]:
     """The images as inputs of a network, as many at once as it takes."""
     step = BATCH if network.inputs[0].shape[0] is None else 1
