@@ -11,10 +11,10 @@ from typing import Any
 
 from shoal.core.policy import Choice, View
 from shoal.plan.plan import Plan, Playbook, Spread
-from shoal.strategies.preferred import least_busy, stage_from, usable_holders, whole_route
+from shoal.strategies.preferred import Quickest, following
 
 
-class Shards:
+class Shards(Quickest):
     """See the module. It remembers nothing."""
 
     def choose(
@@ -23,20 +23,13 @@ class Shards:
         """The plan that keeps most, with those of its devices that are usable."""
         best: tuple[tuple[bool, float], Choice] | None = None
         for plan in playbook.plans:
-            start = stage_from(plan, at)
-            route = None if start is None else whole_route(plan, start, view)
-            if start is None or route is None:
+            choice = following(plan, view, at)
+            if choice is None:
                 continue
             worth = (_together(plan), _kept(plan, _absent(plan, view)))
             if best is None or worth > best[0]:
-                best = worth, Choice(plan.name, route, start)
+                best = worth, choice
         return (best[1] if best else None), memory
-
-    def forward(
-        self, playbook: Playbook, plan: Plan, stage: int, view: View, memory: Any
-    ) -> tuple[str | None, Any]:
-        """The usable holder that is expected to finish ``stage`` first."""
-        return least_busy(plan, stage, usable_holders(plan.stages[stage], view), view), memory
 
 
 def _absent(plan: Plan, view: View) -> list[str]:
