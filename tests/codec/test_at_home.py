@@ -12,12 +12,15 @@ from shoal.model.spec import TensorSpec
 from shoal.plan.plan import Join, Slice
 
 COUNT = 6
+GATEWAY = ""
+"""It holds nothing, and is given all of each slice."""
 
 
 def draw_case(draw, op):
     names = [f"d{k}" for k in range(draw(st.integers(1, 4)))]
-    taker = draw(st.sampled_from(names))
-    lost = draw(st.lists(st.sampled_from(names), unique=True).map(set)) - {taker}
+    holder = draw(st.sampled_from(names))
+    lost = draw(st.lists(st.sampled_from(names), unique=True).map(set)) - {holder}
+    taker = draw(st.sampled_from([holder, GATEWAY]))
     axis = draw(st.sampled_from([1, 2]))
     shape = tuple(None if k == 0 else COUNT if k == axis else 2 for k in range(4))
     return names, taker, lost, axis, TensorSpec("t", "float32", shape), draw(st.integers(1, 3))
@@ -48,7 +51,7 @@ def test_a_taker_has_what_is_common_although_nobody_sends_it(case):
     truth = np.random.default_rng(1).random(shape, np.float32)
     wholes = {name: truth.take(part.channels, how.axis) for name, part in how.slices.items()}
     given_by = {
-        name: whole if name == taker else sent(whole, how, name)
+        name: whole if taker in (name, GATEWAY) else sent(whole, how, name)
         for name, whole in wholes.items()
         if name not in lost
     }
@@ -80,7 +83,7 @@ def test_what_is_common_is_added_once_and_something_stands_in_for_what_is_missin
     own = {name: random.random(shape, np.float32) for name in how.slices}
     common = random.random(shape, np.float32)
     given_by = {
-        name: np.concatenate([mine, common], how.axis) if name == taker else mine
+        name: np.concatenate([mine, common], how.axis) if taker in (name, GATEWAY) else mine
         for name, mine in own.items()
         if name not in lost
     }

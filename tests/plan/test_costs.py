@@ -13,21 +13,21 @@ NETWORK = ToyNetwork((250, 500, 1000, 25))
 KB = np.array([1.0, 2.0, 4.0, 0.1])
 NEVER = np.inf
 LINKS = {
-    ("a", "b"): LinkProfile(rtt_ms=4, bytes_per_s=1e6, hop_ms=1),
-    ("b", "a"): LinkProfile(rtt_ms=4, bytes_per_s=2e6, hop_ms=1),
-    ("a", "gateway"): LinkProfile(rtt_ms=6, bytes_per_s=1e6, hop_ms=0.5),
-    ("gateway", "a"): LinkProfile(rtt_ms=6, bytes_per_s=1e5, hop_ms=0.5),
-    ("b", "gateway"): LinkProfile(rtt_ms=0, bytes_per_s=1e6, hop_ms=0),
-    ("gateway", "b"): LinkProfile(rtt_ms=0, bytes_per_s=1e6, hop_ms=0),
+    ("a", "b"): LinkProfile(rtt_ms=4, bytes_per_s=1e6),
+    ("b", "a"): LinkProfile(rtt_ms=4, bytes_per_s=2e6),
+    ("a", "gateway"): LinkProfile(rtt_ms=6, bytes_per_s=1e6),
+    ("gateway", "a"): LinkProfile(rtt_ms=6, bytes_per_s=1e5),
+    ("b", "gateway"): LinkProfile(rtt_ms=0, bytes_per_s=1e6),
+    ("gateway", "b"): LinkProfile(rtt_ms=0, bytes_per_s=1e6),
 }
 MEASURED = ToyProfile((10.0, 20.0, 30.0), fixed_ms=1.0)
 
 
 def costs(devices=("a", "b"), room=None, held=None, compute=False, **profiles):
     known = {
-        "a": DeviceProfile(MEASURED, message_ms=0.25, copy_bytes_per_s=4e6),
-        "b": DeviceProfile(Scaled(MEASURED, 2.0), message_ms=0.0, copy_bytes_per_s=1e12),
-        "gateway": DeviceProfile(MEASURED, message_ms=0.25, copy_bytes_per_s=4e6),
+        "a": DeviceProfile(MEASURED, message_ms=0.25, copy_bytes_per_s=4e6, hop_ms=1),
+        "b": DeviceProfile(Scaled(MEASURED, 2.0), 0.0, 1e12, hop_ms=0),
+        "gateway": DeviceProfile(MEASURED, message_ms=0.25, copy_bytes_per_s=4e6, hop_ms=0.5),
         **profiles,
     }
     cluster = Cluster(
@@ -67,7 +67,7 @@ def test_links_carry_what_crosses_and_it_arrives_later():
     np.testing.assert_allclose(made.hop_ms[0, 1], KB + 1 + 2)
     np.testing.assert_allclose(made.hop_ms[1, 0], KB / 2 + 1 + 2)
     np.testing.assert_allclose(made.link_ms[-1, 0], 10 * KB)
-    np.testing.assert_allclose(made.hop_ms[0, -1], KB + 0.5 + 3)
+    np.testing.assert_allclose(made.hop_ms[0, -1], KB + 1.5 + 3)
     for own in ((0, 0), (1, 1), (-1, -1)):
         np.testing.assert_allclose(made.link_ms[own], np.zeros(4))
         np.testing.assert_allclose(made.hop_ms[own], np.zeros(4))

@@ -15,7 +15,7 @@ from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
 from shoal.plan.size import Size
 
 # 1 Mbyte/s: a kB takes a ms. Each hop costs 2 ms and half of a round trip of 4 ms.
-LINK = LinkProfile(rtt_ms=4, bytes_per_s=1e6, hop_ms=2)
+LINK = LinkProfile(rtt_ms=4, bytes_per_s=1e6)
 TWO = Cluster.from_yaml("devices: [{name: a}, {name: b}]")
 
 
@@ -31,7 +31,7 @@ class Everywhere(dict):
 
 
 def facts(message_ms=0.0, copy_bytes_per_s=1e12, link=LINK):
-    device = DeviceProfile(ToyProfile((1.0,)), message_ms, copy_bytes_per_s)
+    device = DeviceProfile(ToyProfile((1.0,)), message_ms, copy_bytes_per_s, hop_ms=1)
     return Profiles(Everywhere(device), Everywhere(link))
 
 
@@ -217,4 +217,23 @@ def test_what_messages_cost_where_nobody_measured_it():
     assert profiles.device("a").handling_ms(0) == 0.3
     assert profiles.device("gateway").handling_ms(0) == pytest.approx(0.45)
     assert profiles.device("a").handling_ms(1e6) == pytest.approx(0.3 + 1.0)
-    assert LinkProfile(rtt_ms=2, bytes_per_s=1e6).transfer_ms(1000) == pytest.approx(0.4 + 1 + 1)
+    link = {("a", "b"): LinkProfile(rtt_ms=2, bytes_per_s=1e6)}
+    profiles = Profiles.scaled(TWO, ToyProfile((10.0,)), link)
+    assert profiles.transfer_ms("a", "b", 1000) == pytest.approx(0.4 + 1 + 1)
+
+
+def test_what_is_slow_for_networks_is_so_for_messages_and_what_is_quick_need_not_be():
+    cluster = Cluster.from_yaml("devices: [{name: a, speed: 0.1}, {name: b, speed: 20}]")
+    profiles = Profiles.scaled(cluster, ToyProfile((10.0,)), {("a", "b"): LINK})
+    assert profiles.device("a").handling_ms(1e6) == pytest.approx(3 + 10)
+    assert profiles.device("b").handling_ms(1e6) == pytest.approx(0.3 + 1)
+    assert profiles.transfer_ms("a", "b", 1000) == pytest.approx(2 + 0.2 + 2 + 1)
+
+
+def test_who_gives_to_several_or_takes_from_several_does_so_one_after_the_other():
+    def shards(run_ms):
+        return StageDuty({"a": Duty(run_ms, 1000), "b": Duty(run_ms, 1000)}, spread=Spread.ALL)
+
+    found = forecast([shards(10), shards(10)], TWO, facts(message_ms=0.5), in_bytes=0)
+    # To the second of two, across to the other one of two, and the second of two answers.
+    assert found.latency_ms == pytest.approx((4 + 0.5) + 10 + 5 + 10 + (5 + 0.5))

@@ -41,9 +41,9 @@ def small_cases(draw):
     for name in (*names, "gateway"):
         node_ms = tuple(draw(st.lists(ms, min_size=nodes, max_size=nodes)))
         profile = ToyProfile(node_ms, fixed_ms=draw(st.floats(0, 2)))
-        devices[name] = DeviceProfile(profile, message_ms=draw(st.floats(0, 1)))
+        devices[name] = DeviceProfile(profile, draw(st.floats(0, 1)), hop_ms=draw(st.floats(0, 1)))
     links = {
-        pair: LinkProfile(draw(st.floats(0, 10)), draw(st.floats(10, 1e6)), draw(st.floats(0, 2)))
+        pair: LinkProfile(draw(st.floats(0, 10)), draw(st.floats(10, 1e6)))
         for pair in itertools.permutations(devices, 2)
     }
     if draw(st.booleans()):  # two that are alike

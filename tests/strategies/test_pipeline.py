@@ -63,7 +63,7 @@ def test_a_device_that_would_make_it_worse_is_left_idle_and_that_is_said():
     )
     built = build(cluster)
     assert built.playbook.plans[0].devices == {"a", "b"}
-    assert built.notes[0].startswith("snail stays idle: with more devices the forecast is 2.0")
+    assert built.notes[0].startswith("snail stays idle: with more devices the forecast is 1.8")
 
 
 def test_stages_that_were_asked_for_are_given_but_it_is_said_when_one_device_is_better():

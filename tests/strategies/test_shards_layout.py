@@ -39,11 +39,11 @@ def dealt(layout):
     return [step.what for step in layout if step.what is not None]
 
 
-def test_the_steps_follow_each_other_and_the_classifier_is_run_by_one(network, offered):
+def test_the_steps_follow_each_other_and_no_class_of_the_answer_can_be_missing(network, offered):
     layout = lay_out(ground(network), offered, {}, False)
     assert layout[0].start == 0
     assert [step.start for step in layout[1:]] == [step.end for step in layout[:-1]]
-    assert layout[-1].what is None
+    assert layout[-1].what is None or layout[-1].what.op is Op.SUM
     assert layout[-1].end == len(network.nodes)
 
 

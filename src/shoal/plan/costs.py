@@ -140,5 +140,5 @@ def _links(
             else:
                 link: LinkProfile = profiles.link(giver, taker)
                 links[key] = sizes / link.bytes_per_s * 1e3
-                hops[key] = links[key] + link.hop_ms + link.rtt_ms / 2
+                hops[key] = links[key] + profiles.transfer_ms(giver, taker, 0)
     return links, hops

@@ -1,6 +1,7 @@
 """What a plan will do: latency, throughput, bytes, memory, energy. Pure arithmetic.
 
 The latency is that of a request which meets no queue: the sum of its computing and of its hops.
+Who gives to several, or takes from several, does so one after the other.
 The throughput is 1 / the slowest resource, where the resources are
 
 * each device: all its stages, and the messages that it sends and receives;
@@ -13,7 +14,7 @@ Computing and transfers overlap, so none of them adds to another.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -165,28 +166,51 @@ def _latency_ms(
     """Mean time of a request that meets no queue, over those that leave early and those that
     stay. A stage run by ONE is run where it ends first; one run by ALL ends with its last."""
     gateway = cluster.gateway.name
-
-    def transfer_ms(giver: str, taker: str, size: float) -> float:
-        return 0.0 if giver == taker else profiles.link(giver, taker).transfer_ms(size)
-
-    ends = {gateway: (0.0, in_bytes)}
-    gather = max
+    ends, spread = {gateway: (0.0, in_bytes)}, Spread.ONE
     mean_ms = 0.0
     for k, stage in enumerate(stages):
-        stretch = _stretch(stage, cluster)
-        after = {}
-        for taker, duty in stage.duties.items():
-            arrival = gather(end + transfer_ms(g, taker, size) for g, (end, size) in ends.items())
-            after[taker] = (arrival + duty.run_ms * stretch[taker], duty.out_bytes)
+        arrivals = _arrivals(ends, spread, stage.duties, stage.spread, profiles)
+        stretch, spread = _stretch(stage, cluster), stage.spread
+        ends = {
+            name: (arrivals[name] + duty.run_ms * stretch[name], duty.out_bytes)
+            for name, duty in stage.duties.items()
+        }
         last = k + 1 == len(stages)
-        gather = max if stage.spread is Spread.ALL else min
-        answer_ms = gather(
-            end + transfer_ms(name, gateway, size if last else stage.exit_bytes)
-            for name, (end, size) in after.items()
-        )
-        mean_ms += answer_ms * (stage.reached - (0.0 if last else stages[k + 1].reached))
-        ends = after
+        leaving = {n: (end, size if last else stage.exit_bytes) for n, (end, size) in ends.items()}
+        answer = _arrivals(leaving, spread, [gateway], Spread.ONE, profiles)
+        mean_ms += answer[gateway] * (stage.reached - (0.0 if last else stages[k + 1].reached))
     return mean_ms
+
+
+def _arrivals(
+    ends: Mapping[str, tuple[float, float]],
+    given: Spread,
+    takers: Collection[str],
+    taken: Spread,
+    profiles: Profiles,
+) -> dict[str, float]:
+    """When all is there for each of ``takers``, in ms. ``ends`` says when each giver has made how
+    many bytes; it is ``given`` by one or all of them, and ``taken`` by one or all."""
+
+    def sent_ms(giver: str, taker: str) -> float:
+        end, size = ends[giver]
+        if giver == taker:
+            return end
+        others = len(takers) - (giver in takers) if taken is Spread.ALL else 1
+        before_ms = (others - 1) * profiles.device(giver).handling_ms(size)
+        return end + before_ms + profiles.transfer_ms(giver, taker, size)
+
+    def others_ms(taker: str) -> float:
+        sizes = [size for name, (_, size) in ends.items() if name != taker]
+        if given is Spread.ONE or len(sizes) < 2:
+            return 0.0
+        return sum(map(profiles.device(taker).handling_ms, sizes)) * (1 - 1 / len(sizes))
+
+    gather = max if given is Spread.ALL else min
+    return {
+        taker: gather(sent_ms(giver, taker) for giver in ends) + others_ms(taker)
+        for taker in takers
+    }
 
 
 def _stretch(stage: StageDuty, cluster: Cluster) -> dict[str, float]:

@@ -197,11 +197,12 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
 
 
 def _check_takers(place: str, stage: Stage, after: Sequence[Stage]) -> None:
-    """Only holders can join slices of which some stays with each."""
-    if not after or not after[0].parts.keys() <= stage.parts.keys():
+    """Only holders can join slices of which some stays with each; after the last stage the gateway
+    is sent all of each."""
+    if after and not after[0].parts.keys() <= stage.parts.keys():
         raise PlanError(
-            f"{place}: some of each slice stays with its holder, so there must be a next stage, "
-            "and only these holders can run it"
+            f"{place}: some of each slice stays with its holder, so only these holders can run the "
+            "next stage"
         )
 
 

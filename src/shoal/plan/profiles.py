@@ -25,34 +25,52 @@ GATEWAY_MESSAGE_MS = 0.45
 COPY_BYTES_PER_S = 1e9
 """Rate at which one end deals with the bytes of a message (two copies in Python)."""
 HOP_MS = 0.4
-"""Time from the end of a part to the start of the next on another device, bytes apart."""
+"""Time from the end of a part to the start of the next on another device, bytes apart: half of it
+at each of the two. All of these are of a machine of speed 1."""
 
 
 class LinkProfile(msgspec.Struct, frozen=True):
-    """One direction of a link: round trip, goodput, and the fixed time of a hop beside these."""
+    """One direction of a link: round trip and goodput."""
 
     rtt_ms: float
     bytes_per_s: float
-    hop_ms: float = HOP_MS
 
     def occupied_ms(self, size: float) -> float:
         """How long ``size`` bytes keep the link busy."""
         return size / self.bytes_per_s * 1e3
 
-    def transfer_ms(self, size: float) -> float:
-        """From the end of a part to the start of the next on the other side."""
-        return self.hop_ms + self.rtt_ms / 2 + self.occupied_ms(size)
-
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """A device: its times for the network, and what a message costs it. ``batch_ratio`` is the
-    time of an image when so many are run at once, relative to one alone (empty: not known)."""
+    """A device: its times for the network, what a message costs it, and its share of the fixed
+    time of a hop. ``batch_ratio`` is the time of an image when so many are run at once, relative to
+    one alone (empty: not known)."""
 
     network: RangeProfile
     message_ms: float = MESSAGE_MS
     copy_bytes_per_s: float = COPY_BYTES_PER_S
     batch_ratio: Mapping[int, float] = field(default_factory=dict)
+    hop_ms: float = HOP_MS / 2
+
+    @classmethod
+    def scaled(
+        cls,
+        measured: RangeProfile,
+        speed: float,
+        batch_ratio: Mapping[int, float] | None = None,
+        message_ms: float = MESSAGE_MS,
+    ) -> DeviceProfile:
+        """A device that is ``speed`` times as fast as the measured one, of speed 1. What is slow
+        for networks is so for messages too; what is quick may be so by a GPU, which does nothing
+        for these."""
+        pace = min(1.0, speed)
+        return cls(
+            Scaled(measured, speed),
+            message_ms / pace,
+            COPY_BYTES_PER_S * pace,
+            batch_ratio or {},
+            HOP_MS / 2 / pace,
+        )
 
     def handling_ms(self, size: float) -> float:
         """CPU time to send or to receive one message of ``size`` bytes."""
@@ -97,13 +115,13 @@ class Profiles:
         """Profiles for every node of ``cluster``: those in ``known`` and ``links`` as measured,
         the others from one profile (of speed 1.0, with its ``batch_ratio``) and the cluster's
         stated speeds and rates."""
-        ratio = batch_ratio or {}
         devices = {
-            node.name: DeviceProfile(Scaled(measured, node.speed), batch_ratio=ratio)
+            node.name: DeviceProfile.scaled(measured, node.speed, batch_ratio)
             for node in cluster.devices
         }
-        devices[cluster.gateway.name] = DeviceProfile(
-            Scaled(measured, cluster.gateway.speed), GATEWAY_MESSAGE_MS, batch_ratio=ratio
+        gateway = cluster.gateway
+        devices[gateway.name] = DeviceProfile.scaled(
+            measured, gateway.speed, batch_ratio, GATEWAY_MESSAGE_MS
         )
         return cls({**devices, **(known or {})}, _Stated(cluster, links or {}))
 
@@ -116,6 +134,13 @@ class Profiles:
                 f"nothing is known of the speed of {name!r}; measure it with 'shoal profile' or "
                 "state its 'speed' in the cluster file"
             ) from None
+
+    def transfer_ms(self, giver: str, taker: str, size: float) -> float:
+        """From the end of a part to the start of the next on another device; PlanError where
+        nothing is known of one of them, or of the link."""
+        link = self.link(giver, taker)
+        ends = self.device(giver).hop_ms + self.device(taker).hop_ms
+        return ends + link.rtt_ms / 2 + link.occupied_ms(size)
 
     def link(self, giver: str, taker: str) -> LinkProfile:
         """The profile of a link; PlanError when there is none."""

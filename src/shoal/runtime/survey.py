@@ -30,7 +30,7 @@ from shoal.model.part import Part
 from shoal.model.profiles import BATCHES, NetworkProfile, profile, worth_more
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
-from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles, Scaled
+from shoal.plan.profiles import DeviceProfile, LinkProfile, Profiles
 from shoal.plan.size import Size
 from shoal.runtime.deploy import open_link
 from shoal.runtime.node import Node
@@ -184,7 +184,7 @@ def _device(
             refusal = refusal or error
             continue
         speed = measured.range_ms(*part.range) / one_ms
-        return DeviceProfile(Scaled(measured, speed), batch_ratio=ratio)
+        return DeviceProfile.scaled(measured, speed, ratio)
     if refusal is not None:
         raise _unmeasured(name, refusal)
     log.warning("%s has not room for any part of the network; no plan will use it", name)

@@ -2,7 +2,14 @@ import pytest
 from tests.core.alone import LoneGateway, sent
 from tests.core.toys import every, one, pipeline, plan, playbook
 
-from shoal.core.gateway.blame import blame, doubted, givers, source_before, stuck_at
+from shoal.core.gateway.blame import (
+    blame,
+    doubted,
+    givers,
+    needed,
+    source_before,
+    stuck_at,
+)
 from shoal.core.gateway.request import KeptSource, Request
 from shoal.core.messages import Refused, Route, Task, Why
 from shoal.core.shared.gather import Gather
@@ -122,6 +129,17 @@ def test_those_are_doubted_who_have_not_done_their_part() -> None:
     resumed.source = KeptSource("x", ("t4",))
     assert doubted(resumed) == ["x", "b", "c"]
     assert givers(resumed) == ()
+
+
+def test_who_alone_runs_a_stage_is_needed_and_one_of_many_only_where_all_of_them_are() -> None:
+    assert needed(request(reached=1)) == ["b", "c"]
+    assert needed(request(SHARDS, SHARDS_ROUTE, reached=1)) == ["e"]
+    assert needed(request(SHARDS, (("a",), ("a", "b", "c"), ("e",)), reached=1)) == list("abce")
+    free = request(plan("p", every(0, 12, "abc", least=2)), (("a", "b", "c"),))
+    assert needed(free) == ["a", "b", "c"], "one of them it is, and nobody knows which"
+    resumed = request(SHARDS, SHARDS_ROUTE, start=1)
+    resumed.source = KeptSource("x", ("t4",))
+    assert needed(resumed) == ["x", "e"]
 
 
 @pytest.mark.parametrize("why", list(Why))

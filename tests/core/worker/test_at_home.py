@@ -33,6 +33,12 @@ def test_the_next_stage_of_a_node_has_what_the_others_are_not_sent() -> None:
     assert run.given[0].bodies == {"a": "both halves", "b": "of b"}
 
 
+def test_the_gateway_is_sent_all_as_it_holds_nothing() -> None:
+    worker = LoneWorker(playbook(plan("p", homely(every(0, 12, "ab", op="sum")))))
+    (run,) = of(Run, worker.task(0, "p", route=ROUTE[:1]))
+    assert run.home is None
+
+
 def test_a_node_waits_for_itself_beyond_the_deadline() -> None:
     """It is only slow, and the answer would lack what all have."""
     worker = LoneWorker(book())

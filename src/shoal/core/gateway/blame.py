@@ -42,6 +42,21 @@ def doubted(request: Request) -> list[str]:
     return list(names)
 
 
+def needed(request: Request) -> list[str]:
+    """Of :func:`doubted` those without each of whom the attempt comes to no end; all, if it could
+    do without any one of them."""
+    plan, names = request.plan, doubted(request)
+    if plan is None:
+        return names
+    alone = {request.source.holder} if request.source is not None else set()
+    for stage in range(request.reached, len(request.route)):
+        held = request.route[stage]
+        alone.update(
+            name for name in held if not enough(plan, stage, [n for n in held if n != name])
+        )
+    return [name for name in names if name in alone] or names
+
+
 def givers(request: Request) -> tuple[str, ...]:
     """Who last passed the attempt on, on a free route: it may not have arrived."""
     return devices_at(request.route, request.reached - 1) if request.reached > request.start else ()

@@ -11,7 +11,7 @@ from random import Random
 
 from shoal.core.actions import GatewayAction, Reject, Send
 from shoal.core.gateway.answers import Answers
-from shoal.core.gateway.blame import blame, doubted, givers, source_before, stuck_at
+from shoal.core.gateway.blame import blame, doubted, givers, needed, source_before, stuck_at
 from shoal.core.gateway.flights import ROUND
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.state import GatewayState
@@ -185,7 +185,7 @@ class Recovery:
         if (request.going or apart) and now < began + _PATIENT_S:  # one that it may kill is enough
             flights.doubts.set(request.number, began + _PATIENT_S)
             return []
-        late = [*doubted(request), *givers(request)]
+        late = [*needed(request), *givers(request)]
         names = ", ".join(late)
         busy = all(self._state.devices.heard_since(name, began) for name in late)
         hedges, picked = flights.hedges(request), None

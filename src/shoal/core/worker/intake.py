@@ -15,7 +15,7 @@ from shoal.core.worker.attempts import RequestKey, request_of
 from shoal.core.worker.itineraries import Early
 from shoal.core.worker.job import Job
 from shoal.core.worker.onward import Onward
-from shoal.plan.plan import Plan, Stage
+from shoal.plan.plan import Plan
 
 if TYPE_CHECKING:
     from shoal.core.worker.worker import WorkerCore
@@ -169,7 +169,7 @@ class Intake:
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             self._deadlines.set(key, min(expires, now + wait_s))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        home = _home(worker.name, plan.stages[task.stage])
+        home = _home(worker.name, plan, task.stage)
         job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, home=home)
         worker.inbox.add(job)
         return job
@@ -277,9 +277,10 @@ class Intake:
         self._worker.inbox.drop(job.key)
 
 
-def _home(name: str, stage: Stage) -> Home | None:
-    """What of a holder's output the others are not sent."""
-    join = stage.join
-    if join is None or not join.slices[name].stays:
+def _home(name: str, plan: Plan, stage: int) -> Home | None:
+    """What of a holder's output the others are not sent. The gateway is sent all of it: it holds
+    nothing itself."""
+    join = plan.stages[stage].join
+    if join is None or not join.slices[name].stays or stage == len(plan.stages) - 1:
         return None
     return Home(join.tensor.name, join.axis, join.slices[name].stays)

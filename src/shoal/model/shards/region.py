@@ -200,9 +200,11 @@ class Region:
             return self._length
         return len(self._held(own).common)
 
-    def sent(self, own: Mapping[str, Units]) -> int:
-        """Elements that a device sends to each other device, for one image."""
+    def sent(self, own: Mapping[str, Units], answer: bool = False) -> int:
+        """Elements that a device sends to each other device, for one image; or, of an ``answer``,
+        to the gateway, which holds nothing itself and is sent all."""
         along = self._length if self.op is Op.SUM else len(self._held(own).dealt)
+        along += self.stays(own) if answer else 0
         rest = math.prod(size or 1 for size in self.tensor.shape) // self._length
         return along * rest
 

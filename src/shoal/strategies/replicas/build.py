@@ -32,8 +32,7 @@ def _hop_ms(
 ) -> dict[str, float]:
     there, back = tensor_bytes(network.inputs), tensor_bytes(network.outputs)
     return {
-        name: profiles.link(gateway, name).transfer_ms(there)
-        + profiles.link(name, gateway).transfer_ms(back)
+        name: profiles.transfer_ms(gateway, name, there) + profiles.transfer_ms(name, gateway, back)
         for name in names
         if name != gateway
     }

@@ -71,9 +71,12 @@ class Ground:
         return fixed_ms + math.fsum(node_ms[node] * (1 - away.get(node, 0.0)) for node in nodes)
 
     def exchange_ms(self, region: Region) -> float:
-        """How long the devices give each other their slices, and take those of the others."""
+        """How long the devices give each other their slices, and take those of the others; or give
+        the gateway the answer."""
         itemsize = np.dtype(region.tensor.dtype).itemsize
         size = tensor_bytes([region.tensor])
+        if region.end == len(self.network.nodes):
+            return self._spread_ms(2 * size, 1)  # what all have too
         if region.op is Op.CHANNELS:
             size = math.ceil(size / itemsize * (1 - self.rho) * max(self.shares)) * itemsize
         return self._spread_ms(size, 2 * (len(self.devices) - 1))
@@ -95,7 +98,7 @@ class Ground:
         """The longest way of ``size`` bytes between two devices, and the handling of messages of
         such a size on the slowest."""
         pairs = [(a, b) for a in self.devices for b in self.devices if a != b]
-        way = max((self.profiles.link(a, b).transfer_ms(size) for a, b in pairs), default=0.0)
+        way = max((self.profiles.transfer_ms(a, b, size) for a, b in pairs), default=0.0)
         handling = max(self.profiles.device(name).handling_ms(size) for name in self.devices)
         return way + messages * handling
 

@@ -52,7 +52,7 @@ def _steps(record: Record) -> Sheet:
 
 def _sent(step: Step) -> float:
     """Bytes that cross links for an image, all to all."""
-    return math.fsum(step.sends) * (len(step.sends) - 1)
+    return math.fsum(step.sends) * step.takers
 
 
 def _devices(record: Record, playbook: Playbook) -> Sheet:
@@ -61,15 +61,14 @@ def _devices(record: Record, playbook: Playbook) -> Sheet:
     for index, name in enumerate(record.devices):
         weights = sum(step.bytes[index] for step in record.steps)
         macs = math.fsum(step.macs[index] for step in record.steps if step.macs)
-        sent = math.fsum(step.sends[index] for step in record.steps if step.sends)
-        to_all = sent * (len(record.devices) - 1)
+        sent = math.fsum(step.sends[index] * step.takers for step in record.steps if step.sends)
         rows.append(
             (
                 name,
                 readable(memory.get(name, 0)),
                 readable(weights),
                 f"{macs / 1e6:.2f}",
-                readable(to_all),
+                readable(sent),
             )
         )
     columns = ("device", "memory>", "weights>", "million multiplications>", "sends/image>")

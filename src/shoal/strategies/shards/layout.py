@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from shoal.errors import PlanError
-from shoal.model.shards import Region
+from shoal.model.shards import Op, Region
 from shoal.plan.size import readable
 from shoal.strategies.shards.costs import Ground, Held
 from shoal.strategies.shards.search import Step, cheapest
@@ -32,7 +32,8 @@ def lay_out(
     Raises PlanError where there is none.
     """
     last = len(ground.network.nodes)
-    able = [region for region in regions if region.end < last]
+    # Of an answer whose channels are missing nothing is known of some classes.
+    able = [each for each in regions if each.end < last or each.op is Op.SUM]
     needs = ""
     for price in PRICES:
         steps = [_dealt(ground, region, price, deal_all) for region in able]

@@ -53,7 +53,9 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
             join = _join(step.what, slices, deck, least)
             ends = (step.what.source.name,), (step.what.tensor.name,)
             stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
-            duties.append(StageDuty(_together(ground, step.what, made, own), Spread.ALL))
+            answers = step is layout[-1]
+            each = _together(ground, step.what, made, own, answers)
+            duties.append(StageDuty(each, Spread.ALL))
         parts |= {part.hash: part for part in made.values()}
     expected = forecast(duties, ground.cluster, ground.profiles, tensor_bytes(network.inputs))
     wait_ms = max(LEAST_WAIT_MS, PATIENCE * expected.latency_ms)
@@ -143,13 +145,14 @@ def _together(
     region: Region,
     made: Mapping[str, Part],
     own: Sequence[Mapping[str, Units]],
+    answers: bool,
 ) -> dict[str, Duty]:
     """What a region asks of each device."""
     itemsize = np.dtype(region.tensor.dtype).itemsize
     return {
         name: Duty(
             ground.shard_ms(region, name, shares(region, mine)),
-            region.sent(mine) * itemsize,
+            region.sent(mine, answers) * itemsize,
             made[name].info.memory,
         )
         for name, mine in zip(ground.devices, own, strict=True)

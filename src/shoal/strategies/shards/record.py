@@ -35,7 +35,7 @@ class Layer(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). By device,
     the ``bytes`` of its part, the ``macs`` that it computes for one image, and the bytes that it
-    ``sends`` to each other."""
+    ``sends`` to each of its ``takers``: the other devices, or the gateway alone."""
 
     start: int
     end: int
@@ -45,6 +45,7 @@ class Step(msgspec.Struct, frozen=True):
     bytes: tuple[int, ...]
     macs: tuple[float, ...]
     sends: tuple[float, ...]
+    takers: int = 0
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -101,7 +102,8 @@ def record(
             name = stage.outputs[0]
             steps.append(Step(step.start, step.end, "", name, (), weights, (), ()))
         else:
-            steps.append(_dealt(step.what, settled.dealings, weights))
+            answers = stage is plan.stages[-1]
+            steps.append(_dealt(step.what, settled.dealings, weights, answers))
     losses = []
     mended = {each.missing.devices: each for each in settled.mended}
     for each, kept in zip(settled.missing, settled.kept, strict=True):
@@ -119,7 +121,7 @@ def record(
     )
 
 
-def _dealt(region: Region, dealings: Dealings, weights: Sequence[int]) -> Step:
+def _dealt(region: Region, dealings: Dealings, weights: Sequence[int], answers: bool) -> Step:
     own = [owned(region, dealings, index) for index in range(len(weights))]
     itemsize = np.dtype(region.tensor.dtype).itemsize
     layers = []
@@ -135,7 +137,8 @@ def _dealt(region: Region, dealings: Dealings, weights: Sequence[int]) -> Step:
         tuple(layers),
         tuple(weights),
         tuple(float(region.macs_of(each)) for each in own),
-        tuple(float(region.sent(each) * itemsize) for each in own),
+        tuple(float(region.sent(each, answers) * itemsize) for each in own),
+        takers=1 if answers else len(weights) - 1,
     )
 
 

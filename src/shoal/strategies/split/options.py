@@ -10,7 +10,7 @@ import numpy as np
 
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network, tensor_bytes
-from shoal.plan.profiles import DeviceProfile, Profiles
+from shoal.plan.profiles import HOP_MS, DeviceProfile, Profiles
 from shoal.strategies.split.calibration import Calibration, Entry
 from shoal.strategies.split.choice import Wish, allowed, best
 from shoal.strategies.split.codings import HALF, LOSSLESS
@@ -91,16 +91,14 @@ class Ground:
     def message_ms(self, device: str) -> float:
         """What the two messages of a request (there and back) cost a device, bytes apart."""
         profile: DeviceProfile = self.profiles.device(device)
-        # Message costs are those of a machine of speed 1.
-        return 2 * profile.message_ms / self.cluster.node(device).speed
+        return 2 * profile.message_ms
 
     def links(self) -> dict[str, LinkSetting]:
         """The way to each server and back."""
         found = {}
         for name in self.servers:
             up, down = self.profiles.link(self.device, name), self.profiles.link(name, self.device)
-            hop_ms = (up.hop_ms + down.hop_ms) / 2
-            found[name] = LinkSetting(up.bytes_per_s, down.bytes_per_s, up.rtt_ms, hop_ms)
+            found[name] = LinkSetting(up.bytes_per_s, down.bytes_per_s, up.rtt_ms, HOP_MS)
         return found
 
     def facts(self) -> Facts:
