@@ -22,7 +22,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"(without it {build.LEAST_ACCURACY})" in PAGE
     assert f"at most {build.JUDGED})" in PAGE
     assert f"at least {plans.LEAST_WAIT_MS:g} ms" in PAGE
-    assert plans.PATIENCE == 5
+    assert plans.PATIENCE == 2
     assert promise.BACK == (0.03, 0.1, 0.3, 1.0)
     assert "0.03, 0.1, 0.3 and at last all of" in PAGE
     assert 1 + len(promise.BACK) == 5

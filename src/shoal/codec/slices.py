@@ -32,7 +32,8 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``op`` is ``"channels"`` (each slice is written to its channel indices along ``axis``; the
     first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
-    delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel). ``least`` is
+    delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel): so long is
+    waited, from the first slice on, for each image that is under way there. ``least`` is
     the smallest number of slices that may be joined; fewer fail the attempt. ``suffice`` names sets
     of holders of which one must be there whole, where not any ``least`` will do. ``away`` is the
     input of the parts that takes 1.0 for each holder that is missing, else 0.0 (float32, one axis,

@@ -401,6 +401,19 @@ def test_a_slice_that_is_late_is_left_out_at_its_deadline_and_named() -> None:
     assert deliver.absent == ("b",)
 
 
+def test_the_more_is_under_way_the_longer_a_slice_is_waited_for() -> None:
+    gateway = LoneGateway(SHARDS)
+    gateway.ask(0)
+    task = sent(Task, gateway.ask(1))[0][1]
+    gateway.answer("a", task)
+    gateway.answer("c", task)
+    gateway.now = 0.3
+    assert of(Deliver, gateway.take(Tick())) == []
+    gateway.now = 0.4
+    (deliver,) = of(Deliver, gateway.take(Tick()))
+    assert deliver.absent == ("b",)
+
+
 def test_a_giver_that_is_lost_is_waited_for_no_more() -> None:
     gateway = LoneGateway(SHARDS)
     task = sent(Task, gateway.ask(0))[0][1]

@@ -67,6 +67,18 @@ def test_others_are_not_waited_for_beyond_it() -> None:
     assert run.given[0].bodies == {"a": "both halves"}
 
 
+def test_the_more_is_under_way_the_longer_others_are_waited_for() -> None:
+    """Where there is much to do here, there is there."""
+    worker = LoneWorker(book())
+    worker.task(1, "p", route=ROUTE)
+    slice_of(worker, "a", "both halves")
+    gathers = [job.gather for job in worker.core.inbox.jobs.values()]
+    for now, complete in ((0.3, [True, False]), (0.5, [True, True])):
+        worker.now = now
+        worker.take(Tick())
+        assert [gather.complete for gather in gathers] == complete
+
+
 def test_who_was_absent_for_another_still_needs_its_own() -> None:
     worker = LoneWorker(book())
     body = "of b, who did not hear of a in time"

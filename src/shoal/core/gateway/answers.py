@@ -37,8 +37,9 @@ class Answers:
             return []
         gather = request.gather
         if not gather.bodies and gather.join is not None:
-            deadline = now + gather.join.deadline_ms / 1e3
-            self._state.flights.doubts.set(request.number, deadline)
+            flights = self._state.flights
+            images = request.images + flights.count - 1
+            flights.doubts.set(request.number, now + gather.join.deadline_ms / 1e3 * images)
         gather.give(answer.giver, body, answer.absent, answer.trace)
         return None
 

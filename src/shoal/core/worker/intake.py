@@ -167,7 +167,9 @@ class Intake:
             if before.join is not None and before.join.at_home:
                 gather.needs = worker.name
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
-            self._deadlines.set(key, min(expires, now + wait_s))
+            # Others wait there as they do here.
+            images = itinerary.images + worker.inbox.images
+            self._deadlines.set(key, min(expires, now + wait_s * images))
         alone = not worker.library.stacks(itinerary.playbook, part)
         home = _home(worker.name, plan, task.stage)
         job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, home=home)

@@ -143,6 +143,11 @@ class Inbox:
         """Jobs that are not running."""
         return len(self.jobs) - len(self.running)
 
+    @property
+    def images(self) -> int:
+        """How many images all jobs are of."""
+        return sum(job.images for job in self.jobs.values())
+
     def has_room(self, now: float, size: int, new: bool) -> bool:
         """Whether another job, with an input of ``size`` bytes, may come in, after those that
         expired have made room. A quarter is reserved for requests under way: a ``new`` one is

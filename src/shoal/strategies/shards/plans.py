@@ -19,7 +19,7 @@ from shoal.strategies.shards.trials import Dealings
 
 LEAST_WAIT_MS = 100.0
 """Shortest time that a slice is waited for: a device may be late for many reasons."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """A slice is waited for as long as this many forecasts of the whole request."""
 
 
