@@ -168,7 +168,7 @@ class Intake:
                 gather.needs = worker.name
             wait_s = before.join.deadline_ms / 1e3 if before.join else 0.0
             # Others wait there as they do here.
-            images = itinerary.images + worker.inbox.images
+            images = itinerary.images + worker.inbox.beside(request_of(task))
             self._deadlines.set(key, min(expires, now + wait_s * images))
         alone = not worker.library.stacks(itinerary.playbook, part)
         home = _home(worker.name, plan, task.stage)

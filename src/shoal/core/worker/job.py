@@ -143,10 +143,9 @@ class Inbox:
         """Jobs that are not running."""
         return len(self.jobs) - len(self.running)
 
-    @property
-    def images(self) -> int:
-        """How many images all jobs are of."""
-        return sum(job.images for job in self.jobs.values())
+    def beside(self, request: RequestKey) -> int:
+        """How many images all other requests are of."""
+        return sum(jobs[0].images for key, jobs in self._of.items() if key != request)
 
     def has_room(self, now: float, size: int, new: bool) -> bool:
         """Whether another job, with an input of ``size`` bytes, may come in, after those that
