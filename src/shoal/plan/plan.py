@@ -134,6 +134,14 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """All devices that some stage names."""
         return frozenset(device for stage in self.stages for device in stage.parts)
 
+    @property
+    def slack_ms(self) -> float:
+        """How much longer a request may take where a device is silent and the others go on without
+        it: the longest deadline of a slice that need not come."""
+        joins = (stage.join for stage in self.stages)
+        spare = (j.deadline_ms for j in joins if j is not None and j.least < len(j.slices))
+        return max(spare, default=0.0)
+
     def run_ms(self, stage: int, device: str) -> float:
         """How long ``device`` is expected to compute at ``stage``; 0 where nothing is known."""
         if stage < len(self.forecast.holder_ms) and device in self.forecast.holder_ms[stage]:

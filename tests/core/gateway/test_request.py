@@ -11,6 +11,15 @@ def test_before_anything_was_answered_the_forecast_says_how_long_to_wait() -> No
     trip = RoundTrip(floor_s=0.1)
     assert trip.timeout(0.2) == 2.5
     assert trip.timeout(100.0) == 30.0
+    assert trip.timeout(0.2, slack_s=0.5) == 3.0
+
+
+def test_what_goes_on_without_a_silent_device_takes_so_much_longer_and_no_more() -> None:
+    trip = RoundTrip(floor_s=0.5)
+    for _ in range(50):
+        trip.observe(0.1)
+    assert trip.timeout(0.2) == 0.5
+    assert 0.2 <= trip.timeout(0.2, slack_s=0.1) < 0.25
 
 
 def test_after_steady_answers_the_bound_comes_close_to_them() -> None:

@@ -38,8 +38,8 @@ class Answers:
         gather = request.gather
         if not gather.bodies and gather.join is not None:
             flights = self._state.flights
-            images = request.images + flights.count - 1
-            flights.doubts.set(request.number, now + gather.join.deadline_ms / 1e3 * images)
+            wait_s = flights.under_way(request) * gather.join.deadline_ms / 1e3
+            flights.doubts.set(request.number, now + wait_s)
         gather.give(answer.giver, body, answer.absent, answer.trace)
         return None
 

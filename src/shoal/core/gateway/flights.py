@@ -123,11 +123,17 @@ class Flights:
         if plan is None:
             return 0.0
         trip = self._trip(request.playbook, plan.name, request.images)
-        bound_s = trip.timeout(request.images * plan.forecast.latency_ms / 1e3)
+        forecast_s = request.images * plan.forecast.latency_ms / 1e3
+        bound_s = trip.timeout(forecast_s, self.under_way(request) * plan.slack_ms / 1e3)
         if self._hedge_s is not None and self.hedges(request):
             return min(self._hedge_s, bound_s)
         rounds = request.extensions // ROUND
         return float(bound_s * 2 ** min(_MOST_PATIENCE, rounds))
+
+    def under_way(self, request: Request) -> int:
+        """How many images are under way, as far as that is known without counting: those of
+        ``request``, and at least one of each other."""
+        return request.images + self.count - 1
 
     def hedges(self, request: Request) -> bool:
         """Whether the next doubt about a request is not one, but a hedge."""

@@ -173,10 +173,14 @@ class RoundTrip:
             self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
             self._mean += (seconds - self._mean) / 8
 
-    def timeout(self, forecast_s: float) -> float:
-        """How long to wait for an attempt that is forecast to take ``forecast_s``."""
+    def timeout(self, forecast_s: float, slack_s: float = 0.0) -> float:
+        """How long to wait for an attempt that is forecast to take ``forecast_s``, and may take
+        ``slack_s`` longer where it goes on without a device that is silent. Where that is known it
+        says how long silence is no fault, and no other floor is needed."""
         if self._mean is None:
-            bound = 10 * forecast_s + 0.5
+            bound = max(self._floor_s, 10 * forecast_s + 0.5) + slack_s
+        elif slack_s:
+            bound = self._mean + 4 * self._deviation + slack_s
         else:
-            bound = max(self._mean + 4 * self._deviation, 2 * forecast_s)
-        return min(self._ceiling_s, max(self._floor_s, bound))
+            bound = max(self._floor_s, self._mean + 4 * self._deviation, 2 * forecast_s)
+        return min(self._ceiling_s, bound)
