@@ -401,6 +401,40 @@ def test_a_slice_that_is_late_is_left_out_at_its_deadline_and_named() -> None:
     assert deliver.absent == ("b",)
 
 
+def missing_b(gateway: LoneGateway, number: int) -> None:
+    """A request of which the slice of b does not come, if it is asked."""
+    asked = gateway.ask(number)
+    task = sent(Task, asked)[0][1]
+    assert to(asked) == ["a", "b", "c"]
+    gateway.answer("a", task)
+    gateway.answer("c", task)
+    gateway.now += 0.2
+    (deliver,) = of(Deliver, gateway.take(Tick()))
+    assert deliver.absent == ("b",)
+
+
+def test_who_was_silent_is_asked_again_ever_more_seldom_until_it_answers() -> None:
+    gateway = LoneGateway(SHARDS)
+    number = 0
+    for pause_s in (0.25, 0.5, 1.0):
+        missing_b(gateway, number)
+        gateway.now += 0.9 * pause_s
+        asked = gateway.ask(number + 1)
+        assert to(asked) == ["a", "c"]
+        task = sent(Task, asked)[0][1]
+        gateway.answer("a", task)
+        assert of(Deliver, gateway.answer("c", task)) != [], "nobody waits for b"
+        gateway.now += 0.2 * pause_s
+        number += 2
+    asked = gateway.ask(number)
+    assert to(asked) == ["a", "b", "c"]
+    for name in "abc":
+        gateway.answer(name, sent(Task, asked)[0][1], trace=(StageTrace(0, name),))
+    missing_b(gateway, number + 1)
+    gateway.now += 0.3
+    assert to(gateway.ask(number + 2)) == ["a", "b", "c"], "it begins anew"
+
+
 def test_the_more_is_under_way_the_longer_a_slice_is_waited_for() -> None:
     gateway = LoneGateway(SHARDS)
     gateway.ask(0)

@@ -69,6 +69,9 @@ class Answers:
         state.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
         state.devices.observe(None if resumed else tried.plan, answer.trace, now)
+        late = [name for name in answer.absent if name in request.given]
+        state.devices.silences.missed(late, now)
+        state.devices.silences.came(step.device for step in answer.trace if step.device not in late)
         book = state.playbooks.get(tried.playbook)
         deliver = Deliver(
             number=request.number,

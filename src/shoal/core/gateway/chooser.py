@@ -99,23 +99,24 @@ class Chooser:
         return View(now, devices, self.links, self.waiting, images, drawn)
 
     def pick(self, request: Request, now: float) -> Pick | None:
-        """The best way on without all that are to blame; or, if there is none, without as many of
-        the latest of them as can be spared together; or with all of them, grudgingly. None: there
-        is none."""
-        if not request.blamed:
+        """The best way on without all that are to blame, or silent; or, if there is none, without
+        as many of the latest of them as can be spared together; or with all of them, grudgingly.
+        None: there is none."""
+        shunned = (*self._devices.silences.at(now), *request.blamed)
+        if not shunned:
             return self.pick_without((), request, now)
-        picked = self.pick_without(request.blamed, request, now)
+        picked = self.pick_without(shunned, request, now)
         if picked is not None:
             return picked
         spared: tuple[str, ...] = ()
-        for name in request.blamed[: -_MANY - 1 : -1]:
+        for name in shunned[: -_MANY - 1 : -1]:
             without = self.pick_without((*spared, name), request, now)
             if without is not None:
                 picked, spared = without, (*spared, name)
         if picked is not None:
             return picked
         picked = self.pick_without((), request, now)
-        return picked and picked._replace(grudging=True)
+        return picked and picked._replace(grudging=bool(request.blamed))
 
     def pick_without(self, without: tuple[str, ...], request: Request, now: float) -> Pick | None:
         """The best way on that uses none of ``without``: from the tensors kept on the way, within

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from shoal.core.gateway.limits import Limits
+from shoal.core.gateway.silences import Silences
 from shoal.core.messages import Load, Route, StageTrace
 from shoal.core.policy import DeviceView
 from shoal.core.shared.routes import LinkName, devices_at, links
@@ -45,11 +46,13 @@ class DeviceState:
 
 class Devices:
     """All devices by name; made when first asked for. ``limits`` says which of them, and which
-    links, take less than they are given. ``version`` changes with what they have loaded and
+    links, take less than they are given, ``silences`` who is not asked just now. ``version``
+    changes with what they have loaded and
     whether they take new work."""
 
     def __init__(self, gateway: str = "") -> None:
         self.limits = Limits(gateway)
+        self.silences = Silences()
         self._gateway = gateway
         self.version = 0
         self._devices: dict[str, DeviceState] = {}
@@ -72,6 +75,7 @@ class Devices:
         """A device that no playbook names is gone."""
         self._devices.pop(name, None)
         self.limits.forget(name)
+        self.silences.forget(name)
 
     def full(self, now: float, given: Given) -> list[str]:
         """The devices that should not be given more now. What the request in question was ``given``
@@ -120,6 +124,7 @@ class Devices:
         """A new incarnation has nothing loaded; what it was given is recovered by the caller."""
         self.version += 1
         self.limits.forget(name)
+        self.silences.forget(name)
         device = self._devices.get(name)
         if device is None:
             return

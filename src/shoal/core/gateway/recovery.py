@@ -199,6 +199,9 @@ class Recovery:
             return []
         text = f"no answer from {names} in time"
         request.fault(text)
+        if not hedges:
+            devices = self._state.devices
+            devices.silences.missed((n for n in late if not devices.heard_since(n, began)), now)
         log.remark(request.number, f"{text}: others are asked (hedge)" if hedges else text)
         picked = picked or chooser.pick_without((*late, *request.blamed), request, now)
         if picked is None and late:
