@@ -53,7 +53,8 @@ class View(msgspec.Struct, frozen=True):
     """A snapshot: the time in seconds, the devices, the links from here by peer, the requests that
     wait here, and how many images are in the one that is decided about. ``drawn`` is a number from
     0 to 1 that was drawn for this question, so that a policy can leave something to chance and
-    stay a function of what it is shown."""
+    stay a function of what it is shown. ``here`` is the node that decides. ``refused`` is how many
+    requests were turned away here so far, as they could not have been answered in time."""
 
     now: float
     devices: Mapping[str, DeviceView]
@@ -61,6 +62,8 @@ class View(msgspec.Struct, frozen=True):
     waiting: int = 0
     images: int = 1
     drawn: float = 0.0
+    here: str = ""
+    refused: int = 0
 
     def usable(self, device: str) -> bool:
         """Whether work can be given to ``device``."""

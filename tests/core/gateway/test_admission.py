@@ -119,6 +119,46 @@ def test_who_is_turned_away_hears_when_a_quarter_of_what_waits_is_over() -> None
     assert "some 1.0 s" in reject.text
 
 
+def busy() -> LoneGateway:
+    """A gateway that was answered something every half second, and has twelve requests."""
+    gateway = LoneGateway(playbook(PLAN), "a")
+    tasks = [task for number in range(8) for _, task in sent(Task, gateway.ask(number))]
+    for task in tasks:
+        gateway.now += 0.5
+        tasks += [again for _, again in sent(Task, gateway.answer("a", task))]
+    for number in range(8, 20):
+        gateway.ask(number, budget_ms=60_000)
+    return gateway
+
+
+def test_who_could_not_be_answered_in_time_is_refused_at_once() -> None:
+    gateway = busy()
+    pending = len(gateway.core.requests)
+    assert pending == 12 > LEAST_WINDOW
+    needs_ms = 500.0 * (pending + 1)
+    (reject,) = of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1)))
+    assert reject.kind == "overloaded"
+    assert reject.retry_after_s
+    assert "come before it" in reject.text
+    assert len(gateway.core.requests) == pending
+    assert of(Reject, gateway.take(Submitted(1001, "x", 2 * needs_ms, 1))) == []
+
+
+def test_only_those_count_that_come_before_it() -> None:
+    gateway = busy()
+    needs_ms = 500.0 * (len(gateway.core.requests) + 1)
+    assert of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1, priority=1))) == []
+
+
+def test_how_seldom_clients_ask_does_not_count_as_the_pace_of_devices() -> None:
+    gateway = LoneGateway(playbook(PLAN), "a")
+    for number in range(5):
+        ((_, task),) = sent(Task, gateway.ask(number))
+        gateway.now += 10.0
+        gateway.answer("a", task)
+    assert all(of(Reject, gateway.ask(number, budget_ms=1000)) == [] for number in range(5, 40))
+
+
 def test_what_is_not_known_yet_is_a_moment() -> None:
     gateway = LoneGateway(playbook(PLAN), "a", max_pending=1)
     gateway.ask(0)

@@ -67,7 +67,7 @@ def test_one_step_that_is_still_held_is_asked_about_once() -> None:
     for number in range(5):
         made(worker, number)
     worker.hear("b", BUSY)
-    assert worker.core._onward._memories == {"book": 6}
+    assert worker.core._onward._memories == {"book": 10}
     assert [to for to, _ in sent(Task, worker.hear("b", Busy(Load())))] == ["b"], "one at a time"
 
 
@@ -96,7 +96,7 @@ def test_what_holds_for_one_of_a_step_holds_for_all_of_it_till_then() -> None:
         made(worker, number)
     worker.now = 0.6
     worker.take_tick()
-    assert worker.core._onward._memories == {"book": 6}
+    assert worker.core._onward._memories == {"book": 10}
     assert worker.core.wake_at == pytest.approx(1.1)
 
 

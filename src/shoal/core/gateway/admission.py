@@ -14,6 +14,8 @@ from shoal.errors import PolicyError
 
 LEAST_WINDOW = 4
 _SMOOTHING = 0.1
+_SURE = 0.7
+"""The share of a deadline by which an answer must be expected."""
 LEAST_RETRY_S, MOST_RETRY_S = 0.1, 60.0
 
 
@@ -38,8 +40,8 @@ class Admission:
         self._flights = flights
         self._window_per_device = window_per_device
         self._memories: dict[str, Any] = {}
-        self._ended = -math.inf
-        self._pace_s = 0.0  # between two requests that end
+        self._answered = -math.inf
+        self._pace_s = 0.0  # between two answers while others wait
 
     def may_begin(self, now: float) -> bool:
         """Whether another attempt may begin."""
@@ -68,12 +70,18 @@ class Admission:
         per_device = max(self._window_per_device, 2 * self._playbooks.largest_batch())
         return max(LEAST_WINDOW, per_device * self._usable.devices())
 
-    def ended(self, now: float) -> None:
-        """A request is over."""
-        if self._ended > -math.inf:
-            took_s = min(now - self._ended, MOST_RETRY_S)
+    def answered(self, now: float, waiting: bool) -> None:
+        """A request was answered; ``waiting``: others wait, so the devices are as busy as they can
+        be. At other times the pace is that of the clients."""
+        if self._answered > -math.inf:
+            took_s = min(now - self._answered, MOST_RETRY_S)
             self._pace_s += (_SMOOTHING if self._pace_s else 1.0) * (took_s - self._pace_s)
-        self._ended = now
+        self._answered = now if waiting else -math.inf
+
+    def in_time(self, before: int, budget_s: float) -> bool:
+        """Whether a request is to be expected to be answered within ``budget_s``, after so many
+        ``before`` it."""
+        return self._pace_s * (before + 1) <= _SURE * budget_s
 
     def retry_after_s(self, pending: int) -> float:
         """When a quarter of so many requests will be over, at the pace at which they are: till then

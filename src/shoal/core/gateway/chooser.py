@@ -76,6 +76,7 @@ class Chooser:
     ) -> None:
         self.links: dict[str, LinkView] = {}
         self.waiting = 0
+        self.refused = 0
         self.broken: dict[int, str] = {}
         self._gateway = gateway
         self._dice = Random(f"{gateway} choices")
@@ -96,7 +97,9 @@ class Chooser:
         as unusable. A number is drawn, if none is given."""
         devices = _Devices(self._usable, self._devices, book, without)
         drawn = self._dice.random() if drawn is None else drawn
-        return View(now, devices, self.links, self.waiting, images, drawn)
+        return View(
+            now, devices, self.links, self.waiting, images, drawn, self._gateway, self.refused
+        )
 
     def pick(self, request: Request, now: float) -> Pick | None:
         """The best way on without all that are to blame, or silent; or, if there is none, without

@@ -235,6 +235,7 @@ class GatewayCore:
         state.last_number = number
         most = self.settings.max_pending
         if len(state.requests) >= most:
+            state.chooser.refused += 1
             wait_s = state.admission.retry_after_s(len(state.requests))
             text = (
                 f"{most} requests are pending; wait for answers before sending more, "
@@ -248,6 +249,16 @@ class GatewayCore:
         if not state.may_run(request, now):
             del state.requests[number]
             return [self._recovery.condemn(request)]
+        before = state.flights.count + state.queue.before(request.turn) if state.queue else 0
+        if before and not state.admission.in_time(before, asked.budget_ms / 1e3):
+            del state.requests[number]
+            state.chooser.refused += 1
+            wait_s = state.admission.retry_after_s(before)
+            text = (
+                f"{before} requests come before it, and it has {asked.budget_ms:.0f} ms: it would "
+                f"not be answered in time; come back in some {wait_s:.1f} s"
+            )
+            return [Reject(number, "overloaded", text, retry_after_s=wait_s)]
         state.deadlines.set(number, deadline)
         state.queue.put(request.turn)
         return []

@@ -45,6 +45,10 @@ class Queue:
             heapq.heappop(self._heap)
         return self._heap[0].number if self._heap else None
 
+    def before(self, turn: Turn) -> int:
+        """How many come before a turn."""
+        return sum(each < turn for each in self._waiting.values())
+
     def put(self, turn: Turn) -> None:
         """Wait for a turn."""
         if self._waiting.get(turn.number) == turn:

@@ -104,7 +104,8 @@ class GatewayState:
             self.suspects.note_late(
                 request.number, self.digests(request), request.lives, request.going, now
             )
-        self.admission.ended(now)
+        if answered:
+            self.admission.answered(now, bool(self.queue))
         self.flights.leave(request)
         self.playbooks.follow(request.playbook, "")
         self.devices.take_back_all(request.given)

@@ -136,7 +136,8 @@ class Onward:
         for without in (itinerary.without, ()) if itinerary.without else ((),):
             devices = Without(neighbours, without) if without else neighbours
             drawn = self._dice.random()
-            view = View(now, devices, neighbours.links, worker.inbox.waiting, images, drawn)
+            waiting = worker.inbox.waiting
+            view = View(now, devices, neighbours.links, waiting, images, drawn, worker.name)
             memory = self._memories.get(book.id)
             try:
                 hop, memory = next_hop(policy, book, plan, stage, route, view, reach, memory)

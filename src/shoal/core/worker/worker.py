@@ -310,6 +310,8 @@ class WorkerCore:
 
     def _ran(self, ran: Ran, now: float) -> list[WorkerAction]:
         images = self._ended(ran.jobs)
+        if len(self.outgoing) and not self.inbox.waiting:
+            self.outgoing.changed = True  # there is nothing else to do here
         self._run_ms += (_SMOOTHING if self._run_ms else 1.0) * (ran.run_ms - self._run_ms)
         actions: list[WorkerAction] = []
         for key, outcome in zip(ran.jobs, ran.outcomes, strict=True):
