@@ -136,18 +136,18 @@ def test_who_could_not_be_answered_in_time_is_refused_at_once() -> None:
     pending = len(gateway.core.requests)
     assert pending == 12 > LEAST_WINDOW
     needs_ms = 500.0 * (pending + 1)
-    (reject,) = of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1)))
+    (reject,) = of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1, priority=-1)))
     assert reject.kind == "overloaded"
     assert reject.retry_after_s
     assert "come before it" in reject.text
     assert len(gateway.core.requests) == pending
-    assert of(Reject, gateway.take(Submitted(1001, "x", 2 * needs_ms, 1))) == []
+    assert of(Reject, gateway.take(Submitted(1001, "x", 2 * needs_ms, 1, priority=-1))) == []
 
 
 def test_only_those_count_that_come_before_it() -> None:
     gateway = busy()
     needs_ms = 500.0 * (len(gateway.core.requests) + 1)
-    assert of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1, priority=1))) == []
+    assert of(Reject, gateway.take(Submitted(1000, "x", needs_ms, 1))) == [], "its time is shorter"
 
 
 def test_how_seldom_clients_ask_does_not_count_as_the_pace_of_devices() -> None:
