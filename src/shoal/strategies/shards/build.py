@@ -58,7 +58,7 @@ def build(
         raise PlanError("there is one device only, and layers are dealt to several; add another")
     least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     limits = memory_limits(cluster, objective)
-    most = lost(options, len(devices))
+    most = lost(objective, options, len(devices))
     wish = Wish(most, least, _for_one(limits, len(devices), most, options), options)
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
@@ -105,8 +105,8 @@ def _check(wish: Wish, held: Sample | None) -> None:
         return
     if held is None:
         raise PlanError(
-            "what is kept when a device is lost is measured on images: give some with --set "
-            "calibrate=FOLDER, or have all devices hold everything with --set rho=1"
+            "what is kept when a device is lost is measured on images: give some with --calibrate "
+            "FOLDER, or have all devices hold everything with --rho 1"
         )
     needed = images_needed(wish.least, options.confidence)
     if len(held) < needed and wish.least < 1:
