@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import msgspec
 import numpy as np
@@ -166,6 +167,23 @@ def test_the_quick_get_more(network):
     record = read_record(made(network, text).playbook)
     layers = [layer for step in record.steps for layer in step.layers]
     assert all(layer.dealt[0] == 3 * layer.dealt[1] for layer in layers)
+
+
+def test_who_is_often_away_gets_less_and_that_is_told(network):
+    text = "devices: [{name: a}, {name: b, reliability: 0.5}, {name: c}]"
+    found = made(network, text, deal="inner")
+    for layer in (layer for step in read_record(found.playbook).steps for layer in step.layers):
+        assert layer.dealt[1] == pytest.approx(0.2 * layer.units, abs=1)
+    (note,) = (note for note in found.notes if "of the time" in note)
+    assert (
+        "b is there 50% of the time: it gets 20% of what not all hold, and by its speed 33%" in note
+    )
+    assert "10.0% is missing on average, not 16.7%" in note
+    longer, shorter = (float(ms) for ms in re.findall(r"([\d.]+) ms", note))
+    assert longer > shorter
+    same = made(network, THREE.replace("}", ", reliability: 0.5}"), deal="inner")
+    assert same.playbook.plans == made(network, deal="inner").playbook.plans
+    assert "of the time" not in " ".join(same.notes)
 
 
 def test_who_has_no_room_gets_less_and_others_more(network):

@@ -26,6 +26,7 @@ from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import record
+from shoal.strategies.shards.reliability import told
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say
@@ -75,12 +76,12 @@ def build(
     for each in (settled.made, *(each.made for each in settled.mended)):
         _put(ledger, each, limits)
     plan = settled.made.plan
-    told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
-    plans = [msgspec.structs.replace(plan, forecast=told)]
+    forecast = msgspec.structs.replace(plan.forecast, missing=settled.missing)
+    plans = [msgspec.structs.replace(plan, forecast=forecast)]
     plans += [each.made.plan for each in settled.mended]
     resort = _last_resort(network, cluster, profiles, ledger)
     spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
-    notes = say(found, promise, settled, resort)
+    notes = [*say(found, promise, settled, resort), *told(ground, layout)]
     plans += resort
     shown = () if prepared is None else _first(network, prepared)
     made = built(NAME, network, spec, plans, ledger.parts, notes)
