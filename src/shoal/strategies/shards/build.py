@@ -26,6 +26,7 @@ from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import record
+from shoal.strategies.shards.reliability import told
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say
@@ -58,7 +59,7 @@ def build(
         raise PlanError("there is one device only, and layers are dealt to several; add another")
     least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     limits = memory_limits(cluster, objective)
-    most = lost(options, len(devices))
+    most = lost(objective, options, len(devices))
     wish = Wish(most, least, _for_one(limits, len(devices), most, options), options)
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
@@ -75,12 +76,12 @@ def build(
     for each in (settled.made, *(each.made for each in settled.mended)):
         _put(ledger, each, limits)
     plan = settled.made.plan
-    told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
-    plans = [msgspec.structs.replace(plan, forecast=told)]
+    forecast = msgspec.structs.replace(plan.forecast, missing=settled.missing)
+    plans = [msgspec.structs.replace(plan, forecast=forecast)]
     plans += [each.made.plan for each in settled.mended]
     resort = _last_resort(network, cluster, profiles, ledger)
     spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
-    notes = say(found, promise, settled, resort)
+    notes = [*say(found, promise, settled, resort), *told(ground, layout)]
     plans += resort
     shown = () if prepared is None else _first(network, prepared)
     made = built(NAME, network, spec, plans, ledger.parts, notes)
@@ -105,8 +106,8 @@ def _check(wish: Wish, held: Sample | None) -> None:
         return
     if held is None:
         raise PlanError(
-            "what is kept when a device is lost is measured on images: give some with --set "
-            "calibrate=FOLDER, or have all devices hold everything with --set rho=1"
+            "what is kept when a device is lost is measured on images: give some with --calibrate "
+            "FOLDER, or have all devices hold everything with --rho 1"
         )
     needed = images_needed(wish.least, options.confidence)
     if len(held) < needed and wish.least < 1:

@@ -29,9 +29,9 @@ log = logging.getLogger("shoal")
 class ShardOptions(Options, frozen=True):
     """The options of ``shards``.
 
-    ``survive`` is how many devices may be lost together (None: one where there are images, else
-    none). ``calibrate`` is a folder of images, on which is measured what is kept then: without it
-    no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy promised.
+    ``calibrate`` is a folder of images, on which is measured what is kept when devices are lost:
+    without it no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy
+    promised.
     ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
     promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
     ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
@@ -39,7 +39,6 @@ class ShardOptions(Options, frozen=True):
     before it leaves a region.
     """
 
-    survive: int | None = None
     calibrate: str | None = None
     confidence: float = CONFIDENCE
     rho: float | None = None
@@ -47,8 +46,6 @@ class ShardOptions(Options, frozen=True):
     deal: str = DEALT[0]
 
     def __post_init__(self) -> None:
-        if self.survive is not None and self.survive < 0:
-            raise PlanError(f"survive: {self.survive} devices cannot be lost; write 0 or more")
         if not 0.5 <= self.confidence < 1:
             raise PlanError(
                 f"confidence: {self.confidence:g} is none; write 0.5 (a best guess) up to 0.999"
@@ -61,9 +58,10 @@ class ShardOptions(Options, frozen=True):
             raise PlanError(f"deal: there is no {self.deal!r}; use one of {', '.join(DEALT)}")
 
 
-def lost(options: ShardOptions, devices: int) -> int:
-    """How many devices may be lost together. PlanError where nobody would be left."""
-    asked = options.survive
+def lost(objective: Objective, options: ShardOptions, devices: int) -> int:
+    """How many devices may be lost together: where the objective does not say, one with images,
+    else none. PlanError where nobody would be left."""
+    asked = objective.survive
     if asked is None:
         return 1 if options.calibrate is not None else 0
     if asked >= devices:
@@ -83,7 +81,7 @@ def prepare(
 ) -> Sample | None:
     """The images of the folder with their labels, and what the whole network answers; None where
     no folder is given. Raises DataError for images that say nothing."""
-    lost(options, len(cluster.computing))
+    lost(objective, options, len(cluster.computing))
     if options.calibrate is None:
         return None
     if len(network.outputs) != 1:
