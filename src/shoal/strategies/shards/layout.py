@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from shoal.errors import PlanError
-from shoal.model.shards import Region
+from shoal.model.shards import Op, Region
 from shoal.plan.size import readable
 from shoal.strategies.shards.costs import Ground, Held
 from shoal.strategies.shards.search import Step, cheapest
@@ -32,7 +32,7 @@ def lay_out(
     Raises PlanError where there is none.
     """
     last = len(ground.network.nodes)
-    able = [region for region in regions if region.end < last]
+    able = [region for region in regions if region.end < last or region.op is Op.CODED]
     needs = ""
     for price in PRICES:
         steps = [_dealt(ground, region, price, deal_all) for region in able]
@@ -85,6 +85,8 @@ def _dealt(ground: Ground, region: Region, price: float, deal_all: bool) -> Step
 
 
 def _alone(ground: Ground, price: float, deal_all: bool, start: int, end: int) -> float:
+    if not {start, end} <= ground.narrow:
+        return math.inf
     cost = ground.alone_ms(start, end) + price * ground.memory_alone(start, end)
     return cost + ALL_MS * _share(ground, start, end) * deal_all
 
