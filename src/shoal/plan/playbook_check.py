@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from shoal.codec import named
+from shoal.codec import named, parity
 from shoal.codec.slices import Join
 from shoal.errors import PlanError, UsageError
 from shoal.model import limits
@@ -291,8 +291,10 @@ def _check_holders(place: str, stage: Stage, playbook: Playbook) -> None:
 
 
 def _check_join(place: str, join: Join, stage: Stage) -> None:
-    if join.op not in ("channels", "sum"):
-        raise PlanError(f"{place}: there is no join {join.op[:60]!r}; use 'channels' or 'sum'")
+    if join.op not in ("channels", "sum", "coded"):
+        raise PlanError(
+            f"{place}: there is no join {join.op[:60]!r}; use 'channels', 'sum' or 'coded'"
+        )
     if join.slices.keys() != stage.parts.keys():
         raise PlanError(f"{place}: the join's slices are not those of the stage's holders")
     if join.tensor.name not in stage.outputs:
@@ -314,6 +316,10 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
         _check_name(f"{place}: the input that says who is away", join.away, MAX_TENSOR_NAME)
     if join.op == "sum" and any(part.channels for part in join.slices.values()):
         raise PlanError(f"{place}: names channels of a sum, of which each slice has all")
+    if join.op == "coded":
+        _check_code(place, join)
+    elif join.block or any(part.code for part in join.slices.values()):
+        raise PlanError(f"{place}: has coefficients of a code, and is joined by {join.op!r}")
     _check_home(place, join)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")
@@ -346,6 +352,36 @@ def _check_home(place: str, join: Join) -> None:
         )
     if join.op == "sum" and any(part.stays not in (0, size) for part in join.slices.values()):
         raise PlanError(f"{place}: of a sum all channels stay a second time, or none")
+
+
+def _check_code(place: str, join: Join) -> None:
+    """Any ``least`` slices must give all."""
+    rows = tuple(part.code for part in join.slices.values())
+    if len(rows) > parity.MOST_SLICES or any(len(row) != join.least for row in rows):
+        raise PlanError(
+            f"{place}: a code has at most {parity.MOST_SLICES} slices, each with one coefficient "
+            f"for each of the {join.least} that it takes"
+        )
+    if not all(abs(rate) <= parity.WORST_CONDITION for row in rows for rate in row):
+        raise PlanError(f"{place}: a coefficient of a code is too large, or none")
+    if not parity.condition(rows) <= parity.WORST_CONDITION:
+        raise PlanError(
+            f"{place}: some {join.least} slices do not give all exactly; build the playbook again"
+        )
+    size = join.tensor.shape[join.axis] if join.axis < len(join.tensor.shape) else None
+    stays = max(part.stays for part in join.slices.values())
+    if size is None or not 0 < join.block <= size - stays <= join.block * join.least:
+        raise PlanError(
+            f"{place}: {join.least} blocks of {join.block} are not what is sent of the axis "
+            f"{join.axis} of {join.tensor.name!r}"
+        )
+    if np.dtype(join.tensor.dtype).kind != "f":
+        raise PlanError(f"{place}: a code of {join.tensor.dtype} is not exact; use floats")
+    if join.suffice or any(join.fill) or any(part.channels for part in join.slices.values()):
+        raise PlanError(
+            f"{place}: of a code any {join.least} slices suffice, each has something of all "
+            "channels, and nothing is filled"
+        )
 
 
 def _check_channels(place: str, join: Join) -> None:

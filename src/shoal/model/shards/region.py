@@ -24,6 +24,8 @@ class Op(StrEnum):
     """Each device has some channels of the tensor, complete."""
     SUM = "sum"
     """Each device has what its units contribute to every channel; these are added."""
+    CODED = "coded"
+    """Each device has a sum of blocks of channels; some of the devices give all of them."""
 
 
 class Kind(StrEnum):
@@ -75,7 +77,7 @@ class Run(NamedTuple):
 @dataclass(frozen=True)
 class Point:
     """A tensor that has units of widths as ``runs`` along ``axis``: what is read by the node that
-    sums over them, or the tensor of a region that is joined by channels."""
+    sums over them, or the tensor of a region that is joined by channels or coded."""
 
     tensor: TensorSpec
     axis: int
@@ -145,8 +147,11 @@ class Region:
 
     ``source`` enters, ``tensor`` leaves; devices join their slices of it along ``axis``.
     ``widths`` are dealt. ``points`` are the tensors at which units can be missing: for ``sum``
-    what the summing nodes read, for ``channels`` the one that leaves. ``whole_macs`` and
+    what the summing nodes read, else the one that leaves. ``whole_macs`` and
     ``whole_bytes`` (of weights) are what every device computes and holds besides, biases included.
+
+    Of a coded region only the last node is dealt. Where more than one tensor crosses its start or
+    its end, ``source`` or ``tensor`` is all of them in one (see :mod:`~shoal.model.shards.coded`).
     """
 
     start: int
@@ -187,8 +192,8 @@ class Region:
 
     def channels(self, own: Mapping[str, Units]) -> tuple[int, ...]:
         """Where the entries of a device's slice lie in the tensor (``Slice.channels``): those of
-        its dealt units, then those that all have. Empty for a sum: there are all."""
-        if self.op is Op.SUM:
+        its dealt units, then those that all have. Empty where there is something of all."""
+        if self.op is not Op.CHANNELS:
             return ()
         held = self._held(own)
         return tuple(held.entries[at] for at in (*held.dealt, *held.common))
@@ -199,6 +204,12 @@ class Region:
         if self.op is Op.SUM:
             return self._length
         return len(self._held(own).common)
+
+    def block(self, blocks: int) -> int:
+        """Entries along the axis of each of ``blocks`` equal blocks of the units of a coded
+        region; what is missing to the last ones is 0."""
+        run = self.points[0].runs[0]
+        return -(-run.units // blocks) * run.block
 
     def sent(self, own: Mapping[str, Units], answer: bool = False) -> int:
         """Elements that a device sends to each other device, for one image; or, of an ``answer``,

@@ -87,6 +87,14 @@ class Writer:
         size = self._bytes.get(name, 0) * len(entries) // of
         return self.node("Gather", [name, index], self.fresh(name), size, axis=axis)
 
+    def stretch(self, name: str, start: int, end: int, size: int) -> str:
+        """The entries from ``start`` to ``end`` along axis 1 of a tensor: ``size`` bytes of it."""
+        made = self.fresh(name)
+        if self.opset < 10:
+            return self.node("Slice", [name], made, size, axes=[1], starts=[start], ends=[end])
+        bounds = [self.constant(np.array([n], np.int64), "bound") for n in (start, end, 1)]
+        return self.node("Slice", [name, *bounds], made, size)
+
     def spread(self, name: str, entries: Sequence[int], axis: int, spec: TensorSpec) -> str:
         """A tensor like ``spec`` that has the channels of ``name`` at ``entries`` along an axis,
         and 0 elsewhere."""
@@ -144,9 +152,11 @@ class Writer:
         info: onnx.ValueInfoProto,
         node_range: tuple[int, int],
         ends: Iterable[str],
+        declared: Sequence[onnx.ValueInfoProto] = (),
     ) -> Part:
         """The part that takes these inputs and gives ``output``, declared as ``info``, with the
-        nodes that it needs. ``ends`` are the tensors of the network that it stands for."""
+        nodes that it needs. ``ends`` are the tensors of the network that it stands for. Inputs are
+        ``declared`` so, or as the network has them."""
         used = self.drop(output.name)
         steps = [Node(node.name, node.op_type, reads(node), makes(node)) for node, _ in self._nodes]
         constant, weights = self.network.constants(sorted(used - self._weights.keys()))
@@ -157,7 +167,11 @@ class Writer:
             graph.ir_version,
             graph.opsets,
             [*constant, *(node for node, _ in self._nodes)],
-            [self.network.declared(spec.name) for spec in inputs if spec.name in used],
+            [
+                each
+                for each in declared or [self.network.declared(spec.name) for spec in inputs]
+                if each.name in used
+            ],
             [info],
             weights,
         )

@@ -19,17 +19,18 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.size import readable
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.shards.coded import coded
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.explain import explain
 from shoal.strategies.shards.failures import Sample, failure_sets
 from shoal.strategies.shards.plans import Made
-from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
+from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.record import record
+from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
-from shoal.strategies.shards.telling import say
+from shoal.strategies.shards.telling import say, say_coded
 from shoal.strategies.statistics import images_needed
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
@@ -60,6 +61,8 @@ def build(
     least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     limits = memory_limits(cluster, objective)
     most = lost(objective, options, len(devices))
+    if options.fill == CODED:
+        return _coded(network, cluster, profiles, limits, most, options, prepared)
     wish = Wish(most, least, _for_one(limits, len(devices), most, options), options)
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
@@ -85,6 +88,27 @@ def build(
     plans += resort
     shown = () if prepared is None else _first(network, prepared)
     made = built(NAME, network, spec, plans, ledger.parts, notes)
+    return replace(made, images=shown)
+
+
+def _coded(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    limits: Mapping[str, float],
+    most: int,
+    options: ShardOptions,
+    prepared: Sample | None,
+) -> Built:
+    """The same with coded layers, of which nothing is missing."""
+    shown = () if prepared is None else _first(network, prepared)
+    code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown)
+    ledger = Ledger(limits)
+    _put(ledger, code.made, limits)
+    resort = _last_resort(network, cluster, profiles, ledger)
+    spec = PolicySpec(NAME, coded_record(code).plain())
+    notes = say_coded(code, resort)
+    made = built(NAME, network, spec, [code.made.plan, *resort], ledger.parts, notes)
     return replace(made, images=shown)
 
 

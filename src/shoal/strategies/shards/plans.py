@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,30 +32,39 @@ class Made:
     parts: Mapping[str, Part]
 
 
+class Shared(NamedTuple):
+    """What devices do with a region together: the part of each, how their slices are joined, and
+    what it asks of each."""
+
+    parts: Mapping[str, Part]
+    join: Join
+    duties: Mapping[str, Duty]
+
+
 def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, least: int) -> Made:
     """The plan in which the devices of ``ground`` run the steps of ``layout``, of which ``least``
     must be there. What it keeps without whom is not said yet."""
+    return assemble(ground, layout, lambda region: _dealt(ground, region, deck, dealings, least))
+
+
+def assemble(ground: Ground, layout: Layout, shared: Callable[[Region], Shared]) -> Made:
+    """The plan in which the devices of ``ground`` run the steps of ``layout``, what is dealt as
+    ``shared`` says."""
     network, devices = ground.network, ground.devices
     stretches = network.split([step.start for step in layout if step.start], prove=False)
     parts: dict[str, Part] = {}
     stages: list[Stage] = []
     duties: list[StageDuty] = []
     for step, stretch in zip(layout, stretches, strict=True):
-        made: dict[str, Part]
+        made: Mapping[str, Part]
         if step.what is None:
             made = dict.fromkeys(devices, stretch)
             stages.append(Stage(_hashes(made), stretch.inputs, stretch.outputs))
             duties.append(StageDuty(_alone(ground, step.start, step.end, stretch)))
         else:
-            own = [owned(step.what, dealings, index) for index in range(len(devices))]
-            shards = [shard(network, step.what, each) for each in own]
-            made = dict(zip(devices, shards, strict=True))
-            slices = dict(zip(devices, _slices(step.what, own, deck, dealings), strict=True))
-            join = _join(step.what, slices, deck, least)
+            made, join, each = shared(step.what)
             ends = (step.what.source.name,), (step.what.tensor.name,)
             stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
-            answers = step is layout[-1]
-            each = _together(ground, step.what, made, own, answers)
             duties.append(StageDuty(each, Spread.ALL))
         parts |= {part.hash: part for part in made.values()}
     expected = forecast(duties, ground.cluster, ground.profiles, tensor_bytes(network.inputs))
@@ -68,6 +78,16 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
         ),
         parts,
     )
+
+
+def _dealt(ground: Ground, region: Region, deck: Deck, dealings: Dealings, least: int) -> Shared:
+    devices = ground.devices
+    own = [owned(region, dealings, index) for index in range(len(devices))]
+    shards = [shard(ground.network, region, each) for each in own]
+    made = dict(zip(devices, shards, strict=True))
+    slices = dict(zip(devices, _slices(region, own, deck, dealings), strict=True))
+    join = _join(region, slices, deck, least)
+    return Shared(made, join, _together(ground, region, made, own))
 
 
 def owned(region: Region, dealings: Dealings, index: int) -> dict[str, Units]:
@@ -145,14 +165,13 @@ def _together(
     region: Region,
     made: Mapping[str, Part],
     own: Sequence[Mapping[str, Units]],
-    answers: bool,
 ) -> dict[str, Duty]:
     """What a region asks of each device."""
     itemsize = np.dtype(region.tensor.dtype).itemsize
     return {
         name: Duty(
             ground.shard_ms(region, name, shares(region, mine)),
-            region.sent(mine, answers) * itemsize,
+            region.sent(mine, ground.answers(region)) * itemsize,
             made[name].info.memory,
         )
         for name, mine in zip(ground.devices, own, strict=True)

@@ -18,7 +18,8 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
 
 CONFIDENCE = 0.95
-FILLS = ("mean", "zero", "rebuilt")
+CODED = "coded"
+FILLS = ("mean", "zero", "rebuilt", CODED)
 DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
 """What the images of a calibration may take in memory."""
@@ -30,13 +31,13 @@ class ShardOptions(Options, frozen=True):
     """The options of ``shards``.
 
     ``calibrate`` is a folder of images, on which is measured what is kept when devices are lost:
-    without it no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy
-    promised.
-    ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
-    promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
-    ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
-    what is dealt: what ``pays``, ``all`` that can be, or of that only what is ``inner``: summed
-    before it leaves a region.
+    without it no loss is survived unless ``rho`` is 1 or layers are coded. ``confidence`` is that
+    of the accuracy promised. ``rho`` is the share of each layer that all devices hold (None: in
+    each layer as much as the promise takes). ``fill`` says what stands in for what is missing: its
+    ``mean`` over the images, ``zero``, or, from when it is known who is lost, what is ``rebuilt``
+    of the rest. With ``coded`` nothing is missing: what is lost follows from what the others hold.
+    ``deal`` says what is dealt: what ``pays``, ``all`` that can be, or of that only what is
+    ``inner``: summed before it leaves a region.
     """
 
     calibrate: str | None = None
@@ -56,6 +57,10 @@ class ShardOptions(Options, frozen=True):
             raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
         if self.deal not in DEALT:
             raise PlanError(f"deal: there is no {self.deal!r}; use one of {', '.join(DEALT)}")
+        if self.fill == CODED and self.rho is not None:
+            raise PlanError("rho: nothing is held by all where layers are coded; leave it out")
+        if self.fill == CODED and self.deal == "inner":
+            raise PlanError("deal: nothing is added where layers are coded; use pays or all")
 
 
 def lost(objective: Objective, options: ShardOptions, devices: int) -> int:
@@ -63,7 +68,7 @@ def lost(objective: Objective, options: ShardOptions, devices: int) -> int:
     else none. PlanError where nobody would be left."""
     asked = objective.survive
     if asked is None:
-        return 1 if options.calibrate is not None else 0
+        return 1 if options.calibrate is not None or options.fill == CODED else 0
     if asked >= devices:
         raise PlanError(
             f"survive: with {asked} of {devices} devices lost nobody is left to answer; ask for "
