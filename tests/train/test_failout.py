@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.model.shards.families import fixed
+from tests.model.shards.families import Net, fixed
 from tests.train import tiny
 
 from shoal import zoo
@@ -21,10 +21,10 @@ from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.trials import holes
 from shoal_train import seeding
 from shoal_train.failout import losses, pictures
-from shoal_train.failout.ground import Ground, Holes
 from shoal_train.failout.losses import Failing, logits
-from shoal_train.failout.train import measure, tune
-from shoal_train.graph import PartModule
+from shoal_train.failout.risk import Holes, Risk
+from shoal_train.failout.train import batch_for, measure, tune
+from shoal_train.graph import PartModule, onnx_bytes
 from shoal_train.loop import Settings
 from shoal_train.models import build
 
@@ -43,31 +43,31 @@ def samples():
 
 
 @pytest.fixture(scope="module")
-def ground(network, samples):
-    return Ground.of(network, THREE, ShardOptions(rho=0.25), samples.images[:32])
+def risk(network, samples):
+    return Risk.of(network, THREE, ShardOptions(rho=0.25), samples.images[:32])
 
 
 @pytest.fixture(scope="module")
-def masked(ground):
-    return PartModule(ground.masked().part).eval()
+def masked(risk):
+    return PartModule(risk.masked().part).eval()
 
 
 @pytest.fixture(scope="module")
-def failing(network, ground, masked):
+def failing(network, risk, masked):
     (whole,) = network.split((), prove=False)
     chance = seeding.generator(1, "failures")
-    return Failing(PartModule(whole).eval(), "image", 1.0, ground.holes(masked), chance)
+    return Failing(PartModule(whole).eval(), "image", 1.0, risk.holes(masked), chance)
 
 
-def test_what_is_missing_is_what_the_plan_measures(ground, masked, failing, samples):
+def test_what_is_missing_is_what_the_plan_measures(risk, masked, failing, samples):
     images = samples.images[:8]
-    deck = ground.deck(ground.network)
-    dealings = ground.dealings(deck)
+    deck = risk.deck(risk.network)
+    dealings = risk.dealings(deck)
     trials = deck.trials
     answered = []
-    for number, lost in enumerate(((), *ground.sets)):
+    for number, lost in enumerate(((), *risk.sets)):
         keep, fill = holes(trials.points, dealings, lost, deck.means)
-        (expected,) = ground.masked().run({"image": images}, keep, fill).values()
+        (expected,) = risk.masked().run({"image": images}, keep, fill).values()
         with torch.inference_mode():
             found = failing.answers(masked, torch.from_numpy(images), number).numpy()
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
@@ -122,25 +122,36 @@ def surfaces():
         optimiser.step()
     network = load(module.eval(), example=torch.ones(1, 1, tiny.SIDE, tiny.SIDE))
     judged = pictures.inputs(network, data.train.images[:64])
-    return data, Ground.of(network, THREE, ShardOptions(rho=0.0, survive=2), judged)
+    return data, Risk.of(network, THREE, ShardOptions(rho=0.0, survive=2), judged)
 
 
 def test_more_is_kept_after_it_than_before(surfaces):
-    data, ground = surfaces
-    before = measure(ground, ground.network, data.test)
-    tuned = tune(ground, data, Settings(4, 3, batch=40, learning_rate=0.01, weight_decay=0.0))
-    after = measure(ground, tuned.network, data.test)
+    data, risk = surfaces
+    before = measure(risk, risk.network, data.test)
+    tuned = tune(risk, data, Settings(4, 3, batch=40, learning_rate=0.01, weight_decay=0.0))
+    after = measure(risk, tuned.network, data.test)
     assert before["mean"]["worst"] < 0.8
     assert after["mean"]["worst"] > before["mean"]["worst"] + 0.1
     assert after["alive"] >= before["alive"] - 0.05
-    assert [node.op for node in tuned.network.nodes] == [node.op for node in ground.network.nodes]
+    assert [node.op for node in tuned.network.nodes] == [node.op for node in risk.network.nodes]
 
 
 def test_the_same_seed_gives_the_same_weights(surfaces):
-    data, ground = surfaces
+    data, risk = surfaces
     settings = Settings(1, 3, batch=40, learning_rate=0.01, weight_decay=0.0)
-    hashes = [tune(ground, data, settings).network.hash for _ in range(2)]
-    assert hashes[0] == hashes[1] != ground.network.hash
+    hashes = [tune(risk, data, settings).network.hash for _ in range(2)]
+    assert hashes[0] == hashes[1] != risk.network.hash
+
+
+def test_fewer_large_images_are_learned_from_at_once(network, monkeypatch):
+    assert batch_for(network) == 128
+    made = 4 * sum(
+        a - b for a, b in zip(network.node_peak_bytes, network.crossing_bytes, strict=False)
+    )
+    monkeypatch.setattr("shoal_train.failout.train.MOST_BYTES", 10 * made)
+    assert batch_for(network) == 10
+    monkeypatch.setattr("shoal_train.failout.train.MOST_BYTES", 1)
+    assert batch_for(network) == 1
 
 
 # -- what is learned from
@@ -156,9 +167,9 @@ def write_photos(folder, count, side=28):
 
 def test_photos_without_classes_are_labelled_by_the_network(network, tmp_path):
     write_photos(tmp_path, 9)
-    data = pictures.load(f"images:{tmp_path}", network, 7)
+    data, own = pictures.load(f"images:{tmp_path}", network, 7)
+    assert own
     assert (len(data.train), len(data.test)) == (5, 4)
-    assert data.homepage == pictures.OWN
     scores = pictures.answers(network, data.test.images)
     assert scores.argmax(axis=1).tolist() == data.test.labels.tolist()
 
@@ -166,8 +177,8 @@ def test_photos_without_classes_are_labelled_by_the_network(network, tmp_path):
 def test_photos_in_folders_of_classes_have_those(network, tmp_path):
     for label in range(10):
         write_photos(tmp_path / str(label), 2)
-    data = pictures.load(f"images:{tmp_path}", network, 7)
-    assert data.homepage == ""
+    data, own = pictures.load(f"images:{tmp_path}", network, 7)
+    assert not own
     both = [*data.train.labels.tolist(), *data.test.labels.tolist()]
     assert sorted(both) == sorted([*range(10)] * 2)
 
@@ -181,12 +192,12 @@ def test_images_of_another_size_are_refused(network, monkeypatch):
 
 
 def test_other_classes_are_refused(surfaces, monkeypatch):
-    _, ground = surfaces
+    _, risk = surfaces
     data = tiny.data()
     more = replace(data, classes=(*data.classes, "more"))
     monkeypatch.setattr("shoal_train.datasets.load", lambda name: more)
     with pytest.raises(DataError, match="has 5 classes, the network tells 4 apart"):
-        pictures.load("surfaces", ground.network, 7)
+        pictures.load("surfaces", risk.network, 7)
 
 
 def test_too_few_photos_are_refused(network, tmp_path):
@@ -222,6 +233,16 @@ def test_the_command_writes_a_network_and_tells_before_and_after(tmp_path, capsy
 def refused(capsys, *words: str) -> str:
     assert run(command(*words)) != 0
     return capsys.readouterr().err
+
+
+def test_an_operator_that_is_not_there_is_refused_before_training(tmp_path, capsys):
+    write_photos(tmp_path / "photos", 8, side=9)
+    net = Net(channels=1)
+    network = net.load(net.top(net.add("Softsign", net.conv("x", 1, 8)), 8))
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(network.graph))
+    words = ("--devices", "2", "--data", f"images:{tmp_path / 'photos'}", "-o", str(tmp_path / "o"))
+    said = refused(capsys, str(tmp_path / "net.onnx"), *words)
+    assert "Softsign 'softsign1' is not trained through" in said
 
 
 def test_what_does_not_go_together_is_refused_before_training(tmp_path, capsys):

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from tests.model.shards import families
 
 from shoal import zoo
@@ -15,7 +14,6 @@ from shoal.model.network import Network, load
 from shoal.model.proof import difference
 from shoal_train.graph import PartModule, onnx_bytes, with_weights
 
-SHAPE = (4, 9, 8)
 CHANCE = np.random.default_rng(0)
 
 
@@ -25,21 +23,10 @@ def weight(*shape: int) -> np.ndarray:
 
 def network_of(op: str, given: dict[str, object] | None = None, *weights: object) -> Network:
     """One node that reads what is made of images."""
-    arrays = [np.asarray(each) for each in weights]
-    names = [f"w{number}" for number in range(len(arrays))]
-    nodes = [
-        helper.make_node("Sigmoid", ["image"], ["x"]),
-        helper.make_node(op, ["x", *names], ["made"], **(given or {})),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "one",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", *SHAPE])],
-        [helper.make_tensor_value_info("made", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(each, name) for each, name in zip(arrays, names, strict=True)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return load(model.SerializeToString())
+    net = families.Net(channels=4)
+    constants = [net.constant(each) for each in weights]
+    return net.load(net.add(op, " ".join([net.add("Sigmoid", "x"), *constants]), **(given or {})),
+                    opset=18)  # fmt: skip
 
 
 def module_of(network: Network) -> PartModule:
@@ -128,11 +115,11 @@ def test_a_parameter_is_what_multiplies_or_is_a_bias() -> None:
 
 def test_an_operator_that_is_not_there_is_named() -> None:
     network = network_of("Softsign")
-    with pytest.raises(UnsupportedModelError, match="Softsign 'made' is not trained through"):
+    with pytest.raises(UnsupportedModelError, match="Softsign 'softsign1' is not trained through"):
         off(network, module_of(network))
 
 
 def test_a_way_to_pad_that_is_not_there_is_named() -> None:
     network = network_of("Pad", {"mode": "edge"}, np.array([0, 0, 1, 1, 0, 0, 1, 1]))
-    with pytest.raises(UnsupportedModelError, match="Pad 'made' does not pad all axes"):
+    with pytest.raises(UnsupportedModelError, match="Pad 'pad1' does not pad all axes"):
         off(network, module_of(network))

@@ -120,20 +120,20 @@ def _summed(
     over: Callable[[Floats], Floats],
 ) -> Values:
     """``over`` the slopes of the units of each width, a row for each image."""
-    slopes = _slopes(deck, some(subject.calibration, JUDGING).images, answer, means)
+    found = slopes(deck, some(subject.calibration, JUDGING).images, answer, means)
 
     def of(region: Region, width: Width) -> npt.NDArray[np.float64]:
-        total = np.zeros((len(next(iter(slopes.values()))), width.units))
+        total = np.zeros((len(next(iter(found.values()))), width.units))
         for point in region.points:
             places = [list(point.of(width.name, (unit,))) for unit in range(width.units)]
             if places[0]:
-                total += slopes[point.tensor.name][:, places].sum(axis=2)
+                total += found[point.tensor.name][:, places].sum(axis=2)
         return np.asarray(over(total), np.float64)
 
     return tuple(of(region, width) for region, width in deck.widths)
 
 
-def _slopes(
+def slopes(
     deck: Deck, images: npt.NDArray[np.generic], answer: Answer, means: Mapping[str, Floats]
 ) -> dict[str, Floats]:
     """By point, a row for each image: the slope of the cross entropy to ``answer`` in what is kept

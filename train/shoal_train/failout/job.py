@@ -15,11 +15,10 @@ from shoal.model.network import load as load_network
 from shoal.model.store import check_file, write_file
 from shoal.plan.cluster import Cluster, Device
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal_train.datasets import DataSet
-from shoal_train.failout.ground import Ground
-from shoal_train.failout.pictures import OWN, inputs, load
-from shoal_train.failout.train import FILLS, JUDGED, measure, tune
-from shoal_train.graph import onnx_bytes
+from shoal_train.failout.pictures import Pictures, inputs, load
+from shoal_train.failout.risk import Risk
+from shoal_train.failout.train import FILLS, JUDGED, batch_for, measure, tune
+from shoal_train.graph import PartModule, onnx_bytes
 from shoal_train.loop import Settings, Watcher
 
 
@@ -43,8 +42,8 @@ class Job:
 class Ready:
     """What is trained, and on what."""
 
-    ground: Ground
-    data: DataSet
+    risk: Risk
+    pictures: Pictures
 
 
 def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
@@ -68,9 +67,12 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
         )
     check_file(job.out)
     network = load_network(job.model)
-    data = load(job.data, network, job.seed)
-    judged = inputs(network, data.train.images[:JUDGED])
-    return Ready(Ground.of(network, stated, options, judged), data)
+    pictures = load(job.data, network, job.seed)
+    judged = inputs(network, pictures.data.train.images[:JUDGED])
+    (whole,) = network.split((), prove=False)
+    with torch.inference_mode():
+        PartModule(whole)({network.inputs[0].name: torch.from_numpy(judged[:1])})
+    return Ready(Risk.of(network, stated, options, judged), pictures)
 
 
 def run(
@@ -79,23 +81,29 @@ def run(
     """Train, write the network, and tell what it keeps before and after."""
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    ground, data = ready.ground, ready.data
-    say(f"measuring {ground.network.name} on {len(data.test):,} images")
-    before = measure(ground, ground.network, data.test)
-    settings = Settings(job.epochs, job.seed, learning_rate=job.learning_rate, weight_decay=0.0)
-    tuned = tune(ground, data, settings, watcher)
+    risk, data = ready.risk, ready.pictures.data
+    say(f"measuring {risk.network.name} on {len(data.test):,} images")
+    before = measure(risk, risk.network, data.test)
+    settings = Settings(
+        job.epochs,
+        job.seed,
+        batch=batch_for(risk.network),
+        learning_rate=job.learning_rate,
+        weight_decay=0.0,
+    )
+    tuned = tune(risk, data, settings, watcher)
     content = onnx_bytes(tuned.network.graph)
-    after = measure(ground, written(content, ground.network), data.test)
+    after = measure(risk, written(content, risk.network), data.test)
     write_file(job.out, content)
     say(f"wrote {job.out}")
     return {
-        "network": ground.network.name,
+        "network": risk.network.name,
         "out": str(job.out),
-        "devices": len(ground.shares),
-        "survive": ground.survive,
-        "rho": ground.rho,
+        "devices": len(risk.shares),
+        "survive": risk.survive,
+        "rho": risk.rho,
         "deal": job.deal,
-        "counted": "answers as before" if data.homepage == OWN else "accuracy",
+        "counted": "answers as before" if ready.pictures.own else "accuracy",
         "images": len(data.test),
         "before": before,
         "after": after,

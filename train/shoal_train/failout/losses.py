@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shoal.errors import UsageError
-from shoal_train.failout.ground import Holes
+from shoal_train.failout.risk import Holes
 from shoal_train.graph import PartModule
 
 WHOLE = 0.25

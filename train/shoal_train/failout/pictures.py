@@ -3,6 +3,8 @@ answers for labels."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,21 +20,28 @@ from shoal_train.datasets import DataSet, Split
 from shoal_train.seeding import generator
 
 FOLDER_PREFIX = "images:"
-OWN = "the network's own answers"
 MAX_BYTES = 4 << 30
 """Of all decoded images together."""
 
 
-def load(name: str, network: Network, seed: int) -> DataSet:
+class Pictures(NamedTuple):
+    """Images with labels; ``own`` says that these are the network's own answers."""
+
+    data: DataSet
+    own: bool
+
+
+def load(name: str, network: Network, seed: int) -> Pictures:
     """The data set ``name`` for a network, or with ``images:FOLDER`` the photos of a folder, of
-    which half are to learn from; where they lie in no folders of classes their labels are
-    :data:`OWN`. DataError where they do not fit the network; UnsupportedModelError where it is none
-    that tells one of several classes for an image."""
+    which half are to learn from; where they lie in no folders of classes their labels are the
+    network's own answers. DataError where they do not fit the network; UnsupportedModelError where
+    it is none that tells one of several classes for an image."""
     spec = _input(network)
     if name.startswith(FOLDER_PREFIX):
-        data = _folder(name.removeprefix(FOLDER_PREFIX), network, seed)
+        found = _folder(name.removeprefix(FOLDER_PREFIX), network, seed)
     else:
-        data = datasets.load(name)
+        found = Pictures(datasets.load(name), own=False)
+    data = found.data
     if data.shape != spec.shape[1:]:
         raise DataError(
             f"data set {data.name} has images of {list(data.shape)}, the network takes "
@@ -44,7 +53,7 @@ def load(name: str, network: Network, seed: int) -> DataSet:
             f"data set {data.name} has {len(data.classes)} classes, the network tells {classes} "
             "apart; give the one that it was trained on"
         )
-    return data
+    return found
 
 
 def inputs(network: Network, images: NDArray[np.uint8]) -> Array:
@@ -84,7 +93,7 @@ def _words(specs: tuple[TensorSpec, ...]) -> str:
     )
 
 
-def _folder(folder: str, network: Network, seed: int) -> DataSet:
+def _folder(folder: str, network: Network, seed: int) -> Pictures:
     wanted = TensorSpec(network.inputs[0].name, "uint8", network.inputs[0].shape)
     found = open_folder(folder, (wanted,))
     size = found.count * int(np.prod(wanted.shape[1:]))  # type: ignore[arg-type]  # no None inside
@@ -94,16 +103,16 @@ def _folder(folder: str, network: Network, seed: int) -> DataSet:
     images = np.concatenate([row[wanted.name] for row in rows])
     if len(images) < 4:
         raise DataError(f"{folder} holds {len(images)} images; give some hundreds")
-    labelled = found.labelled
-    labels = np.asarray(given) if labelled else answers(network, images).argmax(axis=1)
+    labels = np.asarray(given) if found.labelled else answers(network, images).argmax(axis=1)
     shuffled = torch.randperm(len(images), generator=generator(seed, "halves")).numpy()
     half = Split(images, labels.astype(np.int64))
-    return DataSet(
+    data = DataSet(
         name=FOLDER_PREFIX + folder,
         train=half.take(shuffled[::2]),
         test=half.take(shuffled[1::2]),
         classes=tuple(map(str, range(network.outputs[0].shape[1] or 0))),
         licence="unknown",
-        homepage="" if labelled else OWN,
+        homepage="",
         mirrored=True,
     )
+    return Pictures(data, own=not found.labelled)

@@ -25,8 +25,8 @@ from shoal_train.graph import PartModule, with_weights
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Regions of a network, dealt by ``shares`` of devices, of which any ``survive`` may be lost.
+class Risk:
+    """Regions of a network, dealt by ``shares`` to devices, of which any ``survive`` may be lost.
     A share ``rho`` of each width is common; units are judged by ``images``."""
 
     network: Network
@@ -37,18 +37,18 @@ class Ground:
     images: Array
 
     @classmethod
-    def of(cls, network: Network, cluster: Cluster, options: ShardOptions, images: Array) -> Ground:
+    def of(cls, network: Network, cluster: Cluster, options: ShardOptions, images: Array) -> Risk:
         """What ``shoal plan`` with these options would deal, but for what pays. PlanError where
         nothing can be dealt."""
         devices = tuple(device.name for device in cluster.computing)
         survive, rho = options.survive or 1, options.rho or 0.0
         wish = Wish(survive, 0.0, {}, options)
         profiles = Profiles.scaled(cluster, Counted.of(network))
-        found, layout = laid_out(
+        ground, layout = laid_out(
             network, cluster, profiles, devices, regions(network).regions, wish
         )
         dealt = tuple(step.what for step in layout if step.what is not None)
-        return cls(network, dealt, found.shares, survive, rho, images)
+        return cls(network, dealt, ground.shares, survive, rho, images)
 
     @property
     def sets(self) -> tuple[Lost, ...]:
