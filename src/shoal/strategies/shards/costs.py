@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +37,15 @@ class Ground:
     shares: tuple[float, ...]
     rho: float = 0.0
     beside: Mapping[tuple[int, int], float] = field(default_factory=dict)
+
+    def without(self, lost: Collection[int]) -> Ground:
+        """The same without these devices (by number)."""
+        rest = [index for index in range(len(self.devices)) if index not in lost]
+        return replace(
+            self,
+            devices=tuple(self.devices[index] for index in rest),
+            shares=tuple(self.shares[index] for index in rest),
+        )
 
     def held(self, index: int) -> float:
         """The share of the units that a device holds."""

@@ -70,14 +70,12 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
 
 def owned(region: Region, dealings: Dealings, index: int) -> dict[str, Units]:
     """What a device (by number) holds of a region, by width."""
-    found = ((width.name, dealings[width.name]) for width in region.widths)
-    return {name: Units(dealing.dealt[index], dealing.common) for name, dealing in found}
+    return {width.name: dealings[width.name].held(index) for width in region.widths}
 
 
 def shares(region: Region, own: Mapping[str, Units]) -> Held:
     """The same as shares of the widths."""
-    counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-    return {width.name: counts[width.name] / width.units for width in region.widths}
+    return {width.name: len(own[width.name]) / width.units for width in region.widths}
 
 
 def _slices(
