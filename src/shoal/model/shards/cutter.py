@@ -126,9 +126,7 @@ class Cutter:
             return look.reads[index]
         return self._taken(weight, of, entries, axis, look.reads[index])
 
-    def _taken(
-        self, value: Array, of: Places, entries: Sequence[int], axis: int, like: str
-    ) -> str:
+    def _taken(self, value: Array, of: Places, entries: Sequence[int], axis: int, like: str) -> str:
         """These entries of a weight, some of those ``of`` a tensor: the adopted ones are a weight
         of their own, where they come last."""
         first = [entry for entry in entries if entry not in of.adopted]

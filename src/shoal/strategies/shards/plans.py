@@ -49,7 +49,7 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
             own = [owned(step.what, dealings, index) for index in range(len(devices))]
             shards = [shard(network, step.what, each) for each in own]
             made = dict(zip(devices, shards, strict=True))
-            slices = dict(zip(devices, _slices(step.what, own, deck, dealings), strict=True))
+            slices = dict(zip(devices, _slices(step.what, own, deck, dealings, least), strict=True))
             join = _join(step.what, slices, deck, least)
             ends = (step.what.source.name,), (step.what.tensor.name,)
             stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
@@ -79,11 +79,12 @@ def shares(region: Region, own: Mapping[str, Units]) -> Held:
 
 
 def _slices(
-    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings
+    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings, least: int
 ) -> list[Slice]:
-    """Where the slice of each device goes, what of it stays, and what stands in for it."""
+    """Where the slice of each device goes, what of it stays, and what stands in for it, if it may
+    be missing."""
     stand_ins: list[tuple[float, ...]] = [()] * len(own)
-    if region.key in deck.adds and deck.means is not None:
+    if region.key in deck.adds and deck.means is not None and least < len(own):
         stand_ins = _stand_ins(region, len(own), deck, dealings)
     return [
         Slice(region.channels(mine), region.stays(mine), stand_in)
@@ -111,7 +112,7 @@ def _stand_ins(
 
 def _join(region: Region, slices: dict[str, Slice], deck: Deck, least: int) -> Join:
     fill: tuple[float, ...] = (0.0,)
-    if region.op is Op.CHANNELS and deck.means is not None:
+    if region.op is Op.CHANNELS and deck.means is not None and least < len(slices):
         fill = tuple(map(float, deck.means[region.tensor.name]))
     return Join(str(region.op), region.tensor, slices, region.axis, fill, least=least)
 

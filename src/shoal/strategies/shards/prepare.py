@@ -18,6 +18,7 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
 
 CONFIDENCE = 0.95
+REPAIR_S, LONGEST_S = 10.0, 86_400.0
 FILLS = ("mean", "zero", "rebuilt")
 DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
@@ -36,7 +37,8 @@ class ShardOptions(Options, frozen=True):
     promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
     ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
     what is dealt: what ``pays``, ``all`` that can be, or of that only what is ``inner``: summed
-    before it leaves a region.
+    before it leaves a region. A device that is away for ``repair`` seconds is lost for good, and
+    what only it held is brought to the others (0: never).
     """
 
     survive: int | None = None
@@ -45,6 +47,7 @@ class ShardOptions(Options, frozen=True):
     rho: float | None = None
     fill: str = FILLS[0]
     deal: str = DEALT[0]
+    repair: float = REPAIR_S
 
     def __post_init__(self) -> None:
         if self.survive is not None and self.survive < 0:
@@ -55,6 +58,11 @@ class ShardOptions(Options, frozen=True):
             )
         if self.rho is not None and not 0 <= self.rho <= 1:
             raise PlanError(f"rho: {self.rho:g} is no share; write 0 (nothing is held by all) to 1")
+        if not 0 <= self.repair <= LONGEST_S:
+            raise PlanError(
+                f"repair: no device is lost for good after {self.repair:g} s; write up to "
+                f"{LONGEST_S:g}, or 0 for never"
+            )
         if self.fill not in FILLS:
             raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
         if self.deal not in DEALT:
