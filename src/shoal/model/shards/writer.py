@@ -46,10 +46,11 @@ class Writer:
         return name
 
     def pieced(self, values: Sequence[Array], axis: int, like: str) -> str:
-        """A weight of which each piece along an axis is a blob of its own, where the first is one:
+        """A weight of which each piece along an axis is kept for itself, where all of it is a blob:
         the engine puts them together once, when it loads the part. Its name."""
-        if len(values) == 1 or not Weight.of(values[0]).is_blob:
-            return self.constant(np.concatenate(values, axis), like)
+        whole = np.concatenate(values, axis)
+        if len(values) == 1 or not Weight.of(whole).is_blob:
+            return self.constant(whole, like)
         names = [self.constant(value, like) for value in values]
         return self.node("Concat", names, self.fresh(like), 0, axis=axis)
 
