@@ -1,25 +1,28 @@
 """What a device held that is lost for good is given to the others, and taken back when it is
 back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
 from tests.core.toys import MIB, Story, every, in_reserve, one, plan, playbook
 
-from shoal.core.actions import Deliver
+from shoal.core.actions import Deliver, NodeAction
+from shoal.core.events import NodeEvent
 from shoal.core.validate import broken
+from shoal.plan.plan import Plan
+from shoal.sim.node import Node
 from shoal.sim.world import World
 
 NAMES = "abc"
 AFTER_S = 3.0
 
 
-def together(name: str, names: str, least: int) -> object:
+def together(name: str, names: str, least: int) -> Plan:
     return plan(name, every(0, 8, names, least=least, deadline_ms=50), one(8, 12, names))
 
 
-def repaired(lost: str) -> object:
+def repaired(lost: str) -> Plan:
     rest = NAMES.replace(lost, "")
     return in_reserve(together(rest, rest, len(rest)), (lost,), AFTER_S)
 
@@ -29,12 +32,12 @@ BOOK = playbook(together("abc", NAMES, 2), *map(repaired, NAMES), policy="tolera
 
 def story(**world: object) -> Story:
     made = Story(NAMES, BOOK, **world)
-    made.world.watch = lambda node, event, actions: [] == broken(node.core) or sure(node.core)
+    made.world.watch = watch
     return made
 
 
-def sure(core: object) -> None:
-    raise AssertionError(broken(core))
+def watch(node: Node, event: NodeEvent, actions: Sequence[NodeAction]) -> None:
+    assert broken(node.core) == [], event
 
 
 def plans(story: Story) -> list[str]:
