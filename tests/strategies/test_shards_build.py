@@ -100,7 +100,7 @@ def test_it_tells_what_is_kept_without_whom_and_goes_on_without_them(network, ha
 
 
 def test_the_last_resort_is_the_whole_network_on_one_device(half):
-    assert [plan.name for plan in half.playbook.plans[1:]] == ["whole"]
+    assert [plan.name for plan in half.playbook.in_place[1:]] == ["whole"]
     assert half.playbook.plans[1].spare
 
 
@@ -225,7 +225,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     options = strategy.options()
     found = strategy.explain(half.playbook, options)
     titles = [sheet.title for sheet in found.sheets]
-    assert len(titles) == 4
+    assert len(titles) == 5
     for sheet in found.sheets:
         assert sheet.rows
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
@@ -246,6 +246,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
         ({"fill": "noise"}, "mean, zero, rebuilt"),
         ({"deal": "some"}, "pays, all, inner"),
         ({"confidence": 1.0}, "0.999"),
+        ({"repair": -1}, "0 for never"),
     ],
 )
 def test_what_makes_no_sense_is_refused(network, options, said):
@@ -322,7 +323,7 @@ def rebuilding(network, folder):
 
 def test_what_is_missing_is_rebuilt_once_it_is_known_who_is_lost(network, rebuilding):
     found = rebuilding
-    main, *others = found.playbook.plans
+    main, *others = found.playbook.in_place
     mended = {plan.name: plan for plan in others if plan.name != "whole"}
     assert list(mended) == [f"rebuilt without {name}" for name in "abc"]
     record = read_record(found.playbook)
@@ -346,7 +347,7 @@ def test_what_is_missing_is_rebuilt_once_it_is_known_who_is_lost(network, rebuil
 
 
 def test_the_policy_takes_what_keeps_most(rebuilding):
-    book = rebuilding.playbook
+    book = msgspec.structs.replace(rebuilding.playbook, plans=rebuilding.playbook.in_place)
 
     def chosen(usable):
         view = View(0.0, {name: DeviceView(usable=name in usable) for name in "abc"})
@@ -354,7 +355,7 @@ def test_the_policy_takes_what_keeps_most(rebuilding):
         return choice and (choice.plan, choice.route[0])
 
     assert chosen("abc") == ("shards on a+b+c", ("a", "b", "c"))
-    assert chosen("ac") == ("rebuilt without b", ("a", "c"))
+    assert chosen("bc") == ("rebuilt without a", ("b", "c"))
     assert chosen("c") == ("whole", ("c",))
     assert chosen("") is None
 
@@ -366,7 +367,7 @@ def test_who_could_not_load_its_shards_counts_as_missing(rebuilding):
         parts = {name: part for name, part in stage.parts.items() if name != "b"}
         return msgspec.structs.replace(stage, parts=parts)
 
-    main, *others = rebuilding.playbook.plans
+    main, *others = rebuilding.playbook.in_place
     left = msgspec.structs.replace(main, stages=tuple(map(without, main.stages)))
     book = msgspec.structs.replace(rebuilding.playbook, plans=(left, *others))
     view = View(0.0, {name: DeviceView(usable=True) for name in "abc"})

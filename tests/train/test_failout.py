@@ -44,7 +44,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def risk(network, samples):
-    return Risk.of(network, THREE, ShardOptions(rho=0.25), samples.images[:32])
+    return Risk.of(network, THREE, 1, ShardOptions(rho=0.25), samples.images[:32])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def surfaces():
         optimiser.step()
     network = load(module.eval(), example=torch.ones(1, 1, tiny.SIDE, tiny.SIDE))
     judged = pictures.inputs(network, data.train.images[:64])
-    return data, Risk.of(network, THREE, ShardOptions(rho=0.0, survive=2), judged)
+    return data, Risk.of(network, THREE, 2, ShardOptions(rho=0.0), judged)
 
 
 def test_more_is_kept_after_it_than_before(surfaces):

@@ -17,7 +17,7 @@ def plans_without(playbook: Playbook, *devices: str) -> list[Plan]:
     """The plans that can be followed when these devices are gone."""
     return [
         plan
-        for plan in playbook.plans
+        for plan in playbook.in_place
         if all(_runs_without(stage, devices) for stage in plan.stages)
     ]
 

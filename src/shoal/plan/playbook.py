@@ -1,4 +1,4 @@
-"""Playbooks as documents: their id and their file."""
+"""Playbooks as documents: made, checked, written to files and read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import xxhash
 
 from shoal.codec.named import kinds
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.model.store import write_file
+from shoal.plan.identity import playbook_id as playbook_id
 from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Stage
 from shoal.plan.playbook_check import validate as validate
 
@@ -60,15 +60,6 @@ def _keeps_apart(stage: Stage, parts: Mapping[str, PartInfo]) -> bool:
     return kinds(stage.codec) <= _ANYWHERE or all(
         parts[part].stacks is True for part in stage.parts.values()
     )
-
-
-def playbook_id(playbook: Playbook) -> str:
-    """The name of a playbook's content: 32 hex digits, the same whatever its ``id`` field says."""
-    blank = msgspec.structs.replace(playbook, id="")
-    # Through JSON and back, so that 10 and 10.0 are the same number here and in a file.
-    plain = msgspec.json.decode(msgspec.json.encode(blank), type=Playbook)
-    data = msgspec.json.encode(plain, order="deterministic")
-    return xxhash.xxh3_128_hexdigest(data)
 
 
 def save(playbook: Playbook, path: str | Path) -> None:

@@ -21,7 +21,7 @@ from shoal.model.info import PartInfo
 from shoal.model.spec import TensorSpec
 from shoal.plan import size
 from shoal.plan.cluster_check import MAX_DEVICES
-from shoal.plan.plan import Exit, Forecast, Plan, Playbook, Spread, Stage
+from shoal.plan.plan import Exit, Forecast, Plan, Playbook, Reserve, Spread, Stage
 
 MAX_PLANS = 4096
 MAX_STAGES = 256
@@ -69,6 +69,8 @@ def validate(playbook: Playbook) -> None:
             raise PlanError(f"two plans are called {plan.name!r}; every plan needs its own name")
         names.add(plan.name)
         _check_plan(plan, playbook)
+    if playbook.plans[0].reserve is not None:
+        raise PlanError("the first plan is in reserve; put one first whose parts are in place")
     if len(playbook.devices) > MAX_DEVICES:
         raise PlanError(
             f"the playbook names {len(playbook.devices)} devices; {MAX_DEVICES} are possible"
@@ -168,6 +170,8 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
     if plan.tolerance is not None:
         _check_number(place, "a tolerance", plan.tolerance, 0.0, 1.0)
     _check_codec(place, plan.codec)
+    if plan.reserve is not None:
+        _check_reserve(place, plan.reserve, plan, playbook)
     _check_forecast(place, plan.forecast, len(plan.stages))
     at_hand = {spec.name for spec in playbook.inputs}
     for k, stage in enumerate(plan.stages):
@@ -193,6 +197,16 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
         raise PlanError(
             f"plan {plan.name!r}: its last stage does not give the network's "
             f"output {', '.join(lacking)}"
+        )
+
+
+def _check_reserve(place: str, reserve: Reserve, plan: Plan, playbook: Playbook) -> None:
+    _check_number(place, "a time in reserve, in s,", reserve.after_s, 0.0, MAX_WAIT_MS / 1e3)
+    others = playbook.devices - plan.devices
+    if not reserve.without or not others.issuperset(reserve.without):
+        raise PlanError(
+            f"{place}: is in reserve for the loss of {', '.join(reserve.without)[:MAX_NAME]!r}; "
+            "name devices of other plans that it does not need itself"
         )
 
 

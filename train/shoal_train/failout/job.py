@@ -55,7 +55,7 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
         raise UsageError(f"--deal {job.deal!r}: use all, or inner")
     if not 0 < job.learning_rate < 10:
         raise UsageError(f"--learning-rate {job.learning_rate:g}: give one above 0 and below 10")
-    options = ShardOptions(survive=job.survive, rho=job.rho, deal=job.deal)
+    options = ShardOptions(rho=job.rho, deal=job.deal)
     if cluster is not None:
         stated = Cluster.load(cluster)
     else:
@@ -72,7 +72,7 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
     (whole,) = network.split((), prove=False)
     with torch.inference_mode():
         PartModule(whole)({network.inputs[0].name: torch.from_numpy(judged[:1])})
-    return Ready(Risk.of(network, stated, options, judged), pictures)
+    return Ready(Risk.of(network, stated, job.survive, options, judged), pictures)
 
 
 def run(

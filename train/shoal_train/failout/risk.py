@@ -37,11 +37,18 @@ class Risk:
     images: Array
 
     @classmethod
-    def of(cls, network: Network, cluster: Cluster, options: ShardOptions, images: Array) -> Risk:
+    def of(
+        cls,
+        network: Network,
+        cluster: Cluster,
+        survive: int,
+        options: ShardOptions,
+        images: Array,
+    ) -> Risk:
         """What ``shoal plan`` with these options would deal, but for what pays. PlanError where
         nothing can be dealt."""
         devices = tuple(device.name for device in cluster.computing)
-        survive, rho = options.survive or 1, options.rho or 0.0
+        rho = options.rho or 0.0
         wish = Wish(survive, 0.0, {}, options)
         profiles = Profiles.scaled(cluster, Counted.of(network))
         ground, layout = laid_out(

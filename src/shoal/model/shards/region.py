@@ -42,10 +42,16 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Units:
     """What one device holds of a width: numbers of units, ``dealt`` to it alone, or ``common``:
-    held and computed by all devices. Its slices hold them in this order, ``dealt`` first."""
+    held and computed by all devices. ``adopted`` are dealt to it later, in the place of another
+    device: their weights are apart from those of the others, so that only they need be brought to
+    it. Its slices hold ``dealt`` first, then ``adopted``, then ``common``."""
 
     dealt: tuple[int, ...] = ()
     common: tuple[int, ...] = ()
+    adopted: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.dealt) + len(self.common) + len(self.adopted)
 
 
 @dataclass(frozen=True)
@@ -103,30 +109,34 @@ class Point:
 
 class Places(NamedTuple):
     """What a device has along the axis of a dealt tensor: the ``entries`` that it holds, in its
-    order, and at which places of these are those of dealt units and those that all devices have.
+    order, and at which places of these are those of dealt units (adopted ones last) and those that
+    all devices have. ``adopted`` are the entries of adopted units.
     """
 
     entries: tuple[int, ...]
     dealt: tuple[int, ...]
     common: tuple[int, ...]
+    adopted: frozenset[int] = frozenset()
 
 
 def places(runs: Iterable[Run], own: Mapping[str, Units]) -> Places:
     """What a device with these units has: run after run, in each the dealt ones before the common
-    ones."""
+    ones, and adopted ones last."""
     entries: list[int] = []
     dealt: list[int] = []
     common: list[int] = []
+    late: list[int] = []
     start = 0
     for run in runs:
         units = own.get(run.width, Units()) if run.width else Units((), tuple(range(run.units)))
-        for kind, numbers in ((dealt, units.dealt), (common, units.common)):
+        for kind, numbers in ((dealt, units.dealt), (common, units.common), (late, units.adopted)):
             kind.extend(range(len(entries), len(entries) + len(numbers) * run.block))
             for unit in numbers:
                 first = start + unit * run.block
                 entries.extend(range(first, first + run.block))
         start += run.entries
-    return Places(tuple(entries), tuple(dealt), tuple(common))
+    adopted = frozenset(entries[at] for at in late)
+    return Places(tuple(entries), (*dealt, *late), tuple(common), adopted)
 
 
 @dataclass(frozen=True)
@@ -179,15 +189,13 @@ class Region:
     def macs_of(self, own: Mapping[str, Units]) -> float:
         """Multiplications of a device with these units, for one image; at most these where it has
         none of a width, as it then leaves out what only that needs."""
-        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-        dealt = sum(width.macs * counts.get(width.name, 0) for width in self.widths)
+        dealt = sum(width.macs * len(own.get(width.name, ())) for width in self.widths)
         return self.whole_macs + dealt
 
     def bytes_of(self, own: Mapping[str, Units]) -> float:
         """Bytes of the weights of a device with these units; at most these where it has none of a
         width."""
-        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-        dealt = sum(width.bytes * counts.get(width.name, 0) for width in self.widths)
+        dealt = sum(width.bytes * len(own.get(width.name, ())) for width in self.widths)
         return self.whole_bytes + dealt
 
     def channels(self, own: Mapping[str, Units]) -> tuple[int, ...]:

@@ -45,6 +45,15 @@ class Writer:
         self._weights[name] = Weight.of(np.asarray(value))
         return name
 
+    def pieced(self, values: Sequence[Array], axis: int, like: str) -> str:
+        """A weight of which each piece along an axis is kept for itself, where all of it is a blob:
+        the engine puts them together once, when it loads the part. Its name."""
+        whole = np.concatenate(values, axis)
+        if len(values) == 1 or not Weight.of(whole).is_blob:
+            return self.constant(whole, like)
+        names = [self.constant(value, like) for value in values]
+        return self.node("Concat", names, self.fresh(like), 0, axis=axis)
+
     def whole(self, number: int) -> None:
         """A node of the network as it is."""
         node = self.network.operators[number]

@@ -28,9 +28,10 @@ from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
+from shoal.strategies.shards.repair import Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
-from shoal.strategies.shards.telling import say, say_coded
+from shoal.strategies.shards.telling import say, say_coded, say_repairs
 from shoal.strategies.statistics import images_needed
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
@@ -83,12 +84,22 @@ def build(
     plans = [msgspec.structs.replace(plan, forecast=forecast)]
     plans += [each.made.plan for each in settled.mended]
     resort = _last_resort(network, cluster, profiles, ledger)
-    spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
-    notes = [*say(found, promise, settled, resort), *told(ground, layout)]
     plans += resort
+    repairs: list[Repair] = []
+    if options.repair:
+        repairs = Repairing(ground, layout, deck, settled, ledger).repairs(options.repair)
+    parts = dict(ledger.parts)
+    for made in (each.made for each in repairs if each.made is not None):
+        plans.append(made.plan)
+        parts |= made.parts
+    spec = PolicySpec(NAME, record(ground, layout, settled, promise, found, repairs).plain())
+    notes = [
+        *say(found, promise, settled, resort),
+        *told(ground, layout),
+        *say_repairs(repairs, options.repair),
+    ]
     shown = () if prepared is None else _first(network, prepared)
-    made = built(NAME, network, spec, plans, ledger.parts, notes)
-    return replace(made, images=shown)
+    return replace(built(NAME, network, spec, plans, parts, notes), images=shown)
 
 
 def _coded(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from shoal.model.network import Network
 from shoal.model.part import image_memory, node_memory, part_memory
@@ -49,6 +49,15 @@ class Ground:
         it to the same ones only. The two ends count."""
         cuts = (cut.at for cut in self.network.cuts if len(cut.tensors) == 1)
         return frozenset({0, len(self.network.nodes), *cuts})
+
+    def without(self, lost: Collection[int]) -> Ground:
+        """The same without these devices (by number)."""
+        rest = [index for index in range(len(self.devices)) if index not in lost]
+        return replace(
+            self,
+            devices=tuple(self.devices[index] for index in rest),
+            shares=tuple(self.shares[index] for index in rest),
+        )
 
     def held(self, index: int) -> float:
         """The share of the units that a device holds."""
@@ -104,7 +113,7 @@ class Ground:
     def sent(self, region: Region) -> int:
         """Bytes of a coded slice for one image, without what stays."""
         spec, axis = region.tensor, region.axis
-        rest = replace(spec, shape=(*spec.shape[:axis], 1, *spec.shape[axis + 1 :]))
+        rest = msgspec.structs.replace(spec, shape=(*spec.shape[:axis], 1, *spec.shape[axis + 1 :]))
         return region.block(self.blocks) * tensor_bytes([rest])
 
     def answers(self, region: Region) -> bool:

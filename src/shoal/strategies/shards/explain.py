@@ -22,6 +22,8 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     sheets = [_steps(record), _devices(record, playbook)]
     if record.losses:
         sheets.append(_losses(record))
+    if record.repairs:
+        sheets.append(_repairs(record))
     if record.curve:
         sheets.append(_curve(record))
     return Explanation(
@@ -90,6 +92,24 @@ def _losses(record: Record) -> Sheet:
     title += f", on {record.images} images" if record.images else ""
     columns = ("lost", "kept>", "promised>", *(("rebuilt>", "promised then>") if rebuilt else ()))
     return Sheet(title, columns, tuple(rows))
+
+
+def _repairs(record: Record) -> Sheet:
+    rows = []
+    for each in record.repairs:
+        brought = (
+            ("", "no room")
+            if not each.fits
+            else (
+                readable(sum(each.graphs.values())),
+                ", ".join(
+                    f"{readable(size)} to {name}" for name, size in each.weights.items() if size
+                ),
+            )
+        )
+        rows.append((each.lost, readable(sum(each.weights.values())), *brought))
+    columns = ("lost for good", "weights>", "graphs>", "brought to the others")
+    return Sheet("what only one device held", columns, tuple(rows))
 
 
 def _curve(record: Record) -> Sheet:

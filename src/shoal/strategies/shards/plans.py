@@ -85,29 +85,28 @@ def _dealt(ground: Ground, region: Region, deck: Deck, dealings: Dealings, least
     own = [owned(region, dealings, index) for index in range(len(devices))]
     shards = [shard(ground.network, region, each) for each in own]
     made = dict(zip(devices, shards, strict=True))
-    slices = dict(zip(devices, _slices(region, own, deck, dealings), strict=True))
+    slices = dict(zip(devices, _slices(region, own, deck, dealings, least), strict=True))
     join = _join(region, slices, deck, least)
     return Shared(made, join, _together(ground, region, made, own))
 
 
 def owned(region: Region, dealings: Dealings, index: int) -> dict[str, Units]:
     """What a device (by number) holds of a region, by width."""
-    found = ((width.name, dealings[width.name]) for width in region.widths)
-    return {name: Units(dealing.dealt[index], dealing.common) for name, dealing in found}
+    return {width.name: dealings[width.name].held(index) for width in region.widths}
 
 
 def shares(region: Region, own: Mapping[str, Units]) -> Held:
     """The same as shares of the widths."""
-    counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-    return {width.name: counts[width.name] / width.units for width in region.widths}
+    return {width.name: len(own[width.name]) / width.units for width in region.widths}
 
 
 def _slices(
-    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings
+    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings, least: int
 ) -> list[Slice]:
-    """Where the slice of each device goes, what of it stays, and what stands in for it."""
+    """Where the slice of each device goes, what of it stays, and what stands in for it, if it may
+    be missing."""
     stand_ins: list[tuple[float, ...]] = [()] * len(own)
-    if region.key in deck.adds and deck.means is not None:
+    if region.key in deck.adds and deck.means is not None and least < len(own):
         stand_ins = _stand_ins(region, len(own), deck, dealings)
     return [
         Slice(region.channels(mine), region.stays(mine), stand_in)
@@ -135,7 +134,7 @@ def _stand_ins(
 
 def _join(region: Region, slices: dict[str, Slice], deck: Deck, least: int) -> Join:
     fill: tuple[float, ...] = (0.0,)
-    if region.op is Op.CHANNELS and deck.means is not None:
+    if region.op is Op.CHANNELS and deck.means is not None and least < len(slices):
         fill = tuple(map(float, deck.means[region.tensor.name]))
     return Join(str(region.op), region.tensor, slices, region.axis, fill, least=least)
 

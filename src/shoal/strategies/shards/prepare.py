@@ -20,6 +20,7 @@ from shoal.strategies.shards.trials import batches
 CONFIDENCE = 0.95
 CODED = "coded"
 FILLS = ("mean", "zero", "rebuilt", CODED)
+REPAIR_S, LONGEST_S = 10.0, 86_400.0
 DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
 """What the images of a calibration may take in memory."""
@@ -37,7 +38,8 @@ class ShardOptions(Options, frozen=True):
     ``mean`` over the images, ``zero``, or, from when it is known who is lost, what is ``rebuilt``
     of the rest. With ``coded`` nothing is missing: what is lost follows from what the others hold.
     ``deal`` says what is dealt: what ``pays``, ``all`` that can be, or of that only what is
-    ``inner``: summed before it leaves a region.
+    ``inner``: summed before it leaves a region. A device that is away for ``repair`` seconds is
+    lost for good, and what only it held is brought to the others (0: never).
     """
 
     calibrate: str | None = None
@@ -45,6 +47,7 @@ class ShardOptions(Options, frozen=True):
     rho: float | None = None
     fill: str = FILLS[0]
     deal: str = DEALT[0]
+    repair: float = REPAIR_S
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
@@ -53,6 +56,11 @@ class ShardOptions(Options, frozen=True):
             )
         if self.rho is not None and not 0 <= self.rho <= 1:
             raise PlanError(f"rho: {self.rho:g} is no share; write 0 (nothing is held by all) to 1")
+        if not 0 <= self.repair <= LONGEST_S:
+            raise PlanError(
+                f"repair: no device is lost for good after {self.repair:g} s; write up to "
+                f"{LONGEST_S:g}, or 0 for never"
+            )
         if self.fill not in FILLS:
             raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
         if self.deal not in DEALT:

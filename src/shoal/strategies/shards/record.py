@@ -17,6 +17,7 @@ from shoal.strategies.shards.failures import worst_at
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import owned
 from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 from shoal.strategies.shards.trials import Dealings
 
@@ -71,6 +72,16 @@ class Loss(msgspec.Struct, frozen=True):
     rebuilt_promised: float | None = None
 
 
+class Brought(msgspec.Struct, frozen=True):
+    """What is brought to the others once the device ``lost`` is lost for good, if there is room: by
+    device, bytes of ``weights`` and of ``graphs``."""
+
+    lost: str
+    fits: bool
+    weights: dict[str, int]
+    graphs: dict[str, int]
+
+
 class Record(msgspec.Struct, frozen=True):
     """All of it. ``whys`` tell what is dealt nowhere."""
 
@@ -80,6 +91,7 @@ class Record(msgspec.Struct, frozen=True):
     curve: tuple[Point, ...]
     whys: tuple[str, ...]
     images: int = 0
+    repairs: tuple[Brought, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As settings of a policy, the same here and read from a file."""
@@ -93,7 +105,12 @@ def read_record(playbook: Playbook) -> Record:
 
 
 def record(
-    ground: Ground, layout: Layout, settled: Settled, promise: Promise | None, found: Found
+    ground: Ground,
+    layout: Layout,
+    settled: Settled,
+    promise: Promise | None,
+    found: Found,
+    repairs: Sequence[Repair] = (),
 ) -> Record:
     """The record of what was settled."""
     plan = settled.made.plan
@@ -121,6 +138,10 @@ def record(
         curve=() if promise is None else tuple(_curve(promise)),
         whys=tuple(map(_because, found.whys)),
         images=0 if promise is None else len(promise.held),
+        repairs=tuple(
+            Brought(each.lost, each.made is not None, dict(each.weights), dict(each.graphs))
+            for each in repairs
+        ),
     )
 
 

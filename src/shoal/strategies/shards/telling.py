@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from shoal.model.shards import Found
 from shoal.plan.plan import Plan
+from shoal.plan.size import readable
 from shoal.strategies.images import ASKED
 from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 
 SHOWN = 5
@@ -84,4 +86,22 @@ def _in_the_end(plan: Plan, resort: Sequence[Plan]) -> list[str]:
     ]
     if not resort:
         notes.append("no device has the memory for the whole network besides: no last resort")
+    return notes
+
+
+def say_repairs(repairs: Sequence[Repair], after_s: float) -> list[str]:
+    """What is done once a device is lost for good."""
+    able = [each for each in repairs if each.made is not None]
+    notes = []
+    if able:
+        most = max(sum(each.weights.values()) for each in able)
+        notes.append(
+            f"a device that is away for {after_s:g} s is lost for good: what only it held "
+            f"({readable(most)} at the most) is brought to the others, and nothing is missing then"
+        )
+    if unable := [each.lost for each in repairs if each.made is None]:
+        notes.append(
+            f"when {' or '.join(unable)} is lost for good nothing is brought to the others: they "
+            "have no room for their shards a second time, with what it held; raise a memory limit"
+        )
     return notes
