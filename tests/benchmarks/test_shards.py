@@ -14,12 +14,13 @@ from shoal import zoo
 from shoal.core.messages import StageTrace
 from shoal.errors import LabError
 from shoal.model.network import load
+from shoal.model.shards import masked
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec
 from shoal.strategies.shards.failures import Kept, Sample
 from shoal_benchmarks import registry, shards
 from shoal_benchmarks.networks import FASHION
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
-from shoal_benchmarks.shards import accuracy, exact, lab, lost
+from shoal_benchmarks.shards import accuracy, exact, importance, lab, lost
 from shoal_benchmarks.shards.layouts import (
     ALL,
     INNER,
@@ -162,6 +163,49 @@ def test_without_the_data_there_is_nothing_and_it_is_said(
     monkeypatch.delenv("SHOAL_DATA", raising=False)
     assert fashion() is None
     assert "fashion-mnist" in caplog.text
+
+
+# -- what a unit matters
+
+
+def test_slopes_are_how_the_loss_changes_with_what_is_kept(case: accuracy.Case) -> None:
+    deck, images = case.deck, case.subject.calibration.images[:3]
+    answers = np.array([1, 7, 3])
+    slopes = importance.slopes(deck, images, lambda chances: answers, deck.means or {})
+    point = deck.trials.points[2]
+    name, mean = point.tensor.name, (deck.means or {})[point.tensor.name]
+    whole = masked(deck.network, deck.regions)
+
+    def loss(entry: int, kept: float) -> np.ndarray:
+        keep, fill = np.ones(point.entries), np.zeros(point.entries)
+        keep[entry], fill[entry] = kept, (1 - kept) * mean[entry]
+        (rows,) = whole.run({"image": images}, {name: keep}, {name: fill}).values()
+        wide = rows.astype(np.float64)
+        return np.log(np.exp(wide).sum(axis=1)) - wide[range(3), answers]
+
+    for entry in range(0, point.entries, 5):
+        expected = (loss(entry, 1.001) - loss(entry, 0.999)) / 0.002
+        assert slopes[name][:, entry] == pytest.approx(expected, rel=0.05, abs=5e-3)
+    assert np.abs(slopes[name]).max() > 0.05
+
+
+def test_the_norm_is_that_of_the_weights_that_make_the_unit(case: accuracy.Case) -> None:
+    weights = {node.output[0]: list(node.input)[1:2] for node in case.deck.network.operators}
+    for (_, width), values in zip(case.deck.widths, importance.by_norm(case.deck, case.subject),
+                                  strict=True):  # fmt: skip
+        filters = case.deck.network.graph.weights[weights[width.name][0]].array()
+        assert values[1] == pytest.approx(np.abs(filters[1]).sum())
+        assert len(values) == width.units
+
+
+def test_every_judge_ranks_all_units(case: accuracy.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "JUDGING", 8)
+    ranked = {name: judge(case.deck, case.subject) for name, judge in importance.JUDGES.items()}
+    for values in ranked.values():
+        assert [len(each) for each in values] == [width.units for _, width in case.deck.widths]
+        assert all((each >= 0).all() and each.std() > 0 for each in values)
+    tops = {tuple(int(each.argmax()) for each in values) for values in ranked.values()}
+    assert len(tops) > 1
 
 
 # -- equality

@@ -29,7 +29,7 @@ def test_a_bundle_is_inspected_planned_and_run(
     assert "apart (logits added)" in shown
     out = tmp_path / "book.json"
     arguments = ["--cluster", str(cluster), "--strategy", "fluid", "--floor", "0.98"]
-    assert run(["plan", str(bundle), *arguments, "--set", "calm_s=2", "-o", str(out)]) == 0
+    assert run(["plan", str(bundle), *arguments, "--calm-s", "2", "-o", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "would be below the floor of 0.98" in shown
     book = load(out)

@@ -108,7 +108,7 @@ def test_what_is_no_file_is_said_to_be_none(
     (tmp_path / "c.yaml").write_text(CLUSTER)
     (tmp_path / "m.onnx").write_bytes(network())
     assert outcome(capsys, "inspect", path)[0] == 11
-    for option, value in (("--cluster", path), ("-o", path), ("--set", f"calibrate={path}")):
+    for option, value in (("--cluster", path), ("-o", path), ("--calibrate", path)):
         words = {"--cluster": "c.yaml", "--strategy": "split"} | {option: value}
         plan = ["plan", "m.onnx", *(word for pair in words.items() for word in pair)]
         assert outcome(capsys, *plan)[0] in (25, 30, 70), option

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import shoal
 from shoal.cli.entry import run
+from shoal.cli.plan import lasting
 from shoal.errors import UnreachableError
 from shoal.plan.playbook import load
+from shoal.plan.recommend import Option
 from shoal.runtime.probe import Prober
 from shoal.runtime.service import Service
 
@@ -96,12 +98,12 @@ def test_what_was_taken_for_true_is_told(
         (["--strategy", "teleport"], 40, "pipeline"),
         (["--objective", "beauty"], 40, "throughput"),
         (["--cluster", "nowhere.yaml"], 30, "nowhere.yaml"),
-        (["--strategy", "pipeline", "--set", "stages"], 2, "stages=4"),
-        (["--strategy", "pipeline", "--set", "stages=2", "--set", "stages=3"], 2, "twice"),
-        (["--set", "stages=2"], 2, "--strategy"),
-        (["--strategy", "pipeline", "--set", "stages=9"], 40, "stages"),
-        (["--strategy", "pipeline", "--set", "wheels=2"], 40, "stages"),
-        (["--strategy", "pipeline", "--set", "stages=x"], 40, "--set stages=4"),
+        (["--strategy", "pipeline", "--stages"], 2, "--stages VALUE"),
+        (["--strategy", "pipeline", "--stages", "2", "--stages=3"], 2, "twice"),
+        (["--strategy", "pipeline", "--stages", "9"], 40, "stages"),
+        (["--strategy", "pipeline", "--rho", "0.5"], 40, "it has: stages"),
+        (["--stages", "x"], 40, "--stages 4"),
+        (["--survive", "-1"], 40, "write 0 or more"),
         (["-o", "no/such/folder/p.json"], 70, "no/such/folder"),
     ],
 )
@@ -121,7 +123,7 @@ def test_mistakes_are_one_line(
 
 def test_a_strategy_takes_its_options(tiny: Path, cluster: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.json"
-    arguments = ["--cluster", str(cluster), "--strategy", "pipeline", "--set", "stages=2"]
+    arguments = ["--cluster", str(cluster), "--strategy", "pipeline", "--stages", "2"]
     assert run(["plan", str(tiny), *arguments, "-o", str(out)]) == 0
     assert len(load(out).plans[0].stages) == 2
 
@@ -461,3 +463,19 @@ def test_nobody_is_there(
     file, _ = arrays(tmp_path, 1)
     assert run(["run", str(playbook), "--cluster", str(other), "--input", str(file)]) == 52
     assert "shoal worker" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("judged", "lost", "said"),
+    [
+        (1, (), "any device"),
+        (2, (), "any 2 devices"),
+        (1, (("a",), ("b",)), "any but a, b"),
+        (2, (("a", "b"), ("a", "c")), "any device, not a+b, a+c together"),
+        (3, (("a", "b", "c"),), "any 2 devices, not a+b+c together"),
+        (2, (("a",), ("b", "c")), "any but a"),
+        (1, tuple((name,) for name in "abcdef"), "any but a, b, c, d, ..."),
+    ],
+)
+def test_which_losses_are_stood_is_told(judged: int, lost: tuple[Any, ...], said: str) -> None:
+    assert lasting(Option("toy", unprotected=lost, judged=judged)) == said

@@ -42,7 +42,7 @@ def test_a_playbook_is_calibrated_written_and_explained(
 ) -> None:
     out = tmp_path / "book.json"
     wish = ["--min-accuracy", "0.8", "--minimise", "latency", "--then", "bytes"]
-    more = ["--max-latency-ms", "500", "--set", f"calibrate={images}", "--explain"]
+    more = ["--max-latency-ms", "500", "--calibrate", str(images), "--explain"]
     assert run(arguments(cluster, *wish, *more, "-o", str(out))) == 0
     shown = capsys.readouterr().out
     assert "what is chosen at which bandwidth" in shown
@@ -57,7 +57,7 @@ def test_a_playbook_is_calibrated_written_and_explained(
 def test_the_same_as_json_for_one_bandwidth(
     cluster: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ["--set", f"calibrate={images}", "--min-accuracy", "0.8", "--set", "bandwidth=3"]
+    more = ["--calibrate", str(images), "--min-accuracy", "0.8", "--bandwidth", "3"]
     assert run(arguments(cluster, *more, "--explain", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
     (at,) = found["bandwidths"]
@@ -80,12 +80,12 @@ def test_a_picture_is_drawn(cluster: Path, tmp_path: Path) -> None:
         (["--minimise", "beauty"], 40, "throughput"),
         (["--min-accuracy", "1.5"], 40, "0.99"),
         (["--max-latency-ms", "-3"], 40, "max_latency_ms"),
-        (["--set", "calibrate=no/such/folder"], 25, "no/such/folder"),
+        (["--calibrate", "no/such/folder"], 25, "no/such/folder"),
         (["--then", "bytes"], 2, "--minimise"),
         (["--minimise", "latency", "--objective", "bytes"], 2, "--objective"),
         (["--minimise", "energy"], 40, "power"),
-        (["--explain", "--set", "bandwidth=0"], 40, "bandwidth"),
-        (["--set", "confidence=2"], 40, "confidence"),
+        (["--explain", "--bandwidth", "0"], 40, "bandwidth"),
+        (["--confidence", "2"], 40, "confidence"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -101,7 +101,7 @@ def test_an_empty_folder_is_no_calibration(
     cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert run(arguments(cluster, "--set", f"calibrate={tmp_path / 'empty'}")) == 25
+    assert run(arguments(cluster, "--calibrate", str(tmp_path / "empty"))) == 25
     assert "no images" in capsys.readouterr().err
 
 

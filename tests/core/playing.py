@@ -9,6 +9,7 @@ A story begins with what it is about, in prose. Then who the node is, and its pl
     slices may be missing                 where plans are followed without them, too
     plan abc: a 0-4, b 4-8, c|d 8-12      a stage each: who runs these layers; here c or d the last
     plan all: a+b+c 0-8 least 2, d 8-12   or all of them together, each its slice
+    reserve bc: b+c 0-8 least 2, d 8-12 without a after 10 s   put in place when a is lost for good
 
 Then what happens, and when, and below each line what the node does, behind an arrow; what it only
 says of itself (that it is there, what it has loaded, how busy it is) is left out. ``0.2`` is the
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.core.alone import LoneGateway, LoneWorker
-from tests.core.toys import every, one, plan, playbook
+from tests.core.toys import every, in_reserve, one, plan, playbook
 
 from shoal.core.actions import Deliver, Drained, Reject, Run, Send
 from shoal.core.events import (
@@ -63,9 +64,11 @@ from shoal.core.messages import (
     StageTrace,
     Task,
     Trial,
+    Uninstall,
     Why,
 )
 from shoal.core.story import story
+from shoal.plan.identity import from_reserve
 from shoal.plan.plan import Stage
 
 ARROW = "         -> "
@@ -77,6 +80,7 @@ HEADS = (
     TOLERANT := "slices may be missing",
 )
 PLAN = "plan "
+RESERVE = re.compile(r"reserve (\w+): (.*) without (\w) after (\d+) s")
 AT = re.compile(r" *(\d+(?:\.\d+)?) ms  (\S.*)")
 
 
@@ -106,8 +110,13 @@ class Player:
     def __init__(self, head: Iterable[str]) -> None:
         said = {word: line[len(word) :] for word in HEADS for line in head if line.startswith(word)}
         plans = dict(line[len(PLAN) :].split(": ") for line in head if line.startswith(PLAN))
+        spared = [found.groups() for found in map(RESERVE.fullmatch, head) if found]
         book = playbook(
             *(plan(name, *map(_stage, stages.split(", "))) for name, stages in plans.items()),
+            *(
+                in_reserve(plan(name, *map(_stage, stages.split(", "))), (lost,), float(after_s))
+                for name, stages, lost, after_s in spared
+            ),
             policy="free" if FREE in said else "tolerant" if TOLERANT in said else "preferred",
         )
         self.book = book
@@ -183,6 +192,11 @@ class Player:
         parts = self.book.parts_of(name)
         installed = [Arrived(name, Installed(self.book.id, parts))] if parts else []
         return [Arrived(name, Hello(DeviceInfo(name, self.life(name)))), *installed]
+
+    def has_reserve(self, name: str, plan: str) -> NodeEvent:
+        """It has loaded what is in reserve."""
+        book = from_reserve(self.book, self.plans[plan])
+        return Arrived(name, Installed(book.id, book.parts_of(name)))
 
     def unsent(self, name: str, which: str, full: str) -> NodeEvent:
         return Unsent(name, self.sent[name, which], full == "is full")
@@ -333,6 +347,7 @@ WORDS: dict[str, Callable[..., NodeEvent | list[NodeEvent]]] = {
     rf"{NAME} is lost": Player.lost,
     rf"{NAME} is seen again": Player.back,
     rf"{NAME} starts anew": Player.anew,
+    rf"{NAME} has the parts of (?P<plan>\w+)": Player.has_reserve,
     rf"{WHICH} did not leave for {NAME}, (?:which|the link to which) "
     r"(?P<full>is full|is not there)": Player.unsent,
     rf"{NAME} answers {WHICH}(?:, early at {STAGE}, sure by (?P<sure>[\d.]+))?"
@@ -413,8 +428,10 @@ def _message(message: CoreMessage) -> str:
         case Forget(numbers=numbers, settled=settled):
             each = " ".join(map(str, numbers))
             return f"forget {each}" if numbers else f"forget all below {settled}"
-        case Install():
-            return "install"
+        case Install(book):
+            return "install" if book.id == "book" else f"install {book.plans[0].name} from reserve"
+        case Uninstall(book_id):
+            return "let go of all" if book_id == "book" else "let go of what was in reserve"
         case _:
             return str(message)
 

@@ -25,6 +25,7 @@ from shoal.plan.plan import (
     Plan,
     Playbook,
     PolicySpec,
+    Reserve,
     Slice,
     Spread,
     Stage,
@@ -81,6 +82,18 @@ def plan(name: str, *stages: Stage, run_ms: float = 10.0) -> Plan:
         stage_ms=(run_ms,) * len(stages),
     )
     return Plan(name, stages, forecast)
+
+
+def in_reserve(spared: Plan, without: Iterable[str], after_s: float = 10.0) -> Plan:
+    """The plan, not in place before these devices are lost. Its shards are other parts."""
+    stages = (
+        msgspec.structs.replace(stage, parts={n: f"{p}+" for n, p in stage.parts.items()})
+        if stage.spread is Spread.ALL
+        else stage
+        for stage in spared.stages
+    )
+    reserve = Reserve(tuple(without), after_s)
+    return msgspec.structs.replace(spared, stages=tuple(stages), reserve=reserve)
 
 
 def pipeline(name: str, *devices: str | Sequence[str], layers: int = 12) -> Plan:

@@ -107,6 +107,10 @@ MISTAKES = {
     "devices: [{name: a, memory: true}]": "is not a size",
     "devices: [{name: a, speed: 0}]": r"devices\[0\].speed: 0 makes no sense",
     "devices: [{name: a, speed: .nan}]": "speed: nan makes no sense",
+    "devices: [{name: a, reliability: 0}]": r"devices\[0\].reliability: 0 is not a share",
+    "devices: [{name: a, reliability: 1.01}]": "above 0, up to 1",
+    "devices: [{name: a, reliability: .nan}]": "reliability: nan",
+    "devices: [{name: a, reliability: often}]": "reliability: expected `float`",
     "devices: [{name: a, speed: .inf}]": "speed: inf makes no sense",
     "devices: [{name: a, provider: ''}]": "provider: is not the name",
     "devices: [{name: a, power: {busy_w: -1}}]": r"devices\[0\].power.busy_w: -1 makes no sense",
@@ -185,6 +189,7 @@ def clusters(draw):
             threads=draw(st.integers(1, 8)),
             memory=Size(draw(st.integers(0, 1 << 34))),
             speed=draw(rates),
+            reliability=draw(st.floats(0, 1, exclude_min=True)),
             host="box" if shared else None,
             power=draw(st.none() | st.builds(Power, rates, rates, rates)),
         )

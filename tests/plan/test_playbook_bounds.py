@@ -61,6 +61,22 @@ def with_join(**fields):
     return {"plans": (Plan("p", (stage, TAIL), Forecast(1, 1)),)}
 
 
+def coded(*code):
+    return Slice(code=code)
+
+
+def with_code(**fields):
+    slices = {"a": coded(1.0, 0.0), "b": coded(1.0, 1.0)}
+    return with_join(**{"op": "coded", "least": 2, "block": 2, "slices": slices, **fields})
+
+
+def many_slices(count):
+    rows = {f"d{k}": coded(1.0) for k in range(count)}
+    join = Join("coded", MIDDLE, rows, block=4)
+    stage = changed(SHARDED, parts=dict.fromkeys(rows, "s1"), join=join)
+    return {"plans": (Plan("p", (stage, TAIL), Forecast(1, 1)),)}
+
+
 def with_plan(**fields):
     return {"plans": (changed(PLAN, **fields),)}
 
@@ -200,6 +216,15 @@ POSSIBLE = {
         with_join(op="sum", slices={"a": Slice(), "b": Slice()}),
         with_join(op="sum", slices={"a": Slice(), "b": Slice()}, away="who"),
         with_join(op="sum", slices={"a": Slice(), "b": Slice()}, axis=15),
+        with_code(),
+        many_slices(8),
+        with_code(
+            block=3,
+            slices={"a": Slice(code=(1e3,)), "b": Slice(code=(-1e-3,))},
+            least=1,
+            tensor=changed(MIDDLE, shape=(None, 3)),
+        ),
+        with_code(block=2, least=2, slices={"a": coded(1.0, 0.999), "b": coded(1.0, 1.005)}),
         *(
             with_join(fill=fill, tensor=changed(MIDDLE, dtype=dtype))
             for dtype, fill in (
@@ -316,6 +341,41 @@ IMPOSSIBLE = {
     "names a channel beyond 3": [
         with_join(slices={"a": Slice((0,)), "b": Slice((2, 4))}),
         with_join(slices={"a": Slice((-1,)), "b": Slice((2,))}),
+    ],
+    "at most 8 slices, each with one coefficient": [
+        with_code(least=1),
+        with_code(slices={"a": coded(1.0, 0.0), "b": coded(1.0)}),
+        with_code(slices={"a": coded(1.0, 0.0), "b": Slice()}),
+        many_slices(9),
+    ],
+    "a coefficient of a code": [
+        with_code(slices={"a": coded(1.0, 0.0), "b": coded(rate, 1.0)})
+        for rate in (1000.1, -1000.1, math.inf, -math.inf, math.nan)
+    ],
+    "some 2 slices do not give all": [
+        with_code(slices={"a": coded(1.0, 0.0), "b": coded(1.0, 0.0)}),
+        with_code(slices={"a": coded(1.0, 0.0), "b": coded(0.0, 0.0)}),
+        with_code(slices={"a": coded(1.0, 0.999), "b": coded(1.0, 1.002)}),
+    ],
+    "are not what is sent": [
+        with_code(block=0),
+        with_code(block=-2),
+        with_code(block=1),
+        with_code(block=5),
+        with_code(block=1 << 40),
+        with_code(axis=15),
+        with_code(axis=0),
+    ],
+    "not exact; use floats": [with_code(tensor=changed(MIDDLE, dtype="int32"))],
+    "any 2 slices suffice": [
+        with_code(fill=(1.0,)),
+        with_code(suffice=(("a", "b"),)),
+        with_code(slices={"a": Slice((0,), code=(1.0, 0.0)), "b": coded(0.0, 1.0)}),
+    ],
+    "has coefficients of a code": [
+        with_join(block=2),
+        with_join(slices={"a": Slice((0, 1), code=(1.0,)), "b": Slice((2, 3))}),
+        with_join(op="sum", slices={"a": coded(1.0), "b": Slice()}),
     ],
     "fill values": [with_join(fill=()), with_join(fill=(0.0,) * 3), with_join(fill=(0.0,) * 5)],
     "fills with what is no number": [with_join(fill=(0.0, 0.0, 0.0, math.nan))],

@@ -1,5 +1,6 @@
 """The advice that users get, with "do not distribute" among the answers."""
 
+import msgspec
 import pytest
 
 from shoal.errors import PlanError
@@ -69,3 +70,17 @@ def test_every_aim_has_words():
     reason = recommend([known, offer("remote", 70, 16)], wish).reason
     assert "0.5 J per image and 2.0 KiB per image and 1.0 MiB on one device" in reason
     assert "energy unknown" in reason
+
+
+def test_a_loss_that_is_to_be_survived_is_a_limit():
+    """Without a word about losses, they decide nothing."""
+    quick = msgspec.structs.replace(offer("pipeline", 60, 99), unprotected=(("a", "b"),))
+    options = [quick, offer("replicas", 60, 16)]
+    assert recommend(options, FAST).strategy == "pipeline"
+    found = recommend(options, msgspec.structs.replace(FAST, survive=2))
+    assert found.strategy == "replicas"
+    assert found.reason.endswith("(not without a and b)")
+    alone = recommend([quick], msgspec.structs.replace(FAST, survive=2))
+    assert alone.reason.endswith("(broken: not without a and b)")
+    with pytest.raises(PlanError, match="survive: -1 devices"):
+        Objective(survive=-1)

@@ -81,7 +81,7 @@ def test_it_is_compared_with_those_that_ship_and_stands_where_it_says(made, net)
 
 def test_it_is_prepared_and_explained_from_the_command_line(made, capsys):
     out = made / "book.json"
-    words = ["--strategy", "nearest", "--set", f"map={made / 'flat.json'}", "--explain"]
+    words = ["--strategy", "nearest", "--map", str(made / "flat.json"), "--explain"]
     assert plan(made, *words, "-o", str(out)) == 0
     shown = capsys.readouterr().out
     assert "nearest: c is too far" in shown
@@ -90,7 +90,7 @@ def test_it_is_prepared_and_explained_from_the_command_line(made, capsys):
     assert playbook["policy"]["name"] == "nearest"
     assert set(playbook["plans"][0]["stages"][0]["parts"]) == {"a", "b"}
 
-    assert plan(made, *words, "--set", "within_m=100", "--json") == 0
+    assert plan(made, *words, "--within-m", "100", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metres"] == {"a": 3, "b": 4.5, "c": 80}
     assert found["options"][0]["devices"] == ["a", "b", "c"]
@@ -99,10 +99,10 @@ def test_it_is_prepared_and_explained_from_the_command_line(made, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--set", "within_m=-1"], 40, "within_m: -1 m is no distance"),
-        (["--set", "within_m=near"], 40, "within_m: 'near' is not a number"),
-        (["--set", "within_km=1"], 40, "it has: map, within_m"),
-        (["--set", "map=nowhere.json"], 25, "nowhere.json"),
+        (["--within-m", "-1"], 40, "within_m: -1 m is no distance"),
+        (["--within-m", "near"], 40, "within_m: 'near' is not a number"),
+        (["--stages", "1"], 40, "it has: map, within_m"),
+        (["--map", "nowhere.json"], 25, "nowhere.json"),
         (["--explain", "--plot", "pictures"], 2, "without a picture"),
     ],
 )

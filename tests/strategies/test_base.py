@@ -8,7 +8,7 @@ from tests.toys import distribution
 from tests.toys.network import ToyNetwork, ToyProfile
 from tests.toys.strategy import compare, whole
 
-from shoal.errors import DataError, PlanError, PluginError, UsageError
+from shoal.errors import DataError, PlanError, PluginError
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
@@ -58,7 +58,7 @@ def test_options_are_read_by_their_types():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"count": "4.5"}, "count: '4.5' is not a whole number; write --set count=4"),
+        ({"count": "4.5"}, "count: '4.5' is not a whole number; write --count 4"),
         ({"count": True}, "count: True is not a whole number"),
         ({"share": "nan"}, "share: 'nan' is not a number"),
         ({"share": "1e999"}, "share: '1e999' is not a number"),
@@ -158,9 +158,13 @@ def test_one_that_is_not_compared_is_taken_when_it_is_named(monkeypatch):
     assert make("slow", NETWORK, CLUSTER, FACTS).playbook.plans[0].devices == {"a", "b"}
 
 
-def test_options_are_of_one_strategy():
-    with pytest.raises(UsageError, match=r"^stages: .* --strategy"):
-        candidates(None, {"stages": "2"})
+def test_in_a_comparison_each_gets_the_options_that_it_has(monkeypatch):
+    plain, toy = Strategy("plain", whole), Strategy("toy", whole, options=Colours)
+    offered_by(monkeypatch, plain, toy)
+    found = candidates(None, {"count": "7"})
+    assert [each.options for each in found] == [Options(), Colours(count=7)]
+    with pytest.raises(PlanError, match="no strategy that is compared has an option 'wheels'"):
+        candidates(None, {"count": "7", "wheels": "2"})
 
 
 def test_packages_that_are_broken_are_said_to_be_and_stop_no_other(install, caplog):

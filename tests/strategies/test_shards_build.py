@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import msgspec
 import numpy as np
@@ -15,9 +16,10 @@ from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
 from shoal.plan.cluster import Cluster
+from shoal.plan.losses import plans_without
 from shoal.plan.objective import Objective
 from shoal.plan.playbook import load as load_playbook
-from shoal.plan.playbook import plan_without, save
+from shoal.plan.playbook import save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
@@ -52,12 +54,12 @@ def folder(tmp_path_factory):
     return root
 
 
-def made(network, text=THREE, objective=None, node_ms=5.0, **options) -> Built:
+def made(network, text=THREE, objective=None, node_ms=5.0, survive=None, **options) -> Built:
     """What the strategy builds, proved, on devices that are slow against their links."""
     where = Cluster.from_yaml(text)
     nodes = network.nodes if isinstance(network.nodes, int) else len(network.nodes)
     profiles = Profiles.scaled(where, ToyProfile((node_ms,) * nodes, fixed_ms=0.1))
-    wish = objective or Objective()
+    wish = msgspec.structs.replace(objective or Objective(), survive=survive)
     options = {name: str(value) for name, value in options.items()}
     candidate = Candidate(strategy, read_options(strategy.options, options, strategy.name))
     offered = prepare([candidate], network, where, wish)
@@ -86,7 +88,7 @@ def test_it_tells_what_is_kept_without_whom_and_goes_on_without_them(network, ha
     assert [each.devices for each in plan.forecast.missing] == [("a",), ("b",), ("c",)]
     assert all(0.6 <= each.accuracy < 1 for each in plan.forecast.missing)
     assert all(stage.join.least == 2 for stage in plan.stages if stage.join)
-    assert all(plan_without(half.playbook, name) is plan for name in "abc")
+    assert all(plans_without(half.playbook, name)[0] is plan for name in "abc")
     samples = zoo.samples("fashion-resnet")
     good = []
     for number in range(COUNT, COUNT + 100):  # images that it has not seen
@@ -98,7 +100,7 @@ def test_it_tells_what_is_kept_without_whom_and_goes_on_without_them(network, ha
 
 
 def test_the_last_resort_is_the_whole_network_on_one_device(half):
-    assert [plan.name for plan in half.playbook.plans[1:]] == ["whole"]
+    assert [plan.name for plan in half.playbook.in_place[1:]] == ["whole"]
     assert half.playbook.plans[1].spare
 
 
@@ -157,7 +159,7 @@ def test_without_images_nothing_is_promised_and_nobody_may_be_missing(network):
     plan = found.playbook.plans[0]
     assert plan.forecast.missing == ()
     assert all(stage.join.least == 3 for stage in plan.stages if stage.join)
-    assert plan_without(found.playbook, "a").name == "whole"
+    assert [plan.name for plan in plans_without(found.playbook, "a")] == ["whole"]
 
 
 def test_the_quick_get_more(network):
@@ -165,6 +167,23 @@ def test_the_quick_get_more(network):
     record = read_record(made(network, text).playbook)
     layers = [layer for step in record.steps for layer in step.layers]
     assert all(layer.dealt[0] == 3 * layer.dealt[1] for layer in layers)
+
+
+def test_who_is_often_away_gets_less_and_that_is_told(network):
+    text = "devices: [{name: a}, {name: b, reliability: 0.5}, {name: c}]"
+    found = made(network, text, deal="inner")
+    for layer in (layer for step in read_record(found.playbook).steps for layer in step.layers):
+        assert layer.dealt[1] == pytest.approx(0.2 * layer.units, abs=1)
+    (note,) = (note for note in found.notes if "of the time" in note)
+    assert (
+        "b is there 50% of the time: it gets 20% of what not all hold, and by its speed 33%" in note
+    )
+    assert "10.0% is missing on average, not 16.7%" in note
+    longer, shorter = (float(ms) for ms in re.findall(r"([\d.]+) ms", note))
+    assert longer > shorter
+    same = made(network, THREE.replace("}", ", reliability: 0.5}"), deal="inner")
+    assert same.playbook.plans == made(network, deal="inner").playbook.plans
+    assert "of the time" not in " ".join(same.notes)
 
 
 def test_who_has_no_room_gets_less_and_others_more(network):
@@ -206,7 +225,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     options = strategy.options()
     found = strategy.explain(half.playbook, options)
     titles = [sheet.title for sheet in found.sheets]
-    assert len(titles) == 4
+    assert len(titles) == 5
     for sheet in found.sheets:
         assert sheet.rows
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
@@ -222,11 +241,12 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     [
         ({"survive": 3}, "2 at most"),
         ({"survive": -1}, "write 0 or more"),
-        ({"survive": 1}, "calibrate=FOLDER"),
+        ({"survive": 1}, "--calibrate FOLDER"),
         ({"rho": 1.5}, "rho"),
         ({"fill": "noise"}, "mean, zero, rebuilt"),
         ({"deal": "some"}, "pays, all, inner"),
         ({"confidence": 1.0}, "0.999"),
+        ({"repair": -1}, "0 for never"),
     ],
 )
 def test_what_makes_no_sense_is_refused(network, options, said):
@@ -303,7 +323,7 @@ def rebuilding(network, folder):
 
 def test_what_is_missing_is_rebuilt_once_it_is_known_who_is_lost(network, rebuilding):
     found = rebuilding
-    main, *others = found.playbook.plans
+    main, *others = found.playbook.in_place
     mended = {plan.name: plan for plan in others if plan.name != "whole"}
     assert list(mended) == [f"rebuilt without {name}" for name in "abc"]
     record = read_record(found.playbook)
@@ -327,7 +347,7 @@ def test_what_is_missing_is_rebuilt_once_it_is_known_who_is_lost(network, rebuil
 
 
 def test_the_policy_takes_what_keeps_most(rebuilding):
-    book = rebuilding.playbook
+    book = msgspec.structs.replace(rebuilding.playbook, plans=rebuilding.playbook.in_place)
 
     def chosen(usable):
         view = View(0.0, {name: DeviceView(usable=name in usable) for name in "abc"})
@@ -335,7 +355,7 @@ def test_the_policy_takes_what_keeps_most(rebuilding):
         return choice and (choice.plan, choice.route[0])
 
     assert chosen("abc") == ("shards on a+b+c", ("a", "b", "c"))
-    assert chosen("ac") == ("rebuilt without b", ("a", "c"))
+    assert chosen("bc") == ("rebuilt without a", ("b", "c"))
     assert chosen("c") == ("whole", ("c",))
     assert chosen("") is None
 
@@ -347,7 +367,7 @@ def test_who_could_not_load_its_shards_counts_as_missing(rebuilding):
         parts = {name: part for name, part in stage.parts.items() if name != "b"}
         return msgspec.structs.replace(stage, parts=parts)
 
-    main, *others = rebuilding.playbook.plans
+    main, *others = rebuilding.playbook.in_place
     left = msgspec.structs.replace(main, stages=tuple(map(without, main.stages)))
     book = msgspec.structs.replace(rebuilding.playbook, plans=(left, *others))
     view = View(0.0, {name: DeviceView(usable=True) for name in "abc"})

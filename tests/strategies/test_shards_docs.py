@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from shoal.strategies.images import ASKED
+from shoal.strategies.options import flag
 from shoal.strategies.shards import build, plans, promise
 from shoal.strategies.statistics import images_needed
 
@@ -15,7 +16,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(en
 
 def test_every_option_is_named() -> None:
     for option in msgspec.structs.fields(build.strategy.options):
-        assert f"`--set {option.name}=" in PAGE
+        assert f"`{flag(option.name)} " in PAGE
 
 
 def test_the_numbers_are_those_of_the_code() -> None:

@@ -61,3 +61,37 @@ def test_a_device_that_dies_costs_accuracy_and_no_answer(tmp_path):
                 (found,) = answer.outputs.values()
                 good += found.argmax() == expected.argmax()
             assert good >= COUNT * (promised - 0.1)
+
+
+def test_a_device_that_dies_costs_nothing_where_layers_are_coded(tmp_path):
+    network, samples = load(zoo.path("fashion-resnet")), zoo.samples("fashion-resnet")
+    with shoal.local_cluster(3) as workers:
+        cluster = Cluster(**{name: getattr(workers, name) for name in Cluster.__struct_fields__})
+        profiles = Profiles.scaled(cluster, ToyProfile((1.0,) * len(network.nodes)))
+        given = read_options(strategy.options, {"fill": "coded", "deal": "all"}, strategy.name)
+        (made,) = build([Candidate(strategy, given)], network, cluster, profiles, Objective())
+        store = PartStore(tmp_path / "store")
+        playbook = finish(made, network, store).playbook
+        main = playbook.plans[0]
+        assert main.stages[-1].join is not None  # the gateway joins, too
+
+        def check(number, answer):
+            (expected,) = network.run(samples.feed(number)).values()
+            (found,) = answer.outputs.values()
+            assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+            assert answer.accuracy == 1.0
+
+        with shoal.deploy(playbook, cluster, store=store, wait_s=30) as service:
+            for number in range(5):
+                answer = service.infer(samples.feed(number))
+                check(number, answer)
+                assert (answer.plan, answer.degraded) == (main.name, False)
+            asked = [service.submit(samples.feed(number)) for number in range(COUNT)]
+            workers.processes["worker-2"].kill()
+            for number, future in enumerate(asked):
+                check(number, future.result(60))
+            for number in range(20):
+                answer = service.infer(samples.feed(number))
+                check(number, answer)
+                assert (answer.plan, answer.degraded) == (main.name, True)
+                assert "worker-2" not in {step.device for step in answer.trace}

@@ -221,7 +221,7 @@ def test_without_images_nothing_is_rounded(network):
     made = built(network)
     assert all(plan.tolerance is not None for plan in made.playbook.plans)
     assert {stage.codec for plan in made.playbook.plans for stage in plan.stages} == {"raw"}
-    assert "--set calibrate=" in made.notes[0]
+    assert "--calibrate FOLDER" in made.notes[0]
 
 
 def test_a_plan_that_does_not_do_what_was_found_is_refused(network, folder, cache, monkeypatch):

@@ -10,6 +10,7 @@ import shoal
 from shoal.mesh import sender
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim
+from shoal.strategies.options import flag
 from shoal.strategies.split import decide, probes
 from shoal.strategies.split.build import strategy
 from shoal.strategies.split.choice import COLUMNS
@@ -34,8 +35,8 @@ def test_the_objective_of_the_example_is_one():
 
 def test_every_option_and_aim_is_named():
     for option in msgspec.structs.fields(strategy.options):
-        assert f"--set {option.name}=" in PAGE
-    assert f"relax={RELAX}" in PAGE
+        assert f"`{flag(option.name)} " in PAGE
+    assert f"relax {RELAX}" in PAGE
     for aim in COLUMNS:
         assert f"`{aim}`" in PAGE
 

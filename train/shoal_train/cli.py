@@ -159,6 +159,54 @@ def fluid(
 
 
 @app.command()
+def failout(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network (ONNX).")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where the new one goes.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="fashion-mnist, mnist, imagefolder:PATH or images:FOLDER.")
+    ],
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The devices that share it (YAML).")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=2, max=64, help="So many equal devices, instead.")
+    ] = None,
+    survive: Annotated[int, typer.Option(min=1, help="How many may be lost together.")] = 1,
+    rho: Annotated[float, typer.Option(help="The share of each layer that all hold.")] = 0.25,
+    deal: Annotated[str, typer.Option(help="What is dealt: all that can be, or inner.")] = "all",
+    epochs: Epochs = 3,
+    learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="At the highest; lower where the weights grow.")
+    ] = 0.003,
+    seed: Seed = 7,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Train a network on to bear the loss of devices that share its layers (strategy shards).
+
+    The graph stays (in normal form, batch norm folded), weights change. It learns the answers that
+    it gave before, and the labels, with channels missing as they will be.
+    """
+    with packages():
+        from shoal_train.failout.job import Job, checked, run, table_rows
+        from shoal_train.progress import Bar
+    job = Job(model, out, data, survive, rho, deal, epochs, learning_rate, seed, threads)
+    ready = checked(job, cluster, devices)
+    console = stderr()
+    with Bar(console, epochs) as bar:
+        found = run(job, ready, bar, console.print)
+    found["command"] = _command(context)
+    if json:
+        print_json(found)
+        return
+    title = f"{found['counted']}, {found['images']} images held out"
+    stdout().print(table(title, ("devices lost", "before>", "after>"), table_rows(found)))
+
+
+@app.command()
 def runs(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished trainings.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where they are written.")] = Path(

@@ -1,5 +1,5 @@
-"""Layers dealt over devices: what is kept when some are lost, how exact, how fast, and for how long
-an answer waits when a device is lost in the middle of it.
+"""Layers dealt over devices: what is kept when some are lost, how exact, how fast, for how long
+an answer waits when a device is lost in the middle of it, and what it takes to repair that.
 
 A reader's path: :mod:`subjects` (networks and images), :mod:`layouts` (what is dealt of a network),
 :mod:`ways` (who holds what), then a module for each section.
@@ -12,7 +12,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("accuracy", "exact", "lost", "lab")
+SECTIONS = ("accuracy", "importance", "exact", "lost", "repair", "lab")
 
 
 def rows(quick: bool) -> Iterator[Row]:

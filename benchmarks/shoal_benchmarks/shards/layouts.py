@@ -14,34 +14,19 @@ from shoal.strategies.shards.costs import Ground
 from shoal.strategies.shards.layout import Layout, lay_out
 from shoal.strategies.shards.plans import owned
 from shoal.strategies.shards.trials import Dealings
+from shoal_train.failout.counted import Counted
 
-MACS_PER_MS = 1e5
-"""Of the devices that a layout is made for: slow against their links, so that much is dealt."""
 RHO = 0.25
 ALL, INNER = "all layers", "inner layers"
 """What is dealt: all that can be, or only what lies between two layers of which the second sums
 over it, and is no narrower than what goes in and comes out: so the ends of blocks are whole."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A profile by multiplications; memory is not told."""
-
-    node_ms: tuple[float, ...]
-
-    def range_ms(self, start: int, end: int) -> float:
-        return sum(self.node_ms[start:end])
-
-    def range_memory(self, start: int, end: int) -> int:
-        return 0
-
-
 def ground_for(network: Network, devices: int) -> Ground:
     """Equal devices."""
     names = tuple(f"device-{number + 1}" for number in range(devices))
     cluster = Cluster.from_yaml(f"devices: [{', '.join(f'{{name: {name}}}' for name in names)}]")
-    counted = Counted(tuple(look.macs / MACS_PER_MS for look in looks(network)))
-    profiles = Profiles.scaled(cluster, counted)
+    profiles = Profiles.scaled(cluster, Counted.of(network))
     return Ground(network, cluster, profiles, names, (1 / devices,) * devices, RHO)
 
 

@@ -91,9 +91,11 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from rows_of(kind, rounds, wait_ms)
 
 
-def playbook_in(folder: Path, lab: Equals, most: int | None = None) -> Playbook:
+def playbook_in(
+    folder: Path, lab: Equals, most: int | None = None, fill: str = "rebuilt", repair: str = "0"
+) -> Playbook:
     """All layers dealt over the hosts of a lab, judged by the images that come with the network
-    (of each class the first ``most``)."""
+    (of each class the first ``most``). ``fill`` and ``repair`` are options of ``shards``."""
     network, shown = load(FASHION), zoo.samples(FASHION)
     assert network is not None, "it ships"
     calibration = folder / "calibration"
@@ -111,7 +113,8 @@ def playbook_in(folder: Path, lab: Equals, most: int | None = None) -> Playbook:
         store=lab.store,
         calibrate=str(calibration),
         deal="all",
-        fill="rebuilt",
+        fill=fill,
+        repair=repair,
         rho=str(RHO),
     )
     return built.playbook

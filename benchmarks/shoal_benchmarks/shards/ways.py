@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from shoal.strategies.shards.dealing import Dealing, deal, deal_in_turn
 from shoal.strategies.shards.deck import Deck
@@ -34,15 +38,24 @@ FEW = (CONTIGUOUS, BALANCED, *MEANS, *REBUILDS)
 MANY = (*FEW, *REPLICATED, FULL)
 
 
-def dealings(deck: Deck, way: Way, devices: int, common: Common | None = None) -> Dealings:
-    """Who of equal devices holds what; with so many units ``common`` where that is given."""
+def dealings(
+    deck: Deck,
+    way: Way,
+    devices: int,
+    common: Common | None = None,
+    values: Sequence[npt.NDArray[np.float64]] | None = None,
+) -> Dealings:
+    """Who of equal devices holds what; with so many units ``common``, and units that matter so
+    much (``values``), where that is given."""
     counts = uniform(deck.layers, way.rho) if common is None else common
     shares = (1.0,) * devices
     return {
         width.name: stretches(width.units, devices, count)
         if way.in_turn
         else deal(values.tolist(), shares, count)
-        for (_, width), values, count in zip(deck.widths, deck.importance, counts, strict=True)
+        for (_, width), values, count in zip(
+            deck.widths, values or deck.importance, counts, strict=True
+        )
     }
 
 

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from shoal.cli.declared import WithDeclared
 from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
-from shoal.cli.wish import Aims, FirstAim, LeastAccuracy, LongestMs, NextAims, objective_of
+from shoal.cli.wish import (
+    Aims,
+    FirstAim,
+    LeastAccuracy,
+    LongestMs,
+    NextAims,
+    Survive,
+    objective_of,
+)
 from shoal.errors import UsageError
 from shoal.plan.size import readable
 
@@ -24,12 +33,15 @@ if TYPE_CHECKING:
     from shoal.strategies.making import Candidate
 
 AUTO = "auto"
+NAMED = 4
+"""Losses that are not stood are named up to so many."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-@app.command()
+@app.command(cls=WithDeclared)
 def plan(
+    ctx: typer.Context,
     model: Model,
     cluster: Annotated[Path, typer.Option(metavar="FILE", help="The cluster file (YAML).")],
     strategy: Annotated[
@@ -40,11 +52,8 @@ def plan(
     then: NextAims = None,
     min_accuracy: LeastAccuracy = None,
     max_latency_ms: LongestMs = None,
+    survive: Survive = None,
     example: Example = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the strategy: stages=4."),
-    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the playbook.")
     ] = None,
@@ -67,8 +76,8 @@ def plan(
     from shoal.strategies.making import candidates
 
     show_log()
-    wish = objective_of(objective, minimise, then, min_accuracy, max_latency_ms)
-    offered = candidates(None if strategy == AUTO else strategy, parse_settings(settings or ()))
+    wish = objective_of(objective, minimise, then, min_accuracy, max_latency_ms, survive)
+    offered = candidates(None if strategy == AUTO else strategy, ctx.obj)
     explaining = explain or plot is not None
     if explaining:
         check_explains(offered)
@@ -90,19 +99,6 @@ def plan(
         print_json({**data, **summary(made, out)})
     else:
         show(network.name, made, explained, [path for path in (drawn, out) if path is not None])
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` pairs; UsageError for one without ``=``, and for a name given twice."""
-    parsed: dict[str, str] = {}
-    for setting in settings:
-        name, sign, value = setting.partition("=")
-        if not name or not sign:
-            raise UsageError(f"--set {setting}: write it like --set stages=4")
-        if name in parsed:
-            raise UsageError(f"--set {name} is given twice: say it once")
-        parsed[name] = value
-    return parsed
 
 
 def check_explains(offered: Sequence[Candidate]) -> None:
@@ -128,6 +124,8 @@ def show(
     console, found = stdout(), made.found
     console.print(forecast_table(network, found))
     lines = [Text(f"{each.strategy}: {note}") for each in found.options for note in each.notes]
+    refused = (each for each in found.options if each.refused)
+    lines += [Text(f"{each.strategy} is not possible: {each.refused}") for each in refused]
     lines += [Text(f"proved: {made.built.proof}"), Text(found.reason, "bold")]
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -152,10 +150,7 @@ def forecast_table(network: str, found: Recommendation) -> Table:
 def _line(option: Option) -> tuple[Any, ...]:
     forecast = option.forecast
     if forecast is None:
-        return (option.strategy, "", "", "", "", "", "", f"not possible: {option.refused}")
-    lasting = "any device"
-    if option.unprotected:
-        lasting = f"any but {', '.join(option.unprotected)}"
+        return (option.strategy, "", "", "", "", "", "", "not possible")
     return (
         option.strategy,
         f"{forecast.latency_ms:.1f}",
@@ -163,9 +158,20 @@ def _line(option: Option) -> tuple[Any, ...]:
         readable(forecast.bytes_per_image),
         readable(max(forecast.memory.values(), default=0)),
         forecast.slowest,
-        lasting,
+        lasting(option),
         option.plan if len(option.devices) > 1 else option.devices[0],
     )
+
+
+def lasting(option: Option) -> str:
+    """Which losses an option stands, of as many devices as it was judged by."""
+    size = min(map(len, option.unprotected), default=option.judged + 1)
+    most = "any device" if size == 2 else f"any {size - 1} devices"
+    if not option.unprotected:
+        return most
+    sets = ["+".join(names) for names in option.unprotected if len(names) == size]
+    named = ", ".join([*sets[:NAMED], *(["..."] if len(sets) > NAMED else [])])
+    return f"any but {named}" if size == 1 else f"{most}, not {named} together"
 
 
 def summary(made: Planned, out: Path | None) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def commands(
     ]
     plan = (
         f"shoal plan {network} --cluster cluster.yaml --strategy {playbook.strategy} "
-        f"--set stages={len(playbook.plans[0].stages)} -o playbook.json"
+        f"--stages {len(playbook.plans[0].stages)} -o playbook.json"
     )
     run = f"shoal run playbook.json --cluster cluster.yaml --samples {network} --count 5000"
     ends = ["gateway: {host: here}", f"hosts: {{here: {{cores: {allowance.cores():g}}}}}", "END"]

@@ -38,6 +38,15 @@ LongestMs: TypeAlias = Annotated[
     float | None, typer.Option(help="Longest time of a request that meets no queue.")
 ]
 
+Survive: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="F",
+        help="How many devices may be lost together, whichever, so that answers keep "
+        "--min-accuracy.",
+    ),
+]
+
 
 def objective_of(
     objective: str | None,
@@ -45,6 +54,7 @@ def objective_of(
     then: Sequence[str] | None,
     min_accuracy: float | None,
     max_latency_ms: float | None,
+    survive: int | None,
 ) -> Objective:
     """The objective of ``--objective`` or of ``--minimise`` and ``--then``, with its limits.
 
@@ -60,6 +70,10 @@ def objective_of(
         raise UsageError("--then comes after --minimise: give that as well")
     names = [minimise, *(then or ())] if minimise is not None else []
     wish = Objective.of(",".join(name for name in names if name) or objective)
-    limits = {"min_accuracy": min_accuracy, "max_latency_ms": max_latency_ms}
+    limits = {
+        "min_accuracy": min_accuracy,
+        "max_latency_ms": max_latency_ms,
+        "survive": survive,
+    }
     given = {name: limit for name, limit in limits.items() if limit is not None}
     return msgspec.structs.replace(wish, **given)

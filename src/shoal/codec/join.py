@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.codec import parity
 from shoal.codec.slices import Join
 from shoal.errors import InputError
 from shoal.model.dtypes import Array
@@ -20,9 +22,11 @@ def join(slices: Mapping[str, Array], how: Join) -> Array:
     """The joined tensor from the slices that came, by giver.
 
     The first live copy of a channel wins, in the order of ``how.slices``; channels that no slice
-    holds are filled. A sum adds the slices that came, and what stands in for others. Of slices of
-    which some stays with its holder (see :class:`~shoal.codec.slices.Slice`) one must be whole.
-    Raises InputError for no slice at all, one of a stranger, or one of the wrong shape or dtype.
+    holds are filled. A sum adds the slices that came, and what stands in for others. Coded ones are
+    copied where they are blocks themselves; the blocks that are missing follow from parity. Of
+    slices of which some stays with its holder (see :class:`~shoal.codec.slices.Slice`) one must be
+    whole. Raises InputError for no slice at all, one of a stranger, or one of the wrong shape or
+    dtype; where too few coded ones came, and where numbers that are not finite hide what follows.
     """
     strangers = slices.keys() - how.slices.keys()
     if strangers:
@@ -40,6 +44,8 @@ def join(slices: Mapping[str, Array], how: Join) -> Array:
         )
     if how.op == "sum":
         return _sum(givers, whole[0], slices, how)
+    if how.op == "coded":
+        return _decoded(givers, whole[0], slices, how)
     moves = _moves(how, givers, whole)
     shape = [size if size is not None else batch for size in how.tensor.shape]
     joined: Array = np.empty(shape, how.tensor.dtype)
@@ -67,6 +73,71 @@ def _sum(givers: Sequence[str], whole: str, slices: Mapping[str, Array], how: Jo
     return total
 
 
+def _decoded(givers: Sequence[str], whole: str, slices: Mapping[str, Array], how: Join) -> Array:
+    if len(givers) < how.least:
+        raise InputError(
+            f"{len(givers)} slices of {how.tensor.name!r} came, and it takes {how.least} of them"
+        )
+    before, mine, stays = (slice(None),) * how.axis, slices[whole], how.slices[whole].stays
+    shape = list(mine.shape)
+    size = shape[how.axis] = how.tensor.shape[how.axis] or 0
+    joined: Array = np.empty(shape, mine.dtype)
+    if stays:
+        joined[(*before, slice(size - stays, None))] = mine[(*before, slice(how.block, None))]
+    for block, terms in enumerate(_terms(how, tuple(givers))):
+        start = block * how.block
+        count = min(how.block, size - stays - start)
+        if count > 0:
+            target = (*before, slice(start, start + count))
+            joined[target] = _combined(terms, slices, (*before, slice(count)), how)
+    return joined
+
+
+_Terms: TypeAlias = tuple[tuple[str, float], ...]
+
+
+def _combined(
+    terms: _Terms, slices: Mapping[str, Array], some: tuple[slice, ...], how: Join
+) -> Array:
+    """A block: a slice as it is, or a sum of several. That is made in float64, so that terms which
+    cancel do not run over, and is refused where it is no number: an infinity in one slice would
+    make that of blocks which are finite."""
+    (giver, rate), *others = terms
+    if not others and rate == 1:
+        return slices[giver][some]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = rate * slices[giver][some].astype(np.float64)
+        for giver, rate in others:
+            total += rate * slices[giver][some]
+        made: Array = total.astype(how.tensor.dtype)
+    if not np.isfinite(made).all():
+        raise InputError(
+            f"slices of {how.tensor.name!r} hold what is not finite, so that those which are "
+            "missing do not follow from them"
+        )
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _terms_of(rows: parity.Rows) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """For each block the slices, by number among those with these rows, that it is the sum of, and
+    the weight of each."""
+    used = parity.chosen(rows)
+    known = {parity.block_of(rows[number]): number for number in used}
+    rates = parity.rates([rows[number] for number in used])
+    return tuple(
+        ((known[block], 1.0),)
+        if block in known
+        else tuple(zip(used, map(float, rates[block]), strict=True))
+        for block in range(len(used))
+    )
+
+
+def _terms(how: Join, givers: tuple[str, ...]) -> list[_Terms]:
+    terms = _terms_of(tuple(how.slices[name].code for name in givers))
+    return [tuple((givers[number], rate) for number, rate in block) for block in terms]
+
+
 def _check(
     givers: Sequence[str], slices: Mapping[str, Array], how: Join
 ) -> tuple[int, tuple[str, ...]]:
@@ -80,6 +151,8 @@ def _check(
         array, part, wanted = slices[name], how.slices[name], shape.copy()
         if how.op == "channels":
             wanted[axis] = len(part.channels)
+        elif how.op == "coded":
+            wanted[axis] = how.block + part.stays
         elif part.stays:
             wanted[axis] += part.stays
         if part.stays and array.shape[axis : axis + 1] != (wanted[axis],):

@@ -19,21 +19,26 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     they stay where they are: the others are not sent them. Of ``channels`` they are the last ones;
     a sum has all its channels twice then, and they are the second time, which is added once.
     ``stand_in`` is added to a sum in the place of this slice while that is missing: one number per
-    channel, or none.
+    channel, or none. ``code`` are the coefficients of a coded slice: how much of each block of the
+    tensor it is the sum of.
     """
 
     channels: tuple[int, ...] = ()
     stays: int = 0
     stand_in: tuple[float, ...] = ()
+    code: tuple[float, ...] = ()
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the slices of an ALL stage become the input of the next stage (or the answer).
 
     ``op`` is ``"channels"`` (each slice is written to its channel indices along ``axis``; the
-    first live copy of a channel wins) or ``"sum"`` (slices are added). Channels that nobody
-    delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel): so long is
-    waited, from the first slice on, for each image that is under way there. ``least`` is
+    first live copy of a channel wins), ``"sum"`` (slices are added) or ``"coded"``: what does not
+    stay are blocks of ``block`` entries along ``axis`` (the last are cut where the tensor ends),
+    each slice is a sum of them, and any ``least`` slices, as many as blocks, give all. Channels
+    that nobody delivers before ``deadline_ms`` hold ``fill`` (one number, or one per channel);
+    nothing is filled where they are coded. So long is waited, from the first slice on, for each
+    image that is under way there. ``least`` is
     the smallest number of slices that may be joined; fewer fail the attempt. ``suffice`` names sets
     of holders of which one must be there whole, where not any ``least`` will do. ``away`` is the
     input of the parts that takes 1.0 for each holder that is missing, else 0.0 (float32, one axis,
@@ -50,6 +55,7 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: int = 1
     suffice: tuple[tuple[str, ...], ...] = ()
     away: str = ""
+    block: int = 0
 
     @property
     def at_home(self) -> bool:

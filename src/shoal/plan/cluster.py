@@ -36,7 +36,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     address plus 1, or any free one if another node of its machine has that; 0: any free one).
     ``memory`` bounds its loaded parts in bytes (0: none). ``speed`` is how much faster it is than
     the machine that measured the profile (1.0: as fast), used when the device itself cannot be
-    measured. Devices of one ``host`` share its cores (None: a host of its own).
+    measured. Devices of one ``host`` share its cores (None: a host of its own). ``reliability`` is
+    the share of the time at which it is there.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     memory: Size = Size(0)
     speed: float = 1.0
     host: str | None = None
+    reliability: float = 1.0
     power: Power | None = None
 
     def __post_init__(self) -> None:

@@ -130,6 +130,11 @@ def _check_node(place: str, node: Device, cluster: Cluster) -> None:
             "write for example CPUExecutionProvider"
         )
     _positive(f"{place}.speed", node.speed)
+    if not 0 < node.reliability <= 1:
+        raise ClusterError(
+            f"{place}.reliability: {node.reliability:g} is not a share of the time; write a number "
+            "above 0, up to 1 (always there)"
+        )
     if node.host is not None:
         if not _NAME.fullmatch(node.host):
             raise ClusterError(f"{place}.host: {node.host!r} is not a name; use letters and digits")

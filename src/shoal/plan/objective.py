@@ -30,7 +30,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     Of the plans that meet the limits, those within ``tolerance`` of the best by the first aim go
     on to the second, and so on (lexicographic with tolerance). ``max_memory`` is bytes on any one
-    device.
+    device. ``survive`` is how many devices may be lost together, whichever, so that something is
+    left that answers with ``min_accuracy``.
     """
 
     aims: tuple[Aim, ...] = (Aim.THROUGHPUT, Aim.LATENCY)
@@ -41,6 +42,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     max_bytes_per_image: float | None = None
     max_memory: Size | None = None
     max_energy_j: float | None = None
+    survive: int | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "aims", _aims(self.aims))
@@ -49,6 +51,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 f"an accuracy of at least {self.min_accuracy:g} is not possible: it is a share of "
                 "the whole network's, from 0 to 1 (write 0.99 for 99 %)"
             )
+        if self.survive is not None and self.survive < 0:
+            raise PlanError(f"survive: {self.survive} devices cannot be lost; write 0 or more")
         if not 0 <= self.tolerance < 1:
             raise PlanError(f"a tolerance of {self.tolerance:g} is none; write 0 up to 0.99")
         for name in ("max_latency_ms", "min_images_per_s", "max_bytes_per_image", "max_energy_j"):
@@ -73,8 +77,9 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             aims.append(Aim.LATENCY)
         return cls(aims=tuple(dict.fromkeys(aims)))
 
-    def broken(self, forecast: Forecast) -> list[str]:
-        """The limits that a forecast does not meet, in words and numbers."""
+    def broken(self, forecast: Forecast, unprotected: Sequence[Sequence[str]] = ()) -> list[str]:
+        """The limits that a forecast does not meet, in words and numbers. ``unprotected`` are
+        devices which nothing can do without."""
         peak = max(forecast.memory.values(), default=0)
         energy = forecast.energy_j
         broken = []
@@ -96,14 +101,16 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             broken.append(f"{readable(peak)} on one device > {readable(self.max_memory)}")
         if self.max_energy_j is not None and energy is not None and energy > self.max_energy_j:
             broken.append(f"{energy:.3g} J per image > {self.max_energy_j:g} J")
+        if self.survive and unprotected:
+            broken.append(f"not without {' and '.join(unprotected[0])}")
         return broken
 
-    def order(self, forecasts: Sequence[Forecast]) -> list[int]:
+    def order(self, forecasts: Sequence[Forecast], broken: Sequence[int] = ()) -> list[int]:
         """Indices of ``forecasts``, best first; those that break limits come last, the fewest
-        broken first. Ties keep their order."""
+        broken first (``broken``: how many, where that is known). Ties keep their order."""
         left: dict[int, list[int]] = {}
-        for index, forecast in enumerate(forecasts):
-            left.setdefault(len(self.broken(forecast)), []).append(index)
+        for index, count in enumerate(broken or [len(self.broken(each)) for each in forecasts]):
+            left.setdefault(count, []).append(index)
         ordered = []
         for count in sorted(left):
             indices = left[count]

@@ -113,11 +113,20 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return exact if exact is not None else max(larger, default=None)
 
 
+class Reserve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a plan that is not in place is to be: as soon as the devices that it does ``without``
+    have been away for ``after_s`` seconds, until they are at work again."""
+
+    without: tuple[str, ...]
+    after_s: float
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A way to answer a request: stages in order, and what is expected of it.
 
     ``codec`` packs the network's inputs on their way from the gateway to the first stage.
-    ``spare`` marks a plan held ready for the time when a device is gone. ``tolerance`` is the
+    ``spare`` marks a plan held ready for the time when a device is gone; the parts of one in
+    ``reserve`` are not brought to their devices before that time. ``tolerance`` is the
     largest difference to the whole network (relative to its largest output) that the proof
     allowed; ``None`` where the plan is an approximation that ``forecast.accuracy`` describes.
     """
@@ -128,6 +137,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spare: bool = False
     tolerance: float | None = 1e-4
     codec: str = "raw"
+    reserve: Reserve | None = None
 
     @property
     def devices(self) -> frozenset[str]:
@@ -157,7 +167,8 @@ class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A set of plans whose parts can all be in place, and the policy that picks among them.
+    """A set of plans whose parts can all be in place (but for those in reserve), and the policy
+    that picks among them.
 
     Plans are in order of preference when everybody is alive. ``inputs`` and ``outputs`` are those
     of the network. ``stacks`` says that several images in a request are answered as each alone;
@@ -193,10 +204,15 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """All devices that some plan names."""
         return frozenset().union(*(plan.devices for plan in self.plans))
 
+    @property
+    def in_place(self) -> tuple[Plan, ...]:
+        """The plans that are not in reserve."""
+        return tuple(plan for plan in self.plans if plan.reserve is None)
+
     def parts_of(self, device: str) -> tuple[str, ...]:
         """Hashes of the parts that ``device`` must hold, in order of first use."""
         seen: dict[str, None] = {}
-        for plan in self.plans:
+        for plan in self.in_place:
             for stage in plan.stages:
                 if device in stage.parts:
                     seen[stage.parts[device]] = None

@@ -1,4 +1,4 @@
-"""Playbooks as documents: their id and their file."""
+"""Playbooks as documents: made, checked, written to files and read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import xxhash
 
 from shoal.codec.named import kinds
 from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.model.store import write_file
-from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Spread, Stage
+from shoal.plan.identity import playbook_id as playbook_id
+from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Stage
 from shoal.plan.playbook_check import validate as validate
 
 MAX_BYTES = 16 << 20
@@ -60,30 +60,6 @@ def _keeps_apart(stage: Stage, parts: Mapping[str, PartInfo]) -> bool:
     return kinds(stage.codec) <= _ANYWHERE or all(
         parts[part].stacks is True for part in stage.parts.values()
     )
-
-
-def playbook_id(playbook: Playbook) -> str:
-    """The name of a playbook's content: 32 hex digits, the same whatever its ``id`` field says."""
-    blank = msgspec.structs.replace(playbook, id="")
-    # Through JSON and back, so that 10 and 10.0 are the same number here and in a file.
-    plain = msgspec.json.decode(msgspec.json.encode(blank), type=Playbook)
-    data = msgspec.json.encode(plain, order="deterministic")
-    return xxhash.xxh3_128_hexdigest(data)
-
-
-def plan_without(playbook: Playbook, device: str) -> Plan | None:
-    """The first plan that can be followed when ``device`` is gone; None if there is none."""
-    for plan in playbook.plans:
-        if all(_runs_without(stage, device) for stage in plan.stages):
-            return plan
-    return None
-
-
-def _runs_without(stage: Stage, device: str) -> bool:
-    rest = stage.parts.keys() - {device}
-    if stage.spread is Spread.ONE or len(rest) == len(stage.parts):
-        return bool(rest)
-    return stage.join is not None and stage.join.enough(rest)
 
 
 def save(playbook: Playbook, path: str | Path) -> None:

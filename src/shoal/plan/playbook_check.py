@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from shoal.codec import named
+from shoal.codec import named, parity
 from shoal.codec.slices import Join
 from shoal.errors import PlanError, UsageError
 from shoal.model import limits
@@ -21,7 +21,7 @@ from shoal.model.info import PartInfo
 from shoal.model.spec import TensorSpec
 from shoal.plan import size
 from shoal.plan.cluster_check import MAX_DEVICES
-from shoal.plan.plan import Exit, Forecast, Plan, Playbook, Spread, Stage
+from shoal.plan.plan import Exit, Forecast, Plan, Playbook, Reserve, Spread, Stage
 
 MAX_PLANS = 4096
 MAX_STAGES = 256
@@ -69,6 +69,8 @@ def validate(playbook: Playbook) -> None:
             raise PlanError(f"two plans are called {plan.name!r}; every plan needs its own name")
         names.add(plan.name)
         _check_plan(plan, playbook)
+    if playbook.plans[0].reserve is not None:
+        raise PlanError("the first plan is in reserve; put one first whose parts are in place")
     if len(playbook.devices) > MAX_DEVICES:
         raise PlanError(
             f"the playbook names {len(playbook.devices)} devices; {MAX_DEVICES} are possible"
@@ -168,6 +170,8 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
     if plan.tolerance is not None:
         _check_number(place, "a tolerance", plan.tolerance, 0.0, 1.0)
     _check_codec(place, plan.codec)
+    if plan.reserve is not None:
+        _check_reserve(place, plan.reserve, plan, playbook)
     _check_forecast(place, plan.forecast, len(plan.stages))
     at_hand = {spec.name for spec in playbook.inputs}
     for k, stage in enumerate(plan.stages):
@@ -193,6 +197,16 @@ def _check_plan(plan: Plan, playbook: Playbook) -> None:
         raise PlanError(
             f"plan {plan.name!r}: its last stage does not give the network's "
             f"output {', '.join(lacking)}"
+        )
+
+
+def _check_reserve(place: str, reserve: Reserve, plan: Plan, playbook: Playbook) -> None:
+    _check_number(place, "a time in reserve, in s,", reserve.after_s, 0.0, MAX_WAIT_MS / 1e3)
+    others = playbook.devices - plan.devices
+    if not reserve.without or not others.issuperset(reserve.without):
+        raise PlanError(
+            f"{place}: is in reserve for the loss of {', '.join(reserve.without)[:MAX_NAME]!r}; "
+            "name devices of other plans that it does not need itself"
         )
 
 
@@ -291,8 +305,10 @@ def _check_holders(place: str, stage: Stage, playbook: Playbook) -> None:
 
 
 def _check_join(place: str, join: Join, stage: Stage) -> None:
-    if join.op not in ("channels", "sum"):
-        raise PlanError(f"{place}: there is no join {join.op[:60]!r}; use 'channels' or 'sum'")
+    if join.op not in ("channels", "sum", "coded"):
+        raise PlanError(
+            f"{place}: there is no join {join.op[:60]!r}; use 'channels', 'sum' or 'coded'"
+        )
     if join.slices.keys() != stage.parts.keys():
         raise PlanError(f"{place}: the join's slices are not those of the stage's holders")
     if join.tensor.name not in stage.outputs:
@@ -314,6 +330,10 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
         _check_name(f"{place}: the input that says who is away", join.away, MAX_TENSOR_NAME)
     if join.op == "sum" and any(part.channels for part in join.slices.values()):
         raise PlanError(f"{place}: names channels of a sum, of which each slice has all")
+    if join.op == "coded":
+        _check_code(place, join)
+    elif join.block or any(part.code for part in join.slices.values()):
+        raise PlanError(f"{place}: has coefficients of a code, and is joined by {join.op!r}")
     _check_home(place, join)
     if not all(map(math.isfinite, join.fill)):
         raise PlanError(f"{place}: fills with what is no number; use numbers")
@@ -346,6 +366,36 @@ def _check_home(place: str, join: Join) -> None:
         )
     if join.op == "sum" and any(part.stays not in (0, size) for part in join.slices.values()):
         raise PlanError(f"{place}: of a sum all channels stay a second time, or none")
+
+
+def _check_code(place: str, join: Join) -> None:
+    """Any ``least`` slices must give all."""
+    rows = tuple(part.code for part in join.slices.values())
+    if len(rows) > parity.MOST_SLICES or any(len(row) != join.least for row in rows):
+        raise PlanError(
+            f"{place}: a code has at most {parity.MOST_SLICES} slices, each with one coefficient "
+            f"for each of the {join.least} that it takes"
+        )
+    if not all(abs(rate) <= parity.WORST_CONDITION for row in rows for rate in row):
+        raise PlanError(f"{place}: a coefficient of a code is too large, or none")
+    if not parity.condition(rows) <= parity.WORST_CONDITION:
+        raise PlanError(
+            f"{place}: some {join.least} slices do not give all exactly; build the playbook again"
+        )
+    size = join.tensor.shape[join.axis] if join.axis < len(join.tensor.shape) else None
+    stays = max(part.stays for part in join.slices.values())
+    if size is None or not 0 < join.block <= size - stays <= join.block * join.least:
+        raise PlanError(
+            f"{place}: {join.least} blocks of {join.block} are not what is sent of the axis "
+            f"{join.axis} of {join.tensor.name!r}"
+        )
+    if np.dtype(join.tensor.dtype).kind != "f":
+        raise PlanError(f"{place}: a code of {join.tensor.dtype} is not exact; use floats")
+    if join.suffice or any(join.fill) or any(part.channels for part in join.slices.values()):
+        raise PlanError(
+            f"{place}: of a code any {join.least} slices suffice, each has something of all "
+            "channels, and nothing is filled"
+        )
 
 
 def _check_channels(place: str, join: Join) -> None:

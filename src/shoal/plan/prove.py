@@ -9,6 +9,7 @@ codec makes of tensors on their way is part of the plan, so it is part of the pr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ from shoal.plan.network import Array, Case, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
 
 _Path: TypeAlias = tuple[tuple[object, ...], ...]
+_TOGETHER = 8
+"""Sets of absent devices that are proved in one go: what they make is in memory at once."""
 
 
 def prove(
@@ -55,15 +58,34 @@ def run_plan(
 ) -> Feeds:
     """Run a plan in process, without the devices that are ``absent``, no early exits; ProofError
     for parts that are not at hand, and where too few devices are left."""
-    (given,) = _Runner(parts, absent).run(plan, [feeds])
+    (given,) = _Runner(parts, [absent]).run(plan, [feeds])
     return given
 
 
-class _Runner:
-    """Runs plans on a few probes; what plans have in common is run once, and each session that is
-    made takes all probes."""
+def prove_without(
+    plan: Plan,
+    parts: Mapping[str, Part],
+    network: Network,
+    sets: Sequence[Collection[str]],
+    more: Sequence[Case] = (),
+) -> float:
+    """The largest relative difference of a plan to the whole network while the devices of any one
+    of these ``sets`` are absent, for the network's cases and for ``more``. Raises ProofError as
+    :func:`prove` does, and where a set leaves too few devices."""
+    worst = 0.0
+    for case, start in itertools.product((*network.cases(), *more), range(0, len(sets), _TOGETHER)):
+        some = sets[start : start + _TOGETHER]
+        for found in _Runner(parts, some).run(plan, [case.feeds] * len(some)):
+            worst = max(worst, _difference(plan, found, case))
+    return worst
 
-    def __init__(self, parts: Mapping[str, Part], absent: Collection[str] = ()) -> None:
+
+class _Runner:
+    """Runs plans on a few probes, each without the devices of its set of ``absent`` ones (none are
+    named: nobody is); what plans have in common is run once, and each session that is made takes
+    all probes."""
+
+    def __init__(self, parts: Mapping[str, Part], absent: Sequence[Collection[str]] = ()) -> None:
         self._parts = parts
         self._absent = absent
         self._done: dict[_Path, list[Feeds]] = {}
@@ -83,33 +105,27 @@ class _Runner:
     def _stage(self, place: str, stage: Stage, at_hand: Sequence[Feeds]) -> list[Feeds]:
         """The outputs of one stage as they arrive, those carried through it too."""
         given = [{name: feeds[name] for name in stage.inputs if name in feeds} for feeds in at_hand]
-        holders = [(name, part) for name, part in stage.parts.items() if name not in self._absent]
-        left = [name for name, _ in holders]
+        there = [
+            self._there(place, stage, absent) for absent in self._absent or [()] * len(at_hand)
+        ]
+        arrived: list[dict[str, Feeds]] = [{} for _ in at_hand]
+        for device, part in stage.parts.items():
+            mine = [number for number, names in enumerate(there) if device in names]
+            fed = [_beside(stage, there[number], given[number]) for number in mine]
+            for number, made in zip(mine, self._outputs(place, stage, part, fed), strict=True):
+                arrived[number][device] = made
+        return [_joined(place, stage, runs) for runs in arrived]
+
+    def _there(self, place: str, stage: Stage, absent: Collection[str]) -> Sequence[str]:
+        """Who runs a stage."""
+        left = [name for name in stage.parts if name not in absent]
         if not left or (stage.join is not None and not stage.join.enough(left)):
             raise ProofError(f"{place}: {', '.join(left) or 'nobody'} cannot run it alone")
-        if stage.spread is Spread.ONE:
-            holders = holders[:1]
-        names = [device for device, _ in holders]
-        fed = _beside(stage, names, given)
-        runs = [self._outputs(place, stage, part, fed) for _, part in holders]
-        outputs = []
-        for arrived in zip(*runs, strict=True):  # of one probe, from each holder
-            made = dict(arrived[0])
-            if stage.join is not None:
-                name = stage.join.tensor.name
-                slices = {
-                    device: run[name] for (device, _), run in zip(holders, arrived, strict=True)
-                }
-                try:
-                    made[name] = join(slices, stage.join)
-                except InputError as error:
-                    raise ProofError(f"{place}: {error}") from None
-            outputs.append(made)
-        return outputs
+        return left[:1] if stage.spread is Spread.ONE else left
 
     def _outputs(self, place: str, stage: Stage, part: str, given: Sequence[Feeds]) -> list[Feeds]:
         """What one holder of a stage sends, as it arrives."""
-        outputs = []
+        outputs: list[Feeds] = []
         for feeds, made in zip(given, self._part(place, part, given), strict=True):
             all_of_it = {**feeds, **made}
             absent = sorted(set(stage.outputs) - all_of_it.keys())
@@ -122,6 +138,8 @@ class _Runner:
         return outputs
 
     def _part(self, place: str, name: str, given: Sequence[Feeds]) -> list[Feeds]:
+        if not given:
+            return []
         part = self._parts.get(name)
         if part is None:
             raise ProofError(f"{place}: the part {name} is not at hand; build the playbook again")
@@ -177,10 +195,22 @@ def _difference(plan: Plan, given: Feeds, case: Case) -> float:
     return worst
 
 
-def _beside(stage: Stage, holders: Sequence[str], given: Sequence[Feeds]) -> Sequence[Feeds]:
+def _joined(place: str, stage: Stage, runs: Mapping[str, Feeds]) -> Feeds:
+    """What the holders of a stage gave, as the next one has it."""
+    made = dict(next(iter(runs.values())))
+    if stage.join is not None:
+        name = stage.join.tensor.name
+        try:
+            made[name] = join({device: run[name] for device, run in runs.items()}, stage.join)
+        except InputError as error:
+            raise ProofError(f"{place}: {error}") from None
+    return made
+
+
+def _beside(stage: Stage, holders: Sequence[str], given: Feeds) -> Feeds:
     """What a holder is given, with who is away if its part reckons with that."""
     join = stage.join
     if join is None or not join.away:
         return given
     away = np.array([name not in holders for name in join.slices], np.float32)
-    return [{**feeds, join.away: away} for feeds in given]
+    return {**given, join.away: away}

@@ -7,14 +7,19 @@ is preferred.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from shoal.errors import PlanError
+from shoal.plan.losses import unprotected
 from shoal.plan.objective import Aim, Objective, cost
 from shoal.plan.plan import Forecast, Playbook
-from shoal.plan.playbook import plan_without
 from shoal.plan.size import readable
+
+Offers: TypeAlias = Mapping[str, Forecast]
+Broken: TypeAlias = Mapping[str, Sequence[str]]
+"""The limits that each strategy breaks, in words."""
 
 WORTH = 0.05
 """A more involved strategy must be better than a simpler one by this share to be worth it."""
@@ -22,7 +27,8 @@ WORTH = 0.05
 
 class Option(msgspec.Struct, frozen=True):
     """What a strategy offers: its first plan with the forecast, the limits that this breaks, and
-    the devices whose loss nothing makes good. Or why it offers nothing (``refused``).
+    the devices whose loss together nothing makes good, ``judged`` at the most (one, where the
+    objective names no more). Or why it offers nothing (``refused``).
     ``distributes`` is False where the network stays in one piece on the user's own machine."""
 
     strategy: str
@@ -31,7 +37,8 @@ class Option(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] = ()
     forecast: Forecast | None = None
     broken: tuple[str, ...] = ()
-    unprotected: tuple[str, ...] = ()
+    unprotected: tuple[tuple[str, ...], ...] = ()
+    judged: int = 1
     notes: tuple[str, ...] = ()
     refused: str = ""
 
@@ -57,18 +64,17 @@ def option(
 ) -> Option:
     """What a playbook offers."""
     plan = playbook.plans[0]
+    judged = max(1, objective.survive or 0)
+    lost = unprotected(playbook, gateway, judged, objective.min_accuracy or 0.0)
     return Option(
         strategy=strategy,
         distributes=distributes,
         plan=plan.name,
         devices=tuple(dict.fromkeys(name for stage in plan.stages for name in stage.parts)),
         forecast=plan.forecast,
-        broken=tuple(objective.broken(plan.forecast)),
-        unprotected=tuple(
-            name
-            for name in sorted(plan.devices - {gateway})
-            if plan_without(playbook, name) is None
-        ),
+        broken=tuple(objective.broken(plan.forecast, lost)),
+        unprotected=lost,
+        judged=judged,
         notes=tuple(notes),
     )
 
@@ -80,9 +86,15 @@ def recommend(options: Sequence[Option], objective: Objective) -> Recommendation
     if not offers:
         reasons = "; ".join(f"{each.strategy}: {each.refused}" for each in options)
         raise PlanError(f"no strategy can spread this network over this cluster ({reasons})")
+    broken = {
+        each.strategy: objective.broken(each.forecast, each.unprotected)
+        for each in options
+        if each.forecast is not None
+    }
     names = list(offers)
-    ranked = [names[index] for index in objective.order(list(offers.values()))]
-    chosen = _simplest_as_good(ranked[0], offers, objective)
+    by_limits = objective.order(list(offers.values()), [len(broken[name]) for name in names])
+    ranked = [names[index] for index in by_limits]
+    chosen = _simplest_as_good(ranked[0], offers, broken, objective)
     order = [chosen, *(name for name in ranked if name != chosen)]
     order += [each.strategy for each in options if each.forecast is None]
     ordered = sorted(options, key=lambda each: order.index(each.strategy))
@@ -92,41 +104,37 @@ def recommend(options: Sequence[Option], objective: Objective) -> Recommendation
         strategy=chosen,
         distribute=distribute,
         reason=_reason(
-            f"use {chosen}" if distribute else "do not distribute", order, offers, objective
+            f"use {chosen}" if distribute else "do not distribute", order, offers, broken, objective
         ),
     )
 
 
-def _simplest_as_good(best: str, offers: Mapping[str, Forecast], objective: Objective) -> str:
+def _simplest_as_good(best: str, offers: Offers, broken: Broken, objective: Objective) -> str:
     """The simplest strategy that breaks no more limits and is nearly as good by every aim."""
-    limits = len(objective.broken(offers[best]))
     for name, forecast in offers.items():
         nearly = all(
             cost(forecast, aim) <= cost(offers[best], aim) * (1 + WORTH) for aim in objective.aims
         )
-        if nearly and len(objective.broken(forecast)) <= limits:
+        if nearly and len(broken[name]) <= len(broken[best]):
             return name
     return best
 
 
 def _reason(
-    what: str, order: Sequence[str], offers: Mapping[str, Forecast], objective: Objective
+    what: str, order: Sequence[str], offers: Offers, broken: Broken, objective: Objective
 ) -> str:
     """Why the first of ``order`` is taken, in words and numbers."""
-    mine, *others = (offers[name] for name in order if name in offers)
-    broken = objective.broken(mine)
-    if broken:
+    mine, *others = (name for name in order if name in offers)
+    if broken[mine]:
         what = f"no strategy meets every limit; nearest to it, {what}"
-    text = f"{what}: {_describe(mine, objective)}{_bound(mine)}"
+    text = f"{what}: {_describe(offers[mine], objective)}{_bound(offers[mine])}"
     if others:
-        text += (
-            f"; next best is {order[1]} with {_describe(others[0], objective)}{_bound(others[0])}"
-        )
-        rival = objective.broken(others[0])
-        if len(rival) > len(broken):
-            text += f" ({'; '.join(rival)})"
-    if broken:
-        text += f" (broken: {'; '.join(broken)})"
+        rival, forecast = others[0], offers[others[0]]
+        text += f"; next best is {rival} with {_describe(forecast, objective)}{_bound(forecast)}"
+        if len(broken[rival]) > len(broken[mine]):
+            text += f" ({'; '.join(broken[rival])})"
+    if broken[mine]:
+        text += f" (broken: {'; '.join(broken[mine])})"
     return text
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from shoal.errors import PlanError, ShoalError, UsageError
+from shoal.errors import PlanError, ShoalError
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
@@ -59,19 +59,25 @@ class Candidate:
 
 def candidates(strategy: str | None, options: Mapping[str, object]) -> list[Candidate]:
     """The strategy of this name with these options, or (None) all that are to be compared, the
-    simplest first.
+    simplest first, each with those of the options that it has.
 
-    Raises PlanError for a strategy or an option that there is not, UsageError for options where
-    no strategy is named.
+    Raises PlanError for a strategy or an option that there is not.
     """
     if strategy is not None:
         found = find_strategy(strategy)
         return [Candidate(found, read_options(found.options, options, found.name))]
-    if options:
-        raise UsageError(
-            f"{', '.join(options)}: options are those of one strategy; name it with --strategy"
-        )
-    return [Candidate(each, each.options()) for each in all_strategies() if each.compared]
+    compared = [each for each in all_strategies() if each.compared]
+    for name in options:
+        if not any(name in each.options.__struct_fields__ for each in compared):
+            raise PlanError(
+                f"no strategy that is compared has an option {name!r}; name the one that it is for"
+            )
+
+    def own(each: Strategy) -> Options:
+        names = options.keys() & set(each.options.__struct_fields__)
+        return read_options(each.options, {name: options[name] for name in names}, each.name)
+
+    return [Candidate(each, own(each)) for each in compared]
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""What a user may set of a strategy (``--set NAME=VALUE``, or a keyword of ``shoal.plan``)."""
+"""What a user may set of a strategy (``--NAME VALUE``, or a keyword of ``shoal.plan``)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class Options(msgspec.Struct, frozen=True):
     """
 
 
+def flag(name: str) -> str:
+    """How an option is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def read_options(kind: type[Options], given: Mapping[str, object], strategy: str) -> Options:
     """The options of a strategy; numbers may be given as text.
 
@@ -55,4 +60,4 @@ def _read(name: str, value: object, kind: Any) -> object:
         (KINDS[each] for each in (kind, *get_args(kind)) if each in KINDS),
         ("what it takes", "VALUE"),
     )
-    raise PlanError(f"{name}: {value!r} is not {what}; write --set {name}={like}")
+    raise PlanError(f"{name}: {value!r} is not {what}; write {flag(name)} {like}")

@@ -29,6 +29,18 @@ def deal(region: Region, devices: int, random: np.random.Generator) -> Dealing:
     return own
 
 
+def adopted(region: Region, dealing: Dealing) -> Dealing:
+    """What is held once all but the first device have the units that only the first had."""
+    first, *others = dealing
+    return [
+        {
+            name: Units(units.dealt, units.common, first[name].dealt[index :: len(others)])
+            for name, units in own.items()
+        }
+        for index, own in enumerate(others)
+    ]
+
+
 def run(network: Network, region: Region, dealing: Dealing, source: np.ndarray) -> list[np.ndarray]:
     """The slices of the devices."""
     return [

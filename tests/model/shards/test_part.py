@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from tests.model.shards import families
 from tests.model.shards.families import Net
-from tests.model.shards.joining import deal, difference, join, run, tensors
+from tests.model.shards.joining import adopted, deal, difference, join, run, tensors
 
 from shoal.errors import InputError
 from shoal.model.network import Network
@@ -16,11 +16,15 @@ from shoal.model.part import Part
 from shoal.model.shards import Op, Region, Units, regions, shard
 
 
-def hold_together(network: Network, some: list[Region], random: np.random.Generator) -> None:
+def hold_together(
+    network: Network, some: list[Region], random: np.random.Generator, adopting: bool = False
+) -> None:
     feeds = network.probe(7, 1 if network.inputs[0].shape[0] else 3)
     expected = tensors(network, feeds)
     for region in some:
         dealing = deal(region, int(random.integers(1, 9)), random)
+        if adopting and len(dealing) > 1:
+            dealing = adopted(region, dealing)
         slices = run(network, region, dealing, expected[region.source.name])
         found = join(region, dealing, slices, int(random.integers(len(dealing))))
         assert difference(expected[region.tensor.name], found) < 1e-5, region.key
@@ -28,6 +32,10 @@ def hold_together(network: Network, some: list[Region], random: np.random.Genera
 
 def test_slices_joined_are_the_tensor(network):
     hold_together(network, list(regions(network).regions), np.random.default_rng(1))
+
+
+def test_so_they_are_when_others_have_adopted_what_one_held(network):
+    hold_together(network, list(regions(network).regions), np.random.default_rng(5), adopting=True)
 
 
 @st.composite
@@ -64,12 +72,12 @@ def networks(draw):
     return net.load(net.top(x, channels))
 
 
-@given(networks(), st.data())
+@given(networks(), st.data(), st.booleans())
 @settings(max_examples=15)
-def test_slices_of_random_networks_joined_are_the_tensor(network, data):
+def test_slices_of_random_networks_joined_are_the_tensor(network, data, adopting):
     found = regions(network).regions
     some = data.draw(st.lists(st.sampled_from(found), min_size=1, max_size=4, unique_by=id))
-    hold_together(network, some, np.random.default_rng(data.draw(st.integers(0, 99))))
+    hold_together(network, some, np.random.default_rng(data.draw(st.integers(0, 99))), adopting)
 
 
 def weights(part: Part) -> int:

@@ -160,12 +160,13 @@ class GatewayCore:
             case Submitted():
                 return self._submit(event, now)
             case Appeared(name, incarnation):
-                return self._appeared(name, incarnation, now)
+                return [*self._appeared(name, incarnation, now), *self._state.repairing.look(now)]
             case Vanished(name, incarnation):
                 if not self.members.vanished(name, incarnation, now):
                     return []
                 self._state.installing.vanished(name)
-                return self._recovery.lost(name, incarnation, now)
+                lost = self._recovery.lost(name, incarnation, now)
+                return [*lost, *self._state.repairing.look(now)]
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
                 self._state.chooser.links[peer] = LinkView(
                     bytes_per_s, rtt_ms, now - age_s, at_least
@@ -175,7 +176,8 @@ class GatewayCore:
                 request = self.requests.get(number)
                 return self._state.end(request, now, stop=True) if request else []
             case Adopt(playbook):
-                return [*self._state.installing.adopt(playbook, now)]
+                adopted = self._state.installing.adopt(playbook, now)
+                return [*adopted, *self._state.repairing.look(now)]
             case Release():
                 return [*self._state.installing.release()]
             case Tick():
@@ -195,7 +197,7 @@ class GatewayCore:
                 return [Send(sender, Heard(part))]
             case Installed():
                 self._state.installing.installed(sender, message, now)
-                return [*self._state.installing.retire()]
+                return [*self._state.repairing.look(now), *self._state.installing.retire()]
             case Hello(info):
                 return self._hello(info, now) if info.name == sender else []
             case Holding(parts):

@@ -43,12 +43,13 @@ class Installing:
 
     # -- adopting and retiring
 
-    def adopt(self, playbook: Playbook, now: float) -> list[Send]:
+    def adopt(self, playbook: Playbook, now: float, base: str = "") -> list[Send]:
         """Use a playbook for new requests from when it is installed; older ones stay until nothing
-        needs them. Raises what :meth:`Playbooks.check` does."""
-        book = self._playbooks.add(playbook)
+        needs them, and ``base``, which had it in reserve, as long as it. Raises what
+        :meth:`Playbooks.check` does."""
+        book = self._playbooks.add(playbook, base)
         if book is None:
-            return []
+            return self.retire()
         there = sorted(filter(self._members.alive, book.devices))
         return [*(self._ask(book, name, now) for name in there), *self.retire()]
 
@@ -60,6 +61,7 @@ class Installing:
         keep = {books[-1].id}
         served = next((b.id for b in reversed(books) if self._usable.everywhere(b)), None)
         keep |= {served} if served else {b.id for b in books[-MAX_PLAYBOOKS:]}
+        keep |= {book.base for book in books if book.id in keep}
         sends: list[Send] = []
         for book in books:
             if book.id not in keep and not book.users:

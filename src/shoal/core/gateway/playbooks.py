@@ -16,7 +16,8 @@ from shoal.plan.plan import Plan, Playbook
 class Adopted:
     """A playbook in use. ``memory`` is its policy's (``hops_memory`` that for next hops), ``users``
     counts the requests that follow it, ``trips`` has the times of attempts by plan and number of
-    images (in powers of two). ``admits`` is the policy where it says how much may begin."""
+    images (in powers of two). ``admits`` is the policy where it says how much may begin. ``base``
+    is the playbook that has this one in reserve, if it is such a one."""
 
     playbook: Playbook
     policy: Policy
@@ -25,6 +26,7 @@ class Adopted:
     inputs: tuple[str, ...]
     largest_batch: int
     admits: Admits | None
+    base: str = ""
     memory: Any = None
     hops_memory: Any = None
     users: int = 0
@@ -70,9 +72,9 @@ class Playbooks:
                 )
         self._policies(playbook.policy.name)
 
-    def add(self, playbook: Playbook) -> Adopted | None:
-        """Use a playbook from now on as the newest; None when it was in use already. Raises what
-        :meth:`check` does."""
+    def add(self, playbook: Playbook, base: str = "") -> Adopted | None:
+        """Use a playbook from now on as the newest, one that ``base`` had in reserve where that is
+        given; None when it was in use already. Raises what :meth:`check` does."""
         self.version += 1
         known = self._adopted.pop(playbook.id, None)
         if known is not None:
@@ -87,6 +89,7 @@ class Playbooks:
             plans={plan.name: plan for plan in playbook.plans},
             inputs=tuple(spec.name for spec in playbook.inputs),
             admits=policy if isinstance(policy, Admits) else None,
+            base=base,
             largest_batch=max((s.batch for plan in playbook.plans for s in plan.stages), default=1),
         )
         return book

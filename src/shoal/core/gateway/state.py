@@ -15,6 +15,7 @@ from shoal.core.gateway.installing import Installing
 from shoal.core.gateway.loads import Loads
 from shoal.core.gateway.playbooks import Playbooks
 from shoal.core.gateway.queue import Queue
+from shoal.core.gateway.repairing import Repairing
 from shoal.core.gateway.request import Request
 from shoal.core.gateway.settling import Settling
 from shoal.core.gateway.suspects import Digests, Suspects
@@ -50,6 +51,7 @@ class GatewayState:
         self.installing = Installing(
             self.members, self.devices, self.playbooks, self.usable, self.loads
         )
+        self.repairing = Repairing(self.members, self.devices, self.playbooks, self.installing)
         self.suspects = Suspects(digest)
         self.chooser = Chooser(name, self.playbooks, self.usable, self.devices, self.requests)
         self.settling = Settling()
@@ -132,7 +134,7 @@ class GatewayState:
     def due(self, now: float) -> list[GatewayAction]:
         """What time asks for that is not about a single request."""
         self.queue.due(now)
-        actions: list[GatewayAction] = [*self.installing.due(now)]
+        actions: list[GatewayAction] = [*self.installing.due(now), *self.repairing.due(now)]
         forget = self.forget()
         actions += [Send(name, forget) for name in self.settling.due(now, self.members.alive)]
         for name in self.members.expire(now):
@@ -149,6 +151,7 @@ class GatewayState:
             self.flights.doubts.next(),
             self.queue.next(),
             self.installing.next(),
+            self.repairing.next(),
             self.settling.next(),
             self.members.next_expiry(),
         )

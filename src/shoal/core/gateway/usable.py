@@ -122,7 +122,7 @@ def restrict(playbook: Playbook, devices: Devices) -> Playbook:
     who are left are not enough for a join.
     """
     plans = []
-    for plan in playbook.plans:
+    for plan in playbook.in_place:
         lacking = _lacking(plan, playbook.id, devices)
         stages: list[Stage] = []
         for stage in plan.stages:
@@ -138,7 +138,7 @@ def restrict(playbook: Playbook, devices: Devices) -> Playbook:
 def fitting(playbook: Playbook, narrow: Narrow) -> Playbook:
     """The plans that need no device for a part for which it has too little memory."""
     plans = []
-    for plan in playbook.plans:
+    for plan in playbook.in_place:
         stages = []
         for stage in plan.stages:
             parts = {name: part for name, part in stage.parts.items() if (name, part) not in narrow}

@@ -1,12 +1,15 @@
 """Shards: a network's channels dealt over devices that compute each layer together.
 
-:func:`regions` finds what can be dealt, :func:`shard` makes the part of one device,
+:func:`regions` finds what can be dealt, :func:`shard` makes the part of one device (of coded layers
+:func:`coded_regions` and :func:`coded_shard`),
 :func:`masked` the whole network with units that can be taken out, :func:`contribution` what units
 add to a sum.
 """
 
 from __future__ import annotations
 
+from shoal.model.shards.coded import coded_regions as coded_regions
+from shoal.model.shards.coded import coded_shard as coded_shard
 from shoal.model.shards.find import regions as regions
 from shoal.model.shards.mask import Masked as Masked
 from shoal.model.shards.mask import contribution as contribution

@@ -92,7 +92,7 @@ class Cutter:
                 return name
         value = look.constant(index)
         if value is not None:
-            return self._writer.constant(np.take(value, held, axis), name)
+            return self._taken(value, self.places[look.made], held, axis, name)
         return self._writer.take(name, held, axis, shape[axis] or 1)
 
     def _layer(self, look: Look, layer: Layer) -> None:
@@ -106,18 +106,34 @@ class Cutter:
             if source not in self.places:
                 entries = [group * read + each for group in groups for each in range(read)]
                 source = self._writer.take(source, entries, layer.axis, layer.reads)
-        inputs = [source, self._weight(look, layer.weight, held, layer.outputs)]
+        mine = self.places[look.made]
+        inputs = [source, self._weight(look, layer.weight, mine, held, layer.outputs)]
         bias = look.constant(2)
         if bias is not None:
-            inputs.append(self._weight(look, bias, held, bias.ndim - 1, 2))
+            inputs.append(self._weight(look, bias, mine, held, bias.ndim - 1, 2))
         self._like(look, inputs, **changed)
 
     def _weight(
-        self, look: Look, weight: Array, entries: Sequence[int], axis: int, index: int = 1
+        self,
+        look: Look,
+        weight: Array,
+        of: Places,
+        entries: Sequence[int],
+        axis: int,
+        index: int = 1,
     ) -> str:
         if weight.ndim == 0 or weight.shape[axis] == 1:
             return look.reads[index]
-        return self._writer.constant(np.take(weight, entries, axis), look.reads[index])
+        return self._taken(weight, of, entries, axis, look.reads[index])
+
+    def _taken(self, value: Array, of: Places, entries: Sequence[int], axis: int, like: str) -> str:
+        """These entries of a weight, some of those ``of`` a tensor: the adopted ones are a weight
+        of their own, where they come last."""
+        first = [entry for entry in entries if entry not in of.adopted]
+        kept, adopted = entries[: len(first)], entries[len(first) :]
+        split = first and adopted and list(kept) == first
+        taken = [np.take(value, some, axis) for some in ((kept, adopted) if split else (entries,))]
+        return self._writer.pieced(taken, axis, like)
 
     def _sum(self, look: Look) -> Terms:
         """A layer that reads the channels of the units only."""
@@ -132,7 +148,7 @@ class Cutter:
             entries = [held.entries[each] for each in at]
             inputs = [
                 self._writer.take(source, at, layer.axis, len(held.entries)),
-                self._weight(look, layer.weight, entries, layer.inputs),
+                self._weight(look, layer.weight, held, entries, layer.inputs),
                 *more,
             ]
             made, spec = self._writer.fresh(look.made), self._spec(look.made)

@@ -77,7 +77,7 @@ def _region(walk: Walk, source: TensorSpec, tensor: TensorSpec | None) -> Region
     state = walk.states.get(tensor.name) if tensor is not None else None
     if tensor is None or state is None or None in tensor.shape[1:]:
         return None
-    if _rows(walk.network, source) != _rows(walk.network, tensor):
+    if rows_named(walk.network, source) != rows_named(walk.network, tensor):
         return None
     if isinstance(state, Dealt):
         op, points = Op.CHANNELS, [walk.point(tensor.name, state)]
@@ -101,7 +101,7 @@ def _region(walk: Walk, source: TensorSpec, tensor: TensorSpec | None) -> Region
     )
 
 
-def _rows(network: Network, tensor: TensorSpec) -> str:
+def rows_named(network: Network, tensor: TensorSpec) -> str:
     """How the number of rows of a tensor is declared; empty where it is fixed."""
     dims = network.declared(tensor.name).type.tensor_type.shape.dim
     return str(dims[0].dim_param) if len(dims) else ""

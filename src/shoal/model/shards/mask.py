@@ -36,12 +36,12 @@ class Masked:
         self,
         part: Part,
         points: Sequence[Point],
-        masks: Mapping[str, _Mask],
+        masks: Mapping[str, Mask],
         given: Mapping[str, str],
     ) -> None:
         self.part = part
         self.points = tuple(points)
-        self._masks = dict(masks)
+        self.masks = dict(masks)
         self._given = dict(given)
 
     def run(
@@ -55,13 +55,13 @@ class Masked:
         ``fill`` is added as it is: give 0 where nothing is missing. Raises :class:`InputError`
         for names or sizes that do not fit."""
         keep, fill = keep or {}, fill or {}
-        strangers = (keep.keys() | fill.keys()) - self._masks.keys()
+        strangers = (keep.keys() | fill.keys()) - self.masks.keys()
         if strangers:
             raise InputError(f"{sorted(strangers)[0]!r} is no point of these regions")
         given = dict(feeds)
         for point in self.points:
             name = point.tensor.name
-            mask = self._masks[name]
+            mask = self.masks[name]
             given[mask.keep] = _along(point, keep.get(name, np.ones(point.entries)))
             given[mask.fill] = _along(point, fill.get(name, np.zeros(point.entries)))
         found = self.part.run(given)
@@ -115,9 +115,9 @@ def masked(network: Network, regions: Sequence[Region], *, taps: bool = False) -
     return Masked(part, tuple(points.values()), masks, shown)
 
 
-class _Mask(NamedTuple):
-    """Names: of a tensor before it is masked, in between, and after; of the inputs that it is
-    multiplied by and that are added."""
+class Mask(NamedTuple):
+    """Names in the part of a :class:`Masked`: of a tensor before it is masked, in between, and
+    after; of the inputs that it is multiplied by and that are added."""
 
     before: str
     kept: str
@@ -128,7 +128,7 @@ class _Mask(NamedTuple):
 
 def _masks(
     network: Network, points: Mapping[str, Point], regions: Sequence[Region]
-) -> dict[str, _Mask]:
+) -> dict[str, Mask]:
     names = names_of(network)
     leaving = {region.tensor.name for region in regions if region.op is Op.CHANNELS}
     masks = {}
@@ -136,12 +136,12 @@ def _masks(
         other = names.fresh(name)
         before, after = (other, name) if name in leaving else (name, other)
         kept, *inputs = (names.fresh(f"{name}_{what}") for what in ("kept", "keep", "fill"))
-        masks[name] = _Mask(before, kept, after, *inputs)
+        masks[name] = Mask(before, kept, after, *inputs)
     return masks
 
 
 def _nodes(
-    network: Network, masks: Mapping[str, _Mask], regions: Sequence[Region]
+    network: Network, masks: Mapping[str, Mask], regions: Sequence[Region]
 ) -> Iterator[onnx.NodeProto]:
     """The nodes of the network, and behind each point two that mask it. What leaves a region is
     masked for all; else for those that sum over it."""

@@ -57,7 +57,7 @@ def _check(region: Region, own: Mapping[str, Units]) -> None:
     """Raise :class:`InputError` unless a device can hold just this."""
     sizes = {width.name: width.units for width in region.widths}
     for name, units in own.items():
-        held = [*units.dealt, *units.common]
+        held = [*units.dealt, *units.common, *units.adopted]
         if name not in sizes:
             raise InputError(f"the nodes {region.key} deal {sorted(sizes)}, and no width {name!r}")
         if len(set(held)) < len(held) or any(not 0 <= unit < sizes[name] for unit in held):

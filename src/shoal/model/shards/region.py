@@ -24,6 +24,8 @@ class Op(StrEnum):
     """Each device has some channels of the tensor, complete."""
     SUM = "sum"
     """Each device has what its units contribute to every channel; these are added."""
+    CODED = "coded"
+    """Each device has a sum of blocks of channels; some of the devices give all of them."""
 
 
 class Kind(StrEnum):
@@ -40,10 +42,16 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Units:
     """What one device holds of a width: numbers of units, ``dealt`` to it alone, or ``common``:
-    held and computed by all devices. Its slices hold them in this order, ``dealt`` first."""
+    held and computed by all devices. ``adopted`` are dealt to it later, in the place of another
+    device: their weights are apart from those of the others, so that only they need be brought to
+    it. Its slices hold ``dealt`` first, then ``adopted``, then ``common``."""
 
     dealt: tuple[int, ...] = ()
     common: tuple[int, ...] = ()
+    adopted: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.dealt) + len(self.common) + len(self.adopted)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Run(NamedTuple):
 @dataclass(frozen=True)
 class Point:
     """A tensor that has units of widths as ``runs`` along ``axis``: what is read by the node that
-    sums over them, or the tensor of a region that is joined by channels."""
+    sums over them, or the tensor of a region that is joined by channels or coded."""
 
     tensor: TensorSpec
     axis: int
@@ -101,30 +109,34 @@ class Point:
 
 class Places(NamedTuple):
     """What a device has along the axis of a dealt tensor: the ``entries`` that it holds, in its
-    order, and at which places of these are those of dealt units and those that all devices have.
+    order, and at which places of these are those of dealt units (adopted ones last) and those that
+    all devices have. ``adopted`` are the entries of adopted units.
     """
 
     entries: tuple[int, ...]
     dealt: tuple[int, ...]
     common: tuple[int, ...]
+    adopted: frozenset[int] = frozenset()
 
 
 def places(runs: Iterable[Run], own: Mapping[str, Units]) -> Places:
     """What a device with these units has: run after run, in each the dealt ones before the common
-    ones."""
+    ones, and adopted ones last."""
     entries: list[int] = []
     dealt: list[int] = []
     common: list[int] = []
+    late: list[int] = []
     start = 0
     for run in runs:
         units = own.get(run.width, Units()) if run.width else Units((), tuple(range(run.units)))
-        for kind, numbers in ((dealt, units.dealt), (common, units.common)):
+        for kind, numbers in ((dealt, units.dealt), (common, units.common), (late, units.adopted)):
             kind.extend(range(len(entries), len(entries) + len(numbers) * run.block))
             for unit in numbers:
                 first = start + unit * run.block
                 entries.extend(range(first, first + run.block))
         start += run.entries
-    return Places(tuple(entries), tuple(dealt), tuple(common))
+    adopted = frozenset(entries[at] for at in late)
+    return Places(tuple(entries), (*dealt, *late), tuple(common), adopted)
 
 
 @dataclass(frozen=True)
@@ -145,8 +157,11 @@ class Region:
 
     ``source`` enters, ``tensor`` leaves; devices join their slices of it along ``axis``.
     ``widths`` are dealt. ``points`` are the tensors at which units can be missing: for ``sum``
-    what the summing nodes read, for ``channels`` the one that leaves. ``whole_macs`` and
+    what the summing nodes read, else the one that leaves. ``whole_macs`` and
     ``whole_bytes`` (of weights) are what every device computes and holds besides, biases included.
+
+    Of a coded region only the last node is dealt. Where more than one tensor crosses its start or
+    its end, ``source`` or ``tensor`` is all of them in one (see :mod:`~shoal.model.shards.coded`).
     """
 
     start: int
@@ -174,21 +189,19 @@ class Region:
     def macs_of(self, own: Mapping[str, Units]) -> float:
         """Multiplications of a device with these units, for one image; at most these where it has
         none of a width, as it then leaves out what only that needs."""
-        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-        dealt = sum(width.macs * counts.get(width.name, 0) for width in self.widths)
+        dealt = sum(width.macs * len(own.get(width.name, ())) for width in self.widths)
         return self.whole_macs + dealt
 
     def bytes_of(self, own: Mapping[str, Units]) -> float:
         """Bytes of the weights of a device with these units; at most these where it has none of a
         width."""
-        counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-        dealt = sum(width.bytes * counts.get(width.name, 0) for width in self.widths)
+        dealt = sum(width.bytes * len(own.get(width.name, ())) for width in self.widths)
         return self.whole_bytes + dealt
 
     def channels(self, own: Mapping[str, Units]) -> tuple[int, ...]:
         """Where the entries of a device's slice lie in the tensor (``Slice.channels``): those of
-        its dealt units, then those that all have. Empty for a sum: there are all."""
-        if self.op is Op.SUM:
+        its dealt units, then those that all have. Empty where there is something of all."""
+        if self.op is not Op.CHANNELS:
             return ()
         held = self._held(own)
         return tuple(held.entries[at] for at in (*held.dealt, *held.common))
@@ -199,6 +212,12 @@ class Region:
         if self.op is Op.SUM:
             return self._length
         return len(self._held(own).common)
+
+    def block(self, blocks: int) -> int:
+        """Entries along the axis of each of ``blocks`` equal blocks of the units of a coded
+        region; what is missing to the last ones is 0."""
+        run = self.points[0].runs[0]
+        return -(-run.units // blocks) * run.block
 
     def sent(self, own: Mapping[str, Units], answer: bool = False) -> int:
         """Elements that a device sends to each other device, for one image; or, of an ``answer``,

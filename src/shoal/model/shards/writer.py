@@ -45,6 +45,15 @@ class Writer:
         self._weights[name] = Weight.of(np.asarray(value))
         return name
 
+    def pieced(self, values: Sequence[Array], axis: int, like: str) -> str:
+        """A weight of which each piece along an axis is kept for itself, where all of it is a blob:
+        the engine puts them together once, when it loads the part. Its name."""
+        whole = np.concatenate(values, axis)
+        if len(values) == 1 or not Weight.of(whole).is_blob:
+            return self.constant(whole, like)
+        names = [self.constant(value, like) for value in values]
+        return self.node("Concat", names, self.fresh(like), 0, axis=axis)
+
     def whole(self, number: int) -> None:
         """A node of the network as it is."""
         node = self.network.operators[number]
@@ -86,6 +95,14 @@ class Writer:
         index = self.constant(np.array(entries, np.int64), f"{name}_entries")
         size = self._bytes.get(name, 0) * len(entries) // of
         return self.node("Gather", [name, index], self.fresh(name), size, axis=axis)
+
+    def stretch(self, name: str, start: int, end: int, size: int) -> str:
+        """The entries from ``start`` to ``end`` along axis 1 of a tensor: ``size`` bytes of it."""
+        made = self.fresh(name)
+        if self.opset < 10:
+            return self.node("Slice", [name], made, size, axes=[1], starts=[start], ends=[end])
+        bounds = [self.constant(np.array([n], np.int64), "bound") for n in (start, end, 1)]
+        return self.node("Slice", [name, *bounds], made, size)
 
     def spread(self, name: str, entries: Sequence[int], axis: int, spec: TensorSpec) -> str:
         """A tensor like ``spec`` that has the channels of ``name`` at ``entries`` along an axis,
@@ -144,9 +161,11 @@ class Writer:
         info: onnx.ValueInfoProto,
         node_range: tuple[int, int],
         ends: Iterable[str],
+        declared: Sequence[onnx.ValueInfoProto] = (),
     ) -> Part:
         """The part that takes these inputs and gives ``output``, declared as ``info``, with the
-        nodes that it needs. ``ends`` are the tensors of the network that it stands for."""
+        nodes that it needs. ``ends`` are the tensors of the network that it stands for. Inputs are
+        ``declared`` so, or as the network has them."""
         used = self.drop(output.name)
         steps = [Node(node.name, node.op_type, reads(node), makes(node)) for node, _ in self._nodes]
         constant, weights = self.network.constants(sorted(used - self._weights.keys()))
@@ -157,7 +176,11 @@ class Writer:
             graph.ir_version,
             graph.opsets,
             [*constant, *(node for node, _ in self._nodes)],
-            [self.network.declared(spec.name) for spec in inputs if spec.name in used],
+            [
+                each
+                for each in declared or [self.network.declared(spec.name) for spec in inputs]
+                if each.name in used
+            ],
             [info],
             weights,
         )

@@ -24,7 +24,7 @@ from shoal.strategies.fluid.offers import Offer, offers, within_memory
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.fluid.policy import CALM_S, HIGH_S, LOW_S
 from shoal.strategies.ledger import memory_limits
-from shoal.strategies.options import Options
+from shoal.strategies.options import Options, flag
 
 TOLERANCE = 1e-5
 """How far a plan may be off the same sub-network in one piece, relative to the largest output."""
@@ -47,7 +47,7 @@ class Marks(Options, frozen=True):
     def __post_init__(self) -> None:
         for name, value in msgspec.structs.asdict(self).items():
             if not 0 <= value < 1e6:
-                raise PlanError(f"{name}: {value!r} is no time in seconds; write --set {name}=0.5")
+                raise PlanError(f"{name}: {value!r} is no time in seconds; write {flag(name)} 0.5")
         if self.low_s >= self.high_s:
             raise PlanError(
                 f"low_s ({self.low_s:g}) must be below high_s ({self.high_s:g}), both in seconds"

@@ -19,16 +19,19 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.size import readable
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.shards.coded import coded
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.explain import explain
 from shoal.strategies.shards.failures import Sample, failure_sets
 from shoal.strategies.shards.plans import Made
-from shoal.strategies.shards.prepare import ShardOptions, lost, prepare
+from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.record import record
+from shoal.strategies.shards.record import coded_record, record
+from shoal.strategies.shards.reliability import told
+from shoal.strategies.shards.repair import Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
-from shoal.strategies.shards.telling import say
+from shoal.strategies.shards.telling import say, say_coded, say_repairs
 from shoal.strategies.statistics import images_needed
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
@@ -58,7 +61,9 @@ def build(
         raise PlanError("there is one device only, and layers are dealt to several; add another")
     least = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     limits = memory_limits(cluster, objective)
-    most = lost(options, len(devices))
+    most = lost(objective, options, len(devices))
+    if options.fill == CODED:
+        return _coded(network, cluster, profiles, limits, most, options, prepared)
     wish = Wish(most, least, _for_one(limits, len(devices), most, options), options)
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
@@ -75,15 +80,46 @@ def build(
     for each in (settled.made, *(each.made for each in settled.mended)):
         _put(ledger, each, limits)
     plan = settled.made.plan
-    told = msgspec.structs.replace(plan.forecast, missing=settled.missing)
-    plans = [msgspec.structs.replace(plan, forecast=told)]
+    forecast = msgspec.structs.replace(plan.forecast, missing=settled.missing)
+    plans = [msgspec.structs.replace(plan, forecast=forecast)]
     plans += [each.made.plan for each in settled.mended]
     resort = _last_resort(network, cluster, profiles, ledger)
-    spec = PolicySpec(NAME, record(ground, layout, settled, promise, found).plain())
-    notes = say(found, promise, settled, resort)
     plans += resort
+    repairs: list[Repair] = []
+    if options.repair:
+        repairs = Repairing(ground, layout, deck, settled, ledger).repairs(options.repair)
+    parts = dict(ledger.parts)
+    for made in (each.made for each in repairs if each.made is not None):
+        plans.append(made.plan)
+        parts |= made.parts
+    spec = PolicySpec(NAME, record(ground, layout, settled, promise, found, repairs).plain())
+    notes = [
+        *say(found, promise, settled, resort),
+        *told(ground, layout),
+        *say_repairs(repairs, options.repair),
+    ]
     shown = () if prepared is None else _first(network, prepared)
-    made = built(NAME, network, spec, plans, ledger.parts, notes)
+    return replace(built(NAME, network, spec, plans, parts, notes), images=shown)
+
+
+def _coded(
+    network: Network,
+    cluster: Cluster,
+    profiles: Profiles,
+    limits: Mapping[str, float],
+    most: int,
+    options: ShardOptions,
+    prepared: Sample | None,
+) -> Built:
+    """The same with coded layers, of which nothing is missing."""
+    shown = () if prepared is None else _first(network, prepared)
+    code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown)
+    ledger = Ledger(limits)
+    _put(ledger, code.made, limits)
+    resort = _last_resort(network, cluster, profiles, ledger)
+    spec = PolicySpec(NAME, coded_record(code).plain())
+    notes = say_coded(code, resort)
+    made = built(NAME, network, spec, [code.made.plan, *resort], ledger.parts, notes)
     return replace(made, images=shown)
 
 
@@ -105,8 +141,8 @@ def _check(wish: Wish, held: Sample | None) -> None:
         return
     if held is None:
         raise PlanError(
-            "what is kept when a device is lost is measured on images: give some with --set "
-            "calibrate=FOLDER, or have all devices hold everything with --set rho=1"
+            "what is kept when a device is lost is measured on images: give some with --calibrate "
+            "FOLDER, or have all devices hold everything with --rho 1"
         )
     needed = images_needed(wish.least, options.confidence)
     if len(held) < needed and wish.least < 1:

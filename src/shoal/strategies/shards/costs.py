@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from shoal.model.network import Network
@@ -19,16 +21,18 @@ from shoal.plan.profiles import Profiles
 Held: TypeAlias = Mapping[str, float]
 """The share of each width that a device holds, by the width's name."""
 
-SUM_NODES = 8
-SUM_TENSORS = 4
-"""What a shard of a sum has beside the nodes and the tensors of its region, at the most."""
+MORE_NODES = 8
+MORE_TENSORS = 4
+"""What a shard of a sum has beside the nodes and the tensors of its region, at the most, and about
+what one has whose filters are coded."""
 
 
 @dataclass(frozen=True)
 class Ground:
     """A network, and the devices that share it. ``shares`` are those of the dealt units, with a sum
-    of 1; ``rho`` is the share of units that all hold. ``beside`` has what shards of a region (by
-    key) were found to need beside the closed form, in bytes."""
+    of 1; ``rho`` is the share of units that all hold. Coded layers have ``blocks``, whatever the
+    shares are. ``beside`` has what shards of a region (by key) were found to need beside the closed
+    form, in bytes."""
 
     network: Network
     cluster: Cluster
@@ -36,7 +40,24 @@ class Ground:
     devices: tuple[str, ...]
     shares: tuple[float, ...]
     rho: float = 0.0
+    blocks: int = 1
     beside: Mapping[tuple[int, int], float] = field(default_factory=dict)
+
+    @cached_property
+    def narrow(self) -> frozenset[int]:
+        """The places that one tensor crosses: what crosses others goes from devices that all have
+        it to the same ones only. The two ends count."""
+        cuts = (cut.at for cut in self.network.cuts if len(cut.tensors) == 1)
+        return frozenset({0, len(self.network.nodes), *cuts})
+
+    def without(self, lost: Collection[int]) -> Ground:
+        """The same without these devices (by number)."""
+        rest = [index for index in range(len(self.devices)) if index not in lost]
+        return replace(
+            self,
+            devices=tuple(self.devices[index] for index in rest),
+            shares=tuple(self.shares[index] for index in rest),
+        )
 
     def held(self, index: int) -> float:
         """The share of the units that a device holds."""
@@ -55,6 +76,11 @@ class Ground:
 
     def evenly(self, region: Region, index: int) -> dict[str, float]:
         """The share of each width that a device holds, the same of all."""
+        if region.op is Op.CODED:
+            return {
+                width.name: math.ceil(width.units / self.blocks) / width.units
+                for width in region.widths
+            }
         return dict.fromkeys((width.name for width in region.widths), self.held(index))
 
     def shard_ms(self, region: Region, device: str, held: Held) -> float:
@@ -75,11 +101,24 @@ class Ground:
         the gateway the answer."""
         itemsize = np.dtype(region.tensor.dtype).itemsize
         size = tensor_bytes([region.tensor])
-        if region.end == len(self.network.nodes):
-            return self._spread_ms(2 * size, 1)  # what all have too
+        answers = self.answers(region)
         if region.op is Op.CHANNELS:
             size = math.ceil(size / itemsize * (1 - self.rho) * max(self.shares)) * itemsize
-        return self._spread_ms(size, 2 * (len(self.devices) - 1))
+        elif region.op is Op.CODED:
+            size = self.sent(region)
+        elif answers:
+            size *= 2  # what all have too
+        return self._spread_ms(size, 1 if answers else 2 * (len(self.devices) - 1))
+
+    def sent(self, region: Region) -> int:
+        """Bytes of a coded slice for one image, without what stays."""
+        spec, axis = region.tensor, region.axis
+        rest = msgspec.structs.replace(spec, shape=(*spec.shape[:axis], 1, *spec.shape[axis + 1 :]))
+        return region.block(self.blocks) * tensor_bytes([rest])
+
+    def answers(self, region: Region) -> bool:
+        """Whether the network ends with a region."""
+        return region.end == len(self.network.nodes)
 
     def alone_ms(self, start: int, end: int) -> float:
         """How long the quickest device runs a stretch and gives the others what it made; after the
@@ -107,9 +146,11 @@ class Ground:
         away = (width.bytes * width.units * (1 - held[width.name]) for width in region.widths)
         spared = node_memory(math.ceil(math.fsum(away))) - node_memory(0)
         beside = self.beside.get(region.key)
-        if beside is None:  # a sum has nodes of its own, and its tensor several times
-            size = SUM_TENSORS * tensor_bytes([region.tensor])
-            beside = SUM_NODES * node_memory(0) + image_memory(size) if region.op is Op.SUM else 0
+        if beside is None:
+            beside = 0
+            if region.op is not Op.CHANNELS:  # it has nodes of its own, and its tensors again
+                size = MORE_TENSORS * tensor_bytes([region.tensor])
+                beside = MORE_NODES * node_memory(0) + image_memory(size)
         return self.memory_alone(region.start, region.end) - spared + beside
 
     def memory_alone(self, start: int, end: int) -> float:

@@ -10,29 +10,47 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+
+from shoal.model.shards import Units
 
 
 @dataclass(frozen=True)
 class Dealing:
     """The units of a layer: ``dealt`` has those of each device, ``common`` those of all devices,
-    each in ascending order."""
+    ``adopted`` (where there is such) those that each device has got in the place of another; each
+    in ascending order."""
 
     dealt: tuple[tuple[int, ...], ...]
     common: tuple[int, ...] = ()
+    adopted: tuple[tuple[int, ...], ...] = ()
 
     @property
     def units(self) -> int:
         """How many there are."""
-        return len(self.common) + len(set().union(*self.dealt))
+        return len(self.common) + len(set().union(*self.dealt, *self.adopted))
 
     def missing(self, lost: Collection[int]) -> tuple[int, ...]:
         """The units that nobody holds while these devices (by number) are lost."""
-        left = [held for device, held in enumerate(self.dealt) if device not in lost]
+        held = [{*self.dealt[device], *self._adopted(device)} for device in range(len(self.dealt))]
+        left = [each for device, each in enumerate(held) if device not in lost]
         if not left:
             return tuple(range(self.units))
-        return tuple(sorted(set().union(*self.dealt).difference(*left)))
+        return tuple(sorted(set().union(*held).difference(*left)))
+
+    def _adopted(self, device: int) -> tuple[int, ...]:
+        return self.adopted[device] if self.adopted else ()
+
+    def held(self, device: int) -> Units:
+        """What a device holds."""
+        return Units(self.dealt[device], self.common, self._adopted(device))
+
+    def without(self, lost: Collection[int]) -> Dealing:
+        """What the others hold, in their order, when these devices are gone."""
+        rest = [device for device in range(len(self.dealt)) if device not in lost]
+        adopted = tuple(self._adopted(device) for device in rest) if self.adopted else ()
+        return Dealing(tuple(self.dealt[device] for device in rest), self.common, adopted)
 
 
 def deal(importance: Sequence[float], shares: Sequence[float], common: int = 0) -> Dealing:
@@ -68,6 +86,17 @@ def _next(wanted: Sequence[int], held: Sequence[Sequence[int]], dealt: int) -> i
     due = [((1 - slack - lag) * total / wanted[d], k, d) for k, (lag, d) in enumerate(lags)
            if lag >= slack]  # fmt: skip
     return min(due)[2]
+
+
+def adopt(
+    dealing: Dealing, lost: int, importance: Sequence[float], shares: Sequence[float]
+) -> Dealing:
+    """What the others hold once those units that only the device ``lost`` held are dealt to them by
+    their ``shares``, as all were before."""
+    gone = dealing.missing((lost,))
+    given = deal([importance[unit] for unit in gone], shares)
+    adopted = tuple(tuple(gone[place] for place in places) for places in given.dealt)
+    return replace(dealing.without((lost,)), adopted=adopted)
 
 
 def deal_in_classes(importance: Sequence[float], devices: int, common: int, size: int) -> Dealing:

@@ -22,6 +22,8 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     sheets = [_steps(record), _devices(record, playbook)]
     if record.losses:
         sheets.append(_losses(record))
+    if record.repairs:
+        sheets.append(_repairs(record))
     if record.curve:
         sheets.append(_curve(record))
     return Explanation(
@@ -39,7 +41,7 @@ def _steps(record: Record) -> Sheet:
         if not step.layers:
             rows.append((nodes, "one device", step.tensor, "", "", "", ""))
         for layer in step.layers:
-            joined = "added" if step.op == "sum" else "put together"
+            joined = _JOINED[step.op]
             dealt = " ".join(map(str, layer.dealt))
             sent = readable(_sent(step))
             rows.append(
@@ -48,6 +50,9 @@ def _steps(record: Record) -> Sheet:
     columns = ("nodes", "slices are", "layer", "units>", "held by all>",
                f"by {' '.join(record.devices)} alone", "bytes/image>")  # fmt: skip
     return Sheet("who holds what", columns, tuple(rows))
+
+
+_JOINED = {"sum": "added", "channels": "put together", "coded": "coded"}
 
 
 def _sent(step: Step) -> float:
@@ -83,9 +88,28 @@ def _losses(record: Record) -> Sheet:
         later = (loss.rebuilt_share, loss.rebuilt_promised) if rebuilt else ()
         row += ["" if value is None else f"{value:.3f}" for value in later]
         rows.append(tuple(row))
-    title = f"what is kept of the accuracy without whom, on {record.images} images"
+    title = "what is kept of the accuracy without whom"
+    title += f", on {record.images} images" if record.images else ""
     columns = ("lost", "kept>", "promised>", *(("rebuilt>", "promised then>") if rebuilt else ()))
     return Sheet(title, columns, tuple(rows))
+
+
+def _repairs(record: Record) -> Sheet:
+    rows = []
+    for each in record.repairs:
+        brought = (
+            ("", "no room")
+            if not each.fits
+            else (
+                readable(sum(each.graphs.values())),
+                ", ".join(
+                    f"{readable(size)} to {name}" for name, size in each.weights.items() if size
+                ),
+            )
+        )
+        rows.append((each.lost, readable(sum(each.weights.values())), *brought))
+    columns = ("lost for good", "weights>", "graphs>", "brought to the others")
+    return Sheet("what only one device held", columns, tuple(rows))
 
 
 def _curve(record: Record) -> Sheet:

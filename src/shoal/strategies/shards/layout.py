@@ -33,7 +33,7 @@ def lay_out(
     """
     last = len(ground.network.nodes)
     # Of an answer whose channels are missing nothing is known of some classes.
-    able = [each for each in regions if each.end < last or each.op is Op.SUM]
+    able = [each for each in regions if each.end < last or each.op is not Op.CHANNELS]
     needs = ""
     for price in PRICES:
         steps = [_dealt(ground, region, price, deal_all) for region in able]
@@ -86,6 +86,8 @@ def _dealt(ground: Ground, region: Region, price: float, deal_all: bool) -> Step
 
 
 def _alone(ground: Ground, price: float, deal_all: bool, start: int, end: int) -> float:
+    if not {start, end} <= ground.narrow:
+        return math.inf
     cost = ground.alone_ms(start, end) + price * ground.memory_alone(start, end)
     return cost + ALL_MS * _share(ground, start, end) * deal_all
 

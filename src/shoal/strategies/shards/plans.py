@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,30 +32,39 @@ class Made:
     parts: Mapping[str, Part]
 
 
+class Shared(NamedTuple):
+    """What devices do with a region together: the part of each, how their slices are joined, and
+    what it asks of each."""
+
+    parts: Mapping[str, Part]
+    join: Join
+    duties: Mapping[str, Duty]
+
+
 def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, least: int) -> Made:
     """The plan in which the devices of ``ground`` run the steps of ``layout``, of which ``least``
     must be there. What it keeps without whom is not said yet."""
+    return assemble(ground, layout, lambda region: _dealt(ground, region, deck, dealings, least))
+
+
+def assemble(ground: Ground, layout: Layout, shared: Callable[[Region], Shared]) -> Made:
+    """The plan in which the devices of ``ground`` run the steps of ``layout``, what is dealt as
+    ``shared`` says."""
     network, devices = ground.network, ground.devices
     stretches = network.split([step.start for step in layout if step.start], prove=False)
     parts: dict[str, Part] = {}
     stages: list[Stage] = []
     duties: list[StageDuty] = []
     for step, stretch in zip(layout, stretches, strict=True):
-        made: dict[str, Part]
+        made: Mapping[str, Part]
         if step.what is None:
             made = dict.fromkeys(devices, stretch)
             stages.append(Stage(_hashes(made), stretch.inputs, stretch.outputs))
             duties.append(StageDuty(_alone(ground, step.start, step.end, stretch)))
         else:
-            own = [owned(step.what, dealings, index) for index in range(len(devices))]
-            shards = [shard(network, step.what, each) for each in own]
-            made = dict(zip(devices, shards, strict=True))
-            slices = dict(zip(devices, _slices(step.what, own, deck, dealings), strict=True))
-            join = _join(step.what, slices, deck, least)
+            made, join, each = shared(step.what)
             ends = (step.what.source.name,), (step.what.tensor.name,)
             stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
-            answers = step is layout[-1]
-            each = _together(ground, step.what, made, own, answers)
             duties.append(StageDuty(each, Spread.ALL))
         parts |= {part.hash: part for part in made.values()}
     expected = forecast(duties, ground.cluster, ground.profiles, tensor_bytes(network.inputs))
@@ -70,24 +80,33 @@ def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, le
     )
 
 
+def _dealt(ground: Ground, region: Region, deck: Deck, dealings: Dealings, least: int) -> Shared:
+    devices = ground.devices
+    own = [owned(region, dealings, index) for index in range(len(devices))]
+    shards = [shard(ground.network, region, each) for each in own]
+    made = dict(zip(devices, shards, strict=True))
+    slices = dict(zip(devices, _slices(region, own, deck, dealings, least), strict=True))
+    join = _join(region, slices, deck, least)
+    return Shared(made, join, _together(ground, region, made, own))
+
+
 def owned(region: Region, dealings: Dealings, index: int) -> dict[str, Units]:
     """What a device (by number) holds of a region, by width."""
-    found = ((width.name, dealings[width.name]) for width in region.widths)
-    return {name: Units(dealing.dealt[index], dealing.common) for name, dealing in found}
+    return {width.name: dealings[width.name].held(index) for width in region.widths}
 
 
 def shares(region: Region, own: Mapping[str, Units]) -> Held:
     """The same as shares of the widths."""
-    counts = {name: len(each.dealt) + len(each.common) for name, each in own.items()}
-    return {width.name: counts[width.name] / width.units for width in region.widths}
+    return {width.name: len(own[width.name]) / width.units for width in region.widths}
 
 
 def _slices(
-    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings
+    region: Region, own: Sequence[Mapping[str, Units]], deck: Deck, dealings: Dealings, least: int
 ) -> list[Slice]:
-    """Where the slice of each device goes, what of it stays, and what stands in for it."""
+    """Where the slice of each device goes, what of it stays, and what stands in for it, if it may
+    be missing."""
     stand_ins: list[tuple[float, ...]] = [()] * len(own)
-    if region.key in deck.adds and deck.means is not None:
+    if region.key in deck.adds and deck.means is not None and least < len(own):
         stand_ins = _stand_ins(region, len(own), deck, dealings)
     return [
         Slice(region.channels(mine), region.stays(mine), stand_in)
@@ -115,7 +134,7 @@ def _stand_ins(
 
 def _join(region: Region, slices: dict[str, Slice], deck: Deck, least: int) -> Join:
     fill: tuple[float, ...] = (0.0,)
-    if region.op is Op.CHANNELS and deck.means is not None:
+    if region.op is Op.CHANNELS and deck.means is not None and least < len(slices):
         fill = tuple(map(float, deck.means[region.tensor.name]))
     return Join(str(region.op), region.tensor, slices, region.axis, fill, least=least)
 
@@ -145,14 +164,13 @@ def _together(
     region: Region,
     made: Mapping[str, Part],
     own: Sequence[Mapping[str, Units]],
-    answers: bool,
 ) -> dict[str, Duty]:
     """What a region asks of each device."""
     itemsize = np.dtype(region.tensor.dtype).itemsize
     return {
         name: Duty(
             ground.shard_ms(region, name, shares(region, mine)),
-            region.sent(mine, answers) * itemsize,
+            region.sent(mine, ground.answers(region)) * itemsize,
             made[name].info.memory,
         )
         for name, mine in zip(ground.devices, own, strict=True)

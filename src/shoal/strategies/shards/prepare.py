@@ -18,7 +18,9 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
 
 CONFIDENCE = 0.95
-FILLS = ("mean", "zero", "rebuilt")
+CODED = "coded"
+FILLS = ("mean", "zero", "rebuilt", CODED)
+REPAIR_S, LONGEST_S = 10.0, 86_400.0
 DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
 """What the images of a calibration may take in memory."""
@@ -29,43 +31,52 @@ log = logging.getLogger("shoal")
 class ShardOptions(Options, frozen=True):
     """The options of ``shards``.
 
-    ``survive`` is how many devices may be lost together (None: one where there are images, else
-    none). ``calibrate`` is a folder of images, on which is measured what is kept then: without it
-    no loss is survived unless ``rho`` is 1. ``confidence`` is that of the accuracy promised.
-    ``rho`` is the share of each layer that all devices hold (None: in each layer as much as the
-    promise takes). ``fill`` says what stands in for what is missing: its ``mean`` over the images,
-    ``zero``, or, from when it is known who is lost, what is ``rebuilt`` of the rest. ``deal`` says
-    what is dealt: what ``pays``, ``all`` that can be, or of that only what is ``inner``: summed
-    before it leaves a region.
+    ``calibrate`` is a folder of images, on which is measured what is kept when devices are lost:
+    without it no loss is survived unless ``rho`` is 1 or layers are coded. ``confidence`` is that
+    of the accuracy promised. ``rho`` is the share of each layer that all devices hold (None: in
+    each layer as much as the promise takes). ``fill`` says what stands in for what is missing: its
+    ``mean`` over the images, ``zero``, or, from when it is known who is lost, what is ``rebuilt``
+    of the rest. With ``coded`` nothing is missing: what is lost follows from what the others hold.
+    ``deal`` says what is dealt: what ``pays``, ``all`` that can be, or of that only what is
+    ``inner``: summed before it leaves a region. A device that is away for ``repair`` seconds is
+    lost for good, and what only it held is brought to the others (0: never).
     """
 
-    survive: int | None = None
     calibrate: str | None = None
     confidence: float = CONFIDENCE
     rho: float | None = None
     fill: str = FILLS[0]
     deal: str = DEALT[0]
+    repair: float = REPAIR_S
 
     def __post_init__(self) -> None:
-        if self.survive is not None and self.survive < 0:
-            raise PlanError(f"survive: {self.survive} devices cannot be lost; write 0 or more")
         if not 0.5 <= self.confidence < 1:
             raise PlanError(
                 f"confidence: {self.confidence:g} is none; write 0.5 (a best guess) up to 0.999"
             )
         if self.rho is not None and not 0 <= self.rho <= 1:
             raise PlanError(f"rho: {self.rho:g} is no share; write 0 (nothing is held by all) to 1")
+        if not 0 <= self.repair <= LONGEST_S:
+            raise PlanError(
+                f"repair: no device is lost for good after {self.repair:g} s; write up to "
+                f"{LONGEST_S:g}, or 0 for never"
+            )
         if self.fill not in FILLS:
             raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
         if self.deal not in DEALT:
             raise PlanError(f"deal: there is no {self.deal!r}; use one of {', '.join(DEALT)}")
+        if self.fill == CODED and self.rho is not None:
+            raise PlanError("rho: nothing is held by all where layers are coded; leave it out")
+        if self.fill == CODED and self.deal == "inner":
+            raise PlanError("deal: nothing is added where layers are coded; use pays or all")
 
 
-def lost(options: ShardOptions, devices: int) -> int:
-    """How many devices may be lost together. PlanError where nobody would be left."""
-    asked = options.survive
+def lost(objective: Objective, options: ShardOptions, devices: int) -> int:
+    """How many devices may be lost together: where the objective does not say, one with images,
+    else none. PlanError where nobody would be left."""
+    asked = objective.survive
     if asked is None:
-        return 1 if options.calibrate is not None else 0
+        return 1 if options.calibrate is not None or options.fill == CODED else 0
     if asked >= devices:
         raise PlanError(
             f"survive: with {asked} of {devices} devices lost nobody is left to answer; ask for "
@@ -83,7 +94,7 @@ def prepare(
 ) -> Sample | None:
     """The images of the folder with their labels, and what the whole network answers; None where
     no folder is given. Raises DataError for images that say nothing."""
-    lost(options, len(cluster.computing))
+    lost(objective, options, len(cluster.computing))
     if options.calibrate is None:
         return None
     if len(network.outputs) != 1:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from shoal.model.shards import Found, Region
+from shoal.model.shards import Found, Region, Why
 from shoal.plan.plan import Playbook
+from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.costs import Ground
 from shoal.strategies.shards.failures import worst_at
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import owned
 from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 from shoal.strategies.shards.trials import Dealings
 
@@ -33,9 +36,10 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). By device,
-    the ``bytes`` of its part, the ``macs`` that it computes for one image, and the bytes that it
-    ``sends`` to each of its ``takers``: the other devices, or the gateway alone."""
+    """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). Of a coded
+    layer it is told what each device holds as if it were dealt. By device, the ``bytes`` of its
+    part, the ``macs`` that it computes for one image, and the bytes that it ``sends`` to each of
+    its ``takers``: the other devices, or the gateway alone."""
 
     start: int
     end: int
@@ -68,6 +72,16 @@ class Loss(msgspec.Struct, frozen=True):
     rebuilt_promised: float | None = None
 
 
+class Brought(msgspec.Struct, frozen=True):
+    """What is brought to the others once the device ``lost`` is lost for good, if there is room: by
+    device, bytes of ``weights`` and of ``graphs``."""
+
+    lost: str
+    fits: bool
+    weights: dict[str, int]
+    graphs: dict[str, int]
+
+
 class Record(msgspec.Struct, frozen=True):
     """All of it. ``whys`` tell what is dealt nowhere."""
 
@@ -77,6 +91,7 @@ class Record(msgspec.Struct, frozen=True):
     curve: tuple[Point, ...]
     whys: tuple[str, ...]
     images: int = 0
+    repairs: tuple[Brought, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As settings of a policy, the same here and read from a file."""
@@ -90,7 +105,12 @@ def read_record(playbook: Playbook) -> Record:
 
 
 def record(
-    ground: Ground, layout: Layout, settled: Settled, promise: Promise | None, found: Found
+    ground: Ground,
+    layout: Layout,
+    settled: Settled,
+    promise: Promise | None,
+    found: Found,
+    repairs: Sequence[Repair] = (),
 ) -> Record:
     """The record of what was settled."""
     plan = settled.made.plan
@@ -102,7 +122,7 @@ def record(
             name = stage.outputs[0]
             steps.append(Step(step.start, step.end, "", name, (), weights, (), ()))
         else:
-            answers = stage is plan.stages[-1]
+            answers = ground.answers(step.what)
             steps.append(_dealt(step.what, settled.dealings, weights, answers))
     losses = []
     mended = {each.missing.devices: each for each in settled.mended}
@@ -116,9 +136,52 @@ def record(
         steps=tuple(steps),
         losses=tuple(losses),
         curve=() if promise is None else tuple(_curve(promise)),
-        whys=tuple(f"node {why.node} ({why.op}): {why.words}" for why in found.whys),
+        whys=tuple(map(_because, found.whys)),
         images=0 if promise is None else len(promise.held),
+        repairs=tuple(
+            Brought(each.lost, each.made is not None, dict(each.weights), dict(each.graphs))
+            for each in repairs
+        ),
     )
+
+
+def coded_record(code: Code) -> Record:
+    """The record of coded layers."""
+    ground, plan = code.ground, code.made.plan
+    steps = []
+    for step, stage in zip(code.layout, plan.stages, strict=True):
+        infos = [code.made.parts[stage.parts[name]].info for name in ground.devices]
+        weights = tuple(sum(info.blobs.values()) for info in infos)
+        region, count = step.what, len(ground.devices)
+        if region is None:
+            steps.append(Step(step.start, step.end, "", stage.outputs[0], (), weights, (), ()))
+            continue
+        (width,) = region.widths
+        units = math.ceil(width.units / ground.blocks)
+        steps.append(
+            Step(
+                step.start,
+                step.end,
+                str(region.op),
+                width.name,
+                (Layer(width.name, width.units, 0, (units,) * count, width.bytes),),
+                weights,
+                (region.whole_macs + units * width.macs,) * count,
+                (float(ground.sent(region)),) * count,
+                1 if ground.answers(region) else count - 1,
+            )
+        )
+    return Record(
+        devices=ground.devices,
+        steps=tuple(steps),
+        losses=tuple(Loss(each.devices, 1.0, 1.0) for each in plan.forecast.missing),
+        curve=(),
+        whys=tuple(map(_because, code.found.whys)),
+    )
+
+
+def _because(why: Why) -> str:
+    return f"node {why.node} ({why.op}): {why.words}"
 
 
 def _dealt(region: Region, dealings: Dealings, weights: Sequence[int], answers: bool) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -24,7 +25,8 @@ def cheapest(
     last: int, dealt: Iterable[Step[T]], alone: Callable[[int, int], float]
 ) -> tuple[Step[T], ...] | None:
     """The steps from place 0 to ``last`` whose costs add up to the least, of which at least one is
-    dealt; ``alone`` is the cost of a stretch that one device runs. None where no step is dealt."""
+    dealt; ``alone`` is the cost of a stretch that one device runs (``inf`` where none can). None
+    where no step is dealt."""
     by_start: dict[int, list[Step[T]]] = {}
     ends = {last}
     for step in dealt:
@@ -52,6 +54,8 @@ def cheapest(
                 for end in places:
                     if end > place and (end == last or end in by_start):
                         more = alone(place, end)
+                        if more == math.inf:
+                            continue
                         stretch: Step[T] = Step(place, end, more)
                         reach(end, some, False, cost + more, (*way, stretch))
     ways = [best[key] for just in (True, False) if (key := (last, True, just)) in best]

@@ -12,7 +12,6 @@ from shoal.errors import PlanError
 from shoal.model.shards import Region
 from shoal.plan.plan import Missing
 from shoal.strategies.shards.costs import Ground, Held
-from shoal.strategies.shards.dealing import Dealing
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, failure_sets
 from shoal.strategies.shards.layout import Layout, memory
@@ -125,19 +124,10 @@ def _mended(
     ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, promise: Promise, lost: Lost
 ) -> Mended:
     """The plan of the others while these devices are lost."""
-    rest = [index for index in range(len(ground.devices)) if index not in lost]
     network = deck.mended(dealings, lost)
-    left = replace(
-        ground,
-        network=network,
-        devices=tuple(ground.devices[index] for index in rest),
-        shares=tuple(ground.shares[index] for index in rest),
-    )
-    dealt = {
-        name: Dealing(tuple(each.dealt[index] for index in rest), each.common)
-        for name, each in dealings.items()
-    }
-    made = make_plan(left, layout, deck, dealt, len(rest))
+    left = replace(ground.without(lost), network=network)
+    dealt = {name: each.without(lost) for name, each in dealings.items()}
+    made = make_plan(left, layout, deck, dealt, len(left.devices))
     kept = measure(made.plan, made.parts, network, promise.held, ())
     sure = kept.bound(promise.confidence)
     names = _names(ground, lost)

@@ -14,6 +14,7 @@ from shoal.strategies.shards.costs import Ground, Held, shares_of
 from shoal.strategies.shards.dealing import deal
 from shoal.strategies.shards.layout import Layout, lay_out, memory
 from shoal.strategies.shards.plans import owned, shares
+from shoal.strategies.shards.reliability import counted_on
 from shoal.strategies.shards.settle import Wish
 
 GUESSED_RHO = 0.25
@@ -30,13 +31,13 @@ def laid_out(
     offered: Sequence[Region],
     wish: Wish,
 ) -> tuple[Ground, Layout]:
-    """The regions that are dealt. Devices get shares by their speeds, as far as they have memory
-    beside what each must hold. PlanError where nothing can be dealt, or has no room."""
-    times = [profiles.device(name).network for name in devices]
-    speeds = [1 / max(1e-6, each.range_ms(0, len(each.node_ms))) for each in times]
+    """The regions that are dealt. Devices get shares by the speeds that can be counted on, as far
+    as they have memory beside what each must hold. PlanError where nothing can be dealt, or has no
+    room."""
     rho = GUESSED_RHO if wish.options.rho is None else wish.options.rho
-    even = tuple(shares_of(speeds, [math.inf] * len(devices), 1.0))
-    ground = Ground(network, cluster, profiles, devices, even, rho if wish.most else 0.0)
+    ground = Ground(network, cluster, profiles, devices, (), rho if wish.most else 0.0)
+    speeds = counted_on(ground)
+    ground = replace(ground, shares=tuple(shares_of(speeds, [math.inf] * len(devices), 1.0)))
     deal_all = wish.options.deal != "pays"
     if wish.options.deal == "inner":
         offered = [region for region in offered if region.op is Op.SUM]

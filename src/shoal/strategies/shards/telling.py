@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 from shoal.model.shards import Found
 from shoal.plan.plan import Plan
+from shoal.plan.size import readable
 from shoal.strategies.images import ASKED
+from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 
 SHOWN = 5
 """Nodes that are dealt nowhere are named up to so many."""
+SLOW = 2.0
+"""Of equal blocks, a device is named that takes so many times as long as the quickest."""
 
 
 def say(
@@ -40,16 +45,63 @@ def say(
             )
         if len(promise.held) < ASKED:
             notes.append(f"with {2 * ASKED} images or more, more could be promised")
-    notes += [f"node {why.node} ({why.op}) is not dealt: {why.words}" for why in found.whys[:SHOWN]]
-    if len(found.whys) > SHOWN:
-        notes.append(f"{len(found.whys) - SHOWN} more nodes are not dealt: see --explain")
-    together_ms = settled.made.plan.forecast.latency_ms
+    return [*notes, *_not(found, "dealt"), *_in_the_end(settled.made.plan, resort)]
+
+
+def say_coded(code: Code, resort: Sequence[Plan]) -> list[str]:
+    """The same of layers that are coded: that it is exact, how much it was off, who slows it."""
+    plan, devices = code.made.plan, code.ground.devices
+    sets = plan.forecast.missing
+    lost = f"with any {len(sets[-1].devices)} lost" if sets else "with nobody lost"
+    times = [
+        code.ground.profile(name).range_ms(0, len(code.ground.network.nodes)) for name in devices
+    ]
+    notes = [
+        f"answers are exact {lost}: the real parts, proved without each set of devices, were off "
+        f"the whole network by {code.off:.1e} of its largest output at most"
+    ]
     notes += [
-        f"one device alone answers in {plan.forecast.latency_ms:.1f} ms, all together in "
+        f"blocks are equal in size, and {name} takes {own / min(times):.1f} times as long as the "
+        "quickest device: all wait for it; leave it out if the others suffice"
+        for name, own in zip(devices, times, strict=True)
+        if own > SLOW * min(times)
+    ]
+    return [*notes, *_not(code.found, "coded"), *_in_the_end(plan, resort)]
+
+
+def _not(found: Found, done: str) -> list[str]:
+    notes = [f"node {why.node} ({why.op}) is not {done}: {why.words}" for why in found.whys[:SHOWN]]
+    if len(found.whys) > SHOWN:
+        notes.append(f"{len(found.whys) - SHOWN} more nodes are not {done}: see --explain")
+    return notes
+
+
+def _in_the_end(plan: Plan, resort: Sequence[Plan]) -> list[str]:
+    together_ms = plan.forecast.latency_ms
+    notes = [
+        f"one device alone answers in {each.forecast.latency_ms:.1f} ms, all together in "
         f"{together_ms:.1f} ms: dealing does not pay here"
-        for plan in resort
-        if plan.forecast.latency_ms <= together_ms
+        for each in resort
+        if each.forecast.latency_ms <= together_ms
     ]
     if not resort:
         notes.append("no device has the memory for the whole network besides: no last resort")
+    return notes
+
+
+def say_repairs(repairs: Sequence[Repair], after_s: float) -> list[str]:
+    """What is done once a device is lost for good."""
+    able = [each for each in repairs if each.made is not None]
+    notes = []
+    if able:
+        most = max(sum(each.weights.values()) for each in able)
+        notes.append(
+            f"a device that is away for {after_s:g} s is lost for good: what only it held "
+            f"({readable(most)} at the most) is brought to the others, and nothing is missing then"
+        )
+    if unable := [each.lost for each in repairs if each.made is None]:
+        notes.append(
+            f"when {' or '.join(unable)} is lost for good nothing is brought to the others: they "
+            "have no room for their shards a second time, with what it held; raise a memory limit"
+        )
     return notes

@@ -76,7 +76,7 @@ def build(
 
 def _say(found: Calibration | None, least: float, confidence: float) -> list[str]:
     if found is None:
-        return ["nothing is rounded or compressed: give images with --set calibrate=FOLDER"]
+        return ["nothing is rounded or compressed: give images with --calibrate FOLDER"]
     what = "the right answers" if found.labelled else "the answers"
     notes = [
         f"calibrated on {found.count} images in {found.seconds:.0f} s: each plan keeps at least "
