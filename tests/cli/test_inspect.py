@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.model import nets
+from tests.model import exit_nets, nets
 
 from shoal.cli.entry import run
 from shoal.cli.inspect import chart
@@ -122,3 +122,17 @@ def test_an_example_of_nothing_is_not_taken_for_none(
     np.savez(tmp_path / "none.npz")
     assert run(["inspect", str(tiny), "--input", str(tmp_path / "none.npz")]) == 20
     assert "holds no array" in capsys.readouterr().err
+
+
+def test_exits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "exits.onnx"
+    path.write_bytes(exit_nets.with_exits())
+    assert run(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in found["outputs"]] == ["y"]
+    assert [(each["at"], each["after"]) for each in found["exits"]["heads"]] == [(2, "b"), (4, "e")]
+    assert found["exits"]["against"] == "labels"
+    assert run(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "2, held against labels on 3 images" in out
+    assert "66.67 %" in out

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from shoal.plan.statistics import images_needed
 from shoal.strategies.images import ASKED
 from shoal.strategies.options import flag
 from shoal.strategies.shards import build, plans, promise
-from shoal.strategies.statistics import images_needed
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
 

@@ -18,13 +18,13 @@ from shoal.plan.playbook import save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove, run_plan
 from shoal.plan.size import Size
+from shoal.plan.statistics import lower_bound
 from shoal.strategies.images import open_folder
 from shoal.strategies.making import make
 from shoal.strategies.split import prepare as preparing
 from shoal.strategies.split.book import read_book
 from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.split.cuts import places
-from shoal.strategies.statistics import lower_bound
 
 COUNT = 40
 CLUSTER = """

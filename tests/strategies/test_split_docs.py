@@ -10,13 +10,13 @@ import shoal
 from shoal.mesh import sender
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Aim
+from shoal.plan.statistics import images_needed, lower_bound
 from shoal.strategies.options import flag
 from shoal.strategies.split import decide, probes
 from shoal.strategies.split.build import strategy
 from shoal.strategies.split.choice import COLUMNS
 from shoal.strategies.split.prepare import RELAX
 from shoal.strategies.split.wish import DEFAULT_ACCURACY
-from shoal.strategies.statistics import images_needed, lower_bound
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "split.md").read_text(encoding="utf-8")
 

@@ -12,13 +12,13 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from shoal.plan.statistics import lower_bound
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Sample
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.replicate import Common, most_common, uniform
 from shoal.strategies.shards.trials import Dealings
-from shoal.strategies.statistics import lower_bound
 from shoal_benchmarks.networks import FASHION, LITE0
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, INNER, Weights, dealt, ground_for, layout_of

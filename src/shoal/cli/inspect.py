@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.text import Text
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shoal.model.bundle import Bundle
+    from shoal.model.exits import Exits
     from shoal.model.network import Network
     from shoal.model.spec import TensorSpec
 
@@ -50,6 +52,8 @@ def inspect(
     console.print(facts_table(network))
     if isinstance(network, Bundle):
         console.print(subnets_table(network))
+    if network.exits is not None:
+        console.print(exits_table(network, network.exits))
     if plot:
         console.print(chart([cut.bytes for cut in network.cuts]))
     if cuts:
@@ -67,6 +71,24 @@ def summary(network: Network) -> dict[str, Any]:
         "outputs": network.outputs,
         "cuts": network.cuts,
         "proof": network.strength(),
+        "exits": None if network.exits is None else exits_summary(network, network.exits),
+    }
+
+
+def exits_summary(network: Network, exits: Exits) -> dict[str, Any]:
+    """The exits, as plain data: at which cut each stands, and the share that it answers rightly."""
+    from shoal.model.exits import places
+
+    at = places(exits, network.cuts, network.name)
+    *accuracies, end = exits.accuracies
+    return {
+        "heads": [
+            {"at": place, "accuracy": accuracy, **msgspec.to_builtins(head)}
+            for place, accuracy, head in zip(at, accuracies, exits.heads, strict=True)
+        ],
+        "end": end,
+        "images": exits.images,
+        "against": exits.against,
     }
 
 
@@ -87,6 +109,12 @@ def facts_table(network: Network) -> Table:
         wide = max(cuts, key=lambda cut: cut.bytes)
         rows.append(("narrowest", f"{readable(narrow.bytes)} at {narrow.at}"))
         rows.append(("widest", f"{readable(wide.bytes)} at {wide.at}"))
+    if network.exits is not None:
+        exits = network.exits
+        against = "labels" if exits.against == "labels" else "the network's own answers"
+        rows.append(
+            ("exits", f"{len(exits.heads)}, held against {against} on {exits.images} images")
+        )
     rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)
 
@@ -108,6 +136,20 @@ def subnets_table(bundle: Bundle) -> Table:
         (
             (name, groups[name], found[name].get("together", ""), found[name].get("apart", ""))
             for name in names
+        ),
+    )
+
+
+def exits_table(network: Network, exits: Exits) -> Table:
+    """The exits, and the share of the images of the calibration that each answers rightly."""
+    found = exits_summary(network, exits)
+    rows = [(each["at"], each["after"], each["accuracy"]) for each in found["heads"]]
+    return table(
+        "exits",
+        ("at>", "after", "accuracy>"),
+        (
+            (at, after, f"{100 * accuracy:.2f} %")
+            for at, after, accuracy in (*rows, (len(network.nodes), "the end", found["end"]))
         ),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -11,6 +12,7 @@ from shoal.errors import InputError, ModelError, ProofError
 from shoal.model.asked import SEEDS, SINGLE, Asked, Source, Trial
 from shoal.model.case import Case
 from shoal.model.cuts import Tensor
+from shoal.model.dtypes import Array
 from shoal.model.graph import Graph
 from shoal.model.judge import Judge, Weighed, why
 from shoal.model.part import Part
@@ -74,20 +76,28 @@ class Evidence:
             return made
         return msgspec.structs.replace(made, weak=False, why="")
 
-    def check(self, parts: Sequence[Part], name: str) -> None:
+    def check(
+        self, parts: Sequence[Part], name: str, without: Collection[str] = frozenset()
+    ) -> None:
         """Raise :class:`ProofError` unless ``parts`` in sequence give what the network ``name``
-        gives. Each part's session is made once, for all cases: that is most of the time."""
+        gives, some of it on the way; ``without`` are outputs that nobody asks for. Each part's
+        session is made once, for all cases: that is most of the time."""
         places = ", ".join(str(part.range[0]) for part in parts[1:])
         what = f"{name!r} cut at {places}"
         tensors = [case.feeds for case in self.cases]
+        given: list[dict[str, Array]] = [{} for _ in self.cases]
         for part in parts:
             try:
                 session = part.session()
                 tensors = [part.run_on(session, feeds) for feeds in tensors]
             except (InputError, ModelError) as error:
                 raise ProofError(f"{what}: {part!r} does not run: {error} {_OTHER_CUTS}") from None
-        for case, found, images in zip(self.cases, tensors, self._images, strict=True):
-            case.check(found, self.tolerance, f"{what}, {_images(images)}", _OTHER_CUTS)
+            for case, made, found in zip(self.cases, tensors, given, strict=True):
+                found.update((name, made[name]) for name in made.keys() & case.expected.keys())
+        for case, found, images in zip(self.cases, given, self._images, strict=True):
+            wanted = {key: value for key, value in case.expected.items() if key not in without}
+            asked = replace(case, expected=wanted)
+            asked.check(found, self.tolerance, f"{what}, {_images(images)}", _OTHER_CUTS)
 
 
 def gather(

@@ -7,14 +7,21 @@ import itertools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import onnx
 
-from shoal.errors import CutError, InputError, ModelError, ProofError, UnsupportedModelError
+from shoal.errors import (
+    CutError,
+    InputError,
+    ModelError,
+    ModelFileError,
+    ProofError,
+    UnsupportedModelError,
+)
 from shoal.model import limits, proof
 from shoal.model.accept import accept
 from shoal.model.archive import is_archive
@@ -27,9 +34,10 @@ from shoal.model.dtypes import NUMPY_TO_ONNX, Array
 from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
 from shoal.model.example import fitted
+from shoal.model.exits import Exits, places, told
 from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info
 from shoal.model.independence import STACKED, Follower, Layout, Mixed, entering
-from shoal.model.normalise import DEQUANTISERS, normalise
+from shoal.model.normalise import DEQUANTISERS, drop_dead, normalise
 from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.probe import probe
 from shoal.model.resolved import output_specs, resolve
@@ -61,6 +69,9 @@ class Network:
     By node: ``node_memory_bytes`` (resident in a session) and ``node_peak_bytes`` (tensors alive
     while it runs). ``crossing_bytes`` has for each position,
     0 (inputs) to n (outputs), the bytes that cross it. All for one image.
+
+    ``exits`` is what its file says of early exits; None where it has none. Their heads are no part
+    of the network: :attr:`with_exits` has them.
     """
 
     def __init__(self, graph: Graph, name: str) -> None:
@@ -104,6 +115,8 @@ class Network:
         self._proved: set[tuple[int, ...]] = set()
         self._evidence: Evidence | None = None
         self.tolerance: float = proof.TOLERANCE
+        self.exits: Exits | None = None
+        self._prepare_exits: Callable[[], Network] = lambda: self
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
 
@@ -211,6 +224,12 @@ class Network:
         specs = tuple(self._specs[name] for name in self._entering)
         return Part(data, blobs, specs, self.outputs, (0, len(self.nodes)), lambda: False, 0)
 
+    @cached_property
+    def with_exits(self) -> Network:
+        """The network that gives the logits of its exits as well, proved against its file when
+        it is first asked for; itself where it has no exits."""
+        return self._prepare_exits()
+
     @property
     def graph(self) -> Graph:
         """The network in normal form. Not to be changed."""
@@ -224,6 +243,10 @@ class Network:
     def spec(self, name: str) -> TensorSpec | None:
         """A tensor that is no weight; None where its shape is not known before it is computed."""
         return self._tensors[name].spec if name in self._tensors else None
+
+    def described(self, name: str) -> TensorSpec:
+        """A tensor that enters or leaves parts: as ``spec``, and any output."""
+        return self._specs[name]
 
     def declared(self, name: str) -> onnx.ValueInfoProto:
         """How parts declare a tensor that enters or leaves them."""
@@ -379,11 +402,12 @@ def load(
     given = came.example
     original = accept(came.model, came.beside, given)
     check_example(given, original.inputs)
-    del came  # the graph has the weights; with the model they would be there twice
     title = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
     shown = "".join(c if c.isprintable() else "?" for c in title)[:MAX_TITLE] or "network"
+    exits = told(came.model, repr(shown))
+    del came  # the graph has the weights; with the model they would be there twice
     try:
-        return _prepared(original, shown, given)
+        return _prepared(original, shown, given, exits)
     except ModelError:
         if any(spec.shape[:1] == (None,) for spec in original.inputs):
             first = {
@@ -392,7 +416,7 @@ def load(
                 if spec.name in given
             }
             with contextlib.suppress(ModelError):
-                return _prepared(original.taking(1), shown, first)
+                return _prepared(original.taking(1), shown, first, exits)
         raise
 
 
@@ -405,32 +429,72 @@ def check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) ->
         raise InputError(f"The example does not fit. {error}") from None
 
 
-def _prepared(original: Graph, name: str, example: Mapping[str, Array]) -> Network:
+def _prepared(
+    original: Graph, name: str, example: Mapping[str, Array], exits: Exits | None
+) -> Network:
     """The network of a graph, proved to give what the graph gave."""
+
+    def make(graph: Graph) -> Network:
+        return Network(graph, name)
+
     try:
-        return prepared(original, lambda graph: Network(graph, name), example)
+        if exits is None:
+            return prepared(original, make, example)
+        kept = _kept(exits, original, name)
+        network = prepared(_without(exits.tensors, original), make, example, kept)
     except (InputError, ModelError) as error:
         if type(error) not in (InputError, ModelError):
             raise
         raise UnsupportedModelError(
             f"{name!r} does not run on made-up inputs, so its parts cannot be proved: {error}"
         ) from None
+    places(exits, network.cuts, repr(name))
+    network.exits = exits
+    network._prepare_exits = partial(prepared, original, make, example, kept)
+    return network
+
+
+def _kept(exits: Exits, original: Graph, name: str) -> tuple[str, ...]:
+    """The tensors after which exits stand; ModelFileError where some node does not make them, or
+    they are outputs."""
+    made = set().union(*(makes(node) for node in original.nodes)) - set(original.outputs)
+    for after in exits.afters:
+        if after not in made:
+            raise ModelFileError(
+                f"{name!r}: an exit stands after {after[:60]!r}, which is no tensor inside it."
+            )
+    return exits.afters
+
+
+def _without(outputs: Iterable[str], original: Graph) -> Graph:
+    """The graph without these outputs, and without what only they need."""
+    graph = original.copy()
+    graph.outputs = tuple(name for name in graph.outputs if name not in set(outputs))
+    drop_dead(graph)
+    return graph
 
 
 _Made = TypeVar("_Made", bound=Network)
 
 
 def prepared(
-    original: Graph, make: Callable[[Graph], _Made], example: Mapping[str, Array]
+    original: Graph,
+    make: Callable[[Graph], _Made],
+    example: Mapping[str, Array],
+    kept: tuple[str, ...] = (),
 ) -> _Made:
-    """What ``make`` makes of the normal form of a graph, proved to give what the graph gave.
-    Raises :class:`InputError` or :class:`ModelError` where the engine fails to run it."""
+    """What ``make`` makes of the normal form of a graph, proved to give what the graph gave; the
+    tensors ``kept`` are there as well. Raises :class:`InputError` or :class:`ModelError` where the
+    engine fails to run it."""
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
     session = as_it_came(original)
     graph = original.copy()
+    graph.outputs += kept
     normalise(graph)
+    graph.outputs = original.outputs
+    drop_dead(graph)
     graph.weights = apart(graph.weights)
     made = make(graph)
     asked = Asked(original, session, Source(graph, fitted(example, graph.inputs)))

@@ -16,6 +16,7 @@ from shoal.codec import named, parity
 from shoal.codec.slices import Join
 from shoal.errors import PlanError, UsageError
 from shoal.model import limits
+from shoal.model.confidence import CRITERIA
 from shoal.model.dtypes import NUMPY_TO_ONNX
 from shoal.model.info import PartInfo
 from shoal.model.spec import TensorSpec
@@ -40,7 +41,6 @@ MAX_WAIT_MS = 3_600_000.0
 """Longest wait that a stage may be told."""
 MAX_DEPTH = 16
 """Of the settings of a policy."""
-CRITERIA = ("softmax", "margin", "entropy")
 
 
 def validate(playbook: Playbook) -> None:

@@ -1,37 +1,12 @@
-"""How sure a classifier is of its answer: the measure behind an early exit."""
+"""Whether a request may leave at an exit."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from shoal.codec.codecs import Array
-from shoal.errors import PlanError
+from shoal.model.confidence import confidences
 from shoal.plan.plan import Exit
 
 
 def confidence(logits: Array, exit: Exit) -> float:
-    """The least confidence of the rows of ``logits`` (batch, classes), in [0, 1]; 0 where a row
-    is not finite.
-
-    Softmax of ``logits / temperature`` (Guo et al. 2017, On Calibration of Modern Neural
-    Networks), then its largest value, the difference of its two largest, or one minus its
-    normalised entropy. PlanError for an unknown criterion.
-    """
-    scaled = logits.reshape(logits.shape[0], -1).astype(np.float64) / exit.temperature
-    if not np.isfinite(scaled).all():
-        return 0.0
-    scaled -= scaled.max(axis=1, keepdims=True)
-    shares = np.exp(scaled)
-    shares /= shares.sum(axis=1, keepdims=True)
-    match exit.criterion:
-        case "softmax":
-            sure = shares.max(axis=1)
-        case "margin":
-            top = np.sort(shares, axis=1)
-            sure = top[:, -1] - (top[:, -2] if top.shape[1] > 1 else 0.0)
-        case "entropy":
-            entropy = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=1)
-            sure = 1.0 - entropy / max(np.log(shares.shape[1]), 1e-300)
-        case _:
-            raise PlanError(f"no exit criterion is called {exit.criterion!r}")
-    return min(max(float(sure.min()), 0.0), 1.0)
+    """The least confidence of the rows of ``logits`` (batch, classes), in [0, 1]."""
+    return float(confidences(logits, exit.criterion, exit.temperature).min())

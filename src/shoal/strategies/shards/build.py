@@ -17,6 +17,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Plan, PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import readable
+from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.shards.coded import coded
@@ -32,7 +33,6 @@ from shoal.strategies.shards.repair import Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say, say_coded, say_repairs
-from shoal.strategies.statistics import images_needed
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
 NAME = "shards"

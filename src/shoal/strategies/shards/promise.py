@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from shoal.plan.statistics import share_needed
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, Sample, compare, failure_sets
 from shoal.strategies.shards.replicate import Common, most_common, replicate, uniform
 from shoal.strategies.shards.trials import Dealings, exact
-from shoal.strategies.statistics import share_needed
 
 BACK = (0.03, 0.1, 0.3, 1.0)
 """How far it is gone back from what was found to all that can be common, one after the other, where

@@ -8,6 +8,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
+from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy
 from shoal.strategies.images import ASKED
 from shoal.strategies.split.assemble import Assembly, importance
@@ -19,7 +20,6 @@ from shoal.strategies.split.prepare import Calibrated, SplitOptions, prepare
 from shoal.strategies.split.proof import prove_calibrated
 from shoal.strategies.split.sheets import explain
 from shoal.strategies.split.wish import least_accuracy, wish
-from shoal.strategies.statistics import images_needed
 
 NAME = "split"
 

@@ -30,12 +30,12 @@ from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
 from shoal.model.store import write_whole
 from shoal.plan.network import Array, Feeds, Network, Part
+from shoal.plan.statistics import divergence, lower_bound
 from shoal.strategies.base import Progress
 from shoal.strategies.images import Images
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
-from shoal.strategies.statistics import divergence, lower_bound
 
 PILOT = 16
 HANDFUL = 48

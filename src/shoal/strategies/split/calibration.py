@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shoal.strategies.statistics import lower_bound
+from shoal.plan.statistics import lower_bound
 
 VERSION = 3
 """Counts up when what is measured changes, so that older results are not taken for new ones."""

@@ -9,8 +9,8 @@ from shoal.codec.frame import pack, unpack
 from shoal.errors import ProofError
 from shoal.plan.network import Array, Feeds, Network, Part
 from shoal.plan.plan import Plan, Playbook
+from shoal.plan.statistics import divergence, probabilities
 from shoal.strategies.split.calibration import Entry, Outcome
-from shoal.strategies.statistics import divergence, probabilities
 
 APART = 2e-3
 """Bits by which a divergence may be another than at calibration, and share by which the first two

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.strategies.statistics import (
+from shoal.plan.statistics import (
     divergence,
     images_needed,
     lower_bound,
