@@ -208,7 +208,7 @@ def with_plan(**fields):
 
 ODD_NUMBERS = {
     "a temperature": [with_exit(temperature=value) for value in (0.0, -1.0, NAN, INF)],
-    "a threshold": [with_exit(threshold=value) for value in (-0.1, 1.1, NAN, INF, -INF)],
+    "a threshold": [with_exit(threshold=value) for value in (-0.1, 2.1, NAN, INF, -INF)],
     "a deadline of the join": [with_join(deadline_ms=v) for v in (0.0, -1.0, NAN, INF, 1e12)],
     "what stands in for 'a' is no number": [
         with_join(op="sum", slices={"a": Slice(stand_in=(value,) * 4), "b": Slice()})
@@ -316,7 +316,7 @@ def test_what_it_says_of_the_network_is_not_believed(complaint, changes):
 def test_what_is_possible_is_accepted():
     for plan in (
         with_exit(threshold=0.0, temperature=1e-3, criterion="margin"),
-        with_exit(threshold=1.0, criterion="entropy"),
+        with_exit(threshold=2.0, criterion="entropy"),
         with_join(fill=(1.0, -2.0, 3.0, 4.0), deadline_ms=0.1),
         with_plan(tolerance=None),
         with_forecast(energy_j=0.5, stage_ms=(1.0, 2.0), slowest="link a to b"),

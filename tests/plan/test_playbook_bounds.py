@@ -175,7 +175,7 @@ POSSIBLE = {
         with_exit(**fields)
         for fields in (
             {"threshold": 0.0},
-            {"threshold": 1.0},
+            {"threshold": 2.0},
             {"temperature": 1e-9},
             {"temperature": 1e6},
             *({"criterion": each} for each in ("softmax", "margin", "entropy")),
@@ -297,7 +297,7 @@ IMPOSSIBLE = {
     "a batch of": [with_head(batch=value) for value in (0, 1025)],
     "a wait for a batch": [with_head(batch_wait_ms=value) for value in (-0.1, 3_600_000.1)],
     "the name of its codec": [with_plan(codec=""), with_head(codec="")],
-    "a threshold": [with_exit(threshold=value) for value in (-1e-9, 1.0000001)],
+    "a threshold": [with_exit(threshold=value) for value in (-1e-9, 2.0000001)],
     "a temperature": [with_exit(temperature=value) for value in (0.0, 1e6 + 1)],
     "negative or none": [
         with_forecast(**fields)

@@ -17,7 +17,8 @@ from shoal.plan.plan import Playbook, PolicySpec
 from shoal.sim.engine import Symbols, Token
 from shoal.sim.wires import Wire
 from shoal.sim.world import Reply, Ticket, World
-from shoal.strategies.relay.policy import Settings, policy
+from shoal.strategies.relay.policy import policy
+from shoal.strategies.relay.settings import Settings
 
 TASK_MS, TASKS = 10.0, 4
 LEAVES = (0.3, 0.6, 0.8)

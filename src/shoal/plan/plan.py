@@ -31,7 +31,8 @@ class Spread(StrEnum):
 
 
 class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An early exit after a stage: leave when the confidence of ``tensor`` reaches ``threshold``.
+    """An early exit after a stage: leave when the confidence of ``tensor`` reaches ``threshold``
+    (above 1: never).
 
     ``tensor`` names the output of the stage's part that holds the logits, shape (batch, classes);
     it is answered as the network's output ``output``. ``criterion``

@@ -25,6 +25,8 @@ from shoal.plan.cluster_check import MAX_DEVICES
 from shoal.plan.plan import Exit, Forecast, Plan, Playbook, Reserve, Spread, Stage
 
 MAX_PLANS = 4096
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
 MAX_STAGES = 256
 MAX_PARTS = 1 << 16
 MAX_BLOBS = 1 << 16
@@ -276,7 +278,7 @@ def _check_exit(place: str, leave: Exit, playbook: Playbook) -> None:
         raise PlanError(
             f"{place}: there is no criterion {leave.criterion[:60]!r}; use {', '.join(CRITERIA)}"
         )
-    _check_number(place, "a threshold", leave.threshold, 0.0, 1.0)
+    _check_number(place, "a threshold", leave.threshold, 0.0, NEVER)
     _check_positive(place, "a temperature", leave.temperature, 1e6)
 
 

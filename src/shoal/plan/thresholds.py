@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from shoal.errors import PlanError
 from shoal.model.exits import Exits
+from shoal.plan.playbook_check import NEVER as NEVER
 from shoal.plan.statistics import lower_bound
 
-NEVER = 2.0
-"""A threshold that no confidence reaches."""
 TRIED = 5_000
 """Sets of thresholds that a search begins with at most, that of the last exit not counted."""
 _STEPS = 1000

@@ -12,8 +12,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import msgspec
-
 from shoal.core.messages import Values
 from shoal.core.policy import Choice, DeviceView, Hold, Limit, View
 from shoal.plan.plan import Plan, Playbook, Stage
@@ -26,22 +24,10 @@ from shoal.strategies.relay.rules import (
     slower_or_quicker,
     surer_or_looser,
 )
+from shoal.strategies.relay.settings import Settings, settings_of
 
 LEAST_TASK_S = 1e-4
 """What a task takes of which nothing is known."""
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """Of a playbook. ``sizes`` are the bytes that enter each stage. Which is ``fixed``: the
-    ``accuracy`` or the ``rate``. Thresholds are never below ``loosest``; inputs never begin closer
-    together than ``least_gap_s``."""
-
-    rules: Rules = Rules()
-    sizes: tuple[float, ...] = ()
-    fixed: str = "accuracy"
-    loosest: float = 0.3
-    least_gap_s: float = 0.0
-    calibration: tuple[tuple[int, ...], ...] = ()
 
 
 class Pace(NamedTuple):
@@ -90,7 +76,8 @@ class Relay:
         settings = settings_of(playbook)
         rules, size = settings.rules, dict(enumerate(settings.sizes)).get(stage, 0.0)
         holders = usable_holders(plan.stages[stage], view)
-        others = [name for name in holders if name != view.here]
+        near = settings.neighbours.get(view.here, holders)
+        others = [name for name in holders if name != view.here and name in near]
         mine = _queues(view.devices.get(view.here, DeviceView(usable=False)))
         keeper = view.here if view.here in holders else None
         if keeper is not None and (not others or keeps(mine, rules)):
@@ -127,11 +114,6 @@ class Relay:
             return Limit(limit, pace.not_before), pace
         begins = max(pace.not_before, view.now - pace.gap_s) + pace.gap_s
         return Limit(limit), pace._replace(not_before=begins)
-
-
-def settings_of(playbook: Playbook) -> Settings:
-    """The settings of a playbook's policy."""
-    return msgspec.convert(playbook.policy.settings, Settings)
 
 
 def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Values, Any]:

@@ -1,0 +1,221 @@
+"""The playbook of a network with exits, of which any holder may run the next task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from shoal.errors import PlanError
+from shoal.model.exits import NETWORK, Exits
+from shoal.model.network import Network
+from shoal.model.staged import staged
+from shoal.plan.cluster import Cluster
+from shoal.plan.forecast import Duty, StageDuty, forecast
+from shoal.plan.network import Network as AnyNetwork
+from shoal.plan.network import Part, tensor_bytes
+from shoal.plan.objective import Objective
+from shoal.plan.plan import Exit, Plan, PolicySpec, Stage
+from shoal.plan.profiles import Profiles
+from shoal.plan.statistics import lower_bound
+from shoal.plan.thresholds import Expected, expected, thresholds_for
+from shoal.strategies.base import Built, Strategy, built
+from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.relay.explain import explain
+from shoal.strategies.relay.options import RelayOptions
+from shoal.strategies.relay.settings import Settings
+from shoal.strategies.relay.topology import neighbours
+from shoal.strategies.whole import fits, whole_part, whole_plan
+
+NAME = "relay"
+LEAST_ACCURACY = 0.99
+"""What is kept of the whole network's accuracy where the objective says nothing."""
+
+
+def build(
+    network: AnyNetwork,
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective,
+    options: RelayOptions,
+) -> Built:
+    """One plan whose stages are the tasks between exits, held by all who have the memory, and the
+    whole network on whoever has room for it as the last resort. PlanError for a network without
+    exits, thresholds that do not fit them, an accuracy above that of the network, and tasks for
+    which nobody has the memory."""
+    if not isinstance(network, Network) or network.exits is None:
+        raise PlanError(
+            f"{network.name!r} has no exits; make some with 'shoal train exits', or use another "
+            "strategy"
+        )
+    exits = network.exits
+    parts = staged(network, exits)
+    ledger = Ledger(memory_limits(cluster, objective))
+    holders = _holders(parts, cluster, profiles, ledger)
+    thresholds = _thresholds(network, exits, parts, cluster, profiles, objective, options)
+    found = expected(exits, thresholds)
+    kept = _kept(exits, found, options.confidence)
+    plan = _plan(network, parts, holders, thresholds, found, kept, cluster, profiles)
+    names = [device.name for device in cluster.computing if device.name in plan.devices]
+    settings = Settings(
+        rules=options.rules,
+        sizes=tuple(float(_entering(network, parts, index)) for index in range(len(parts))),
+        fixed=options.fixed,
+        loosest=options.loosest,
+        least_gap_s=0.25 / plan.forecast.images_per_s,
+        neighbours=neighbours(names, options.topology),
+        calibration=exits.table,
+    )
+    spec = PolicySpec(NAME, msgspec.to_builtins(settings))
+    plans = [plan, *_last_resort(network, cluster, profiles, ledger)]
+    notes = _notes(exits, thresholds, found, holders, len(plans) > 1)
+    return built(NAME, network, spec, plans, ledger.parts, notes)
+
+
+def _holders(
+    parts: Sequence[Part], cluster: Cluster, profiles: Profiles, ledger: Ledger
+) -> list[list[str]]:
+    """Who holds each task: all who have the memory for all of them; then each of the others what it
+    has room for, first what the fewest hold."""
+    held: list[list[str]] = [[] for _ in parts]
+    some = []
+    for device in cluster.computing:
+        if ledger.put([(device.name, part) for part in parts]):
+            for names in held:
+                names.append(device.name)
+        else:
+            some.append(device.name)
+    for name in some:
+        for index in sorted(range(len(parts)), key=lambda k: (len(held[k]), k)):
+            if ledger.put([(name, parts[index])]):
+                held[index].append(name)
+    lacking = [str(index) for index, names in enumerate(held) if not names]
+    if lacking:
+        raise PlanError(
+            f"no device has the memory for task {', '.join(lacking)} of {len(parts)}; raise a "
+            "limit, or make more exits, so that tasks are smaller"
+        )
+    return held
+
+
+def _thresholds(
+    network: Network,
+    exits: Exits,
+    parts: Sequence[Part],
+    cluster: Cluster,
+    profiles: Profiles,
+    objective: Objective,
+    options: RelayOptions,
+) -> tuple[float, ...]:
+    if options.given is not None:
+        return options.given
+    share = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
+    whole = _whole(exits, options.confidence)
+    name = cluster.computing[0].name
+    costs = [profiles.device(name).network.range_ms(*part.range) for part in parts]
+    try:
+        return thresholds_for(exits, share * whole, costs, options.confidence)
+    except PlanError as error:
+        raise PlanError(f"{network.name!r}: {error}") from None
+
+
+def _plan(
+    network: Network,
+    parts: Sequence[Part],
+    holders: Sequence[Sequence[str]],
+    thresholds: Sequence[float],
+    found: Expected,
+    kept: float,
+    cluster: Cluster,
+    profiles: Profiles,
+) -> Plan:
+    assert network.exits is not None, "it was looked at"
+    heads = network.exits.heads
+    stages: list[Stage] = []
+    duties: list[StageDuty] = []
+    reached = 1.0
+    answer = tensor_bytes(network.outputs)
+    for index, (part, names) in enumerate(zip(parts, holders, strict=True)):
+        last = index == len(heads)
+        leave = None if last else _exit(heads[index], thresholds[index])
+        outputs = part.outputs if last else part.outputs[:1]
+        stages.append(Stage(dict.fromkeys(names, part.hash), part.inputs, outputs, exit=leave))
+        size = answer if last else _entering(network, parts, index + 1)
+        each = {
+            name: Duty(profiles.device(name).network.range_ms(*part.range), size, part.info.memory)
+            for name in names
+        }
+        duties.append(StageDuty(each, reached=reached, exit_bytes=answer))
+        reached -= found.leaving[index]
+    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), kept)
+    return Plan(NAME, tuple(stages), told, tolerance=network.tolerance)
+
+
+def _exit(head: object, threshold: float) -> Exit:
+    return msgspec.convert(
+        {
+            **{k: getattr(head, k) for k in ("tensor", "output", "criterion", "temperature")},
+            "threshold": threshold,
+        },
+        Exit,
+    )
+
+
+def _entering(network: Network, parts: Sequence[Part], index: int) -> int:
+    """Bytes that enter a task, for one image."""
+    wanted = set(parts[index].inputs)
+    specs = [spec for part in parts for spec in part.specs.values() if spec.name in wanted]
+    return tensor_bytes(list({spec.name: spec for spec in specs}.values()))
+
+
+def _kept(exits: Exits, found: Expected, confidence: float) -> float:
+    """The share of the whole network's accuracy that is kept, of both what one may be sure of."""
+    right = round(found.accuracy * exits.images)
+    return min(1.0, _sure(exits, right, confidence) / _whole(exits, confidence))
+
+
+def _whole(exits: Exits, confidence: float) -> float:
+    return _sure(exits, sum(sure > 0 for sure in exits.table[-1]), confidence)
+
+
+def _sure(exits: Exits, right: int, confidence: float) -> float:
+    return max(1e-9, lower_bound(right, exits.images, confidence))
+
+
+def _last_resort(
+    network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
+) -> list[Plan]:
+    """The whole network on any of the devices that have room for it besides."""
+    whole = whole_part(network)
+    names = [
+        device.name
+        for device in cluster.computing
+        if fits(device, whole) and ledger.put([(device.name, whole)])
+    ]
+    if not names:
+        return []
+    plan = whole_plan("whole", names, whole, network, cluster, profiles)
+    return [msgspec.structs.replace(plan, spare=True)]
+
+
+def _notes(
+    exits: Exits,
+    thresholds: Sequence[float],
+    found: Expected,
+    holders: Sequence[Sequence[str]],
+    resort: bool,
+) -> list[str]:
+    against = "the network's own answers" if exits.against == NETWORK else "their labels"
+    leaving = ", ".join(f"{100 * share:.0f} %" for share in found.leaving)
+    notes = [
+        f"on {exits.images} images that the exits were not trained on, {100 * found.accuracy:.2f} "
+        f"% are right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"of these {leaving} leave at the exits and at the end",
+    ]
+    few = [str(k) for k, names in enumerate(holders) if len(names) == 1]
+    if few and not resort:
+        notes.append(f"task {', '.join(few)} is held by one device only: nothing stands in for it")
+    return notes
+
+
+strategy = Strategy(NAME, build, explain=explain, options=RelayOptions, rank=20)
