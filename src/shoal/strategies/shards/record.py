@@ -35,7 +35,8 @@ class Layer(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). By device,
     the ``bytes`` of its part, the ``macs`` that it computes for one image, and the bytes that it
-    ``sends`` to each other."""
+    ``sends`` to each other. ``whole`` is the share of its multiplications that every device does,
+    whatever is dealt."""
 
     start: int
     end: int
@@ -45,6 +46,7 @@ class Step(msgspec.Struct, frozen=True):
     bytes: tuple[int, ...]
     macs: tuple[float, ...]
     sends: tuple[float, ...]
+    whole: float = 0.0
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -68,7 +70,9 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """All of it. ``whys`` tell what is dealt nowhere."""
+    """All of it. ``whys`` tell what is dealt nowhere. What is kept was measured on ``images``, of
+    which those are ``counted`` that the whole network gets right, where that is known; promised is
+    what is sure with this ``confidence``."""
 
     devices: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -76,6 +80,8 @@ class Record(msgspec.Struct, frozen=True):
     curve: tuple[Point, ...]
     whys: tuple[str, ...]
     images: int = 0
+    counted: int = 0
+    confidence: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """As settings of a policy, the same here and read from a file."""
@@ -116,7 +122,16 @@ def record(
         curve=() if promise is None else tuple(_curve(promise)),
         whys=tuple(f"node {why.node} ({why.op}): {why.words}" for why in found.whys),
         images=0 if promise is None else len(promise.held),
+        counted=0 if promise is None else promise.counted,
+        confidence=0.0 if promise is None else promise.confidence,
     )
+
+
+def counted(right: int, images: int) -> str:
+    """What the accuracy is counted by, in words."""
+    if right == images:
+        return f"answers to {images} images"
+    return f"{right} of {images} images that the whole network gets right"
 
 
 def _dealt(region: Region, dealings: Dealings, weights: Sequence[int]) -> Step:
@@ -136,6 +151,7 @@ def _dealt(region: Region, dealings: Dealings, weights: Sequence[int]) -> Step:
         tuple(weights),
         tuple(float(region.macs_of(each)) for each in own),
         tuple(float(region.sent(each) * itemsize) for each in own),
+        region.whole_macs / max(1, region.macs),
     )
 
 
