@@ -8,10 +8,12 @@ import re
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.model.nets import model, node, tensor
 from tests.toys.network import ToyNetwork, ToyProfile
 
 from shoal import zoo
+from shoal.cli.output import table
 from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
@@ -241,6 +243,8 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     for sheet in found.sheets:
         assert sheet.rows
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
+        shown = table(sheet.title, sheet.columns, sheet.rows)
+        assert Console(width=200).measure(shown).maximum <= 80, "a terminal holds it"
     record = read_record(half.playbook)
     basis = f"{record.counted} of {record.images} images that the whole network gets right"
     assert 0 < record.counted < record.images
