@@ -12,7 +12,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("accuracy", "exact", "lost", "lab")
+SECTIONS = ("accuracy", "exact", "coded", "lost", "lab")
 
 
 def rows(quick: bool) -> Iterator[Row]:
