@@ -1,9 +1,9 @@
 """Coded layers of four devices: the weights that they take, what crosses the links for an image
 beside the other ways, and what is kept, and how exactly, with any one or two devices lost.
 
-The plan is that of the strategy with ``deal=all``, its parts are the real ones. How far it is off
-is the largest difference of an output over all sets of devices that may be lost, on the inputs that
-networks are proved on.
+The plan is that of the strategy with ``deal=all``, or what pays on some links; its parts are the
+real ones. How far it is off is the largest difference of an output over all sets of devices that
+may be lost, on the inputs that networks are proved on.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ DEVICES = 4
 LOST = (1, 2)
 RHOS = (0.0, 0.25, 0.5, 1.0)
 """Of the other ways, whose bytes are told beside."""
+LINKS = (1000, 100, 10)
+"""Mbit/s, for devices of a hundred million multiplications a second (``layouts``)."""
 IMAGES = {FASHION: 2_000, LITE0: 96}
 QUICK_IMAGES = {FASHION: 64, LITE0: 4}
 
@@ -64,6 +66,10 @@ def trained(subject: Subject, count: int) -> Iterator[Row]:
             # An answer that hangs by a near tie may go either way.
             name = f"{subject.name}, {most} of {DEVICES} may be lost, coded, without {len(lost)}"
             yield row(f"{name} ({'+'.join(names)}): kept", found.share, "share", ">= 0.999")
+    for mbit_s in LINKS:
+        code = coded_of(network, 1, mbit_s)
+        what = f"{subject.name}, 1 of {DEVICES} lost, coded where it pays at {mbit_s} Mbit/s"
+        yield from rows_of(what, network, code)
     for deal in (ALL, INNER):
         ground = ground_for(network, DEVICES)
         layout = layout_of(ground, deal)
@@ -88,10 +94,11 @@ def shaped(loaders: Mapping[str, Callable[[], Network]]) -> Iterator[Row]:
             yield from rows_of(f"{name}, 1 of {DEVICES} lost, coded", network, code)
 
 
-def coded_of(network: Network, most: int) -> Code:
-    """The plan for four equal devices of which so many may be lost."""
-    ground = ground_for(network, DEVICES)
-    return coded(network, ground.cluster, ground.profiles, {}, most, True, ())
+def coded_of(network: Network, most: int, mbit_s: int = 0) -> Code:
+    """The plan for four equal devices of which so many may be lost: all is coded that can be, or
+    what pays on such links."""
+    ground = ground_for(network, DEVICES, mbit_s) if mbit_s else ground_for(network, DEVICES)
+    return coded(network, ground.cluster, ground.profiles, {}, most, not mbit_s, ())
 
 
 def rows_of(what: str, network: Network, code: Code) -> Iterator[Row]:
@@ -106,6 +113,8 @@ def rows_of(what: str, network: Network, code: Code) -> Iterator[Row]:
     share = dealt_share(network, code.layout)
     yield row(f"{what}: multiplications that are coded", 100 * share, "%")
     yield row(f"{what}: weights of all devices", total, "of the network")
+    memory = max(plan.forecast.memory.values()) / whole.info.memory
+    yield row(f"{what}: memory of a device, by the forecast", memory, "of the network")
     yield row(f"{what}: stages", len(plan.stages), "")
     yield row(f"{what}: on links", plan.forecast.bytes_per_image, "bytes/image")
     yield row(f"{what}: off the whole, worst set", code.off, OF_LARGEST, f"<= {MOST:g}")

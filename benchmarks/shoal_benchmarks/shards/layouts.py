@@ -36,10 +36,12 @@ class Counted:
         return 0
 
 
-def ground_for(network: Network, devices: int) -> Ground:
+def ground_for(network: Network, devices: int, mbit_s: float = 1000) -> Ground:
     """Equal devices."""
     names = tuple(f"device-{number + 1}" for number in range(devices))
-    cluster = Cluster.from_yaml(f"devices: [{', '.join(f'{{name: {name}}}' for name in names)}]")
+    listed = ", ".join(f"{{name: {name}}}" for name in names)
+    links = f"links: {{default: {{mbit_s: {mbit_s:g}}}}}"
+    cluster = Cluster.from_yaml(f"devices: [{listed}]\n{links}")
     counted = Counted(tuple(look.macs / MACS_PER_MS for look in looks(network)))
     profiles = Profiles.scaled(cluster, counted)
     return Ground(network, cluster, profiles, names, (1 / devices,) * devices, RHO)
