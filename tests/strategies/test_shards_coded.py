@@ -29,6 +29,9 @@ from shoal.strategies.shards.build import strategy
 from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.record import read_record
 
+MOST_SETS = 12
+"""That are tried once more, beside the proof of all, on inputs that this did not see."""
+
 
 def cluster(devices: int) -> str:
     return f"devices: [{', '.join(f'{{name: d{k}}}' for k in range(devices))}]"
@@ -40,7 +43,7 @@ def coded(network: Network, devices: int, survive: int, **options: object) -> Bu
 
 
 def check(found: Built, network: Network, devices: int, survive: int) -> None:
-    """Each set that is tolerated, on inputs that it was not proved on."""
+    """Sets that are tolerated, on inputs that it was not proved on."""
     plan = found.playbook.plans[0]
     names = [f"d{k}" for k in range(devices)]
     sets = [s for n in range(1, survive + 1) for s in itertools.combinations(names, n)]
@@ -48,7 +51,8 @@ def check(found: Built, network: Network, devices: int, survive: int) -> None:
     feeds = network.probe(11, 1 if network.inputs[0].shape[0] else 2)
     (expected,) = network.run(feeds).values()
     scale = np.abs(expected).max()
-    for lost in ((), *sets):
+    drawn = np.random.default_rng(0).permutation(len(sets))[:MOST_SETS]
+    for lost in ((), *(sets[k] for k in drawn)):
         (answer,) = run_plan(plan, found.parts, feeds, absent=lost).values()
         assert np.abs(answer - expected).max() <= 1e-4 * scale, lost
     too_many = names[: survive + 1]
