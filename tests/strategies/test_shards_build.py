@@ -250,7 +250,7 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     assert 0 < record.counted < record.images
     assert basis in " ".join(found.notes)
     assert basis in half.notes[0]
-    main, whole = half.playbook.plans
+    main, whole = half.playbook.in_place
     both = main.forecast.memory["a"] + whole.forecast.memory["a"]
     assert found.sheets[1].rows[0][2] == readable(both)
     first = [step for step in record.steps if step.layers]

@@ -29,7 +29,7 @@ from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
-from shoal.strategies.shards.repair import Repair, Repairing
+from shoal.strategies.shards.repair import MOST_DEVICES, Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say, say_coded, say_repairs
@@ -87,7 +87,7 @@ def build(
     resort = _last_resort(network, cluster, profiles, ledger)
     plans += resort
     repairs: list[Repair] = []
-    if options.repair:
+    if options.repair and len(devices) <= MOST_DEVICES:
         repairs = Repairing(ground, layout, deck, settled, ledger).repairs(options.repair)
     parts = dict(ledger.parts)
     for made in (each.made for each in repairs if each.made is not None):
@@ -99,6 +99,11 @@ def build(
         *told(ground, layout),
         *say_repairs(repairs, options.repair),
     ]
+    if options.repair and len(devices) > MOST_DEVICES:
+        notes.append(
+            f"what a device held that is lost for good is brought to nobody: that is done "
+            f"among {MOST_DEVICES} devices at the most"
+        )
     shown = () if prepared is None else _first(network, prepared)
     return replace(built(NAME, network, spec, plans, parts, notes), images=shown)
 
