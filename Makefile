@@ -1,4 +1,4 @@
-# make demo    four workers on this machine answer real images, and one of them is killed
+# make demo    workers on this machine answer real images in three acts; in each one is killed
 # make test    format, lint, types and tests
 # make lint    format, lint and types
 # make bench   the foundation's measurements (make bench BENCH=name, QUICK=1)

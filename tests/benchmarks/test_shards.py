@@ -20,7 +20,7 @@ from shoal.strategies.shards.failures import Kept, Sample
 from shoal_benchmarks import registry, shards
 from shoal_benchmarks.networks import FASHION
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
-from shoal_benchmarks.shards import accuracy, exact, importance, lab, lost
+from shoal_benchmarks.shards import accuracy, coded, exact, importance, lab, lost
 from shoal_benchmarks.shards.layouts import (
     ALL,
     INNER,
@@ -217,6 +217,19 @@ def test_real_parts_are_held_against_the_whole() -> None:
     assert off.met
     assert rows["net, 4 devices: answers to two inputs, apart"].value > 100 * off.value
     assert 50 < rows["net, 4 devices: multiplications that are divided"].value <= 100
+
+
+def test_coded_plans_are_exact_and_hold_what_the_code_takes() -> None:
+    rows = {
+        row.name.partition(" coded: ")[2]: row
+        for row in coded.shaped({"net": lambda: load(zoo.path(FASHION))})
+    }
+    off = rows["off the whole, worst set"]
+    assert off.met
+    assert 0 < off.value < 1e-5
+    assert rows["multiplications that are coded"].value > 99
+    assert 4 / 3 <= rows["weights of all devices"].value < 1.4
+    assert rows["on links"].value > 0
 
 
 # -- a device that is lost

@@ -38,6 +38,13 @@ def test_the_demo_loses_nothing_and_says_so_as_json(capsys: pytest.CaptureFixtur
     assert (second["lost"], second["answered_twice"]) == (0, 0)
     assert second["answered"] == second["asked"] > 0
     assert all(scene["right"] > 0.9 for scene in second["scenes"] if scene["images_per_s"])
+    third = found["dealt"]
+    assert (third["lost"], third["answered_twice"]) == (0, 0)
+    assert third["different_from_whole_network"] == 0
+    assert third["answered"] == third["asked"] > 0
+    assert 0.7 <= third["proved"] < 1
+    assert third["scenes"]["before"]["answered"] > 0
+    assert third["scenes"]["after"]["answered"] > 0
 
 
 def test_without_a_terminal_it_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +54,7 @@ def test_without_a_terminal_it_prints_lines(capsys: pytest.CaptureFixture[str]) 
     assert "killed (SIGKILL)" in out
     assert "No request was lost" in out
     assert "shoal worker --cluster cluster.yaml --name worker-1" in out
+    assert "while worker-4 dies" in out
     assert "\x1b" not in out
 
 

@@ -113,7 +113,7 @@ class LoneWorker:
             route = tuple(tuple(s.parts) for s in stages)
         fields = set(Itinerary.__struct_fields__)
         told = {name: more.pop(name) for name in list(more) if name in fields}
-        itinerary = Itinerary(self.book.id, plan, route, **told)
+        itinerary = Itinerary(told.pop("playbook", self.book.id), plan, route, **told)
         about = ("g", "g1", number, attempt)
         task = Task(*about, stage, giver, budget_ms, itinerary=itinerary, **more)
         return self.hear(giver, task, body, size)

@@ -8,10 +8,12 @@ import re
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.model.nets import model, node, tensor
 from tests.toys.network import ToyNetwork, ToyProfile
 
 from shoal import zoo
+from shoal.cli.output import table
 from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
@@ -22,7 +24,7 @@ from shoal.plan.playbook import load as load_playbook
 from shoal.plan.playbook import save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import run_plan
-from shoal.plan.size import Size
+from shoal.plan.size import Size, readable
 from shoal.strategies.base import Built
 from shoal.strategies.making import Candidate, build, finish, prepare
 from shoal.strategies.options import read_options
@@ -195,6 +197,14 @@ def test_who_has_no_room_gets_less_and_others_more(network):
     assert tight["b"] > free["b"]
 
 
+def test_one_that_is_far_slower_holds_what_all_hold(network):
+    text = "devices: [{name: a, speed: 999, memory: 90 MiB}, {name: b, memory: 90 MiB}]"
+    record = read_record(made(network, text, deal="all").playbook)
+    layers = [layer for step in record.steps if step.op == "channels" for layer in step.layers]
+    assert any(layer.dealt[1] == 0 for layer in layers)
+    assert all(layer.dealt[1] + layer.common for layer in layers)
+
+
 def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
     fast = {"node_ms": 0.001}
     some = made(network, **fast).playbook.plans[0]
@@ -203,6 +213,10 @@ def test_what_does_not_pay_is_left_whole_unless_all_is_to_be_dealt(network):
     assert some.forecast.latency_ms < every.forecast.latency_ms
     assert "does not pay" in " ".join(made(network, deal="all", **fast).notes)
     assert "does not pay" not in " ".join(made(network).notes)
+    assert (
+        "whatever is dealt, every device does"
+        in strategy.explain(made(network, **fast).playbook, strategy.options()).notes[0]
+    )
 
 
 def test_only_what_is_summed_may_be_dealt(network):
@@ -229,7 +243,21 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
     for sheet in found.sheets:
         assert sheet.rows
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
-    curve = [point.worst for point in read_record(half.playbook).curve]
+        shown = table(sheet.title, sheet.columns, sheet.rows)
+        assert Console(width=200).measure(shown).maximum <= 80, "a terminal holds it"
+    record = read_record(half.playbook)
+    basis = f"{record.counted} of {record.images} images that the whole network gets right"
+    assert 0 < record.counted < record.images
+    assert basis in " ".join(found.notes)
+    assert basis in half.notes[0]
+    main, whole = half.playbook.in_place
+    both = main.forecast.memory["a"] + whole.forecast.memory["a"]
+    assert found.sheets[1].rows[0][2] == readable(both)
+    first = [step for step in record.steps if step.layers]
+    assert [row[-1] for row in found.sheets[0].rows].count("") == (
+        sum(len(step.layers) - 1 for step in first) + len(record.steps) - len(first)
+    ), "what a region sends is told once"
+    curve = [point.worst for point in record.curve]
     assert curve[-1] == 1.0
     assert curve[0] < curve[-1]
     pytest.importorskip("matplotlib")
@@ -268,9 +296,18 @@ def test_an_accuracy_that_is_not_reached_says_what_can_be_had(network, folder):
     )
 
 
-def test_a_limit_below_a_shard_is_refused(network):
-    with pytest.raises(PlanError, match="have not the memory for their shards: a needs"):
-        made(network, objective=Objective(max_memory=Size(100_000)))
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "add devices, or take another strategy$"),
+        ({"rho": 1, "survive": 1}, "add devices, or take a smaller --rho$"),
+        ({"fill": "rebuilt"}, r"add devices, or take --fill mean \("),
+    ],
+)
+def test_a_limit_below_a_shard_is_refused_with_what_would_do(network, options, said):
+    limit = Objective(max_memory=Size(100_000))
+    with pytest.raises(PlanError, match=f"for their shards: a needs .* 97.7 KiB .*{said}"):
+        made(network, objective=limit, **options)
 
 
 def test_images_that_say_too_little_are_refused(network, folder, tmp_path):

@@ -29,6 +29,9 @@ from shoal.strategies.shards.build import strategy
 from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.record import read_record
 
+MOST_SETS = 12
+"""That are tried once more, beside the proof of all, on inputs that this did not see."""
+
 
 def cluster(devices: int) -> str:
     return f"devices: [{', '.join(f'{{name: d{k}}}' for k in range(devices))}]"
@@ -40,7 +43,7 @@ def coded(network: Network, devices: int, survive: int, **options: object) -> Bu
 
 
 def check(found: Built, network: Network, devices: int, survive: int) -> None:
-    """Each set that is tolerated, on inputs that it was not proved on."""
+    """Sets that are tolerated, on inputs that it was not proved on."""
     plan = found.playbook.plans[0]
     names = [f"d{k}" for k in range(devices)]
     sets = [s for n in range(1, survive + 1) for s in itertools.combinations(names, n)]
@@ -48,7 +51,8 @@ def check(found: Built, network: Network, devices: int, survive: int) -> None:
     feeds = network.probe(11, 1 if network.inputs[0].shape[0] else 2)
     (expected,) = network.run(feeds).values()
     scale = np.abs(expected).max()
-    for lost in ((), *sets):
+    drawn = np.random.default_rng(0).permutation(len(sets))[:MOST_SETS]
+    for lost in ((), *(sets[k] for k in drawn)):
         (answer,) = run_plan(plan, found.parts, feeds, absent=lost).values()
         assert np.abs(answer - expected).max() <= 1e-4 * scale, lost
     too_many = names[: survive + 1]
@@ -144,7 +148,7 @@ def test_it_survives_a_file(network, tmp_path):
     explained = strategy.explain(found.playbook, ShardOptions())
     rows = [row for sheet in explained.sheets for row in sheet.rows]
     assert any("coded" in row for row in rows)
-    assert any(sheet.title == "what is kept of the accuracy without whom"
+    assert any(sheet.title == "what is kept without whom"
                for sheet in explained.sheets)  # fmt: skip
 
 
@@ -180,7 +184,7 @@ def test_too_many_devices_are_refused(network):
 
 def test_a_device_too_small_for_a_block_is_named(network):
     text = "devices: [{name: a}, {name: b, memory: 2 MB}, {name: c}]"
-    with pytest.raises(PlanError, match=r"b needs .*, its limit is"):
+    with pytest.raises(PlanError, match=r"b needs .* and has .* for them"):
         made(network, text, fill="coded", deal="all")
 
 

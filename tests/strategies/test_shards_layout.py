@@ -85,7 +85,7 @@ def test_without_regions_nothing_can_be_dealt(network):
 
 
 def test_too_little_memory_says_who_has_it(network, offered):
-    with pytest.raises(PlanError, match=r"b needs .*, its limit is"):
+    with pytest.raises(PlanError, match=r"b needs .* and has 976.6 KiB for them; raise a limit"):
         lay_out(ground(network), offered, {"b": 1_000_000}, False)
 
 

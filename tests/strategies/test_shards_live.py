@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
+from tests.runtime.tiny import soon
 from tests.toys.network import ToyProfile
 
 import shoal
@@ -61,6 +63,15 @@ def test_a_device_that_dies_costs_accuracy_and_no_answer(tmp_path):
                 (found,) = answer.outputs.values()
                 good += found.argmax() == expected.argmax()
             assert good >= COUNT * (promised - 0.1)
+            back = workers.processes["worker-2"]
+            half = main.forecast.memory["worker-2"] // 2
+            back.options = msgspec.structs.replace(back.options, memory_limit=half)
+            back.restart()
+            soon(lambda: service.stats().devices["worker-2"].refused, 60)
+            assert "too little memory" in service.stats().devices["worker-2"].refused[0]
+            answer = service.infer(samples.feed(0))
+            assert (answer.plan, answer.degraded, answer.accuracy) == (main.name, True, promised)
+            assert "worker-2" not in {step.device for step in answer.trace}
 
 
 def test_a_device_that_dies_costs_nothing_where_layers_are_coded(tmp_path):

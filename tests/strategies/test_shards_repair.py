@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from shoal.plan.playbook_check import validate
 from shoal.plan.prove import run_plan
 from shoal.strategies.shards.dealing import adopt, deal
 from shoal.strategies.shards.record import read_record
+from shoal.strategies.shards.repair import MOST_DEVICES
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,10 @@ def test_where_there_is_no_room_there_is_no_repair_and_it_says_so(network, found
 def test_it_can_be_left_and_put_off(network):
     for options in ({"repair": 0}, {"rho": 1}):  # where all hold all nothing is to be brought
         assert not reserves(made(network, deal="all", **options).playbook)
+    many = ", ".join(f"{{name: d{number}}}" for number in range(MOST_DEVICES + 1))
+    crowd = made(network, f"devices: [{many}]", deal="inner")
+    assert not reserves(crowd.playbook)
+    assert "brought to nobody" in " ".join(crowd.notes)
     late = made(network, deal="all", repair=90).playbook
     assert {plan.reserve.after_s for plan in reserves(late).values()} == {90.0}
 
@@ -129,9 +135,7 @@ def test_with_devices_lost_and_no_room_there_is_still_a_promise(network, tmp_pat
 
 
 def test_a_playbook_whose_reserve_makes_no_sense_is_refused(found):
-    import msgspec
-
-    main, *others = found.playbook.plans
+    main = found.playbook.plans[0]
     spared = reserves(found.playbook)["a"]
     for change in ({"without": ()}, {"without": ("b",)}, {"without": ("z",)}, {"after_s": -1.0}):
         wrong = msgspec.structs.replace(spared.reserve, **change)
@@ -140,4 +144,3 @@ def test_a_playbook_whose_reserve_makes_no_sense_is_refused(found):
             validate(msgspec.structs.replace(found.playbook, plans=plans))
     with pytest.raises(PlanError, match="first plan is in reserve"):
         validate(msgspec.structs.replace(found.playbook, plans=(spared, main)))
-    assert others

@@ -49,6 +49,7 @@ COMMANDS = (
     ["train", "classifier"],
     ["train", "fluid"],
     ["train", "runs", "a"],
+    ["train", "failout", "a", "--devices", "2", "--data", "b", "--out", "c"],
     ["zoo", "get", "efficientnet-lite0"],
 )
 

@@ -21,6 +21,7 @@ from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.trials import holes
 from shoal_train import seeding
 from shoal_train.failout import losses, pictures
+from shoal_train.failout.job import table_rows
 from shoal_train.failout.losses import Failing, logits
 from shoal_train.failout.risk import Holes, Risk
 from shoal_train.failout.train import batch_for, measure, tune
@@ -230,6 +231,23 @@ def test_the_command_writes_a_network_and_tells_before_and_after(tmp_path, capsy
     assert load(out).hash != load(FASHION).hash
 
 
+def test_the_table_shows_what_is_right_before_and_after():
+    state = {
+        "alive": 0.9,
+        "mean": {"mean": 0.5, "worst": 0.4},
+        "rebuilt": {"mean": 0.7, "worst": 0.6},
+    }
+    better = {**state, "mean": {"mean": 0.8, "worst": 0.75}}
+    found = {"survive": 2, "before": state, "after": better}
+    assert list(table_rows(found)) == [
+        ("none", "0.9000", "0.9000"),
+        ("2, mean: mean", "0.5000", "0.8000"),
+        ("2, mean: worst", "0.4000", "0.7500"),
+        ("2, rebuilt: mean", "0.7000", "0.7000"),
+        ("2, rebuilt: worst", "0.6000", "0.6000"),
+    ]
+
+
 def refused(capsys, *words: str) -> str:
     assert run(command(*words)) != 0
     return capsys.readouterr().err
@@ -243,6 +261,11 @@ def test_an_operator_that_is_not_there_is_refused_before_training(tmp_path, caps
     words = ("--devices", "2", "--data", f"images:{tmp_path / 'photos'}", "-o", str(tmp_path / "o"))
     said = refused(capsys, str(tmp_path / "net.onnx"), *words)
     assert "Softsign 'softsign1' is not trained through" in said
+
+
+def test_a_file_of_several_networks_is_refused(tmp_path, capsys):
+    words = ("--devices", "2", "--data", "mnist", "-o", str(tmp_path / "out.onnx"))
+    assert "holds several networks" in refused(capsys, str(zoo.path("mnist-fluid")), *words)
 
 
 def test_what_does_not_go_together_is_refused_before_training(tmp_path, capsys):

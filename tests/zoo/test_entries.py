@@ -185,5 +185,5 @@ def test_the_zoo_is_light() -> None:
 
 def test_what_a_network_is_here_to_show_is_a_strategy() -> None:
     assert set(zoo.SPREAD_BY) == set(SHIPPED)
-    for strategy in zoo.SPREAD_BY.values():
+    for strategy in (*zoo.SPREAD_BY.values(), *zoo.DEALT_BY.values()):
         assert find_strategy(strategy).name == strategy

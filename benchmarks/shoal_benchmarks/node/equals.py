@@ -109,12 +109,14 @@ class Equals:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def serve(self, playbook: Playbook, images: Sequence[Array]) -> None:
-        """Serve a playbook whose parts are in the store; these images are asked for. One of another
-        network has a service of its own."""
+    def serve(
+        self, playbook: Playbook, images: Sequence[Array], labels: Sequence[int] = ()
+    ) -> None:
+        """Serve a playbook whose parts are in the store; these images are asked for, whose classes
+        are ``labels``. One of another network has a service of its own."""
         if self._asker is None or self._asker.ended or playbook.network != self._network:
             self._end()
-            self._asker = self._begin(images)
+            self._asker = self._begin(images, labels)
             self._network = playbook.network
         path = self._folder / f"{playbook.id}.json"
         save(playbook, path)
@@ -139,20 +141,30 @@ class Equals:
         p50_ms = statistics.median((one.answered_s - one.asked_s) * 1e3 for one in told)
         return Single(p50_ms, spent_ms, dict(Counter(one.plan for one in told)))
 
+    def pour(
+        self, rate: float, seconds: float, budget_ms: float, faults: Sequence[Fault] = ()
+    ) -> Followed:
+        """Ask ``rate`` times in a second while faults happen. LabError for a fault that could not
+        be done."""
+        return self._while(faults, Order(seconds=seconds, rate=rate, budget_ms=budget_ms))
+
     def follow(self, seconds: float, faults: Sequence[Fault] = ()) -> Followed:
         """Ask one by one while faults happen. LabError for a fault that could not be done."""
+        return self._while(faults, Order(seconds=seconds, follow=True))
+
+    def _while(self, faults: Sequence[Fault], order: Order) -> Followed:
         player = self._lab.play(faults)
         began_s = time.monotonic() - player.now_s
-        told = self._tell(Order(seconds=seconds, follow=True)).told
-        player.wait(seconds)
+        told = self._tell(order).told
+        player.wait(order.seconds)
         for happening in player.happenings:
             if happening.error is not None:
                 raise LabError(f"{happening.text}: {happening.error}")
         return Followed(told, began_s, tuple(player.happenings))
 
-    def _begin(self, images: Sequence[Array]) -> Asker:
+    def _begin(self, images: Sequence[Array], labels: Sequence[int]) -> Asker:
         whole, file = np.concatenate(list(images)), self._folder / "images.npz"
-        np.savez(file, images=whole, expected=[0] * len(whole))
+        np.savez(file, images=whole, expected=list(labels) or [0] * len(whole))
         cluster = self._folder / "cluster.yaml"
         addresses = [self._address(name) for name in self.ground.names]
         cluster.write_text(self.ground.cluster(addresses).to_yaml())

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("accuracy", "importance", "exact", "lost", "repair", "lab")
+SECTIONS = ("accuracy", "importance", "exact", "coded", "lost", "repair", "lab")
 
 
 def rows(quick: bool) -> Iterator[Row]:

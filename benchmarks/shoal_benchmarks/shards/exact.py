@@ -17,7 +17,14 @@ from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.replicate import uniform
-from shoal_benchmarks.networks import FASHION, LITE0, LOADERS, of_pytorchcv
+from shoal_benchmarks.networks import (
+    FASHION,
+    LITE0,
+    LOADERS,
+    OPEN_NSFW,
+    of_pytorchcv,
+    open_nsfw,
+)
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, dealt, dealt_share, ground_for, layout_of
 
@@ -50,6 +57,7 @@ QUICK = 2
 def rows(quick: bool) -> Iterator[Row]:
     """The networks that ship, and some of other shapes."""
     loaders: dict[str, Callable[[], Network]] = {each: LOADERS[each] for each in (FASHION, LITE0)}
+    loaders[OPEN_NSFW] = open_nsfw
     for module, function in FAMILIES[:QUICK] if quick else FAMILIES:
         loaders[function] = partial(of_pytorchcv, module, function)
     yield from rows_for(loaders)

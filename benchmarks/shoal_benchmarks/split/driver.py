@@ -11,7 +11,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class Order(msgspec.Struct, frozen=True):
     """``playbook``: serve this one. ``seconds``: ask for so long with ``window`` requests under
     way, of ``together`` images each, then for half as long one by one (``few``: not these), and for
     longer where so few are answered that their number says nothing. ``follow``: ask one by one for
-    ``seconds``, and tell when each answer came."""
+    ``seconds``, and tell when each answer came. ``rate``: ask so often in a second, by chance,
+    whatever is under way, each to be answered within ``budget_ms``, and tell the same."""
 
     playbook: str | None = None
     seconds: float = 0.0
@@ -35,12 +37,16 @@ class Order(msgspec.Struct, frozen=True):
     together: int = 1
     few: bool = False
     follow: bool = False
+    rate: float = 0.0
+    budget_ms: float = 10_000.0
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
     """A request: when it was asked and answered (monotonic clock of this machine), by which
     plan; ``lost`` where there was no answer. ``degraded`` and ``accuracy`` are what it said of
-    itself, ``computed_ms`` is how long the slowest device computed at each stage, in all."""
+    itself, ``computed_ms`` is how long the slowest device computed at each stage, in all. ``why``
+    is the error where it is lost; ``right``: it is the class that is expected; ``tasks`` are those
+    that were run."""
 
     asked_s: float
     answered_s: float
@@ -49,6 +55,9 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     degraded: bool = False
     accuracy: float | None = 1.0
     computed_ms: float = 0.0
+    why: str = ""
+    right: bool = True
+    tasks: int = 0
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -106,7 +115,9 @@ def main(cluster: str, store: str, images: str) -> None:
                     name = playbook.inputs[0].name
                     for case in cases[:2]:
                         service.infer({name: case[None]})
-                if order.follow:
+                if order.rate:
+                    measured = Measured(told=pour(service, name, cases, expected, order))
+                elif order.follow:
                     measured = Measured(told=follow(service, name, cases, order.seconds))
                 elif order.few or order.seconds:
                     measured = measure(service, name, where.gateway.name, cases, expected, order)
@@ -135,6 +146,59 @@ def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[T
             continue
         about = (answer.plan, False, answer.degraded, answer.accuracy, computed_ms(answer.trace))
         told.append(Told(asked_s, time.monotonic(), *about))
+    return tuple(told)
+
+
+def pour(
+    service: Any, name: str, cases: list[Any], expected: list[int], order: Order
+) -> tuple[Told, ...]:
+    """Ask at a rate, and note what becomes of each request, in the order in which they end."""
+    from shoal.errors import RequestError
+
+    chance = np.random.default_rng(0)
+    told: list[Told] = []
+    waiting: list[Any] = []
+
+    def take(asked_s: float, number: int) -> Callable[[Any], None]:
+        def ended(future: Any) -> None:
+            error, now_s = future.exception(), time.monotonic()
+            if error is not None:
+                told.append(Told(asked_s, now_s, "", lost=True, why=type(error).__name__))
+                return
+            answer = future.result()
+            right = int(next(iter(answer.outputs.values())).argmax()) == expected[number]
+            told.append(
+                Told(
+                    asked_s,
+                    now_s,
+                    answer.plan,
+                    degraded=answer.degraded,
+                    accuracy=answer.accuracy,
+                    right=right,
+                    tasks=len(answer.trace),
+                )
+            )
+
+        return ended
+
+    due_s = end_s = time.monotonic()
+    end_s += order.seconds
+    for number in cycle(range(len(cases))):
+        due_s += float(chance.exponential(1 / order.rate))
+        if due_s > end_s:
+            break
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        asked_s = time.monotonic()
+        try:
+            future = service.submit({name: cases[number][None]}, order.budget_ms)
+        except RequestError as error:
+            told.append(Told(asked_s, asked_s, "", lost=True, why=type(error).__name__))
+            continue
+        future.add_done_callback(take(asked_s, number))
+        waiting.append(future)
+    for future in waiting:
+        with suppress(RequestError):
+            future.result(order.budget_ms / 1e3 + PATIENCE_S)
     return tuple(told)
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 NETWORK = "fashion-resnet"
 HALVES = "mnist-fluid"
 """The network of the second act."""
-SHARE = 0.6
-"""Of the time for the first act, for the second one."""
+SHARE, DEALT_SHARE = 0.6, 0.3
+"""Of the time for the first act, for the second and the third one."""
 LAST = 50
 """Answers that are looked at to see who takes part."""
 
@@ -39,13 +39,13 @@ def demo(
 ) -> None:
     """Spread a trained network over worker processes, answer real images, kill a worker on the
     way, and show what became of the requests. Then the same with a network whose halves also
-    answer alone.
+    answer alone, and with one whose layers are shared.
     """
     import shoal
     from shoal import zoo
+    from shoal.cli import dealt, together
     from shoal.cli.play import View
     from shoal.cli.story import commands, devices_table, outcome, outcome_text, words
-    from shoal.cli.together import WORKERS, act, act_text
     from shoal.observe.load_generator import LoadGenerator, answers_of
 
     show_log()
@@ -92,10 +92,10 @@ def demo(
     _step(
         console,
         4,
-        f"{HALVES}: {WORKERS} workers with half of the channels each. "
+        f"{HALVES}: {together.WORKERS} workers with half of the channels each. "
         "Together they are more accurate, each for itself they answer more.",
     )
-    found["together"] = act(
+    found["together"] = together.act(
         console,
         zoo.path(HALVES),
         zoo.samples(HALVES),
@@ -103,7 +103,19 @@ def demo(
         seconds * SHARE,
     )
     if not json:
-        console.print(act_text(found["together"]))
+        console.print(together.act_text(found["together"]))
+    console.print()
+    _step(
+        console,
+        5,
+        f"{NETWORK}: {dealt.WORKERS} workers share each layer, and one is killed in the middle: "
+        "the others go on without its channels.",
+    )
+    found["dealt"] = dealt.act(
+        console, zoo.path(NETWORK), samples, zoo.DEALT_BY[NETWORK], seconds * DEALT_SHARE
+    )
+    if not json:
+        console.print(dealt.act_text(found["dealt"]))
     if json:
         print_json(found)
 

@@ -141,7 +141,7 @@ def show(
 def forecast_table(network: str, found: Recommendation) -> Table:
     """A line for each strategy, best first: the forecast of its first plan."""
     columns = (
-        "strategy", "ms>", "images/s>", "bytes/image>", "memory>", "bounded by",
+        "strategy", "ms>", "images per s>", "bytes per image>", "memory>", "bounded by",
         "stands the loss of", "runs on",
     )  # fmt: skip
     return table(f"forecasts for {network}", columns, (_line(option) for option in found.options))

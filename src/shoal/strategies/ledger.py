@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -43,18 +44,23 @@ class Ledger:
             for device, limit in self._limits.items()
         }
 
+    def needs(self, wanted: Iterable[tuple[str, Part]]) -> dict[str, int]:
+        """Bytes of the parts that devices do not hold yet."""
+        return {device: sum(new.values()) for device, new in self._new(wanted).items()}
+
     def put(self, wanted: Iterable[tuple[str, Part]]) -> bool:
         """Let devices hold parts, all or none: False when one has no room for its own."""
-        parts: dict[str, Part] = {}
+        wanted, room = list(wanted), self.room
+        if any(need > room.get(device, math.inf) for device, need in self.needs(wanted).items()):
+            return False
+        for device, new in self._new(wanted).items():
+            self._holds[device].update(new)
+        self.parts.update((part.hash, part) for _, part in wanted)
+        return True
+
+    def _new(self, wanted: Iterable[tuple[str, Part]]) -> dict[str, dict[str, int]]:
         added: dict[str, dict[str, int]] = defaultdict(dict)
         for device, part in wanted:
-            parts[part.hash] = part
             if part.hash not in self._holds[device]:
                 added[device][part.hash] = part.info.memory
-        room = self.room
-        if any(sum(new.values()) > room.get(device, float("inf")) for device, new in added.items()):
-            return False
-        for device, new in added.items():
-            self._holds[device].update(new)
-        self.parts.update(parts)
-        return True
+        return added

@@ -13,7 +13,18 @@ leaves behind is one.
 """
 
 from shoal.zoo.card import Card, File
-from shoal.zoo.entries import SPREAD_BY, card, is_ready, names, path
+from shoal.zoo.entries import DEALT_BY, SPREAD_BY, card, is_ready, names, path
 from shoal.zoo.samples import Samples, samples
 
-__all__ = ["SPREAD_BY", "Card", "File", "Samples", "card", "is_ready", "names", "path", "samples"]
+__all__ = [
+    "DEALT_BY",
+    "SPREAD_BY",
+    "Card",
+    "File",
+    "Samples",
+    "card",
+    "is_ready",
+    "names",
+    "path",
+    "samples",
+]

@@ -16,6 +16,9 @@ MADE = frozenset({"efficientnet-lite0"})
 SPREAD_BY = {"fashion-resnet": "pipeline", "fashion-mnist-fluid": "fluid", "mnist-fluid": "fluid"}
 """The strategy that a network is here to show, as the demo does."""
 
+DEALT_BY = {"fashion-resnet": "shards"}
+"""The strategy by which it shows what a lost share of each layer costs."""
+
 CARD, MODEL = "card.json", "model.onnx"
 BUNDLE = "model.fluid"
 """The network where it is a bundle of sub-networks."""

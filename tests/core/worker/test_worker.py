@@ -257,6 +257,25 @@ def test_a_shard_sends_its_slice_and_does_not_keep_it() -> None:
     assert len(worker.core.kept) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "stage", "more"),
+    [("line", 0, {}), ("spare", 0, {}), ("shards", 1, {"playbook": "another"})],
+)
+def test_a_slice_that_nothing_joins_or_of_another_playbook_is_refused(
+    name: str, stage: int, more: dict[str, Any]
+) -> None:
+    worker = LoneWorker(BOOK)
+    assert why(worker.task(0, name, stage, giver="b", sliced=True, **more)) is Why.UNKNOWN_PLAN
+
+
+def test_a_slice_of_an_older_attempt_is_not_joined() -> None:
+    worker = LoneWorker(BOOK)
+    slices(worker, "bc", attempt=2)
+    assert worker.task(0, "shards", 1, giver="d", sliced=True, body="older", attempt=1) == []
+    (run,) = slices(worker, "d", attempt=2)
+    assert run.given[0].bodies == {"b": "of b", "c": "of c", "d": "of d"}
+
+
 # -- refusals
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from shoal.errors import UsageError
+from shoal.errors import UnsupportedModelError, UsageError
+from shoal.model.bundle import Bundle
 from shoal.model.network import Network
 from shoal.model.network import load as load_network
 from shoal.model.store import check_file, write_file
@@ -67,6 +68,10 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
         )
     check_file(job.out)
     network = load_network(job.model)
+    if isinstance(network, Bundle):
+        raise UnsupportedModelError(
+            f"{job.model} holds several networks; give one, as an ONNX file"
+        )
     pictures = load(job.data, network, job.seed)
     judged = inputs(network, pictures.data.train.images[:JUDGED])
     (whole,) = network.split((), prove=False)
@@ -82,7 +87,8 @@ def run(
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     risk, data = ready.risk, ready.pictures.data
-    say(f"measuring {risk.network.name} on {len(data.test):,} images")
+    measured = f"measuring what is right {{}}, on {len(data.test):,} images"
+    say(measured.format("before"))
     before = measure(risk, risk.network, data.test)
     settings = Settings(
         job.epochs,
@@ -93,6 +99,7 @@ def run(
     )
     tuned = tune(risk, data, settings, watcher)
     content = onnx_bytes(tuned.network.graph)
+    say(measured.format("after"))
     after = measure(risk, written(content, risk.network), data.test)
     write_file(job.out, content)
     say(f"wrote {job.out}")

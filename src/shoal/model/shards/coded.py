@@ -130,8 +130,10 @@ def _refused(
         return "its groups read different channels, so sums of filters say nothing"
     if layer.makes < max(2, blocks):
         return f"it makes {layer.makes} channels, fewer than the {blocks} blocks"
+    if leaving is None and look.number + 1 == len(look.network.nodes):
+        return "the network ends behind it with several outputs"
     if leaving is None or leaving[0].name != look.made:
-        return "what crosses behind it has no shape that is known"
+        return _NO_SHAPE
     first = leaving[0]
     if len(leaving) > 1 and layer.axis != 1:
         return "other tensors cross behind it, and its channels are not the first axis of images"
@@ -141,8 +143,11 @@ def _refused(
     if len(named) > 1 or len({(spec.dtype, spec.shape[:1]) for spec in leaving}) > 1:
         return "tensors of another type or number of rows cross behind it"
     if any(len(spec.shape) < 2 or None in spec.shape[1:] for spec in leaving):
-        return "what crosses behind it has no shape that is known"
+        return _NO_SHAPE
     return ""
+
+
+_NO_SHAPE = "what crosses behind it has no shape that is known"
 
 
 def _region(

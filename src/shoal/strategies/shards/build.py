@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,7 +17,6 @@ from shoal.plan.network import Network as AnyNetwork
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Plan, PolicySpec
 from shoal.plan.profiles import Profiles
-from shoal.plan.size import readable
 from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
@@ -24,12 +24,13 @@ from shoal.strategies.shards.coded import coded
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.explain import explain
 from shoal.strategies.shards.failures import Sample, failure_sets
+from shoal.strategies.shards.layout import REMEDY, lacking, no_room
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
-from shoal.strategies.shards.repair import Repair, Repairing
+from shoal.strategies.shards.repair import MOST_DEVICES, Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say, say_coded, say_repairs
@@ -78,7 +79,7 @@ def build(
     settled = settle(ground, layout, deck, promise, wish)
     ledger = Ledger(limits)
     for each in (settled.made, *(each.made for each in settled.mended)):
-        _put(ledger, each, limits)
+        _put(ledger, each, wish.remedy)
     plan = settled.made.plan
     forecast = msgspec.structs.replace(plan.forecast, missing=settled.missing)
     plans = [msgspec.structs.replace(plan, forecast=forecast)]
@@ -86,7 +87,7 @@ def build(
     resort = _last_resort(network, cluster, profiles, ledger)
     plans += resort
     repairs: list[Repair] = []
-    if options.repair:
+    if options.repair and len(devices) <= MOST_DEVICES:
         repairs = Repairing(ground, layout, deck, settled, ledger).repairs(options.repair)
     parts = dict(ledger.parts)
     for made in (each.made for each in repairs if each.made is not None):
@@ -98,6 +99,11 @@ def build(
         *told(ground, layout),
         *say_repairs(repairs, options.repair),
     ]
+    if options.repair and len(devices) > MOST_DEVICES:
+        notes.append(
+            f"what a device held that is lost for good is brought to nobody: that is done "
+            f"among {MOST_DEVICES} devices at the most"
+        )
     shown = () if prepared is None else _first(network, prepared)
     return replace(built(NAME, network, spec, plans, parts, notes), images=shown)
 
@@ -115,7 +121,7 @@ def _coded(
     shown = () if prepared is None else _first(network, prepared)
     code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown)
     ledger = Ledger(limits)
-    _put(ledger, code.made, limits)
+    _put(ledger, code.made, REMEDY)
     resort = _last_resort(network, cluster, profiles, ledger)
     spec = PolicySpec(NAME, coded_record(code).plain())
     notes = say_coded(code, resort)
@@ -154,23 +160,20 @@ def _check(wish: Wish, held: Sample | None) -> None:
         )
 
 
-def _put(ledger: Ledger, made: Made, limits: Mapping[str, float]) -> None:
+def _put(ledger: Ledger, made: Made, remedy: str) -> None:
     """Let all devices hold their shards; PlanError where one has no room."""
     wanted = [
         (name, made.parts[h]) for stage in made.plan.stages for name, h in stage.parts.items()
     ]
     if ledger.put(wanted):
         return
-    needs = made.plan.forecast.memory
+    room = ledger.room
     over = [
-        f"{name} needs {readable(needs[name])}, its limit is {readable(limit)}"
-        for name, limit in limits.items()
-        if needs.get(name, 0) > limit
+        lacking(name, need, room[name])
+        for name, need in ledger.needs(wanted).items()
+        if need > room.get(name, math.inf)
     ]
-    raise PlanError(
-        f"the devices have not the memory for their shards: {', '.join(over)}; raise a limit or "
-        "add devices"
-    )
+    raise PlanError(no_room(over, remedy))
 
 
 def _last_resort(

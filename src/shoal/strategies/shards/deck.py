@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -155,10 +155,18 @@ class Deck:
 
     def _deal(self, index: int, common: int) -> Dealing:
         (region, _), values = self.widths[index], self.importance[index].tolist()
-        dealing = deal(values, self.shares, common)
-        if region.op is Op.CHANNELS and not all(dealing.dealt) and not dealing.common:
-            return deal(values, self.shares, 1)  # each slice must hold something
-        return dealing
+        return deal_width(region, values, self.shares, common)
+
+
+def deal_width(
+    region: Region, importance: Sequence[float], shares: Sequence[float], common: int
+) -> Dealing:
+    """The dealing of a width of a region, with one common unit at least where somebody would have
+    no slice to give."""
+    dealing = deal(importance, shares, common)
+    if region.op is Op.CHANNELS and not all(dealing.dealt) and not dealing.common:
+        return deal(importance, shares, 1)
+    return dealing
 
 
 def _gone(point: Point, dealings: Dealings, lost: Lost) -> tuple[int, ...]:

@@ -13,7 +13,10 @@ from shoal.plan.size import readable
 from shoal.strategies.base import Explanation, Sheet
 from shoal.strategies.shards.plot import plot
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal.strategies.shards.record import Record, Step, read_record
+from shoal.strategies.shards.record import Record, Step, counted, read_record
+
+WHOLE = 0.05
+"""What every device does of a region is told from this share on."""
 
 
 def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
@@ -29,27 +32,51 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     return Explanation(
         data={"shards": msgspec.to_builtins(record)},
         sheets=tuple(sheets),
-        notes=record.whys,
+        notes=(*_basis(record), *record.whys),
         draw=partial(plot, playbook.network, record) if record.curve else None,
     )
 
 
+def _basis(record: Record) -> list[str]:
+    """What the numbers stand on, and what words mean."""
+    notes = [
+        f"nodes {_nodes(step)}: whatever is dealt, every device does {step.whole:.0%} of the "
+        "multiplications"
+        for step in record.steps
+        if step.whole >= WHOLE
+    ]
+    notes += ["one device: held by all, run by one; its multiplications are not counted"]
+    if record.images:
+        notes.append(
+            f"kept: of the {counted(record.counted, record.images)}; promised: the least that is "
+            f"so with {record.confidence:.3g} confidence"
+        )
+    if record.curve:
+        notes.append("rho: the share of each layer that all devices hold; 1 is the whole network")
+    return notes
+
+
 def _steps(record: Record) -> Sheet:
+    """A line for each layer; what a region sends stands in the first of its lines."""
     rows = []
     for step in record.steps:
-        nodes = f"{step.start}-{step.end}"
+        nodes, sent = _nodes(step), readable(_sent(step))
         if not step.layers:
-            rows.append((nodes, "one device", step.tensor, "", "", "", ""))
+            rows.append((nodes, "one device", step.tensor, "whole", "", ""))
         for layer in step.layers:
             joined = _JOINED[step.op]
             dealt = " ".join(map(str, layer.dealt))
-            sent = readable(_sent(step))
             rows.append(
-                (nodes, joined, layer.name, str(layer.units), str(layer.common), dealt, sent)
+                (nodes, joined, layer.name, f"{layer.common} of {layer.units}", dealt, sent)
             )
-    columns = ("nodes", "slices are", "layer", "units>", "held by all>",
-               f"by {' '.join(record.devices)} alone", "bytes/image>")  # fmt: skip
-    return Sheet("who holds what", columns, tuple(rows))
+            nodes = joined = sent = ""
+    alone = f"{' '.join(record.devices)} alone"
+    columns = ("nodes", "slices are", "layer", "all hold>", alone, "sent>")
+    return Sheet("who holds what of an image's channels", columns, tuple(rows))
+
+
+def _nodes(step: Step) -> str:
+    return f"{step.start} to {step.end - 1}" if step.end - step.start > 1 else f"{step.start}"
 
 
 _JOINED = {"sum": "added", "channels": "put together", "coded": "coded"}
@@ -71,13 +98,21 @@ def _devices(record: Record, playbook: Playbook) -> Sheet:
             (
                 name,
                 readable(memory.get(name, 0)),
+                readable(_memory(playbook, name)),
                 readable(weights),
-                f"{macs / 1e6:.2f}",
+                f"{macs / 1e6:.2f} M",
                 readable(sent),
             )
         )
-    columns = ("device", "memory>", "weights>", "million multiplications>", "sends/image>")
-    return Sheet("what each device holds and does", columns, tuple(rows))
+    columns = ("device", "memory>", "with spares>", "weights>", "multiplications>", "sends>")
+    return Sheet("what each device holds, and does for an image", columns, tuple(rows))
+
+
+def _memory(playbook: Playbook, device: str) -> int:
+    """Bytes of all parts that a device loads."""
+    stages = (stage for plan in playbook.in_place for stage in plan.stages)
+    held = {stage.parts[device] for stage in stages if device in stage.parts}
+    return sum(playbook.parts[part].memory for part in held)
 
 
 def _losses(record: Record) -> Sheet:
@@ -88,10 +123,8 @@ def _losses(record: Record) -> Sheet:
         later = (loss.rebuilt_share, loss.rebuilt_promised) if rebuilt else ()
         row += ["" if value is None else f"{value:.3f}" for value in later]
         rows.append(tuple(row))
-    title = "what is kept of the accuracy without whom"
-    title += f", on {record.images} images" if record.images else ""
     columns = ("lost", "kept>", "promised>", *(("rebuilt>", "promised then>") if rebuilt else ()))
-    return Sheet(title, columns, tuple(rows))
+    return Sheet("what is kept without whom", columns, tuple(rows))
 
 
 def _repairs(record: Record) -> Sheet:
@@ -118,9 +151,8 @@ def _curve(record: Record) -> Sheet:
         (f"{rho:g}", *_cells(record, rho, sizes))
         for rho in dict.fromkeys(point.rho for point in record.curve)
     ]
-    columns = [f"{size} lost, {what}>" for size in sizes for what in ("mean", "worst")]
-    title = "what would be kept if all devices held this share of each layer"
-    return Sheet(title, ("rho>", *columns), tuple(rows))
+    columns = [name for size in sizes for name in (f"{size} lost: mean>", "worst>")]
+    return Sheet("what would be kept with --rho", ("rho>", *columns), tuple(rows))
 
 
 def _cells(record: Record, rho: float, sizes: Sequence[int]) -> list[str]:

@@ -17,6 +17,9 @@ ALL_MS = 1e9
 PRICES = (0.0, *(10.0**k for k in range(-9, 1)))
 """ms for a byte that a device holds: raised until all have room."""
 
+REMEDY = "raise a limit or add devices"
+"""What would do where devices have not the memory."""
+
 Layout = tuple[Step[Region], ...]
 
 
@@ -25,16 +28,17 @@ def lay_out(
     regions: Sequence[Region],
     limits: Mapping[str, float],
     deal_all: bool,
+    remedy: str = REMEDY,
 ) -> Layout:
     """The quickest way through a network that the devices have room for, of which something is
     dealt; with ``deal_all``, all that can be. ``limits`` are bytes by device (absent: none).
 
-    Raises PlanError where there is none.
+    Raises PlanError where there is none; ``remedy`` says what would do.
     """
     last = len(ground.network.nodes)
     # Of an answer whose channels are missing nothing is known of some classes.
     able = [each for each in regions if each.end < last or each.op is not Op.CHANNELS]
-    needs = ""
+    over: list[str] = []
     for price in PRICES:
         steps = [_dealt(ground, region, price, deal_all) for region in able]
         found = cheapest(last, steps, partial(_alone, ground, price, deal_all))
@@ -42,23 +46,30 @@ def lay_out(
             raise PlanError(
                 f"{ground.network.name!r} has no layer that can be dealt; use another strategy"
             )
-        needs = too_large(ground, found, limits)
-        if not needs:
+        over = too_large(ground, found, limits)
+        if not over:
             return found
-    raise PlanError(
-        f"the devices have not the memory for their shards: {needs} at the least; raise a limit or "
-        "add devices"
-    )
+    raise PlanError(no_room(over, remedy))
 
 
-def too_large(ground: Ground, layout: Layout, limits: Mapping[str, float]) -> str:
-    """Which devices have not the memory for their shards, in words; empty where all have."""
+def too_large(ground: Ground, layout: Layout, limits: Mapping[str, float]) -> list[str]:
+    """Which devices have not the memory for their shards, in words."""
     found = []
     for index, name in enumerate(ground.devices):
         need = memory(ground, layout, partial(_evenly, ground, index))
         if need > limits.get(name, math.inf):
-            found.append(f"{name} needs {readable(need)}, its limit is {readable(limits[name])}")
-    return ", ".join(found)
+            found.append(lacking(name, need, limits[name]))
+    return found
+
+
+def lacking(device: str, need: float, room: float) -> str:
+    """That a device has not the memory for its shards."""
+    return f"{device} needs {readable(need)} and has {readable(room)} for them"
+
+
+def no_room(over: Sequence[str], remedy: str) -> str:
+    """That devices have not the memory for their shards (``over``), and what would do."""
+    return f"the devices have not the memory for their shards: {', '.join(over)}; {remedy}"
 
 
 def _evenly(ground: Ground, index: int, region: Region) -> Held:

@@ -66,7 +66,7 @@ class Promise:
     def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
         """What may be common so that the promise is kept, the least first; each is to be tried if
         the real parts have kept less than the promise with the one before."""
-        layers, needed = self.deck.layers, share_needed(self.least, self._counted, self.confidence)
+        layers, needed = self.deck.layers, share_needed(self.least, self.counted, self.confidence)
         found = replicate(layers, self.loss, partial(self._keeps, needed), fits)
         yield found
         gaps = list(zip(found, most_common(layers, self.loss, fits), strict=True))
@@ -76,8 +76,9 @@ class Promise:
         yield from (common for common in dict.fromkeys(back) if common != found)
 
     @property
-    def _counted(self) -> int:
-        """How many images the promise is measured on."""
+    def counted(self) -> int:
+        """How many images the promise is counted by: with labels, those that the whole network
+        gets right."""
         return compare(self.held.right, self.held.right, self.held.labels).count
 
     def _keeps(self, needed: float, common: Common) -> bool:

@@ -39,7 +39,8 @@ class Step(msgspec.Struct, frozen=True):
     """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). Of a coded
     layer it is told what each device holds as if it were dealt. By device, the ``bytes`` of its
     part, the ``macs`` that it computes for one image, and the bytes that it ``sends`` to each of
-    its ``takers``: the other devices, or the gateway alone."""
+    its ``takers``: the other devices, or the gateway alone. ``whole`` is the share of its
+    multiplications that every device does, whatever is dealt."""
 
     start: int
     end: int
@@ -50,6 +51,7 @@ class Step(msgspec.Struct, frozen=True):
     macs: tuple[float, ...]
     sends: tuple[float, ...]
     takers: int = 0
+    whole: float = 0.0
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -83,7 +85,9 @@ class Brought(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """All of it. ``whys`` tell what is dealt nowhere."""
+    """All of it. ``whys`` tell what is dealt nowhere. What is kept was measured on ``images``, of
+    which those are ``counted`` that the whole network gets right, where that is known; promised is
+    what is sure with this ``confidence``."""
 
     devices: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -92,6 +96,8 @@ class Record(msgspec.Struct, frozen=True):
     whys: tuple[str, ...]
     images: int = 0
     repairs: tuple[Brought, ...] = ()
+    counted: int = 0
+    confidence: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """As settings of a policy, the same here and read from a file."""
@@ -138,6 +144,8 @@ def record(
         curve=() if promise is None else tuple(_curve(promise)),
         whys=tuple(map(_because, found.whys)),
         images=0 if promise is None else len(promise.held),
+        counted=0 if promise is None else promise.counted,
+        confidence=0.0 if promise is None else promise.confidence,
         repairs=tuple(
             Brought(each.lost, each.made is not None, dict(each.weights), dict(each.graphs))
             for each in repairs
@@ -169,6 +177,7 @@ def coded_record(code: Code) -> Record:
                 (region.whole_macs + units * width.macs,) * count,
                 (float(ground.sent(region)),) * count,
                 1 if ground.answers(region) else count - 1,
+                region.whole_macs / max(1, region.macs),
             )
         )
     return Record(
@@ -182,6 +191,13 @@ def coded_record(code: Code) -> Record:
 
 def _because(why: Why) -> str:
     return f"node {why.node} ({why.op}): {why.words}"
+
+
+def counted(right: int, images: int) -> str:
+    """What the accuracy is counted by, in words."""
+    if right == images:
+        return f"answers to {images} images"
+    return f"{right} of {images} images that the whole network gets right"
 
 
 def _dealt(region: Region, dealings: Dealings, weights: Sequence[int], answers: bool) -> Step:
@@ -202,6 +218,7 @@ def _dealt(region: Region, dealings: Dealings, weights: Sequence[int], answers: 
         tuple(float(region.macs_of(each)) for each in own),
         tuple(float(region.sent(each, answers) * itemsize) for each in own),
         takers=1 if answers else len(weights) - 1,
+        whole=region.whole_macs / max(1, region.macs),
     )
 
 

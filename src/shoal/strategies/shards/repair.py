@@ -23,6 +23,9 @@ from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import Made, make_plan
 from shoal.strategies.shards.settle import Settled
 
+MOST_DEVICES = 16
+"""Among more there is no repair: its parts grow with the square of their number."""
+
 
 class Repair(NamedTuple):
     """What is done once the device ``lost`` is lost for good: ``made`` is the plan of the others,

@@ -32,6 +32,16 @@ class Wish:
     limits: Mapping[str, float]
     options: ShardOptions
 
+    @property
+    def remedy(self) -> str:
+        """What would do where devices have not the memory."""
+        ways = ["raise a limit, add devices"]
+        if self.options.rho:
+            ways.append("or take a smaller --rho")
+        if self.options.fill == "rebuilt":
+            ways.append("or take --fill mean (to rebuild, there are shards for each loss besides)")
+        return ", ".join([*ways, *(["or take another strategy"] if len(ways) == 1 else [])])
+
 
 class Mended(NamedTuple):
     """A plan for when certain devices are missing, whose parts rebuild what is missing, and what it

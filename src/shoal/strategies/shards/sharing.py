@@ -11,7 +11,7 @@ from shoal.model.shards import Op, Region, shard
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
 from shoal.strategies.shards.costs import Ground, Held, shares_of
-from shoal.strategies.shards.dealing import deal
+from shoal.strategies.shards.deck import deal_width
 from shoal.strategies.shards.layout import Layout, lay_out, memory
 from shoal.strategies.shards.plans import owned, shares
 from shoal.strategies.shards.reliability import counted_on
@@ -46,16 +46,16 @@ def laid_out(
         return ground, layout
     for _ in range(ROUNDS):
         ground = _with_room(_weighed(ground, layout), layout, wish, speeds)
-        layout = lay_out(ground, offered, wish.limits, deal_all)
+        layout = lay_out(ground, offered, wish.limits, deal_all, wish.remedy)
     return _with_room(_weighed(ground, layout), layout, wish, speeds), layout
 
 
 def _weighed(ground: Ground, layout: Layout) -> Ground:
     """With what real shards of these regions need beside the closed form."""
-    found = dict(ground.beside)
+    found, common = dict(ground.beside), math.ceil(ground.rho)
     for region in (step.what for step in layout if step.what is not None):
         dealings = {
-            width.name: deal([1.0] * width.units, ground.shares, math.ceil(ground.rho))
+            width.name: deal_width(region, [1.0] * width.units, ground.shares, common)
             for width in region.widths
         }
         bare = replace(ground, beside={region.key: 0.0})

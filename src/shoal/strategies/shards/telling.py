@@ -10,6 +10,7 @@ from shoal.plan.size import readable
 from shoal.strategies.images import ASKED
 from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.record import counted
 from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 
@@ -17,6 +18,10 @@ SHOWN = 5
 """Nodes that are dealt nowhere are named up to so many."""
 SLOW = 2.0
 """Of equal blocks, a device is named that takes so many times as long as the quickest."""
+
+
+def _any(count: int) -> str:
+    return "any device" if count == 1 else f"any {count} devices"
 
 
 def say(
@@ -31,12 +36,12 @@ def say(
             "nobody may be missing where layers are dealt: nothing is known of what is kept"
         )
     elif promise is None:
-        notes.append(f"nothing is missing while up to {len(sets[-1].devices)} are lost")
+        notes.append(f"nothing is missing with {_any(len(sets[-1].devices))} lost")
     else:
         notes.append(
-            f"with up to {len(sets[-1].devices)} lost at least {settled.worst:.3f} of "
-            f"{'the right answers' if promise.held.labels is not None else 'the answers'} is kept, "
-            f"with {promise.confidence:.3g} confidence: measured on {len(promise.held)} images"
+            f"with {_any(len(sets[-1].devices))} lost, at least {settled.worst:.3f} of the "
+            f"accuracy is kept, with {promise.confidence:.3g} confidence: counted by the "
+            f"{counted(promise.counted, len(promise.held))}"
         )
         if settled.mended:
             first = min(each.accuracy for each in settled.missing)

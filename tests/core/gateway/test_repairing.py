@@ -1,0 +1,69 @@
+"""What is in reserve is no plan that anybody could follow, and time alone puts it in place."""
+
+from __future__ import annotations
+
+from tests.core.alone import LoneGateway, sent
+from tests.core.toys import every, in_reserve, one, plan, playbook
+
+from shoal.core.events import Appeared, Tick, Vanished
+from shoal.core.gateway.usable import fitting
+from shoal.core.messages import DeviceInfo, Hello, Install, Installed, Uninstall
+from shoal.plan.identity import from_reserve
+
+MAIN = plan("abc", every(0, 8, "abc", least=3), one(8, 12, "bc"))
+RESERVED = in_reserve(plan("bc", every(0, 8, "bc", least=2), one(8, 12, "bc")), "a", 10.0)
+BOOK = playbook(MAIN, RESERVED)
+ALONE = from_reserve(BOOK, RESERVED)
+
+
+def lost(gateway: LoneGateway, at: float = 0.0) -> None:
+    gateway.now = at
+    gateway.take(Vanished("a", "a1"))
+
+
+def tick(gateway: LoneGateway, at: float) -> list[str]:
+    gateway.now = at
+    return [to for to, install in sent(Install, gateway.take(Tick())) if install.playbook != BOOK]
+
+
+def test_its_parts_are_nobodys_before() -> None:
+    assert BOOK.parts_of("b") == ("0-8/1", "8-12")
+    assert ALONE.parts_of("b") == ("0-8/0+", "8-12")
+    assert ALONE.parts.keys() == {"0-8/0+", "0-8/1+", "8-12"}
+    assert ALONE.in_place == ALONE.plans
+
+
+def test_who_waits_for_it_waits_for_nothing() -> None:
+    """A request is too large for a part of the only plan in place: it is told so."""
+    assert fitting(BOOK, frozenset()).plans == (MAIN,)
+    assert fitting(BOOK, frozenset({("a", "0-8/0")})).plans == ()
+
+
+def test_it_is_put_in_place_when_the_time_has_come_and_not_before() -> None:
+    gateway = LoneGateway(BOOK)
+    lost(gateway)
+    assert gateway.node.wake_at <= 10.0
+    assert tick(gateway, 9.9) == []
+    assert tick(gateway, 10.0) == ["b", "c"]
+    assert tick(gateway, 11.5) == ["b", "c"], "who says nothing is asked again"
+
+
+def test_it_stays_until_the_lost_one_has_its_parts_again() -> None:
+    gateway = LoneGateway(BOOK)
+    lost(gateway)
+    tick(gateway, 10.0)
+    for name in "bc":
+        gateway.installed(name, ALONE)
+    gateway.now = 12.0
+    gateway.take(Appeared("a", "a2"))
+    assert not sent(Uninstall, gateway.hear("a", Hello(DeviceInfo("a", "a2"))))
+    refused = Installed(BOOK.id, (), {"0-8/0": "too little memory"})
+    assert not sent(Uninstall, gateway.hear("a", refused))
+    dropped = sent(Uninstall, gateway.installed("a", BOOK))
+    assert dropped == [(name, Uninstall(ALONE.id)) for name in "bc"]
+
+
+def test_a_playbook_without_reserve_is_left_alone() -> None:
+    gateway = LoneGateway(playbook(MAIN))
+    lost(gateway)
+    assert tick(gateway, 1000.0) == []
