@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from shoal.cli.models import Example, Model, load_network
 from shoal.cli.output import Json, print_json, stderr, stdout, table
 from shoal.plan.size import readable
 from shoal_train.packages import packages
@@ -156,6 +157,67 @@ def fluid(
             table_rows(card),
         )
     )
+
+
+@app.command()
+def exits(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where it goes, with exits.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="fashion-mnist, mnist, imagefolder:PATH or images:FOLDER.")
+    ],
+    at: Annotated[str, typer.Option(help="Cuts of 'shoal inspect' (3,8), or auto.")] = "auto",
+    target_drop: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Points of accuracy that may be lost.")
+    ] = 0.5,
+    cells: Annotated[
+        int, typer.Option(min=1, max=16, help="Averages along each side; 1: of the whole.")
+    ] = 4,
+    criterion: Annotated[str, typer.Option(help="softmax, margin or entropy.")] = "softmax",
+    epochs: Epochs = 12,
+    images: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Learn from so many at most.")
+    ] = 20_000,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw how right exits are when how sure.")
+    ] = None,
+    example: Example = None,
+    seed: Seed = 7,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Give a trained network early exits, and write it as one ONNX file that tells of them.
+
+    The network stays as it is. Each exit learns its answers, and the labels where there are some.
+    """
+    with packages():
+        from shoal_train.exits.job import Job, run, summary
+        from shoal_train.exits.report import draw, drop_rows, exit_rows
+        from shoal_train.progress import Doing
+    network = load_network(model, example)
+    job = Job(network, out, data, at, cells, epochs, images, criterion, target_drop, seed, threads)
+    with Doing(stderr()) as bar:
+        trained = run(job, bar.tell)
+    found = summary(trained, target_drop)
+    drawn = None if plot is None else draw(trained.judged, plot)
+    if json:
+        print_json({**found, "file": out, "plot": drawn})
+        return
+    console = stdout()
+    names = ("cut>", "after", "time>", "temperature>", "accuracy>")
+    console.print(table(f"{network.name} with exits", names, exit_rows(found)))
+    leaving = [f"exit {number + 1}>" for number in range(len(found["exits"]))]
+    heading = ("points lost>", "accuracy>", "at least>", *leaving, "end>", "time>")
+    console.print(table("where images leave", heading, drop_rows(found)))
+    own = "labels" if found["against"] == "labels" else "the network's own answers"
+    console.print(
+        f"Held against {own} on {found['images']['judged']} images; thresholds from "
+        f"{found['images']['table']} others. 'at least' is sure to 95 %."
+    )
+    for path in filter(None, (out, drawn)):
+        console.print(f"wrote {path}", soft_wrap=True)
 
 
 @app.command()

@@ -52,3 +52,32 @@ class LegBar(Bar):
             f"{row['epoch']:3d}/{self.epochs}  {row['turn']}  loss {row['loss']:.4f}  "
             f"{accuracy} %  {row['seconds']:.0f} s"
         )
+
+
+class Doing:
+    """A bar for each thing that is done, one after the other. Use it in a ``with``."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=1.0)
+        self.what = ""
+
+    def __enter__(self) -> Doing:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def tell(self, what: str, share: float) -> None:
+        """Show that the share of ``what`` is done."""
+        if what != self.what:
+            self.what = what
+            self.progress.reset(self.task, total=1.0, description=what)
+        self.progress.update(self.task, completed=share)

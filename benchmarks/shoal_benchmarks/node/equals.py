@@ -128,7 +128,8 @@ class Equals:
         before_s = self._cpu_s()
         found = self._tell(Order(seconds=seconds, few=True, window=window))
         rate = found.images / max(found.seconds, 1e-9)
-        return Busy(rate, self._spent_ms(before_s, found.answered), found.plans)
+        spent_ms, right = self._spent_ms(before_s, found.answered), found.agreed / found.answered
+        return Busy(rate, spent_ms, found.plans, right)
 
     def single(self, seconds: float) -> Single:
         """As in virtual time (:meth:`shoal_benchmarks.node.virtual.Virtual.single`)."""

@@ -20,11 +20,13 @@ DEADLINE_MS = 10_000.0
 
 class Busy(msgspec.Struct, frozen=True):
     """With a window of requests under way: images per second, how many milliseconds of a core of
-    this machine each host spent on an image, and which plans answered how many."""
+    this machine each host spent on an image, which plans answered how many, and the share of the
+    answers that were as expected."""
 
     images_per_s: float
     spent_ms: dict[str, float]
     plans: dict[str, int] = {}
+    right: float = 1.0
 
 
 class Single(msgspec.Struct, frozen=True):

@@ -1,0 +1,101 @@
+"""Images per second and accuracy with as many requests as keep all hosts busy. Needs root."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from shoal.errors import ShoalError
+from shoal.scratch import Scratch
+from shoal_benchmarks.measure import samples
+from shoal_benchmarks.node.equals import Equals, Ground
+from shoal_benchmarks.node.virtual import Busy
+from shoal_benchmarks.relay.subject import Subject, subject
+from shoal_benchmarks.relay.systems import ALONE, PASSED, RELAY, SYSTEMS
+from shoal_benchmarks.row import Row, row
+
+log = logging.getLogger("shoal")
+
+SHARE = 0.2
+
+
+class Place(NamedTuple):
+    """Hosts and how they are joined."""
+
+    workers: int
+    topology: str
+    mbit_s: float
+
+    @property
+    def words(self) -> str:
+        """What it is called."""
+        shape = f" in a {self.topology}" if self.workers > 2 else ""
+        return f"{self.workers} hosts{shape}, {self.mbit_s:g} Mbit/s"
+
+
+PLACES = (
+    Place(1, "mesh", 50.0),
+    Place(2, "mesh", 50.0),
+    Place(3, "mesh", 50.0),
+    Place(3, "ring", 50.0),
+    Place(5, "mesh", 50.0),
+    Place(3, "mesh", 10.0),
+)
+ROUNDS, QUICK_ROUNDS = 3, 1
+SECONDS, QUICK_SECONDS = 8.0, 4.0
+PER_HOST = 6
+"""Requests under way."""
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """All systems at all places; nothing, and a line in the log, without the right to have a lab
+    or without the images."""
+    from shoal_lab.machine import look
+
+    if not look().can_emulate:
+        log.warning("relay.spread needs root and network namespaces: left out")
+        return
+    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
+    with Scratch.make("relay") as folder:
+        found = subject(folder.path)
+        if found is None:
+            return
+        for place in PLACES:
+            ground = Ground(place.workers, SHARE, place.mbit_s, 0.0)
+            with (
+                Scratch.make("relay-lab") as files,
+                Equals(ground, files.path, name="relay") as lab,
+            ):
+                yield from rows_for(lab, place, found, rounds, seconds)
+
+
+def rows_for(
+    lab: Equals, place: Place, subject: Subject, rounds: int, seconds: float
+) -> Iterator[Row]:
+    """All systems at one place, in turns."""
+    books = {each.name: each.book(lab, subject, place.topology) for each in SYSTEMS}
+    window = PER_HOST * place.workers
+    seen: dict[str, list[Busy]] = {name: [] for name in books}
+    for _ in range(rounds):
+        for name, book in books.items():
+            try:
+                lab.serve(book, subject.images, subject.labels)
+                seen[name].append(lab.busy(seconds, window))
+            except ShoalError as error:
+                print(f"{place.words}, {name}: {error}", file=sys.stderr)
+    for name, each in seen.items():
+        if each:
+            what = f"{place.words}, {name}"
+            yield row(
+                f"{what}: throughput", samples([one.images_per_s for one in each]), "images/s"
+            )
+            yield row(f"{what}: accuracy", samples([one.right for one in each]), "share")
+            spent = samples([sum(one.spent_ms.values()) for one in each])
+            yield row(f"{what}: CPU for an image", spent, "ms")
+    for other, goal in ((PASSED, ">= 1.5"), (ALONE, ">= 1" if place.mbit_s <= 10 else None)):
+        pairs = list(zip(seen[RELAY], seen[other], strict=False))
+        if pairs:
+            ratio = samples([a.images_per_s / b.images_per_s for a, b in pairs])
+            yield row(f"{place.words}: relay over {other}", ratio, "ratio", goal)

@@ -1,0 +1,1 @@
+"""Early exits for networks that are trained already."""
