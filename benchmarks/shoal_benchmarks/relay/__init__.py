@@ -1,8 +1,8 @@
 """Networks with exits whose tasks are handed from device to device: how fast and how right, under
 overload, and when a device is lost or slowed.
 
-A reader's path: :mod:`subject` (the network and its images), :mod:`systems` (what is compared), then
-a module for each section.
+A reader's path: :mod:`subject` (the network and its images), :mod:`systems` (what is compared),
+then a module for each section.
 """
 
 from __future__ import annotations

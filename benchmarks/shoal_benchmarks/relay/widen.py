@@ -31,4 +31,5 @@ def widened(path: Path, factor: int) -> bytes:
     made[flat.input[1]] = np.array([-1, made[dense.input[1]].shape[1]], np.int64)
     del model.graph.initializer[:], model.graph.value_info[:]
     model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in made.items())
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content

@@ -64,6 +64,9 @@ def build(
         loosest=options.loosest,
         least_gap_s=0.25 / plan.forecast.images_per_s,
         neighbours=neighbours(names, options.topology),
+        bytes_per_s=min(
+            (profiles.link(a, b).bytes_per_s for a in names for b in names if a != b), default=1e9
+        ),
         calibration=exits.table,
     )
     spec = PolicySpec(NAME, msgspec.to_builtins(settings))

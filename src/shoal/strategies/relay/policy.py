@@ -13,7 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from shoal.core.messages import Values
-from shoal.core.policy import Choice, DeviceView, Hold, Limit, View
+from shoal.core.policy import Choice, DeviceView, Hold, Limit, LinkView, View
 from shoal.plan.plan import Plan, Playbook, Stage
 from shoal.strategies.preferred import following, stage_from, usable_holders
 from shoal.strategies.relay.rules import (
@@ -84,7 +84,7 @@ class Relay:
             return keeper, memory
         if not others:
             return None, memory
-        way_s = {name: _way_s(view, name, size) for name in others}
+        way_s = {name: _way_s(view, name, size, settings.bytes_per_s) for name in others}
         theirs = {name: _queues(view.devices[name]) for name in others}
         best = min(others, key=lambda name: way_s[name] + theirs[name].work_s)
         if keeper is None:
@@ -165,13 +165,12 @@ def _queues(seen: DeviceView) -> Queues:
     return Queues(max(0, seen.outstanding - held), held, task_s * seen.slowdown)
 
 
-def _way_s(view: View, name: str, size: float) -> float:
-    """How long so many bytes travel to a device, as far as that is known."""
-    link = view.links.get(name)
-    if link is None:
-        return 0.0
-    travel_s = size / link.bytes_per_s if link.bytes_per_s > 0 else 0.0
-    return travel_s + link.rtt_ms / 2e3
+def _way_s(view: View, name: str, size: float, stated: float) -> float:
+    """How long so many bytes travel to a device: as measured, or as was ``stated`` (bytes in a
+    second)."""
+    link = view.links.get(name, LinkView())
+    measured = link.bytes_per_s if link.bytes_per_s > 0 and not link.at_least else 0.0
+    return size / (measured or max(stated, link.bytes_per_s, 1.0)) + link.rtt_ms / 2e3
 
 
 def _drawn(view: View, rules: Rules, memory: Any) -> tuple[Any, float]:

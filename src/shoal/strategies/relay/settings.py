@@ -12,7 +12,8 @@ class Settings(msgspec.Struct, frozen=True):
     """``sizes`` are the bytes that enter each stage. What is ``fixed``: the ``accuracy`` or the
     ``rate``. Thresholds never follow the rate below ``loosest``; inputs never begin closer together
     than ``least_gap_s``. ``neighbours`` says to whom each device may give (all, where it is not
-    named). ``calibration`` is the table of the exits (:class:`shoal.model.exits.Exits`)."""
+    named), ``bytes_per_s`` what links are stated to carry. ``calibration`` is the table of the
+    exits (:class:`shoal.model.exits.Exits`)."""
 
     rules: Rules = Rules()
     sizes: tuple[float, ...] = ()
@@ -20,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True):
     loosest: float = 0.3
     least_gap_s: float = 0.0
     neighbours: dict[str, tuple[str, ...]] = {}
+    bytes_per_s: float = 1e9
     calibration: tuple[tuple[int, ...], ...] = ()
 
 
