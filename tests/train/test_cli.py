@@ -48,6 +48,7 @@ def test_a_card_notes_the_command_with_all_that_was_set(monkeypatch, capsys):
 COMMANDS = (
     ["train", "classifier"],
     ["train", "fluid"],
+    ["train", "exits", "a", "--data", "b", "-o", "c"],
     ["train", "runs", "a"],
     ["train", "failout", "a", "--devices", "2", "--data", "b", "--out", "c"],
     ["zoo", "get", "efficientnet-lite0"],

@@ -50,7 +50,7 @@ def rows_for(lab: Equals, subject: Subject, quick: bool) -> Iterator[Row]:
     victim = GROUND.names[1]
     faults: dict[str, Fault] = {
         "killed": Restart(at_s=CALM_S, host=victim, for_s=GONE_S),
-        "slowed to a quarter": Slow(at_s=CALM_S, host=victim, factor=4.0, for_s=GONE_S),
+        "slowed to a quarter": Slow(at_s=CALM_S, host=victim, factor=0.25, for_s=GONE_S),
     }
     seconds = CALM_S + GONE_S + BACK_S
     for what, fault in faults.items():

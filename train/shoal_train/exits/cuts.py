@@ -56,18 +56,16 @@ def _is_read(cut: Cut) -> bool:
 
 
 def _even(cuts: Sequence[Cut], node_ms: Sequence[float], name: str) -> list[Cut]:
+    if not cuts:
+        raise CutError(f"{name!r} has no cut that a single tensor with channels crosses")
     before = [0.0, *accumulate(node_ms)]
     found: dict[int, Cut] = {}
     for turn in range(1, COUNT + 1):
         place = turn / (COUNT + 1) * before[-1]
         apart = {cut.at: abs(before[cut.at] - place) / (before[-1] or 1.0) for cut in cuts}
-        near = [cut for cut in cuts if apart[cut.at] <= NEAR]
-        if near:
-            # Of such that are about as near the last: what was rectified holds zeros.
-            best = min(near, key=lambda cut: (cut.bytes, round(2 * apart[cut.at] / NEAR), -cut.at))
-        elif cuts:
-            best = min(cuts, key=lambda cut: apart[cut.at])
-        else:
-            raise CutError(f"{name!r} has no cut that a single tensor with channels crosses")
+        most = max(NEAR, min(apart.values()) + NEAR / 8)
+        near = [cut for cut in cuts if apart[cut.at] <= most]
+        # Of such that are about as near the last: what was rectified holds zeros.
+        best = min(near, key=lambda cut: (cut.bytes, round(2 * apart[cut.at] / NEAR), -cut.at))
         found[best.at] = best
     return [found[at] for at in sorted(found)]
