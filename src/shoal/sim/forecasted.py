@@ -44,7 +44,8 @@ class Sureness:
 
     def __init__(self, playbook: Playbook, seed: int) -> None:
         found = [[s.exit.tensor for s in p.stages if s.exit is not None] for p in playbook.plans]
-        ordered = chain.from_iterable(sorted(found, key=len, reverse=True))
+        found.sort(key=len, reverse=True)
+        ordered = chain.from_iterable(found)
         self.exits = tuple(dict.fromkeys(ordered))
         """The exits by the tensors that they look at, in the order of the plan with the most."""
         self._seed = seed

@@ -85,6 +85,18 @@ def missing(playbook: Playbook, weights: Weights) -> set[str]:
     }
 
 
+def noise(playbook: Playbook) -> Feeds:
+    """Inputs of one image that is none: every number is as likely as any other (from 0 to 1, or of
+    8 bits)."""
+    dice = np.random.default_rng(0)
+    feeds = {}
+    for spec in playbook.inputs:
+        shape, kind = [1 if size is None else size for size in spec.shape], np.dtype(spec.dtype)
+        drawn = dice.random(shape) if kind.kind == "f" else dice.integers(0, 128, shape)
+        feeds[spec.name] = drawn.astype(kind)
+    return feeds
+
+
 def measured(playbook: Playbook, parts: Mapping[str, Runs], feeds: Feeds) -> Weights:
     """What travels when ``feeds`` are asked: every plan is run here, once."""
     legs: dict[tuple[Made, str], frozenset[str]] = {}
