@@ -330,7 +330,10 @@ def _curve(
     steps: list[Step] = []
     with stderr().status("measuring ...") as status:
         seen = survey(network, cluster, progress=lambda text: status.update(f"{text} ..."))
-        made = curve(counts, offered, network, seen, wish, lambda book: load_of(book)[0], seed)
+        made = curve(
+            counts, offered, network, seen, wish, lambda book: load_of(book)[0], seed,
+            lambda book: _feeds(example, book),
+        )  # fmt: skip
         for count in counts:
             status.update(f"{count} devices ...")
             steps.append(next(made))

@@ -118,10 +118,11 @@ def curve(
     wish: Objective,
     load: Callable[[Playbook], Load],
     seed: int = 0,
-    example: Feeds | None = None,
+    example: Callable[[Playbook], Feeds | None] = lambda playbook: None,
 ) -> Iterator[Step]:
     """Plan anew for each number of devices of a surveyed cluster (copies of its last one where
-    there are fewer), and ask what ``load`` says. The plans are not proved: they only tell times."""
+    there are fewer), and ask what ``load`` says. ``example`` is as for :func:`weights_of`. The
+    plans are not proved: they only tell times."""
     for count in counts:
         cluster, same = fleet(seen.cluster, count)
         profiles = seen.profiles.over(cluster, same)
@@ -132,7 +133,7 @@ def curve(
             (made,) = (each.built for each in tried if each.strategy.name == chosen)
             assert made is not None
             playbook = made.playbook
-            weights, note = weights_of(playbook, made.parts, example)
+            weights, note = weights_of(playbook, made.parts, example(playbook))
             ratio = profiles.device(cluster.names[0]).batch_ratio
             simulation, notes = prepared(playbook, cluster, weights, seed, batch_ratio=ratio)
         except PlanError as error:

@@ -146,7 +146,9 @@ def serve(
     world.adopt(gateway, playbook)
     core = world.gateway(gateway)
     world.run_until(lambda: not core.unready(playbook), READY_S)
-    if missing := core.unready(playbook):
+    book = core.playbooks.get(playbook.id)
+    missing = {} if book is None else core.usable.unusable(book)
+    if missing:
         reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
         raise PlanError(f"the playbook cannot be put in place: {reasons}; plan again")
     world.run(SETTLE_S)
