@@ -17,9 +17,9 @@ from shoal.core.events import JobKey
 from shoal.model.bundle import load_bundle
 from shoal.model.network import Network
 from shoal.plan.profiles import Profiles
+from shoal.sim.crossings import Crossing, Made, measured
 from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import FREE, Handling
-from shoal.sim.weights import Carried, Made, measured
 from shoal.sim.world import Reply, Ticket, World
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
@@ -140,7 +140,7 @@ def test_bodies_weigh_what_they_do_and_runs_take_what_is_forecast(speck: Network
     (part,) = built.playbook.parts
     asked, answer = Made("", ("in",)), Made(part, ("out",))
     found = measured(built.playbook, built.parts, feeds)
-    assert found == {(asked, "raw"): Carried(256), (answer, "raw"): Carried(256)}
+    assert found == {(asked, "raw"): Crossing(256), (answer, "raw"): Crossing(256)}
 
     engine = Forecasted(built.playbook, found, SPEEDS, pace=0.5, batch_ratio={4: 0.5})
     key = JobKey("gate", "", 0, 0, 0)

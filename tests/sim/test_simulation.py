@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 from tests.core.toys import one, plan, playbook
 from tests.toys import fluid
 from tests.toys.network import ToyNetwork, ToyProfile
@@ -22,13 +23,14 @@ from shoal.plan.cluster import Cluster, Device, Host, Links, Rate
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Exit, Playbook, PolicySpec, Spread
 from shoal.plan.profiles import Profiles
-from shoal.runtime.simulating import prepared, weights_of
+from shoal.runtime.simulating import crossings_of, prepared
 from shoal.sim import arrivals
+from shoal.sim.crossings import Crossing, Made, measured, missing, stated
 from shoal.sim.faults import ClockJump, Cut, Fault, Freeze, Kill, Lossy, Narrow, Restart, Slow
 from shoal.sim.forecasted import Sureness
 from shoal.sim.mishaps import check_faults, left_out
-from shoal.sim.simulation import Load, Simulated
-from shoal.sim.weights import Carried, Made, measured, missing, stated
+from shoal.sim.plot import plot
+from shoal.sim.simulation import Demand, Simulated
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
 
@@ -50,14 +52,14 @@ def made(strategy: str, of: Cluster, network: Any = NETWORK, **options: Any) -> 
 
 
 def simulated(
-    built: Built, of: Cluster, load: Load, faults: Iterable[Fault] = (), seed: int = 0
+    built: Built, of: Cluster, load: Demand, faults: Iterable[Fault] = (), seed: int = 0
 ) -> Simulated:
-    weights, note = weights_of(built.playbook, built.parts)
+    crossings, note = crossings_of(built.playbook, built.parts)
     assert note == ""
-    return prepared(built.playbook, of, weights, seed)[0].run(load, tuple(faults))
+    return prepared(built.playbook, of, crossings, seed)[0].run(load, tuple(faults))
 
 
-BUSY = Load(20.0, window=24)
+BUSY = Demand(20.0, window=24)
 
 
 # -- as arithmetic says
@@ -84,7 +86,7 @@ def test_one_after_the_other_takes_the_sum_of_runs_and_ways() -> None:
     rtt_ms = 30.0
     of = cluster(2, Links(Rate(1000.0, rtt_ms)))
     built = made("pipeline", of, stages=2)
-    found = simulated(built, of, Load(20.0, window=1))
+    found = simulated(built, of, Demand(20.0, window=1))
     ways = 3 if len(built.playbook.plans[0].devices) == 2 else 2
     assert found.p50_ms == pytest.approx(RUN_MS + ways * rtt_ms / 2, rel=0.03)
 
@@ -168,10 +170,10 @@ def test_what_the_playbook_does_not_state_is_asked_of_the_parts() -> None:
     built = made("pipeline", of, stages=2)
     cut = built.playbook.plans[0].stages[0].outputs
     assert missing(built.playbook, stated(built.playbook)) >= set(cut)
-    weights, _ = weights_of(built.playbook, built.parts)
-    assert not missing(built.playbook, weights)
+    crossings, _ = crossings_of(built.playbook, built.parts)
+    assert not missing(built.playbook, crossings)
     part = built.playbook.plans[0].stages[0].parts["d0"]
-    assert weights[Made(part, cut), "raw"] == Carried(4 * 8)
+    assert crossings[Made(part, cut), "raw"] == Crossing(4 * 8)
 
 
 # -- the same each time
@@ -180,7 +182,7 @@ def test_what_the_playbook_does_not_state_is_asked_of_the_parts() -> None:
 def outcome(seed: int) -> Simulated:
     of = cluster(2)
     times = arrivals.poisson(60.0, seed)
-    return simulated(made("replicas", of), of, Load(10.0, times), [Slow(at_s=3.0, host="d0",
+    return simulated(made("replicas", of), of, Demand(10.0, times), [Slow(at_s=3.0, host="d0",
                      factor=0.3, for_s=3.0)], seed)  # fmt: skip
 
 
@@ -218,18 +220,28 @@ def test_a_fault_takes_away_what_arithmetic_says(kind: str) -> None:
     image 332 there and 332 back, so 12.05 images/s."""
     fault, expected = FAULTS[kind]
     of = cluster(2)
-    found = simulated(made("replicas", of), of, Load(20.0, window=8), [fault])
+    found = simulated(made("replicas", of), of, Demand(20.0, window=8), [fault])
     assert found.images_per_s == pytest.approx(expected, rel=0.08)
     assert found.lost == found.late == found.refused == 0
     if kind in ("kill", "restart", "freeze"):
         assert min(moment.alive for moment in found.moments) == 1
 
 
+def test_a_fault_of_a_device_that_does_nothing_does_nothing() -> None:
+    built, of = made("replicas", cluster(2)), cluster(3)
+    calm, idle = (
+        simulated(built, of, Demand(5.0, window=8), faults)
+        for faults in ((), (Restart(at_s=1.0, host="d2", for_s=1.0),))
+    )
+    assert idle.images_per_s == pytest.approx(calm.images_per_s, rel=0.01)
+    assert (idle.retried, set(idle.devices)) == (0, {"d0", "d1"})
+
+
 def test_a_lossy_link_makes_answers_late_by_round_trips() -> None:
     of = cluster(1, Links(Rate(1000.0, 100.0)))
     fault = Lossy(at_s=0.0, link=("gateway", "d0"), loss=0.5)
     calm, lossy = (
-        simulated(made("remote", of), of, Load(60.0, window=1), faults).p50_ms
+        simulated(made("remote", of), of, Demand(60.0, window=1), faults).p50_ms
         for faults in ((), (fault,))
     )
     assert lossy - calm == pytest.approx(100.0, rel=0.05), "one of two ways again, in the middle"
@@ -241,6 +253,7 @@ def test_faults_that_name_strangers_or_the_gateway_are_refused() -> None:
         (Kill(at_s=1.0, host="pi"), "there is no 'pi'.*d0, d1, gateway"),
         (Cut(at_s=1.0, link=("d0", "switch")), "there is no 'switch'"),
         (Restart(at_s=1.0, host="gateway"), "takes away the gateway"),
+        (Narrow(at_s=1.0, link=("d0", "d0"), mbit=1.0), "both ends .* are the same"),
     ):
         with pytest.raises(LabFileError, match=words):
             check_faults([fault], of)
@@ -251,9 +264,13 @@ def test_faults_that_name_strangers_or_the_gateway_are_refused() -> None:
 # -- overload, exits
 
 
+def picture(path: Path) -> Any:
+    return Image.open(path)
+
+
 def test_what_is_too_much_is_refused_or_late_and_never_lost() -> None:
     of = cluster(1)
-    load = Load(20.0, arrivals.steady(75.0, 0), deadline_ms=2000.0)
+    load = Demand(20.0, arrivals.steady(75.0, 0), deadline_ms=2000.0)
     found = simulated(made("remote", of), of, load)
     assert found.asked == 1500
     assert found.asked == found.answered + found.late + found.refused
@@ -264,17 +281,17 @@ def test_what_is_too_much_is_refused_or_late_and_never_lost() -> None:
 def test_refused_requests_do_not_stop_the_clock() -> None:
     """A window that is wider than what the gateway takes is asked again after a while."""
     of = cluster(1)
-    found = simulated(made("remote", of), of, Load(5.0, window=1100, deadline_ms=1e5))
+    found = simulated(made("remote", of), of, Demand(5.0, window=1100, deadline_ms=1e5))
     assert found.refused >= 76
     assert found.reasons == {"overloaded": found.refused}
     assert "1024 requests are pending" in found.said["overloaded"]
 
 
-class Light(dict[tuple[Made, str], Carried]):
+class Light(dict[tuple[Made, str], Crossing]):
     """Everything weighs 100 bytes."""
 
-    def __missing__(self, key: tuple[Made, str]) -> Carried:
-        return Carried(100)
+    def __missing__(self, key: tuple[Made, str]) -> Crossing:
+        return Crossing(100)
 
 
 def with_exit(rows: list[list[int]] | None) -> tuple[Playbook, Cluster]:
@@ -289,11 +306,11 @@ def exits_of(rows: list[list[int]] | None, seed: int = 0) -> Simulated:
     book, of = with_exit(rows)
     simulation, notes = prepared(book, of, Light(), seed)
     assert ("no calibration" in "".join(notes)) == (rows is None)
-    return simulation.run(Load(40.0, window=16))
+    return simulation.run(Demand(40.0, window=16))
 
 
 def test_requests_leave_as_the_calibration_says() -> None:
-    found = exits_of([[900, 950], [300, -800], [700, 990], [400, 999]])
+    found = exits_of([[900, 300, 700, 400], [950, -800, 990, 999]])
     share = found.exits["t6"] / found.answered
     assert share == pytest.approx(0.5, abs=0.05)
     assert sum(found.exits.values()) == found.answered
@@ -304,13 +321,26 @@ def test_requests_leave_as_the_calibration_says() -> None:
     assert found.devices["d1"].answered == pytest.approx(found.answered * (1 - share), abs=2)
 
 
+def test_what_happens_over_time_is_drawn(tmp_path: Path) -> None:
+    rows = {"exits": [[900, 300], [950, -800]], "none": None}
+    heights = {}
+    for name, calibration in rows.items():
+        found = exits_of(calibration)
+        if name == "none":
+            found = msgspec.structs.replace(found, exits={})
+        heights[name] = picture(plot(found, "a title", tmp_path / name)).height
+    assert heights["exits"] == pytest.approx(5 / 3 * heights["none"], rel=0.01)
+
+
 def test_without_a_calibration_exits_are_as_sure_as_dice() -> None:
     found = exits_of(None)
     assert found.exits["t6"] / found.answered == pytest.approx(0.5, abs=0.05)
     assert found.accuracy is None
 
 
-@pytest.mark.parametrize("rows", [[[1]], [[1, 2, 3]], [], [["a", "b"]], 3])
+@pytest.mark.parametrize(
+    "rows", [[[1]], [[1], [2], [3]], [[1, 2], [3]], [[], []], [[1], [1001]], [["a"], ["b"]], 3]
+)
 def test_a_calibration_that_does_not_fit_is_refused(rows: Any) -> None:
     book, _ = with_exit(rows)
     with pytest.raises(PlanError, match="calibration"):
@@ -327,7 +357,7 @@ def test_parts_that_do_not_fit_are_told() -> None:
     built, of = made("replicas", cluster(1)), cluster(1)
     small = replace_device(of, memory=10)
     with pytest.raises(PlanError, match="cannot be put in place: d0"):
-        prepared(built.playbook, small, weights_of(built.playbook, built.parts)[0])
+        prepared(built.playbook, small, crossings_of(built.playbook, built.parts)[0])
 
 
 def replace_device(of: Cluster, **changes: Any) -> Cluster:

@@ -26,9 +26,9 @@ from shoal.plan.objective import Aim, Objective
 from shoal.plan.plan import Playbook
 from shoal.plan.profiles import Profiles
 from shoal.scratch import Scratch
+from shoal.sim.crossings import measured
 from shoal.sim.forecasted import Forecasted
 from shoal.sim.handling import Handling
-from shoal.sim.weights import measured
 from shoal.strategies.making import make
 from shoal_benchmarks.fluid.scenes import APART, TOGETHER
 from shoal_benchmarks.measure import samples

@@ -18,14 +18,14 @@ from shoal.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shoal.core.log import Step as LogStep
+    from shoal.core.log import Step
     from shoal.plan.cluster import Cluster
     from shoal.plan.network import Feeds
     from shoal.plan.plan import Playbook
     from shoal.runtime.recording import RecordingWriter
-    from shoal.runtime.simulating import Step
+    from shoal.runtime.simulating import Fleet
     from shoal.sim.node import Node
-    from shoal.sim.simulation import Load, Simulated
+    from shoal.sim.simulation import Demand, Simulated
 
 AUTO = "auto"
 SECONDS = 60.0
@@ -70,8 +70,8 @@ def simulate(
         float | None,
         typer.Option(
             metavar="S",
-            help=f"For how long is asked; without it {SECONDS:g}, or up to the last time of a "
-            "file.",
+            help=f"For how long is asked; without it {SECONDS:g}, or the whole seconds that a file "
+            "fills.",
         ),
     ] = None,
     deadline_ms: Annotated[
@@ -158,12 +158,12 @@ def _load(
     seconds: float | None,
     deadline_ms: float,
     seed: int,
-) -> Callable[[Playbook], tuple[Load, str]]:
+) -> Callable[[Playbook], tuple[Demand, str]]:
     """The load for a playbook, and it in words; UsageError for one that makes no sense, DataError
     for a file that does not."""
     from shoal.runtime.service import MAX_WINDOW, busy_window
     from shoal.sim.arrivals import KINDS, trace
-    from shoal.sim.simulation import Load
+    from shoal.sim.simulation import Demand
 
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds {seconds:g}: write more than 0, at most {MAX_SECONDS:g}")
@@ -172,9 +172,9 @@ def _load(
     if arrivals is not None and arrivals not in KINDS:
         _refuse({"--rate": rate, "--window": window}, "goes with no file of times: leave it out")
         times = trace(arrivals)
-        lasts_s = seconds or min(MAX_SECONDS, math.nextafter(times[-1], math.inf) or 1.0)
+        lasts_s = seconds or min(MAX_SECONDS, math.floor(times[-1]) + 1.0)
         said = f"{Path(arrivals).name}"
-        return lambda playbook: (Load(lasts_s, times, deadline_ms=deadline_ms), said)
+        return lambda playbook: (Demand(lasts_s, times, deadline_ms=deadline_ms), said)
     lasts_s = seconds or SECONDS
     if rate is not None:
         if not 0 < rate * lasts_s <= MAX_REQUESTS:
@@ -184,15 +184,15 @@ def _load(
             )
         kind = arrivals or "steady"
         return lambda playbook: (
-            Load(lasts_s, KINDS[kind](rate, seed), deadline_ms=deadline_ms),
+            Demand(lasts_s, KINDS[kind](rate, seed), deadline_ms=deadline_ms),
             f"{rate:g}/s, {kind}",
         )
     if arrivals is not None:
         raise UsageError(f"--arrivals {arrivals} comes at a rate: give --rate as well")
 
-    def windowed(playbook: Playbook) -> tuple[Load, str]:
+    def windowed(playbook: Playbook) -> tuple[Demand, str]:
         width = min(window or busy_window(playbook), MAX_WINDOW)
-        return Load(lasts_s, None, width, deadline_ms), f"{width} under way"
+        return Demand(lasts_s, None, width, deadline_ms), f"{width} under way"
 
     return windowed
 
@@ -200,7 +200,7 @@ def _load(
 def _one(
     playbook: Playbook,
     cluster: Cluster,
-    load_of: Callable[[Playbook], tuple[Load, str]],
+    load_of: Callable[[Playbook], tuple[Demand, str]],
     schedule: Path | None,
     seed: int,
     example: Path | None,
@@ -213,7 +213,7 @@ def _one(
     from rich.progress import Progress
 
     from shoal.runtime.recording import RecordingWriter
-    from shoal.runtime.simulating import prepared, weights_of
+    from shoal.runtime.simulating import crossings_of, prepared
     from shoal.sim.faults import load_faults
     from shoal.sim.mishaps import check_faults, left_out
     from shoal.sim.plot import plot
@@ -223,14 +223,14 @@ def _one(
     faults = () if schedule is None else load_faults(schedule)
     check_faults(faults, cluster)
     load, said = load_of(playbook)
-    weights, note = weights_of(playbook, None, _feeds(example, playbook))
+    crossings, note = crossings_of(playbook, None, _feeds(example, playbook))
     with ExitStack() as stack:
         writer = None
         if log is not None:
             writer = RecordingWriter(log, patient=True)
             stack.callback(writer.close)
         tap = None if writer is None else _tap(writer, cluster.gateway.name)
-        simulation, notes = prepared(playbook, cluster, weights, seed, tap=tap)
+        simulation, notes = prepared(playbook, cluster, crossings, seed, tap=tap)
         notes = [text for text in (note, *notes) if text]
         notes += [f"the fault {kind} changes nothing here" for kind in left_out(faults)]
         console = stderr()
@@ -247,10 +247,8 @@ def _one(
     _say(notes, [path for path in (drawn, log) if path is not None])
 
 
-def _tap(
-    writer: RecordingWriter, gateway: str
-) -> Callable[[Node], Callable[[LogStep], None] | None]:
-    def tap(node: Node) -> Callable[[LogStep], None] | None:
+def _tap(writer: RecordingWriter, gateway: str) -> Callable[[Node], Callable[[Step], None] | None]:
+    def tap(node: Node) -> Callable[[Step], None] | None:
         if node.name != gateway:
             return None
         writer.start(node.core.origin)
@@ -306,7 +304,7 @@ def _curve(
     strategy: str,
     settings: Sequence[str] | None,
     objective: str | None,
-    load_of: Callable[[Playbook], tuple[Load, str]],
+    load_of: Callable[[Playbook], tuple[Demand, str]],
     seed: int,
     example: Path | None,
     folder: Path | None,
@@ -327,7 +325,7 @@ def _curve(
     wish = Objective.of(objective)
     offered = candidates(None if strategy == AUTO else strategy, parse_settings(settings or ()))
     network = load_network(model, example)
-    steps: list[Step] = []
+    steps: list[Fleet] = []
     with stderr().status("measuring ...") as status:
         seen = survey(network, cluster, progress=lambda text: status.update(f"{text} ..."))
         made = curve(
@@ -366,7 +364,7 @@ def counts_of(devices: str) -> range:
     return counts
 
 
-def _line(step: Step) -> tuple[Any, ...]:
+def _line(step: Fleet) -> tuple[Any, ...]:
     found = step.simulated
     if found is None:
         return (step.devices, f"not possible: {step.refused}", *[""] * 8)

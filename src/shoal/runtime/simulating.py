@@ -15,9 +15,9 @@ from shoal.plan.network import Feeds
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook
 from shoal.runtime.survey import Survey
+from shoal.sim.crossings import Crossings, Runnable, measured, missing, noise, stated
 from shoal.sim.forecasted import Forecasted, Sureness
-from shoal.sim.simulation import Load, Simulated, Simulation, Tap, check_devices
-from shoal.sim.weights import Runs, Weights, measured, missing, noise, stated
+from shoal.sim.simulation import Demand, Simulated, Simulation, Tap, check_devices
 from shoal.strategies.making import Candidate, build, judge, prepare
 
 
@@ -41,9 +41,9 @@ class StoredPart:
         return session.run(feeds)
 
 
-def weights_of(
-    playbook: Playbook, parts: Mapping[str, Runs] | None, example: Feeds | None = None
-) -> tuple[Weights, str]:
+def crossings_of(
+    playbook: Playbook, parts: Mapping[str, Runnable] | None, example: Feeds | None = None
+) -> tuple[Crossings, str]:
     """What the tensors of a playbook weigh, and what is to be known of that: as it states them,
     where it does; else its ``parts`` (None: those in the store) are run on ``example`` (None:
     noise). StoreError where that cannot be."""
@@ -60,7 +60,7 @@ def weights_of(
     return found, ""
 
 
-def _stored(playbook: Playbook, unknown: set[str]) -> dict[str, Runs]:
+def _stored(playbook: Playbook, unknown: set[str]) -> dict[str, Runnable]:
     store, engine = PartStore(), Engine()
     if any(store.missing(part) for part in playbook.parts):
         raise StoreError(
@@ -73,7 +73,7 @@ def _stored(playbook: Playbook, unknown: set[str]) -> dict[str, Runs]:
 def prepared(
     playbook: Playbook,
     cluster: Cluster,
-    weights: Weights,
+    crossings: Crossings,
     seed: int = 0,
     *,
     batch_ratio: Mapping[int, float] | None = None,
@@ -93,12 +93,12 @@ def prepared(
             "the playbook does not say what running images together saves: nothing is saved here"
         )
     speeds = {node.name: node.speed for node in nodes}
-    engine = Forecasted(playbook, weights, speeds, sureness, batch_ratio=batch_ratio)
+    engine = Forecasted(playbook, crossings, speeds, sureness, batch_ratio=batch_ratio)
     return Simulation(playbook, cluster, engine, tap=tap), notes
 
 
 @dataclass(frozen=True)
-class Step:
+class Fleet:
     """So many devices: by which strategy, the forecast of the first plan, and what came of the
     load; or why that cannot be (``refused``)."""
 
@@ -116,12 +116,12 @@ def curve(
     network: Network,
     seen: Survey,
     wish: Objective,
-    load: Callable[[Playbook], Load],
+    load: Callable[[Playbook], Demand],
     seed: int = 0,
     example: Callable[[Playbook], Feeds | None] = lambda playbook: None,
-) -> Iterator[Step]:
+) -> Iterator[Fleet]:
     """Plan anew for each number of devices of a surveyed cluster (copies of its last one where
-    there are fewer), and ask what ``load`` says. ``example`` is as for :func:`weights_of`. The
+    there are fewer), and ask what ``load`` says. ``example`` is as for :func:`crossings_of`. The
     plans are not proved: they only tell times."""
     for count in counts:
         cluster, same = fleet(seen.cluster, count)
@@ -133,12 +133,12 @@ def curve(
             (made,) = (each.built for each in tried if each.strategy.name == chosen)
             assert made is not None
             playbook = made.playbook
-            weights, note = weights_of(playbook, made.parts, example(playbook))
+            crossings, note = crossings_of(playbook, made.parts, example(playbook))
             ratio = profiles.device(cluster.names[0]).batch_ratio
-            simulation, notes = prepared(playbook, cluster, weights, seed, batch_ratio=ratio)
+            simulation, notes = prepared(playbook, cluster, crossings, seed, batch_ratio=ratio)
         except PlanError as error:
-            yield Step(count, refused=str(error))
+            yield Fleet(count, refused=str(error))
             continue
         forecast = playbook.plans[0].forecast.images_per_s
         told = tuple(filter(None, (note, *notes)))
-        yield Step(count, chosen, forecast, simulation.run(load(playbook)), told)
+        yield Fleet(count, chosen, forecast, simulation.run(load(playbook)), told)

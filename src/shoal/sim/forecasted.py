@@ -14,7 +14,7 @@ from shoal.core.actions import LoadPart, Run
 from shoal.core.events import Body, Outcome, RunFailed
 from shoal.errors import PlanError
 from shoal.plan.plan import Playbook
-from shoal.sim.weights import Made, Weights
+from shoal.sim.crossings import Crossings, Made
 
 LOAD_S = 0.02
 CALIBRATION = "calibration"
@@ -36,10 +36,11 @@ def digests(body: Image) -> tuple[str, ...]:
 class Sureness:
     """How sure each exit is of each image, and whether it is right; the same for the same ``seed``.
 
-    Where the playbook's policy has the setting ``calibration``, an image is one of its rows, drawn
-    evenly: for each exit and then for the end how sure that was of an image of the calibration, in
-    permille, negative where it was wrong. Else each exit is as sure as a number that is drawn
-    evenly from 0 to 1. PlanError for rows that do not fit the exits.
+    Where the playbook's policy has the setting ``calibration`` it is the table of
+    :class:`shoal.model.exits.Exits`: for each exit, and at last for the end, how sure that was of
+    each of the same images, in permille, negative where it was wrong. Each request is of one of
+    these images, drawn evenly. Else each exit is as sure as a number that is drawn evenly from 0 to
+    1. PlanError for a table that does not fit the exits.
     """
 
     def __init__(self, playbook: Playbook, seed: int) -> None:
@@ -49,58 +50,61 @@ class Sureness:
         self.exits = tuple(dict.fromkeys(ordered))
         """The exits by the tensors that they look at, in the order of the plan with the most."""
         self._seed = seed
-        self._rows: list[list[int]] = []
-        if self.exits and CALIBRATION in playbook.policy.settings:
-            self._rows = _rows(playbook.policy.settings[CALIBRATION], len(self.exits) + 1)
+        self._table: list[list[int]] = []
+        table = playbook.policy.settings.get(CALIBRATION)
+        if self.exits and table:
+            self._table = _checked(table, len(self.exits) + 1)
 
     @property
     def calibrated(self) -> bool:
         """Whether it is that of a calibration."""
-        return bool(self._rows)
+        return bool(self._table)
 
     def of(self, number: int, tensor: str) -> float:
         """How sure an exit is of the image of a request, from 0 to 1."""
         exit = self.exits.index(tensor)
-        if not self._rows:
+        if not self._table:
             return Random(f"{self._seed} {number} {exit}").random()
-        return min(1.0, abs(self._row(number)[exit]) / 1e3)
+        return abs(self._table[exit][self._image(number)]) / 1e3
 
     def right(self, number: int, tensor: str | None) -> bool | None:
         """Whether the answer of an exit (None: of the end) is right; None where nobody knows."""
-        if not self._rows:
+        if not self._table:
             return None
         place = len(self.exits) if tensor is None else self.exits.index(tensor)
-        return self._row(number)[place] >= 0
+        return self._table[place][self._image(number)] > 0
 
-    def _row(self, number: int) -> list[int]:
-        return self._rows[Random(f"{self._seed} {number}").randrange(len(self._rows))]
+    def _image(self, number: int) -> int:
+        return Random(f"{self._seed} {number}").randrange(len(self._table[0]))
 
 
-def _rows(setting: object, width: int) -> list[list[int]]:
+def _checked(setting: object, height: int) -> list[list[int]]:
     try:
-        rows = msgspec.convert(setting, list[list[int]])
+        table = msgspec.convert(setting, list[list[int]])
     except msgspec.ValidationError as error:
         raise PlanError(f"the playbook's calibration is none ({error}); plan again") from None
-    if not rows or any(len(row) != width for row in rows):
+    if len(table) != height or len({len(row) for row in table}) != 1 or not table[0]:
         raise PlanError(
-            f"the playbook's calibration must hold rows of {width} numbers, one for each exit and "
-            "one for the end; plan again"
+            f"the playbook's calibration must be {height} lists, one for each exit and one for the "
+            "end, of a number for each image; plan again"
         )
-    return rows
+    if not all(1 <= abs(sure) <= 1000 for row in table for sure in row):
+        raise PlanError("the playbook's calibration holds what is no permille; plan again")
+    return table
 
 
 class Forecasted:
     """Runs take what the plans of ``playbook`` forecast, ``pace`` times as long; of several
     requests that are run at once each takes ``batch_ratio`` of that. ``speeds`` are those of the
     devices' processors (1.0: as fast as this machine), which pack and unpack; what tensors weigh
-    and how long this machine packs them is in ``weights``. ``shared`` says by how much a run that
+    and how long this machine packs them is in ``crossings``. ``shared`` says by how much a run that
     begins now on a device, and would last so many seconds alone, takes longer as others use the
     same cores."""
 
     def __init__(
         self,
         playbook: Playbook,
-        weights: Weights,
+        crossings: Crossings,
         speeds: Mapping[str, float],
         sureness: Sureness | None = None,
         *,
@@ -110,7 +114,7 @@ class Forecasted:
         self.asked = Made("", tuple(spec.name for spec in playbook.inputs))
         self.sureness = sureness or Sureness(playbook, 0)
         self.shared: Callable[[str, float], float] = lambda device, seconds: 1.0
-        self._weights = weights
+        self._crossings = crossings
         self._speeds = speeds
         self._ratio = {1: 1.0, **(batch_ratio or {})}
         self._run_s: dict[tuple[str, str], float] = {}
@@ -121,13 +125,13 @@ class Forecasted:
                     self._run_s.setdefault((part, device), run_s)
 
     def size(self, body: Body, codec: str) -> int:
-        return self._weights[body.made, codec].size
+        return self._crossings[body.made, codec].size
 
     def pack_s(self, device: str, body: Body, codec: str) -> float:
-        return self._weights[body.made, codec].pack_ms / self._speeds[device] / 1e3
+        return self._crossings[body.made, codec].pack_ms / self._speeds[device] / 1e3
 
     def unpack_s(self, device: str, body: Body, codec: str) -> float:
-        return self._weights[body.made, codec].unpack_ms / self._speeds[device] / 1e3
+        return self._crossings[body.made, codec].unpack_ms / self._speeds[device] / 1e3
 
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         return tuple([self._outcome(run, next(iter(g.bodies.values())).number) for g in run.given])

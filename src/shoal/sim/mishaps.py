@@ -24,8 +24,8 @@ from shoal.sim.world import World
 
 
 def check_faults(faults: Iterable[Fault], cluster: Cluster) -> None:
-    """LabFileError for a fault that names strangers, or takes away the gateway, which owns the
-    requests."""
+    """LabFileError for a fault that names strangers or a link from somebody to itself, or takes
+    away the gateway, which owns the requests."""
     names = _names(cluster)
     for fault in faults:
         where = f"fault {type(fault).__struct_config__.tag} at {fault.at_s:g} s"
@@ -35,6 +35,8 @@ def check_faults(faults: Iterable[Fault], cluster: Cluster) -> None:
                     f"{where}: there is no {name!r} in the cluster (there are: "
                     f"{', '.join(names)}); name one of these"
                 )
+        if isinstance(fault, OnLink) and names[fault.link[0]] == names[fault.link[1]]:
+            raise LabFileError(f"{where}: both ends of the link are the same; name two")
         gone = isinstance(fault, Kill | Restart) and cluster.gateway.name in names[fault.host]
         if gone:
             raise LabFileError(

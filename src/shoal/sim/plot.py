@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from shoal.figure import empty_figure, save
 from shoal.sim.simulation import Moment, Simulated
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Axes: TypeAlias = Any
+"""Of matplotlib, which :mod:`shoal.figure` alone knows."""
 
 ENDS = {"answered": "#2a9d8f", "late": "#e9a03b", "refused": "#8d99ae", "lost": "#c1121f"}
 

@@ -38,11 +38,11 @@ STEPS = 64
 KINDS = {"deadline": "late", "overloaded": "refused"}
 """What became of a request that was rejected so; any other is lost."""
 
-Wires = Callable[[str, str], Wire]
+WireOf = Callable[[str, str], Wire]
 Tap = Callable[[Node], Callable[[Step], None] | None]
 
 
-class Load(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True):
     """What is asked for ``seconds``: at these ``times`` (s, in order), or (None) so that
     ``window`` requests are under way."""
 
@@ -110,7 +110,7 @@ class Simulated(msgspec.Struct, frozen=True):
     moments: list[Moment]
 
 
-def stated_wires(cluster: Cluster) -> Wires:
+def stated_wires(cluster: Cluster) -> WireOf:
     """The links as the cluster file states them."""
 
     def wire(giver: str, taker: str) -> Wire:
@@ -124,21 +124,23 @@ def serve(
     playbook: Playbook,
     engine: Forecasted,
     gateway: str,
-    wires: Wires,
+    wires: WireOf,
     handling: Callable[[str], Handling],
     *,
+    others: Iterable[str] = (),
     memory: Mapping[str, int] | None = None,
     lease_s: float = 0.4,
     tap: Tap | None = None,
 ) -> World:
     """A world in which a gateway serves a playbook, all parts of which are loaded. ``handling`` is
     what messages cost each node, ``memory`` the bytes that a device has for parts (absent: any).
+    ``others`` are there as well, and do nothing.
 
     PlanError when some device cannot load its parts.
     """
     world = World(engine, wires, digest=digests, lease_s=lease_s, steps=STEPS)
     world.tap = tap
-    for name in (gateway, *sorted(playbook.devices - {gateway})):
+    for name in (gateway, *sorted({*playbook.devices, *others} - {gateway})):
         own: dict[str, Any] | None = {} if name == gateway else None
         info = {"memory": (memory or {}).get(name, 0)}
         world.add(name, info=info, gateway=own, handling=handling(name))
@@ -195,7 +197,7 @@ class Simulation:
         playbook: Playbook,
         cluster: Cluster,
         engine: Forecasted,
-        wires: Wires | None = None,
+        wires: WireOf | None = None,
         tap: Tap | None = None,
     ) -> None:
         check_devices(playbook, cluster)
@@ -208,6 +210,7 @@ class Simulation:
             wires or stated_wires(cluster),
             # What is quick may be so by a GPU, which does nothing for messages.
             lambda name: MEASURED.at(min(1.0, cluster.node(name).speed)),
+            others=cluster.names,
             memory={device.name: int(device.memory) for device in cluster.devices},
             lease_s=cluster.lease_ms / 1e3,
             tap=tap,
@@ -231,11 +234,11 @@ class Simulation:
         self._moment = Moment(0.0)
         self._open = False
         self._window = False
-        self._load = Load(0.0)
+        self._load = Demand(0.0)
 
     def run(
         self,
-        load: Load,
+        load: Demand,
         faults: Sequence[Fault] = (),
         progress: Callable[[float], None] = lambda seconds: None,
     ) -> Simulated:
@@ -283,7 +286,7 @@ class Simulation:
         return moment
 
     def _told_of(
-        self, load: Load, within: int, used: Mapping[str, float], moments: list[Moment]
+        self, load: Demand, within: int, used: Mapping[str, float], moments: list[Moment]
     ) -> Simulated:
         counts, gateway = self._counts, self._world.gateway(self._gate)
         times = np.array(self._latencies_ms) if self._latencies_ms else np.zeros(1)
@@ -335,11 +338,10 @@ class Simulation:
         world, number = self._world, self._counts["asked"]
         self._counts["asked"] += 1
         self._moment.asked += 1
-        body = Image(number, self._engine.asked)
         # It may be refused at once.
         ticket = Ticket(self._gate, world.nodes[self._gate].life, number)
         self._asked[ticket] = world.now
-        assert world.submit(self._gate, body, self._load.deadline_ms) == ticket
+        world.submit(self._gate, Image(number, self._engine.asked), self._load.deadline_ms)
 
     def _told(self, ticket: Ticket, reply: Reply) -> None:
         took_ms = (reply.at - self._asked.pop(ticket)) * 1e3

@@ -28,7 +28,7 @@ class Made(NamedTuple):
     stays: int = 0
 
 
-class Carried(NamedTuple):
+class Crossing(NamedTuple):
     """A body as it travels: its bytes, and how long this machine packs and unpacks it."""
 
     size: int
@@ -36,11 +36,11 @@ class Carried(NamedTuple):
     unpack_ms: float = 0.0
 
 
-Weights: TypeAlias = dict[tuple[Made, str], Carried]
+Crossings: TypeAlias = dict[tuple[Made, str], Crossing]
 """By body and codec."""
 
 
-class Runs(Protocol):
+class Runnable(Protocol):
     """A part that can be run here."""
 
     @property
@@ -61,26 +61,26 @@ class _Leg(NamedTuple):
     device: str = ""
 
 
-def stated(playbook: Playbook) -> Weights:
+def stated(playbook: Playbook) -> Crossings:
     """What the playbook alone tells: all that travels raw in tensors whose shapes it holds, those
     of the network and of joins."""
     joins = (stage.join for stage in _stages(playbook) if stage.join is not None)
     known = {spec.name: spec for spec in (*playbook.inputs, *playbook.outputs)}
     known |= {each.tensor.name: each.tensor for each in joins}
     return {
-        (leg.made, "raw"): Carried(sum(_stated_bytes(known[name], leg) for name in leg.made.names))
+        (leg.made, "raw"): Crossing(sum(_stated_bytes(known[name], leg) for name in leg.made.names))
         for leg in _legs(playbook)
         if "raw" in leg.codecs and known.keys() >= set(leg.made.names)
     }
 
 
-def missing(playbook: Playbook, weights: Weights) -> set[str]:
+def missing(playbook: Playbook, crossings: Crossings) -> set[str]:
     """The names of tensors of which nothing says what they weigh as they are packed."""
     return {
         name
         for leg in _legs(playbook)
         for codec in leg.codecs
-        if (leg.made, codec) not in weights
+        if (leg.made, codec) not in crossings
         for name in leg.made.names
     }
 
@@ -97,12 +97,12 @@ def noise(playbook: Playbook) -> Feeds:
     return feeds
 
 
-def measured(playbook: Playbook, parts: Mapping[str, Runs], feeds: Feeds) -> Weights:
+def measured(playbook: Playbook, parts: Mapping[str, Runnable], feeds: Feeds) -> Crossings:
     """What travels when ``feeds`` are asked: every plan is run here, once."""
     legs: dict[tuple[Made, str], frozenset[str]] = {}
     for leg in _legs(playbook):
         legs[leg.made, leg.device] = legs.get((leg.made, leg.device), frozenset()) | leg.codecs
-    found: Weights = {}
+    found: Crossings = {}
     asked = Made("", tuple(feeds))
     _weigh(found, asked, feeds, legs[asked, ""])
     for plan in playbook.plans:
@@ -144,11 +144,11 @@ def _stated_bytes(spec: TensorSpec, leg: _Leg) -> int:
 
 
 def _run(
-    found: Weights,
+    found: Crossings,
     legs: Mapping[tuple[Made, str], frozenset[str]],
     plan: Plan,
     number: int,
-    parts: Mapping[str, Runs],
+    parts: Mapping[str, Runnable],
     at_hand: Feeds,
 ) -> Feeds:
     """What a stage gives to the next, after each holder's bodies were weighed."""
@@ -182,18 +182,18 @@ def _run(
     return together
 
 
-def _weigh(found: Weights, made: Made, tensors: Feeds, codecs: Collection[str]) -> None:
+def _weigh(found: Crossings, made: Made, tensors: Feeds, codecs: Collection[str]) -> None:
     for codec in codecs:
         if (made, codec) not in found:
-            found[made, codec] = _carried(tensors, codec)
+            found[made, codec] = _crossing(tensors, codec)
 
 
-def _carried(tensors: Feeds, codec: str) -> Carried:
+def _crossing(tensors: Feeds, codec: str) -> Crossing:
     frame = pack(tensors, codec)
     if codec == "raw":  # what that takes is in what each byte costs
-        return Carried(frame.size)
+        return Crossing(frame.size)
     pack_ms = _quickest_ms(lambda: pack(tensors, codec))
-    return Carried(frame.size, pack_ms, _quickest_ms(lambda: unpack(frame)))
+    return Crossing(frame.size, pack_ms, _quickest_ms(lambda: unpack(frame)))
 
 
 def _quickest_ms(work: Callable[[], object]) -> float:
