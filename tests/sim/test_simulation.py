@@ -264,8 +264,9 @@ def test_faults_that_name_strangers_or_the_gateway_are_refused() -> None:
 # -- overload, exits
 
 
-def picture(path: Path) -> Any:
-    return Image.open(path)
+def height(path: Path) -> int:
+    with Image.open(path) as picture:
+        return picture.height
 
 
 def test_what_is_too_much_is_refused_or_late_and_never_lost() -> None:
@@ -328,7 +329,7 @@ def test_what_happens_over_time_is_drawn(tmp_path: Path) -> None:
         found = exits_of(calibration)
         if name == "none":
             found = msgspec.structs.replace(found, exits={})
-        heights[name] = picture(plot(found, "a title", tmp_path / name)).height
+        heights[name] = height(plot(found, "a title", tmp_path / name))
     assert heights["exits"] == pytest.approx(5 / 3 * heights["none"], rel=0.01)
 
 
