@@ -1,90 +1,26 @@
-"""What can go wrong, by name and time: data only. :mod:`shoal_lab.player` makes it happen.
-
-Each fault says when (``at_s`` seconds after the faults begin) and where (a host, or a link as the
-pair of its ends). Those with ``for_s`` pass after so many seconds; without it they stay (a freeze
-needs one).
-"""
+"""Faults at random. What there are is :mod:`shoal.sim.faults`, whose names are these here too;
+:mod:`shoal_lab.player` makes them happen."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import msgspec
 
-MAX_AT_S = 7 * 24 * 3600.0
-
-
-class _Fault(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True
-):
-    at_s: float
-
-
-class _HostFault(_Fault, frozen=True, kw_only=True):
-    host: str
-
-
-class _LinkFault(_Fault, frozen=True, kw_only=True):
-    link: tuple[str, str]
-    for_s: float | None = None
-
-
-class Kill(_HostFault, frozen=True, tag="kill"):
-    """Every process of the host ends at once (SIGKILL) and none comes back."""
-
-
-class Restart(_HostFault, frozen=True, tag="restart"):
-    """Every process of the host ends at once; ``for_s`` seconds later they are started again."""
-
-    for_s: float = 0.0
-
-
-class Freeze(_HostFault, frozen=True, tag="freeze"):
-    """The host stops for ``for_s`` seconds, connections stay open (cgroup freezer)."""
-
-    for_s: float
-
-
-class Slow(_HostFault, frozen=True, tag="slow"):
-    """The host gets ``factor`` of its CPU share."""
-
-    factor: float
-    for_s: float | None = None
-
-
-class DiskFull(_HostFault, frozen=True, tag="disk-full"):
-    """The host's disk has no byte left."""
-
-    for_s: float | None = None
-
-
-class ClockJump(_HostFault, frozen=True, tag="clock-jump"):
-    """The wall clock of the host's processes jumps by ``by_s`` seconds (back if negative)."""
-
-    by_s: float
-
-
-class Cut(_LinkFault, frozen=True, tag="cut"):
-    """Nothing passes the link, in either direction, and nobody is told."""
-
-
-class Narrow(_LinkFault, frozen=True, tag="narrow", kw_only=True):
-    """The link has ``mbit`` in each direction."""
-
-    mbit: float
-
-
-class Lossy(_LinkFault, frozen=True, tag="lossy", kw_only=True):
-    """The link loses the share ``loss`` of all packets, in each direction."""
-
-    loss: float
-
-
-HostFault: TypeAlias = Kill | Restart | Freeze | Slow | DiskFull | ClockJump
-LinkFault: TypeAlias = Cut | Narrow | Lossy
-Fault: TypeAlias = HostFault | LinkFault
+from shoal.sim.faults import ClockJump as ClockJump
+from shoal.sim.faults import Cut as Cut
+from shoal.sim.faults import DiskFull as DiskFull
+from shoal.sim.faults import Fault as Fault
+from shoal.sim.faults import Freeze as Freeze
+from shoal.sim.faults import Kill as Kill
+from shoal.sim.faults import LinkFault as LinkFault
+from shoal.sim.faults import Lossy as Lossy
+from shoal.sim.faults import Narrow as Narrow
+from shoal.sim.faults import OnHost
+from shoal.sim.faults import Restart as Restart
+from shoal.sim.faults import Slow as Slow
 
 KINDS: dict[str, type[Fault]] = {
     "kill": Kill,
@@ -128,9 +64,7 @@ def random_faults(
     names = sorted(hosts)
     pairs = sorted(links)
     usable = [
-        name
-        for name in sorted(set(kinds))
-        if (names if issubclass(KINDS[name], _HostFault) else pairs)
+        name for name in sorted(set(kinds)) if (names if issubclass(KINDS[name], OnHost) else pairs)
     ]
     made: list[Fault] = []
     at_s = Pace.FIRST_S

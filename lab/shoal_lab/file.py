@@ -6,40 +6,17 @@ A key given twice, an alias, an unknown field or a wrong type is an error that n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
-import yaml
 
 from shoal.errors import LabFileError
-from shoal_lab.faults import Fault
+from shoal.plan import safe_yaml
+from shoal.sim.faults import faults_of
+from shoal.sim.faults import load_faults as load_faults
 from shoal_lab.network import network
-from shoal_lab.spec import HostSpec, LabSpec, PairSpec, Topology, check, check_fault
+from shoal_lab.spec import HostSpec, LabSpec, PairSpec, Topology, check
 from shoal_lab.trace import load_trace
-
-MAX_BYTES = 1 << 20
-YAML_WORDS = {"array": "a list", "object": "a mapping (key: value)", "str": "a text"}
-"""What the names of JSON's types are called in a lab file."""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases and without keys given twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise LabFileError(f"line {_line(self)}: aliases (*name) are not taken; write it out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise LabFileError(
-                    f"line {key_node.start_mark.line + 1}: {key_node.value!r} is given twice; keep "
-                    "one"
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
 
 
 def load_lab(path: Path) -> LabSpec:
@@ -47,14 +24,18 @@ def load_lab(path: Path) -> LabSpec:
 
     Traces are looked for beside the file and checked too. LabFileError says what is wrong.
     """
-    spec = parse_lab(_read(path), name=path.stem.lower().replace("_", "-"), where=str(path))
+    spec = parse_lab(
+        safe_yaml.read_text(path, LabFileError),
+        name=path.stem.lower().replace("_", "-"),
+        where=str(path),
+    )
     check_traces(spec, path.parent)
     return spec
 
 
 def parse_lab(text: str, name: str = LabSpec.DEFAULT_NAME, where: str = "lab file") -> LabSpec:
     """The lab in YAML ``text``, checked, its network too. LabFileError says what is wrong."""
-    raw = _yaml(text, where)
+    raw = safe_yaml.parse(text, where, LabFileError)
     if not isinstance(raw, dict):
         raise LabFileError(f"{where}: it must be a mapping with 'hosts'")
     raw = {"name": name, **raw}
@@ -78,9 +59,9 @@ def parse_lab(text: str, name: str = LabSpec.DEFAULT_NAME, where: str = "lab fil
             named = {"kind": topology} if isinstance(topology, str) else topology
             made["topology"] = _convert(named, Topology, "topology")
         if raw.get("links") is not None:
-            made["links"] = _each(raw["links"], PairSpec, "links")
+            made["links"] = safe_yaml.convert_each(raw["links"], PairSpec, "links", LabFileError)
         if raw.get("faults") is not None:
-            made["faults"] = _each(raw["faults"], Fault, "faults")
+            made["faults"] = faults_of(raw["faults"])
         for key, kind in (("name", str), ("core", float), ("seed", int)):
             if key in raw:
                 made[key] = _convert(raw[key], kind, key)
@@ -91,52 +72,11 @@ def parse_lab(text: str, name: str = LabSpec.DEFAULT_NAME, where: str = "lab fil
     return spec
 
 
-def load_faults(path: Path) -> tuple[Fault, ...]:
-    """The fault schedule in this file: a list, or a mapping with 'faults'."""
-    raw = _yaml(_read(path), str(path))
-    if isinstance(raw, dict):
-        raw = raw.get("faults")
-    try:
-        faults: tuple[Fault, ...] = _each(raw, Fault, "faults")
-        for fault in faults:
-            check_fault(fault)
-    except LabFileError as error:
-        raise LabFileError(f"{path}: {error}") from None
-    return faults
-
-
 def check_traces(spec: LabSpec, folder: Path) -> None:
     """Read every trace that ``spec`` names; LabFileError for one that is missing or wrong."""
     for wire in network(spec).wires:
         if wire.link.trace is not None:
             load_trace(wire.link.trace, folder)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LabFileError(f"{path} is larger than {MAX_BYTES >> 20} MiB; is it a lab file?")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LabFileError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LabFileError(f"{path} is not text: {error}") from error
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except LabFileError as error:
-        raise LabFileError(f"{where}: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise LabFileError(f"{where} is not YAML: line {line}: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise LabFileError(f"{where} is not YAML: {error}") from None
-
-
-def _line(loader: Any) -> int:
-    return int(loader.peek_event().start_mark.line) + 1
 
 
 def _mapping(raw: Any, where: str) -> dict[Any, Any]:
@@ -145,28 +85,5 @@ def _mapping(raw: Any, where: str) -> dict[Any, Any]:
     return raw
 
 
-def _each(raw: Any, kind: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(raw, list):
-        raise LabFileError(f"'{where}' must be a list")
-    return tuple(_convert(entry, kind, f"{where}[{i}]") for i, entry in enumerate(raw))
-
-
 def _convert(raw: Any, kind: Any, where: str) -> Any:
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        known = ""
-        if isinstance(raw, dict) and raw.get("kind") not in (kinds := _kinds(kind)) and kinds:
-            known = f"; kinds are {', '.join(kinds)}"
-        elif "unknown field" in str(error) and (fields := getattr(kind, "__struct_fields__", ())):
-            known = f"; known are {', '.join(fields)}"
-        said = str(error)
-        for theirs, ours in YAML_WORDS.items():
-            said = said.replace(f"`{theirs}`", ours)
-        raise LabFileError(f"{where}: {said}{known}") from None
-
-
-def _kinds(kind: Any) -> list[str]:
-    """The kinds of a tagged union, empty for any other type."""
-    tags = (getattr(one, "__struct_config__", None) for one in get_args(kind))
-    return [str(config.tag) for config in tags if config is not None]
+    return safe_yaml.convert(raw, kind, where, LabFileError)

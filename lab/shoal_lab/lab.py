@@ -21,12 +21,12 @@ import msgspec
 
 from shoal.errors import LabError, LabRightsError, LabStateError
 from shoal.process import home
+from shoal.sim.faults import Fault, Lossy, check_fault
 from shoal_lab import clock, command, conditions, state, wiring
 from shoal_lab.assembly import jumping, loopback_host, namespace_host
 from shoal_lab.cable import Cable, Load, needs_delay, shapes
 from shoal_lab.capacity import check_capacity, warnings
 from shoal_lab.cgroup import Hierarchy, hierarchy
-from shoal_lab.faults import Fault, Lossy
 from shoal_lab.file import check_traces, load_lab
 from shoal_lab.host import Host
 from shoal_lab.interrupt import held_back
@@ -35,7 +35,7 @@ from shoal_lab.network import Network, Wire, check_place, network
 from shoal_lab.player import Happening, Player, traces_of
 from shoal_lab.relaying import Relay
 from shoal_lab.shape import tc_line
-from shoal_lab.spec import LabSpec, check, check_fault
+from shoal_lab.spec import LabSpec, check
 
 log = logging.getLogger("shoal_lab")
 

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 import msgspec
 
 from shoal.errors import LabFileError
-from shoal_lab.faults import MAX_AT_S, Fault
+from shoal.sim.faults import Fault, check_fault, check_mbit
 from shoal_lab.presets import PRESETS, Power
 
 SWITCH = "switch"
@@ -23,7 +23,6 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 MAX_HOSTS = 64
 MIN_SHARE = 0.01
 MAX_CORES = 256
-MAX_MBIT = 10_000.0
 MAX_DELAY_MS = 30_000.0
 MAX_DISK_MB = 1 << 20
 
@@ -240,34 +239,3 @@ def _check_link(link: LinkSpec, where: str) -> None:
     rates = (link.mbit, link.up_mbit, link.down_mbit)
     if link.trace is not None and (any(rate is not None for rate in rates) or link.delay_ms):
         raise LabFileError(f"{where}: the trace sets rates and delay; take them out beside it")
-
-
-def check_mbit(mbit: float, where: str) -> None:
-    """LabFileError unless ``mbit`` is a rate that a link can have."""
-    if not 0.01 <= mbit <= MAX_MBIT:
-        raise LabFileError(
-            f"{where} is {mbit:g}; a rate is 0.01 to {MAX_MBIT:g} Mbit/s (for a dead link use the "
-            "fault 'cut')"
-        )
-
-
-def check_fault(fault: Fault) -> None:
-    """LabFileError if a number of ``fault`` makes no sense. Places are checked by the network."""
-    where = f"fault {type(fault).__struct_config__.tag} at {fault.at_s:g} s"
-    if not 0 <= fault.at_s <= MAX_AT_S:
-        raise LabFileError(f"{where}: at_s is {fault.at_s:g}; 0 to {MAX_AT_S:g}")
-    for_s = getattr(fault, "for_s", None)
-    if for_s is not None and not 0 <= for_s <= MAX_AT_S:
-        raise LabFileError(f"{where}: for_s is {for_s:g}; 0 to {MAX_AT_S:g}")
-    factor = getattr(fault, "factor", None)
-    if factor is not None and not 0 < factor <= 1:
-        raise LabFileError(f"{where}: factor is {factor:g}; above 0, at most 1")
-    loss = getattr(fault, "loss", None)
-    if loss is not None and not 0 <= loss < 1:
-        raise LabFileError(f"{where}: loss is {loss:g}; from 0 to less than 1 (1: use 'cut')")
-    by_s = getattr(fault, "by_s", None)
-    if by_s is not None and not abs(by_s) <= 10 * 365 * 24 * 3600:
-        raise LabFileError(f"{where}: by_s is {by_s:g}; ten years at most")
-    mbit = getattr(fault, "mbit", None)
-    if mbit is not None:
-        check_mbit(mbit, f"{where}: mbit")

@@ -17,6 +17,8 @@ from shoal.core.events import JobKey
 from shoal.model.bundle import load_bundle
 from shoal.model.network import Network
 from shoal.plan.profiles import Profiles
+from shoal.sim.crossings import Crossing, Made, measured
+from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import FREE, Handling
 from shoal.sim.world import Reply, Ticket, World
 from shoal.strategies.base import Built
@@ -25,13 +27,13 @@ from shoal_benchmarks import node, registry
 from shoal_benchmarks.node import agreement, heads, simulator
 from shoal_benchmarks.node.books import book, gathered, line
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
-from shoal_benchmarks.node.forecasted import Carried, Forecasted, Made, weights
 from shoal_benchmarks.node.gauge import by_one, solved
 from shoal_benchmarks.node.simulator import Cost, Load
 from shoal_benchmarks.node.virtual import Busy, Single, Virtual, wire_of
 from shoal_benchmarks.row import Row
 from shoal_benchmarks.wire.system import relay
 
+SPEEDS = {GATE: 1.0, "worker-1": 1.0}
 NAMES = [f"worker-{number}" for number in range(1, 9)]
 
 
@@ -137,14 +139,14 @@ def test_bodies_weigh_what_they_do_and_runs_take_what_is_forecast(speck: Network
     feeds = {"in": np.ones((1, 1, 8, 8), np.float32)}
     (part,) = built.playbook.parts
     asked, answer = Made("", ("in",)), Made(part, ("out",))
-    found = weights(built.playbook, built.parts, feeds)
-    assert found == {(asked, "raw"): Carried(256), (answer, "raw"): Carried(256)}
+    found = measured(built.playbook, built.parts, feeds)
+    assert found == {(asked, "raw"): Crossing(256), (answer, "raw"): Crossing(256)}
 
-    engine = Forecasted(built.playbook, found, planned=0.5, speed=1.0, batch_ratio={4: 0.5})
+    engine = Forecasted(built.playbook, found, SPEEDS, pace=0.5, batch_ratio={4: 0.5})
     key = JobKey("gate", "", 0, 0, 0)
 
     def run(count: int) -> Run:
-        return Run((key,) * count, part, (Given({}),) * count, ("out",))
+        return Run((key,) * count, part, (Given({GATE: Image(7, asked)}),) * count, ("out",))
 
     whole_s = built.playbook.plans[0].run_ms(0, "worker-1") * 0.5 / 1e3
     assert whole_s == pytest.approx(0.01, rel=0.2)
@@ -152,14 +154,14 @@ def test_bodies_weigh_what_they_do_and_runs_take_what_is_forecast(speck: Network
         expected = pytest.approx(count * ratio * whole_s)
         assert engine.run_s("worker-1", run(count)) == expected
     (outcome,) = engine.run("worker-1", run(1))
-    assert (outcome.body, engine.size(outcome.body, "raw")) == (answer, 256)
+    assert (outcome.body, engine.size(outcome.body, "raw")) == (Image(7, answer), 256)
 
 
 def test_every_body_of_a_plan_with_slices_is_weighed(tmp_path: Path) -> None:
     bundle = load_bundle(fluid.write(tmp_path / "tiny.fluid"))
     built = made("fluid", bundle, Ground(2, 0.5, 20.0, 1.0))
     feeds = {"x": np.ones((1, 1, 8, 8), np.float32)}
-    found = weights(built.playbook, built.parts, feeds)
+    found = measured(built.playbook, built.parts, feeds)
     stages = [stage for plan in built.playbook.plans for stage in plan.stages]
     bodies = {(Made(part, s.outputs), s.codec) for s in stages for part in s.parts.values()}
     assert bodies | {(Made("", ("x",)), "raw")} == set(found)
@@ -172,15 +174,16 @@ def test_what_is_packed_takes_its_time(speck: Network) -> None:
     packing = msgspec.structs.replace(plan, codec="quant:8,bytes,lz4")
     playbook = msgspec.structs.replace(built.playbook, plans=(packing,))
     feeds = {"in": np.random.default_rng(0).random((1, 1, 8, 8), np.float32)}
-    asked = weights(playbook, built.parts, feeds)[Made("", ("in",)), packing.codec]
+    asked = measured(playbook, built.parts, feeds)[Made("", ("in",)), packing.codec]
     assert asked.size < 256
     assert min(asked.pack_ms, asked.unpack_ms) > 0
 
 
 def virtual(speck: Network, handling: Handling, ground: Ground, speed: float) -> Virtual:
     built = made("remote", speck, ground)
-    heavy = weights(built.playbook, built.parts, {"in": np.ones((1, 1, 8, 8), np.float32)})
-    engine = Forecasted(built.playbook, heavy, ground.share, speed)
+    heavy = measured(built.playbook, built.parts, {"in": np.ones((1, 1, 8, 8), np.float32)})
+    speeds = dict.fromkeys((GATE, *ground.names), speed)
+    engine = Forecasted(built.playbook, heavy, speeds, pace=ground.share / speed)
     wire = wire_of(ground.mbit_s, ground.delay_ms)
     return Virtual(built.playbook, engine, GATE, handling, wire, speed)
 

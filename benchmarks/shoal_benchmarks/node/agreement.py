@@ -18,6 +18,7 @@ import numpy as np
 
 from shoal import zoo
 from shoal.model.bundle import load_bundle
+from shoal.model.dtypes import Array
 from shoal.model.network import Network
 from shoal.model.profiles import profile
 from shoal.plan.network import Feeds
@@ -25,13 +26,14 @@ from shoal.plan.objective import Aim, Objective
 from shoal.plan.plan import Playbook
 from shoal.plan.profiles import Profiles
 from shoal.scratch import Scratch
+from shoal.sim.crossings import measured
+from shoal.sim.forecasted import Forecasted
 from shoal.sim.handling import Handling
 from shoal.strategies.making import make
 from shoal_benchmarks.fluid.scenes import APART, TOGETHER
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
-from shoal_benchmarks.node.forecasted import Array, Forecasted, weights
 from shoal_benchmarks.node.gauge import Gauged, gauge
 from shoal_benchmarks.node.gauge import rows_of as gauge_rows
 from shoal_benchmarks.node.virtual import Busy, Single, Virtual, wire_of
@@ -124,12 +126,14 @@ def case_rows(
 def simulated(case: Case, gauged: Gauged, seconds: float) -> tuple[Busy, Single]:
     """What the simulator tells of a case."""
     share = case.ground.share
-    heavy = weights(case.playbook, case.parts, case.feeds[0])
+    heavy = measured(case.playbook, case.parts, case.feeds[0])
     ratio = case.profiles.device(case.ground.names[0]).batch_ratio
     wire = wire_of(case.ground.mbit_s, case.ground.delay_ms)
 
     def world(handling: Handling, speed: float) -> Virtual:
-        engine = Forecasted(case.playbook, heavy, share, speed, ratio)
+        speeds = dict.fromkeys((GATE, *case.ground.names), speed)
+        pace = share / speed
+        engine = Forecasted(case.playbook, heavy, speeds, pace=pace, batch_ratio=ratio)
         return Virtual(case.playbook, engine, GATE, handling, wire, speed)
 
     busy, quiet = world(gauged.busy, share), world(gauged.single, 1.0)
@@ -159,9 +163,9 @@ def split_case(network: Network, images: list[Array], folder: Path) -> Case:
 def fluid_cases(folder: Path, images: int) -> list[Case]:
     """Two devices, each for itself and together; nothing is calibrated."""
     bundle = load_bundle(zoo.path(BUNDLE))
-    measured = profile(bundle, refresh=True)
+    own = profile(bundle, refresh=True)
     cluster = FLUID_GROUND.cluster()
-    profiles = Profiles.scaled(cluster, measured, batch_ratio=measured.batch_ratio)
+    profiles = Profiles.scaled(cluster, own, batch_ratio=own.batch_ratio)
     shown = zoo.samples(BUNDLE)
     feeds = [shown.feed(number) for number in range(ASKED)]
     cases = []

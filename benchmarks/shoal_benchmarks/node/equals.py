@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 
 from shoal.errors import LabError
+from shoal.model.dtypes import Array
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
 from shoal.plan.playbook import save
-from shoal_benchmarks.node.forecasted import Array
 from shoal_benchmarks.node.virtual import Busy, Single
 from shoal_benchmarks.split.asker import Asker
 from shoal_benchmarks.split.driver import Measured, Order, Told

@@ -9,12 +9,12 @@ import msgspec
 
 from shoal.core.actions import Reject
 from shoal.plan.plan import Playbook
+from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import Handling
+from shoal.sim.simulation import SETTLE_S, serve
 from shoal.sim.wires import Wire
-from shoal.sim.world import Reply, Ticket, World
-from shoal_benchmarks.node.forecasted import Forecasted
+from shoal.sim.world import Reply, Ticket
 
-SETTLE_S = 1.0
 DEADLINE_MS = 10_000.0
 
 
@@ -51,23 +51,15 @@ class Virtual:
         speed: float,
     ) -> None:
         self._gate, self._speed = gate, speed
-        self._body = engine.asked
+        self._body = Image(0, engine.asked)
         self._asked: dict[Ticket, float] = {}
         self._latencies_ms: list[float] = []
         self._answered_at: list[float] = []
         self._plans: Counter[str] = Counter()
         self._again = False
-        self._world = world = World(engine, lambda giver, taker: wire)
         costs = handling.at(speed)
-        world.add(gate, gateway={}, handling=costs)
-        for name in sorted(playbook.devices - {gate}):
-            world.add(name, handling=costs)
-        world.run(SETTLE_S)
-        world.adopt(gate, playbook)
-        world.run(SETTLE_S)
-        missing = world.gateway(gate).unready(playbook)
-        assert not missing, f"{missing} could not install their parts"
-        world.told = self._told
+        self._world = serve(playbook, engine, gate, lambda giver, taker: wire, lambda name: costs)
+        self._world.told = self._told
 
     def busy(self, seconds: float, window: int) -> Busy:
         """Ask with a window for half as long, to teach the policy, then for so long."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shoal.runtime.answer import Answer
-    from shoal.runtime.stats import ServiceStats
+    from shoal.runtime.stats import DeviceStats, ServiceStats
+    from shoal.sim.simulation import DeviceUse, Simulated
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -170,25 +171,35 @@ def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) ->
         ("answered", f"{stats.images} in {stats.answered} requests" if each else stats.answered),
         ("failed", _failures(tally)),
         *([("not asked, or given up", tally.left)] if tally.left else []),
-        ("tried again", stats.retried),
-        ("degraded", stats.degraded),
-        ("images/s", f"{stats.images_per_s:.1f}"),
-        (
-            f"latency, {width}{each} under way",
-            f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms",
-        ),
-        ("plans", ", ".join(f"{name} ({count})" for name, count in stats.plans.items())),
+        *measures(stats, f"{width}{each} under way"),
     ]
     if tally.labelled:
         share = 100 * tally.right / tally.labelled
         rows.append(("accuracy", f"{share:.1f} % of {tally.labelled}"))
-    rows += [
-        (name, f"{device.state}, {device.answered} stages run")
-        for name, device in stats.devices.items()
-    ]
+    rows += [(name, ran(device)) for name, device in stats.devices.items()]
     return table("service", ("", ""), rows)
 
 
+def measures(stats: ServiceStats | Simulated, load: str) -> list[tuple[str, Any]]:
+    """What is told of the answers of a service under a load, whether it is one or was simulated."""
+    return [
+        ("tried again", stats.retried),
+        ("degraded", stats.degraded),
+        ("images/s", f"{stats.images_per_s:.1f}"),
+        (f"latency, {load}", f"p50 {stats.p50_ms:.1f} ms, p99 {stats.p99_ms:.1f} ms"),
+        ("plans", counted(stats.plans)),
+    ]
+
+
+def ran(device: DeviceStats | DeviceUse) -> str:
+    """What is told of a device."""
+    return f"{device.state}, {device.answered} stages run"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Names, each with how often it was."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
 def _failures(tally: Tally) -> str:
-    reasons = ", ".join(f"{kind} ({count})" for kind, count in tally.reasons.items())
-    return f"{tally.failed}: {reasons}" if reasons else "0"
+    return f"{tally.failed}: {counted(tally.reasons)}" if tally.reasons else "0"

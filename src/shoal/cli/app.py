@@ -20,7 +20,7 @@ from shoal.errors import MissingExtraError, PluginError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-COMMANDS = ("demo", "inspect", "profile", "plan", "worker", "run", "replay", "zoo")
+COMMANDS = ("demo", "inspect", "profile", "plan", "simulate", "worker", "run", "replay", "zoo")
 """In the order of the help. Each is the module of its name here, which holds ``app``."""
 GROUP = "shoal.commands"
 ELSEWHERE = {

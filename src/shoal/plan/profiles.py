@@ -125,6 +125,12 @@ class Profiles:
         )
         return cls({**devices, **(known or {})}, _Stated(cluster, links or {}))
 
+    def over(self, cluster: Cluster, same: Mapping[str, str]) -> Profiles:
+        """What is known of devices, for a cluster whose nodes are the ``same`` as nodes here; of
+        its links what it states."""
+        devices = {name: self.device(of) for name, of in same.items()}
+        return Profiles(devices, _Stated(cluster, {}))
+
     def device(self, name: str) -> DeviceProfile:
         """The profile of a device; PlanError when there is none."""
         try:

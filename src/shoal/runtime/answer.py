@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shoal.codec.codecs import Array
 from shoal.core.actions import Deliver, Reject
 from shoal.core.messages import StageTrace
+from shoal.core.shortfall import shortfall
 from shoal.errors import (
     DeadlineError,
     OverloadedError,
@@ -58,21 +59,7 @@ class Answer:
 
 def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
     """The answer in a Deliver of the core. FrameError when its body came damaged."""
-    reasons = []
-    if deliver.absent:
-        kept = "how accurate that is, is not known"
-        if deliver.accuracy is not None:
-            kept = f"{deliver.accuracy:.1%} of the accuracy is kept"
-        reasons.append(f"without the slices of {', '.join(deliver.absent)}: {kept}")
-    elif (
-        deliver.accuracy is not None
-        and deliver.accuracy < deliver.usual_accuracy
-        and not deliver.left_early
-    ):
-        usual = f", usually {deliver.usual_accuracy:.1%}" if deliver.usual_accuracy < 1 else ""
-        reasons.append(f"plan {deliver.plan} keeps {deliver.accuracy:.1%} of the accuracy{usual}")
-    if deliver.unmet:
-        reasons.append(f"no plan meets the limit of {' and '.join(deliver.unmet)} now")
+    why = shortfall(deliver)
     return Answer(
         outputs=gather(deliver.given),
         plan=deliver.plan,
@@ -81,8 +68,8 @@ def make_answer(deliver: Deliver, latency_ms: float, images: int = 1) -> Answer:
         attempts=deliver.attempts,
         left_early=deliver.left_early,
         confidence=deliver.confidence,
-        degraded=bool(reasons),
-        why="; ".join(reasons),
+        degraded=bool(why),
+        why=why,
         accuracy=deliver.accuracy,
         images=images,
         number=deliver.number,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -34,16 +35,22 @@ log = logging.getLogger("shoal")
 
 class RecordingWriter:
     """The recording of one life of a node. The one that was at ``path`` before is kept beside it,
-    with ``.1`` at its end. StoreError when it cannot be written."""
+    with ``.1`` at its end. ``patient``: who has a step waits for the disk (in virtual time there is
+    time for it). StoreError when it cannot be written."""
 
     def __init__(
-        self, path: str | Path, max_bytes: int = MAX_BYTES, max_waiting: int = MAX_WAITING
+        self,
+        path: str | Path,
+        max_bytes: int = MAX_BYTES,
+        max_waiting: int = MAX_WAITING,
+        patient: bool = False,
     ) -> None:
         self.path = Path(path)
         self.steps = 0
         """How many were written."""
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
+        self._patient = patient
         self._waiting: deque[Step] = deque()
         self._over = ""
         self._closing = threading.Event()
@@ -69,6 +76,8 @@ class RecordingWriter:
 
     def take(self, step: Step) -> None:
         """Write a step, soon."""
+        while self._patient and not self._over and len(self._waiting) >= self._max_waiting:
+            time.sleep(PERIOD_S)
         if self._over:
             return
         if len(self._waiting) >= self._max_waiting:

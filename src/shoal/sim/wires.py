@@ -104,7 +104,7 @@ class Wires:
     """All links. ``between`` gives the wire from one node to another, when first needed."""
 
     def __init__(self, between: Callable[[str, str], Wire]) -> None:
-        self._between = between
+        self.between = between
         self._ways: dict[str, dict[str, _Way]] = {}
         self._fresh: dict[str, dict[str, None]] = {}  # over which something was sent, by giver
 
@@ -114,7 +114,7 @@ class Wires:
             ways = self._ways[giver] = {}
         way = ways.get(taker)
         if way is None:
-            way = ways[taker] = _Way(self._between(giver, taker))
+            way = ways[taker] = _Way(self.between(giver, taker))
         return way
 
     def full(self, giver: str, taker: str, now: float) -> bool:

@@ -102,7 +102,7 @@ class World:
         """Whether messages reach whoever has the name of their taker, also in a later life."""
         self.watch: Callable[[Node, NodeEvent, Sequence[NodeAction]], None] | None = None
         """Sees every step of every node: the event that it took and the actions it gave."""
-        self.tap: Callable[[Node], Callable[[Step], None]] | None = None
+        self.tap: Callable[[Node], Callable[[Step], None] | None] | None = None
         """Asked at the beginning of each life of a node for who is given all steps of its log."""
         self.told: Callable[[Ticket, Reply], None] | None = None
         """Is told of each end of a request, which is not kept in ``replies`` then: of a million

@@ -1,0 +1,381 @@
+"""A service in virtual time: what a playbook on a cluster makes of a load."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from shoal.core.actions import Deliver, Reject
+from shoal.core.log import Step
+from shoal.core.shortfall import shortfall
+from shoal.errors import ClusterError, PlanError
+from shoal.plan.cluster import Cluster
+from shoal.plan.plan import Playbook
+from shoal.sim.faults import Fault
+from shoal.sim.forecasted import Forecasted, Image, digests
+from shoal.sim.handling import MEASURED, Handling
+from shoal.sim.mishaps import Mishaps
+from shoal.sim.node import Node
+from shoal.sim.wires import Wire
+from shoal.sim.world import Reply, Ticket, World
+
+SETTLE_S = 1.0
+READY_S = 60.0
+"""Within so many seconds all devices must have loaded their parts."""
+AGAIN_S = 0.1
+"""Who keeps a window full asks again so long after a request failed, if nobody said when."""
+MOMENTS = 200
+"""Stretches of a run of which it is told what happened in each."""
+STEPS = 64
+"""That nodes remember: nobody asks them."""
+KINDS = {"deadline": "late", "overloaded": "refused"}
+"""What became of a request that was rejected so; any other is lost."""
+
+WireOf = Callable[[str, str], Wire]
+Tap = Callable[[Node], Callable[[Step], None] | None]
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What is asked for ``seconds``: at these ``times`` (s, in order), or (None) so that
+    ``window`` requests are under way."""
+
+    seconds: float
+    times: Iterable[float] | None = None
+    window: int = 1
+    deadline_ms: float = 10_000.0
+
+
+class Moment(msgspec.Struct):
+    """A stretch of a run that ends ``at_s``: what was asked and what became of requests in it
+    (``exits`` by where they left), and at its end the requests that the gateway owns
+    (``pending``), the jobs at each device (``queues``), the devices that are ``alive``, and the
+    ``thresholds`` of the latest request by exit."""
+
+    at_s: float
+    asked: int = 0
+    answered: int = 0
+    late: int = 0
+    refused: int = 0
+    lost: int = 0
+    exits: dict[str, int] = {}
+    pending: int = 0
+    queues: dict[str, int] = {}
+    alive: int = 0
+    thresholds: dict[str, float] = {}
+
+
+class DeviceUse(msgspec.Struct, frozen=True):
+    """A device: its state as the gateway sees it at the end, the stages that it ran, and the share
+    of the load's time for which its processor worked."""
+
+    state: str
+    answered: int
+    busy: float
+
+
+class Simulated(msgspec.Struct, frozen=True):
+    """What came of a load of ``seconds``. ``late``: the deadline passed; ``refused``: queues were
+    full; ``lost``: any other failure; ``reasons`` counts the kinds of all of these, ``said`` is
+    what the first of each said. ``images_per_s`` are the answers within the load's time, times are
+    in ms and of all answers. ``exits`` counts by where requests left; ``accuracy`` is the share
+    that is right by the playbook's calibration (None without one). ``decided`` are the events that
+    nodes took."""
+
+    seconds: float
+    asked: int
+    answered: int
+    late: int
+    refused: int
+    lost: int
+    reasons: dict[str, int]
+    said: dict[str, str]
+    retried: int
+    degraded: int
+    images_per_s: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    plans: dict[str, int]
+    exits: dict[str, int]
+    accuracy: float | None
+    devices: dict[str, DeviceUse]
+    decided: int
+    moments: list[Moment]
+
+
+def stated_wires(cluster: Cluster) -> WireOf:
+    """The links as the cluster file states them."""
+
+    def wire(giver: str, taker: str) -> Wire:
+        rate = cluster.rate(giver, taker)
+        return Wire(delay_s=rate.rtt_ms / 2e3, bytes_per_s=rate.mbit_s * 1e6 / 8)
+
+    return wire
+
+
+def serve(
+    playbook: Playbook,
+    engine: Forecasted,
+    gateway: str,
+    wires: WireOf,
+    handling: Callable[[str], Handling],
+    *,
+    others: Iterable[str] = (),
+    memory: Mapping[str, int] | None = None,
+    lease_s: float = 0.4,
+    tap: Tap | None = None,
+) -> World:
+    """A world in which a gateway serves a playbook, all parts of which are loaded. ``handling`` is
+    what messages cost each node, ``memory`` the bytes that a device has for parts (absent: any).
+    ``others`` are there as well, and do nothing.
+
+    PlanError when some device cannot load its parts.
+    """
+    world = World(engine, wires, digest=digests, lease_s=lease_s, steps=STEPS)
+    world.tap = tap
+    for name in (gateway, *sorted({*playbook.devices, *others} - {gateway})):
+        own: dict[str, Any] | None = {} if name == gateway else None
+        info = {"memory": (memory or {}).get(name, 0)}
+        world.add(name, info=info, gateway=own, handling=handling(name))
+    world.run(SETTLE_S)
+    world.adopt(gateway, playbook)
+    core = world.gateway(gateway)
+    world.run_until(lambda: not core.unready(playbook), READY_S)
+    book = core.playbooks.get(playbook.id)
+    missing = {} if book is None else core.usable.unusable(book)
+    if missing:
+        reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
+        raise PlanError(f"the playbook cannot be put in place: {reasons}; plan again")
+    world.run(SETTLE_S)
+    return world
+
+
+def check_devices(playbook: Playbook, cluster: Cluster) -> None:
+    """ClusterError for a playbook of another cluster."""
+    unknown = sorted(playbook.devices - {*cluster.names, cluster.gateway.name})
+    if unknown:
+        raise ClusterError(
+            f"the playbook was made for {', '.join(unknown)}, which the cluster {cluster.name!r} "
+            "does not have; plan again for this cluster"
+        )
+
+
+class _Cores:
+    """The cores of hosts that several devices share: what begins while others run takes as much
+    longer as the cores have to be shared by more threads."""
+
+    def __init__(self, world: World, cluster: Cluster) -> None:
+        self._world, self._cluster = world, cluster
+        self._running: dict[str, list[tuple[float, int]]] = {}
+
+    def shared(self, device: str, seconds: float) -> float:
+        """By how much a run takes longer that begins now."""
+        host, threads = self._cluster.host_of(device), self._cluster.node(device).threads
+        now = self._world.now
+        running = [each for each in self._running.get(host, []) if each[0] > now]
+        wanted = threads + sum(count for _, count in running)
+        factor = max(1.0, wanted / self._cluster.cores_of(host))
+        self._running[host] = [*running, (now + seconds * factor, threads)]
+        return factor
+
+
+class Simulation:
+    """A playbook in place on a cluster, in virtual time; one load is asked of it (:meth:`run`).
+
+    ClusterError for a playbook of another cluster, PlanError where it cannot be put in place.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        cluster: Cluster,
+        engine: Forecasted,
+        wires: WireOf | None = None,
+        tap: Tap | None = None,
+    ) -> None:
+        check_devices(playbook, cluster)
+        self._playbook, self._engine = playbook, engine
+        self._cluster, self._gate = cluster, cluster.gateway.name
+        self._world = serve(
+            playbook,
+            engine,
+            self._gate,
+            wires or stated_wires(cluster),
+            # What is quick may be so by a GPU, which does nothing for messages.
+            lambda name: MEASURED.at(min(1.0, cluster.node(name).speed)),
+            others=cluster.names,
+            memory={device.name: int(device.memory) for device in cluster.devices},
+            lease_s=cluster.lease_ms / 1e3,
+            tap=tap,
+        )
+        engine.shared = _Cores(self._world, cluster).shared
+        self._world.told = self._told
+        self._exits = {
+            (plan.name, number): (stage.exit.tensor, stage.exit.threshold)
+            for plan in playbook.plans
+            for number, stage in enumerate(plan.stages)
+            if stage.exit is not None
+        }
+        self._asked: dict[Ticket, float] = {}
+        self._latencies_ms = array("d")
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._said: dict[str, str] = {}
+        self._plans: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()
+        self._thresholds: dict[str, float] = dict(self._exits.values())
+        self._moment = Moment(0.0)
+        self._open = False
+        self._window = False
+        self._load = Demand(0.0)
+
+    def run(
+        self,
+        load: Demand,
+        faults: Sequence[Fault] = (),
+        progress: Callable[[float], None] = lambda seconds: None,
+    ) -> Simulated:
+        """Ask what ``load`` says while ``faults`` happen, and wait for the last answers.
+        ``progress`` is told the virtual seconds that have passed."""
+        world, began_s = self._world, self._world.now
+        busy_s = {name: node.busy_s for name, node in world.nodes.items()}
+        Mishaps(world, self._cluster, faults)
+        self._load, self._open, self._window = load, True, load.times is None
+        if load.times is None:
+            for _ in range(load.window):
+                world.clock.after(0.0, self._ask)
+        else:
+            times = takewhile(lambda at: at < load.seconds, load.times)
+            self._arrive(began_s, iter(times))
+        moments: list[Moment] = []
+        for number in range(1, MOMENTS + 1):
+            moments.append(self._stretch(began_s, load.seconds * number / MOMENTS))
+            progress(moments[-1].at_s)
+        within = self._counts["answered"]
+        used = {n: (node.busy_s - busy_s[n]) / load.seconds for n, node in world.nodes.items()}
+        self._open = False
+        over = world.run_until(lambda: not self._asked, 2 * load.deadline_ms / 1e3 + READY_S)
+        if not over:
+            raise AssertionError(f"{len(self._asked)} requests never ended")
+        return self._told_of(load, within, used, moments)
+
+    def _stretch(self, began_s: float, until_s: float) -> Moment:
+        """Let time pass until ``until_s`` after the beginning."""
+        world = self._world
+        moment = self._moment = Moment(until_s)
+        world.clock.run(began_s + until_s)
+        gateway = world.gateway(self._gate)
+        moment.pending = len(gateway.requests)
+        for request in gateway.requests.values():
+            if (plan := request.plan) is not None:
+                for stage, threshold in request.values.thresholds:
+                    self._thresholds[self._exits[plan.name, stage][0]] = threshold
+        moment.thresholds = dict(self._thresholds)
+        for name in sorted(self._playbook.devices):
+            node = world.nodes[name]
+            moment.alive += not node.silent
+            load = node.worker.load
+            moment.queues[name] = load.waiting + load.running if node.alive else 0
+        return moment
+
+    def _told_of(
+        self, load: Demand, within: int, used: Mapping[str, float], moments: list[Moment]
+    ) -> Simulated:
+        counts, gateway = self._counts, self._world.gateway(self._gate)
+        times = np.array(self._latencies_ms) if self._latencies_ms else np.zeros(1)
+        known = counts["right"] + counts["wrong"]
+        devices = {}
+        for name in sorted(self._playbook.devices):
+            peer = gateway.members.get(name)
+            state = "gone" if peer is None else str(peer.state)
+            answered = gateway.devices[name].answered
+            devices[name] = DeviceUse(state, answered, min(1.0, used[name]))
+        return Simulated(
+            seconds=load.seconds,
+            asked=counts["asked"],
+            answered=counts["answered"],
+            late=counts["late"],
+            refused=counts["refused"],
+            lost=counts["lost"],
+            reasons=dict(self._reasons),
+            said=self._said,
+            retried=counts["retried"],
+            degraded=counts["degraded"],
+            images_per_s=within / load.seconds,
+            p50_ms=float(np.percentile(times, 50)),
+            p99_ms=float(np.percentile(times, 99)),
+            max_ms=float(times.max()),
+            plans=dict(self._plans),
+            exits=dict(self._left) if self._exits else {},
+            accuracy=counts["right"] / known if known else None,
+            devices=devices,
+            decided=self._world.decided,
+            moments=moments,
+        )
+
+    # -- what is asked, and what comes of it
+
+    def _arrive(self, began_s: float, times: Iterable[float]) -> None:
+        """Ask when the next one comes, and then the one after it."""
+        at = next(iter(times), math.inf)
+        if at < math.inf:
+            self._world.clock.at(began_s + at, self._arrived, began_s, times)
+
+    def _arrived(self, began_s: float, times: Iterable[float]) -> None:
+        self._ask()
+        self._arrive(began_s, times)
+
+    def _ask(self) -> None:
+        if not self._open:
+            return
+        world, number = self._world, self._counts["asked"]
+        self._counts["asked"] += 1
+        self._moment.asked += 1
+        # It may be refused at once.
+        ticket = Ticket(self._gate, world.nodes[self._gate].life, number)
+        self._asked[ticket] = world.now
+        world.submit(self._gate, Image(number, self._engine.asked), self._load.deadline_ms)
+
+    def _told(self, ticket: Ticket, reply: Reply) -> None:
+        took_ms = (reply.at - self._asked.pop(ticket)) * 1e3
+        again_s = 0.0
+        if isinstance(reply.what, Deliver):
+            self._answered(ticket.number, reply.what, took_ms)
+        else:
+            self._rejected(reply.what)
+            again_s = reply.what.retry_after_s or AGAIN_S
+        if self._window:
+            self._world.clock.after(again_s, self._ask)
+
+    def _answered(self, number: int, answer: Deliver, took_ms: float) -> None:
+        counts = self._counts
+        counts["answered"] += 1
+        self._moment.answered += 1
+        counts["retried"] += answer.attempts > 1
+        counts["degraded"] += bool(shortfall(answer))
+        self._latencies_ms.append(took_ms)
+        self._plans[answer.plan] += 1
+        if not self._exits:
+            return
+        stage = max((step.stage for step in answer.trace), default=0)
+        tensor = self._exits[answer.plan, stage][0] if answer.left_early else None
+        place = tensor or "the end"
+        self._left[place] += 1
+        self._moment.exits[place] = self._moment.exits.get(place, 0) + 1
+        right = self._engine.sureness.right(number, tensor)
+        if right is not None:
+            counts["right" if right else "wrong"] += 1
+
+    def _rejected(self, reject: Reject) -> None:
+        what = KINDS.get(reject.kind, "lost")
+        self._counts[what] += 1
+        setattr(self._moment, what, getattr(self._moment, what) + 1)
+        self._reasons[reject.kind] += 1
+        self._said.setdefault(reject.kind, reject.text)
