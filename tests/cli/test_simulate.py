@@ -153,7 +153,7 @@ def test_a_number_of_devices_for_which_there_is_no_plan_is_told(
 ) -> None:
     monkeypatch.setattr(survey, "profile", lambda network, **_: Known((20.0 / 6,) * 6))
     words = ["simulate", str(tiny), "--cluster", str(cluster), "--devices", "1..2", "--seconds"]
-    assert run([*words, "2", "--strategy", "pipeline", "--set", "stages=2", "--json"]) == 0
+    assert run([*words, "2", "--strategy", "pipeline", "--stages", "2", "--json"]) == 0
     first, second = told(capsys)["steps"]
     assert (first["simulated"], first["refused"] != "") == (None, True)
     assert second["simulated"]["answered"] > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoal.cli.answers import counted, measures, ran
+from shoal.cli.declared import WithDeclared
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import Aims
 from shoal.errors import UsageError
@@ -36,8 +37,9 @@ MAX_DEVICES = 64
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-@app.command()
+@app.command(cls=WithDeclared)
 def simulate(
+    ctx: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -103,12 +105,6 @@ def simulate(
         str,
         typer.Option(help="With --devices: a strategy, or auto: the best for each number."),
     ] = AUTO,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="With --devices: an option of the strategy."
-        ),
-    ] = None,
     objective: Aims = None,
     log: Annotated[
         Path | None,
@@ -136,10 +132,14 @@ def simulate(
     if devices is not None:
         alone = {"--log": log, "--faults": faults}
         _refuse(alone, "is of one simulation: leave it out with --devices")
-        _curve(what, stated, devices, strategy, settings, objective, load_of, seed, example, plot,
+        _curve(what, stated, devices, strategy, ctx.obj, objective, load_of, seed, example, plot,
                json)  # fmt: skip
         return
-    only = {"--strategy": strategy != AUTO, "--set": settings, "--objective": objective}
+    only = {
+        "--strategy": strategy != AUTO,
+        "an option of a strategy": ctx.obj or None,
+        "--objective": objective,
+    }
     _refuse(only, "is for planning anew: give --devices and the network")
     _one(load(what), stated, load_of, faults, seed, example, log, plot, json)
 
@@ -302,7 +302,7 @@ def _curve(
     cluster: Cluster,
     devices: str,
     strategy: str,
-    settings: Sequence[str] | None,
+    settings: Mapping[str, str],
     objective: str | None,
     load_of: Callable[[Playbook], tuple[Demand, str]],
     seed: int,
@@ -312,7 +312,6 @@ def _curve(
 ) -> None:
     """A simulation for each number of devices: show what each brings."""
     from shoal.cli.models import load_network
-    from shoal.cli.plan import parse_settings
     from shoal.plan.objective import Objective
     from shoal.runtime.simulating import curve
     from shoal.runtime.survey import survey
@@ -323,7 +322,7 @@ def _curve(
     if model.endswith(".json"):
         raise UsageError(f"{model}: with --devices name the network, which is planned anew")
     wish = Objective.of(objective)
-    offered = candidates(None if strategy == AUTO else strategy, parse_settings(settings or ()))
+    offered = candidates(None if strategy == AUTO else strategy, settings)
     network = load_network(model, example)
     steps: list[Fleet] = []
     with stderr().status("measuring ...") as status:
