@@ -275,7 +275,7 @@ def test_what_is_too_much_is_refused_or_late_and_never_lost() -> None:
     found = simulated(made("remote", of), of, load)
     assert found.asked == 1500
     assert found.asked == found.answered + found.late + found.refused
-    assert found.late > 0
+    assert found.refused > found.late
     assert set(found.reasons) <= {"deadline", "overloaded"}
 
 
