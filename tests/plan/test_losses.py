@@ -5,7 +5,7 @@ import pytest
 from tests.plan.test_playbook import HEAD, JOIN, PLAN, SHARDED, make
 
 from shoal.errors import PlanError
-from shoal.plan.losses import MOST_SETS, accuracy_without, plans_without, unprotected
+from shoal.plan.losses import MOST_SETS, Losses, accuracy_without, losses, plans_without
 from shoal.plan.plan import Forecast, Missing, Plan, Stage
 
 TAIL = Stage({"a": "p2", "b": "p2"}, ("middle",), ("logits",))
@@ -54,21 +54,21 @@ def test_who_holds_what_others_hold_as_well_takes_nothing_away():
 
 def test_what_nothing_can_do_without_is_named_the_small_sets_first():
     playbook = make(PLAN)
-    assert unprotected(playbook, "gateway", 1, 0.0) == (("a",),)
-    assert unprotected(playbook, "gateway", 3, 0.0) == (("a",), ("b", "c"))
-    assert unprotected(playbook, "a", 3, 0.0) == (("b", "c"),), "the gateway is never lost"
-    assert unprotected(playbook, "gateway", 0, 0.0) == ()
+    assert losses(playbook, "gateway", 1, 0.0) == Losses((("a",),), 1.0)
+    assert losses(playbook, "gateway", 3, 0.0) == Losses((("a",), ("b", "c")), 1.0)
+    assert losses(playbook, "a", 3, 0.0).unprotected == (("b", "c"),), "the gateway is never lost"
+    assert losses(playbook, "gateway", 0, 0.0) == Losses((), 1.0)
 
 
 def test_what_keeps_too_little_is_no_protection():
     playbook = make(PLAN, ALONE)
-    assert unprotected(playbook, "gateway", 1, 0.8) == ()
-    assert unprotected(playbook, "gateway", 1, 0.81) == (("a",),)
+    assert losses(playbook, "gateway", 1, 0.8) == Losses((), 0.8)
+    assert losses(playbook, "gateway", 1, 0.81) == Losses((("a",),), 1.0)
 
 
 def test_more_sets_than_can_be_looked_at_are_refused():
     many = Stage({f"d{k}": "p1" for k in range(100)}, ("image",), ("logits",))
     playbook = make(Plan("many", (many,), Forecast(1, 2)))
-    assert unprotected(playbook, "gateway", 2, 0.0) == ()
+    assert losses(playbook, "gateway", 2, 0.0) == Losses((), 1.0)
     with pytest.raises(PlanError, match=f"3 of 100 devices .* at most {MOST_SETS}"):
-        unprotected(playbook, "gateway", 3, 0.0)
+        losses(playbook, "gateway", 3, 0.0)

@@ -305,7 +305,9 @@ def test_an_accuracy_that_is_not_reached_says_what_can_be_had(network, folder):
 )
 def test_a_limit_below_a_shard_is_refused_with_what_would_do(network, options, said):
     limit = Objective(max_memory=Size(100_000))
-    with pytest.raises(PlanError, match=f"for their shards: a needs .* 97.7 KiB .*{said}"):
+    with pytest.raises(
+        PlanError, match=f"shards: a needs .* has 97.7 KiB .*, b .*, and 1 more; .*{said}"
+    ):
         made(network, objective=limit, **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection
+from typing import NamedTuple
 
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook, Spread, Stage
@@ -28,11 +29,18 @@ def accuracy_without(playbook: Playbook, devices: Collection[str]) -> float | No
     return max((_kept(plan, devices) for plan in plans_without(playbook, *devices)), default=None)
 
 
-def unprotected(
-    playbook: Playbook, gateway: str, most: int, least: float
-) -> tuple[tuple[str, ...], ...]:
-    """The sets of up to ``most`` devices without which no plan keeps ``least`` of the accuracy, the
-    small ones first; of those that contain another one, none. The gateway is never lost.
+class Losses(NamedTuple):
+    """The sets of devices without which no plan keeps enough of the accuracy (``unprotected``), the
+    small ones first, none that contains another one; and what is ``kept`` at least without others.
+    """
+
+    unprotected: tuple[tuple[str, ...], ...]
+    kept: float
+
+
+def losses(playbook: Playbook, gateway: str, most: int, least: float) -> Losses:
+    """What becomes of the accuracy without up to ``most`` devices; ``least`` of it is enough. The
+    gateway is never lost.
 
     Raises PlanError where there are too many sets to look at.
     """
@@ -44,14 +52,16 @@ def unprotected(
             f"survive: {most} of {len(used)} devices can be lost in {count} ways, at most "
             f"{MOST_SETS} are looked at; ask for less"
         )
-    found: list[tuple[str, ...]] = []
+    found, worst = list[tuple[str, ...]](), 1.0
     for lost in itertools.chain.from_iterable(itertools.combinations(used, k) for k in sizes):
         if any(known <= set(lost) for known in map(set, found)):
             continue
         kept = accuracy_without(playbook, lost)
         if kept is None or kept < least:
             found.append(lost)
-    return tuple(found)
+        else:
+            worst = min(worst, kept)
+    return Losses(tuple(found), worst)
 
 
 def _runs_without(stage: Stage, devices: Collection[str]) -> bool:

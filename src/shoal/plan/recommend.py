@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from shoal.errors import PlanError
-from shoal.plan.losses import unprotected
+from shoal.plan.losses import losses
 from shoal.plan.objective import Aim, Objective, cost
 from shoal.plan.plan import Forecast, Playbook
 from shoal.plan.size import readable
@@ -28,8 +28,8 @@ WORTH = 0.05
 class Option(msgspec.Struct, frozen=True):
     """What a strategy offers: its first plan with the forecast, the limits that this breaks, and
     the devices whose loss together nothing makes good, ``judged`` at the most (one, where the
-    objective names no more). Or why it offers nothing (``refused``).
-    ``distributes`` is False where the network stays in one piece on the user's own machine."""
+    objective names no more); without others it keeps ``kept`` of the accuracy. Or why it offers
+    nothing (``refused``). ``distributes`` is False where the network stays in one piece on the user's own machine."""
 
     strategy: str
     distributes: bool = True
@@ -38,6 +38,7 @@ class Option(msgspec.Struct, frozen=True):
     forecast: Forecast | None = None
     broken: tuple[str, ...] = ()
     unprotected: tuple[tuple[str, ...], ...] = ()
+    kept: float = 1.0
     judged: int = 1
     notes: tuple[str, ...] = ()
     refused: str = ""
@@ -65,15 +66,16 @@ def option(
     """What a playbook offers."""
     plan = playbook.plans[0]
     judged = max(1, objective.survive or 0)
-    lost = unprotected(playbook, gateway, judged, objective.min_accuracy or 0.0)
+    lost = losses(playbook, gateway, judged, objective.min_accuracy or 0.0)
     return Option(
         strategy=strategy,
         distributes=distributes,
         plan=plan.name,
         devices=tuple(dict.fromkeys(name for stage in plan.stages for name in stage.parts)),
         forecast=plan.forecast,
-        broken=tuple(objective.broken(plan.forecast, lost)),
-        unprotected=lost,
+        broken=tuple(objective.broken(plan.forecast, lost.unprotected)),
+        unprotected=lost.unprotected,
+        kept=lost.kept,
         judged=judged,
         notes=tuple(notes),
     )
@@ -105,7 +107,8 @@ def recommend(options: Sequence[Option], objective: Objective) -> Recommendation
         distribute=distribute,
         reason=_reason(
             f"use {chosen}" if distribute else "do not distribute", order, offers, broken, objective
-        ),
+        )
+        + _lasting(ordered[0], objective),
     )
 
 
@@ -136,6 +139,15 @@ def _reason(
     if broken[mine]:
         text += f" (broken: {'; '.join(broken[mine])})"
     return text
+
+
+def _lasting(chosen: Option, objective: Objective) -> str:
+    """What it keeps without the devices that may be lost, where that was asked."""
+    if not objective.survive or chosen.unprotected:
+        return ""
+    lost = "any device" if objective.survive == 1 else f"any {objective.survive} devices"
+    kept = "all" if chosen.kept == 1 else f"{chosen.kept:.3f}"
+    return f"; with {lost} lost, it keeps {kept} of the accuracy"
 
 
 def _bound(forecast: Forecast) -> str:
