@@ -18,10 +18,9 @@ from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
 from shoal.plan.cluster import Cluster
-from shoal.plan.losses import plans_without
 from shoal.plan.objective import Objective
 from shoal.plan.playbook import load as load_playbook
-from shoal.plan.playbook import save
+from shoal.plan.playbook import plan_without, save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size, readable
@@ -90,7 +89,7 @@ def test_it_tells_what_is_kept_without_whom_and_goes_on_without_them(network, ha
     assert [each.devices for each in plan.forecast.missing] == [("a",), ("b",), ("c",)]
     assert all(0.6 <= each.accuracy < 1 for each in plan.forecast.missing)
     assert all(stage.join.least == 2 for stage in plan.stages if stage.join)
-    assert all(plans_without(half.playbook, name)[0] is plan for name in "abc")
+    assert all(plan_without(half.playbook, name) is plan for name in "abc")
     samples = zoo.samples("fashion-resnet")
     good = []
     for number in range(COUNT, COUNT + 100):  # images that it has not seen
@@ -161,7 +160,7 @@ def test_without_images_nothing_is_promised_and_nobody_may_be_missing(network):
     plan = found.playbook.plans[0]
     assert plan.forecast.missing == ()
     assert all(stage.join.least == 3 for stage in plan.stages if stage.join)
-    assert [plan.name for plan in plans_without(found.playbook, "a")] == ["whole"]
+    assert plan_without(found.playbook, "a").name == "whole"
 
 
 def test_the_quick_get_more(network):

@@ -7,12 +7,11 @@ is preferred.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from shoal.errors import PlanError
-from shoal.plan.losses import losses
 from shoal.plan.objective import Aim, Objective, cost
 from shoal.plan.plan import Forecast, Playbook
 from shoal.plan.size import readable
@@ -25,11 +24,21 @@ WORTH = 0.05
 """A more involved strategy must be better than a simpler one by this share to be worth it."""
 
 
+class Losses(NamedTuple):
+    """The sets of devices without which too little of the accuracy is kept, or nothing answers
+    (``unprotected``), the small ones first, none that contains another one; and what is ``kept`` at
+    least without others."""
+
+    unprotected: tuple[tuple[str, ...], ...]
+    kept: float
+
+
 class Option(msgspec.Struct, frozen=True):
     """What a strategy offers: its first plan with the forecast, the limits that this breaks, and
     the devices whose loss together nothing makes good, ``judged`` at the most (one, where the
     objective names no more); without others it keeps ``kept`` of the accuracy. Or why it offers
-    nothing (``refused``). ``distributes`` is False where the network stays in one piece on the user's own machine."""
+    nothing (``refused``). ``distributes`` is False where the network stays in one piece on the
+    user's own machine."""
 
     strategy: str
     distributes: bool = True
@@ -57,16 +66,14 @@ class Recommendation(msgspec.Struct, frozen=True):
 def option(
     strategy: str,
     playbook: Playbook,
-    gateway: str,
     objective: Objective,
+    lost: Losses,
     *,
     distributes: bool = True,
     notes: Sequence[str] = (),
 ) -> Option:
-    """What a playbook offers."""
+    """What a playbook offers, of which ``lost`` is known."""
     plan = playbook.plans[0]
-    judged = max(1, objective.survive or 0)
-    lost = losses(playbook, gateway, judged, objective.min_accuracy or 0.0)
     return Option(
         strategy=strategy,
         distributes=distributes,
@@ -76,9 +83,14 @@ def option(
         broken=tuple(objective.broken(plan.forecast, lost.unprotected)),
         unprotected=lost.unprotected,
         kept=lost.kept,
-        judged=judged,
+        judged=judged(objective),
         notes=tuple(notes),
     )
+
+
+def judged(objective: Objective) -> int:
+    """By the loss of how many devices together options are judged."""
+    return max(1, objective.survive or 0)
 
 
 def recommend(options: Sequence[Option], objective: Objective) -> Recommendation:
