@@ -112,15 +112,11 @@ def recommend(options: Sequence[Option], objective: Objective) -> Recommendation
     order = [chosen, *(name for name in ranked if name != chosen)]
     order += [each.strategy for each in options if each.forecast is None]
     ordered = sorted(options, key=lambda each: order.index(each.strategy))
-    distribute = ordered[0].distributes
     return Recommendation(
         options=tuple(ordered),
         strategy=chosen,
-        distribute=distribute,
-        reason=_reason(
-            f"use {chosen}" if distribute else "do not distribute", order, offers, broken, objective
-        )
-        + _lasting(ordered[0], objective),
+        distribute=ordered[0].distributes,
+        reason=_reason(ordered, offers, broken, objective),
     )
 
 
@@ -135,14 +131,14 @@ def _simplest_as_good(best: str, offers: Offers, broken: Broken, objective: Obje
     return best
 
 
-def _reason(
-    what: str, order: Sequence[str], offers: Offers, broken: Broken, objective: Objective
-) -> str:
-    """Why the first of ``order`` is taken, in words and numbers."""
-    mine, *others = (name for name in order if name in offers)
+def _reason(ordered: Sequence[Option], offers: Offers, broken: Broken, objective: Objective) -> str:
+    """Why the first is taken, in words and numbers."""
+    mine, *others = (each.strategy for each in ordered if each.forecast is not None)
+    what = f"use {mine}" if ordered[0].distributes else "do not distribute"
     if broken[mine]:
         what = f"no strategy meets every limit; nearest to it, {what}"
     text = f"{what}: {_describe(offers[mine], objective)}{_bound(offers[mine])}"
+    text += _lasting(ordered[0], objective)
     if others:
         rival, forecast = others[0], offers[others[0]]
         text += f"; next best is {rival} with {_describe(forecast, objective)}{_bound(forecast)}"
@@ -159,7 +155,7 @@ def _lasting(chosen: Option, objective: Objective) -> str:
         return ""
     lost = "any device" if objective.survive == 1 else f"any {objective.survive} devices"
     kept = "all" if chosen.kept == 1 else f"{chosen.kept:.3f}"
-    return f"; with {lost} lost, it keeps {kept} of the accuracy"
+    return f", keeping {kept} of the accuracy with {lost} lost"
 
 
 def _bound(forecast: Forecast) -> str:
