@@ -31,9 +31,9 @@ def test_what_was_under_way_when_a_worker_died_is_told_from_the_rest() -> None:
     assert facts([], [3]) == {"answered": 0, "degraded": 0.0, "right": 0.0, "slowest_ms": 0.0}
 
 
-@pytest.mark.parametrize(("lost", "colour"), [(0, "green"), (1, "red")])
-def test_it_is_told_in_words(lost: int, colour: str) -> None:
-    found: dict[str, Any] = {
+def outcome(lost: int = 0) -> dict[str, Any]:
+    """As the act gives it."""
+    return {
         "workers": 4,
         "killed": "worker-4",
         "asked": 5 + lost,
@@ -44,6 +44,11 @@ def test_it_is_told_in_words(lost: int, colour: str) -> None:
         "proved": 0.875,
         "scenes": scenes_of(RECORDS, 10.0, [3]),
     }
+
+
+@pytest.mark.parametrize(("lost", "colour"), [(0, "green"), (1, "red")])
+def test_it_is_told_in_words(lost: int, colour: str) -> None:
+    found = outcome(lost)
     console = Console(record=True, width=80, force_terminal=True)
     console.print(act_text(found))
     styled = console.export_text(styles=True, clear=False)

@@ -479,3 +479,7 @@ def test_nobody_is_there(
 )
 def test_which_losses_are_stood_is_told(judged: int, lost: tuple[Any, ...], said: str) -> None:
     assert lasting(Option("toy", unprotected=lost, judged=judged)) == said
+
+
+def test_what_is_kept_is_told_where_it_is_less() -> None:
+    assert lasting(Option("toy", kept=0.9)) == "any device, keeping 0.900"

@@ -20,7 +20,7 @@ from shoal.plan.plan import (
     Spread,
     Stage,
 )
-from shoal.plan.playbook import load, make_playbook, playbook_id, save
+from shoal.plan.playbook import load, make_playbook, plan_without, playbook_id, save
 
 MIDDLE = TensorSpec("middle", "float32", (None, 4))
 JOIN = Join("channels", MIDDLE, {"a": Slice((0, 1)), "b": Slice((2, 3))})
@@ -346,6 +346,15 @@ def test_shards_and_carried_tensors_are_fine():
     )
 
 
+def test_the_plan_for_the_loss_of_a_device_is_found():
+    alone = plan_of(Stage({"c": "p1"}, ("image",), ("logits",)), name="alone")
+    playbook = make(PLAN, alone)
+    assert plan_without(playbook, "a").name == "alone"
+    assert plan_without(playbook, "b").name == "a > b"  # c holds the same part
+    assert plan_without(playbook, "c").name == "a > b"
+    assert plan_without(make(), "a") is None
+
+
 @given(st.binary(max_size=300))
 @settings(deadline=None)
 def test_any_bytes_are_a_playbook_or_a_plan_error(tmp_path_factory, data):
@@ -360,3 +369,12 @@ def test_the_struct_itself_is_strict():
     assert msgspec.json.decode(data, type=Playbook) == make()
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(data[:-1] + b',"more":1}', type=Playbook)
+
+
+def test_a_join_tells_who_may_be_missing():
+    tail = Stage({"a": "p2", "b": "p2"}, ("middle",), ("logits",))
+    assert plan_without(make(Plan("all", (SHARDED, tail), Forecast(1, 2))), "a").name == "all"
+    both = msgspec.structs.replace(JOIN, least=2)
+    needed = Plan("both", (msgspec.structs.replace(SHARDED, join=both), tail), Forecast(1, 2))
+    assert plan_without(make(needed), "a") is None
+    assert plan_without(make(needed, PLAN), "c").name == "both"

@@ -80,6 +80,10 @@ def test_a_loss_that_is_to_be_survived_is_a_limit():
     found = recommend(options, msgspec.structs.replace(FAST, survive=2))
     assert found.strategy == "replicas"
     assert found.reason.endswith("(not without a and b)")
+    assert "60.0 ms, keeping all of the accuracy with any 2 devices lost; next" in found.reason
+    less = [msgspec.structs.replace(each, kept=0.9) for each in options]
+    found = recommend(less[1:], msgspec.structs.replace(FAST, survive=1))
+    assert found.reason.endswith(", keeping 0.900 of the accuracy with any device lost")
     alone = recommend([quick], msgspec.structs.replace(FAST, survive=2))
     assert alone.reason.endswith("(broken: not without a and b)")
     with pytest.raises(PlanError, match="survive: -1 devices"):

@@ -6,7 +6,7 @@ import pytest
 from tests.toys.network import ToyProfile
 from tests.toys.strategy import whole
 
-from shoal.errors import PlanError, UsageError
+from shoal.errors import PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
 from shoal.runtime import planning
@@ -27,8 +27,8 @@ def test_without_a_strategy_all_are_compared_and_the_best_is_taken(crowd, net):
     assert told[-1] == "proving the plans of replicas"
     book = plan(net, CLUSTER, None, "bytes", profiles=FACTS, store=crowd.store)
     assert book.strategy == "local"
-    with pytest.raises(UsageError, match="stages"):
-        plan(net, CLUSTER, profiles=FACTS, store=crowd.store, stages=2)
+    with pytest.raises(PlanError, match="'wheels'"):
+        plan(net, CLUSTER, profiles=FACTS, store=crowd.store, wheels=2)
 
 
 def test_what_takes_long_is_done_before_anything_is_measured(crowd, net, monkeypatch):

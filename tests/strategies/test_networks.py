@@ -10,9 +10,8 @@ from tests.toys.network import ToyProfile
 from shoal import zoo
 from shoal.model.network import load
 from shoal.plan.cluster import Cluster
-from shoal.plan.losses import plans_without
 from shoal.plan.playbook import load as load_playbook
-from shoal.plan.playbook import save
+from shoal.plan.playbook import plan_without, save
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove, run_plan
 from shoal.strategies.making import make
@@ -46,7 +45,7 @@ def test_every_plan_gives_the_networks_answer(network, strategy):
 def test_a_pipeline_is_cut_survives_and_is_the_same_from_its_file(network, tmp_path):
     built = make("pipeline", network, CLUSTER, facts(network), stages=3)
     assert len(built.playbook.plans[0].stages) == 3
-    assert all(plans_without(built.playbook, name) for name in CLUSTER.names)
+    assert all(plan_without(built.playbook, name) for name in CLUSTER.names)
     save(built.playbook, tmp_path / "book.json")
     playbook = load_playbook(tmp_path / "book.json")
     assert playbook == built.playbook

@@ -13,8 +13,8 @@ from tests.toys.strategy import compare
 from shoal.core.policy import DeviceView, View, find_policy
 from shoal.errors import PlanError, ProofError
 from shoal.plan.cluster import Cluster, Device
-from shoal.plan.losses import plans_without
 from shoal.plan.objective import Objective
+from shoal.plan.playbook import plan_without
 from shoal.plan.profiles import DeviceProfile, Profiles
 from shoal.plan.prove import run_plan
 from shoal.plan.size import Size
@@ -120,7 +120,8 @@ def test_every_plan_gives_the_networks_answer_and_chains_carry_wide_cuts():
 def test_the_loss_of_any_device_has_its_plan_and_so_have_most_losses_of_two():
     playbook = build(equal(4)).playbook
     for lost in playbook.plans[0].devices:
-        spare = plans_without(playbook, lost)[0]
+        spare = plan_without(playbook, lost)
+        assert spare is not None
         assert spare.spare
         assert spare.forecast.images_per_s == pytest.approx(1000 / 20, rel=0.05)
     for pair in itertools.combinations(playbook.plans[0].devices, 2):
@@ -143,7 +144,7 @@ def test_a_request_that_lost_its_device_half_way_does_not_begin_again():
 def test_an_idle_device_takes_over_just_the_lost_part():
     playbook = build(equal(4), stages=2).playbook
     main = playbook.plans[0]
-    spare = plans_without(playbook, "d0")[0]
+    spare = plan_without(playbook, "d0")
     assert ranges(spare) == ranges(main)
     assert spare.devices & {"d2", "d3"}
 
@@ -154,7 +155,7 @@ def test_who_asks_for_a_spread_gets_one_when_a_device_is_gone_too(cores):
     cluster = on_one_host(4, cores=cores)
     playbook = build(cluster, stages=4).playbook
     for name in cluster.names:
-        spare = plans_without(playbook, name)[0]
+        spare = plan_without(playbook, name)
         assert spare.devices == set(cluster.names) - {name}
     alone = [len(plan.devices) == 1 for plan in playbook.plans]
     assert alone == sorted(alone)
@@ -165,7 +166,7 @@ def test_who_leaves_it_open_gets_the_best_by_forecast():
     cluster = on_one_host(4, cores=1)
     playbook = build(cluster).playbook
     assert len(playbook.plans[0].devices) == 1
-    spare = plans_without(playbook, next(iter(playbook.plans[0].devices)))[0]
+    spare = plan_without(playbook, next(iter(playbook.plans[0].devices)))
     assert len(spare.devices) == 1
 
 
@@ -184,7 +185,7 @@ def test_where_memory_is_short_each_loss_is_covered_before_any_is_covered_well()
     built = build(equal(4, memory=7 * KB))
     assert not any("nothing stands in" in note for note in built.notes)
     for device in ("d0", "d1", "d2", "d3"):
-        assert plans_without(built.playbook, device)
+        assert plan_without(built.playbook, device) is not None
         assert memory_of(built.playbook, device) <= 7 * KB
 
 
@@ -199,7 +200,7 @@ def test_a_gateway_that_may_compute_takes_part_and_needs_no_stand_in():
     built = build(cluster)
     assert built.playbook.plans[0].devices == {"a", "gateway"}
     assert built.notes == ()
-    assert plans_without(built.playbook, "a")[0].devices == {"gateway"}
+    assert plan_without(built.playbook, "a").devices == {"gateway"}
 
 
 def test_cores_that_workers_share_are_not_counted_twice():
@@ -288,7 +289,7 @@ def test_whatever_the_cluster_limits_hold_and_gaps_are_said(cluster, aim):
         assert not device.memory or memory_of(playbook, device.name) <= device.memory
     for lost in playbook.plans[0].devices:
         told = any(f"nothing stands in for {lost} " in note for note in built.notes)
-        assert (not plans_without(playbook, lost)) == told
+        assert (plan_without(playbook, lost) is None) == told
 
 
 def test_each_stage_runs_several_requests_at_once_if_its_device_gains_by_that():

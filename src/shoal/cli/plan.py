@@ -168,7 +168,7 @@ def lasting(option: Option) -> str:
     size = min(map(len, option.unprotected), default=option.judged + 1)
     most = "any device" if size == 2 else f"any {size - 1} devices"
     if not option.unprotected:
-        return most
+        return most if option.kept == 1 else f"{most}, keeping {option.kept:.3f}"
     sets = ["+".join(names) for names in option.unprotected if len(names) == size]
     named = ", ".join([*sets[:NAMED], *(["..."] if len(sets) > NAMED else [])])
     return f"any but {named}" if size == 1 else f"{most}, not {named} together"

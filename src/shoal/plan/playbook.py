@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ from shoal.errors import PlanError
 from shoal.model.spec import TensorSpec
 from shoal.model.store import write_file
 from shoal.plan.identity import playbook_id as playbook_id
-from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Stage
+from shoal.plan.plan import PartInfo, Plan, Playbook, PolicySpec, Spread, Stage
 from shoal.plan.playbook_check import validate as validate
 
 MAX_BYTES = 16 << 20
@@ -60,6 +60,23 @@ def _keeps_apart(stage: Stage, parts: Mapping[str, PartInfo]) -> bool:
     return kinds(stage.codec) <= _ANYWHERE or all(
         parts[part].stacks is True for part in stage.parts.values()
     )
+
+
+def plan_without(playbook: Playbook, device: str) -> Plan | None:
+    """The first plan that can be followed when ``device`` is gone; None if there is none."""
+    return next((plan for plan in playbook.in_place if runs_without(plan, {device})), None)
+
+
+def runs_without(plan: Plan, devices: Collection[str]) -> bool:
+    """Whether a plan can be followed when these devices are gone."""
+    return all(_runs_without(stage, devices) for stage in plan.stages)
+
+
+def _runs_without(stage: Stage, devices: Collection[str]) -> bool:
+    rest = stage.parts.keys() - set(devices)
+    if stage.spread is Spread.ONE or len(rest) == len(stage.parts):
+        return bool(rest)
+    return stage.join is not None and stage.join.enough(rest)
 
 
 def save(playbook: Playbook, path: str | Path) -> None:

@@ -7,12 +7,11 @@ is preferred.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from shoal.errors import PlanError
-from shoal.plan.losses import unprotected
 from shoal.plan.objective import Aim, Objective, cost
 from shoal.plan.plan import Forecast, Playbook
 from shoal.plan.size import readable
@@ -25,11 +24,21 @@ WORTH = 0.05
 """A more involved strategy must be better than a simpler one by this share to be worth it."""
 
 
+class Losses(NamedTuple):
+    """The sets of devices without which too little of the accuracy is kept, or nothing answers
+    (``unprotected``), the small ones first, none that contains another one; and what is ``kept`` at
+    least without others."""
+
+    unprotected: tuple[tuple[str, ...], ...]
+    kept: float
+
+
 class Option(msgspec.Struct, frozen=True):
     """What a strategy offers: its first plan with the forecast, the limits that this breaks, and
     the devices whose loss together nothing makes good, ``judged`` at the most (one, where the
-    objective names no more). Or why it offers nothing (``refused``).
-    ``distributes`` is False where the network stays in one piece on the user's own machine."""
+    objective names no more); without others it keeps ``kept`` of the accuracy. Or why it offers
+    nothing (``refused``). ``distributes`` is False where the network stays in one piece on the
+    user's own machine."""
 
     strategy: str
     distributes: bool = True
@@ -38,6 +47,7 @@ class Option(msgspec.Struct, frozen=True):
     forecast: Forecast | None = None
     broken: tuple[str, ...] = ()
     unprotected: tuple[tuple[str, ...], ...] = ()
+    kept: float = 1.0
     judged: int = 1
     notes: tuple[str, ...] = ()
     refused: str = ""
@@ -56,27 +66,31 @@ class Recommendation(msgspec.Struct, frozen=True):
 def option(
     strategy: str,
     playbook: Playbook,
-    gateway: str,
     objective: Objective,
+    lost: Losses,
     *,
     distributes: bool = True,
     notes: Sequence[str] = (),
 ) -> Option:
-    """What a playbook offers."""
+    """What a playbook offers, of which ``lost`` is known."""
     plan = playbook.plans[0]
-    judged = max(1, objective.survive or 0)
-    lost = unprotected(playbook, gateway, judged, objective.min_accuracy or 0.0)
     return Option(
         strategy=strategy,
         distributes=distributes,
         plan=plan.name,
         devices=tuple(dict.fromkeys(name for stage in plan.stages for name in stage.parts)),
         forecast=plan.forecast,
-        broken=tuple(objective.broken(plan.forecast, lost)),
-        unprotected=lost,
-        judged=judged,
+        broken=tuple(objective.broken(plan.forecast, lost.unprotected)),
+        unprotected=lost.unprotected,
+        kept=lost.kept,
+        judged=judged(objective),
         notes=tuple(notes),
     )
+
+
+def judged(objective: Objective) -> int:
+    """By the loss of how many devices together options are judged."""
+    return max(1, objective.survive or 0)
 
 
 def recommend(options: Sequence[Option], objective: Objective) -> Recommendation:
@@ -98,14 +112,11 @@ def recommend(options: Sequence[Option], objective: Objective) -> Recommendation
     order = [chosen, *(name for name in ranked if name != chosen)]
     order += [each.strategy for each in options if each.forecast is None]
     ordered = sorted(options, key=lambda each: order.index(each.strategy))
-    distribute = ordered[0].distributes
     return Recommendation(
         options=tuple(ordered),
         strategy=chosen,
-        distribute=distribute,
-        reason=_reason(
-            f"use {chosen}" if distribute else "do not distribute", order, offers, broken, objective
-        ),
+        distribute=ordered[0].distributes,
+        reason=_reason(ordered, offers, broken, objective),
     )
 
 
@@ -120,14 +131,14 @@ def _simplest_as_good(best: str, offers: Offers, broken: Broken, objective: Obje
     return best
 
 
-def _reason(
-    what: str, order: Sequence[str], offers: Offers, broken: Broken, objective: Objective
-) -> str:
-    """Why the first of ``order`` is taken, in words and numbers."""
-    mine, *others = (name for name in order if name in offers)
+def _reason(ordered: Sequence[Option], offers: Offers, broken: Broken, objective: Objective) -> str:
+    """Why the first is taken, in words and numbers."""
+    mine, *others = (each.strategy for each in ordered if each.forecast is not None)
+    what = f"use {mine}" if ordered[0].distributes else "do not distribute"
     if broken[mine]:
         what = f"no strategy meets every limit; nearest to it, {what}"
     text = f"{what}: {_describe(offers[mine], objective)}{_bound(offers[mine])}"
+    text += _lasting(ordered[0], objective)
     if others:
         rival, forecast = others[0], offers[others[0]]
         text += f"; next best is {rival} with {_describe(forecast, objective)}{_bound(forecast)}"
@@ -136,6 +147,15 @@ def _reason(
     if broken[mine]:
         text += f" (broken: {'; '.join(broken[mine])})"
     return text
+
+
+def _lasting(chosen: Option, objective: Objective) -> str:
+    """What it keeps without the devices that may be lost, where that was asked."""
+    if not objective.survive or chosen.unprotected:
+        return ""
+    lost = "any device" if objective.survive == 1 else f"any {objective.survive} devices"
+    kept = "all" if chosen.kept == 1 else f"{chosen.kept:.3f}"
+    return f", keeping {kept} of the accuracy with {lost} lost"
 
 
 def _bound(forecast: Forecast) -> str:

@@ -18,7 +18,7 @@ from shoal.plan.plan import Playbook
 from shoal.plan.playbook import validate
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove
-from shoal.plan.recommend import Option, Recommendation, option, recommend
+from shoal.plan.recommend import Option, Recommendation, judged, option, recommend
 from shoal.strategies.base import (
     Built,
     Explanation,
@@ -26,6 +26,7 @@ from shoal.strategies.base import (
     all_strategies,
     find_strategy,
 )
+from shoal.strategies.losses import losses
 from shoal.strategies.options import Options, read_options
 
 Tell: TypeAlias = Callable[[str, float, str], None]
@@ -145,8 +146,8 @@ def judge(offered: Sequence[Candidate], gateway: str, objective: Objective) -> R
         else option(
             each.strategy.name,
             each.built.playbook,
-            gateway,
             objective,
+            losses(each.built.playbook, gateway, judged(objective), objective.min_accuracy or 0.0),
             distributes=each.strategy.distributes,
             notes=each.built.notes,
         )

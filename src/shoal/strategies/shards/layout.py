@@ -16,6 +16,8 @@ ALL_MS = 1e9
 """What it costs not to deal a whole network, where all is to be dealt that can be."""
 PRICES = (0.0, *(10.0**k for k in range(-9, 1)))
 """ms for a byte that a device holds: raised until all have room."""
+NAMED = 2
+"""Devices without the memory are named up to so many."""
 
 REMEDY = "raise a limit or add devices"
 """What would do where devices have not the memory."""
@@ -69,7 +71,9 @@ def lacking(device: str, need: float, room: float) -> str:
 
 def no_room(over: Sequence[str], remedy: str) -> str:
     """That devices have not the memory for their shards (``over``), and what would do."""
-    return f"the devices have not the memory for their shards: {', '.join(over)}; {remedy}"
+    named = ", ".join(over[:NAMED])
+    more = f", and {len(over) - NAMED} more" if len(over) > NAMED else ""
+    return f"the devices have not the memory for their shards: {named}{more}; {remedy}"
 
 
 def _evenly(ground: Ground, index: int, region: Region) -> Held:
