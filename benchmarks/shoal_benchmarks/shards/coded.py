@@ -97,7 +97,8 @@ def shaped(loaders: Mapping[str, Callable[[], Network]]) -> Iterator[Row]:
 def coded_of(network: Network, most: int, mbit_s: int = 0) -> Code:
     """The plan for four equal devices of which so many may be lost: all is coded that can be, or
     what pays on such links."""
-    ground = ground_for(network, DEVICES, mbit_s) if mbit_s else ground_for(network, DEVICES)
+    links = f"links: {{default: {{mbit_s: {mbit_s}}}}}" if mbit_s else ""
+    ground = ground_for(network, DEVICES, links)
     return coded(network, ground.cluster, ground.profiles, {}, most, not mbit_s, ())
 
 

@@ -36,11 +36,10 @@ class Counted:
         return 0
 
 
-def ground_for(network: Network, devices: int, mbit_s: float = 1000) -> Ground:
-    """Equal devices."""
+def ground_for(network: Network, devices: int, links: str = "") -> Ground:
+    """Equal devices, with these ``links`` (a line of a cluster file) or the usual ones."""
     names = tuple(f"device-{number + 1}" for number in range(devices))
     listed = ", ".join(f"{{name: {name}}}" for name in names)
-    links = f"links: {{default: {{mbit_s: {mbit_s:g}}}}}"
     cluster = Cluster.from_yaml(f"devices: [{listed}]\n{links}")
     counted = Counted(tuple(look.macs / MACS_PER_MS for look in looks(network)))
     profiles = Profiles.scaled(cluster, counted)

@@ -155,12 +155,11 @@ def _region(
 ) -> Region:
     network, look = nodes[0].network, nodes[end - 1]
     leaving = crossings[end]
-    tensor = _packed(network, end, leaving)
-    each = math.prod(leaving[0].shape[2:]) if len(leaving) > 1 else 1  # type: ignore[arg-type]
-    length = tensor.shape[1] if len(leaving) > 1 else layer.makes
-    rest = (length or 0) - layer.makes * each
+    tensor, alone = _packed(network, end, leaving), len(leaving) == 1
+    axis = layer.axis if alone else 1
+    each = 1 if alone else math.prod(size or 1 for size in leaving[0].shape[2:])
+    rest = (tensor.shape[axis] or 0) - layer.makes * each
     runs = (Run(look.made, layer.makes, each), *([Run("", rest, 1)] if rest else []))
-    axis = 1 if len(leaving) > 1 else layer.axis
     weights = network.graph.weights
     coded_bytes = sum(weights[name].nbytes for name in look.reads if name in weights)
     whole = [Share(n, Kind.WHOLE, nodes[n].macs, {}) for n in range(start, end - 1)]
@@ -192,14 +191,14 @@ def _packed(network: Network, place: int, specs: Sequence[TensorSpec]) -> Tensor
 def _declared(
     network: Network,
     spec: TensorSpec,
-    crossing: Sequence[TensorSpec],
+    specs: Sequence[TensorSpec],
     axis: int = 1,
     length: int | None = None,
 ) -> onnx.ValueInfoProto:
     """How a part declares what crosses, with ``length`` entries along an axis."""
-    info = network.declared(crossing[0].name)
+    info = network.declared(specs[0].name)
     dims = info.type.tensor_type.shape.dim
-    if len(crossing) > 1:
+    if len(specs) > 1:
         info.name = spec.name
         del dims[2:]
         dims[1].dim_value = spec.shape[1] or 0
