@@ -22,11 +22,10 @@ ALL, INNER = "all layers", "inner layers"
 over it, and is no narrower than what goes in and comes out: so the ends of blocks are whole."""
 
 
-def ground_for(network: Network, devices: int, mbit_s: float = 1000) -> Ground:
-    """Equal devices."""
+def ground_for(network: Network, devices: int, links: str = "") -> Ground:
+    """Equal devices, with these ``links`` (a line of a cluster file) or the usual ones."""
     names = tuple(f"device-{number + 1}" for number in range(devices))
     listed = ", ".join(f"{{name: {name}}}" for name in names)
-    links = f"links: {{default: {{mbit_s: {mbit_s:g}}}}}"
     cluster = Cluster.from_yaml(f"devices: [{listed}]\n{links}")
     profiles = Profiles.scaled(cluster, Counted.of(network))
     return Ground(network, cluster, profiles, names, (1 / devices,) * devices, RHO)

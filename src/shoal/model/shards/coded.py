@@ -49,11 +49,12 @@ def coded_regions(network: Network, blocks: int) -> Found:
         elif look.op in LAYERS:
             whys.append(Why(look.number, look.op, words))
     starts = [place for place, specs in crossings.items() if len(specs) == 1 or place in ends]
+    tensors = {place: _packed(network, place, crossings[place]) for place in {*starts, *ends}}
     found: list[Region] = []
     for end, layer in ends.items():
         before = [start for start in starts if start < end]
         near = [start for start in before if start >= end - MOST_NODES] or before[-1:]
-        found.extend(_region(nodes, crossings, start, end, layer) for start in near)
+        found.extend(_region(nodes, crossings[end], tensors, start, end, layer) for start in near)
     return Found(tuple(sorted(found, key=lambda region: region.key)), tuple(whys))
 
 
@@ -151,16 +152,19 @@ _NO_SHAPE = "what crosses behind it has no shape that is known"
 
 
 def _region(
-    nodes: Sequence[Look], crossings: Crossing, start: int, end: int, layer: Layer
+    nodes: Sequence[Look],
+    leaving: Sequence[TensorSpec],
+    tensors: Mapping[int, TensorSpec],
+    start: int,
+    end: int,
+    layer: Layer,
 ) -> Region:
     network, look = nodes[0].network, nodes[end - 1]
-    leaving = crossings[end]
-    tensor = _packed(network, end, leaving)
-    each = math.prod(leaving[0].shape[2:]) if len(leaving) > 1 else 1  # type: ignore[arg-type]
-    length = tensor.shape[1] if len(leaving) > 1 else layer.makes
-    rest = (length or 0) - layer.makes * each
+    tensor, alone = tensors[end], len(leaving) == 1
+    axis = layer.axis if alone else 1
+    each = 1 if alone else math.prod(size or 1 for size in leaving[0].shape[2:])
+    rest = (tensor.shape[axis] or 0) - layer.makes * each
     runs = (Run(look.made, layer.makes, each), *([Run("", rest, 1)] if rest else []))
-    axis = 1 if len(leaving) > 1 else layer.axis
     weights = network.graph.weights
     coded_bytes = sum(weights[name].nbytes for name in look.reads if name in weights)
     whole = [Share(n, Kind.WHOLE, nodes[n].macs, {}) for n in range(start, end - 1)]
@@ -169,7 +173,7 @@ def _region(
         start=start,
         end=end,
         op=Op.CODED,
-        source=_packed(network, start, crossings[start]),
+        source=tensors[start],
         tensor=tensor,
         axis=axis,
         widths=(Width(look.made, layer.makes, coded_bytes / layer.makes, look.macs / layer.makes),),
@@ -192,14 +196,14 @@ def _packed(network: Network, place: int, specs: Sequence[TensorSpec]) -> Tensor
 def _declared(
     network: Network,
     spec: TensorSpec,
-    crossing: Sequence[TensorSpec],
+    specs: Sequence[TensorSpec],
     axis: int = 1,
     length: int | None = None,
 ) -> onnx.ValueInfoProto:
     """How a part declares what crosses, with ``length`` entries along an axis."""
-    info = network.declared(crossing[0].name)
+    info = network.declared(specs[0].name)
     dims = info.type.tensor_type.shape.dim
-    if len(crossing) > 1:
+    if len(specs) > 1:
         info.name = spec.name
         del dims[2:]
         dims[1].dim_value = spec.shape[1] or 0
