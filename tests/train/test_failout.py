@@ -76,6 +76,14 @@ def test_what_is_missing_is_what_the_plan_measures(risk, masked, failing, sample
     assert np.abs(answered[0] - answered[1]).max() > 0.1
 
 
+def test_devices_get_shares_by_their_speeds(network, samples):
+    cluster = Cluster.from_yaml("devices: [{name: a, speed: 3}, {name: b}]")
+    risk = Risk.of(network, cluster, ShardOptions(deal="inner"), samples.images[:4])
+    assert risk.shares == pytest.approx((0.75, 0.25))
+    assert risk.sets == ((0,), (1,))
+    assert {region.op.value for region in risk.regions} == {"sum"}
+
+
 def test_each_image_has_a_set_of_its_own_and_some_have_none(failing):
     drawn = failing.drawn(4000)
     shares = torch.bincount(drawn, minlength=4) / 4000
@@ -275,6 +283,8 @@ def test_what_does_not_go_together_is_refused_before_training(tmp_path, capsys):
     both = ("--devices", "3", "--cluster", "c.yaml")
     assert "--cluster FILE, or --devices N" in refused(capsys, *base, *both)
     assert "one must be left" in refused(capsys, *base, "--devices", "2", "--survive", "2")
+    many = refused(capsys, *base, "--devices", "64", "--survive", "3")
+    assert "43744 sets of devices that may be lost, and at most 500" in many
     assert "use all, or inner" in refused(capsys, *base, "--devices", "2", "--deal", "pays")
     assert "rho: 2 is no share" in refused(capsys, *base, "--devices", "2", "--rho", "2")
     assert "above 0" in refused(capsys, *base, "--devices", "2", "--learning-rate", "0")

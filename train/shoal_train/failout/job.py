@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from shoal_train.failout.risk import Risk
 from shoal_train.failout.train import FILLS, JUDGED, batch_for, measure, tune
 from shoal_train.graph import PartModule, onnx_bytes
 from shoal_train.loop import Settings, Watcher
+
+MOST_SETS = 500
+"""Of devices that may be lost together: each is measured, and has a row at each layer."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
         raise UsageError(
             f"--survive {job.survive}: there are {len(stated.computing)} devices, and one must be "
             "left to answer"
+        )
+    sets = sum(math.comb(len(stated.computing), lost) for lost in range(1, job.survive + 1))
+    if sets > MOST_SETS:
+        raise UsageError(
+            f"--survive {job.survive}: there are {sets} sets of devices that may be lost, and at "
+            f"most {MOST_SETS} are trained for; ask for fewer"
         )
     check_file(job.out)
     network = load_network(job.model)
