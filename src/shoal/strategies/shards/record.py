@@ -69,11 +69,13 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """What is brought to the others once the device ``lost`` is lost for good, if there is room: by
-    device, bytes of ``weights`` and of ``graphs``."""
+    """What is brought to the others once the device ``lost`` is lost for good, if it ``fits``, in
+    the place of what they hold (``instead``) or beside it: by device, bytes of ``weights`` and of
+    ``graphs``."""
 
     lost: str
     fits: bool
+    instead: bool
     weights: dict[str, int]
     graphs: dict[str, int]
 
@@ -134,7 +136,13 @@ def record(
         whys=tuple(f"node {why.node} ({why.op}): {why.words}" for why in found.whys),
         images=0 if promise is None else len(promise.held),
         repairs=tuple(
-            Brought(each.lost, each.made is not None, dict(each.weights), dict(each.graphs))
+            Brought(
+                each.lost,
+                each.made is not None,
+                each.instead,
+                dict(each.weights),
+                dict(each.graphs),
+            )
             for each in repairs
         ),
     )
