@@ -84,7 +84,9 @@ def plan(name: str, *stages: Stage, run_ms: float = 10.0) -> Plan:
     return Plan(name, stages, forecast)
 
 
-def in_reserve(spared: Plan, without: Iterable[str], after_s: float = 10.0) -> Plan:
+def in_reserve(
+    spared: Plan, without: Iterable[str], after_s: float = 10.0, instead: bool = False
+) -> Plan:
     """The plan, not in place before these devices are lost. Its shards are other parts."""
     stages = (
         msgspec.structs.replace(stage, parts={n: f"{p}+" for n, p in stage.parts.items()})
@@ -92,7 +94,7 @@ def in_reserve(spared: Plan, without: Iterable[str], after_s: float = 10.0) -> P
         else stage
         for stage in spared.stages
     )
-    reserve = Reserve(tuple(without), after_s)
+    reserve = Reserve(tuple(without), after_s, instead)
     return msgspec.structs.replace(spared, stages=tuple(stages), reserve=reserve)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from shoal.plan.statistics import images_needed
 from shoal.strategies.images import ASKED
 from shoal.strategies.options import flag
-from shoal.strategies.shards import build, plans, promise
+from shoal.strategies.shards import build, plans, prepare, promise, repair
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
 
@@ -28,5 +28,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert "0.03, 0.1, 0.3 and at last all of" in PAGE
     assert 1 + len(promise.BACK) == 5
     assert "looked at five times at the\nmost" in PAGE
+    assert f"away for {prepare.REPAIR_S:g} seconds" in PAGE
+    assert f"none for more than {repair.MOST_DEVICES} devices" in PAGE
     assert images_needed(0.95) == 52
     assert f"with {2 * ASKED} or more" in PAGE

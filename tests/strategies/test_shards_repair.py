@@ -90,9 +90,25 @@ def test_where_there_is_no_room_there_is_no_repair_and_it_says_so(network, found
     fits = {each.lost: each for each in read_record(tight.playbook).repairs}
     assert fits["a"].fits
     assert fits["a"].weights["b"] == 0 < fits["a"].weights["c"]
-    assert not fits["c"].fits
-    assert list(reserves(tight.playbook)) == ["a", "b"]
-    assert "when c is lost for good nothing is brought" in " ".join(tight.notes)
+    assert (fits["c"].fits, fits["c"].instead) == (True, True), "in the place of what is there"
+    assert (fits["a"].instead, fits["b"].instead) == (False, False)
+    assert "when c is lost for good, there is no memory for that beside" in " ".join(tight.notes)
+    spared = reserves(tight.playbook)
+    assert {name: plan.reserve.instead for name, plan in spared.items()} == {
+        "a": False,
+        "b": False,
+        "c": True,
+    }
+    for name in "ab":
+        assert spared["c"].forecast.memory[name] <= limit
+    main = tight.playbook.plans[0].forecast.memory["b"]
+    bare = main + (spared["c"].forecast.memory["b"] - main) // 3
+    devices = f"{{name: a, memory: {bare}}}, {{name: b, memory: {bare}}}, {{name: c}}"
+    none = made(network, f"devices: [{devices}]", deal="all")
+    fits = {each.lost: each.fits for each in read_record(none.playbook).repairs}
+    assert fits == {"a": True, "b": True, "c": False}
+    assert list(reserves(none.playbook)) == ["a", "b"]
+    assert "when c is lost for good nothing is brought" in " ".join(none.notes)
 
 
 def test_it_can_be_left_and_put_off(network):

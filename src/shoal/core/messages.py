@@ -250,11 +250,13 @@ class Forget(Message, frozen=True):
 class Install(Message, frozen=True):
     """Get the parts that this playbook gives you, load them, and say :class:`Installed`. The
     sender uses the playbooks ``in_use`` (ids) and no others. Parts that are ``barred`` are refused
-    with the reason given."""
+    with the reason given. With ``bring``, get those too for which there is no memory: room is made
+    for them when all devices have theirs."""
 
     playbook: Playbook
     in_use: tuple[str, ...] = ()
     barred: dict[str, str] = {}
+    bring: bool = False
 
 
 class Loading(Message, frozen=True):
@@ -271,11 +273,13 @@ class Heard(Message, frozen=True):
 
 
 class Installed(Message, frozen=True):
-    """The parts of ``playbook`` that are loaded, and those that are not, with the reason."""
+    """The parts of ``playbook`` that are loaded, and those that are not, with the reason; of these,
+    the ones that were ``brought`` and lack memory only."""
 
     playbook: str
     ready: tuple[str, ...]
     refused: dict[str, str] = {}
+    brought: tuple[str, ...] = ()
 
 
 class Uninstall(Message, frozen=True):

@@ -125,16 +125,19 @@ def _library(worker: WorkerCore) -> Iterator[str]:
     if library._memory_limit and sum(memory.values()) > library._memory_limit:
         yield f"parts of {sum(memory.values())} bytes are loaded"
     waiting = {part for shelf in shelves.values() for part in shelf.waiting}
+    brought = {part for shelf in shelves.values() for part in shelf.bringing}
+    if waiting & brought:
+        yield "parts are waited for, and only to be brought"
     for kind, parts in (
         ("loaded", library._ready),
         ("waited for", waiting),
-        ("queued", library._queue.keys()),
+        ("queued", library._queue.keys() - brought),
     ):
         if not parts <= memory.keys():
             yield f"parts are {kind} for which no memory is counted"
     if waiting & library._ready:
         yield "parts are waited for that are loaded"
-    if waiting and library._fetching is None:
+    if waiting | brought and library._fetching is None:
         yield "parts are waited for, and none is fetched"
     named = {part for shelf in shelves.values() for part in shelf.playbook.parts}
     if not memory.keys() <= named:

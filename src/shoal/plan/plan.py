@@ -116,10 +116,12 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Reserve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a plan that is not in place is to be: as soon as the devices that it does ``without``
-    have been away for ``after_s`` seconds, until they are at work again."""
+    have been away for ``after_s`` seconds, until they are at work again. ``instead``: where there
+    is no memory for its parts beside those in place, these make room when all are there."""
 
     without: tuple[str, ...]
     after_s: float
+    instead: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from tests.core.alone import LoneGateway, sent
 from tests.core.toys import every, in_reserve, one, plan, playbook
 
@@ -9,6 +10,7 @@ from shoal.core.events import Appeared, Tick, Vanished
 from shoal.core.gateway.usable import fitting
 from shoal.core.messages import DeviceInfo, Hello, Install, Installed, Uninstall
 from shoal.plan.identity import from_reserve
+from shoal.plan.plan import Reserve
 
 MAIN = plan("abc", every(0, 8, "abc", least=3), one(8, 12, "bc"))
 RESERVED = in_reserve(plan("bc", every(0, 8, "bc", least=2), one(8, 12, "bc")), "a", 10.0)
@@ -19,6 +21,11 @@ ALONE = from_reserve(BOOK, RESERVED)
 def lost(gateway: LoneGateway, at: float = 0.0) -> None:
     gateway.now = at
     gateway.take(Vanished("a", "a1"))
+
+
+def brought(name: str) -> Installed:
+    parts = ALONE.parts_of(name)[:1]
+    return Installed(ALONE.id, ("8-12",), dict.fromkeys(parts, "no room"), parts)
 
 
 def tick(gateway: LoneGateway, at: float) -> list[str]:
@@ -67,3 +74,42 @@ def test_a_playbook_without_reserve_is_left_alone() -> None:
     gateway = LoneGateway(playbook(MAIN))
     lost(gateway)
     assert tick(gateway, 1000.0) == []
+
+
+def test_where_there_is_memory_for_one_only_the_other_makes_room_when_all_is_there() -> None:
+    reserve = Reserve(("a",), 10.0, instead=True)
+    book = playbook(MAIN, msgspec.structs.replace(RESERVED, reserve=reserve))
+    gateway = LoneGateway(book)
+    lost(gateway)
+    gateway.now = 10.0
+    asked = sent(Install, gateway.take(Tick()))
+    assert [(to, install.bring) for to, install in asked] == [("b", True), ("c", True)]
+    assert gateway.hear("b", brought("b")) == [], "c has not its parts yet"
+    swapped = gateway.hear("c", brought("c"))
+    assert sent(Uninstall, swapped) == [(name, Uninstall(book.id)) for name in "bc"]
+    assert [(to, i.playbook.id) for to, i in sent(Install, swapped)] == [
+        (name, ALONE.id) for name in "bc"
+    ]
+    for name in "bc":
+        gateway.installed(name, ALONE)
+    again = gateway.take(Vanished("b", "b1")) + gateway.take(Appeared("b", "b2"))
+    again += gateway.hear("b", Hello(DeviceInfo("b", "b2")))
+    assert [install.playbook.id for _, install in sent(Install, again)] == [ALONE.id]
+    gateway.installed("b", ALONE)
+    gateway.ask(0)
+    gateway.appears("a", "a2")
+    back = gateway.installed("a", book)
+    assert sent(Uninstall, back) == [(name, Uninstall(ALONE.id)) for name in "bc"]
+    assert [(to, i.playbook.id) for to, i in sent(Install, back)] == [
+        (name, book.id) for name in "bc"
+    ]
+
+
+def test_where_there_is_memory_for_both_none_makes_room() -> None:
+    reserve = Reserve(("a",), 10.0, instead=True)
+    gateway = LoneGateway(playbook(MAIN, msgspec.structs.replace(RESERVED, reserve=reserve)))
+    lost(gateway)
+    gateway.now = 10.0
+    gateway.take(Tick())
+    for name in "bc":
+        assert not sent(Uninstall, gateway.installed(name, ALONE))

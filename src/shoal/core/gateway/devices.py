@@ -26,11 +26,13 @@ Given: TypeAlias = dict[str, tuple[int, float]]
 @dataclass(slots=True)
 class DeviceState:
     """One device. ``ready`` are the parts loaded there by playbook, ``refused`` the reasons for
-    those that are not. ``outstanding`` and ``work_ms`` count what was given and not answered;
-    ``heard`` is when something was last heard of its work, in seconds."""
+    those that are not, ``brought`` those of them that lack memory only. ``outstanding`` and
+    ``work_ms`` count what was given and not answered; ``heard`` is when something was last heard of
+    its work, in seconds."""
 
     ready: dict[str, frozenset[str]] = field(default_factory=dict)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    brought: dict[str, frozenset[str]] = field(default_factory=dict)
     draining: bool = False
     outstanding: int = 0
     work_ms: float = 0.0
@@ -95,13 +97,25 @@ class Devices:
         self[name].draining = whether
 
     def installed(
-        self, name: str, playbook: str, ready: Iterable[str], refused: dict[str, str]
+        self,
+        name: str,
+        playbook: str,
+        ready: Iterable[str],
+        refused: dict[str, str],
+        brought: Iterable[str] = (),
     ) -> None:
-        """A device has loaded these parts of a playbook, and not those, for the reasons given."""
+        """A device has loaded these parts of a playbook, and not those, for the reasons given; it
+        lacks memory only for what was ``brought``."""
         self.version += 1
         device = self[name]
         device.ready[playbook] = frozenset(ready)
         device.refused[playbook] = refused
+        device.brought[playbook] = frozenset(brought)
+
+    def here(self, name: str, playbook: str) -> frozenset[str]:
+        """The parts of a playbook that a device has loaded, or would have with more memory."""
+        device, none = self[name], frozenset[str]()
+        return device.ready.get(playbook, none) | device.brought.get(playbook, none)
 
     def uninstalled(self, names: Iterable[str], playbook: str) -> None:
         """Devices are not asked to have a playbook any more."""
@@ -109,6 +123,7 @@ class Devices:
         for name in names:
             self[name].ready.pop(playbook, None)
             self[name].refused.pop(playbook, None)
+            self[name].brought.pop(playbook, None)
 
     def lacks(self, name: str, playbook: str) -> bool:
         """A device turned out to lack a playbook; False when that is known."""
@@ -128,7 +143,7 @@ class Devices:
         device = self._devices.get(name)
         if device is None:
             return
-        device.ready, device.refused, device.draining = {}, {}, False
+        device.ready, device.refused, device.brought, device.draining = {}, {}, {}, False
         device.slowdown, device.load = 1.0, Load()
 
     # -- what they were given

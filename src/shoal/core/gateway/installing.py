@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from shoal.core.actions import Send
 from shoal.core.gateway.devices import Devices
 from shoal.core.gateway.loads import Loads
@@ -48,6 +50,9 @@ class Installing:
         needs them, and ``base``, which had it in reserve, as long as it. Raises what
         :meth:`Playbooks.check` does."""
         book = self._playbooks.add(playbook, base)
+        known = self._playbooks.get(playbook.id) if base else None
+        if book is None and known is not None and known.withheld:
+            known.withheld, book = frozenset(), known
         if book is None:
             return self.retire()
         there = sorted(filter(self._members.alive, book.devices))
@@ -74,11 +79,31 @@ class Installing:
 
     def _drop(self, book: Adopted) -> list[Send]:
         self._playbooks.drop(book.id)
-        self._devices.uninstalled(book.devices, book.id)
-        for name in book.devices:
+        return self._withdraw(book, book.devices - book.withheld)
+
+    def _withdraw(self, book: Adopted, devices: Iterable[str]) -> list[Send]:
+        there = sorted(devices)
+        self._devices.uninstalled(there, book.id)
+        for name in there:
             self._forget(name, book.id)
-        there = sorted(filter(self._members.alive, book.devices))
-        return [Send(name, Uninstall(book.id)) for name in there]
+        return [Send(name, Uninstall(book.id)) for name in there if self._members.alive(name)]
+
+    # -- what makes room for what
+
+    def make_room(self, base: Adopted, reserve: Adopted, now: float) -> list[Send]:
+        """Have the devices of a playbook that ``base`` had in reserve let go of ``base`` for it."""
+        base.withheld = reserve.devices
+        there = sorted(filter(self._members.alive, reserve.devices))
+        asks = [self._ask(reserve, name, now) for name in there]
+        return [*self._withdraw(base, reserve.devices), *asks]
+
+    def give_room(self, base: Adopted, reserve: Adopted, now: float) -> list[Send]:
+        """Have them let go of ``reserve``, whoever follows it, and install ``base`` again."""
+        back, base.withheld = base.withheld, frozenset[str]()
+        reserve.withheld = reserve.devices
+        there = sorted(filter(self._members.alive, back))
+        asks = [self._ask(base, name, now) for name in there]
+        return [*self._withdraw(reserve, reserve.devices), *asks]
 
     # -- asking
 
@@ -94,7 +119,7 @@ class Installing:
     def reinstall(self, device: str, playbook: str, now: float) -> list[Send]:
         """A device turned out to lack a playbook: it gets no work of it until it has it again."""
         book = self._playbooks.get(playbook)
-        if book is None or device not in book.devices:
+        if book is None or device not in book.devices - book.withheld:
             return []
         if not self._devices.lacks(device, playbook):
             return []
@@ -103,10 +128,11 @@ class Installing:
     def installed(self, device: str, message: Installed, now: float) -> None:
         """A device says what it has loaded."""
         book = self._playbooks.get(message.playbook)
-        if book is None or device not in book.devices:
+        if book is None or device not in book.devices - book.withheld:
             return
         self._loads.ended(device, message.ready)
-        self._devices.installed(device, book.id, message.ready, message.refused)
+        said = message.ready, message.refused, message.brought
+        self._devices.installed(device, book.id, *said)
         about = device, book.id
         self._timers.clear(about)
         self._asked.pop(about, None)
@@ -144,7 +170,7 @@ class Installing:
         self._timers.set(about, now + wait_s)
         barred = self._loads.barred(device, book.playbook.parts_of(device), now)
         in_use = tuple(each.id for each in self._playbooks.all())
-        return Send(device, Install(book.playbook, in_use, barred))
+        return Send(device, Install(book.playbook, in_use, barred, bring=bool(book.base)))
 
     def _forget(self, device: str, playbook: str) -> None:
         self._timers.clear((device, playbook))

@@ -17,7 +17,8 @@ class Adopted:
     """A playbook in use. ``memory`` is its policy's (``hops_memory`` that for next hops), ``users``
     counts the requests that follow it, ``trips`` has the times of attempts by plan and number of
     images (in powers of two). ``admits`` is the policy where it says how much may begin. ``base``
-    is the playbook that has this one in reserve, if it is such a one."""
+    is the playbook that has this one in reserve, if it is such a one. ``withheld`` are devices that
+    have let go of this to make room for another: they are not to install it now."""
 
     playbook: Playbook
     policy: Policy
@@ -27,6 +28,7 @@ class Adopted:
     largest_batch: int
     admits: Admits | None
     base: str = ""
+    withheld: frozenset[str] = frozenset()
     memory: Any = None
     hops_memory: Any = None
     users: int = 0
@@ -58,8 +60,9 @@ class Playbooks:
         return list(self._adopted.values())
 
     def names(self, device: str) -> list[Adopted]:
-        """Those that name a device."""
-        return [book for book in self._adopted.values() if device in book.devices]
+        """Those that a device is to install."""
+        books = self._adopted.values()
+        return [book for book in books if device in book.devices - book.withheld]
 
     def check(self, playbook: Playbook) -> None:
         """PlanError when a playbook cannot be adopted: it is for another network than those in use,

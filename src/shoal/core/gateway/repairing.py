@@ -4,6 +4,9 @@ A device that has been away for long enough is lost. The plan in reserve that do
 are lost, and needs none of them, is installed as a playbook of its own beside its base. Requests
 follow the base until it is in place everywhere, and then it. When those it does without are at work
 again, or one that it needs is lost too, the base comes first once more, and it is let go of.
+
+Where both have not the memory beside each other the base makes room, but not before all parts that
+are to take its place are there; so for the time that these are loaded nothing can be followed.
 """
 
 from __future__ import annotations
@@ -51,13 +54,30 @@ class Repairing:
         self._since = {name: self._since.get(name, now) for name in away}
         losses = (since + r.after_s for since in self._since.values() for _, r in plans.values())
         self._at = min((at for at in losses if at > now), default=None)
-        current = books[-1].playbook.plans[0].name if books[-1].base == base.id else None
-        if current is not None and self._needed(base, *plans[current], now):
-            return []
+        current = books[-1] if books[-1].base == base.id else None
+        sends: list[Send] = []
+        if current is not None:
+            plan, reserve = plans[current.playbook.plans[0].name]
+            if self._needed(base, plan, reserve, now):
+                swap = reserve.instead and not base.withheld and self._all_brought(current)
+                return self._installing.make_room(base, current, now) if swap else []
+            if base.withheld:
+                sends = self._installing.give_room(base, current, now)
+            sends += self._installing.adopt(base.playbook, now)
         for plan, reserve in plans.values():
             if self._called_for(plan, reserve, now):
-                return self._installing.adopt(from_reserve(base.playbook, plan), now, base.id)
-        return [] if current is None else self._installing.adopt(base.playbook, now)
+                alone = from_reserve(base.playbook, plan)
+                return sends + self._installing.adopt(alone, now, base.id)
+        return sends
+
+    def _all_brought(self, book: Adopted) -> bool:
+        """Whether its devices lack memory, and nothing else."""
+        here = all(
+            self._members.alive(name)
+            and self._devices.here(name, book.id).issuperset(book.playbook.parts_of(name))
+            for name in book.devices
+        )
+        return here and any(self._devices[name].brought.get(book.id) for name in book.devices)
 
     def _called_for(self, plan: Plan, reserve: Reserve, now: float) -> bool:
         """Whether a plan is to be put in place."""

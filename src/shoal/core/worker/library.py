@@ -21,7 +21,8 @@ IDLE_S = 60.0
 class Served:
     """A playbook, the nodes that asked for it, its plans by name, and the parts of it that are
     being loaded or were refused, with the reason. ``used`` is when something of it was asked for
-    last, in seconds."""
+    last, in seconds. Parts that are refused for want of memory are ``bringing`` while they are
+    fetched all the same, then ``brought``."""
 
     playbook: Playbook
     owners: set[str]
@@ -29,6 +30,8 @@ class Served:
     used: float
     waiting: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
+    bringing: set[str] = field(default_factory=set)
+    brought: set[str] = field(default_factory=set)
 
 
 class Library:
@@ -149,7 +152,7 @@ class Library:
             if part in message.barred and part not in self._ready:
                 shelf.refused[part] = message.barred[part]
             else:
-                self._want(shelf, part, sender)
+                self._want(shelf, part, sender, message.bring)
         if self._loading in shelf.waiting:
             actions.append(Send(sender, Loading(self._loading)))
             self._unheard.add(sender)
@@ -163,10 +166,22 @@ class Library:
             return []
         if self._in_vain:
             return self._next()
+        if part not in self._memory:
+            return self._brought(part)
         self._loading = part
         self._said = LoadPart(fetch.playbook, part, fetch.info)
         self._unheard, self._until = self._waiting(part), now + PATIENCE_S
         return [*(Send(owner, Loading(part)) for owner in sorted(self._unheard)), *self._begin()]
+
+    def _brought(self, part: str) -> list[WorkerAction]:
+        """A part is here for which there is no memory."""
+        actions: list[WorkerAction] = []
+        for shelf in self._shelves.values():
+            if part in shelf.bringing:
+                shelf.bringing.discard(part)
+                shelf.brought.add(part)
+                actions += self._report(shelf, sorted(shelf.owners))
+        return actions + self._next()
 
     def heard(self, owner: str, part: str) -> list[WorkerAction]:
         """Somebody knows that a part will be loaded."""
@@ -207,11 +222,13 @@ class Library:
         if error is None:
             self._ready.add(part)
         else:
-            del self._memory[part]
+            self._memory.pop(part, None)
         actions: list[WorkerAction] = []
         for shelf in self._shelves.values():
-            if part in shelf.waiting:
+            if part in shelf.waiting | shelf.bringing:
                 shelf.waiting.discard(part)
+                shelf.bringing.discard(part)
+                shelf.refused.pop(part, None)
                 if error is not None:
                     shelf.refused[part] = error
                 actions += self._report(shelf, sorted(shelf.owners))
@@ -232,11 +249,11 @@ class Library:
         for name in playbooks:
             del self._shelves[name]
         used = {p for s in self._shelves.values() for p in s.playbook.parts_of(self._name)}
+        self._queue = {part: fetch for part, fetch in self._queue.items() if part in used}
+        self._in_vain |= self._fetching is not None and self._fetching.part not in used
         unused = [part for part in self._memory if part not in used]
         for part in unused:
             del self._memory[part]
-            self._queue.pop(part, None)
-            self._in_vain |= self._fetching is not None and part == self._fetching.part
         unload: list[WorkerAction] = [UnloadPart(part) for part in unused if part in self._ready]
         self._ready.difference_update(unused)
         self._changed()
@@ -264,8 +281,10 @@ class Library:
         }
         self.choosers = tuple(sorted(choosers - {self._name}))
 
-    def _want(self, shelf: Served, part: str, source: str) -> None:
-        """Have a part loaded when its turn comes, if it is not there or on its way."""
+    def _want(self, shelf: Served, part: str, source: str, bring: bool) -> None:
+        """Have a part loaded when its turn comes, if it is not there or on its way; or only fetched
+        where there is no memory for it, if it is to be brought."""
+        shelf.brought.discard(part)
         if part in self._ready or part in shelf.waiting:
             return
         info = shelf.playbook.parts.get(part)
@@ -276,10 +295,19 @@ class Library:
             refusal = self._too_large(info.memory)
             if refusal:
                 shelf.refused[part] = refusal
+                if bring:
+                    self._fetch(FetchPart(shelf.playbook.id, part, info, source))
+                    shelf.bringing.add(part)
                 return
             self._memory[part] = info.memory
-            self._queue[part] = FetchPart(shelf.playbook.id, part, info, source)
+            self._fetch(FetchPart(shelf.playbook.id, part, info, source))
+        shelf.bringing.discard(part)
         shelf.waiting.add(part)
+
+    def _fetch(self, fetch: FetchPart) -> None:
+        """Have a part fetched when its turn comes, if it is not being fetched."""
+        if self._in_vain or self._fetching is None or self._fetching.part != fetch.part:
+            self._queue.setdefault(fetch.part, fetch)
 
     def _next(self) -> list[WorkerAction]:
         """Have the part fetched whose turn it is."""
@@ -305,9 +333,10 @@ class Library:
         )
 
     def _report(self, shelf: Served, owners: tuple[str, ...] | list[str]) -> list[WorkerAction]:
-        if shelf.waiting:
+        if shelf.waiting or shelf.bringing:
             return []
         parts = shelf.playbook.parts_of(self._name)
         ready = tuple(part for part in parts if part in self._ready)
-        reply = Installed(shelf.playbook.id, ready, dict(shelf.refused))
+        brought = tuple(sorted(shelf.brought))
+        reply = Installed(shelf.playbook.id, ready, dict(shelf.refused), brought)
         return [Send(owner, reply) for owner in owners]

@@ -88,7 +88,8 @@ def build(
     plans += resort
     repairs: list[Repair] = []
     if options.repair and len(devices) <= MOST_DEVICES:
-        repairs = Repairing(ground, layout, deck, settled, ledger).repairs(options.repair)
+        repairing = Repairing(ground, layout, deck, settled, ledger, limits)
+        repairs = repairing.repairs(options.repair)
     parts = dict(ledger.parts)
     for made in (each.made for each in repairs if each.made is not None):
         plans.append(made.plan)

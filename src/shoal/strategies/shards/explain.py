@@ -130,19 +130,13 @@ def _losses(record: Record) -> Sheet:
 def _repairs(record: Record) -> Sheet:
     rows = []
     for each in record.repairs:
-        brought = (
-            ("", "no room")
-            if not each.fits
-            else (
-                readable(sum(each.graphs.values())),
-                ", ".join(
-                    f"{readable(size)} to {name}" for name, size in each.weights.items() if size
-                ),
-            )
-        )
-        rows.append((each.lost, readable(sum(each.weights.values())), *brought))
-    columns = ("lost for good", "weights>", "graphs>", "brought to the others")
-    return Sheet("what only one device held", columns, tuple(rows))
+        sizes = [f"{readable(size)} to {name}" for name, size in each.weights.items() if size]
+        weights, graphs = sum(each.weights.values()), sum(each.graphs.values())
+        way = "in the place of what is there" if each.instead else "beside what is there"
+        way = way if each.fits else "no room"
+        rows.append((each.lost, readable(weights), readable(graphs), ", ".join(sizes), way))
+    columns = ("lost for good", "weights>", "graphs>", "of the weights", "held")
+    return Sheet("what is brought to the others", columns, tuple(rows))
 
 
 def _curve(record: Record) -> Sheet:

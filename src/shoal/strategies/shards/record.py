@@ -75,11 +75,13 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """What is brought to the others once the device ``lost`` is lost for good, if there is room: by
-    device, bytes of ``weights`` and of ``graphs``."""
+    """What is brought to the others once the device ``lost`` is lost for good, if it ``fits``, in
+    the place of what they hold (``instead``) or beside it: by device, bytes of ``weights`` and of
+    ``graphs``."""
 
     lost: str
     fits: bool
+    instead: bool
     weights: dict[str, int]
     graphs: dict[str, int]
 
@@ -147,7 +149,13 @@ def record(
         counted=0 if promise is None else promise.counted,
         confidence=0.0 if promise is None else promise.confidence,
         repairs=tuple(
-            Brought(each.lost, each.made is not None, dict(each.weights), dict(each.graphs))
+            Brought(
+                each.lost,
+                each.made is not None,
+                each.instead,
+                dict(each.weights),
+                dict(each.graphs),
+            )
             for each in repairs
         ),
     )

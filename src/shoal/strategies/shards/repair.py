@@ -29,24 +29,28 @@ MOST_DEVICES = 16
 
 class Repair(NamedTuple):
     """What is done once the device ``lost`` is lost for good: ``made`` is the plan of the others,
-    None where they have not the room for it beside what they hold. By device, the bytes of
-    ``weights`` that are brought to it, and of the ``graphs`` of its parts."""
+    None where they have not the room for it; ``instead`` where they have it only if all that they
+    hold makes room. By device, the bytes of ``weights`` that are brought to it, and of the
+    ``graphs`` of its parts."""
 
     lost: str
     made: Made | None
+    instead: bool
     weights: Mapping[str, int]
     graphs: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Repairing:
-    """What was settled, and the devices that hold it: ``ledger`` has all their parts."""
+    """What was settled, and the devices that hold it: ``ledger`` has all their parts, within
+    ``limits``."""
 
     ground: Ground
     layout: Layout
     deck: Deck
     settled: Settled
     ledger: Ledger
+    limits: Mapping[str, float]
 
     def repairs(self, after_s: float) -> list[Repair]:
         """What is done for the loss of each device that holds something alone, when it has been
@@ -61,21 +65,24 @@ class Repairing:
 
     def _repair(self, lost: int, after_s: float) -> Repair:
         """The units go to the others by their shares, or, where one has no room for its own, by the
-        room that they have."""
+        room that they have; or else by their shares, in the place of what they hold."""
         shares = self.ground.without((lost,)).shares
-        made = self._made(lost, shares if math.fsum(shares) > 0 else [1.0] * len(shares))
-        if not self._fits(made):
-            made = self._made(lost, self._by_room(made))
+        even = self._made(lost, shares if math.fsum(shares) > 0 else [1.0] * len(shares))
+        made = even if self._fits(even) else self._made(lost, self._by_room(even))
+        instead = not self._fits(made)
+        if instead:
+            made = even
         name = self.ground.devices[lost]
         plan = msgspec.structs.replace(
             made.plan,
             name=f"repaired without {name}"[:200],
             spare=True,
-            reserve=Reserve((name,), after_s),
+            reserve=Reserve((name,), after_s, instead),
         )
-        fits = self._fits(made)
+        fits = not instead or Ledger(self.limits).put(_held(made))
         graphs = {n: sum(each.info.size for each in new) for n, new in self._new(made).items()}
-        return Repair(name, Made(plan, made.parts) if fits else None, self._weights(made), graphs)
+        found = Made(plan, made.parts) if fits else None
+        return Repair(name, found, instead, self._weights(made), graphs)
 
     def _made(self, lost: int, shares: Sequence[float]) -> Made:
         deck, dealings = self.deck, self.settled.dealings
@@ -118,6 +125,10 @@ class Repairing:
             blobs = {blob: size for part in parts for blob, size in part.info.blobs.items()}
             found[name] = sum(size for blob, size in blobs.items() if blob not in known)
         return found
+
+
+def _held(made: Made) -> list[tuple[str, Part]]:
+    return [(n, made.parts[h]) for stage in made.plan.stages for n, h in stage.parts.items()]
 
 
 def _parts(made: Made, name: str) -> set[str]:

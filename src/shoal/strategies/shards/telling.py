@@ -104,9 +104,14 @@ def say_repairs(repairs: Sequence[Repair], after_s: float) -> list[str]:
             f"a device that is away for {after_s:g} s is lost for good: what only it held "
             f"({readable(most)} at the most) is brought to the others, and nothing is missing then"
         )
+    if turns := [each.lost for each in able if each.instead]:
+        notes.append(
+            f"when {' or '.join(turns)} is lost for good, there is no memory for that beside what "
+            "the others hold: this makes room, and nothing is answered until they have loaded it"
+        )
     if unable := [each.lost for each in repairs if each.made is None]:
         notes.append(
             f"when {' or '.join(unable)} is lost for good nothing is brought to the others: they "
-            "have no room for their shards a second time, with what it held; raise a memory limit"
+            "have no room for what it held; raise a memory limit"
         )
     return notes
