@@ -57,6 +57,21 @@ def test_stages_give_the_logits_of_the_file(network: Network, count: int) -> Non
         np.testing.assert_allclose(tensors[name], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_exits_of_a_network_whose_batch_cannot_vary() -> None:
+    """Its free batch is fixed to one image when it is loaded; so are its stages."""
+    model = exit_nets.bare()
+    (flat,) = (node for node in model.graph.node if node.output[0] == "h")
+    flat.op_type = "Reshape"
+    flat.input.append("one")
+    one = onnx.numpy_helper.from_array(np.array([1, 12], np.int64), "one")
+    model.graph.initializer.append(one)
+    tell(model, exit_nets.exits())
+    made = shoal.load(model.SerializeToString())
+    assert made.inputs[0].shape[0] == 1
+    parts = staged(made, exit_nets.exits())
+    assert [part.outputs for part in parts] == [("b", "early"), ("e", "late"), ("y",)]
+
+
 def test_some_of_the_exits_may_be_used(network: Network) -> None:
     some = Exits(exit_nets.HEADS[1:], exit_nets.TABLE[1:])
     parts = staged(network, some)
