@@ -128,14 +128,16 @@ def _losses(record: Record) -> Sheet:
 
 
 def _repairs(record: Record) -> Sheet:
+    """A line for each device that something is brought to."""
     rows = []
     for each in record.repairs:
-        sizes = [f"{readable(size)} to {name}" for name, size in each.weights.items() if size]
-        weights, graphs = sum(each.weights.values()), sum(each.graphs.values())
-        way = "in the place of what is there" if each.instead else "beside what is there"
-        way = way if each.fits else "no room"
-        rows.append((each.lost, readable(weights), readable(graphs), ", ".join(sizes), way))
-    columns = ("lost for good", "weights>", "graphs>", "of the weights", "held")
+        way = "in the place of its own" if each.instead else "beside its own"
+        lost = each.lost
+        for name, size in each.weights.items():
+            graph = readable(each.graphs.get(name, 0))
+            rows.append((lost, name, readable(size), graph, way if each.fits else "no room"))
+            lost = ""
+    columns = ("lost for good", "brought to", "weights>", "graphs>", "held")
     return Sheet("what is brought to the others", columns, tuple(rows))
 
 
