@@ -34,12 +34,11 @@ def rows(quick: bool) -> Iterator[Row]:
     if not look().can_emulate:
         log.warning("relay.faults needs root and network namespaces: left out")
         return
-    with Scratch.make("relay") as folder:
-        found = subject(folder.path)
-        if found is None:
-            return
-        with Scratch.make("relay-lab") as files, Equals(GROUND, files.path, name="relay") as lab:
-            yield from rows_for(lab, found, quick)
+    found = subject()
+    if found is None:
+        return
+    with Scratch.make("relay-lab") as files, Equals(GROUND, files.path, name="relay") as lab:
+        yield from rows_for(lab, found, quick)
 
 
 def rows_for(lab: Equals, subject: Subject, quick: bool) -> Iterator[Row]:

@@ -58,17 +58,16 @@ def rows(quick: bool) -> Iterator[Row]:
         log.warning("relay.spread needs root and network namespaces: left out")
         return
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
-    with Scratch.make("relay") as folder:
-        found = subject(folder.path)
-        if found is None:
-            return
-        for place in PLACES:
-            ground = Ground(place.workers, SHARE, place.mbit_s, 0.0)
-            with (
-                Scratch.make("relay-lab") as files,
-                Equals(ground, files.path, name="relay") as lab,
-            ):
-                yield from rows_for(lab, place, found, rounds, seconds)
+    found = subject()
+    if found is None:
+        return
+    for place in PLACES:
+        ground = Ground(place.workers, SHARE, place.mbit_s, 0.0)
+        with (
+            Scratch.make("relay-lab") as files,
+            Equals(ground, files.path, name="relay") as lab,
+        ):
+            yield from rows_for(lab, place, found, rounds, seconds)
 
 
 def rows_for(
