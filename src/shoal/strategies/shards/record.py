@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from shoal.model.shards import Found, Region
+from shoal.model.shards import Found, Region, Why
 from shoal.plan.plan import Playbook
 from shoal.strategies.shards.costs import Ground
 from shoal.strategies.shards.failures import worst_at
@@ -120,11 +121,26 @@ def record(
         steps=tuple(steps),
         losses=tuple(losses),
         curve=() if promise is None else tuple(_curve(promise)),
-        whys=tuple(f"node {why.node} ({why.op}): {why.words}" for why in found.whys),
+        whys=because(found.whys),
         images=0 if promise is None else len(promise.held),
         counted=0 if promise is None else promise.counted,
         confidence=0.0 if promise is None else promise.confidence,
     )
+
+
+def because(whys: Sequence[Why]) -> tuple[str, ...]:
+    """Which nodes are dealt nowhere and why: a line for all of a kind with one reason, whatever the
+    nodes behind them are called."""
+    kinds: dict[tuple[str, str], list[Why]] = {}
+    for why in whys:
+        kinds.setdefault((why.op, re.sub(r" '[^']*'", "", why.words)), []).append(why)
+    lines = []
+    for (op, words), (first, *more) in kinds.items():
+        nodes = ", ".join(str(why.node) for why in (first, *more))
+        lines.append(
+            f"{op} (nodes {nodes}): {words}" if more else f"{op} (node {nodes}): {first.words}"
+        )
+    return tuple(lines)
 
 
 def counted(right: int, images: int) -> str:

@@ -8,11 +8,11 @@ from shoal.model.shards import Found
 from shoal.plan.plan import Plan
 from shoal.strategies.images import ASKED
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.record import counted
+from shoal.strategies.shards.record import because, counted
 from shoal.strategies.shards.settle import Settled
 
 SHOWN = 5
-"""Nodes that are dealt nowhere are named up to so many."""
+"""Kinds of nodes that are dealt nowhere are named up to so many."""
 
 
 def _any(count: int) -> str:
@@ -45,9 +45,10 @@ def say(
             )
         if len(promise.held) < ASKED:
             notes.append(f"with {2 * ASKED} images or more, more could be promised")
-    notes += [f"node {why.node} ({why.op}) is not dealt: {why.words}" for why in found.whys[:SHOWN]]
-    if len(found.whys) > SHOWN:
-        notes.append(f"{len(found.whys) - SHOWN} more nodes are not dealt: see --explain")
+    whys = because(found.whys)
+    notes += [f"not dealt: {why}" for why in whys[:SHOWN]]
+    if len(whys) > SHOWN:
+        notes.append(f"{len(whys) - SHOWN} more kinds of nodes are not dealt: see --explain")
     together_ms = settled.made.plan.forecast.latency_ms
     notes += [
         f"one device alone answers in {plan.forecast.latency_ms:.1f} ms, all together in "
