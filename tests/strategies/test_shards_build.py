@@ -17,6 +17,7 @@ from shoal.cli.output import table
 from shoal.core.policy import DeviceView, View
 from shoal.errors import DataError, PlanError
 from shoal.model.network import load
+from shoal.model.shards import Why
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Objective
 from shoal.plan.playbook import load as load_playbook
@@ -32,7 +33,7 @@ from shoal.strategies.shards.build import strategy
 from shoal.strategies.shards.failures import Kept
 from shoal.strategies.shards.policy import policy
 from shoal.strategies.shards.promise import BACK
-from shoal.strategies.shards.record import read_record
+from shoal.strategies.shards.record import because, read_record
 
 COUNT = 120
 THREE = "devices: [{name: a}, {name: b}, {name: c}]"
@@ -337,6 +338,20 @@ def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):
     np.save(tmp_path / "77" / "some.npy", zoo.samples("fashion-resnet").images[:30])
     with pytest.raises(DataError, match="labelled 77"):
         made(network, calibrate=tmp_path)
+
+
+def test_nodes_of_a_kind_that_are_not_dealt_for_one_reason_are_told_together():
+    whys = [
+        Why(3, "Conv", "Relu 'a/b' behind it needs the sum"),
+        Why(5, "Conv", "it makes a single channel"),
+        Why(9, "Conv", "Relu 'c' behind it needs the sum"),
+        Why(12, "Gemm", "Relu 'd' behind it needs the sum"),
+    ]
+    assert because(whys) == (
+        "Conv (nodes 3, 9): Relu behind it needs the sum",
+        "Conv (node 5): it makes a single channel",
+        "Gemm (node 12): Relu 'd' behind it needs the sum",
+    )
 
 
 def test_a_network_without_layers_to_deal_is_refused():

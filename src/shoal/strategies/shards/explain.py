@@ -15,6 +15,8 @@ from shoal.strategies.shards.plot import plot
 from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.record import Record, Step, counted, read_record
 
+NAME = 12
+"""Characters of a name that are shown."""
 WHOLE = 0.05
 """What every device does of a region is told from this share on."""
 
@@ -32,7 +34,7 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     return Explanation(
         data={"shards": msgspec.to_builtins(record)},
         sheets=tuple(sheets),
-        notes=(*_basis(record), *record.whys),
+        notes=(*_basis(record), *(f"not dealt: {why}" for why in record.whys)),
         draw=partial(plot, playbook.network, record) if record.curve else None,
     )
 
@@ -62,17 +64,22 @@ def _steps(record: Record) -> Sheet:
     for step in record.steps:
         nodes, sent = _nodes(step), readable(_sent(step))
         if not step.layers:
-            rows.append((nodes, "one device", step.tensor, "whole", "", ""))
+            rows.append((nodes, "one device", _short(step.tensor), "whole", "", ""))
         for layer in step.layers:
             joined = _JOINED[step.op]
             dealt = " ".join(map(str, layer.dealt))
             rows.append(
-                (nodes, joined, layer.name, f"{layer.common} of {layer.units}", dealt, sent)
+                (nodes, joined, _short(layer.name), f"{layer.common} of {layer.units}", dealt, sent)
             )
             nodes = joined = sent = ""
     alone = f"{' '.join(record.devices)} alone"
     columns = ("nodes", "slices are", "layer", "all hold>", alone, "sent>")
     return Sheet("who holds what of an image's channels", columns, tuple(rows))
+
+
+def _short(name: str) -> str:
+    """The end of a long name, which tells most of it."""
+    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
 
 
 def _nodes(step: Step) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,7 +145,7 @@ def record(
         steps=tuple(steps),
         losses=tuple(losses),
         curve=() if promise is None else tuple(_curve(promise)),
-        whys=tuple(map(_because, found.whys)),
+        whys=because(found.whys),
         images=0 if promise is None else len(promise.held),
         counted=0 if promise is None else promise.counted,
         confidence=0.0 if promise is None else promise.confidence,
@@ -193,12 +194,23 @@ def coded_record(code: Code) -> Record:
         steps=tuple(steps),
         losses=tuple(Loss(each.devices, 1.0, 1.0) for each in plan.forecast.missing),
         curve=(),
-        whys=tuple(map(_because, code.found.whys)),
+        whys=because(code.found.whys),
     )
 
 
-def _because(why: Why) -> str:
-    return f"node {why.node} ({why.op}): {why.words}"
+def because(whys: Sequence[Why]) -> tuple[str, ...]:
+    """Which nodes are dealt nowhere and why: a line for all of a kind with one reason, whatever the
+    nodes behind them are called."""
+    kinds: dict[tuple[str, str], list[Why]] = {}
+    for why in whys:
+        kinds.setdefault((why.op, re.sub(r" '[^']*'", "", why.words)), []).append(why)
+    lines = []
+    for (op, words), (first, *more) in kinds.items():
+        nodes = ", ".join(str(why.node) for why in (first, *more))
+        lines.append(
+            f"{op} (nodes {nodes}): {words}" if more else f"{op} (node {nodes}): {first.words}"
+        )
+    return tuple(lines)
 
 
 def counted(right: int, images: int) -> str:

@@ -10,12 +10,12 @@ from shoal.plan.size import readable
 from shoal.strategies.images import ASKED
 from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.record import counted
+from shoal.strategies.shards.record import because, counted
 from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 
 SHOWN = 5
-"""Nodes that are dealt nowhere are named up to so many."""
+"""Kinds of nodes that are dealt nowhere are named up to so many."""
 SLOW = 2.0
 """Of equal blocks, a device is named that takes so many times as long as the quickest."""
 
@@ -75,9 +75,10 @@ def say_coded(code: Code, resort: Sequence[Plan]) -> list[str]:
 
 
 def _not(found: Found, done: str) -> list[str]:
-    notes = [f"node {why.node} ({why.op}) is not {done}: {why.words}" for why in found.whys[:SHOWN]]
-    if len(found.whys) > SHOWN:
-        notes.append(f"{len(found.whys) - SHOWN} more nodes are not {done}: see --explain")
+    whys = because(found.whys)
+    notes = [f"not {done}: {why}" for why in whys[:SHOWN]]
+    if len(whys) > SHOWN:
+        notes.append(f"{len(whys) - SHOWN} more kinds of nodes are not {done}: see --explain")
     return notes
 
 
