@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from shoal.model.network import load
 from shoal.plan.cluster import Cluster
 from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.trials import holes
-from shoal_train import seeding
+from shoal_train import cli, seeding
 from shoal_train.failout import losses, pictures
 from shoal_train.failout.job import table_rows
 from shoal_train.failout.losses import Failing, logits
@@ -292,3 +294,13 @@ def test_what_does_not_go_together_is_refused_before_training(tmp_path, capsys):
     assert "there is no folder" in refused(capsys, *nowhere)
     unknown = (FASHION, "--data", "x", "--devices", "2", "-o", out)
     assert "there is no data set 'x'" in refused(capsys, *unknown)
+
+
+def test_the_page_names_every_option_and_what_is_learned():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
+    section = page[page.index("## Training for losses") : page.index("## Options")]
+    names = inspect.signature(cli.failout).parameters.keys() - {"context", "model", "out"}
+    assert [name for name in names if f"`--{name.replace('_', '-')}" not in section] == []
+    assert losses.WHOLE == 0.25
+    assert "a quarter of them\nwith nobody lost" in section
+    assert f"temperature {losses.TEMPERATURE:g}" in section
