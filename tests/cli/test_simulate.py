@@ -1,6 +1,9 @@
 """``shoal simulate``: what it prints and writes, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -233,6 +236,28 @@ def test_packed_tensors_are_weighed_on_the_image_that_is_given(
     assert "that of noise: give an image with --input" in capsys.readouterr().out
     assert run([*words, "--input", str(tmp_path / "image.npy")]) == 0
     assert "noise" not in capsys.readouterr().out
+    outputs = []
+    for _ in range(2):  # packing takes another time each time
+        assert run([*words, "--json"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.system
+def test_the_output_is_the_same_in_another_process(replicas: str, cluster: Path) -> None:
+    """In which names have other hashes, so that sets have another order."""
+    words = ["simulate", replicas, "--cluster", str(cluster), "--seconds", "2", "--rate", "90"]
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-m", "shoal", *words, "--arrivals", "poisson", "--json"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            timeout=100,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
 
 
 def test_numbers_of_devices() -> None:

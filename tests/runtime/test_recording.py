@@ -150,6 +150,17 @@ def test_a_disk_that_is_too_slow_holds_nobody_up(tmp_path, caplog):
     assert len(writer._waiting) == 0
 
 
+def test_in_virtual_time_the_disk_is_waited_for(tmp_path):
+    writer = RecordingWriter(tmp_path / "a.rec", max_waiting=50, patient=True)
+    writer.start(ORIGIN)
+    for k in range(200):
+        writer.take(step(k))
+    writer.close()
+    assert writer.steps == 200
+    *_, last = read(tmp_path / "a.rec")
+    assert last == End()
+
+
 def test_a_full_disk_ends_the_recording_and_not_the_node(tmp_path, caplog):
     class Full:
         def write(self, data):

@@ -29,14 +29,19 @@ from shoal.sim.crossings import Crossing, Made, measured, missing, stated
 from shoal.sim.faults import ClockJump, Cut, Fault, Freeze, Kill, Lossy, Narrow, Restart, Slow
 from shoal.sim.forecasted import Sureness
 from shoal.sim.mishaps import check_faults, left_out
+from shoal.sim.outcome import Demand, Simulated
 from shoal.sim.plot import plot
-from shoal.sim.simulation import Demand, Simulated
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
 
 RUN_MS = 40.0
 NETWORK = ToyNetwork((8, 8, 8, 8, 8))
 QUICK = Links(Rate(mbit_s=1000.0, rtt_ms=0.2))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def cluster(count: int, links: Links = QUICK, **facts: Any) -> Cluster:

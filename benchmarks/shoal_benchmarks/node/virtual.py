@@ -11,7 +11,7 @@ from shoal.core.actions import Reject
 from shoal.plan.plan import Playbook
 from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import Handling
-from shoal.sim.simulation import SETTLE_S, serve
+from shoal.sim.serving import SETTLE_S, serve
 from shoal.sim.wires import Wire
 from shoal.sim.world import Reply, Ticket
 

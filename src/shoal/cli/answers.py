@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shoal.runtime.answer import Answer
     from shoal.runtime.stats import DeviceStats, ServiceStats
-    from shoal.sim.simulation import DeviceUse, Simulated
+    from shoal.sim.outcome import DeviceUse, Simulated
 
     Array: TypeAlias = np.ndarray[Any, Any]
 

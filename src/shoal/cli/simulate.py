@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shoal.runtime.recording import RecordingWriter
     from shoal.runtime.simulating import Fleet
     from shoal.sim.node import Node
-    from shoal.sim.simulation import Demand, Simulated
+    from shoal.sim.outcome import Demand, Simulated
 
 AUTO = "auto"
 SECONDS = 60.0
@@ -163,7 +163,7 @@ def _load(
     for a file that does not."""
     from shoal.runtime.service import MAX_WINDOW, busy_window
     from shoal.sim.arrivals import KINDS, trace
-    from shoal.sim.simulation import Demand
+    from shoal.sim.outcome import Demand
 
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds {seconds:g}: write more than 0, at most {MAX_SECONDS:g}")
@@ -217,7 +217,7 @@ def _one(
     from shoal.sim.faults import load_faults
     from shoal.sim.mishaps import check_faults, left_out
     from shoal.sim.plot import plot
-    from shoal.sim.simulation import check_devices
+    from shoal.sim.serving import check_devices
 
     check_devices(playbook, cluster)
     faults = () if schedule is None else load_faults(schedule)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
+import xxhash
+
+from shoal.cache import cache_folder
 from shoal.errors import PlanError, StoreError
 from shoal.model.engine import Engine, Session
 from shoal.model.network import Network
-from shoal.model.store import PartStore
+from shoal.model.store import PartStore, write_whole
 from shoal.plan.cluster import Cluster
 from shoal.plan.fleet import fleet
 from shoal.plan.network import Feeds
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook
 from shoal.runtime.survey import Survey
-from shoal.sim.crossings import Crossings, Runnable, measured, missing, noise, stated
+from shoal.sim.crossings import (
+    Crossing,
+    Crossings,
+    Made,
+    Runnable,
+    measured,
+    missing,
+    noise,
+    stated,
+)
 from shoal.sim.forecasted import Forecasted, Sureness
-from shoal.sim.simulation import Demand, Simulated, Simulation, Tap, check_devices
+from shoal.sim.outcome import Demand, Simulated
+from shoal.sim.serving import Tap, check_devices
+from shoal.sim.simulation import Simulation
 from shoal.strategies.making import Candidate, build, judge, prepare
 
 
@@ -46,18 +62,35 @@ def crossings_of(
 ) -> tuple[Crossings, str]:
     """What the tensors of a playbook weigh, and what is to be known of that: as it states them,
     where it does; else its ``parts`` (None: those in the store) are run on ``example`` (None:
-    noise). StoreError where that cannot be."""
+    noise), once for all. StoreError where that cannot be."""
     found = stated(playbook)
     unknown = missing(playbook, found)
     if not unknown:
         return found, ""
-    if parts is None:
-        parts = _stored(playbook, unknown)
-    found = {**measured(playbook, parts, example or noise(playbook)), **found}
+    feeds = example or noise(playbook)
+    found = {**_measured_once(playbook, unknown, parts, feeds), **found}
     packed = any(codec != "raw" for _, codec in found)
     if example is None and packed:
         return found, "what packed tensors weigh is that of noise: give an image with --input"
     return found, ""
+
+
+def _measured_once(
+    playbook: Playbook, unknown: set[str], parts: Mapping[str, Runnable] | None, feeds: Feeds
+) -> Crossings:
+    """What was measured before, as that takes another time each time."""
+    digest = xxhash.xxh3_128(playbook.id.encode())
+    for name in sorted(feeds):
+        digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape} ".encode())
+        digest.update(feeds[name].tobytes())
+    path = cache_folder() / "crossings" / f"{digest.hexdigest()}.json"
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        kind = list[tuple[tuple[Made, str], Crossing]]
+        return dict(msgspec.json.decode(path.read_bytes(), type=kind))
+    found = measured(playbook, _stored(playbook, unknown) if parts is None else parts, feeds)
+    with contextlib.suppress(StoreError):
+        write_whole(path, msgspec.json.encode(list(found.items())))
+    return found
 
 
 def _stored(playbook: Playbook, unknown: set[str]) -> dict[str, Runnable]:

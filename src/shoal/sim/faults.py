@@ -1,6 +1,6 @@
 """What can go wrong, by name and time: data, and the file that holds it.
 
-The lab makes it happen on real processes, :mod:`shoal.sim.simulation` in virtual time. Each fault
+The lab makes it happen on real processes, :mod:`shoal.sim.mishaps` in virtual time. Each fault
 says when (``at_s`` seconds after the faults begin) and where (a host, or a link as the pair of its
 ends). Those with ``for_s`` pass after so many seconds; without it they stay (a freeze needs one).
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from shoal.figure import empty_figure, save
-from shoal.sim.simulation import Moment, Simulated
+from shoal.sim.outcome import Moment, Simulated
 
 Axes: TypeAlias = Any
 """Of matplotlib, which :mod:`shoal.figure` alone knows."""

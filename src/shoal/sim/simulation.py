@@ -7,183 +7,27 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from shoal.core.actions import Deliver, Reject
-from shoal.core.log import Step
 from shoal.core.shortfall import shortfall
-from shoal.errors import ClusterError, PlanError
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
 from shoal.sim.faults import Fault
-from shoal.sim.forecasted import Forecasted, Image, digests
-from shoal.sim.handling import MEASURED, Handling
+from shoal.sim.forecasted import Forecasted, Image
+from shoal.sim.handling import MEASURED
 from shoal.sim.mishaps import Mishaps
-from shoal.sim.node import Node
-from shoal.sim.wires import Wire
-from shoal.sim.world import Reply, Ticket, World
+from shoal.sim.outcome import Demand, DeviceUse, Moment, Simulated
+from shoal.sim.serving import READY_S, Cores, Tap, WireOf, check_devices, serve, stated_wires
+from shoal.sim.world import Reply, Ticket
 
-SETTLE_S = 1.0
-READY_S = 60.0
-"""Within so many seconds all devices must have loaded their parts."""
 AGAIN_S = 0.1
 """Who keeps a window full asks again so long after a request failed, if nobody said when."""
 MOMENTS = 200
 """Stretches of a run of which it is told what happened in each."""
-STEPS = 64
-"""That nodes remember: nobody asks them."""
-KINDS = {"deadline": "late", "overloaded": "refused"}
+REJECTED = {"deadline": "late", "overloaded": "refused"}
 """What became of a request that was rejected so; any other is lost."""
-
-WireOf = Callable[[str, str], Wire]
-Tap = Callable[[Node], Callable[[Step], None] | None]
-
-
-class Demand(msgspec.Struct, frozen=True):
-    """What is asked for ``seconds``: at these ``times`` (s, in order), or (None) so that
-    ``window`` requests are under way."""
-
-    seconds: float
-    times: Iterable[float] | None = None
-    window: int = 1
-    deadline_ms: float = 10_000.0
-
-
-class Moment(msgspec.Struct):
-    """A stretch of a run that ends ``at_s``: what was asked and what became of requests in it
-    (``exits`` by where they left), and at its end the requests that the gateway owns
-    (``pending``), the jobs at each device (``queues``), the devices that are ``alive``, and the
-    ``thresholds`` of the latest request by exit."""
-
-    at_s: float
-    asked: int = 0
-    answered: int = 0
-    late: int = 0
-    refused: int = 0
-    lost: int = 0
-    exits: dict[str, int] = {}
-    pending: int = 0
-    queues: dict[str, int] = {}
-    alive: int = 0
-    thresholds: dict[str, float] = {}
-
-
-class DeviceUse(msgspec.Struct, frozen=True):
-    """A device: its state as the gateway sees it at the end, the stages that it ran, and the share
-    of the load's time for which its processor worked."""
-
-    state: str
-    answered: int
-    busy: float
-
-
-class Simulated(msgspec.Struct, frozen=True):
-    """What came of a load of ``seconds``. ``late``: the deadline passed; ``refused``: queues were
-    full; ``lost``: any other failure; ``reasons`` counts the kinds of all of these, ``said`` is
-    what the first of each said. ``images_per_s`` are the answers within the load's time, times are
-    in ms and of all answers. ``exits`` counts by where requests left; ``accuracy`` is the share
-    that is right by the playbook's calibration (None without one). ``decided`` are the events that
-    nodes took."""
-
-    seconds: float
-    asked: int
-    answered: int
-    late: int
-    refused: int
-    lost: int
-    reasons: dict[str, int]
-    said: dict[str, str]
-    retried: int
-    degraded: int
-    images_per_s: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    plans: dict[str, int]
-    exits: dict[str, int]
-    accuracy: float | None
-    devices: dict[str, DeviceUse]
-    decided: int
-    moments: list[Moment]
-
-
-def stated_wires(cluster: Cluster) -> WireOf:
-    """The links as the cluster file states them."""
-
-    def wire(giver: str, taker: str) -> Wire:
-        rate = cluster.rate(giver, taker)
-        return Wire(delay_s=rate.rtt_ms / 2e3, bytes_per_s=rate.mbit_s * 1e6 / 8)
-
-    return wire
-
-
-def serve(
-    playbook: Playbook,
-    engine: Forecasted,
-    gateway: str,
-    wires: WireOf,
-    handling: Callable[[str], Handling],
-    *,
-    others: Iterable[str] = (),
-    memory: Mapping[str, int] | None = None,
-    lease_s: float = 0.4,
-    tap: Tap | None = None,
-) -> World:
-    """A world in which a gateway serves a playbook, all parts of which are loaded. ``handling`` is
-    what messages cost each node, ``memory`` the bytes that a device has for parts (absent: any).
-    ``others`` are there as well, and do nothing.
-
-    PlanError when some device cannot load its parts.
-    """
-    world = World(engine, wires, digest=digests, lease_s=lease_s, steps=STEPS)
-    world.tap = tap
-    for name in (gateway, *sorted({*playbook.devices, *others} - {gateway})):
-        own: dict[str, Any] | None = {} if name == gateway else None
-        info = {"memory": (memory or {}).get(name, 0)}
-        world.add(name, info=info, gateway=own, handling=handling(name))
-    world.run(SETTLE_S)
-    world.adopt(gateway, playbook)
-    core = world.gateway(gateway)
-    world.run_until(lambda: not core.unready(playbook), READY_S)
-    book = core.playbooks.get(playbook.id)
-    missing = {} if book is None else core.usable.unusable(book)
-    if missing:
-        reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
-        raise PlanError(f"the playbook cannot be put in place: {reasons}; plan again")
-    world.run(SETTLE_S)
-    return world
-
-
-def check_devices(playbook: Playbook, cluster: Cluster) -> None:
-    """ClusterError for a playbook of another cluster."""
-    unknown = sorted(playbook.devices - {*cluster.names, cluster.gateway.name})
-    if unknown:
-        raise ClusterError(
-            f"the playbook was made for {', '.join(unknown)}, which the cluster {cluster.name!r} "
-            "does not have; plan again for this cluster"
-        )
-
-
-class _Cores:
-    """The cores of hosts that several devices share: what begins while others run takes as much
-    longer as the cores have to be shared by more threads."""
-
-    def __init__(self, world: World, cluster: Cluster) -> None:
-        self._world, self._cluster = world, cluster
-        self._running: dict[str, list[tuple[float, int]]] = {}
-
-    def shared(self, device: str, seconds: float) -> float:
-        """By how much a run takes longer that begins now."""
-        host, threads = self._cluster.host_of(device), self._cluster.node(device).threads
-        now = self._world.now
-        running = [each for each in self._running.get(host, []) if each[0] > now]
-        wanted = threads + sum(count for _, count in running)
-        factor = max(1.0, wanted / self._cluster.cores_of(host))
-        self._running[host] = [*running, (now + seconds * factor, threads)]
-        return factor
 
 
 class Simulation:
@@ -215,7 +59,7 @@ class Simulation:
             lease_s=cluster.lease_ms / 1e3,
             tap=tap,
         )
-        engine.shared = _Cores(self._world, cluster).shared
+        engine.shared = Cores(self._world, cluster).shared
         self._world.told = self._told
         self._exits = {
             (plan.name, number): (stage.exit.tensor, stage.exit.threshold)
@@ -374,7 +218,7 @@ class Simulation:
             counts["right" if right else "wrong"] += 1
 
     def _rejected(self, reject: Reject) -> None:
-        what = KINDS.get(reject.kind, "lost")
+        what = REJECTED.get(reject.kind, "lost")
         self._counts[what] += 1
         setattr(self._moment, what, getattr(self._moment, what) + 1)
         self._reasons[reject.kind] += 1
