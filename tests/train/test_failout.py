@@ -80,7 +80,7 @@ def test_what_is_missing_is_what_the_plan_measures(risk, masked, failing, sample
 
 def test_devices_get_shares_by_their_speeds(network, samples):
     cluster = Cluster.from_yaml("devices: [{name: a, speed: 3}, {name: b}]")
-    risk = Risk.of(network, cluster, ShardOptions(deal="inner"), samples.images[:4])
+    risk = Risk.of(network, cluster, 1, ShardOptions(deal="inner"), samples.images[:4])
     assert risk.shares == pytest.approx((0.75, 0.25))
     assert risk.sets == ((0,), (1,))
     assert {region.op.value for region in risk.regions} == {"sum"}
