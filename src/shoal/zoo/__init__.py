@@ -2,7 +2,7 @@
 
 >>> from shoal import zoo
 >>> zoo.names()
-('efficientnet-lite0', 'fashion-mnist-fluid', 'fashion-resnet', 'mnist-fluid')
+('efficientnet-lite0', 'fashion-exits', 'fashion-mnist-fluid', 'fashion-resnet', 'mnist-fluid')
 >>> samples = zoo.samples("fashion-resnet")
 >>> samples.feed(0)["image"].shape
 (1, 1, 28, 28)

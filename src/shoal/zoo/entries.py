@@ -13,7 +13,12 @@ SHIPPED = Path(__file__).parent
 MADE = frozenset({"efficientnet-lite0"})
 """Networks too large to ship: ``making.py`` has them made in the cache."""
 
-SPREAD_BY = {"fashion-resnet": "pipeline", "fashion-mnist-fluid": "fluid", "mnist-fluid": "fluid"}
+SPREAD_BY = {
+    "fashion-exits": "relay",
+    "fashion-mnist-fluid": "fluid",
+    "fashion-resnet": "pipeline",
+    "mnist-fluid": "fluid",
+}
 """The strategy that a network is here to show, as the demo does."""
 
 DEALT_BY = {"fashion-resnet": "shards"}
