@@ -83,7 +83,7 @@ def test_exits_leave_the_network_as_it_is_and_are_proved(case):
     (output,) = network.outputs
     graph, random = network.graph.copy(), np.random.default_rng(2)
     told = []
-    for cut in cuts.chosen(network, "auto", lambda: [1.0] * len(network.nodes)):
+    for cut in cuts.chosen(network, "auto", [1.0] * len(network.nodes)):
         found = heads.averaging(network, cut, 4, graph)
         weights = random.standard_normal((found.count, output.shape[1])).astype(np.float32)
         logits = heads.dense(graph, found, weights, weights[0], output)
