@@ -7,8 +7,12 @@ import pytest
 
 import shoal.model as model
 from shoal.model import proof
+from shoal.model.exits import ExitHead, Exits
+from shoal.model.staged import staged
 
 torch = pytest.importorskip("torch")
+heads = pytest.importorskip("shoal_train.exits.heads")
+cuts = pytest.importorskip("shoal_train.exits.cuts")
 pytestmark = pytest.mark.timeout(300)
 
 FAMILIES = {
@@ -72,3 +76,22 @@ def test_parts_in_sequence_give_the_whole_at_every_cut(case):
     random = np.random.default_rng(1)
     for index in random.choice(len(network.cuts), 4, replace=False):
         assert len(network.split([network.cuts[index]])) == 2
+
+
+def test_exits_leave_the_network_as_it_is_and_are_proved(case):
+    _, network = case
+    (output,) = network.outputs
+    graph, random = network.graph.copy(), np.random.default_rng(2)
+    told = []
+    for cut in cuts.chosen(network, "auto", [1.0] * len(network.nodes)):
+        found = heads.averaging(network, cut, 4, graph)
+        weights = random.standard_normal((found.count, output.shape[1])).astype(np.float32)
+        logits = heads.dense(graph, found, weights, weights[0], output)
+        told.append(ExitHead(found.after, logits, output.name))
+    assert len(told) == 3
+    exits = Exits(tuple(told), ((1,), (2,), (3,), (4,)))
+    made = model.load(heads.packed(network, graph, exits))
+    assert (made.hash, made.exits) == (network.hash, exits)
+    parts = staged(made, exits)
+    assert all(part.stacks for part in parts)
+    assert sum(end - start for start, end in (part.range for part in parts)) == len(network.nodes)

@@ -61,7 +61,9 @@ def written(bias: np.ndarray | None, softmax: bool, dtype: str, batch: int | str
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a network, and data by the name fashion-mnist that it takes."""
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("shoal_train.datasets.load", lambda name: tiny.data(train=240, test=120))
+    monkeypatch.setattr(
+        "shoal_train.datasets.load", lambda name, say: tiny.data(train=240, test=120)
+    )
     (tmp_path / "net.onnx").write_bytes(classifier())
     return tmp_path
 
@@ -185,7 +187,7 @@ def test_a_network_without_classes_is_refused() -> None:
 def test_a_calibration_of_one_class_is_refused(at_home: Path, monkeypatch) -> None:
     data = tiny.data(test=120)
     object.__setattr__(data, "test", data.test.take(np.zeros(120, np.int64)))
-    monkeypatch.setattr("shoal_train.datasets.load", lambda name: data)
+    monkeypatch.setattr("shoal_train.datasets.load", lambda name, say: data)
     job = working.Job(shoal.load(at_home / "net.onnx"), at_home / "o.onnx", "fashion-mnist", "2")
     with pytest.raises(DataError, match="of one class"):
         working.run(job, lambda what, share: None)
@@ -193,12 +195,12 @@ def test_a_calibration_of_one_class_is_refused(at_home: Path, monkeypatch) -> No
 
 def test_data_that_does_not_fit_is_refused(at_home: Path, monkeypatch) -> None:
     network = shoal.load(at_home / "net.onnx")
-    monkeypatch.setattr("shoal_train.datasets.load", lambda name: tiny.data(test=20))
+    monkeypatch.setattr("shoal_train.datasets.load", lambda name, say: tiny.data(test=20))
     with pytest.raises(DataError, match="20 images to hold exits against"):
         gather("fashion-mnist", network, 100, 1)
     small = tiny.data()
     object.__setattr__(small.train, "labels", small.train.labels + 1)
-    monkeypatch.setattr("shoal_train.datasets.load", lambda name: small)
+    monkeypatch.setattr("shoal_train.datasets.load", lambda name, say: small)
     with pytest.raises(DataError, match="has class 4, the network tells 4 apart"):
         gather("fashion-mnist", network, 100, 1)
     other = [nets.node("Flatten", "x", "f"), nets.node("Gemm", "f w", "y")]
@@ -298,7 +300,7 @@ def test_a_tensor_without_a_row_for_each_image_is_refused() -> None:
         nets.model(nodes, [nets.tensor("x", ["n", 6])], ["y"], {"w": nets.random(6, 3)})
     )
     with pytest.raises(CutError, match="no cut at 2"):
-        chosen(network, "2", lambda: [1.0] * 4)
+        chosen(network, "2", [1.0] * 4)
     cut = next(cut for cut in network.cuts if cut.names == ("u",))
     with pytest.raises(CutError, match="a row for each image"):
         averaging(network, cut, 1, network.graph.copy())
@@ -309,13 +311,13 @@ def test_cuts_of_its_own_choice_lie_at_equal_times() -> None:
     network = shoal.load(
         nets.model(nodes, [nets.tensor("t0", ["n", 6])], ["t12"], {"w": nets.random(6, 6)})
     )
-    cuts = chosen(network, "auto", lambda: [1.0] * 12)
+    cuts = chosen(network, "auto", [1.0] * 12)
     assert [cut.at for cut in cuts] == [3, 6, 9]
     assert shares([1.0] * 12, cuts) == [0.25] * 4
     slow = [10.0, *[1.0] * 10, 10.0]
-    assert [cut.at for cut in chosen(network, "auto", lambda: slow)] == [1, 6, 11]
+    assert [cut.at for cut in chosen(network, "auto", slow)] == [1, 6, 11]
     with pytest.raises(UsageError, match="16 exits are possible"):
-        chosen(network, ",".join(map(str, range(1, 18))), lambda: slow)
+        chosen(network, ",".join(map(str, range(1, 18))), slow)
 
 
 def test_a_head_learns_what_is_to_be_learned() -> None:

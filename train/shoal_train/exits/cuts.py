@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from shoal.errors import CutError, UsageError
@@ -17,7 +17,7 @@ NEAR = 0.08
 """Of the network's time: within so much of a place the narrowest cut is taken."""
 
 
-def chosen(network: Network, at: str, node_ms: Callable[[], Sequence[float]]) -> list[Cut]:
+def chosen(network: Network, at: str, node_ms: Sequence[float]) -> list[Cut]:
     """The cuts that ``at`` names (``3,8``), or three of its own choice (``auto``): at equal shares
     of the time that nodes take, where little crosses.
 
@@ -26,7 +26,7 @@ def chosen(network: Network, at: str, node_ms: Callable[[], Sequence[float]]) ->
     """
     single = {cut.at: cut for cut in network.cuts if len(cut.tensors) == 1 and _is_read(cut)}
     if at == AUTO:
-        return _even(list(single.values()), node_ms(), network.name)
+        return _even(list(single.values()), node_ms, network.name)
     try:
         places = sorted({int(word) for word in at.split(",")})
     except ValueError:

@@ -24,6 +24,8 @@ from shoal.model.network import Network
 from shoal.model.spec import TensorSpec
 from shoal.model.weights import Weight, weight_proto
 
+FEATURES = 4096
+"""Of one head, as long as fewer cells make them fewer: all images' are in memory."""
 SHARE = 0.05
 """Of the network's weights that those of one head may be; with more of them there are fewer cells.
 """
@@ -82,8 +84,9 @@ def _cells(sides: Sequence[int], channels: int, cells: int, network: Network) ->
     classes = network.outputs[0].shape[1] or 1
     while True:
         each = [min(cells, side) for side in sides]
-        weights = 4 * classes * channels * prod(each)
-        if cells == 1 or weights <= SHARE * network.weight_bytes:
+        count = channels * prod(each)
+        few = count <= FEATURES and 4 * classes * count <= SHARE * network.weight_bytes
+        if cells == 1 or few:
             return each
         cells -= 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 import shoal
+from shoal.allowance import whole_cores
 from shoal.errors import DataError, ModelFileError, ProofError, UsageError
 from shoal.model import limits
 from shoal.model.confidence import CRITERIA
@@ -84,8 +86,8 @@ def run(job: Job, tell: Telling) -> Trained:
         )
     tell("measuring the network", 0.0)
     node_ms = profile(network).node_ms
-    cuts = chosen(network, job.at, lambda: node_ms)
-    material = gather(job.data, network, job.images, job.seed)
+    cuts = chosen(network, job.at, node_ms)
+    material = gather(job.data, network, job.images, job.seed, lambda what: tell(what, 0.0))
     graph = network.graph.copy()
     found = [averaging(network, cut, job.cells, graph) for cut in cuts]
     names = [each.features for each in found]
@@ -102,7 +104,8 @@ def run(job: Job, tell: Telling) -> Trained:
         )
     logits: dict[str, list[Floats]] = {lot: [] for lot in ("temperatures", "table", "judged")}
     heads = []
-    torch.set_num_threads(job.threads or torch.get_num_threads())
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
     for number, each in enumerate(found):
         what = f"exit {number + 1} of {len(found)}"
         learned = seen["learn"]
@@ -112,7 +115,7 @@ def run(job: Job, tell: Telling) -> Trained:
             material.learn.labels,
             job.epochs,
             job.seed + number,
-            lambda share, what=what: tell(what, share),  # type: ignore[misc]  # bound at once
+            partial(tell, what),
         )
         for lot, rows in logits.items():
             rows.append(seen[lot][each.features] @ weights + bias)
@@ -154,12 +157,10 @@ def _see(
     taken, output = ends(network)
     asked = tuple(dict.fromkeys((*names, output.name)))
     with_nodes = replace(graph, nodes=[*graph.nodes, *nodes])
-    session = Engine(job.threads or 1).load(*whole(with_nodes, asked))
+    session = Engine(job.threads or whole_cores()).load(*whole(with_nodes, asked))
     size = TOGETHER if taken.shape[0] is None and network.stacks else 1
     return {
-        lot: features(
-            session, taken, asked, some, size, lambda share: tell("looking at images", share)
-        )
+        lot: features(session, taken, asked, some, size, partial(tell, "looking at images"))
         for lot, some in _lots(material).items()
     }
 

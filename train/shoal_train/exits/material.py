@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,14 +71,21 @@ def ends(network: Network) -> tuple[TensorSpec, TensorSpec]:
     )
 
 
-def gather(name: str, network: Network, most: int, seed: int) -> Material:
+def gather(
+    name: str,
+    network: Network,
+    most: int,
+    seed: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> Material:
     """The images of a data set, or those in ``images:FOLDER``, half of which are to learn from;
-    ``most`` are learned from. DataError for what does not fit the network, or is too little."""
+    ``most`` are learned from. ``say`` hears of downloads. DataError for what does not fit the
+    network, or is too little."""
     taken, given = ends(network)
     if name.startswith(FOLDER_PREFIX):
         learn, held = _folder(name.removeprefix(FOLDER_PREFIX), taken, seed)
     else:
-        data = datasets.load(name)
+        data = datasets.load(name, say)
         learn, held = (Some(each.images, each.labels) for each in (data.train, data.test))
     for some in (learn, held):
         _check(some, taken, given.shape[1] or 0, name)
