@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tests.model import exit_nets
@@ -81,9 +82,29 @@ def test_thresholds_keep_what_is_asked(network: Network) -> None:
 def test_the_forecast_knows_who_leaves(network: Network) -> None:
     rates = [
         made(network, thresholds=each).playbook.plans[0].forecast.images_per_s
-        for each in ("0,0", "0.95,0.95", f"{NEVER},{NEVER}")
+        for each in ("0,0", "0.95,0.15", f"{NEVER},{NEVER}")
     ]
     assert rates[0] > rates[1] > rates[2]
+
+
+def test_what_thresholds_are_chosen_by_has_no_say_in_what_they_keep(network: Network) -> None:
+    """By every second image all may leave at the first exit; the others are wrong there."""
+    exits = network.exits
+    assert exits is not None
+    columns = ((900, -900) * 30, (900, -900) * 30, (900, 900) * 30)
+    other = load(exit_nets.with_exits())
+    other.exits = msgspec.structs.replace(exits, table=columns)
+    plan = made(other, least=0.9).playbook.plans[0]
+    assert [stage.exit.threshold for stage in plan.stages if stage.exit] == [NEVER, NEVER]
+    assert plan.forecast.accuracy == 1.0
+    assert made(other, least=0.0).playbook.plans[0].stages[0].exit.threshold < NEVER
+
+
+def test_one_image_is_all_there_is(network: Network) -> None:
+    other = load(exit_nets.with_exits())
+    assert other.exits is not None
+    other.exits = msgspec.structs.replace(other.exits, table=((900,), (950,), (990,)))
+    assert made(other).playbook.plans[0].forecast.accuracy == 1.0
 
 
 def test_who_has_not_the_memory_for_all_holds_what_it_can(network: Network) -> None:
