@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NETWORK = "fashion-resnet"
 HALVES = "mnist-fluid"
 """The network of the second act."""
+EXITS = "fashion-exits"
+"""That of the last one."""
 SHARE, DEALT_SHARE = 0.6, 0.3
 """Of the time for the first act, for the second and the third one."""
 LAST = 50
@@ -39,11 +41,11 @@ def demo(
 ) -> None:
     """Spread a trained network over worker processes, answer real images, kill a worker on the
     way, and show what became of the requests. Then the same with a network whose halves also
-    answer alone, and with one whose layers are shared.
+    answer alone, with one whose layers are shared, and with one whose answers leave early.
     """
     import shoal
     from shoal import zoo
-    from shoal.cli import dealt, together
+    from shoal.cli import burst, dealt, together
     from shoal.cli.play import View
     from shoal.cli.story import commands, devices_table, outcome, outcome_text, words
     from shoal.observe.load_generator import LoadGenerator, answers_of
@@ -116,6 +118,16 @@ def demo(
     )
     if not json:
         console.print(dealt.act_text(found["dealt"]))
+    console.print()
+    _step(
+        console,
+        6,
+        f"{EXITS}: {burst.BOARDS} slow boards hand on its tasks, and are asked three times what "
+        f"they can do, {burst.EACH_S * len(burst.LOADS):g} s in virtual time.",
+    )
+    found["burst"] = burst.act(zoo.path(EXITS), zoo.SPREAD_BY[EXITS])
+    if not json:
+        console.print(burst.act_text(found["burst"]))
     if json:
         print_json(found)
 

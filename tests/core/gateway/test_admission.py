@@ -13,7 +13,7 @@ from tests.core.toys import POLICIES, Preferred, Story, one, plan, playbook
 
 from shoal.core.actions import Reject
 from shoal.core.events import Submitted, Tick, Vanished
-from shoal.core.gateway.admission import LEAST_RETRY_S, LEAST_WINDOW, MOST_RETRY_S
+from shoal.core.gateway.admission import LEAST_RETRY_S, LEAST_WINDOW, MOST_RETRY_S, Admission
 from shoal.core.messages import Task, Why
 from shoal.core.policy import Limit, View
 from shoal.plan.plan import Playbook
@@ -157,6 +157,21 @@ def test_how_seldom_clients_ask_does_not_count_as_the_pace_of_devices() -> None:
         gateway.now += 10.0
         gateway.answer("a", task)
     assert all(of(Reject, gateway.ask(number, budget_ms=1000)) == [] for number in range(5, 40))
+
+
+def test_a_pause_of_all_devices_is_not_their_pace() -> None:
+    """While nothing could be answered others waited."""
+    admission = Admission(None, None, None, None, 3)  # type: ignore[arg-type]  # it asks none
+    for k in range(10):
+        admission.answered(0.5 * k, waiting=True)
+    admission.answered(60.0, waiting=True)
+    assert admission.in_time(9, 1.5 * 0.5 * 10 / 0.7)
+    admission.interrupted()
+    pace_s = admission.retry_after_s(4)
+    admission.answered(90.0, waiting=True)
+    assert admission.retry_after_s(4) == pace_s
+    admission.answered(90.0, waiting=True)
+    assert admission.retry_after_s(4) < pace_s
 
 
 def test_what_is_not_known_yet_is_a_moment() -> None:

@@ -16,6 +16,7 @@ LEAST_WINDOW = 4
 _SMOOTHING = 0.1
 _SURE = 0.7
 """The share of a deadline by which an answer must be expected."""
+_OUTLIER = 4.0
 LEAST_RETRY_S, MOST_RETRY_S = 0.1, 60.0
 
 
@@ -75,8 +76,14 @@ class Admission:
         be. At other times the pace is that of the clients."""
         if self._answered > -math.inf:
             took_s = min(now - self._answered, MOST_RETRY_S)
+            if self._pace_s:  # one that stood still for a moment says little of the next
+                took_s = min(took_s, _OUTLIER * self._pace_s)
             self._pace_s += (_SMOOTHING if self._pace_s else 1.0) * (took_s - self._pace_s)
         self._answered = now if waiting else -math.inf
+
+    def interrupted(self) -> None:
+        """A device came or went: what passes until the next answer is no pace."""
+        self._answered = -math.inf
 
     def in_time(self, before: int, budget_s: float) -> bool:
         """Whether a request is to be expected to be answered within ``budget_s``, after so many

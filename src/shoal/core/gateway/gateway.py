@@ -165,6 +165,7 @@ class GatewayCore:
                 if not self.members.vanished(name, incarnation, now):
                     return []
                 self._state.installing.vanished(name)
+                self._state.admission.interrupted()
                 lost = self._recovery.lost(name, incarnation, now)
                 return [*lost, *self._state.repairing.look(now)]
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
