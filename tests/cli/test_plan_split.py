@@ -107,7 +107,7 @@ def test_an_empty_folder_is_no_calibration(
 
 def test_explaining_is_for_split(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "fashion-resnet", "--cluster", str(cluster), "--explain"]) == 2
-    assert "--strategy shards or split" in capsys.readouterr().err
+    assert "--strategy relay or shards or split" in capsys.readouterr().err
 
 
 def test_a_gateway_that_does_not_compute_leaves_one_device_only(

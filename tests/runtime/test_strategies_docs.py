@@ -113,4 +113,4 @@ def test_its_mistakes_are_told_like_those_of_others(made, words, code, said, cap
 
 def test_all_that_explain_are_named_to_who_asks_for_it_of_another(made, capsys):
     assert plan(made, "--strategy", "local", "--explain") == 2
-    assert "for --strategy nearest or shards or split" in capsys.readouterr().err
+    assert "for --strategy nearest or relay or shards or split" in capsys.readouterr().err

@@ -76,8 +76,9 @@ def test_those_that_ship_come_from_simple_to_involved():
     assert names[:4] == ["local", "remote", "replicas", "pipeline"]
     assert [each.name for each in all_strategies() if not each.distributes] == ["local"]
     assert {each.name for each in all_strategies() if each.prepare or each.explain} == {
-        "split",
+        "relay",
         "shards",
+        "split",
     }
 
 

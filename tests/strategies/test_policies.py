@@ -170,7 +170,7 @@ def test_settings_from_a_stranger_do_no_harm():
 
 
 def test_an_unknown_policy_is_answered_with_the_known_ones():
-    with pytest.raises(PlanError, match=r"'magic' .*preferred, replicas"):
+    with pytest.raises(PlanError, match=r"'magic' .*preferred, relay, replicas"):
         find_policy("magic")
 
 
