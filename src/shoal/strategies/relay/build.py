@@ -24,7 +24,7 @@ from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.relay.explain import explain
 from shoal.strategies.relay.options import RelayOptions
 from shoal.strategies.relay.settings import Settings
-from shoal.strategies.relay.topology import neighbours
+from shoal.strategies.relay.topology import dead_end, neighbours
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
 NAME = "relay"
@@ -41,8 +41,8 @@ def build(
 ) -> Built:
     """One plan whose stages are the tasks between exits, held by all who have the memory, and the
     whole network on whoever has room for it as the last resort. PlanError for a network without
-    exits, thresholds that do not fit them, an accuracy above that of the network, and tasks for
-    which nobody has the memory."""
+    exits, thresholds that do not fit them, an accuracy above that of the network, tasks for which
+    nobody has the memory, and holders that may give to nobody."""
     if not isinstance(network, Network) or network.exits is None:
         raise PlanError(
             f"{network.name!r} has no exits; make some with 'shoal train exits', or use another "
@@ -57,13 +57,21 @@ def build(
     kept = _kept(exits, found, options.confidence)
     plan = _plan(network, parts, holders, thresholds, found, kept, cluster, profiles)
     names = [device.name for device in cluster.computing if device.name in plan.devices]
+    near = neighbours(names, options.topology)
+    if end := dead_end(holders, near):
+        task, name = end
+        raise PlanError(
+            f"{name!r} holds task {task} of {len(parts)} and may give to nobody who holds the next "
+            f"one in the topology {options.topology!r}; use 'mesh', raise a memory limit, or put "
+            "devices in another order in the cluster file"
+        )
     settings = Settings(
         rules=options.rules,
         sizes=tuple(float(_entering(network, parts, index)) for index in range(len(parts))),
         fixed=options.fixed,
         loosest=options.loosest,
         least_gap_s=0.25 / plan.forecast.images_per_s,
-        neighbours=neighbours(names, options.topology),
+        neighbours=near,
         bytes_per_s=min(
             (profiles.link(a, b).bytes_per_s for a in names for b in names if a != b), default=1e9
         ),
