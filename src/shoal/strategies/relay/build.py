@@ -17,8 +17,7 @@ from shoal.plan.network import Part, tensor_bytes
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Exit, Plan, PolicySpec, Stage
 from shoal.plan.profiles import Profiles
-from shoal.plan.statistics import lower_bound
-from shoal.plan.thresholds import Expected, expected, thresholds_for
+from shoal.plan.thresholds import Expected, expected, kept, thresholds_keeping
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.relay.explain import explain
@@ -41,8 +40,8 @@ def build(
 ) -> Built:
     """One plan whose stages are the tasks between exits, held by all who have the memory, and the
     whole network on whoever has room for it as the last resort. PlanError for a network without
-    exits, thresholds that do not fit them, an accuracy above that of the network, tasks for which
-    nobody has the memory, and holders that may give to nobody."""
+    exits, thresholds that do not fit them, tasks for which nobody has the memory, and holders that
+    may give to nobody."""
     if not isinstance(network, Network) or network.exits is None:
         raise PlanError(
             f"{network.name!r} has no exits; make some with 'shoal train exits', or use another "
@@ -54,8 +53,8 @@ def build(
     holders = _holders(parts, cluster, profiles, ledger)
     thresholds = _thresholds(network, exits, parts, cluster, profiles, objective, options)
     found = expected(exits, thresholds)
-    kept = _kept(exits, found, options.confidence)
-    plan = _plan(network, parts, holders, thresholds, found, kept, cluster, profiles)
+    sure = kept(exits, thresholds, options.confidence)
+    plan = _plan(network, parts, holders, thresholds, found, sure, cluster, profiles)
     names = [device.name for device in cluster.computing if device.name in plan.devices]
     near = neighbours(names, options.topology)
     if end := dead_end(holders, near):
@@ -79,7 +78,7 @@ def build(
     )
     spec = PolicySpec(NAME, msgspec.to_builtins(settings))
     plans = [plan, *_last_resort(network, cluster, profiles, ledger)]
-    notes = _notes(exits, thresholds, found, holders, len(plans) > 1)
+    notes = _notes(exits, options, found, sure, holders, len(plans) > 1)
     return built(NAME, network, spec, plans, ledger.parts, notes)
 
 
@@ -121,11 +120,10 @@ def _thresholds(
     if options.given is not None:
         return options.given
     share = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
-    whole = _whole(exits, options.confidence)
     name = cluster.computing[0].name
     costs = [profiles.device(name).network.range_ms(*part.range) for part in parts]
     try:
-        return thresholds_for(exits, share * whole, costs, options.confidence)
+        return thresholds_keeping(exits, share, costs, options.confidence)
     except PlanError as error:
         raise PlanError(f"{network.name!r}: {error}") from None
 
@@ -136,7 +134,7 @@ def _plan(
     holders: Sequence[Sequence[str]],
     thresholds: Sequence[float],
     found: Expected,
-    kept: float,
+    sure: float,
     cluster: Cluster,
     profiles: Profiles,
 ) -> Plan:
@@ -158,7 +156,7 @@ def _plan(
         }
         duties.append(StageDuty(each, reached=reached, exit_bytes=answer))
         reached -= found.leaving[index]
-    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), kept)
+    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), sure)
     return Plan(NAME, tuple(stages), told, tolerance=network.tolerance)
 
 
@@ -179,20 +177,6 @@ def _entering(network: Network, parts: Sequence[Part], index: int) -> int:
     return tensor_bytes(list({spec.name: spec for spec in specs}.values()))
 
 
-def _kept(exits: Exits, found: Expected, confidence: float) -> float:
-    """The share of the whole network's accuracy that is kept, of both what one may be sure of."""
-    right = round(found.accuracy * exits.images)
-    return min(1.0, _sure(exits, right, confidence) / _whole(exits, confidence))
-
-
-def _whole(exits: Exits, confidence: float) -> float:
-    return _sure(exits, sum(sure > 0 for sure in exits.table[-1]), confidence)
-
-
-def _sure(exits: Exits, right: int, confidence: float) -> float:
-    return max(1e-9, lower_bound(right, exits.images, confidence))
-
-
 def _last_resort(
     network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
 ) -> list[Plan]:
@@ -211,8 +195,9 @@ def _last_resort(
 
 def _notes(
     exits: Exits,
-    thresholds: Sequence[float],
+    options: RelayOptions,
     found: Expected,
+    sure: float,
     holders: Sequence[Sequence[str]],
     resort: bool,
 ) -> list[str]:
@@ -221,6 +206,8 @@ def _notes(
     notes = [
         f"on {exits.images} images that the exits were not trained on, {100 * found.accuracy:.2f} "
         f"% are right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"{sure:.4f} of the accuracy is kept, with {options.confidence:g} confidence"
+        + ("" if options.given else "; thresholds were chosen by the same images, which flatters"),
         f"of these {leaving} leave at the exits and at the end",
     ]
     few = [str(k) for k, names in enumerate(holders) if len(names) == 1]
