@@ -210,6 +210,10 @@ def test_files_that_make_no_sense_are_refused(
     arguments = ["--cluster", str(cluster), "--arrivals", str(tmp_path / "times")]
     assert run(["simulate", replicas, *arguments]) == 25
     assert "line 2: time goes back" in capsys.readouterr().err
+    (tmp_path / "times").write_text("1764515000\n1764515001\n")
+    for more in ([], ["--seconds", "3"]):
+        assert run(["simulate", replicas, *arguments, *more]) == 25
+        assert "count from 0, or give other --seconds" in capsys.readouterr().err
     cluster.write_text("{devices: [{name: a}]}")
     assert run(["simulate", replicas, "--cluster", str(cluster)]) == 30
     assert "made for b, which the cluster 'cluster' does not have" in capsys.readouterr().err

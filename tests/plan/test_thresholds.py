@@ -1,4 +1,5 @@
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from shoal.errors import PlanError
 from shoal.model.exits import ExitHead, Exits
 from shoal.plan.statistics import lower_bound
-from shoal.plan.thresholds import NEVER, expected, thresholds_for
+from shoal.plan.thresholds import NEVER, expected, kept, thresholds_for, thresholds_keeping
 
 
 def table(*columns: list[int]) -> Exits:
@@ -93,15 +94,41 @@ def test_four_exits_with_many_confidences_come_near() -> None:
             assert tried.accuracy < least - 1e-12 or tried.cost(costs) >= best - 1e-9
 
 
+def test_what_is_kept_is_counted_by_hand() -> None:
+    # The second image is lost by leaving, the third is gained.
+    assert kept(FOUR, (0.5, 0.8), 0.5) == 1.0
+    spread = ((1 + 1 + 1) / 6 / 6) ** 0.5
+    expected_share = 1 - NormalDist().inv_cdf(0.95) * spread / (3 / 4)
+    assert kept(FOUR, (0.5, 0.8), 0.95) == pytest.approx(expected_share)
+    assert kept(FOUR, (NEVER, NEVER), 0.95) == 1.0, "nobody leaves, so it is the network"
+
+
+def test_few_images_that_all_are_answered_alike_promise_little() -> None:
+    shares = [kept(table([900] * n, [900] * n), (0.5,), 0.95) for n in (50, 500)]
+    assert 0.96 < shares[0] < 0.97
+    assert 0.996 < shares[1] < 0.997
+
+
+def test_what_is_kept_for_sure_is_kept_by_other_images() -> None:
+    """With 95 % confidence: of 300 samples of the same images few may promise more than is true."""
+    every = drawn(3, 2, 20_000, list(range(300, 1000)))
+    thresholds = (0.7, 0.7)
+    truth = expected(every, thresholds).accuracy / every.accuracies[-1]
+    chance, columns = np.random.default_rng(0), np.array(every.table)
+    samples = (columns[:, chance.integers(0, 20_000, 400)].tolist() for _ in range(300))
+    found = [kept(table(*sample), thresholds, 0.95) for sample in samples]
+    assert truth < 0.95
+    assert sum(share > truth for share in found) <= 0.08 * len(found)
+    assert np.mean(found) > truth - 0.1, "nor is it far less than is true"
+
+
 def test_one_may_ask_to_be_sure() -> None:
     made = drawn(1, 2, 400, list(range(300, 1000)))
     costs = [1.0, 1.0, 1.0]
-    least = lower_bound(round(400 * made.accuracies[-1]), 400) - 0.03
-    found = expected(made, thresholds_for(made, least, costs, confidence=0.95))
-    assert found.sure >= least - 1e-12
-    easier = expected(made, thresholds_for(made, least, costs))
-    assert easier.sure < least
-    assert easier.cost(costs) < found.cost(costs)
+    sure, likely = (thresholds_keeping(made, 0.9, costs, c) for c in (0.95, 0.5))
+    assert kept(made, sure, 0.95) >= 0.9 > kept(made, likely, 0.95)
+    assert expected(made, likely).cost(costs) < expected(made, sure).cost(costs)
+    assert thresholds_keeping(made, 1.0, costs, 0.999) == (NEVER, NEVER), "what else would do"
 
 
 def test_thresholds_are_as_high_as_the_images_let_them_be() -> None:

@@ -45,6 +45,11 @@ def test_a_whole_answer_is_not_degraded():
             {"accuracy": 0.9, "usual_accuracy": 0.985},
             "plan both keeps 90.0% of the accuracy, usually 98.5%",
         ),
+        (
+            {"left_early": True, "confidence": 0.5, "accuracy": None},
+            "it left at an exit that was less sure than planned: how accurate that is, is not "
+            "known",
+        ),
         ({"unmet": ("latency", "energy")}, "no plan meets the limit of latency and energy now"),
     ],
 )

@@ -232,6 +232,15 @@ def test_a_fault_takes_away_what_arithmetic_says(kind: str) -> None:
         assert min(moment.alive for moment in found.moments) == 1
 
 
+def test_what_is_asked_of_a_frozen_gateway_ends_when_it_goes_on() -> None:
+    of = cluster(2)
+    load = Demand(3.0, arrivals.steady(20.0, 0), deadline_ms=1000.0)
+    frozen = Freeze(at_s=1.0, host="gateway", for_s=3000.0)
+    found = simulated(made("replicas", of), of, load, [frozen])
+    assert found.asked == found.answered + found.late + found.refused == 60
+    assert found.max_ms > 2_990_000.0
+
+
 def test_a_fault_of_a_device_that_does_nothing_does_nothing() -> None:
     built, of = made("replicas", cluster(2)), cluster(3)
     calm, idle = (

@@ -3,6 +3,7 @@ what was asked."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -131,6 +132,26 @@ def test_who_may_give_to_whom(
     network: Network, topology: str, expected: dict[str, tuple[str, ...]]
 ) -> None:
     assert settings_of(made(network, topology=topology).playbook).neighbours == expected
+
+
+def test_each_holder_can_go_on_or_the_topology_is_refused(network: Network) -> None:
+    """Each has room for one task: in a line the first has the first, and the second the last."""
+    sizes = [part.memory for part in made(network).playbook.parts.values()]
+    room = int(Size(max(sizes[:3])))
+    names = ", ".join(f"{{name: {name}, memory: {room}}}" for name in "abcd")
+    cluster = Cluster.from_yaml(f"devices: [{names}]")
+    stages = made(network, cluster).playbook.plans[0].stages
+    held = [tuple(stage.parts) for stage in stages]
+    near = {"a": ("b",), "b": ("a", "c"), "c": ("b", "d"), "d": ("c",)}
+    stuck = [
+        name
+        for here, there in pairwise(held)
+        for name in here
+        if not {name, *near[name]} & {*there}
+    ]
+    assert stuck, "or nothing is refused here"
+    with pytest.raises(PlanError, match=f"{stuck[0]!r} holds task . of 3 and may give to nobody"):
+        made(network, cluster, topology="line")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from shoal.cli.answers import counted, measures, ran
 from shoal.cli.declared import WithDeclared
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import Aims
-from shoal.errors import UsageError
+from shoal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -172,7 +173,14 @@ def _load(
     if arrivals is not None and arrivals not in KINDS:
         _refuse({"--rate": rate, "--window": window}, "goes with no file of times: leave it out")
         times = trace(arrivals)
-        lasts_s = seconds or min(MAX_SECONDS, math.floor(times[-1]) + 1.0)
+        lasts_s = seconds or math.floor(times[-1]) + 1.0
+        within = bisect_left(times, lasts_s)
+        if not within or lasts_s > MAX_SECONDS or within > MAX_REQUESTS:
+            raise DataError(
+                f"{arrivals}: {within} requests come within {lasts_s:g} s, the first at "
+                f"{times[0]:g} s; 1 to {MAX_REQUESTS} within {MAX_SECONDS:g} s are possible: count "
+                "from 0, or give other --seconds"
+            )
         said = f"{Path(arrivals).name}"
         return lambda playbook: (Demand(lasts_s, times, deadline_ms=deadline_ms), said)
     lasts_s = seconds or SECONDS

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from shoal.errors import PlanError
 from shoal.model.exits import Exits
 from shoal.plan.playbook_check import NEVER as NEVER
-from shoal.plan.statistics import lower_bound
+from shoal.plan.statistics import lower_bound, quantile
 
 TRIED = 5_000
 """Sets of thresholds that a search begins with at most, that of the last exit not counted."""
@@ -60,13 +60,11 @@ def thresholds_for(
     exits: Exits,
     least_accuracy: float,
     costs: Sequence[float],
-    confidence: float = 0.5,
 ) -> tuple[float, ...]:
     """The thresholds for which an image costs least in the mean while the accuracy stays.
 
-    ``costs`` are those of the stages, in any unit: one more than there are exits. The accuracy
-    that one may be sure of with ``confidence`` must be ``least_accuracy`` (0 to 1); with 0.5 that
-    is the share of the table itself.
+    ``costs`` are those of the stages, in any unit: one more than there are exits. Of the images of
+    the table the share ``least_accuracy`` (0 to 1) must be answered rightly.
 
     Exact for one exit and for two, and wherever exits have few different confidences; else a grid
     of all exits but the last, which is always solved exactly, and then one exit after the other
@@ -74,21 +72,49 @@ def thresholds_for(
     """
     _check(exits, least_accuracy, costs)
     table = _Table(exits, costs)
-    needed = next(
-        (
-            right
-            for right in range(table.count + 1)
-            if lower_bound(right, table.count, confidence) >= least_accuracy - 1e-12
-        ),
-        table.count + 1,
-    )
+    needed = math.ceil(least_accuracy * table.count - 1e-9)
     if needed > table.right_at_end:
-        best = lower_bound(table.right_at_end, table.count, confidence)
         raise PlanError(
-            f"an accuracy of {100 * least_accuracy:.2f} % is above the {100 * best:.2f} % that the "
-            f"whole network has on the {table.count} images of its calibration; ask for less"
+            f"an accuracy of {100 * least_accuracy:.2f} % is above the "
+            f"{100 * table.right_at_end / table.count:.2f} % that the whole network has on the "
+            f"{table.count} images of its calibration; ask for less"
         )
     return tuple(_threshold(level) for level in _search(table, needed))
+
+
+def kept(exits: Exits, thresholds: Sequence[float], confidence: float) -> float:
+    """The share of the whole network's accuracy that is kept with this confidence, at most 1.
+
+    What is told of is the difference of both on the same images, by those that only one of them
+    answers rightly, half an image more for each (Agresti and Min, Statistics in Medicine 24, 2005).
+    That the thresholds were chosen by these images is not reckoned with.
+    """
+    if all(_level(threshold) > _STEPS for threshold in thresholds):
+        return 1.0
+    table = _Table(exits)
+    lost, gained = table.apart([_level(threshold) for threshold in thresholds])
+    count = table.count + 2
+    apart = (gained - lost) / count
+    spread = math.sqrt(max(0.0, (gained + lost + 1) / count - apart * apart) / count)
+    sure = apart - quantile(confidence) * spread
+    return min(1.0, max(0.0, 1 + sure * table.count / max(1, table.right_at_end)))
+
+
+def thresholds_keeping(
+    exits: Exits, share: float, costs: Sequence[float], confidence: float
+) -> tuple[float, ...]:
+    """The thresholds of the least cost with which so large a ``share`` of the whole network's
+    accuracy is :func:`kept`; such that nobody leaves where there are no others."""
+    whole = exits.accuracies[-1]
+    least, step = share * whole, 1 / exits.images
+    while True:
+        found = thresholds_for(exits, least, costs)
+        short = share - kept(exits, found, confidence)
+        if short <= 1e-12:
+            return found
+        if least >= whole:
+            return (NEVER,) * len(exits.heads)
+        least = min(whole, least + max(step, short * whole))
 
 
 def _check(exits: Exits, least_accuracy: float, costs: Sequence[float]) -> None:
@@ -119,7 +145,7 @@ class _Table:
         signed = np.array(exits.table, np.int64)
         self.sure: _Ints = abs(signed[:-1])
         self.right: _Ints = (signed > 0).astype(np.int64)
-        self.count = signed.shape[1]
+        self.count = int(signed.shape[1])
         self.right_at_end = int(self.right[-1].sum())
         # What is saved by leaving at each exit, and what it gains of right answers.
         self.saved = [sum(costs[k + 1 :]) for k in range(len(costs) - 1)] if costs else []
@@ -135,6 +161,17 @@ class _Table:
             right += int(good[leaves].sum())
             staying &= ~leaves
         return [*leaving, int(staying.sum())], right + int(self.right[-1][staying].sum())
+
+    def apart(self, levels: Sequence[int]) -> tuple[int, int]:
+        """How many images are wrong that the whole network answers rightly, and the other way."""
+        staying = np.ones(self.count, bool)
+        lost = gained = 0
+        for sure, gains, level in zip(self.sure, self.gained, levels, strict=True):
+            leaves = staying & (sure >= level)
+            lost += int((gains[leaves] < 0).sum())
+            gained += int((gains[leaves] > 0).sum())
+            staying &= ~leaves
+        return lost, gained
 
     def last(self, levels: Sequence[int], needed: int) -> tuple[float, int]:
         """What all images save, and the level of the last exit that saves most with those of the

@@ -14,7 +14,7 @@ from shoal.core.actions import Deliver, Reject
 from shoal.core.shortfall import shortfall
 from shoal.plan.cluster import Cluster
 from shoal.plan.plan import Playbook
-from shoal.sim.faults import Fault
+from shoal.sim.faults import Fault, Freeze
 from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import MEASURED
 from shoal.sim.mishaps import Mishaps
@@ -105,7 +105,10 @@ class Simulation:
         within = self._counts["answered"]
         used = {n: (node.busy_s - busy_s[n]) / load.seconds for n, node in world.nodes.items()}
         self._open = False
-        over = world.run_until(lambda: not self._asked, 2 * load.deadline_ms / 1e3 + READY_S)
+        # A gateway that is frozen ends nothing before it goes on.
+        frozen_s = max((f.at_s + f.for_s for f in faults if isinstance(f, Freeze)), default=0.0)
+        rest_s = max(0.0, frozen_s - load.seconds) + 2 * load.deadline_ms / 1e3 + READY_S
+        over = world.run_until(lambda: not self._asked, rest_s)
         if not over:
             raise AssertionError(f"{len(self._asked)} requests never ended")
         return self._told_of(load, within, used, moments)

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.core.alone import LoneGateway, of, sent
-from tests.core.toys import Preferred, every, find, one, pipeline, plan, playbook
+from tests.core.toys import Preferred, every, find, leaving, one, pipeline, plan, playbook
 
 from shoal.core.actions import Deliver, Reject, Send
 from shoal.core.events import Adopt, Appeared, Cancelled, Release, Submitted, Tick, Unsent, Vanished
 from shoal.core.messages import Forget, Install, Moved, Resume, StageTrace, Task, Uninstall, Why
 from shoal.core.policy import Choice, View
+from shoal.core.shortfall import shortfall
 from shoal.errors import PlanError
 from shoal.plan.plan import Playbook
 
@@ -63,6 +64,18 @@ def test_what_does_not_answer_an_attempt_that_was_begun_is_ignored(wrong: dict[s
     task = task_of(gateway.ask(0))
     assert of(Deliver, gateway.answer("b", task, **{"stage": 1, **wrong})) == []
     assert len(of(Deliver, gateway.answer("b", task, stage=1))) == 1
+
+
+@pytest.mark.parametrize(("sure", "kept"), [(0.95, 1.0), (0.9, 1.0), (0.5, None)])
+def test_who_left_less_sure_than_planned_is_promised_nothing(
+    sure: float, kept: float | None
+) -> None:
+    """By a threshold that the policy lowered: what the plan promises was not measured with that."""
+    gateway = LoneGateway(playbook(plan("ab", leaving(one(0, 3, "a"), 0.9), one(3, 12, "b"))))
+    task = task_of(gateway.ask(0))
+    (deliver,) = of(Deliver, gateway.answer("a", task, left_early=True, confidence=sure))
+    assert deliver.accuracy == kept
+    assert bool(shortfall(deliver)) == (kept is None)
 
 
 def test_more_than_may_be_pending_is_rejected_at_once() -> None:

@@ -6,7 +6,7 @@ import msgspec
 from tests.core.alone import LoneGateway, sent
 from tests.core.toys import every, in_reserve, one, plan, playbook
 
-from shoal.core.events import Appeared, Tick, Vanished
+from shoal.core.events import Adopt, Appeared, Tick, Vanished
 from shoal.core.gateway.usable import fitting
 from shoal.core.messages import DeviceInfo, Hello, Install, Installed, Uninstall
 from shoal.plan.identity import from_reserve
@@ -113,3 +113,26 @@ def test_where_there_is_memory_for_both_none_makes_room() -> None:
     gateway.take(Tick())
     for name in "bc":
         assert not sent(Uninstall, gateway.installed(name, ALONE))
+
+
+def test_who_made_room_is_served_again_though_the_base_was_adopted_once_more() -> None:
+    reserve = Reserve(("a",), 10.0, instead=True)
+    book = playbook(MAIN, msgspec.structs.replace(RESERVED, reserve=reserve))
+    gateway = LoneGateway(book)
+    lost(gateway)
+    gateway.now = 10.0
+    gateway.take(Tick())
+    for name in "bc":
+        gateway.hear(name, brought(name))
+    for name in "bc":
+        gateway.installed(name, ALONE)
+    gateway.appears("a", "a2")
+    assert not sent(Uninstall, gateway.take(Adopt(book))), "a has not its parts yet"
+    back = gateway.installed("a", book)
+    assert sent(Uninstall, back) == [(name, Uninstall(ALONE.id)) for name in "bc"]
+    asked = [(to, install.playbook.id) for to, install in sent(Install, back)]
+    assert asked == [(name, book.id) for name in "bc"]
+    for name in "bc":
+        gateway.installed(name, book)
+    assert gateway.core.servable(book)
+    assert [each.id for each in gateway.core.playbooks.all()] == [book.id]

@@ -7,7 +7,7 @@ from shoal.core.events import Body
 from shoal.core.gateway.request import Request, Try
 from shoal.core.gateway.state import GatewayState
 from shoal.core.messages import Answered
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Plan, Spread
 
 
 class Answers:
@@ -82,9 +82,19 @@ class Answers:
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
-            accuracy=tried.plan.forecast.accuracy_without(answer.absent),
+            accuracy=_kept(tried.plan, answer),
             usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
             unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)
         return [deliver, *state.end(request, now, stop, answered=True)]
+
+
+def _kept(plan: Plan, answer: Answered) -> float | None:
+    """What an answer keeps of the accuracy for sure; None where nobody measured that: slices are
+    missing, or it left where the plan would have gone on, by a threshold that its policy lowered
+    for it."""
+    leave = plan.stages[answer.stage].exit if answer.left_early else None
+    if leave is not None and (answer.confidence or 0.0) < leave.threshold:
+        return None
+    return plan.forecast.accuracy_without(answer.absent)

@@ -54,7 +54,7 @@ class Repairing:
         self._since = {name: self._since.get(name, now) for name in away}
         losses = (since + r.after_s for since in self._since.values() for _, r in plans.values())
         self._at = min((at for at in losses if at > now), default=None)
-        current = books[-1] if books[-1].base == base.id else None
+        current = _current(books, base)
         sends: list[Send] = []
         if current is not None:
             plan, reserve = plans[current.playbook.plans[0].name]
@@ -102,6 +102,13 @@ class Repairing:
             and ready is not None
             and ready.issuperset(part for part in mine if part is not None)
         )
+
+
+def _current(books: list[Adopted], base: Adopted) -> Adopted | None:
+    """What of ``base`` is in use in its place, or being put there. As long as the base makes room
+    for that it counts, though the base has been adopted once more since."""
+    latest = next((book for book in reversed(books) if book.base == base.id), None)
+    return latest if latest is books[-1] or base.withheld else None
 
 
 def _in_reserve(book: Adopted) -> dict[str, tuple[Plan, Reserve]]:

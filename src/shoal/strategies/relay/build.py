@@ -17,14 +17,13 @@ from shoal.plan.network import Part, tensor_bytes
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Exit, Plan, PolicySpec, Stage
 from shoal.plan.profiles import Profiles
-from shoal.plan.statistics import lower_bound
-from shoal.plan.thresholds import NEVER, Expected, expected, thresholds_for
+from shoal.plan.thresholds import NEVER, Expected, expected, kept, thresholds_keeping
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.relay.explain import explain
 from shoal.strategies.relay.options import RelayOptions
 from shoal.strategies.relay.settings import Settings
-from shoal.strategies.relay.topology import neighbours
+from shoal.strategies.relay.topology import dead_end, neighbours
 from shoal.strategies.whole import fits, whole_part, whole_plan
 
 NAME = "relay"
@@ -44,8 +43,8 @@ def build(
 ) -> Built:
     """One plan whose stages are the tasks between exits, held by all who have the memory, and the
     whole network on whoever has room for it as the last resort. PlanError for a network without
-    exits, thresholds that do not fit them, an accuracy above that of the network, and tasks for
-    which nobody has the memory."""
+    exits, thresholds that do not fit them, tasks for which nobody has the memory, and holders that
+    may give to nobody."""
     if not isinstance(network, Network) or network.exits is None:
         raise PlanError(
             f"{network.name!r} has no exits; make some with 'shoal train exits', or use another "
@@ -55,19 +54,26 @@ def build(
     parts = staged(network, exits)
     ledger = Ledger(memory_limits(cluster, objective))
     holders = _holders(parts, cluster, profiles, ledger)
-    thresholds = _thresholds(network, parts, cluster, profiles, objective, options)
-    _, held = _halves(network)
-    found = expected(held, thresholds)
-    kept = _kept(held, found, options.confidence)
-    plan = _plan(network, parts, holders, thresholds, found, kept, cluster, profiles)
+    chosen, held = _halves(exits)
+    thresholds = _thresholds(network, chosen, held, parts, cluster, profiles, objective, options)
+    found, sure = expected(held, thresholds), kept(held, thresholds, options.confidence)
+    plan = _plan(network, parts, holders, thresholds, found, sure, cluster, profiles)
     names = [device.name for device in cluster.computing if device.name in plan.devices]
+    near = neighbours(names, options.topology)
+    if end := dead_end(holders, near):
+        task, name = end
+        raise PlanError(
+            f"{name!r} holds task {task} of {len(parts)} and may give to nobody who holds the next "
+            f"one in the topology {options.topology!r}; use 'mesh', raise a memory limit, or put "
+            "devices in another order in the cluster file"
+        )
     settings = Settings(
         rules=options.rules,
         sizes=tuple(float(_entering(network, parts, index)) for index in range(len(parts))),
         fixed=options.fixed,
         loosest=options.loosest,
         least_gap_s=0.25 / plan.forecast.images_per_s,
-        neighbours=neighbours(names, options.topology),
+        neighbours=near,
         bytes_per_s=min(
             (profiles.link(a, b).bytes_per_s for a in names for b in names if a != b), default=1e9
         ),
@@ -75,7 +81,7 @@ def build(
     )
     spec = PolicySpec(NAME, msgspec.to_builtins(settings))
     plans = [plan, *_last_resort(network, cluster, profiles, ledger)]
-    notes = _notes(held, found, holders, len(plans) > 1)
+    notes = _notes(held, options, found, sure, holders, len(plans) > 1)
     return built(NAME, network, spec, plans, ledger.parts, notes)
 
 
@@ -107,36 +113,35 @@ def _holders(
 
 def _thresholds(
     network: Network,
+    chosen: Exits,
+    held: Exits,
     parts: Sequence[Part],
     cluster: Cluster,
     profiles: Profiles,
     objective: Objective,
     options: RelayOptions,
 ) -> tuple[float, ...]:
-    """Those that were given; or those that are chosen by half of the images and keep what was asked
-    on the other half, which has no say in the choice. Where they keep less, more is aimed at."""
+    """Those that were given; or those that are ``chosen`` by half of the images and keep what was
+    asked on those that are ``held`` back. Where they keep less, more is aimed at."""
     if options.given is not None:
         return options.given
-    chosen, held = _halves(network)
     share = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     name = cluster.computing[0].name
     costs = [profiles.device(name).network.range_ms(*part.range) for part in parts]
     for margin in MARGINS:
-        aim = (share + margin * (1 - share)) * _whole(chosen, options.confidence)
+        aim = share + margin * (1 - share)
         try:
-            found = thresholds_for(chosen, aim, costs, options.confidence)
+            found = thresholds_keeping(chosen, aim, costs, options.confidence)
         except PlanError as error:
             raise PlanError(f"{network.name!r}: {error}") from None
-        if _kept(held, expected(held, found), options.confidence) >= share:
+        if kept(held, found, options.confidence) >= share:
             return found
     return (NEVER,) * len(chosen.heads)
 
 
-def _halves(network: Network) -> tuple[Exits, Exits]:
+def _halves(exits: Exits) -> tuple[Exits, Exits]:
     """The exits with every second image of their calibration, and with the others; of a single one
     there are no halves."""
-    exits = network.exits
-    assert exits is not None, "it was looked at"
     if exits.images < 2:
         return exits, exits
     first, second = (
@@ -152,7 +157,7 @@ def _plan(
     holders: Sequence[Sequence[str]],
     thresholds: Sequence[float],
     found: Expected,
-    kept: float,
+    sure: float,
     cluster: Cluster,
     profiles: Profiles,
 ) -> Plan:
@@ -174,7 +179,7 @@ def _plan(
         }
         duties.append(StageDuty(each, reached=reached, exit_bytes=answer))
         reached -= found.leaving[index]
-    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), kept)
+    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), sure)
     return Plan(NAME, tuple(stages), told, tolerance=network.tolerance)
 
 
@@ -195,20 +200,6 @@ def _entering(network: Network, parts: Sequence[Part], index: int) -> int:
     return tensor_bytes(list({spec.name: spec for spec in specs}.values()))
 
 
-def _kept(exits: Exits, found: Expected, confidence: float) -> float:
-    """The share of the whole network's accuracy that is kept, of both what one may be sure of."""
-    right = round(found.accuracy * exits.images)
-    return min(1.0, _sure(exits, right, confidence) / _whole(exits, confidence))
-
-
-def _whole(exits: Exits, confidence: float) -> float:
-    return _sure(exits, sum(sure > 0 for sure in exits.table[-1]), confidence)
-
-
-def _sure(exits: Exits, right: int, confidence: float) -> float:
-    return max(1e-9, lower_bound(right, exits.images, confidence))
-
-
 def _last_resort(
     network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
 ) -> list[Plan]:
@@ -227,15 +218,18 @@ def _last_resort(
 
 def _notes(
     exits: Exits,
+    options: RelayOptions,
     found: Expected,
+    sure: float,
     holders: Sequence[Sequence[str]],
     resort: bool,
 ) -> list[str]:
     against = "the network's own answers" if exits.against == NETWORK else "their labels"
     leaving = ", ".join(f"{100 * share:.0f} %" for share in found.leaving)
     notes = [
-        f"on {exits.images} images that nothing was chosen by, {100 * found.accuracy:.2f} "
-        f"% are right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"on {exits.images} images that nothing was chosen by, {100 * found.accuracy:.2f} % are "
+        f"right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"{sure:.4f} of the accuracy is kept, with {options.confidence:g} confidence",
         f"of these {leaving} leave at the exits and at the end",
     ]
     few = [str(k) for k, names in enumerate(holders) if len(names) == 1]

@@ -98,7 +98,8 @@ class Relay:
     def admit(
         self, playbook: Playbook, view: View, under_way: int, memory: Any
     ) -> tuple[Limit, Any]:
-        """As many as keep all nodes busy; with accuracy fixed, one after the other."""
+        """As many as keep all nodes busy; with accuracy fixed, one after the other. Where nothing
+        may begin, nobody's turn is used up."""
         settings = settings_of(playbook)
         rules, nodes = settings.rules, _nodes(playbook, view)
         limit = max(1, round(rules.window * nodes))
@@ -110,14 +111,15 @@ class Relay:
         if view.now >= pace.at + rules.period_s:
             gap_s = slower_or_quicker(pace.gap_s, under_way / max(1, nodes), rules)
             pace = Pace(max(settings.least_gap_s, gap_s), view.now, pace.not_before)
-        if view.now < pace.not_before:
+        if view.now < pace.not_before or under_way >= limit:
             return Limit(limit, pace.not_before), pace
         begins = max(pace.not_before, view.now - pace.gap_s) + pace.gap_s
         return Limit(limit), pace._replace(not_before=begins)
 
 
 def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Values, Any]:
-    """The thresholds of a request, where they follow the rate."""
+    """The thresholds of a request, where they follow the rate. None is raised above 1, or above
+    what was planned: an exit by which nobody is to leave stays one while queues are short."""
     if settings.fixed != "rate":
         return Values(), memory
     sure = memory if isinstance(memory, Sure) else Sure(1.0, view.now, view.refused)
@@ -128,7 +130,7 @@ def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Va
         sure = Sure(_within(factor, plan.stages, settings.loosest), view.now, view.refused)
     exits = ((k, stage.exit) for k, stage in enumerate(plan.stages))
     thresholds = tuple(
-        (k, min(1.0, max(settings.loosest, sure.factor * leave.threshold)))
+        (k, min(max(1.0, leave.threshold), max(settings.loosest, sure.factor * leave.threshold)))
         for k, leave in exits
         if leave is not None
     )
@@ -136,11 +138,12 @@ def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Va
 
 
 def _within(factor: float, stages: tuple[Stage, ...], loosest: float) -> float:
-    """A factor no further than to where all thresholds are at their bound."""
+    """A factor no further than to where all thresholds are at their bound; 1 always is possible,
+    which is what was planned."""
     planned = [stage.exit.threshold for stage in stages if stage.exit and stage.exit.threshold > 0]
     if not planned:
         return 1.0
-    return min(1.0 / min(planned), max(loosest / max(planned), factor))
+    return min(max(1.0, 1.0 / min(planned)), max(min(1.0, loosest / max(planned)), factor))
 
 
 def _queue(plan: Plan, view: View) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 
 def neighbours(names: Sequence[str], topology: str) -> dict[str, tuple[str, ...]]:
@@ -19,3 +20,15 @@ def neighbours(names: Sequence[str], topology: str) -> dict[str, tuple[str, ...]
             others = {names[place] for place in places if 0 <= place < count}
         found[name] = tuple(sorted(others - {name}))
     return found
+
+
+def dead_end(
+    holders: Sequence[Sequence[str]], near: Mapping[str, Sequence[str]]
+) -> tuple[int, str] | None:
+    """A task and one of its holders that can go on with it neither itself nor by those that it may
+    give to (all, where it is not named); None where there is none."""
+    for task, (here, there) in enumerate(pairwise(holders)):
+        for name in here:
+            if not {name, *near.get(name, there)}.intersection(there):
+                return task, name
+    return None
