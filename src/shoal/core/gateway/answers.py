@@ -7,7 +7,7 @@ from shoal.core.events import Body
 from shoal.core.gateway.request import Request, Try
 from shoal.core.gateway.state import GatewayState
 from shoal.core.messages import Answered
-from shoal.plan.plan import Spread
+from shoal.plan.plan import Plan, Spread
 
 
 class Answers:
@@ -82,9 +82,18 @@ class Answers:
             confidence=answer.confidence,
             absent=tuple(sorted(answer.absent)),
             trace=answer.trace,
-            accuracy=tried.plan.forecast.accuracy_without(answer.absent),
+            accuracy=_accuracy(tried.plan, answer),
             usual_accuracy=book.playbook.plans[0].forecast.accuracy if book else 1.0,
             unmet=tried.unmet,
         )
         stop = request.attempt > 1 or bool(answer.absent)
         return [deliver, *state.end(request, now, stop, answered=True)]
+
+
+def _accuracy(plan: Plan, answer: Answered) -> float | None:
+    """What is known of the accuracy of an answer: nothing of one that left less sure than the
+    plan, whose forecast it is, asks."""
+    leave = plan.stages[answer.stage].exit if answer.left_early else None
+    if leave is not None and (answer.confidence is None or answer.confidence < leave.threshold):
+        return None
+    return plan.forecast.accuracy_without(answer.absent)
