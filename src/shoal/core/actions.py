@@ -97,8 +97,9 @@ class UnloadPart(_Action, frozen=True):
 class Deliver(_Action, frozen=True):
     """Give a client its answer: join ``given`` where it is in slices. ``accuracy`` is the share
     of the whole network's that the plan promises (None where nobody knows what is kept without
-    those that are ``absent``, and where it left less sure than planned), ``usual_accuracy`` what the playbook's first plan
-    does, which is preferred when everybody is there; ``unmet`` what was asked and not promised."""
+    those that are ``absent``, and where it left less sure than planned), ``usual_accuracy`` what
+    the playbook's first plan does, which is preferred when everybody is there; ``unmet`` what was
+    asked and not promised."""
 
     number: int
     given: Given

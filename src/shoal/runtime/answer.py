@@ -40,8 +40,8 @@ class Answer:
     what was missing. ``confidence`` is that of the exit by which the request left, if it left
     early; ``accuracy`` the share of the whole network's that the plan guarantees, None where slices
     were missing and nobody measured what is left then, and where it left less sure than planned.
-    ``images`` were in the request: the trace
-    tells of all of them. ``number`` is the request's (see :meth:`Service.story`).
+    ``images`` were in the request: the trace tells of all of them. ``number`` is the request's (see
+    :meth:`Service.story`).
     """
 
     outputs: dict[str, Array]

@@ -153,8 +153,8 @@ class Inbox:
 
     def has_room(self, now: float, size: int, new: bool) -> bool:
         """Whether another job, with an input of ``size`` bytes, may come in, after those that
-        expired, or wait in vain, have made room. A quarter is reserved for requests under way: a ``new`` one is
-        cheaper to turn away."""
+        expired, or wait in vain, have made room. A quarter is reserved for requests under way: a
+        ``new`` one is cheaper to turn away."""
         limit, most_bytes = self.limit, self._limit_bytes
         if new:
             limit, most_bytes = max(1, limit - limit // 4 - 1), 0.75 * most_bytes
