@@ -43,8 +43,8 @@ MAY_IMPORT = {
     "observe": {"runtime", "core"},
 }
 EVERYBODY = {
-    "allowance", "errors", "cache", "figure", "log", "picture", "plugins", "process", "scratch",
-    "version",
+    "allowance", "errors", "cache", "figure", "log", "npy", "picture", "plugins", "process",
+    "scratch", "version",
 }  # fmt: skip
 TRAINING_MAY_IMPORT = EVERYBODY | {"plan", "model", "zoo"}
 

@@ -33,6 +33,7 @@ from shoal.plan.plan import (
 from shoal.sim.engine import Symbols, Token, joined
 from shoal.sim.world import Reply, Ticket, World
 from shoal.strategies.preferred import policy as preferred
+from shoal.strategies.relay.policy import policy as relay
 
 MIB = 1 << 20
 
@@ -62,10 +63,22 @@ def every(
     return Stage(parts, (f"t{first}",), (f"t{last}",), Spread.ALL, join)
 
 
+def coded(stage: Stage) -> Stage:
+    """The stage, of whose slices any ``least`` give all."""
+    join = stage.join
+    assert join is not None
+    rows = [tuple(float(k == row) for k in range(join.least)) for row in range(join.least)]
+    spares = range(1, 1 + len(join.slices) - join.least)
+    rows += [tuple(float(spare**k) for k in range(join.least)) for spare in spares]
+    slices = {name: Slice(code=row) for name, row in zip(join.slices, rows, strict=True)}
+    join = msgspec.structs.replace(join, op="coded", slices=slices, block=4)
+    return msgspec.structs.replace(stage, join=join)
+
+
 def homely(stage: Stage) -> Stage:
     """The stage, of whose slices some stays with the holders."""
     assert stage.join is not None
-    slices = {name: Slice(stays=4) for name in stage.join.slices}
+    slices = {n: msgspec.structs.replace(s, stays=4) for n, s in stage.join.slices.items()}
     return msgspec.structs.replace(stage, join=msgspec.structs.replace(stage.join, slices=slices))
 
 
@@ -191,7 +204,10 @@ class Patient(Free):
         names = [name for name in plan.stages[stage].parts if view.usable(name)]
         if not names:
             return None, asked
-        idle = [name for name in names if not view.devices[name].outstanding]
+        seen = {name: view.devices[name] for name in names}
+        # What it holds itself keeps it from nothing.
+        held = {name: each.load.held for name, each in seen.items() if name == view.here}
+        idle = [name for name in names if seen[name].outstanding <= held.get(name, 0)]
         if not idle:
             return Hold(view.now + 0.5), asked
         return idle[int(view.drawn * len(idle))], asked
@@ -257,6 +273,7 @@ POLICIES: dict[str, Policy] = {
     "admitting": Admitting(),
     "admits nothing": Admitting(broken=True),
     "the preferred": preferred,
+    "relay": relay,
 }
 
 
@@ -314,6 +331,7 @@ def _read_join(slices: Iterable[tuple[str, Any]], books: list[Playbook]) -> Read
         if stage.spread is Spread.ALL and parts.items() <= stage.parts.items()
     ]
     assert stages, f"no stage is run so: {parts}"
+    assert any(s.join and s.join.enough(parts) for s in stages), f"too few were joined: {parts}"
     absent |= min(({*stage.parts} - {*parts} for stage in stages), key=len)
     return Reading(inputs.pop(), ranges.pop()[1], frozenset(absent))
 

@@ -76,6 +76,12 @@ def test_leaving_early_is_no_degradation_but_is_told():
     assert (answer.left_early, answer.confidence) == (True, 0.9)
 
 
+def test_leaving_less_sure_than_planned_is_degradation():
+    answer = make_answer(deliver(left_early=True, confidence=0.4, accuracy=None), 1.0)
+    assert (answer.degraded, answer.accuracy) == (True, None)
+    assert "less sure than planned" in answer.why
+
+
 @pytest.mark.parametrize(
     ("kind", "error"),
     [

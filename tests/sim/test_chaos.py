@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
@@ -15,16 +16,47 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.core.toys import every, find, leaving, one, pipeline, plan, playbook
+from tests.core.toys import (
+    coded,
+    every,
+    find,
+    homely,
+    in_reserve,
+    leaving,
+    one,
+    pipeline,
+    plan,
+    playbook,
+)
 from tests.sim.chaos import Watch
 
 from shoal.core.gateway import loads
 from shoal.core.messages import CoreMessage
-from shoal.plan.plan import Playbook
+from shoal.plan.plan import Playbook, PolicySpec
 from shoal.sim.engine import Symbols, Token
 from shoal.sim.world import World
 
 DEVICES = "abcd"
+
+AT = (0, 4, 8)
+
+
+def reserved(instead: bool) -> Playbook:
+    """All devices together, and for the loss of each a plan that then does without it."""
+    main = plan("all", every(0, 8, DEVICES, least=3, deadline_ms=60), one(8, 12, DEVICES))
+    rest = {name: DEVICES.replace(name, "") for name in DEVICES}
+    spares = (
+        in_reserve(
+            plan(names, every(0, 8, names, least=3, deadline_ms=60), one(8, 12, names)),
+            (lost,),
+            1.2,
+            instead,
+        )
+        for lost, names in rest.items()
+    )
+    name = "in reserve" + ", in turn" * instead
+    return playbook(main, *spares, plan("alone", one(0, 12, "ab")), id=name, policy="tolerant")
+
 
 BOOKS: dict[str, Playbook] = {
     "pipeline": playbook(
@@ -69,6 +101,42 @@ BOOKS: dict[str, Playbook] = {
         plan("free", leaving(one(0, 4, "abc")), one(4, 8, "bcd"), one(8, 12, "cda")),
         id="free",
         policy="free",
+    ),
+    "at home": playbook(
+        plan("all", *(homely(every(k, k + 4, "abcd", "sum", least=2, deadline_ms=60)) for k in AT)),
+        plan("alone", one(0, 12, "ab")),
+        id="at home",
+        policy="tolerant",
+    ),
+    "coded": playbook(
+        plan("all", *(coded(every(k, k + 4, "abcd", least=3, deadline_ms=60)) for k in AT)),
+        plan("alone", one(0, 12, "cd")),
+        id="coded",
+        policy="tolerant",
+    ),
+    "coded at home": playbook(
+        plan("all", *(homely(coded(every(k, k + 4, "abcd", least=2))) for k in AT)),
+        id="coded at home",
+        policy="tolerant",
+    ),
+    "in reserve": reserved(instead=False),
+    "in reserve, in turn": reserved(instead=True),
+    "held": playbook(
+        plan("free", leaving(one(0, 4, "ab")), leaving(one(4, 8, "bc")), one(8, 12, "cd")),
+        plan("alone", one(0, 12, "abcd")),
+        id="held",
+        policy="patient",
+    ),
+    "relay": msgspec.structs.replace(
+        playbook(
+            plan(
+                "relay",
+                *(leaving(one(k, k + 3, "abcd"), 0.7) for k in (0, 3, 6)),
+                one(9, 12, DEVICES),
+            ),
+            id="relay",
+        ),
+        policy=PolicySpec("relay", {"sizes": [1e3, 1e4, 1e4, 1e4], "fixed": "rate"}),
     ),
     "free shards": playbook(
         plan("free", one(0, 3, "ab"), every(3, 9, "abcd", deadline_ms=60), one(9, 12, "cd")),
@@ -306,7 +374,7 @@ def test_chaos(machine: type[Chaos], monkeypatch: pytest.MonkeyPatch) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -331,6 +331,9 @@ def test_images_that_say_too_little_are_refused(network, folder, tmp_path):
     (tmp_path / "bad" / "some.npy").write_bytes(b"\x93NUMPY no more")
     with pytest.raises(DataError, match="holds no array"):
         made(network, calibrate=tmp_path / "bad")
+    np.save(tmp_path / "bad" / "some.npy", samples.images[:0])
+    with pytest.raises(DataError, match="an array of nothing"):
+        made(network, calibrate=tmp_path / "bad")
 
 
 def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):

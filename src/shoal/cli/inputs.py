@@ -205,23 +205,12 @@ def stored(path: Path) -> Feeds | np.ndarray[Any, Any]:
 
     Raises InputError for a file that is neither, or too large.
     """
-    import zipfile
+    from shoal import npy
 
-    import numpy as np
-
-    try:
+    with npy.reading(path):
         with path.open("rb") as file:
-            if file.read(2) == b"PK":
-                return _unzipped(path)
-        # Nothing is read before it is needed, whatever size the file says it has.
-        found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        # NumPy takes what it does not know for a pickle, and would advise to trust it.
-        why = "not an .npy or .npz file" if "pickle" in str(error) else str(error)
-        raise InputError(f"{path} holds no array ({why}); write it with numpy.save") from None
-    return found
+            zipped = file.read(2) == b"PK"
+        return _unzipped(path) if zipped else npy.load(path)
 
 
 def _unzipped(path: Path) -> Feeds:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal import picture
+from shoal import npy, picture
 from shoal.cache import expanded, is_folder
 from shoal.errors import DataError, InputError, PlanError
 from shoal.model.spec import TensorSpec
@@ -165,18 +165,17 @@ def _arrays(file: Path, spec: TensorSpec) -> Iterator[Array]:
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise DataError(f"{file} holds NaN or infinity; take it away")
     for index in range(len(stored)):
-        yield np.ascontiguousarray(stored[index : index + 1])
+        yield np.array(stored[index : index + 1])
 
 
 def _load(file: Path) -> Array:
     try:
-        with file.open("rb") as opened:
-            stored = np.load(opened, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} holds no array ({error}); write it with numpy.save") from None
-    if not isinstance(stored, np.ndarray):
-        raise DataError(f"{file} holds no array; write it with numpy.save")
-    return stored
+        found = npy.load(file)
+    except InputError as error:
+        raise DataError(str(error)) from None
+    if not found.size:
+        raise DataError(f"{file} holds an array of nothing; take it away")
+    return found
 
 
 def _photo(file: Path, spec: TensorSpec) -> npt.NDArray[Any]:

@@ -9,7 +9,18 @@ from tests.core.toys import Preferred, every, find, leaving, one, pipeline, plan
 
 from shoal.core.actions import Deliver, Reject, Send
 from shoal.core.events import Adopt, Appeared, Cancelled, Release, Submitted, Tick, Unsent, Vanished
-from shoal.core.messages import Forget, Install, Moved, Resume, StageTrace, Task, Uninstall, Why
+from shoal.core.messages import (
+    Forget,
+    Install,
+    Leave,
+    Moved,
+    Resume,
+    StageTrace,
+    Task,
+    Trial,
+    Uninstall,
+    Why,
+)
 from shoal.core.policy import Choice, View
 from shoal.core.shortfall import shortfall
 from shoal.errors import PlanError
@@ -633,3 +644,16 @@ def test_a_joiner_that_others_do_not_see_is_done_without_though_it_refused_befor
     gateway.now = gateway.core.wake_at
     task = sent(Task, gateway.take(Tick()))[0][1]
     assert joiner not in task.itinerary.route[1]
+
+
+def test_who_asks_before_it_is_known_that_it_was_given_the_request_is_told_when_it_is_over() -> (
+    None
+):
+    """On a free route the news of the hop may be late, or lost."""
+    gateway = LoneGateway(playbook(plan("p", one(0, 6, "a"), one(6, 12, "bc")), policy="free"))
+    task = task_of(gateway.ask(0))
+    ((_, leave),) = sent(Leave, gateway.hear("b", Trial("g", "g1", 0, task.attempt, 1)))
+    assert leave.run
+    cancelled = to(gateway.take(Cancelled(0)), Forget)
+    gateway.now = 2.0
+    assert "b" in cancelled or "b" in to(gateway.take(Tick()), Forget)

@@ -74,6 +74,13 @@ def test_what_a_life_has_loaded_and_said_is_not_that_of_the_next() -> None:
     assert not members.draining("a")
 
 
+def test_what_is_late_may_be_of_any_life_that_was_seen() -> None:
+    members = Membership()
+    for life in "1231":
+        members.appeared("a", life, 0.0)
+    assert [members.former("a", life) for life in "123"] == [False, True, True]
+
+
 def test_since_when_a_peer_is_there_or_not_is_known() -> None:
     members = Membership(grace_s=5.0)
     members.appeared("a", "1", 1.0)

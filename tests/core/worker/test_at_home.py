@@ -59,6 +59,30 @@ def test_but_not_beyond_that_of_the_request() -> None:
     assert refused.why is Why.TOO_FEW_SLICES
 
 
+def test_who_waits_for_what_nothing_here_makes_keeps_no_other_out() -> None:
+    """The stage before was turned away here, and the others ran it."""
+    worker = LoneWorker(book(), inbox=1)
+    slice_of(worker, "b", "of b")
+    ((_, refused),) = sent(Refused, worker.task(1, "p", route=ROUTE))
+    assert refused.why is Why.OVERLOADED
+    worker.now = 0.5
+    worker.take(Tick())
+    assert of(Run, worker.task(2, "p", route=ROUTE))
+    assert [key.number for key in worker.core.inbox.jobs] == [2]
+
+
+def test_who_waits_for_what_is_run_here_stays() -> None:
+    worker = LoneWorker(book(), inbox=3)
+    worker.task(0, "p", route=ROUTE)
+    slice_of(worker, "b", "of b")
+    worker.now = 0.5
+    worker.take(Tick())
+    worker.task(1, "p", 1, giver="b", route=ROUTE, sliced=True)
+    ((_, refused),) = sent(Refused, worker.task(2, "p", route=ROUTE))
+    assert refused.why is Why.OVERLOADED
+    assert [key.number for key in worker.core.inbox.jobs] == [0, 0, 1]
+
+
 def test_others_are_not_waited_for_beyond_it() -> None:
     worker = LoneWorker(book())
     slice_of(worker, "a", "both halves")

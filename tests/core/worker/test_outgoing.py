@@ -225,3 +225,13 @@ def test_thresholds_of_a_request_stand_for_those_of_its_plan() -> None:
     story.world.run(1.0)
     ((reply,),) = [replies for ticket, replies in story.world.replies.items() if ticket.number == 1]
     assert reply.what.left_early
+    assert reply.what.accuracy == 1.0, "it would have left by the plan too"
+
+
+def test_of_what_leaves_less_sure_than_planned_no_accuracy_is_promised() -> None:
+    book = playbook(plan("exits", leaving(one(0, 6, "a"), 0.5), one(6, 12, "b")), policy="sure")
+    story = Story("ab", book, engine=Symbols(confidence=lambda *_: 0.3))
+    ticket = story.world.submit("g", Token(("input", "x0"), 1000), 9000.0, images=2)
+    story.world.run(1.0)
+    ((reply,)) = story.world.replies[ticket]
+    assert (reply.what.left_early, reply.what.accuracy) == (True, None)

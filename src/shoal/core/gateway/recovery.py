@@ -157,6 +157,7 @@ class Recovery:
         elif request is not None and trial.attempt == request.attempt and request.in_flight:
             run = state.may_run(request, now) and request.care is not Care.APART
             if run:
+                request.touched.add(sender)  # on a free route this may outrun the news of the hop
                 request.going[sender] = state.members.life(sender)
         about = trial.gateway, trial.incarnation, trial.number, trial.attempt
         return [Send(sender, Leave(*about, trial.stage, run))]

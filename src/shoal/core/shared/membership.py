@@ -16,6 +16,8 @@ from shoal.core.messages import DeviceInfo
 
 MAX_STRANGERS = 256
 """How many peers are remembered that are gone, or have said hello and are not seen yet."""
+MAX_FORMERS = 16
+"""How many earlier incarnations of a peer are remembered: what is late may be of any of them."""
 
 
 class State(StrEnum):
@@ -28,14 +30,15 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Peer:
-    """What is known of a peer. ``since`` is when it came into its state, in seconds; ``former`` the
-    incarnation before this one, if that was seen; ``parts`` what it has loaded."""
+    """What is known of a peer. ``since`` is when it came into its state, in seconds; ``formers``
+    the incarnations before this one that were seen, as many as are remembered; ``parts`` what it
+    has loaded."""
 
     incarnation: str
     state: State
     since: float
     info: DeviceInfo | None = None
-    former: str = ""
+    formers: tuple[str, ...] = ()
     parts: frozenset[str] = frozenset()
 
 
@@ -56,8 +59,8 @@ class Membership:
         peer = self._peers.get(name)
         new = peer is None or peer.incarnation != incarnation
         if peer is None or new:
-            former = "" if peer is None else peer.incarnation
-            peer = self._peers[name] = Peer(incarnation, State.ALIVE, now, former=former)
+            formers = () if peer is None else (*peer.formers, peer.incarnation)[-MAX_FORMERS:]
+            peer = self._peers[name] = Peer(incarnation, State.ALIVE, now, formers=formers)
         elif peer.state is not State.ALIVE:
             peer.state, peer.since = State.ALIVE, now
         self._suspects.pop(name, None)
@@ -140,7 +143,7 @@ class Membership:
     def former(self, name: str, incarnation: str) -> bool:
         """Whether a peer is known to have started anew since this incarnation."""
         peer = self._peers.get(name)
-        return peer is not None and peer.former == incarnation != ""
+        return peer is not None and peer.incarnation != incarnation in peer.formers
 
     def get(self, name: str) -> Peer | None:
         """What is known of ``name``."""

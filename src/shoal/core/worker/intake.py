@@ -28,6 +28,7 @@ class Intake:
         self._worker = worker
         self._onward = onward
         self._deadlines: Timers[JobKey] = Timers()
+        worker.inbox.dropped = self._deadlines.clear
 
     # -- messages
 
@@ -227,6 +228,7 @@ class Intake:
             mine = {job.gather.needs} if now < job.expires else set[str]()
             actions += self._miss(job, job.gather.awaited - mine)
             if not job.gather.complete:
+                job.overdue = True
                 self._deadlines.set(key, job.expires)
         return actions
 
@@ -241,8 +243,8 @@ class Intake:
 
     def _gathered(self, job: Job) -> list[WorkerAction]:
         """Nothing more is awaited for a job."""
-        self._deadlines.clear(job.key)
         if job.gather.enough:
+            self._deadlines.clear(job.key)
             self._worker.inbox.make_ready(job.key)
             return []
         self._worker.inbox.drop(job.key)
@@ -275,7 +277,6 @@ class Intake:
 
     def drop(self, job: Job) -> None:
         """Give a job up."""
-        self._deadlines.clear(job.key)
         self._worker.inbox.drop(job.key)
 
 

@@ -26,7 +26,8 @@ class Job:
     ``redirect`` is set when the gateway changed its mind about what follows while the job waits or
     runs. ``alone`` jobs are not run together with others: their part does not treat requests one by
     one, or a run with others failed. ``size`` is the bytes of its inputs, ``home`` says
-    what of its outputs stays here. Times in seconds.
+    what of its outputs stays here. ``overdue`` ones wait beyond the deadline of slices, for that of
+    this worker itself. Times in seconds.
     """
 
     key: JobKey
@@ -42,6 +43,7 @@ class Job:
     redirect: Resume | None = None
     size: int = 0
     home: Home | None = None
+    overdue: bool = False
     stage: Stage = field(init=False)
     """The stage that it runs."""
 
@@ -131,6 +133,8 @@ class Inbox:
         self._most_images = most_images
         self.jobs: dict[JobKey, Job] = {}
         self.running: set[JobKey] = set()
+        self.dropped: Callable[[JobKey], object] = lambda key: None
+        """Told of each job that is not here any more."""
         self.opens: float | None = None
         """When a job that waits for others may be run without, in seconds; None while another run
         takes place first."""
@@ -149,8 +153,8 @@ class Inbox:
 
     def has_room(self, now: float, size: int, new: bool) -> bool:
         """Whether another job, with an input of ``size`` bytes, may come in, after those that
-        expired have made room. A quarter is reserved for requests under way: a ``new`` one is
-        cheaper to turn away."""
+        expired, or wait in vain, have made room. A quarter is reserved for requests under way: a
+        ``new`` one is cheaper to turn away."""
         limit, most_bytes = self.limit, self._limit_bytes
         if new:
             limit, most_bytes = max(1, limit - limit // 4 - 1), 0.75 * most_bytes
@@ -161,9 +165,16 @@ class Inbox:
 
         if is_full():
             for job in list(self.jobs.values()):
-                if job.expires <= now and job.key not in self.running:
+                if (job.expires <= now or self._in_vain(job)) and job.key not in self.running:
                     self.drop(job.key)
         return not is_full()
+
+    def _in_vain(self, job: Job) -> bool:
+        """Whether a job waits for a slice of this worker, and nothing is here that makes it: it was
+        turned away, say. Else those that wait so keep out what they wait for."""
+        jobs = self._of[request_of(job.key)]
+        waits = job.overdue and not job.gather.complete
+        return waits and all(other.key.stage >= job.key.stage for other in jobs)
 
     def hold(self, job: Job, size: int) -> None:
         """An input of a job has come, of ``size`` bytes."""
@@ -259,6 +270,7 @@ class Inbox:
         job = self.jobs.pop(key, None)
         if job is None:
             return
+        self.dropped(key)
         self.bytes -= job.size
         self.running.discard(key)
         self._ready.pop(key, None)
