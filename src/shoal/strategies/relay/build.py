@@ -190,9 +190,9 @@ def _notes(
     notes = [
         f"on {exits.images} images that the exits were not trained on, {100 * found.accuracy:.2f} "
         f"% are right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"of these {leaving} leave at the exits and at the end",
         f"{sure:.4f} of the accuracy is kept, with {options.confidence:g} confidence"
         + ("" if options.given else "; thresholds were chosen by the same images, which flatters"),
-        f"of these {leaving} leave at the exits and at the end",
     ]
     few = [str(k) for k, names in enumerate(holders) if len(names) == 1]
     if few and not resort:
