@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from shoal.errors import PlanError
 from shoal.plan.batching import best_batch
 from shoal.plan.cluster import Cluster, Device
@@ -13,6 +15,7 @@ from shoal.plan.network import Network, Part, tensor_bytes
 from shoal.plan.plan import Plan, Stage
 from shoal.plan.profiles import Profiles
 from shoal.plan.size import readable
+from shoal.strategies.ledger import Ledger
 
 
 def whole_part(network: Network) -> Part:
@@ -47,6 +50,22 @@ def whole_plan(
         duties[device] = Duty(run_ms, tensor_bytes(network.outputs), info.memory, ratio)
     expected = forecast([StageDuty(duties)], cluster, profiles, tensor_bytes(network.inputs))
     return Plan(name=name, stages=(stage,), forecast=expected, tolerance=network.tolerance)
+
+
+def last_resort(
+    network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
+) -> list[Plan]:
+    """The whole network on any of the devices that have room for it besides."""
+    whole = whole_part(network)
+    names = [
+        device.name
+        for device in cluster.computing
+        if fits(device, whole) and ledger.put([(device.name, whole)])
+    ]
+    if not names:
+        return []
+    plan = whole_plan("whole", names, whole, network, cluster, profiles)
+    return [msgspec.structs.replace(plan, spare=True)]
 
 
 def fits(device: Device, part: Part) -> bool:

@@ -24,7 +24,7 @@ from shoal.strategies.relay.explain import explain
 from shoal.strategies.relay.options import RelayOptions
 from shoal.strategies.relay.settings import Settings
 from shoal.strategies.relay.topology import dead_end, neighbours
-from shoal.strategies.whole import fits, whole_part, whole_plan
+from shoal.strategies.whole import last_resort
 
 NAME = "relay"
 LEAST_ACCURACY = 0.99
@@ -80,7 +80,7 @@ def build(
         calibration=exits.table,
     )
     spec = PolicySpec(NAME, msgspec.to_builtins(settings))
-    plans = [plan, *_last_resort(network, cluster, profiles, ledger)]
+    plans = [plan, *last_resort(network, cluster, profiles, ledger)]
     notes = _notes(held, options, found, sure, holders, len(plans) > 1)
     return built(NAME, network, spec, plans, ledger.parts, notes)
 
@@ -198,22 +198,6 @@ def _entering(network: Network, parts: Sequence[Part], index: int) -> int:
     wanted = set(parts[index].inputs)
     specs = [spec for part in parts for spec in part.specs.values() if spec.name in wanted]
     return tensor_bytes(list({spec.name: spec for spec in specs}.values()))
-
-
-def _last_resort(
-    network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
-) -> list[Plan]:
-    """The whole network on any of the devices that have room for it besides."""
-    whole = whole_part(network)
-    names = [
-        device.name
-        for device in cluster.computing
-        if fits(device, whole) and ledger.put([(device.name, whole)])
-    ]
-    if not names:
-        return []
-    plan = whole_plan("whole", names, whole, network, cluster, profiles)
-    return [msgspec.structs.replace(plan, spare=True)]
 
 
 def _notes(

@@ -15,7 +15,7 @@ from shoal.plan.cluster import Cluster
 from shoal.plan.network import Feeds
 from shoal.plan.network import Network as AnyNetwork
 from shoal.plan.objective import Objective
-from shoal.plan.plan import Plan, PolicySpec
+from shoal.plan.plan import PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy, built
@@ -34,7 +34,7 @@ from shoal.strategies.shards.repair import MOST_DEVICES, Repair, Repairing
 from shoal.strategies.shards.settle import Wish, settle
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say, say_coded, say_repairs
-from shoal.strategies.whole import fits, whole_part, whole_plan
+from shoal.strategies.whole import last_resort
 
 NAME = "shards"
 LEAST_ACCURACY = 0.95
@@ -84,7 +84,7 @@ def build(
     forecast = msgspec.structs.replace(plan.forecast, missing=settled.missing)
     plans = [msgspec.structs.replace(plan, forecast=forecast)]
     plans += [each.made.plan for each in settled.mended]
-    resort = _last_resort(network, cluster, profiles, ledger)
+    resort = last_resort(network, cluster, profiles, ledger)
     plans += resort
     repairs: list[Repair] = []
     if options.repair and len(devices) <= MOST_DEVICES:
@@ -123,7 +123,7 @@ def _coded(
     code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown)
     ledger = Ledger(limits)
     _put(ledger, code.made, REMEDY)
-    resort = _last_resort(network, cluster, profiles, ledger)
+    resort = last_resort(network, cluster, profiles, ledger)
     spec = PolicySpec(NAME, coded_record(code).plain())
     notes = say_coded(code, resort)
     made = built(NAME, network, spec, [code.made.plan, *resort], ledger.parts, notes)
@@ -175,22 +175,6 @@ def _put(ledger: Ledger, made: Made, remedy: str) -> None:
         if need > room.get(name, math.inf)
     ]
     raise PlanError(no_room(over, remedy))
-
-
-def _last_resort(
-    network: Network, cluster: Cluster, profiles: Profiles, ledger: Ledger
-) -> list[Plan]:
-    """The whole network on any of the devices that have room for it besides."""
-    whole = whole_part(network)
-    names = [
-        device.name
-        for device in cluster.computing
-        if fits(device, whole) and ledger.put([(device.name, whole)])
-    ]
-    if not names:
-        return []
-    plan = whole_plan("whole", names, whole, network, cluster, profiles)
-    return [msgspec.structs.replace(plan, spare=True)]
 
 
 def _first(network: Network, sample: Sample) -> tuple[Feeds, ...]:
