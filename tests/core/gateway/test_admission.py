@@ -159,6 +159,19 @@ def test_how_seldom_clients_ask_does_not_count_as_the_pace_of_devices() -> None:
     assert all(of(Reject, gateway.ask(number, budget_ms=1000)) == [] for number in range(5, 40))
 
 
+def test_how_long_nobody_was_there_does_not_count_as_the_pace_of_devices() -> None:
+    """Else much that could be answered would be refused when they are back."""
+    story = Story("a", playbook(PLAN), engine=Symbols(run_ms=lambda *_: 10.0))
+    story.ask(12, 600_000.0)
+    story.world.run(0.03)
+    story.world.kill("a")
+    story.world.run(60.0)
+    story.world.restart("a")
+    story.end()
+    story.ask(20, 1000.0)
+    story.answers()
+
+
 def test_what_is_not_known_yet_is_a_moment() -> None:
     gateway = LoneGateway(playbook(PLAN), "a", max_pending=1)
     gateway.ask(0)

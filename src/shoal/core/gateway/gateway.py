@@ -287,6 +287,8 @@ class GatewayCore:
                 state.queue.pause(request.turn, now + LOOK_AGAIN_S)
                 continue
             if begun is None:
+                if not state.flights.count:
+                    state.admission.stalled()
                 state.queue.stuck(now, state.flights.held_until, state.devices.limits.opens(now))
                 return
             state.queue.drop(number)
