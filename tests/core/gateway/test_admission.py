@@ -166,12 +166,25 @@ def test_a_pause_of_all_devices_is_not_their_pace() -> None:
         admission.answered(0.5 * k, waiting=True)
     admission.answered(60.0, waiting=True)
     assert admission.in_time(9, 1.5 * 0.5 * 10 / 0.7)
-    admission.interrupted()
+    admission.stalled()
     pace_s = admission.retry_after_s(4)
     admission.answered(90.0, waiting=True)
     assert admission.retry_after_s(4) == pace_s
     admission.answered(90.0, waiting=True)
     assert admission.retry_after_s(4) < pace_s
+
+
+def test_how_long_nobody_was_there_does_not_count_as_the_pace_of_devices() -> None:
+    """Else much that could be answered would be refused when they are back."""
+    story = Story("a", playbook(PLAN), engine=Symbols(run_ms=lambda *_: 10.0))
+    story.ask(12, 600_000.0)
+    story.world.run(0.03)
+    story.world.kill("a")
+    story.world.run(60.0)
+    story.world.restart("a")
+    story.end()
+    story.ask(20, 1000.0)
+    story.answers()
 
 
 def test_what_is_not_known_yet_is_a_moment() -> None:

@@ -81,8 +81,9 @@ class Admission:
             self._pace_s += (_SMOOTHING if self._pace_s else 1.0) * (took_s - self._pace_s)
         self._answered = now if waiting else -math.inf
 
-    def interrupted(self) -> None:
-        """A device came or went: what passes until the next answer is no pace."""
+    def stalled(self) -> None:
+        """Nothing is under way, and what waits can be given to nobody: how long that lasts says
+        nothing of the pace."""
         self._answered = -math.inf
 
     def in_time(self, before: int, budget_s: float) -> bool:

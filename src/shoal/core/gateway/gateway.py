@@ -165,7 +165,6 @@ class GatewayCore:
                 if not self.members.vanished(name, incarnation, now):
                     return []
                 self._state.installing.vanished(name)
-                self._state.admission.interrupted()
                 lost = self._recovery.lost(name, incarnation, now)
                 return [*lost, *self._state.repairing.look(now)]
             case LinkMeasured(peer, bytes_per_s, rtt_ms, age_s, at_least):
@@ -288,6 +287,8 @@ class GatewayCore:
                 state.queue.pause(request.turn, now + LOOK_AGAIN_S)
                 continue
             if begun is None:
+                if not state.flights.count:
+                    state.admission.stalled()
                 state.queue.stuck(now, state.flights.held_until, state.devices.limits.opens(now))
                 return
             state.queue.drop(number)
