@@ -50,6 +50,24 @@ def test_a_json_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{"a":[1,2]}\n'
 
 
+def test_numbers_are_not_broken_where_there_is_little_room(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """1667.4 over two lines would be read as 1667."""
+    row = ("a name of some words", "1667.4", "12.6 KiB", "3")
+    made = table("t", ("strategy", "images per second>", "bytes per image>", "n>"), [row])
+    Console(width=40).print(made)
+    out = capsys.readouterr().out
+    assert "1667.4" in out
+    assert "12.6 KiB" in out
+    assert max(map(len, out.splitlines())) <= 40
+
+
+def test_a_number_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=8).print(table("", ("n>",), [("1667.4321098",)]))
+    assert "…" in capsys.readouterr().out
+
+
 def test_brackets_in_cells_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=80).print(table("t", ("name", "n>"), [("[red]x[/red]", 3)]))
     assert "[red]x[/red]" in capsys.readouterr().out

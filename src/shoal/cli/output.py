@@ -7,6 +7,7 @@ and nothing else.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TextIO, TypeAlias
 
@@ -104,8 +105,8 @@ def _json(value: Any, indent: int) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table. A column whose name ends in ``>`` is aligned right (numbers); without any
-    names there is no header."""
+    """A plain table. A column whose name ends in ``>`` is aligned right (numbers), and no cell of
+    it is broken, but its name between words; without any names there is no header."""
     made = Table(
         title=Text(printable(title)),
         title_justify="left",
@@ -114,17 +115,24 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         pad_edge=False,
         show_header=any(columns),
     )
-    for column in columns:
+    cells = [[*map(_cell, row)] for row in rows]
+    for place, column in enumerate(columns):
         name = column.removesuffix(">")
-        made.add_column(name, justify="right" if name != column else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*map(_cell, row))
+        if name == column:
+            made.add_column(name, overflow="fold")
+            continue
+        widest = max([len(row[place].plain) for row in cells], default=0)
+        width = max([widest, *map(len, name.split())])
+        broken = textwrap.fill(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
+        made.add_column(broken, justify="right", no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        made.add_row(*row)
     return made
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> Text:
     if isinstance(value, Text):
-        return _as_text(value)
+        return Text.assemble(_as_text(value))
     return Text(printable(str(value)).replace("\n", "\\n"))
 
 
