@@ -24,6 +24,10 @@ Json: TypeAlias = Annotated[
 
 PIPE_WIDTH = 120
 """Columns where there is no terminal to ask."""
+NARROW = 80
+"""Columns that a terminal has at least."""
+BETWEEN = 3
+"""Columns between two of a table."""
 
 
 class Plain(Console):
@@ -106,7 +110,8 @@ def _json(value: Any, indent: int) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table. A column whose name ends in ``>`` is aligned right (numbers), and no cell of
-    it is broken, but its name between words; without any names there is no header."""
+    it is broken; where the table is wide their names are, between words. Without any names there is
+    no header."""
     made = Table(
         title=Text(printable(title)),
         title_justify="left",
@@ -116,18 +121,24 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         show_header=any(columns),
     )
     cells = [[*map(_cell, row)] for row in rows]
-    for place, column in enumerate(columns):
-        name = column.removesuffix(">")
+    names = [column.removesuffix(">") for column in columns]
+    widest = [max(map(len, (row[k].plain for row in cells)), default=0) for k in range(len(names))]
+    room = sum(max(pair) + BETWEEN for pair in zip(widest, map(len, names), strict=True))
+    for name, column, width in zip(names, columns, widest, strict=True):
         if name == column:
             made.add_column(name, overflow="fold")
             continue
-        widest = max([len(row[place].plain) for row in cells], default=0)
-        width = max([widest, *map(len, name.split())])
-        broken = textwrap.fill(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
-        made.add_column(broken, justify="right", no_wrap=True, overflow="ellipsis")
+        shown = name if room <= NARROW else "\n".join(_lines(name, width))
+        made.add_column(shown, justify="right", no_wrap=True, overflow="ellipsis")
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def _lines(name: str, width: int) -> list[str]:
+    """A name in lines of whole words, no wider than ``width`` where its words are not."""
+    width = max([1, width, *map(len, name.split())])
+    return textwrap.wrap(name, width, break_on_hyphens=False)
 
 
 def _cell(value: Any) -> Text:
