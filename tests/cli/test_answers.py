@@ -33,6 +33,12 @@ def test_those_who_ran_a_stage_together_are_shown_together() -> None:
     assert ran_on([{"stage": k, "device": name} for k, name in stages]) == "a -> b + c -> a"
 
 
+def test_those_who_ran_several_stages_in_turn_are_named_once() -> None:
+    stages = [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (3, "a"), (4, "b")]
+    told = ran_on([{"stage": k, "device": name} for k, name in stages])
+    assert told == "a + b (2 stages) -> a (2 stages) -> b"
+
+
 def test_the_class_is_that_of_the_named_output_wherever_it_stands() -> None:
     facts = describe(end(0, None, 1), answer(boxes=scores(9, 0), y=scores(0, 3, 1)), "y", CLASSES)
     assert (facts["class"], facts["name"], facts["right"]) == (1, "bag", True)

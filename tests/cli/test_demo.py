@@ -11,9 +11,9 @@ import psutil
 import pytest
 from tests.cli import test_dealt
 
-from shoal.cli import dealt, play
+from shoal.cli import dealt, output, play
 from shoal.cli.entry import run
-from shoal.cli.play import Chapter, since
+from shoal.cli.play import Chapter, View, since
 from shoal.cli.story import outcome
 from shoal.observe.load_generator import Record
 
@@ -52,14 +52,27 @@ def test_without_a_terminal_it_prints_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dealt, "act", lambda *_: test_dealt.outcome())
+    monkeypatch.setattr(output, "PIPE_WIDTH", 80)
     assert run(["demo", "--workers", "2", "--seconds", "3"]) == 0
     out = capsys.readouterr().out
+    assert "--samples fashion-resnet --count 5000\n" in out, "a command is to be copied"
     assert "images/s" in out
     assert "killed (SIGKILL)" in out
     assert "No request was lost" in out
     assert "shoal worker --cluster cluster.yaml --name worker-1" in out
     assert "while worker-4 dies" in out
     assert "\x1b" not in out
+
+
+def test_a_title_stands_once_above_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(play, "LINE_S", 0.0)
+    view = View(output.stdout(), [], lambda recent: [f"{len(recent)} images/s"])
+    for title in ("all are well", "all are well", "one is gone"):
+        view.show(title)
+    shown = [line.strip().split("s  ")[-1] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["all are well", "0 images/s", "0 images/s", "one is gone", "0 images/s"]
 
 
 def test_ctrl_c_ends_it_quietly_with_all_its_workers(tmp_path: Path) -> None:

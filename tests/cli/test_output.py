@@ -50,6 +50,33 @@ def test_a_json_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{"a":[1,2]}\n'
 
 
+def test_numbers_are_not_broken_where_there_is_little_room(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """1667.4 over two lines would be read as 1667."""
+    row = ("a name of some words" * 4, "1667.4", "12.6 KiB", "3")
+    made = table("t", ("strategy", "images per second>", "bytes per image>", "n>"), [row])
+    Console(width=40).print(made)
+    out = capsys.readouterr().out
+    assert "1667.4" in out
+    assert "12.6 KiB" in out
+    assert max(map(len, out.splitlines())) <= 40
+
+
+def test_names_of_numbers_are_broken_only_where_the_table_is_wide(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words, broken in (("a name", False), ("a name" * 20, True)):
+        made = table("", ("what", "right by the labels>"), [(words, "99.6%")])
+        Console(width=80).print(made)
+        assert ("right by the labels" not in capsys.readouterr().out) is broken
+
+
+def test_a_number_that_is_cut_off_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=8).print(table("", ("n>",), [("1667.4321098",)]))
+    assert "…" in capsys.readouterr().out
+
+
 def test_brackets_in_cells_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=80).print(table("t", ("name", "n>"), [("[red]x[/red]", 3)]))
     assert "[red]x[/red]" in capsys.readouterr().out

@@ -147,7 +147,12 @@ def test_more_devices_bring_more_until_they_bring_nothing(
     assert rates[3] == pytest.approx(rates[2], rel=0.02), "140 are asked for"
     assert rates[0] < rates[1] < rates[2]
     assert run([*words, "--plot", str(tmp_path)]) == 0
-    assert "1 to 4 devices" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 to 4 devices" in shown
+    wrong = [w for w in ("late", "refused", "lost") if any(s["simulated"][w] for s in steps)]
+    header = next(line for line in shown.splitlines() if "strategy" in line)
+    assert wrong
+    assert header.split()[-len(wrong) :] == wrong, "what never happened has no column"
     assert (tmp_path / "devices.png").exists()
 
 
@@ -160,6 +165,20 @@ def test_a_number_of_devices_for_which_there_is_no_plan_is_told(
     first, second = told(capsys)["steps"]
     assert (first["simulated"], first["refused"] != "") == (None, True)
     assert second["simulated"]["answered"] > 0
+    assert run([*words, "2", "--strategy", "pipeline", "--stages", "2"]) == 0
+    assert "with 1 it is not possible: " in capsys.readouterr().out
+
+
+def test_where_devices_bring_nothing_it_says_how_to_see_what_they_would(
+    tiny: Path, cluster: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow link the gateway alone is the best."""
+    monkeypatch.setattr(survey, "profile", lambda network, **_: Known((0.01,) * 6))
+    slow = cluster.with_name("slow.yaml")
+    slow.write_text("{devices: [{name: a}], links: {default: {mbit_s: 0.1, rtt_ms: 50}}}")
+    words = ["simulate", str(tiny), "--cluster", str(slow), "--devices", "1..2", "--seconds", "1"]
+    assert run([*words, "--window", "4"]) == 0
+    assert "name a --strategy to see what devices bring" in capsys.readouterr().out
 
 
 WRONG = {

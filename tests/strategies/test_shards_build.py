@@ -336,6 +336,17 @@ def test_images_that_say_too_little_are_refused(network, folder, tmp_path):
         made(network, calibrate=tmp_path / "bad")
 
 
+def test_folders_that_are_sorted_otherwise_than_the_classes_are_refused(network, tmp_path):
+    """Sorted names put 'ankle boot' before 'bag'; to the network they are 9 and 8."""
+    samples = zoo.samples("fashion-resnet")
+    for label, name in enumerate(samples.classes):
+        (tmp_path / name.replace("/", " ")).mkdir()
+        chosen = samples.images[:COUNT][samples.labels[:COUNT] == label]
+        np.save(tmp_path / name.replace("/", " ") / "some.npy", chosen)
+    with pytest.raises(DataError, match="call each folder by the number of its class"):
+        made(network, calibrate=tmp_path)
+
+
 def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):
     (tmp_path / "77").mkdir()
     np.save(tmp_path / "77" / "some.npy", zoo.samples("fashion-resnet").images[:30])

@@ -103,6 +103,17 @@ def test_a_calibration_says_what_each_way_to_pack_costs(network, found):
             assert entry.accuracy(0.95) == lower_bound(entry.good, entry.images) >= 0.5
 
 
+def test_folders_that_are_other_classes_to_the_network_are_refused(network, tmp_path, cache):
+    samples = zoo.samples("fashion-resnet")
+    for label in range(10):
+        (tmp_path / str((label + 1) % 10)).mkdir()
+        chosen = samples.images[samples.labels == label][:5]
+        np.save(tmp_path / str((label + 1) % 10) / "some.npy", chosen)
+    images = open_folder(tmp_path, network.inputs)
+    with pytest.raises(DataError, match="class 0 is its 9"):
+        calibrate(network, images, 0.5, 0.95, cache=False)
+
+
 def test_fewer_bits_are_fewer_bytes(found):
     for _, entries in itertools.groupby(found.entries, key=lambda entry: entry.at):
         least = {}

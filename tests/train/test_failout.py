@@ -194,6 +194,16 @@ def test_photos_in_folders_of_classes_have_those(network, tmp_path):
     assert sorted(both) == sorted([*range(10)] * 2)
 
 
+def test_folders_that_are_other_classes_to_the_network_are_refused(network, tmp_path, samples):
+    for label in range(10):
+        folder = tmp_path / str((label + 1) % 10)
+        folder.mkdir()
+        chosen = samples.images[samples.labels == label][:6]
+        np.save(folder / "some.npy", np.rint(chosen * 255).astype(np.uint8))
+    with pytest.raises(DataError, match="class 0 is its 9"):
+        pictures.load(f"images:{tmp_path}", network, 7)
+
+
 def test_images_of_another_size_are_refused(network, monkeypatch):
     monkeypatch.setattr("shoal_train.datasets.load", lambda name: tiny.data())
     with pytest.raises(
@@ -233,7 +243,8 @@ def test_the_command_writes_a_network_and_tells_before_and_after(tmp_path, capsy
     write_photos(tmp_path / "photos", 24)
     out = tmp_path / "out.onnx"
     words = ["--devices", "3", "--epochs", "1", "--data", f"images:{tmp_path / 'photos'}"]
-    assert run(command(FASHION, *words, "--threads", "1", "-o", str(out), "--json")) == 0
+    named = command("fashion-resnet", *words, "--threads", "1", "-o", str(out), "--json")
+    assert run(named) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["before"]["alive"] == 1.0
     assert found["counted"] == "answers as before"
@@ -293,7 +304,9 @@ def test_what_does_not_go_together_is_refused_before_training(tmp_path, capsys):
     nowhere = (FASHION, "--data", "x", "--devices", "2", "-o", str(tmp_path / "no" / "out.onnx"))
     assert "there is no folder" in refused(capsys, *nowhere)
     unknown = (FASHION, "--data", "x", "--devices", "2", "-o", out)
-    assert "there is no data set 'x'" in refused(capsys, *unknown)
+    said = refused(capsys, *unknown)
+    assert "there is no data set 'x'" in said
+    assert "images:FOLDER" in said
 
 
 def test_the_page_names_every_option_and_what_is_learned():

@@ -223,7 +223,7 @@ def exits(
 @app.command()
 def failout(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network (ONNX).")],
+    model: Model,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where the new one goes.")
     ],
@@ -255,7 +255,8 @@ def failout(
     with packages():
         from shoal_train.failout.job import Job, checked, run, table_rows
         from shoal_train.progress import Bar
-    job = Job(model, out, data, survive, rho, deal, epochs, learning_rate, seed, threads)
+    network = load_network(model)
+    job = Job(network, out, data, survive, rho, deal, epochs, learning_rate, seed, threads)
     ready = checked(job, cluster, devices)
     console = stderr()
     with Bar(console, epochs) as bar:

@@ -98,7 +98,8 @@ def load(name: str, say: Callable[[str], None] = lambda text: None) -> DataSet:
         return load_folder(expanded(name.removeprefix(FOLDER_PREFIX)))
     if name not in SOURCES:
         raise UsageError(
-            f"there is no data set {name!r}: use {', '.join(sorted(SOURCES))} or imagefolder:PATH"
+            f"there is no data set {name!r}: use {', '.join(sorted(SOURCES))} or imagefolder:PATH; "
+            "exits and failout also take images:FOLDER"
         )
     source = SOURCES[name]
     return read_source(source, find(source, say))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.text import Text
@@ -156,11 +157,16 @@ def _remark(row: dict[str, Any]) -> str:
 
 
 def ran_on(stages: list[dict[str, Any]]) -> str:
-    """The devices in turn; those that ran a stage together joined by a plus."""
+    """The devices in turn; those that ran a stage together joined by a plus, those that ran
+    several stages after each other named once, with how many these were."""
     together: dict[int, list[str]] = {}
     for stage in stages:
         together.setdefault(stage["stage"], []).append(stage["device"])
-    return " -> ".join(" + ".join(sorted(names)) for names in together.values())
+    runs = [
+        (" + ".join(names), len(list(same)))
+        for names, same in groupby(map(sorted, together.values()))
+    ]
+    return " -> ".join(f"{names} ({count} stages)" if count > 1 else names for names, count in runs)
 
 
 def stats_table(stats: ServiceStats, tally: Tally, width: int, together: int) -> Table:

@@ -89,7 +89,7 @@ def demo(
     found |= {"network": NETWORK, "workers": workers}
     found["commands"] = commands(cluster, playbook, NETWORK, victim)
     if not json:
-        console.print(outcome_text(found))
+        console.print(outcome_text(found), crop=False)
     console.print()
     _step(
         console,

@@ -7,6 +7,7 @@ and nothing else.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TextIO, TypeAlias
 
@@ -23,6 +24,10 @@ Json: TypeAlias = Annotated[
 
 PIPE_WIDTH = 120
 """Columns where there is no terminal to ask."""
+NARROW = 80
+"""Columns that a terminal has at least."""
+BETWEEN = 3
+"""Columns between two of a table."""
 
 
 class Plain(Console):
@@ -104,8 +109,9 @@ def _json(value: Any, indent: int) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table. A column whose name ends in ``>`` is aligned right (numbers); without any
-    names there is no header."""
+    """A plain table. A column whose name ends in ``>`` is aligned right (numbers), and no cell of
+    it is broken; where the table is wide their names are, between words. Without any names there is
+    no header."""
     made = Table(
         title=Text(printable(title)),
         title_justify="left",
@@ -114,17 +120,30 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         pad_edge=False,
         show_header=any(columns),
     )
-    for column in columns:
-        name = column.removesuffix(">")
-        made.add_column(name, justify="right" if name != column else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*map(_cell, row))
+    cells = [[*map(_cell, row)] for row in rows]
+    names = [column.removesuffix(">") for column in columns]
+    widest = [max(map(len, (row[k].plain for row in cells)), default=0) for k in range(len(names))]
+    room = sum(max(pair) + BETWEEN for pair in zip(widest, map(len, names), strict=True))
+    for name, column, width in zip(names, columns, widest, strict=True):
+        if name == column:
+            made.add_column(name, overflow="fold")
+            continue
+        shown = name if room <= NARROW else "\n".join(_lines(name, width))
+        made.add_column(shown, justify="right", no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        made.add_row(*row)
     return made
 
 
-def _cell(value: Any) -> Any:
+def _lines(name: str, width: int) -> list[str]:
+    """A name in lines of whole words, no wider than ``width`` where its words are not."""
+    width = max([1, width, *map(len, name.split())])
+    return textwrap.wrap(name, width, break_on_hyphens=False)
+
+
+def _cell(value: Any) -> Text:
     if isinstance(value, Text):
-        return _as_text(value)
+        return Text.assemble(_as_text(value))
     return Text(printable(str(value)).replace("\n", "\\n"))
 
 

@@ -27,6 +27,7 @@ from shoal.plan.size import readable
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from shoal.plan.plan import Forecast
     from shoal.plan.recommend import Option, Recommendation
     from shoal.runtime.planning import Planned
     from shoal.strategies.base import Explanation
@@ -113,7 +114,9 @@ def check_explains(offered: Sequence[Candidate]) -> None:
 def draw(explained: Explanation, folder: Path) -> Path:
     """The picture of an explanation; UsageError where there is none."""
     if explained.draw is None:
-        raise UsageError("--plot: this strategy explains its plans without a picture")
+        raise UsageError(
+            "--plot: this strategy explains its plans without a picture; give --explain alone"
+        )
     return explained.draw(folder)
 
 
@@ -139,18 +142,16 @@ def show(
 
 
 def forecast_table(network: str, found: Recommendation) -> Table:
-    """A line for each strategy, best first: the forecast of its first plan."""
+    """A line for each strategy that is possible, best first: the forecast of its first plan."""
     columns = (
         "strategy", "ms>", "images per s>", "bytes per image>", "memory>", "bounded by",
         "stands the loss of", "runs on",
     )  # fmt: skip
-    return table(f"forecasts for {network}", columns, (_line(option) for option in found.options))
+    lines = (_line(each, each.forecast) for each in found.options if each.forecast is not None)
+    return table(f"forecasts for {network}", columns, lines)
 
 
-def _line(option: Option) -> tuple[Any, ...]:
-    forecast = option.forecast
-    if forecast is None:
-        return (option.strategy, "", "", "", "", "", "", "not possible")
+def _line(option: Option, forecast: Forecast) -> tuple[Any, ...]:
     return (
         option.strategy,
         f"{forecast.latency_ms:.1f}",
@@ -159,7 +160,7 @@ def _line(option: Option) -> tuple[Any, ...]:
         readable(max(forecast.memory.values(), default=0)),
         forecast.slowest,
         lasting(option),
-        option.plan if len(option.devices) > 1 else option.devices[0],
+        option.plan.replace("+", " + ") if len(option.devices) > 1 else option.devices[0],
     )
 
 

@@ -64,8 +64,8 @@ def play(
 
 class View:
     """What becomes of the requests of ``loads``: ``words`` says it of the answers of the last
-    second, ``below`` shows more of them. A line each second; on a terminal a live view, where there
-    is something to show ``below``, and while somebody has entered ``live``."""
+    second, ``below`` shows more of them. A line each second, under the title; on a terminal a live
+    view, where there is something to show ``below``, and while somebody has entered ``live``."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class View:
         self._console, self._loads, self._words, self._below = console, loads, words, below
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._began_s = self._shown_s = time.monotonic()
+        self._title = ""
 
     def show(self, title: str) -> None:
         """Show this moment, if it is time to."""
@@ -88,8 +89,10 @@ class View:
         recent = [r for load in self._loads for r in since(load.records, now_s - 1.0)]
         words = "  ".join(self._words(recent))
         if live is None or self._below is None:
-            line = f"{now_s - self._began_s:5.1f} s  {title:32} {words}"
-            self._console.print(line, soft_wrap=True)
+            if title != self._title:
+                self._console.print(f"  {title}", soft_wrap=True)
+                self._title = title
+            self._console.print(f"{now_s - self._began_s:7.1f} s  {words}", soft_wrap=True)
         else:
             shown = Group(Text(f"\n{title}", "bold"), Text(words), self._below(recent))
             live.update(shown, refresh=True)

@@ -34,6 +34,8 @@ SECONDS = 60.0
 MAX_SECONDS = 7 * 24 * 3600.0
 MAX_REQUESTS = 10_000_000
 MAX_DEVICES = 64
+LOCAL = "local"
+WRONG = ("late", "refused", "lost", "degraded")
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -289,8 +291,9 @@ def table_of(found: Simulated, title: str, said: str) -> Table:
         rows.append((what, f"{count}:{told} ({first})" if count else 0))
     rows += measures(found, said)
     if found.exits:
-        shares = (f"{name} {count / found.answered:.1%}" for name, count in found.exits.items())
-        rows.append(("exits", ", ".join(shares)))
+        *exits, end = (f"{count / max(1, found.answered):.1%}" for count in found.exits.values())
+        numbered = [f"exit {number} {share}" for number, share in enumerate(exits, 1)]
+        rows.append(("exits", ", ".join([*numbered, f"the end {end}"])))
     if found.accuracy is not None:
         rows.append(("accuracy", f"{100 * found.accuracy:.1f} % by the calibration"))
     rows += [(name, f"{ran(each)}, busy {each.busy:.0%}") for name, each in found.devices.items()]
@@ -350,11 +353,15 @@ def _curve(
     if json:
         print_json({"assumed": seen.assumed, "steps": steps})
         return
-    columns = ("devices>", "strategy", "images/s>", "forecast>", "p50 ms>", "p99 ms>", "late>",
-               "refused>", "lost>", "degraded>")  # fmt: skip
-    stdout().print(table(title, columns, map(_line, steps)))
-    notes = dict.fromkeys(note for step in steps for note in step.notes)
-    _say([*notes], [drawn] if drawn is not None else [])
+    stdout().print(curve_table(title, steps))
+    notes = [*dict.fromkeys(note for step in steps for note in step.notes)]
+    notes += [f"with {s.devices} it is not possible: {s.refused}" for s in steps if s.refused]
+    if strategy == AUTO and all(step.strategy == LOCAL for step in steps):
+        notes.append(
+            "not to distribute is the best for each number: name a --strategy to see what devices "
+            "bring"
+        )
+    _say(notes, [drawn] if drawn is not None else [])
 
 
 def counts_of(devices: str) -> range:
@@ -371,19 +378,22 @@ def counts_of(devices: str) -> range:
     return counts
 
 
-def _line(step: Fleet) -> tuple[Any, ...]:
-    found = step.simulated
-    if found is None:
-        return (step.devices, f"not possible: {step.refused}", *[""] * 8)
-    return (
-        step.devices,
-        step.strategy,
-        f"{found.images_per_s:.1f}",
-        f"{step.forecast_images_per_s:.1f}",
-        f"{found.p50_ms:.1f}",
-        f"{found.p99_ms:.1f}",
-        found.late,
-        found.refused,
-        found.lost,
-        found.degraded,
+def curve_table(title: str, steps: Sequence[Fleet]) -> Table:
+    """A line for each number of devices that is possible. What went wrong has a column where it
+    happened to some request."""
+    made = [(step, step.simulated) for step in steps if step.simulated is not None]
+    wrong = [what for what in WRONG if any(getattr(found, what) for _, found in made)]
+    columns = ("devices>", "strategy", "images/s>", "forecast>", "p50 ms>", "p99 ms>")
+    lines = (
+        (
+            step.devices,
+            step.strategy,
+            f"{found.images_per_s:.1f}",
+            f"{step.forecast_images_per_s:.1f}",
+            f"{found.p50_ms:.1f}",
+            f"{found.p99_ms:.1f}",
+            *(getattr(found, what) for what in wrong),
+        )
+        for step, found in made
     )
+    return table(title, (*columns, *(f"{what}>" for what in wrong)), lines)

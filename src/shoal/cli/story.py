@@ -107,7 +107,7 @@ def outcome(
 
 
 def outcome_text(found: dict[str, Any]) -> Group:
-    """What came of it, in words."""
+    """What came of it, in words; to be printed without ``crop``: commands are not broken."""
     rates = found["images_per_s"]
     lost = found["lost"] + found["different_from_whole_network"] + found["answered_twice"]
     lines = [
@@ -155,7 +155,12 @@ def outcome_text(found: dict[str, Any]) -> Group:
         ),
         Text("The same by hand:", "bold"),
         *(
-            Text.assemble((f"  # {what}\n", "dim"), *(f"  {line}\n" for line in command))
+            Text.assemble(
+                (f"  # {what}\n", "dim"),
+                *(f"  {line}\n" for line in command),
+                no_wrap=True,
+                overflow="ignore",
+            )
             for what, command in found["commands"]
         ),
     )

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+END = "the end"
+"""Where a request leaves that leaves at no exit."""
+
 
 class Demand(msgspec.Struct, frozen=True):
     """What is asked for ``seconds``: at these ``times`` (s, in order), or (None) so that

@@ -18,7 +18,7 @@ from shoal.sim.faults import Fault, Freeze
 from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import MEASURED
 from shoal.sim.mishaps import Mishaps
-from shoal.sim.outcome import Demand, DeviceUse, Moment, Simulated
+from shoal.sim.outcome import END, Demand, DeviceUse, Moment, Simulated
 from shoal.sim.serving import READY_S, Cores, Tap, WireOf, check_devices, serve, stated_wires
 from shoal.sim.world import Reply, Ticket
 
@@ -160,7 +160,7 @@ class Simulation:
             p99_ms=float(np.percentile(times, 99)),
             max_ms=float(times.max()),
             plans=dict(self._plans),
-            exits=dict(self._left) if self._exits else {},
+            exits=self._places(),
             accuracy=counts["right"] / known if known else None,
             devices=devices,
             decided=self._world.decided,
@@ -213,12 +213,18 @@ class Simulation:
             return
         stage = max((step.stage for step in answer.trace), default=0)
         tensor = self._exits[answer.plan, stage][0] if answer.left_early else None
-        place = tensor or "the end"
+        place = tensor or END
         self._left[place] += 1
         self._moment.exits[place] = self._moment.exits.get(place, 0) + 1
         right = self._engine.sureness.right(number, tensor)
         if right is not None:
             counts["right" if right else "wrong"] += 1
+
+    def _places(self) -> dict[str, int]:
+        """How many left at each exit, in their order, and at the end."""
+        if not self._exits:
+            return {}
+        return {place: self._left[place] for place in (*self._engine.sureness.exits, END)}
 
     def _rejected(self, reject: Reject) -> None:
         what = REJECTED.get(reject.kind, "lost")

@@ -26,6 +26,7 @@ from shoal.model.profiles import profile
 from shoal.model.staged import staged
 from shoal.model.store import check_file, write_file
 from shoal.plan.thresholds import expected, thresholds_for
+from shoal.strategies.labels import check_labels
 from shoal_train.exits.cuts import chosen, shares
 from shoal_train.exits.heads import averaging, dense, packed
 from shoal_train.exits.learn import Floats, column, features, fit, logits_of, temperature
@@ -97,6 +98,9 @@ def run(job: Job, tell: Telling) -> Trained:
         lot: some.labels if some.labels is not None else seen[lot][output.name].argmax(axis=1)
         for lot, some in _lots(material).items()
     }
+    if material.learn.labels is not None:
+        own = seen["learn"][output.name].argmax(axis=1)
+        check_labels(material.learn.labels.tolist(), own.tolist(), job.data)
     if len(np.unique(answers["table"])) < 2:
         raise DataError(
             f"{job.data}: all images that exits are calibrated on are of one class; give images of "

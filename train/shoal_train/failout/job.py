@@ -31,7 +31,7 @@ MOST_SETS = 500
 class Job:
     """The options."""
 
-    model: Path
+    network: Network
     out: Path
     data: str
     survive: int
@@ -77,10 +77,10 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
             f"most {MOST_SETS} are trained for; ask for fewer"
         )
     check_file(job.out)
-    network = load_network(job.model)
+    network = job.network
     if isinstance(network, Bundle):
         raise UnsupportedModelError(
-            f"{job.model} holds several networks; give one, as an ONNX file"
+            f"{network.name!r} holds several networks; give one, as an ONNX file"
         )
     pictures = load(job.data, network, job.seed)
     judged = inputs(network, pictures.data.train.images[:JUDGED])

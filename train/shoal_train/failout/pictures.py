@@ -14,6 +14,7 @@ from shoal.model.network import Network
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array
 from shoal.strategies.images import open_folder
+from shoal.strategies.labels import check_labels
 from shoal.strategies.shards.trials import batches
 from shoal_train import datasets
 from shoal_train.datasets import DataSet, Split
@@ -103,7 +104,10 @@ def _folder(folder: str, network: Network, seed: int) -> Pictures:
     images = np.concatenate([row[wanted.name] for row in rows])
     if len(images) < 4:
         raise DataError(f"{folder} holds {len(images)} images; give some hundreds")
-    labels = np.asarray(given) if found.labelled else answers(network, images).argmax(axis=1)
+    own = answers(network, images).argmax(axis=1)
+    if found.labelled:
+        check_labels(given, own.tolist(), FOLDER_PREFIX + folder)
+    labels = np.asarray(given) if found.labelled else own
     shuffled = torch.randperm(len(images), generator=generator(seed, "halves")).numpy()
     half = Split(images, labels.astype(np.int64))
     data = DataSet(

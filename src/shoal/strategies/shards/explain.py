@@ -47,7 +47,8 @@ def _basis(record: Record) -> list[str]:
         for step in record.steps
         if step.whole >= WHOLE
     ]
-    notes += ["one device: held by all, run by one; its multiplications are not counted"]
+    if any(not step.layers for step in record.steps):
+        notes.append("one device: held by all, run by one; its multiplications are not counted")
     if record.images:
         notes.append(
             f"kept: of the {counted(record.counted, record.images)}; promised: the least that is "

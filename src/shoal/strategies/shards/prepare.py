@@ -13,6 +13,7 @@ from shoal.plan.network import Array
 from shoal.plan.objective import Objective
 from shoal.strategies.base import Progress
 from shoal.strategies.images import open_folder
+from shoal.strategies.labels import check_labels
 from shoal.strategies.options import Options
 from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
@@ -135,8 +136,11 @@ def _check(sample: Sample) -> None:
             f"an image is labelled {wrong[0]} by its folder, and the network tells {classes} "
             f"classes apart (0 to {classes - 1}); rename the folders"
         )
-    if len(set(sample.right.argmax(axis=1).tolist())) < 2:
+    answers = sample.right.argmax(axis=1).tolist()
+    if len(set(answers)) < 2:
         raise DataError(
             "the network answers all images with one class, so they do not tell what is lost "
             "without a device; give images of several classes"
         )
+    if sample.labels is not None:
+        check_labels(sample.labels, answers, "calibrate")

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from operator import eq
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from shoal.plan.network import Array, Feeds, Network, Part
 from shoal.plan.statistics import divergence, lower_bound
 from shoal.strategies.base import Progress
 from shoal.strategies.images import Images
+from shoal.strategies.labels import check_labels
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
@@ -149,7 +151,8 @@ class _Run:
     confidence: float
     progress: Progress
     tried: dict[int, list[_Tried]] = field(default_factory=dict)
-    right: int = 0
+    labels: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
     whole_ms: float = 0.0
 
     def __post_init__(self) -> None:
@@ -170,13 +173,14 @@ class _Run:
                 done += len(taken)
         if not done:
             raise DataError("the images hold no input; give others")
+        right = sum(map(eq, self.labels, self.answers))
         return Calibration(
             version=VERSION,
             network=self.network.hash,
             images=self.images.digest,
             count=done,
             labelled=self.images.labelled,
-            top1=self.right / done if self.images.labelled else None,
+            top1=right / done if self.images.labelled else None,
             whole_ms=self.whole_ms,
             seconds=time.monotonic() - began,
             entries=tuple(_entry(each) for tried in self.tried.values() for each in tried),
@@ -219,7 +223,12 @@ class _Run:
         if not self.tried:
             timed = [image.tensors for image in images[:TIMED]]
             self.whole_ms = _median_ms(partial(whole.run_on, session), timed)
-        self.right += sum(image.label is not None and image.counts for image in images)
+        for image in images:
+            if image.label is not None:
+                self.labels.append(image.label)
+                self.answers.append(image.top1)
+        if self.labels:
+            check_labels(self.labels, self.answers, "calibrate")
         return images
 
     def _onward(self, stretch: Part, images: Sequence[_Image]) -> None:
