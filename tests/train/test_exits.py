@@ -179,7 +179,7 @@ def test_labels_that_are_other_classes_to_the_network_are_refused(
 ) -> None:
     data = tiny.data(train=240, test=120)
     turned = Split(data.train.images, (data.train.labels + 1) % CLASSES)
-    monkeypatch.setattr("shoal_train.datasets.load", lambda name: replace(data, train=turned))
+    monkeypatch.setattr("shoal_train.datasets.load", lambda *_: replace(data, train=turned))
     job = working.Job(
         shoal.load(at_home / "net.onnx"), at_home / "out.onnx", "fashion-mnist", "4", epochs=1
     )

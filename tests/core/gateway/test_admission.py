@@ -174,6 +174,16 @@ def test_a_pause_of_all_devices_is_not_their_pace() -> None:
     assert admission.retry_after_s(4) < pace_s
 
 
+def test_who_keeps_up_may_have_become_quicker() -> None:
+    admission = Admission(None, None, None, None, 3)  # type: ignore[arg-type]  # it asks none
+    for k in range(10):
+        admission.answered(0.5 * k, waiting=True)
+    assert not admission.in_time(9, 5.0)
+    for k in range(100):
+        admission.answered(100.0 + k, waiting=False)
+    assert admission.in_time(9, 5.0)
+
+
 def test_how_long_nobody_was_there_does_not_count_as_the_pace_of_devices() -> None:
     """Else much that could be answered would be refused when they are back."""
     story = Story("a", playbook(PLAN), engine=Symbols(run_ms=lambda *_: 10.0))

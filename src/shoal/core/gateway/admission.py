@@ -17,6 +17,7 @@ _SMOOTHING = 0.1
 _SURE = 0.7
 """The share of a deadline by which an answer must be expected."""
 _OUTLIER = 4.0
+_FORGETTING = 0.01
 LEAST_RETRY_S, MOST_RETRY_S = 0.1, 60.0
 
 
@@ -73,12 +74,15 @@ class Admission:
 
     def answered(self, now: float, waiting: bool) -> None:
         """A request was answered; ``waiting``: others wait, so the devices are as busy as they can
-        be. At other times the pace is that of the clients."""
+        be. At other times the pace is that of the clients, and what was known of it is
+        forgotten."""
         if self._answered > -math.inf:
             took_s = min(now - self._answered, MOST_RETRY_S)
             if self._pace_s:  # one that stood still for a moment says little of the next
                 took_s = min(took_s, _OUTLIER * self._pace_s)
             self._pace_s += (_SMOOTHING if self._pace_s else 1.0) * (took_s - self._pace_s)
+        elif not waiting:  # they keep up: perhaps they have become quicker
+            self._pace_s *= 1 - _FORGETTING
         self._answered = now if waiting else -math.inf
 
     def stalled(self) -> None:
