@@ -34,7 +34,6 @@ SECONDS = 60.0
 MAX_SECONDS = 7 * 24 * 3600.0
 MAX_REQUESTS = 10_000_000
 MAX_DEVICES = 64
-LOCAL = "local"
 WRONG = ("late", "refused", "lost", "degraded")
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -308,6 +307,13 @@ def _say(notes: Sequence[str], written: Sequence[Path]) -> None:
 # -- more devices
 
 
+def _distributes(step: Fleet) -> bool:
+    """Whether the network leaves the user's own machine."""
+    from shoal.strategies.base import find_strategy
+
+    return not step.strategy or find_strategy(step.strategy).distributes
+
+
 def _curve(
     model: str,
     cluster: Cluster,
@@ -356,7 +362,7 @@ def _curve(
     stdout().print(curve_table(title, steps))
     notes = [*dict.fromkeys(note for step in steps for note in step.notes)]
     notes += [f"with {s.devices} it is not possible: {s.refused}" for s in steps if s.refused]
-    if strategy == AUTO and all(step.strategy == LOCAL for step in steps):
+    if strategy == AUTO and not any(_distributes(step) for step in steps):
         notes.append(
             "not to distribute is the best for each number: name a --strategy to see what devices "
             "bring"
