@@ -96,7 +96,7 @@ def test_what_thresholds_are_chosen_by_has_no_say_in_what_they_keep(network: Net
     other = load(exit_nets.with_exits())
     other.exits = msgspec.structs.replace(exits, table=columns)
     plan = made(other, least=0.9).playbook.plans[0]
-    assert [stage.exit.threshold for stage in plan.stages if stage.exit] == [NEVER, NEVER]
+    assert all(stage.exit.threshold > 0.9 for stage in plan.stages if stage.exit)
     assert plan.forecast.accuracy == 1.0
     assert made(other, least=0.0).playbook.plans[0].stages[0].exit.threshold < NEVER
 

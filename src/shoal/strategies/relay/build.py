@@ -29,8 +29,8 @@ from shoal.strategies.whole import last_resort
 NAME = "relay"
 LEAST_ACCURACY = 0.99
 """What is kept of the whole network's accuracy where the objective says nothing."""
-MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""How far from what is asked to all is aimed at, one after the other, where thresholds keep less on
+RAISED = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""How far thresholds are raised to 1, one after the other, where they keep less than was asked on
 images that they were not chosen by; then nothing leaves early."""
 
 
@@ -122,20 +122,20 @@ def _thresholds(
     options: RelayOptions,
 ) -> tuple[float, ...]:
     """Those that were given; or those that are ``chosen`` by half of the images and keep what was
-    asked on those that are ``held`` back. Where they keep less, more is aimed at."""
+    asked on those that are ``held`` back. Where they keep less, they are raised."""
     if options.given is not None:
         return options.given
     share = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     name = cluster.computing[0].name
     costs = [profiles.device(name).network.range_ms(*part.range) for part in parts]
-    for margin in MARGINS:
-        aim = share + margin * (1 - share)
-        try:
-            found = thresholds_keeping(chosen, aim, costs, options.confidence)
-        except PlanError as error:
-            raise PlanError(f"{network.name!r}: {error}") from None
-        if kept(held, found, options.confidence) >= share:
-            return found
+    try:
+        found = thresholds_keeping(chosen, share, costs, options.confidence)
+    except PlanError as error:
+        raise PlanError(f"{network.name!r}: {error}") from None
+    for raised in RAISED:
+        surer = tuple(each + raised * max(0.0, 1 - each) for each in found)
+        if kept(held, surer, options.confidence) >= share:
+            return surer
     return (NEVER,) * len(chosen.heads)
 
 
