@@ -16,7 +16,7 @@ BENCHES = {
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
     "node": "heads, the simulator at size and against the lab, mistakes that tests notice",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
-    "relay": "tasks with exits handed on: images/s, accuracy, overload, losses, the simulator",
+    "relay": "tasks with exits handed on: images/s, accuracy, overload, losses",
     "shards": "layers dealt over devices: what is kept without some, equality, losses, forecasts",
     "split": "device and server: the time of a decision, and a grid of devices, links, baselines",
     "trust": "what may never happen (wrong answers first), and what loading may cost at most",

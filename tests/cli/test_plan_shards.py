@@ -54,7 +54,7 @@ def plan(words: str, model: str = NETWORK, cluster: str = "c.yaml") -> int:
         ("--calibrate damaged", 25, "photo.png"),
         ("--calibrate wide", 25, "[3, 1, 28, 99], the network takes float32 [1, 1, 28, 28]"),
         ("--calibrate alike", 25, "give images of several classes"),
-        ("--calibrate good --min-accuracy 0.99", 40, "it takes 396 images"),
+        ("--calibrate good --min-accuracy 0.99", 40, "it takes 432 images"),
         ("--calibrate good --min-accuracy 0.8 --rho 0 --deal all", 40, "with that rho, 0."),
         ("--set rho=1", 2, "--set"),
     ],

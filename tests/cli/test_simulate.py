@@ -12,7 +12,7 @@ import pytest
 from tests.toys.network import ToyProfile
 
 from shoal.cli.entry import run
-from shoal.cli.simulate import counts_of
+from shoal.cli.fleets import counts_of
 from shoal.errors import UsageError
 from shoal.model.network import load
 from shoal.model.store import PartStore

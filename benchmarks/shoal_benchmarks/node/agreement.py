@@ -9,7 +9,6 @@ a whole core then.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from shoal.sim.crossings import measured
 from shoal.sim.forecasted import Forecasted
 from shoal.sim.handling import Handling
 from shoal.strategies.making import make
+from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.fluid.scenes import APART, TOGETHER
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.networks import LITE0, load
@@ -39,8 +39,6 @@ from shoal_benchmarks.node.gauge import rows_of as gauge_rows
 from shoal_benchmarks.node.virtual import Busy, Single, Virtual, wire_of
 from shoal_benchmarks.photos import photos
 from shoal_benchmarks.row import Row, row
-
-log = logging.getLogger("shoal")
 
 MBIT_S, DELAY_MS = 20.0, 1.0
 SPLIT_GROUND = Ground(1, 0.9, MBIT_S, DELAY_MS, computes=True)
@@ -71,10 +69,7 @@ class Case(NamedTuple):
 def rows(quick: bool) -> Iterator[Row]:
     """Each case in the lab and in the simulator; nothing, and a line in the log, without the right
     to have a lab."""
-    from shoal_lab.machine import look
-
-    if not look().can_emulate:
-        log.warning("node.agreement needs root and network namespaces: left out")
+    if not emulated("node.agreement"):
         return
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     for cases in (split_cases, fluid_cases):

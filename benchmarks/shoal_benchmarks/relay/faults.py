@@ -3,10 +3,10 @@ do what they can. Needs root."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 from shoal.scratch import Scratch
+from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.node.equals import Equals, Ground
 from shoal_benchmarks.relay.spread import PER_HOST, SHARE
 from shoal_benchmarks.relay.subject import Subject, subject
@@ -14,8 +14,6 @@ from shoal_benchmarks.relay.systems import relayed
 from shoal_benchmarks.row import Row, row
 from shoal_lab import Fault
 from shoal_lab.faults import Restart, Slow
-
-log = logging.getLogger("shoal")
 
 GROUND = Ground(workers=3, share=SHARE, mbit_s=50.0, delay_ms=0.0)
 CALM_S, GONE_S, BACK_S = 5.0, 8.0, 5.0
@@ -29,10 +27,7 @@ BUDGET_MS = 5000.0
 def rows(quick: bool) -> Iterator[Row]:
     """Each fault in turn; nothing, and a line in the log, without the right to have a lab or
     without the images."""
-    from shoal_lab.machine import look
-
-    if not look().can_emulate:
-        log.warning("relay.faults needs root and network namespaces: left out")
+    if not emulated("relay.faults"):
         return
     found = subject()
     if found is None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from shoal.plan.plan import Playbook
 from shoal.scratch import Scratch
+from shoal_benchmarks.emulation import emulated
+from shoal_benchmarks.measure import samples
 from shoal_benchmarks.node.equals import Equals, Ground
 from shoal_benchmarks.relay.spread import PER_HOST, SHARE
 from shoal_benchmarks.relay.subject import Subject, subject
 from shoal_benchmarks.relay.systems import PASSED, passed_on, relayed
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split.driver import Told
-
-log = logging.getLogger("shoal")
 
 GROUND = Ground(workers=3, share=SHARE, mbit_s=50.0, delay_ms=0.0)
 CAPACITY = "what all can do without exits"
@@ -32,10 +31,7 @@ IN_TIME = ">= 99"
 def rows(quick: bool) -> Iterator[Row]:
     """Accuracy at fixed rates, then a flood; nothing, and a line in the log, without the right to
     have a lab or without the images."""
-    from shoal_lab.machine import look
-
-    if not look().can_emulate:
-        log.warning("relay.overload needs root and network namespaces: left out")
+    if not emulated("relay.overload"):
         return
     found = subject()
     if found is None:
@@ -93,6 +89,6 @@ def rows_of(what: str, told: Sequence[Told], goal: str | None = None) -> Iterato
         yield row(f"{what}: of all that was asked, right", 100 * right / len(told), "%")
         tasks = sum(one.tasks for one in answered) / len(answered)
         yield row(f"{what}: tasks for an answer", tasks, "tasks")
-        times = sorted((one.answered_s - one.asked_s) * 1e3 for one in answered)
-        yield row(f"{what}: time of an answer, p50", times[len(times) // 2], "ms")
-        yield row(f"{what}: time of an answer, p99", times[int(0.99 * (len(times) - 1))], "ms")
+        times = samples([(one.answered_s - one.asked_s) * 1e3 for one in answered])
+        yield row(f"{what}: time of an answer, p50", times.median, "ms")
+        yield row(f"{what}: time of an answer, p99", times.percentile(99), "ms")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from shoal.errors import ShoalError
 from shoal.scratch import Scratch
+from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.node.equals import Equals, Ground
 from shoal_benchmarks.node.virtual import Busy
 from shoal_benchmarks.relay.subject import Subject, subject
 from shoal_benchmarks.relay.systems import ALONE, PASSED, RELAY, SYSTEMS
 from shoal_benchmarks.row import Row, row
-
-log = logging.getLogger("shoal")
 
 SHARE = 0.2
 
@@ -52,10 +50,7 @@ PER_HOST = 6
 def rows(quick: bool) -> Iterator[Row]:
     """All systems at all places; nothing, and a line in the log, without the right to have a lab
     or without the images."""
-    from shoal_lab.machine import look
-
-    if not look().can_emulate:
-        log.warning("relay.spread needs root and network namespaces: left out")
+    if not emulated("relay.spread"):
         return
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     found = subject()

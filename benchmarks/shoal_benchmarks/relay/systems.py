@@ -11,7 +11,6 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook, PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.strategies.making import make
-from shoal.strategies.relay.settings import settings_of
 from shoal_benchmarks.node.equals import Equals
 from shoal_benchmarks.relay.subject import Subject
 
@@ -54,8 +53,7 @@ def each_alone(lab: Equals, subject: Subject, topology: str) -> Playbook:
     """The same exits, but each device runs all tasks of what it is given."""
     book = relayed(lab, subject, topology)
     nobody: dict[str, tuple[str, ...]] = dict.fromkeys(lab.ground.names, ())
-    settings = msgspec.structs.replace(settings_of(book), neighbours=nobody)
-    policy = PolicySpec(book.policy.name, msgspec.to_builtins(settings))
+    policy = PolicySpec(book.policy.name, {**book.policy.settings, "neighbours": nobody})
     return renamed(msgspec.structs.replace(book, policy=policy))
 
 

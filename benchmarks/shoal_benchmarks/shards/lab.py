@@ -4,7 +4,6 @@ forecasts are. Needs root: hosts of a tenth of a core, with a link of 100 Mbit/s
 
 from __future__ import annotations
 
-import logging
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,13 +20,12 @@ from shoal.plan.profiles import Profiles
 from shoal.scratch import Scratch
 from shoal.strategies.making import make
 from shoal.strategies.shards.record import read_record
+from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.node.equals import Equals, Ground
 from shoal_benchmarks.photos import photos
 from shoal_benchmarks.row import Row, row
-
-log = logging.getLogger("shoal")
 
 SHARE, MBIT_S = 0.1, 100.0
 SHARDS = "shards"
@@ -73,10 +71,7 @@ class Found:
 
 def rows(quick: bool) -> Iterator[Row]:
     """EfficientNet-Lite0; nothing, and a line in the log, without the right to have a lab."""
-    from shoal_lab.machine import look
-
-    if not look().can_emulate:
-        log.warning("shards.lab needs root and network namespaces: left out")
+    if not emulated("shards.lab"):
         return
     network = load(LITE0)
     if network is None:

@@ -21,6 +21,7 @@ from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 from shoal.scratch import Scratch
 from shoal.strategies.images import Images
+from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split import frames
@@ -156,11 +157,8 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
 
 def photos_for_lab() -> Path | None:
     """The folder of photos; None, and a line in the log, without it or the right to have a lab."""
-    from shoal_lab.machine import look
-
     photos = Path(os.environ.get("SHOAL_DATA", "")) / PHOTOS
-    if not look().can_emulate:
-        log.warning("the bench split needs root and network namespaces: left out")
+    if not emulated("the bench split"):
         return None
     if "SHOAL_DATA" not in os.environ or not (photos / "calibration").is_dir():
         log.warning("the bench split needs the photos in the folder SHOAL_DATA: left out")

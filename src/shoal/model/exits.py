@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KEY = "shoal.exits"
 """In the metadata of an ONNX file."""
+CALIBRATION = "calibration"
+"""The setting of a policy that is the table of :class:`Exits`."""
 VERSION = 1
 MAX_EXITS = 16
 MAX_IMAGES = 2_000

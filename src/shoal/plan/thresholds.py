@@ -45,8 +45,7 @@ class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def expected(exits: Exits, thresholds: Sequence[float]) -> Expected:
     """What follows from these thresholds, one for each exit; PlanError for another number."""
-    if len(thresholds) != len(exits.heads):
-        raise PlanError(f"{len(thresholds)} thresholds for {len(exits.heads)} exits")
+    _fit(exits, thresholds)
     table = _Table(exits)
     leaving, right = table.outcome([_level(threshold) for threshold in thresholds])
     return Expected(
@@ -87,8 +86,10 @@ def kept(exits: Exits, thresholds: Sequence[float], confidence: float) -> float:
 
     What is told of is the difference of both on the same images, by those that only one of them
     answers rightly, half an image more for each (Agresti and Min, Statistics in Medicine 24, 2005).
-    That the thresholds were chosen by these images is not reckoned with.
+    That the thresholds were chosen by these images is not reckoned with. PlanError for another
+    number of thresholds than of exits.
     """
+    _fit(exits, thresholds)
     if all(_level(threshold) > _STEPS for threshold in thresholds):
         return 1.0
     table = _Table(exits)
@@ -115,6 +116,11 @@ def thresholds_keeping(
         if least >= whole:
             return (NEVER,) * len(exits.heads)
         least = min(whole, least + max(step, short * whole))
+
+
+def _fit(exits: Exits, thresholds: Sequence[float]) -> None:
+    if len(thresholds) != len(exits.heads):
+        raise PlanError(f"{len(thresholds)} thresholds for {len(exits.heads)} exits")
 
 
 def _check(exits: Exits, least_accuracy: float, costs: Sequence[float]) -> None:

@@ -13,12 +13,11 @@ import msgspec
 from shoal.core.actions import LoadPart, Run
 from shoal.core.events import Body, Outcome, RunFailed
 from shoal.errors import PlanError
+from shoal.model.exits import CALIBRATION
 from shoal.plan.plan import Playbook
 from shoal.sim.crossings import Crossings, Made
 
 LOAD_S = 0.02
-CALIBRATION = "calibration"
-"""The setting of a policy that says how sure exits are, see :class:`Sureness`."""
 
 
 class Image(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shoal.errors import PlanError
-from shoal.model.exits import NETWORK, Exits
+from shoal.model.exits import CALIBRATION, NETWORK, Exits
 from shoal.model.network import Network
 from shoal.model.staged import staged
 from shoal.plan.cluster import Cluster
@@ -29,9 +29,9 @@ from shoal.strategies.whole import last_resort
 NAME = "relay"
 LEAST_ACCURACY = 0.99
 """What is kept of the whole network's accuracy where the objective says nothing."""
-RAISED = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""How far thresholds are raised to 1, one after the other, where they keep less than was asked on
-images that they were not chosen by; then nothing leaves early."""
+RAISED = (0.9, 0.75, 0.5, 0.25, 0.0)
+"""How far sought thresholds are raised to 1: from the surest on, as long as they keep what was
+asked on images that they were not sought by."""
 
 
 def build(
@@ -54,9 +54,11 @@ def build(
     parts = staged(network, exits)
     ledger = Ledger(memory_limits(cluster, objective))
     holders = _holders(parts, cluster, profiles, ledger)
-    chosen, held = _halves(exits)
-    thresholds = _thresholds(network, chosen, held, parts, cluster, profiles, objective, options)
-    found, sure = expected(held, thresholds), kept(held, thresholds, options.confidence)
+    sought, held = (exits, exits) if options.given is not None else _halves(exits)
+    thresholds, sure = _promised(
+        network, sought, held, parts, cluster, profiles, objective, options
+    )
+    found = expected(held, thresholds)
     plan = _plan(network, parts, holders, thresholds, found, sure, cluster, profiles)
     names = [device.name for device in cluster.computing if device.name in plan.devices]
     near = neighbours(names, options.topology)
@@ -77,9 +79,8 @@ def build(
         bytes_per_s=min(
             (profiles.link(a, b).bytes_per_s for a in names for b in names if a != b), default=1e9
         ),
-        calibration=exits.table,
     )
-    spec = PolicySpec(NAME, msgspec.to_builtins(settings))
+    spec = PolicySpec(NAME, {**msgspec.to_builtins(settings), CALIBRATION: exits.table})
     plans = [plan, *last_resort(network, cluster, profiles, ledger)]
     notes = _notes(held, options, found, sure, holders, len(plans) > 1)
     return built(NAME, network, spec, plans, ledger.parts, notes)
@@ -111,32 +112,41 @@ def _holders(
     return held
 
 
-def _thresholds(
+def _promised(
     network: Network,
-    chosen: Exits,
+    sought: Exits,
     held: Exits,
     parts: Sequence[Part],
     cluster: Cluster,
     profiles: Profiles,
     objective: Objective,
     options: RelayOptions,
-) -> tuple[float, ...]:
-    """Those that were given; or those that are ``chosen`` by half of the images and keep what was
-    asked on those that are ``held`` back. Where they keep less, they are raised."""
+) -> tuple[tuple[float, ...], float]:
+    """Thresholds, and the share of the accuracy that they keep for sure: those that were given, or
+    those that were ``sought`` by half of the images, raised until they keep what was asked on those
+    that are ``held`` back.
+
+    Tests in a fixed order, of which the first that fails is the last, need no correction for their
+    number (Maurer, Hothorn and Lehmacher, 1995). They only show what was asked, so no more is
+    promised where one has failed.
+    """
     if options.given is not None:
-        return options.given
+        return options.given, kept(held, options.given, options.confidence)
     share = LEAST_ACCURACY if objective.min_accuracy is None else objective.min_accuracy
     name = cluster.computing[0].name
     costs = [profiles.device(name).network.range_ms(*part.range) for part in parts]
     try:
-        found = thresholds_keeping(chosen, share, costs, options.confidence)
+        found = thresholds_keeping(sought, share, costs, options.confidence)
     except PlanError as error:
         raise PlanError(f"{network.name!r}: {error}") from None
+    promised, keeps = (NEVER,) * len(found), 1.0
     for raised in RAISED:
         surer = tuple(each + raised * max(0.0, 1 - each) for each in found)
-        if kept(held, surer, options.confidence) >= share:
-            return surer
-    return (NEVER,) * len(chosen.heads)
+        sure = kept(held, surer, options.confidence)
+        if sure < share:
+            return promised, share if any(each < NEVER for each in promised) else 1.0
+        promised, keeps = surer, sure
+    return promised, keeps
 
 
 def _halves(exits: Exits) -> tuple[Exits, Exits]:
@@ -211,8 +221,9 @@ def _notes(
     against = "the network's own answers" if exits.against == NETWORK else "their labels"
     leaving = ", ".join(f"{100 * share:.0f} %" for share in found.leaving)
     notes = [
-        f"on {exits.images} images that nothing was chosen by, {100 * found.accuracy:.2f} % are "
-        f"right ({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"on {exits.images} images that thresholds were not sought by, "
+        f"{100 * found.accuracy:.2f} % are right "
+        f"({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
         f"{sure:.4f} of the accuracy is kept, with {options.confidence:g} confidence",
         f"of these {leaving} leave at the exits and at the end",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shoal.model.exits import CALIBRATION
 from shoal.plan.plan import Playbook
 from shoal.plan.size import readable
 from shoal.strategies.base import Explanation, Sheet
@@ -13,10 +14,11 @@ def explain(playbook: Playbook, options: RelayOptions) -> Explanation:
     """Each task: who holds it, what enters, how sure its exit must be; and how right the exits were
     on the images that they were calibrated with."""
     settings, plan = settings_of(playbook), playbook.plans[0]
+    table = playbook.policy.settings.get(CALIBRATION, ())
     rows = []
     for index, stage in enumerate(plan.stages):
         leave = stage.exit
-        column = settings.calibration[index] if index < len(settings.calibration) else ()
+        column = table[index] if index < len(table) else ()
         right = sum(sure > 0 for sure in column) / max(1, len(column))
         ms = plan.forecast.stage_ms[index] if index < len(plan.forecast.stage_ms) else 0.0
         rows.append(

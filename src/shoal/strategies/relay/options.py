@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from shoal.errors import PlanError
+from shoal.plan.thresholds import NEVER
 from shoal.strategies.options import Options
 from shoal.strategies.relay.rules import Rules
 
@@ -84,4 +85,4 @@ class RelayOptions(Options, frozen=True):
                 f"thresholds: {self.thresholds!r} are none; write numbers like 0.9,0.8 (0: all "
                 "leave, above 1: none)"
             )
-        return found
+        return tuple(min(each, NEVER) for each in found)

@@ -12,8 +12,7 @@ class Settings(msgspec.Struct, frozen=True):
     """``sizes`` are the bytes that enter each stage. What is ``fixed``: the ``accuracy`` or the
     ``rate``. Thresholds never follow the rate below ``loosest``; inputs never begin closer together
     than ``least_gap_s``. ``neighbours`` says to whom each device may give (all, where it is not
-    named), ``bytes_per_s`` what links are stated to carry. ``calibration`` is the table of the
-    exits (:class:`shoal.model.exits.Exits`)."""
+    named), ``bytes_per_s`` what links are stated to carry."""
 
     rules: Rules = Rules()
     sizes: tuple[float, ...] = ()
@@ -22,7 +21,6 @@ class Settings(msgspec.Struct, frozen=True):
     least_gap_s: float = 0.0
     neighbours: dict[str, tuple[str, ...]] = {}
     bytes_per_s: float = 1e9
-    calibration: tuple[tuple[int, ...], ...] = ()
 
 
 def settings_of(playbook: Playbook) -> Settings:

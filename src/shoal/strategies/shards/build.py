@@ -27,7 +27,7 @@ from shoal.strategies.shards.failures import Sample, failure_sets
 from shoal.strategies.shards.layout import REMEDY, lacking, no_room
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
-from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.promise import Promise, confidence_of
 from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
 from shoal.strategies.shards.repair import MOST_DEVICES, Repair, Repairing
@@ -151,7 +151,9 @@ def _check(wish: Wish, held: Sample | None) -> None:
             "what is kept when a device is lost is measured on images: give some with --calibrate "
             "FOLDER, or have all devices hold everything with --rho 1"
         )
-    needed = images_needed(wish.least, options.confidence)
+    confidence = options.confidence
+    fixed = options.rho is not None
+    needed = images_needed(wish.least, confidence if fixed else confidence_of(0, confidence))
     if len(held) < needed and wish.least < 1:
         choosing = min(needed, JUDGED)
         raise PlanError(
@@ -163,15 +165,12 @@ def _check(wish: Wish, held: Sample | None) -> None:
 
 def _put(ledger: Ledger, made: Made, remedy: str) -> None:
     """Let all devices hold their shards; PlanError where one has no room."""
-    wanted = [
-        (name, made.parts[h]) for stage in made.plan.stages for name, h in stage.parts.items()
-    ]
-    if ledger.put(wanted):
+    if ledger.put(made.held):
         return
     room = ledger.room
     over = [
         lacking(name, need, room[name])
-        for name, need in ledger.needs(wanted).items()
+        for name, need in ledger.needs(made.held).items()
         if need > room.get(name, math.inf)
     ]
     raise PlanError(no_room(over, remedy))

@@ -31,6 +31,11 @@ class Made:
     plan: Plan
     parts: Mapping[str, Part]
 
+    @property
+    def held(self) -> list[tuple[str, Part]]:
+        """Each part with a device that holds it."""
+        return [(n, self.parts[h]) for stage in self.plan.stages for n, h in stage.parts.items()]
+
 
 class Shared(NamedTuple):
     """What devices do with a region together: the part of each, how their slices are joined, and

@@ -79,7 +79,7 @@ class Repairing:
             spare=True,
             reserve=Reserve((name,), after_s, instead),
         )
-        fits = not instead or Ledger(self.limits).put(_held(made))
+        fits = not instead or Ledger(self.limits).put(made.held)
         graphs = {n: sum(each.info.size for each in new) for n, new in self._new(made).items()}
         found = Made(plan, made.parts) if fits else None
         return Repair(name, found, instead, self._weights(made), graphs)
@@ -125,10 +125,6 @@ class Repairing:
             blobs = {blob: size for part in parts for blob, size in part.info.blobs.items()}
             found[name] = sum(size for blob, size in blobs.items() if blob not in known)
         return found
-
-
-def _held(made: Made) -> list[tuple[str, Part]]:
-    return [(n, made.parts[h]) for stage in made.plan.stages for n, h in stage.parts.items()]
 
 
 def _parts(made: Made, name: str) -> set[str]:

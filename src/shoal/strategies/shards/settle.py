@@ -17,7 +17,7 @@ from shoal.strategies.shards.failures import Kept, Lost, failure_sets
 from shoal.strategies.shards.layout import Layout, memory
 from shoal.strategies.shards.plans import Made, make_plan, owned, shares
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.promise import Promise, confidence_of
 from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import Common, uniform
 from shoal.strategies.shards.trials import Dealings, exact
@@ -77,14 +77,16 @@ def settle(
     """The first way to replicate with which the real parts keep the promise; PlanError, with what
     can be had, if there is none."""
     best: Settled | None = None
-    for common in _commons(ground, layout, deck, promise, wish):
-        found = _settled(ground, layout, deck, common, promise, wish)
+    fixed = wish.options.rho is not None
+    asked = 1.0 if promise is None else promise.confidence
+    for way, common in enumerate(_commons(ground, layout, deck, promise, wish)):
+        confidence = asked if fixed else confidence_of(way, asked)
+        found = _settled(ground, layout, deck, common, promise, confidence, wish)
         if best is None or found.worst > best.worst:
             best = found
         if found.worst >= wish.least:
             return found
     assert best is not None, "there is at least one way"
-    fixed = wish.options.rho is not None
     raise PlanError(
         f"{wish.least:g} of the accuracy with {wish.most} lost cannot be promised "
         f"{'with that rho' if fixed else 'within the memory of the devices'}, "
@@ -108,6 +110,7 @@ def _settled(
     deck: Deck,
     common: Common,
     promise: Promise | None,
+    confidence: float,
     wish: Wish,
 ) -> Settled:
     dealings = deck.deal(common)
@@ -120,18 +123,26 @@ def _settled(
         if not exact(dealings, absent):
             assert promise is not None, "without images all is common"
             found = measure(made.plan, made.parts, ground.network, promise.held, names)
-            sure = found.bound(promise.confidence)
+            sure = found.bound(confidence)
         kept.append(found)
         missing.append(Missing(names, sure))
     mended = []
     if deck.fill == "rebuilt" and promise is not None:
         lost = (each for each in promise.sets if not exact(dealings, each))
-        mended = [_mended(ground, layout, deck, dealings, promise, each) for each in lost]
+        mended = [
+            _mended(ground, layout, deck, dealings, promise, confidence, each) for each in lost
+        ]
     return Settled(made, dealings, tuple(kept), tuple(missing), tuple(mended))
 
 
 def _mended(
-    ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, promise: Promise, lost: Lost
+    ground: Ground,
+    layout: Layout,
+    deck: Deck,
+    dealings: Dealings,
+    promise: Promise,
+    confidence: float,
+    lost: Lost,
 ) -> Mended:
     """The plan of the others while these devices are lost."""
     network = deck.mended(dealings, lost)
@@ -139,7 +150,7 @@ def _mended(
     dealt = {name: each.without(lost) for name, each in dealings.items()}
     made = make_plan(left, layout, deck, dealt, len(left.devices))
     kept = measure(made.plan, made.parts, network, promise.held, ())
-    sure = kept.bound(promise.confidence)
+    sure = kept.bound(confidence)
     names = _names(ground, lost)
     plan = msgspec.structs.replace(
         made.plan,
