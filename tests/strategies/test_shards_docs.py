@@ -27,8 +27,10 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert promise.BACK == (0.03, 0.1, 0.3, 1.0)
     assert "0.03, 0.1, 0.3 and at last all of" in PAGE
     assert 1 + len(promise.BACK) == 5
-    assert "looked at five times at the\nmost" in PAGE
+    assert "looked at five times at the most" in PAGE
+    assert f"The first look has\n{promise.FIRST} of the error" in PAGE
     assert f"away for {prepare.REPAIR_S:g} seconds" in PAGE
     assert f"none for more than {repair.MOST_DEVICES} devices" in PAGE
-    assert images_needed(0.95) == 52
+    assert images_needed(0.95, promise.confidence_of(0, prepare.CONFIDENCE)) == 59
+    assert "takes 59 of them, so give at least 118" in PAGE
     assert f"with {2 * ASKED} or more" in PAGE
