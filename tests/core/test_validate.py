@@ -86,6 +86,11 @@ WORKER: dict[str, Callable[[Any], object]] = {
         w.library._ready.clear(),
         next(iter(w.library._shelves.values())).waiting.add("0-6"),
     ),
+    "only to be brought": lambda w: (
+        w.library._ready.clear(),
+        next(iter(w.library._shelves.values())).waiting.add("0-6"),
+        next(iter(w.library._shelves.values())).bringing.add("0-6"),
+    ),
     "that no playbook has": lambda w: w.library._memory.update(other=1),
 }
 

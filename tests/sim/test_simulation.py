@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from tests.core.toys import one, plan, playbook
+from tests.core.toys import every, homely, one, plan, playbook
 from tests.toys import fluid
 from tests.toys.network import ToyNetwork, ToyProfile
 
 from shoal import zoo
+from shoal.cache import cache_folder
 from shoal.errors import ClusterError, DataError, LabFileError, PlanError
 from shoal.model.bundle import load_bundle
 from shoal.model.network import load
@@ -151,7 +152,8 @@ def test_shards_are_as_fast_as_the_device_with_most_to_do(tmp_path: Path) -> Non
     assert found.degraded == found.lost == 0
 
 
-def test_what_slices_weigh_is_stated_as_it_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ops", [{"channels"}, {"coded"}, {"channels", "sum"}])
+def test_what_slices_weigh_is_stated_as_it_is_measured(tmp_path: Path, ops: set[str]) -> None:
     """Raw bodies weigh the same whether the playbook tells it or the parts are run."""
     network, of = load(zoo.path("fashion-resnet")), cluster(3)
     np.save(tmp_path / "some.npy", zoo.samples("fashion-resnet").images[:40])
@@ -162,12 +164,25 @@ def test_what_slices_weigh_is_stated_as_it_is_measured(tmp_path: Path) -> None:
         Profiles.scaled(of, ToyProfile((4.0,) * len(network.nodes))),
         Objective(min_accuracy=0.3),
         calibrate=str(tmp_path),
-        rho="0.5",
+        **({"fill": "coded"} if "coded" in ops else {"rho": "0.5"}),
     )
+    stages = [stage for plan in built.playbook.plans for stage in plan.stages]
+    assert ops <= {stage.join.op for stage in stages if stage.join}
     told = stated(built.playbook)
     run = measured(built.playbook, built.parts, zoo.samples("fashion-resnet").feed(0))
     assert any(made.stays for made, _ in told)
     assert {key: run[key].size for key in told} == {key: each.size for key, each in told.items()}
+
+
+def test_of_what_stays_with_its_holder_only_the_answer_travels() -> None:
+    stages = [homely(every(*ends, ["d0", "d1"], op="sum")) for ends in ((0, 6), (6, 12))]
+    book = playbook(plan("both", *stages))
+    told = stated(book)
+    assert {
+        (made.names, made.stays): each.size for (made, _), each in told.items()
+    } == {(("t0",), 0): 16, (("t6",), 4): 16, (("t12",), 0): 32}  # fmt: skip
+    found = prepared(book, cluster(2), told)[0].run(Demand(2.0), ())
+    assert found.answered == found.asked > 0
 
 
 def test_what_the_playbook_does_not_state_is_asked_of_the_parts() -> None:
@@ -179,6 +194,10 @@ def test_what_the_playbook_does_not_state_is_asked_of_the_parts() -> None:
     assert not missing(built.playbook, crossings)
     part = built.playbook.plans[0].stages[0].parts["d0"]
     assert crossings[Made(part, cut), "raw"] == Crossing(4 * 8)
+    (kept,) = (cache_folder() / "crossings").glob("*.json")
+    assert crossings_of(built.playbook, {})[0] == crossings, "nothing is measured again"
+    kept.write_text("[]")
+    assert crossings_of(built.playbook, built.parts)[0] == crossings
 
 
 # -- the same each time

@@ -54,7 +54,7 @@ class View(msgspec.Struct, frozen=True):
     wait here, and how many images are in the one that is decided about. ``drawn`` is a number from
     0 to 1 that was drawn for this question, so that a policy can leave something to chance and
     stay a function of what it is shown. ``here`` is the node that decides. ``refused`` is how many
-    requests were turned away here so far, as they could not have been answered in time."""
+    requests were turned away as overloaded here so far."""
 
     now: float
     devices: Mapping[str, DeviceView]

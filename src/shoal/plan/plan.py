@@ -161,6 +161,14 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.forecast.holder_ms[stage][device]
         return self.forecast.stage_ms[stage] if stage < len(self.forecast.stage_ms) else 0.0
 
+    def stays(self, stage: int, device: str) -> int:
+        """How many entries of the output of ``device`` at ``stage`` are for itself alone (see
+        :class:`~shoal.codec.slices.Slice`). The gateway is sent all: it holds nothing itself."""
+        join = self.stages[stage].join
+        if join is None or stage == len(self.stages) - 1:
+            return 0
+        return join.slices[device].stays
+
 
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The policy of a playbook: its registered name, and its settings (plain data)."""

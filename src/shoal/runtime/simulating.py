@@ -32,7 +32,7 @@ from shoal.sim.crossings import (
 )
 from shoal.sim.forecasted import Forecasted, Sureness
 from shoal.sim.outcome import Demand, Simulated
-from shoal.sim.serving import Tap, check_devices
+from shoal.sim.serving import Tap
 from shoal.sim.simulation import Simulation
 from shoal.strategies.making import Candidate, build, judge, prepare
 
@@ -78,7 +78,8 @@ def crossings_of(
 def _measured_once(
     playbook: Playbook, unknown: set[str], parts: Mapping[str, Runnable] | None, feeds: Feeds
 ) -> Crossings:
-    """What was measured before, as that takes another time each time."""
+    """What was measured before, if it is all that is ``unknown``: it takes another time each
+    time."""
     digest = xxhash.xxh3_128(playbook.id.encode())
     for name in sorted(feeds):
         digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape} ".encode())
@@ -86,7 +87,9 @@ def _measured_once(
     path = cache_folder() / "crossings" / f"{digest.hexdigest()}.json"
     with contextlib.suppress(OSError, msgspec.DecodeError):
         kind = list[tuple[tuple[Made, str], Crossing]]
-        return dict(msgspec.json.decode(path.read_bytes(), type=kind))
+        before = dict(msgspec.json.decode(path.read_bytes(), type=kind))
+        if not missing(playbook, {**before, **stated(playbook)}):
+            return before
     found = measured(playbook, _stored(playbook, unknown) if parts is None else parts, feeds)
     with contextlib.suppress(StoreError):
         write_whole(path, msgspec.json.encode(list(found.items())))
@@ -113,7 +116,6 @@ def prepared(
     tap: Tap | None = None,
 ) -> tuple[Simulation, list[str]]:
     """The playbook in place on the cluster, in virtual time; and what is to be known of it."""
-    check_devices(playbook, cluster)
     nodes = (*cluster.devices, cluster.gateway)
     sureness, notes = Sureness(playbook, seed), []
     if sureness.exits and not sureness.calibrated:

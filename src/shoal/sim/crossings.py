@@ -124,10 +124,11 @@ def _legs(playbook: Playbook) -> Iterator[_Leg]:
         for stage in plan.stages:
             codecs.setdefault(stage.outputs, set()).add(stage.codec)
     yield _Leg(Made("", asked), frozenset(codecs[asked]))
-    for stage in _stages(playbook):
+    numbered = ((plan, k) for plan in playbook.plans for k in range(len(plan.stages)))
+    for plan, number in numbered:
+        stage = plan.stages[number]
         for device, part in stage.parts.items():
-            stays = 0 if stage.join is None else stage.join.slices[device].stays
-            made = Made(part, stage.outputs, stays)
+            made = Made(part, stage.outputs, plan.stays(number, device))
             yield _Leg(made, frozenset(codecs[stage.outputs]), stage, device)
             if stage.exit is not None:
                 left = Made(part, (stage.exit.output,))
@@ -138,8 +139,10 @@ def _stated_bytes(spec: TensorSpec, leg: _Leg) -> int:
     """Bytes of a tensor for one image, or of the slice of it that is given."""
     shape = [1 if size is None else size for size in spec.shape]
     join = None if leg.stage is None else leg.stage.join
-    if join is not None and join.tensor.name == spec.name and join.op == "channels":
-        shape[join.axis] = len(join.slices[leg.device].channels) - leg.made.stays
+    if join is not None and join.tensor.name == spec.name:
+        part = join.slices[leg.device]
+        alone = {"channels": len(part.channels) - part.stays, "coded": join.block}
+        shape[join.axis] = alone.get(join.op, shape[join.axis]) + part.stays - leg.made.stays
     return math.prod(shape) * np.dtype(spec.dtype).itemsize
 
 
@@ -164,8 +167,8 @@ def _run(
             made = part.run_on(part.session(), {key: at_hand[key] for key in part.inputs})
             outputs[name] = {**at_hand, **made}
         given[device] = {key: outputs[name][key] for key in stage.outputs}
-        sent, stays = given[device], 0
-        if stage.join is not None and (stays := stage.join.slices[device].stays):
+        sent, stays = given[device], plan.stays(number, device)
+        if stage.join is not None and stays:
             tensor, axis = stage.join.tensor.name, stage.join.axis
             kept = np.arange(sent[tensor].shape[axis] - stays)
             sent = {**sent, tensor: np.take(sent[tensor], kept, axis)}

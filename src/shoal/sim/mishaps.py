@@ -53,7 +53,7 @@ def left_out(faults: Iterable[Fault]) -> list[str]:
 
 
 class Mishaps:
-    """Lets ``faults`` happen to a world, from now on; ``usual`` is what links carry without."""
+    """Lets ``faults`` happen to a world, from now on."""
 
     def __init__(self, world: World, cluster: Cluster, faults: Sequence[Fault]) -> None:
         self._world = world

@@ -188,7 +188,7 @@ def test_how_long_nobody_was_there_does_not_count_as_the_pace_of_devices() -> No
     """Else much that could be answered would be refused when they are back."""
     story = Story("a", playbook(PLAN), engine=Symbols(run_ms=lambda *_: 10.0))
     story.ask(12, 600_000.0)
-    story.world.run(0.03)
+    story.world.run(0.015)
     story.world.kill("a")
     story.world.run(60.0)
     story.world.restart("a")

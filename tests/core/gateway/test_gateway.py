@@ -459,6 +459,34 @@ def test_who_was_silent_is_asked_again_ever_more_seldom_until_it_answers() -> No
     assert to(gateway.ask(number + 2)) == ["a", "b", "c"], "it begins anew"
 
 
+def test_who_refuses_is_not_silent() -> None:
+    gateway = LoneGateway(SHARDS)
+    task = sent(Task, gateway.ask(0))[0][1]
+    gateway.refuse("b", task, Why.RUN_FAILED)
+    gateway.answer("a", task)
+    (deliver,) = of(Deliver, gateway.answer("c", task, absent=("b",)))
+    assert deliver.absent == ("b",)
+    assert to(gateway.ask(1)) == ["a", "b", "c"]
+
+
+def test_another_is_asked_before_one_that_is_silent_too() -> None:
+    gateway = LoneGateway(playbook(*(plan(name, one(0, 12, name)) for name in "abc")))
+    assert to(gateway.ask(0, budget_ms=60_000)) == ["a"]
+    while not (asked := to(gateway.take(Tick()))):
+        gateway.now += 0.1
+        gateway.core._state.devices.silences.missed("b", gateway.now)
+    assert asked == ["c"]
+
+
+def test_who_is_silent_is_asked_where_there_is_nobody_else() -> None:
+    gateway = LoneGateway(ALONE)
+    assert to(gateway.ask(0, budget_ms=60_000)) == ["a"]
+    while not (asked := to(gateway.take(Tick()))):
+        gateway.now += 0.1
+        gateway.core._state.devices.silences.missed("b", gateway.now)
+    assert asked == ["b"]
+
+
 def test_the_more_is_under_way_the_longer_a_slice_is_waited_for() -> None:
     gateway = LoneGateway(SHARDS)
     gateway.ask(0)

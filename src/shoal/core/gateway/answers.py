@@ -69,7 +69,8 @@ class Answers:
         state.flights.answered(tried.playbook, tried.plan.name, request.images, took_s)
         resumed = tried.start > 0  # so the trace begins with steps of the plan before
         state.devices.observe(None if resumed else tried.plan, answer.trace, now)
-        late = [name for name in answer.absent if name in request.given]
+        # Who refused was heard.
+        late = [n for n in answer.absent if n in request.given and n not in request.out]
         state.devices.silences.missed(late, now)
         state.devices.silences.came(step.device for step in answer.trace if step.device not in late)
         book = state.playbooks.get(tried.playbook)

@@ -147,6 +147,14 @@ class Chooser:
                 return Pick(book, said[0], None, without, said[1])
         return None
 
+    def pick_other(self, late: Collection[str], request: Request, now: float) -> Pick | None:
+        """The best way on without those who are ``late`` and all that are to blame; and without
+        whoever is silent, where there is such a way. None: there is none."""
+        shunned = (*late, *request.blamed)
+        silent = tuple(name for name in self._devices.silences.at(now) if name not in shunned)
+        picked = self.pick_without((*silent, *shunned), request, now) if silent else None
+        return picked or self.pick_without(shunned, request, now)
+
     def hopeless(self, narrow: Narrow) -> bool:
         """Whether no plan can do without what these devices have too little memory for, whoever
         else is there now."""

@@ -251,8 +251,8 @@ class GatewayCore:
         if not state.may_run(request, now):
             del state.requests[number]
             return [self._recovery.condemn(request)]
-        before = state.flights.count + state.queue.before(request.turn) if state.queue else 0
-        if before and not state.admission.in_time(before, asked.budget_ms / 1e3):
+        before = self._before(request, asked.budget_ms / 1e3)
+        if before:
             del state.requests[number]
             state.chooser.refused += 1
             wait_s = state.admission.retry_after_s(before)
@@ -264,6 +264,17 @@ class GatewayCore:
         state.deadlines.set(number, deadline)
         state.queue.put(request.turn)
         return []
+
+    def _before(self, request: Request, budget_s: float) -> int:
+        """How many come before a request that is not to be expected to be answered in time; else
+        0."""
+        state = self._state
+        if not state.queue or state.admission.in_time(
+            state.flights.count + len(state.queue), budget_s
+        ):
+            return 0  # whatever its priority
+        before = state.flights.count + state.queue.before(request.turn)
+        return 0 if state.admission.in_time(before, budget_s) else before
 
     def _dispatch(self, actions: list[GatewayAction], now: float) -> None:
         """Begin as many of the waiting requests as the window allows."""

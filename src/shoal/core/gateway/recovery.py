@@ -191,7 +191,7 @@ class Recovery:
         busy = all(self._state.devices.heard_since(name, began) for name in late)
         hedges, picked = flights.hedges(request), None
         if not busy or hedges:
-            picked = chooser.pick_without((*late, *request.blamed), request, now)
+            picked = chooser.pick_other(late, request, now)
         rounds, turn = divmod(request.extensions, ROUND)
         if picked is None and turn < ROUND - 1:
             why = "they do other work" if busy else "nobody else can do it"
@@ -204,7 +204,8 @@ class Recovery:
             devices = self._state.devices
             devices.silences.missed((n for n in late if not devices.heard_since(n, began)), now)
         log.remark(request.number, f"{text}: others are asked (hedge)" if hedges else text)
-        picked = picked or chooser.pick_without((*late, *request.blamed), request, now)
+        if busy and not hedges:
+            picked = chooser.pick_other(late, request, now)
         if picked is None and late:
             # As many as can be are done without, each time beginning with another one.
             turn = rounds % len(late) + 1

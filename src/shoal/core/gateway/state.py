@@ -102,12 +102,11 @@ class GatewayState:
         """Forget a request; ``stop``: somebody may still work on it and shall not."""
         if answered:
             self.suspects.clear(request.digests)
+            self.admission.answered(now, bool(self.queue))
         elif request.in_flight:
             self.suspects.note_late(
                 request.number, self.digests(request), request.lives, request.going, now
             )
-        if answered:
-            self.admission.answered(now, bool(self.queue))
         self.flights.leave(request)
         self.playbooks.follow(request.playbook, "")
         self.devices.take_back_all(request.given)

@@ -281,9 +281,6 @@ class Intake:
 
 
 def _home(name: str, plan: Plan, stage: int) -> Home | None:
-    """What of a holder's output the others are not sent. The gateway is sent all of it: it holds
-    nothing itself."""
-    join = plan.stages[stage].join
-    if join is None or not join.slices[name].stays or stage == len(plan.stages) - 1:
-        return None
-    return Home(join.tensor.name, join.axis, join.slices[name].stays)
+    """What of a holder's output the others are not sent."""
+    join, stays = plan.stages[stage].join, plan.stays(stage, name)
+    return Home(join.tensor.name, join.axis, stays) if join is not None and stays else None
