@@ -45,6 +45,18 @@ def test_the_help_names_those_of_every_strategy(capsys):
     assert "--survive" in shown
 
 
+def test_a_flag_that_a_command_has_itself_is_not_listed_as_a_strategys(capsys):
+    listed = {}
+    for command in ("plan", "simulate"):
+        assert run([command, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        listed[command] = shown.split("Options of strategies")[1]
+    assert "window" in declared()["relay"]
+    assert "--window" in listed["plan"]
+    assert "--window" not in listed["simulate"]
+    assert "relay: --fixed" in listed["simulate"]
+
+
 def test_what_nobody_declares_is_no_option(capsys):
     assert run(["plan", "net", "--cluster", "c", "--wheels", "2"]) == 2
     assert "--wheels" in capsys.readouterr().err

@@ -15,7 +15,7 @@ class WithDeclared(TyperCommand):
     it has itself stays its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {flag for parameter in self.params for flag in parameter.opts}
+        own = self._own()
         if not any(arg.startswith("--") and arg.partition("=")[0] not in own for arg in args):
             ctx.obj = {}
             return super().parse_args(ctx, args)
@@ -28,9 +28,17 @@ class WithDeclared(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from shoal.strategies.options import flag
 
-        lines = (f"{name}: {', '.join(map(flag, of))}" for name, of in declared().items() if of)
+        own = self._own()
+        lines = []
+        for name, options in declared().items():
+            free = [each for each in map(flag, options) if each not in own]
+            lines += [f"{name}: {', '.join(free)}"] if free else []
         self.epilog = "**Options of strategies** (docs/): " + "; ".join(lines) + "."
         super().format_help(ctx, formatter)
+
+    def _own(self) -> set[str]:
+        """The flags of the command itself."""
+        return {flag for parameter in self.params for flag in parameter.opts}
 
 
 def declared() -> dict[str, tuple[str, ...]]:
