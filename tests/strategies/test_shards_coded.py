@@ -169,12 +169,18 @@ def test_parts_that_do_not_give_all_are_not_served(network, monkeypatch):
     [
         ({"rho": 0.5}, "nothing is held by all where layers are coded"),
         ({"deal": "inner"}, "nothing is added where layers are coded"),
+        ({"repair": 10}, "brought to nobody where layers are coded"),
         ({"survive": 3}, "nobody is left to answer"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(network, options, words):
     with pytest.raises(PlanError, match=words):
         made(network, fill="coded", **options)
+
+
+def test_that_nothing_is_repaired_may_be_said(network):
+    found = made(network, fill="coded", repair=0)
+    assert not any(plan.reserve for plan in found.playbook.plans)
 
 
 def test_too_many_devices_are_refused(network):

@@ -87,9 +87,9 @@ def build(
     resort = last_resort(network, cluster, profiles, ledger)
     plans += resort
     repairs: list[Repair] = []
-    if options.repair and len(devices) <= MOST_DEVICES:
+    if options.repair_s and len(devices) <= MOST_DEVICES:
         repairing = Repairing(ground, layout, deck, settled, ledger, limits)
-        repairs = repairing.repairs(options.repair)
+        repairs = repairing.repairs(options.repair_s)
     parts = dict(ledger.parts)
     for made in (each.made for each in repairs if each.made is not None):
         plans.append(made.plan)
@@ -98,9 +98,9 @@ def build(
     notes = [
         *say(found, promise, settled, resort),
         *told(ground, layout),
-        *say_repairs(repairs, options.repair),
+        *say_repairs(repairs, options.repair_s),
     ]
-    if options.repair and len(devices) > MOST_DEVICES:
+    if options.repair_s and len(devices) > MOST_DEVICES:
         notes.append(
             f"what a device held that is lost for good is brought to nobody: that is done "
             f"among {MOST_DEVICES} devices at the most"

@@ -39,8 +39,9 @@ class ShardOptions(Options, frozen=True):
     ``mean`` over the images, ``zero``, or, from when it is known who is lost, what is ``rebuilt``
     of the rest. With ``coded`` nothing is missing: what is lost follows from what the others hold.
     ``deal`` says what is dealt: what ``pays``, ``all`` that can be, or of that only what is
-    ``inner``: summed before it leaves a region. A device that is away for ``repair`` seconds is
-    lost for good, and what only it held is brought to the others (0: never).
+    ``inner``: summed before it leaves a region. A device that is away for ``repair`` seconds (None:
+    for ``REPAIR_S``) is lost for good, and what only it held is brought to the others (0: never);
+    where layers are coded nothing is missing, and nothing is brought.
     """
 
     calibrate: str | None = None
@@ -48,7 +49,7 @@ class ShardOptions(Options, frozen=True):
     rho: float | None = None
     fill: str = FILLS[0]
     deal: str = DEALT[0]
-    repair: float = REPAIR_S
+    repair: float | None = None
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
@@ -57,7 +58,7 @@ class ShardOptions(Options, frozen=True):
             )
         if self.rho is not None and not 0 <= self.rho <= 1:
             raise PlanError(f"rho: {self.rho:g} is no share; write 0 (nothing is held by all) to 1")
-        if not 0 <= self.repair <= LONGEST_S:
+        if self.repair is not None and not 0 <= self.repair <= LONGEST_S:
             raise PlanError(
                 f"repair: no device is lost for good after {self.repair:g} s; write up to "
                 f"{LONGEST_S:g}, or 0 for never"
@@ -70,6 +71,16 @@ class ShardOptions(Options, frozen=True):
             raise PlanError("rho: nothing is held by all where layers are coded; leave it out")
         if self.fill == CODED and self.deal == "inner":
             raise PlanError("deal: nothing is added where layers are coded; use pays or all")
+        if self.fill == CODED and self.repair:
+            raise PlanError(
+                "repair: what a lost device held is brought to nobody where layers are coded, as "
+                "nothing is missing; leave it out"
+            )
+
+    @property
+    def repair_s(self) -> float:
+        """Seconds after which a device that is away is lost for good; 0: never."""
+        return REPAIR_S if self.repair is None else self.repair
 
 
 def lost(objective: Objective, options: ShardOptions, devices: int) -> int:
