@@ -1,4 +1,4 @@
-# make demo    workers on this machine answer real images in three acts; in each one is killed
+# make demo    real images in four acts: in three a worker is killed, the last is a burst in virtual time
 # make test    format, lint, types and tests
 # make lint    format, lint and types
 # make bench   the foundation's measurements (make bench BENCH=name, QUICK=1)
