@@ -21,7 +21,7 @@ ShoalError                      exit code 1
 │   └── AddressInUseError       55  the port is taken
 ├── RequestError                60  a request has no answer
 │   ├── DeadlineError           61  its deadline passed
-│   ├── OverloadedError         62  queues are full; try again later
+│   ├── OverloadedError         62  more is asked than can be answered; try again later
 │   ├── UnservedError           63  nobody who is alive can serve it
 │   ├── RemoteError             64  a worker failed while running its part
 │   ├── PolicyError             65  a policy raised when it was asked
@@ -175,8 +175,8 @@ class DeadlineError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Queues are full; the request was refused rather than queued without bound. ``retry_after_s``
-    is when to ask again, as far as it can be told."""
+    """Queues are full, or the request was not to be expected to be answered by its deadline: it was
+    refused at once. ``retry_after_s`` is when to ask again, as far as it can be told."""
 
     exit_code = 62
     retry_after_s: float | None = None

@@ -22,7 +22,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command()
 def replay(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="From --record of 'shoal run' or 'shoal worker'.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="From --record of 'shoal run' or 'shoal worker', or --log of 'shoal simulate'.",
+        ),
     ],
     story: Annotated[
         int | None,

@@ -50,11 +50,11 @@ class DeviceUse(msgspec.Struct, frozen=True):
 
 class Simulated(msgspec.Struct, frozen=True):
     """What came of a load of ``seconds``. ``late``: the deadline passed; ``refused``: queues were
-    full; ``lost``: any other failure; ``reasons`` counts the kinds of all of these, ``said`` is
-    what the first of each said. ``images_per_s`` are the answers within the load's time, times are
-    in ms and of all answers. ``exits`` counts by where requests left; ``accuracy`` is the share
-    that is right by the playbook's calibration (None without one). ``decided`` are the events that
-    nodes took."""
+    full, or it would not have been answered in time; ``lost``: any other failure; ``reasons``
+    counts the kinds of all of these, ``said`` is what the first of each said. ``images_per_s`` are
+    the answers within the load's time, times are in ms and of all answers. ``exits`` counts by
+    where requests left; ``accuracy`` is the share that is right by the playbook's calibration (None
+    without one). ``decided`` are the events that nodes took."""
 
     seconds: float
     asked: int
