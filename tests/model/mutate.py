@@ -1,10 +1,12 @@
 """Small networks, damaged or made hostile in many ways: for tests that load whatever comes."""
 
+import contextlib
 from collections.abc import Callable
 from random import Random
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 from tests.model import nets
 from tests.model.nets import node, random, tensor
 
@@ -57,7 +59,28 @@ def corpus() -> list[bytes]:
          "k": np.array([1, 1, 2, 2], np.float32)},
         opset=18,
     )  # fmt: skip
-    return [nets.residual(), shapes, constants, several]
+    plus, times = (
+        helper.make_graph(
+            [node(op, "x w", "r"), node("Relu", "r", "o")],
+            "inside",
+            [],
+            [onnx.ValueInfoProto(name="o")],
+            [numpy_helper.from_array(random(4), "w")],
+        )
+        for op in ("Add", "Mul")
+    )
+    branches = nets.model(
+        [
+            node("Shape", "x", "s"),
+            node("Gather", "s at", "n"),
+            node("Greater", "n least", "c"),
+            node("If", "c", "y", then_branch=plus, else_branch=times),
+        ],
+        [tensor("x", ["n", 4])],
+        ["y"],
+        {"at": np.array(1), "least": np.array(3)},
+    )
+    return [nets.residual(), shapes, constants, several, branches]
 
 
 def truncated(data: bytes, dice: Random) -> bytes:
@@ -84,7 +107,16 @@ def mutated(data: bytes, dice: Random) -> bytes:
     """A few fields hold what belongs elsewhere, or nowhere."""
     model = onnx.ModelProto.FromString(data)
     for _ in range(dice.randint(1, 4)):
-        dice.choice(MUTATIONS)(model, dice)
+        change = dice.choice(MUTATIONS)
+        inside = [a.g for each in model.graph.node for a in each.attribute if a.HasField("g")]
+        if inside and dice.random() < 0.5:
+            graph = dice.choice(inside)
+            inner = onnx.ModelProto(graph=graph)
+            with contextlib.suppress(IndexError):  # it has no inputs of its own
+                change(inner, dice)
+            graph.CopyFrom(inner.graph)
+        else:
+            change(model, dice)
     return model.SerializeToString()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from shoal.cli.models import Example, Model, load_network
+from shoal.cli.models import Fixed, Inputs, Model, load_network
 from shoal.cli.output import Json, print_json, stderr, stdout, table
 from shoal.plan.size import readable
 from shoal_train.packages import packages
@@ -183,7 +183,8 @@ def exits(
     plot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw how right exits are when how sure.")
     ] = None,
-    example: Example = None,
+    inputs: Inputs = None,
+    fixed: Fixed = None,
     seed: Seed = 7,
     threads: Threads = None,
     json: Json = False,
@@ -196,7 +197,7 @@ def exits(
         from shoal_train.exits.job import Job, run, summary
         from shoal_train.exits.report import draw, drop_rows, exit_rows
         from shoal_train.progress import Doing
-    network = load_network(model, example)
+    network = load_network(model, inputs, fixed)
     job = Job(network, out, data, at, cells, epochs, images, criterion, target_drop, seed, threads)
     with Doing(stderr()) as bar:
         trained = run(job, bar.tell)

@@ -20,6 +20,8 @@ WRONG = ("late", "refused", "lost", "degraded")
 
 def show_fleets(
     model: str,
+    inputs: Sequence[str] | None,
+    fixed: Sequence[str] | None,
     devices: str,
     asked: Asked,
     strategy: str | None,
@@ -39,7 +41,7 @@ def show_fleets(
         raise UsageError(f"{model}: with --devices name the network, which is planned anew")
     wish = Objective.of(objective)
     offered = candidates(strategy, settings)
-    network = load_network(model, asked.image)
+    network = load_network(model, inputs, fixed)
     steps: list[Fleet] = []
     with stderr().status("measuring ...") as status:
         seen = survey(network, asked.cluster, progress=lambda text: status.update(f"{text} ..."))

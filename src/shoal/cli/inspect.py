@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from shoal.cli.models import Example, Model, load_network
+from shoal.cli.models import Fixed, Inputs, Model, load_network
 from shoal.cli.output import Json, bar, print_json, show_log, stdout, table
 from shoal.plan.size import readable
 
@@ -33,7 +33,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command()
 def inspect(
     model: Model,
-    example: Example = None,
+    inputs: Inputs = None,
+    fixed: Fixed = None,
     cuts: Annotated[bool, typer.Option("--cuts", help="List every cut.")] = False,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw the bytes that cross, along the network.")
@@ -44,7 +45,7 @@ def inspect(
     from shoal.model.bundle import Bundle
 
     show_log()
-    network = load_network(model, example)
+    network = load_network(model, inputs, fixed)
     if json:
         print_json(summary(network))
         return

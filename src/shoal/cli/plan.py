@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from shoal.cli.declared import WithDeclared
-from shoal.cli.models import Example, Model, load_network
+from shoal.cli.models import Fixed, Inputs, Model, load_network
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import (
     Aims,
@@ -54,7 +54,8 @@ def plan(
     min_accuracy: LeastAccuracy = None,
     max_latency_ms: LongestMs = None,
     survive: Survive = None,
-    example: Example = None,
+    inputs: Inputs = None,
+    fixed: Fixed = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the playbook.")
     ] = None,
@@ -85,7 +86,7 @@ def plan(
     if out is not None:
         check_file(out)
     stated = Cluster.load(cluster)
-    network = load_network(model, example)
+    network = load_network(model, inputs, fixed)
     with stderr().status("planning ...") as status:
         made = choose(
             offered, network, stated, wish, progress=lambda text: status.update(f"{text} ...")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoal.cli.models import Example, Model, load_network
+from shoal.cli.models import Fixed, Inputs, Model, load_network
 from shoal.cli.output import Json, bar, print_json, stderr, stdout, table
 from shoal.plan.size import readable
 
@@ -25,7 +25,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command()
 def profile(
     model: Model,
-    example: Example = None,
+    inputs: Inputs = None,
+    fixed: Fixed = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     provider: Annotated[
         str, typer.Option(help="Execution provider of ONNX Runtime.")
@@ -43,7 +44,7 @@ def profile(
     """
     from shoal.model.profiles import profile as measure
 
-    network = load_network(model, example)
+    network = load_network(model, inputs, fixed)
     with stderr().status(f"measuring {network.name} ..."):
         found = measure(network, threads=threads, provider=provider, refresh=refresh)
     if json:

@@ -13,6 +13,7 @@ from shoal.cli.answers import counted, measures, ran
 from shoal.cli.asked import SECONDS, Asked, demand_of, refuse, tell
 from shoal.cli.declared import WithDeclared
 from shoal.cli.fleets import show_fleets
+from shoal.cli.models import Fixed, file_of
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import Aims
 
@@ -77,15 +78,16 @@ def simulate(
         typer.Option(metavar="FILE", help="A fault schedule (YAML), as 'shoal lab' takes it."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn: the same, the same run.")] = 0,
-    example: Annotated[
-        Path | None,
+    inputs: Annotated[
+        list[str] | None,
         typer.Option(
             "--input",
-            metavar="FILE",
+            metavar="[NAME=]FILE|SIZES",
             help="An image as .npy or .npz, to weigh what is packed (without it: noise). With "
-            "--devices the network is also proved on it.",
+            "--devices as 'shoal plan' takes it.",
         ),
     ] = None,
+    fixed: Fixed = None,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -121,18 +123,21 @@ def simulate(
     if plot is not None:
         empty_figure(1)
     demand = demand_of(arrivals, rate, window, seconds, deadline_ms, seed)
-    asked = Asked(Cluster.load(cluster), demand, seed, example, plot, json)
+    image = file_of(inputs or ())
+    asked = Asked(Cluster.load(cluster), demand, seed, image, plot, json)
     if devices is not None:
         refuse(
             {"--log": log, "--faults": faults}, "is of one simulation: leave it out with --devices"
         )
         named = None if strategy == AUTO else strategy
-        show_fleets(what, devices, asked, named, ctx.obj, objective)
+        show_fleets(what, inputs, fixed, devices, asked, named, ctx.obj, objective)
         return
     only = {
         "--strategy": strategy != AUTO,
         "an option of a strategy": ctx.obj or None,
         "--objective": objective,
+        "--fix": fixed,
+        "more than one --input, or sizes": len(inputs or ()) > (image is not None),
     }
     refuse(only, "is for planning anew: give --devices and the network")
     _one(load(what), asked, faults, log)

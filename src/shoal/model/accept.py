@@ -7,19 +7,20 @@ than the batch (unless an example fixes them), and graphs that are no graphs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 import onnx.checker
 import onnx.inliner
 
-from shoal.errors import InputError, ModelFileError, UnsupportedModelError
+from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
-from shoal.model.dtypes import INT64, ONNX_TO_NUMPY, Array
-from shoal.model.graph import Graph, copied, elements, makes, operators, reads
-from shoal.model.spec import TensorSpec
+from shoal.model.dtypes import INT64, Array
+from shoal.model.graph import BRANCHING, Graph, copied, makes, operators, reads
+from shoal.model.inputs import Sizes, by_input, constants, input_specs
 from shoal.model.weights import Beside, Weight, read_weight, read_weights
 
 OLDEST_OPSET = 7
@@ -31,18 +32,28 @@ _RANDOM = operators(
 )
 
 
-def accept(model: onnx.ModelProto, beside: Beside | None, example: Mapping[str, Array]) -> Graph:
-    """The graph of a model, which it needs no more. ``beside`` gives its external data; ``example``
-    has arrays of inputs, which fix free dimensions other than the batch."""
+def accept(
+    model: onnx.ModelProto,
+    beside: Beside | None,
+    example: Mapping[str, Array],
+    shapes: Mapping[str, Sizes] | Sizes = (),
+    values: Mapping[str, Array] = MappingProxyType({}),
+) -> Graph:
+    """The graph of a model, which it needs no more. ``beside`` gives its external data. Free
+    dimensions other than the batch have the sizes of ``shapes`` (by input) or those of the
+    ``example``; inputs with ``values`` are constants from now on."""
     opsets = _opsets(model)
     if model.functions:
         model = _inline(model)
         opsets = _opsets(model)
     proto = model.graph
-    if len(proto.node) > limits.NODES:
+    inside = [each for node in proto.node for each in _graphs_inside(node)]
+    if sum(len(each.node) for each in (proto, *inside)) > limits.NODES:
         raise ModelFileError(f"The network has more than {limits.NODES} nodes.")
+    for each in inside:
+        _check_inside(each)
     for node in proto.node:
-        _check_node(node)
+        check_node(node)
         # What people or exporters note about a node is no part of it.
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
@@ -50,16 +61,20 @@ def accept(model: onnx.ModelProto, beside: Beside | None, example: Mapping[str, 
     weights = read_weights(model, beside)
     _check_repeats(proto.node, weights)
     # Weights that are inputs as well (all were, before IR version 4) keep their values.
-    inputs = tuple(
-        _input(info, example.get(info.name)) for info in proto.input if info.name not in weights
-    )
+    declared = [info for info in proto.input if info.name not in weights]
+    _check_names([info.name for info in declared], "inputs")
+    weights |= constants(declared, values)
+    declared = [info for info in declared if info.name not in weights]
+    sizes = by_input(shapes, [info.name for info in declared])
+    inputs = input_specs(declared, example, sizes)
     outputs = tuple(info.name for info in proto.output)
-    _check_names([spec.name for spec in inputs], "inputs")
     _check_names(outputs, "outputs")
     if not outputs:
         raise ModelFileError("The network has no outputs.")
     nodes = _sorted(proto.node, [*weights, *(spec.name for spec in inputs)], outputs)
-    nodes = [copied(node) for node in nodes if not _lift(node, weights, beside)]
+    nodes = [copied(node) for node in nodes if not lift(node, weights, beside)]
+    needed = set(outputs).union(*map(reads, nodes))
+    weights = {name: weight for name, weight in weights.items() if name in needed}
     return Graph(
         name=proto.name or "network",
         ir_version=model.ir_version,
@@ -100,7 +115,8 @@ def _inline(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from None
 
 
-def _check_node(node: onnx.NodeProto) -> None:
+def check_node(node: onnx.NodeProto) -> None:
+    """UnsupportedModelError for a node that cannot be run in parts, by itself."""
     what = f"Node {node.name or '(unnamed)'!r} ({node.domain + ':' if node.domain else ''}"
     what += f"{node.op_type})"
     if node.domain not in DOMAINS:
@@ -112,8 +128,10 @@ def _check_node(node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
             raise UnsupportedModelError(f"{what} holds a sparse tensor; save it as a dense one.")
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) or (
-            attribute.HasField("g") or attribute.graphs
+        if node.op_type not in BRANCHING and (
+            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+            or attribute.HasField("g")
+            or attribute.graphs
         ):
             raise UnsupportedModelError(
                 f"{what} holds a sub-graph. Control flow cannot be cut: export the network "
@@ -137,6 +155,45 @@ def _check_node(node: onnx.NodeProto) -> None:
         )
 
 
+def _graphs_inside(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside a node, and inside the nodes of these, and so on."""
+    for each in node.attribute:
+        for graph in (*([each.g] if each.HasField("g") else []), *each.graphs):
+            yield graph
+            for inner in graph.node:
+                yield from _graphs_inside(inner)
+
+
+def _check_inside(graph: onnx.GraphProto) -> None:
+    """What is true of a graph inside a node whether or not it is ever run."""
+    attributes = [each for node in graph.node for each in node.attribute]
+    tensors = [*graph.initializer, *(t for each in attributes for t in (each.t, *each.tensors))]
+    if graph.sparse_initializer or any(
+        each.data_location == onnx.TensorProto.EXTERNAL for each in tensors
+    ):
+        raise UnsupportedModelError(
+            "A branch of an If keeps weights in another file, or sparse ones: save the network "
+            "with dense weights inside the branch."
+        )
+    weights = {each.name: read_weight(each, None) for each in graph.initializer}
+    _check_repeats(graph.node, weights)
+
+
+def _check_branches(node: onnx.NodeProto) -> None:
+    """An ``If`` with two branches that give as much as it does. (The checker of the standard wants
+    to know all that a graph inside reads.)"""
+    branches = [a.g for a in node.attribute if a.HasField("g")]
+    names = sorted(a.name for a in node.attribute)
+    if (
+        names != ["else_branch", "then_branch"]
+        or len(branches) != 2
+        or any(a.type != onnx.AttributeProto.GRAPH for a in node.attribute)
+        or len(node.input) != 1
+        or any(len(each.output) != len(node.output) or each.input for each in branches)
+    ):
+        raise ModelFileError(f"Node {node.name or '(unnamed)'!r} ({node.op_type}) is damaged.")
+
+
 def _is_training(node: onnx.NodeProto) -> bool:
     """Whether it is a batch norm in training mode: until opset 13 one that gives more than its
     result, since 14 one that says so."""
@@ -151,7 +208,11 @@ def _check_schemas(model: onnx.ModelProto, opsets: Iterable[tuple[str, int]]) ->
     context = onnx.checker.C.CheckerContext()
     context.ir_version = max(model.ir_version, 3)
     context.opset_imports = dict(opsets)
-    for node in model.graph.node:
+    inside = (each for node in model.graph.node for each in _graphs_inside(node))
+    for node in (*model.graph.node, *(node for each in inside for node in each.node)):
+        if node.domain == "" and node.op_type in BRANCHING:
+            _check_branches(node)
+            continue
         # What the standard does not know the engine may; constants are read elsewhere.
         if node.domain == "" and node.op_type != "Constant" and onnx.defs.has(node.op_type):
             try:
@@ -170,57 +231,6 @@ def _check_repeats(nodes: Iterable[onnx.NodeProto], weights: Mapping[str, Weight
             repeats = weights[node.input[1]]
             if repeats.data_type == INT64 and (repeats.array() < 0).any():
                 raise ModelFileError(f"Node {node.name!r} (Tile) repeats less than no times.")
-
-
-def _input(info: onnx.ValueInfoProto, example: Array | None) -> TensorSpec:
-    kind = info.type.WhichOneof("value")
-    if kind != "tensor_type":
-        raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
-    tensor = info.type.tensor_type
-    dtype = ONNX_TO_NUMPY.get(tensor.elem_type)
-    if dtype is None:
-        raise UnsupportedModelError(
-            f"Input {info.name!r} has ONNX type {tensor.elem_type}, which NumPy does not have."
-        )
-    given = None if example is None else example.shape
-    if not tensor.HasField("shape"):
-        if given is None:
-            raise UnsupportedModelError(
-                f"Input {info.name!r} has no shape. Give one: "
-                f"shoal.load(..., example={{{info.name!r}: array}})."
-            )
-        return TensorSpec(info.name, dtype, given)
-    dims = tensor.shape.dim
-    if given is not None and len(given) != len(dims):
-        hint = " Add a batch axis: array[None]." if len(given) + 1 == len(dims) else ""
-        raise InputError(
-            f"The example of the input {info.name!r} has {len(given)} dimensions, the network "
-            f"takes {len(dims)}.{hint}"
-        )
-    if len(dims) > limits.RANK:
-        raise ModelFileError(f"Input {info.name!r} has more than {limits.RANK} dimensions.")
-    shape: list[int | None] = []
-    for axis, dim in enumerate(dims):
-        if dim.HasField("dim_value") and dim.dim_value > 0:
-            shape.append(dim.dim_value)
-        elif dim.HasField("dim_value") and dim.dim_value == 0 and not given:
-            raise UnsupportedModelError(f"Input {info.name!r} has an empty dimension ({axis}).")
-        elif axis == 0:
-            shape.append(None)
-        elif given is not None:
-            shape.append(int(given[axis]))
-        else:
-            raise UnsupportedModelError(
-                f"Input {info.name!r} has a free dimension {axis} besides the batch. Fix it with "
-                f"an example: shoal.load(..., example={{{info.name!r}: array}})."
-            )
-    # Before the engine sees it: with sizes near 2**62 it does not refuse, it aborts the process.
-    if elements(shape) * np.dtype(dtype).itemsize > limits.ACTIVATION_BYTES:
-        raise UnsupportedModelError(
-            f"Input {info.name!r} of shape {shape} takes more than {limits.ACTIVATION_BYTES} bytes "
-            "for one image, the most that Shoal runs."
-        )
-    return TensorSpec(info.name, dtype, tuple(shape))
 
 
 def _check_names(names: Iterable[str], what: str) -> None:
@@ -256,7 +266,7 @@ def _sorted(
         raise ModelFileError(f"The graph runs in a circle through {late.name!r}.") from None
 
 
-def _lift(node: onnx.NodeProto, weights: dict[str, Weight], beside: Beside | None) -> bool:
+def lift(node: onnx.NodeProto, weights: dict[str, Weight], beside: Beside | None) -> bool:
     """Put what a ``Constant`` node holds among the weights; False if it is another node."""
     if node.op_type != "Constant" or node.domain != "":
         return False

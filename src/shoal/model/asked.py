@@ -96,7 +96,7 @@ class Source:
 
 def as_it_came(graph: Graph) -> Session:
     """A session of a network as it came: nothing is fused in it."""
-    return Engine().load(*whole(graph), optimise=False, brief=True)
+    return Engine().load(*whole(graph), optimise=False, brief=True, branches=True)
 
 
 class Asked:

@@ -113,6 +113,7 @@ class Engine:
         optimise: bool = True,
         brief: bool = False,
         shapes_first: bool = False,
+        branches: bool = False,
         profile_to: str | None = None,
     ) -> Session:
         """A session of a part. ``blobs`` holds at least the weights that ``graph`` names.
@@ -120,6 +121,7 @@ class Engine:
         ``optimise`` False keeps every node as it is. ``brief`` is for a few runs that shall leave
         no memory taken behind, as that of other sessions is for the next run. ``shapes_first``: the
         shape of a tensor is asked for as soon as there is one, so that it need not be kept.
+        ``branches``: it may hold sub-graphs, as no part does.
         ``profile_to`` is the prefix of the file that gets the times of all nodes. Raises
         :class:`ModelFileError` for damaged bytes or a missing or wrong blob,
         :class:`UnsupportedModelError` for what the engine cannot run.
@@ -127,7 +129,7 @@ class Engine:
         options = self._options(optimise, brief, profile_to)
         if shapes_first:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        weights = externals(graph)
+        weights = externals(graph, branches=branches)
         values = [_value(weight, blobs) for weight in weights]
         try:
             if weights:

@@ -32,6 +32,9 @@ class Names:
         return name
 
 
+BRANCHING = frozenset({"If"})
+"""Operators with graphs inside, that run one of them."""
+
 BATCH = "batch"
 """Name of the free dimension in graphs that Shoal writes."""
 
@@ -86,7 +89,28 @@ def copied(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def reads(node: onnx.NodeProto) -> tuple[str, ...]:
     """The tensors that a node reads; optional ones that are left out do not count."""
-    return tuple(name for name in node.input if name)
+    names = tuple(name for name in node.input if name)
+    return names if node.op_type not in BRANCHING else (*names, *_captured(node))
+
+
+def _captured(node: onnx.NodeProto) -> tuple[str, ...]:
+    """What the graphs inside a node read of what is outside them."""
+    found: dict[str, None] = {}
+    for each in node.attribute:
+        for inside in (*([each.g] if each.HasField("g") else []), *each.graphs):
+            own = set(inner_names(inside))
+            read = [name for inner in inside.node for name in (*reads(inner), *_captured(inner))]
+            read += [info.name for info in inside.output]
+            found.update((name, None) for name in read if name not in own)
+    return tuple(found)
+
+
+def inner_names(inside: onnx.GraphProto) -> tuple[str, ...]:
+    """The tensors that belong to a graph inside a node."""
+    return (
+        *(each.name for each in (*inside.input, *inside.initializer)),
+        *(name for node in inside.node for name in makes(node)),
+    )
 
 
 def makes(node: onnx.NodeProto) -> tuple[str, ...]:
@@ -145,8 +169,11 @@ def serialize(
     """A model as bytes, and the blobs that it names. Equal arguments give equal bytes."""
     blobs: dict[str, memoryview] = {}
     protos = []
+    nodes = list(nodes)
+    # The engine does not find blobs that only a graph inside a node reads.
+    inside = {name for node in nodes for name in _captured(node)}
     for name, weight in weights.items():
-        if weight.is_blob:
+        if weight.is_blob and name not in inside:
             blobs[weight.hash] = weight.data
             protos.append(blob_proto(name, weight))
         else:

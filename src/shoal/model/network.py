@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import weakref
@@ -27,21 +26,24 @@ from shoal.model.accept import accept
 from shoal.model.archive import is_archive
 from shoal.model.asked import Asked, Source, as_it_came
 from shoal.model.beside import contradiction
+from shoal.model.branches import UndecidedError, decide
 from shoal.model.case import Case
 from shoal.model.cuts import Cut, crossing_bytes, find_cuts
 from shoal.model.cuts import Node as Node
 from shoal.model.dtypes import NUMPY_TO_ONNX, Array
 from shoal.model.engine import give_back
 from shoal.model.evidence import Evidence, gather
-from shoal.model.example import fitted
+from shoal.model.example import array_of, fitted
 from shoal.model.exits import Exits, places, told
 from shoal.model.graph import Graph, copied, makes, reads, serialize, value_info
 from shoal.model.independence import STACKED, Follower, Layout, Mixed, entering
+from shoal.model.inputs import Sizes, free_axes
 from shoal.model.normalise import DEQUANTISERS, drop_dead, normalise
 from shoal.model.part import Part, image_memory, node_memory, part_memory
 from shoal.model.probe import probe
 from shoal.model.resolved import output_specs, resolve
 from shoal.model.shapes import infer
+from shoal.model.sizes import advice
 from shoal.model.source import read
 from shoal.model.spec import TensorSpec
 from shoal.model.strength import Strength
@@ -377,15 +379,22 @@ def load(
     *,
     name: str | None = None,
     example: object = None,
+    shapes: Mapping[str, Sizes] | Sizes = (),
+    values: Mapping[str, object] | None = None,
 ) -> Network:
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
 
     ``example`` holds example inputs: an array or tensor for the only input, a sequence of one for
-    each, or a mapping from input names. A module needs it (names are those of its ``forward``), and
-    so does an ONNX network with free dimensions other than the batch, which it fixes. Every other
-    network is better for one: it is proved on these values. ``name`` is shown on screen; the file's
-    name if None.
+    each, or a mapping from input names. A module needs it (names are those of its ``forward``).
+    Every other network is better for one: it is proved on these values. ``name`` is shown on
+    screen; the file's name if None.
+
+    An ONNX network with free dimensions other than the batch needs their sizes: those of
+    ``shapes`` (sizes by input, or those of the only input; None stays as it is) or of the example.
+    The batch stays free where the network allows it, unless ``shapes`` has more than 1 for it.
+    ``values`` (arrays by input) are what some inputs have for good: the network does not take these
+    any more.
 
     The normal form is proved to give what the network gave before, on the example if there is
     one, else on made-up inputs (``network.strength()`` says how much that tells). A batch
@@ -394,30 +403,41 @@ def load(
     what cannot be cut, :class:`InputError` for an example that does not fit,
     :class:`MissingExtraError` without PyTorch.
     """
+    fixed = {n: array_of(v, f"the input {n!r}") for n, v in (values or {}).items()}
     if isinstance(source, str | Path) and is_archive(source):
+        if shapes or fixed:
+            raise InputError("The sizes and values of a bundle's inputs are fixed: leave them out.")
         from shoal.model.bundle import load_bundle  # it stands on this module
 
         return load_bundle(source, name=name, example=example)
     came = read(source, example)
     given = came.example
-    original = accept(came.model, came.beside, given)
+    original = accept(came.model, came.beside, given, shapes, fixed)
     check_example(given, original.inputs)
     title = name or (Path(source).stem if isinstance(source, str | Path) else original.name)
     shown = "".join(c if c.isprintable() else "?" for c in title)[:MAX_TITLE] or "network"
     exits = told(came.model, repr(shown))
+    free = free_axes(came.model.graph.input)
     del came  # the graph has the weights; with the model they would be there twice
     try:
         return _prepared(original, shown, given, exits)
-    except ModelError:
-        if any(spec.shape[:1] == (None,) for spec in original.inputs):
-            first = {
-                spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
-                for spec in original.inputs
-                if spec.name in given
-            }
-            with contextlib.suppress(ModelError):
-                return _prepared(original.taking(1), shown, first, exits)
-        raise
+    except ModelError as error:
+        failure = error
+    if any(spec.shape[:1] == (None,) for spec in original.inputs):
+        first = {
+            spec.name: given[spec.name][:1] if spec.shape[:1] == (None,) else given[spec.name]
+            for spec in original.inputs
+            if spec.name in given
+        }
+        try:
+            return _prepared(original.taking(1), shown, first, exits)
+        except ModelError as error:
+            if isinstance(failure, UndecidedError):  # by the number of images
+                failure = error
+    hint = advice(original, free) if free else ""
+    if hint:
+        raise type(failure)(f"{str(failure).rstrip('.')}.{hint}")
+    raise failure
 
 
 def check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
@@ -489,9 +509,11 @@ def prepared(
     # The engine checks what it loads, so what comes after may rely on well-formed nodes. But where
     # a shape is negative or near 2**62 it aborts the process, so those are refused before.
     infer(original, limits.TENSOR_BYTES)
-    session = as_it_came(original)
     graph = original.copy()
     graph.outputs += kept
+    decide(graph)
+    infer(graph, limits.TENSOR_BYTES)
+    session = as_it_came(original)
     normalise(graph)
     graph.outputs = original.outputs
     drop_dead(graph)
@@ -506,38 +528,40 @@ def prepared(
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
-    """Raise :class:`InputError` unless ``feeds`` fits ``specs`` and holds finite numbers."""
+    """Raise :class:`InputError` that tells all that is wrong unless ``feeds`` fits ``specs`` and
+    holds finite numbers."""
     names = [spec.name for spec in specs]
     if set(feeds) != set(names):
         given = sorted(map(str, feeds))  # by whatever somebody names them
         raise InputError(f"Inputs are {sorted(names)}, not {given}.")
-    batch: int | None = None
-    for spec in specs:
-        array = feeds[spec.name]
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"Input {spec.name!r} is a {type(array).__name__}, not a NumPy array.")
-        if array.dtype != np.dtype(spec.dtype):
-            raise InputError(
-                f"Input {spec.name!r} has dtype {array.dtype}, the network takes {spec.dtype}."
-            )
-        fits = len(array.shape) == len(spec.shape) and all(
-            want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+    wrong = list(filter(None, (_unfit(spec, feeds[spec.name]) for spec in specs)))
+    if wrong:
+        raise InputError(" ".join(wrong))
+    batches = {feeds[spec.name].shape[0] for spec in specs if spec.shape[:1] == (None,)}
+    if len(batches) > 1:
+        raise InputError("Inputs have different batch sizes.")
+
+
+def _unfit(spec: TensorSpec, array: object) -> str:
+    """What is wrong with an array for an input; empty where it fits."""
+    if not isinstance(array, np.ndarray):
+        return f"Input {spec.name!r} is a {type(array).__name__}, not a NumPy array."
+    if array.dtype != np.dtype(spec.dtype):
+        return f"Input {spec.name!r} has dtype {array.dtype}, the network takes {spec.dtype}."
+    fits = len(array.shape) == len(spec.shape) and all(
+        want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        wanted = ["batch" if dim is None else dim for dim in spec.shape]
+        hint = ""
+        if array.shape and array.shape == spec.shape[1:]:
+            hint = f" Add a batch axis: {spec.name}[None]."
+        return (
+            f"Input {spec.name!r} has shape {list(array.shape)}, the network takes {wanted}.{hint}"
         )
-        if not fits or 0 in array.shape:
-            wanted = ["batch" if dim is None else dim for dim in spec.shape]
-            hint = ""
-            if array.shape and array.shape == spec.shape[1:]:
-                hint = f" Add a batch axis: {spec.name}[None]."
-            raise InputError(
-                f"Input {spec.name!r} has shape {list(array.shape)}, the network takes {wanted}."
-                f"{hint}"
-            )
-        if spec.shape and spec.shape[0] is None:
-            if batch is not None and array.shape[0] != batch:
-                raise InputError("Inputs have different batch sizes.")
-            batch = array.shape[0]
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"Input {spec.name!r} holds NaN or infinity.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return f"Input {spec.name!r} holds NaN or infinity."
+    return ""
 
 
 def _split_constant(graph: Graph) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:

@@ -36,8 +36,9 @@ class External:
         return size_bytes(self.data_type, elements)
 
 
-def externals(graph: bytes | memoryview) -> list[External]:
-    """The weights of the serialized model ``graph`` that are blobs.
+def externals(graph: bytes | memoryview, *, branches: bool = False) -> list[External]:
+    """The weights of the serialized model ``graph`` that are blobs. ``branches``: it may hold
+    sub-graphs, as no part does, but a network as this machine's own user has it.
 
     Raises :class:`ModelFileError` for bytes that are damaged, too long, or hold what a part
     must not hold.
@@ -52,7 +53,7 @@ def externals(graph: bytes | memoryview) -> list[External]:
     for field, value, _, _ in fields(view):
         if field == 7:
             graphs += 1
-            found.extend(_graph(_message(value)))
+            found.extend(_graph(_message(value), branches))
         elif field in (20, 25):
             raise ModelFileError("A part holds functions or training data, which no part may.")
     if sum(external.nbytes for external in found) > limits.TOTAL_WEIGHT_BYTES:
@@ -62,14 +63,14 @@ def externals(graph: bytes | memoryview) -> list[External]:
     return found
 
 
-def _graph(view: memoryview) -> Iterator[External]:
+def _graph(view: memoryview, branches: bool) -> Iterator[External]:
     nodes = 0
     for field, value, _, _ in fields(view):
         if field == 1:
             nodes += 1
             if nodes > limits.NODES:
                 raise ModelFileError(f"A part has more than {limits.NODES} nodes.")
-            _check_node(_message(value))
+            _check_node(_message(value), branches)
         elif field == 5:
             external = _weight(_message(value))
             if external is not None:
@@ -78,11 +79,11 @@ def _graph(view: memoryview) -> Iterator[External]:
             raise ModelFileError("A part holds a sparse weight, which no part may.")
 
 
-def _check_node(view: memoryview) -> None:
+def _check_node(view: memoryview, branches: bool) -> None:
     for field, value, _, _ in fields(view):
         if field == 5:
             for key, inner, _, _ in fields(_message(value)):
-                if key in (6, 11):
+                if key in (6, 11) and not branches:
                     raise ModelFileError("A part holds a sub-graph (If, Loop, Scan); none may.")
                 if key in (22, 23):
                     raise ModelFileError("A part holds a sparse tensor, which no part may.")

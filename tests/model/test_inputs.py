@@ -1,0 +1,141 @@
+"""What a user may say of a network's inputs: sizes of what is free, and values for good."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.model import nets
+from tests.model.nets import node, random, tensor
+
+import shoal.model as model
+from shoal.errors import InputError, UnsupportedModelError
+
+OPEN = nets.model([node("Relu", "x", "y")], [tensor("x", ["n", 3, "h", "w"])], ["y"])
+"""Free height and width."""
+SEVERAL = nets.model(
+    [node("Add", "a b", "s"), node("Mul", "s c", "y")],
+    [tensor("a", ["n", "t"]), tensor("b", ["n", "t"]), tensor("c", [])],
+    ["y"],
+)
+HALVED = nets.model(
+    [
+        node("MaxPool", "x", "half", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Upsample", "half scales", "back"),
+        node("Add", "x back", "y"),
+    ],
+    [tensor("x", ["n", 1, "h", "w"])],
+    ["y"],
+    {"scales": np.array([1, 1, 2, 2], np.float32)},
+    opset=9,
+)
+"""Takes even sides."""
+
+
+def shape_of(data: bytes, **said: object) -> list[tuple[int | None, ...]]:
+    return [spec.shape for spec in model.load(data, **said).inputs]
+
+
+def test_what_is_free_has_the_size_that_is_said_and_the_batch_stays_free() -> None:
+    for shapes in ((1, 3, 6, 5), {"x": (1, 3, 6, 5)}, (None, None, 6, 5)):
+        assert shape_of(OPEN, shapes=shapes) == [(None, 3, 6, 5)]
+
+
+def test_more_than_one_image_is_meant() -> None:
+    assert shape_of(OPEN, shapes=(4, 3, 6, 5)) == [(4, 3, 6, 5)]
+
+
+def test_sizes_and_an_example_may_both_be_given() -> None:
+    assert shape_of(OPEN, shapes=(1, 3, 6, 5), example=random(2, 3, 6, 5)) == [(None, 3, 6, 5)]
+    with pytest.raises(InputError, match="example does not fit"):
+        model.load(OPEN, shapes=(1, 3, 6, 5), example=random(2, 3, 6, 6))
+
+
+def test_sizes_of_some_inputs_and_an_example_of_the_others() -> None:
+    found = shape_of(SEVERAL, shapes={"a": (1, 4)}, example={"b": random(1, 4)})
+    assert found == [(None, 4), (None, 4), ()]
+
+
+def test_all_that_is_open_is_told_at_once_with_what_to_write() -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        model.load(SEVERAL)
+    text = str(caught.value)
+    assert "'a' is [n, t]. 'b' is [n, t]." in text
+    assert "--input a=1x? " in text
+    assert "shapes={'a': (1, ?)}" in text
+    assert "'c'" not in text
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"x": (1, 4, 6, 5)}, r"4 along axis 1, the network takes \[n, 3, h, w\]"),
+        ({"x": (3, 6, 5)}, "are 3, the network takes 4"),
+        ({"x": (1, 3, 0, 5)}, "0 is no size"),
+        ({"x": (1, 3, -6, 5)}, "-6 is no size"),
+        ({"z": (1, 3, 6, 5), "w": (1,)}, "sizes of 'z', 'w', and the network's inputs are 'x'"),
+    ],
+)
+def test_sizes_that_contradict_the_network_are_refused(shapes, reason) -> None:
+    with pytest.raises(InputError, match=reason):
+        model.load(OPEN, shapes=shapes)
+
+
+def test_all_that_contradicts_is_told_at_once() -> None:
+    data = nets.model([node("Add", "a b", "y")], [tensor(n, ["n", 3]) for n in "ab"], ["y"])
+    with pytest.raises(InputError, match=r"'a' have 4 along axis 1.*'b' have 5 along axis 1"):
+        model.load(data, shapes={"a": (1, 4), "b": (1, 5)})
+
+
+def test_sizes_without_a_name_are_for_one_input() -> None:
+    with pytest.raises(InputError, match=r"one input; this has 'a', 'b', 'c'"):
+        model.load(SEVERAL, shapes=(1, 4))
+
+
+def test_sizes_too_large_are_refused_before_the_engine_sees_them() -> None:
+    with pytest.raises(UnsupportedModelError, match="the most that Shoal runs"):
+        model.load(OPEN, shapes=(1, 3, 2**40, 2**20))
+
+
+def test_sizes_that_the_network_cannot_take_are_told_with_others_that_it_takes() -> None:
+    assert shape_of(HALVED, shapes=(1, 1, 6, 4)) == [(None, 1, 6, 4)]
+    with pytest.raises(UnsupportedModelError, match=r"It takes x=1x1x6x4 \(multiples of 2\)"):
+        model.load(HALVED, shapes=(1, 1, 5, 4))
+
+
+def test_an_input_with_a_value_for_good_is_none_any_more() -> None:
+    network = model.load(SEVERAL, shapes={"a": (1, 4), "b": (1, 4)}, values={"c": np.array(3.0)})
+    assert [spec.name for spec in network.inputs] == ["a", "b"]
+    a, b = random(2, 4), random(2, 4, seed=1)
+    np.testing.assert_allclose(network.run({"a": a, "b": b})["y"], 3 * (a + b), rtol=1e-6)
+    plain = model.load(SEVERAL, shapes={"a": (1, 4), "b": (1, 4)})
+    assert network.hash != plain.hash
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"c": np.zeros(2)}, r"has the shape \[2\], the network takes \[\]|are 1, the network"),
+        ({"z": np.zeros(())}, "values of 'z'"),
+        ({"c": np.array(1 + 1j)}, "no numbers"),
+        ({"c": "many"}, "no numbers"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(values, reason) -> None:
+    with pytest.raises(InputError, match=reason):
+        model.load(SEVERAL, shapes={"a": (1, 4), "b": (1, 4)}, values=values)
+
+
+def test_a_bundle_has_its_sizes() -> None:
+    from shoal import zoo
+
+    with pytest.raises(InputError, match="bundle"):
+        model.load(zoo.path("mnist-fluid"), shapes=(1, 1, 28, 28))
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=2), st.sampled_from([None, 1, 2, 3]))
+@settings(deadline=None, max_examples=15)
+def test_any_sizes_give_what_the_engine_gives(sides: list[int], batch: int | None) -> None:
+    network = model.load(OPEN, shapes=(batch, 3, *sides))
+    assert network.inputs[0].shape == (batch if batch and batch > 1 else None, 3, *sides)
+    x = random(batch or 2, 3, *sides)
+    np.testing.assert_array_equal(network.run({"x": x})["y"], np.maximum(x, 0))
