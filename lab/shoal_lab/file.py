@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from shoal import safe_yaml
 from shoal.errors import LabFileError
-from shoal.plan import safe_yaml
 from shoal.sim.faults import faults_of
 from shoal.sim.faults import load_faults as load_faults
 from shoal_lab.network import network

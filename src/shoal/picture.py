@@ -35,9 +35,6 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """How the names of image files end that are looked for in folders."""
 MAX_SIDE = 16_384
 """Pixels; what is larger is refused before it is decoded."""
-CROP = 224 / 256
-"""The side of the central square, as a share of the short side: how ImageNet's networks are
-tested."""
 SIXTEEN_BITS = frozenset({"PNG", "PPM", "JPEG2000"})
 """Formats whose whole numbers (mode ``I``) are of 16 bits."""
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
@@ -111,14 +108,13 @@ def developed(image: Image.Image, mode: Mode, name: str = "the image") -> Image.
     return upright.convert("RGB").convert(mode)
 
 
-def central(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The central square of a picture, scaled (bicubic)."""
-    from PIL import Image
-
-    side = max(1, round(CROP * min(picture.size)))
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return square.resize((width, height), Image.Resampling.BICUBIC)
+def central(picture: Image.Image, width: int, height: int, share: float) -> Image.Image:
+    """The central part of a picture with sides as ``width`` to ``height``: so large a ``share`` of
+    the largest that there is, along each side."""
+    scale = share * min(picture.width / width, picture.height / height)
+    wide, high = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (picture.width - wide) // 2, (picture.height - high) // 2
+    return picture.crop((left, top, left + wide, top + high))
 
 
 def files_in(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:

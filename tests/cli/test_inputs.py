@@ -18,7 +18,7 @@ from shoal.model.spec import TensorSpec
 
 def playbook(dtype: str = "float32", **inputs: tuple[int | None, ...]) -> Any:
     specs = [TensorSpec(name, dtype, shape) for name, shape in inputs.items()]
-    return SimpleNamespace(inputs=tuple(specs), network="somebodys")
+    return SimpleNamespace(inputs=tuple(specs), network="somebodys", preprocessing=None)
 
 
 PHOTOS = playbook("uint8", image=(None, 3, 224, 224))

@@ -9,8 +9,8 @@ from tests.toys.cluster import on_one_host
 
 from shoal.errors import ClusterError
 from shoal.plan.cluster import Cluster, Device, Gateway, Host, Links, Pair, Power, Rate
-from shoal.plan.safe_yaml import MAX_BYTES
 from shoal.plan.size import Size
+from shoal.safe_yaml import MAX_BYTES
 
 KITCHEN = """
 name: kitchen

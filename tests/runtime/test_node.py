@@ -431,12 +431,12 @@ def test_peers_are_told_of_draining(crowd, net):
 def test_a_peer_that_comes_up_again_is_no_stranger_any_more(crowd):
     node = crowd.start("a")
     node.submit(PeerUp("old", "1"))
-    node.ask(lambda: node._received("old", b"\x09", None, 0.0))
-    assert "speaks protocol 9" in node.strangers["old"]
+    node.ask(lambda: node._received("old", b"\x63", None, 0.0))
+    assert "speaks protocol 99" in node.strangers["old"]
     node.submit(PeerUp("old", "2"))
     node.ask(lambda: None)
     assert node.strangers == {}
-    node.ask(lambda: node._received("old", b"\x09", None, 0.0))
+    node.ask(lambda: node._received("old", b"\x63", None, 0.0))
     node.submit(PeerDown("old", "2"))
     node.ask(lambda: None)
     assert node.strangers == {}, "one that is gone is not remembered"

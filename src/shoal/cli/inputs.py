@@ -18,6 +18,7 @@ from shoal.errors import InputError, ShoalError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from shoal.model.preprocessing import Preprocessing
     from shoal.model.spec import TensorSpec
     from shoal.plan.plan import Playbook
 
@@ -78,37 +79,42 @@ def from_samples(name: str, playbook: Playbook, count: int | None) -> Cases:
 
 
 def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) -> Cases:
-    """Photos, made into inputs as the zoo's card of the playbook's network says.
+    """Photos, made into inputs as the playbook says; of networks that take bytes, where it does not
+    say, as ImageNet's networks take theirs.
 
     Raises UsageError for a network whose preprocessing is unknown or when there is no image,
     InputError for a path where nothing is, MissingExtraError without Pillow.
     """
     from shoal import zoo
+    from shoal.model.preprocessing import Preprocessing, canvas
     from shoal.picture import need_pillow
-    from shoal.zoo.imagenet import SIDE
 
     need_pillow()
     (spec, *more) = playbook.inputs
-    if more or spec.dtype != "uint8" or tuple(spec.shape[1:]) != (3, SIDE, SIDE):
+    how = playbook.preprocessing
+    if more or (how is None and spec.dtype != "uint8"):
         raise UsageError(
-            f"how a photo becomes an input of {playbook.network!r} is not known here; "
-            "give arrays with --input FILE.npy"
+            f"how a photo becomes an input of {playbook.network!r} is not known here; plan it with "
+            "a file that says it beside the model (docs/preprocessing.md), or give arrays with "
+            "--input FILE.npy"
         )
+    how = how or Preprocessing()
+    canvas(spec, how)
     files = [file for path in paths for file in _images_of(path)]
     if not files:
         raise UsageError(f"there is no image in {', '.join(str(path) for path in paths)}")
     known = playbook.network in zoo.names() and zoo.is_ready(playbook.network)
-    classes = zoo.card(playbook.network).classes if known else ()
+    classes = how.labels or (zoo.card(playbook.network).classes if known else ())
     wanted = min(count or len(files), len(files))
-    cases = (_photo(file, spec.name) for file in islice(files, wanted))
+    cases = (_photo(file, spec, how) for file in islice(files, wanted))
     return Cases(cases, wanted, classes)
 
 
-def _photo(file: Path, name: str) -> Case | Unread:
-    from shoal.zoo.imagenet import preprocess
+def _photo(file: Path, spec: TensorSpec, how: Preprocessing) -> Case | Unread:
+    from shoal.photo import prepared
 
     try:
-        return Case(_shown(file), {name: preprocess(file)})
+        return Case(_shown(file), {spec.name: prepared(file, spec, how)})
     except InputError as error:
         return Unread(_shown(file), error)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shoal.model.bundle import Bundle
     from shoal.model.exits import Exits
     from shoal.model.network import Network
+    from shoal.model.preprocessing import Preprocessing
     from shoal.model.spec import TensorSpec
 
 NAMES_SHOWN = 3
@@ -72,6 +73,7 @@ def summary(network: Network) -> dict[str, Any]:
         "outputs": network.outputs,
         "cuts": network.cuts,
         "proof": network.strength(),
+        "preprocessing": network.preprocessing,
         "exits": None if network.exits is None else exits_summary(network, network.exits),
     }
 
@@ -110,6 +112,8 @@ def facts_table(network: Network) -> Table:
         wide = max(cuts, key=lambda cut: cut.bytes)
         rows.append(("narrowest", f"{readable(narrow.bytes)} at {narrow.at}"))
         rows.append(("widest", f"{readable(wide.bytes)} at {wide.at}"))
+    if network.preprocessing is not None:
+        rows.append(("photos", _photos(network.preprocessing)))
     if network.exits is not None:
         exits = network.exits
         against = "labels" if exits.against == "labels" else "the network's own answers"
@@ -118,6 +122,19 @@ def facts_table(network: Network) -> Table:
         )
     rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)
+
+
+def _photos(how: Preprocessing) -> str:
+    """How a photo becomes an input, in a few words."""
+    fit = f"crop {how.crop:g}" if how.fit == "crop" else how.fit
+    values = f"(pixel / {how.scale:g} - {_numbers(how.mean)}) / {_numbers(how.std)}"
+    named = f"{len(how.labels)} labels" if how.labels else "no labels"
+    return f"{fit}, {how.resample}, {how.colour or 'rgb or grey'}, {values}, {named}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    shown = ", ".join(f"{value:g}" for value in values)
+    return shown if len(values) == 1 else f"[{shown}]"
 
 
 def subnets_table(bundle: Bundle) -> Table:

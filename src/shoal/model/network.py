@@ -18,6 +18,7 @@ from shoal.errors import (
     InputError,
     ModelError,
     ModelFileError,
+    PlanError,
     ProofError,
     UnsupportedModelError,
 )
@@ -40,6 +41,7 @@ from shoal.model.independence import STACKED, Follower, Layout, Mixed, entering
 from shoal.model.inputs import Sizes, free_axes
 from shoal.model.normalise import DEQUANTISERS, drop_dead, normalise
 from shoal.model.part import Part, image_memory, node_memory, part_memory
+from shoal.model.preprocessing import Preprocessing, beside, check
 from shoal.model.probe import probe
 from shoal.model.resolved import output_specs, resolve
 from shoal.model.shapes import infer
@@ -72,6 +74,7 @@ class Network:
     while it runs). ``crossing_bytes`` has for each position,
     0 (inputs) to n (outputs), the bytes that cross it. All for one image.
 
+    ``preprocessing`` is how a photo becomes its input; None where nobody said.
     ``exits`` is what its file says of early exits; None where it has none. Their heads are no part
     of the network: :attr:`with_exits` has them.
     """
@@ -118,6 +121,7 @@ class Network:
         self._evidence: Evidence | None = None
         self.tolerance: float = proof.TOLERANCE
         self.exits: Exits | None = None
+        self.preprocessing: Preprocessing | None = None
         self._prepare_exits: Callable[[], Network] = lambda: self
         self._whole = self._part(0, len(self.nodes))
         self.hash: str = self._whole.hash
@@ -381,6 +385,7 @@ def load(
     example: object = None,
     shapes: Mapping[str, Sizes] | Sizes = (),
     values: Mapping[str, object] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Network:
     """The network in an ONNX file, in the bytes of one, or in a PyTorch module; or the
     :class:`~shoal.model.bundle.Bundle` in a file of its own kind.
@@ -393,6 +398,8 @@ def load(
     An ONNX network with free dimensions other than the batch needs their sizes: those of
     ``shapes`` (sizes by input, or those of the only input; None stays as it is) or of the example.
     The batch stays free where the network allows it, unless ``shapes`` has more than 1 for it.
+    ``preprocessing`` is how a photo becomes an input; for a file, if None, what the file
+    ``NAME.shoal.yaml`` beside it says.
     ``values`` (arrays by input) are what some inputs have for good: the network does not take these
     any more.
 
@@ -403,6 +410,25 @@ def load(
     what cannot be cut, :class:`InputError` for an example that does not fit,
     :class:`MissingExtraError` without PyTorch.
     """
+    if preprocessing is None and isinstance(source, str | Path):
+        preprocessing = beside(Path(source))
+    network = _loaded(source, name, example, shapes, values)
+    if preprocessing is not None:
+        try:
+            check(preprocessing, network.inputs, network.outputs)
+        except PlanError as error:
+            raise PlanError(f"the preprocessing of {network.name!r}: {error}") from None
+        network.preprocessing = preprocessing
+    return network
+
+
+def _loaded(
+    source: str | Path | bytes | torch.nn.Module,
+    name: str | None,
+    example: object,
+    shapes: Mapping[str, Sizes] | Sizes,
+    values: Mapping[str, object] | None,
+) -> Network:
     fixed = {n: array_of(v, f"the input {n!r}") for n, v in (values or {}).items()}
     if isinstance(source, str | Path) and is_archive(source):
         if shapes or fixed:

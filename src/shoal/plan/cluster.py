@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from shoal import safe_yaml
 from shoal.errors import ClusterError
-from shoal.plan import safe_yaml
 from shoal.plan.cluster_check import check, normal_address, split_address
 from shoal.plan.size import Size
 

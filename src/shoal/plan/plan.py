@@ -18,6 +18,7 @@ import msgspec
 from shoal.codec.slices import Join as Join
 from shoal.codec.slices import Slice as Slice
 from shoal.model.info import PartInfo as PartInfo
+from shoal.model.preprocessing import Preprocessing
 from shoal.model.spec import TensorSpec
 
 
@@ -183,7 +184,8 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Plans are in order of preference when everybody is alive. ``inputs`` and ``outputs`` are those
     of the network. ``stacks`` says that several images in a request are answered as each alone;
-    :attr:`together` tells whether that is to be relied on. ``id`` names the content (see
+    :attr:`together` tells whether that is to be relied on. ``preprocessing`` is how a photo becomes
+    an input (None: nobody said). ``id`` names the content (see
     :func:`playbook_id`).
     """
 
@@ -196,6 +198,7 @@ class Playbook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stacks: bool = False
+    preprocessing: Preprocessing | None = None
 
     @property
     def together(self) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from shoal.codec.named import kinds
 from shoal.errors import PlanError
+from shoal.model.preprocessing import Preprocessing
 from shoal.model.spec import TensorSpec
 from shoal.model.store import write_file
 from shoal.plan.identity import playbook_id as playbook_id
@@ -29,6 +30,7 @@ def make_playbook(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     stacks: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> Playbook:
     """A checked playbook with its id; only the parts that some plan uses are kept. ``stacks`` is
     that of the network; what a codec does to several images counts as well."""
@@ -42,6 +44,7 @@ def make_playbook(
         parts={name: info for name, info in parts.items() if name in used},
         inputs=tuple(inputs),
         outputs=tuple(outputs),
+        preprocessing=preprocessing,
         stacks=stacks
         and all(_keeps_apart(stage, parts) for plan in plans for stage in plan.stages),
     )

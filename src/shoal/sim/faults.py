@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from shoal import safe_yaml
 from shoal.errors import LabFileError
-from shoal.plan import safe_yaml
 
 MAX_AT_S = 7 * 24 * 3600.0
 MIN_MBIT, MAX_MBIT = 0.01, 10_000.0

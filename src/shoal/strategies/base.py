@@ -57,6 +57,7 @@ def built(
         inputs=network.inputs,
         outputs=network.outputs,
         stacks=network.stacks,
+        preprocessing=network.preprocessing,
     )
     return Built(playbook, parts, tuple(notes))
 

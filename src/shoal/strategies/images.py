@@ -12,15 +12,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from shoal import npy, picture
 from shoal.cache import expanded, is_folder
 from shoal.errors import DataError, InputError, PlanError
+from shoal.model.preprocessing import Preprocessing
 from shoal.model.spec import TensorSpec
+from shoal.photo import prepared
 from shoal.plan.network import Array, Feeds
 
 ARRAYS = frozenset({".npy"})
@@ -42,6 +43,7 @@ class Images:
 
     files: tuple[tuple[Path, int | None], ...]
     inputs: tuple[TensorSpec, ...]
+    how: Preprocessing | None
     digest: str
     labelled: bool
     count: int
@@ -49,12 +51,15 @@ class Images:
     def __iter__(self) -> Iterator[tuple[Feeds, int | None]]:
         """Each input with its label; DataError for a file that cannot be read."""
         for file, label in self.files:
-            for feeds in read(file, self.inputs):
+            for feeds in read(file, self.inputs, self.how):
                 yield feeds, label
 
 
-def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
-    """The images in ``folder`` for a network with these ``inputs``.
+def open_folder(
+    folder: str | Path, inputs: Sequence[TensorSpec], how: Preprocessing | None = None
+) -> Images:
+    """The images in ``folder`` for a network with these ``inputs``, photos as ``how`` says (None:
+    as ImageNet's networks take theirs, and floats from 0 to 1).
 
     Raises DataError for a folder that is missing or holds no image, or of whose folders it is not
     clear which class they are; PlanError for a network that has more inputs than one, or takes a
@@ -83,13 +88,14 @@ def open_folder(folder: str | Path, inputs: Sequence[TensorSpec]) -> Images:
     if len(files) > MAX_IMAGES:
         log.warning("%s holds %d files, of which %d are used", root, len(files), MAX_IMAGES)
         files = files[:MAX_IMAGES]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if how is None else msgspec.json.encode(how))
     for file, label in files:
         digest.update(f"{label} ".encode())
         digest.update(_hash(file))
     return Images(
         files=tuple(files),
         inputs=tuple(inputs),
+        how=how,
         digest=digest.hexdigest(),
         labelled=all(label is not None for _, label in files),
         count=sum(_count(file, inputs[0]) for file, _ in files),
@@ -143,13 +149,15 @@ def _hash(file: Path) -> bytes:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from None
 
 
-def read(file: Path, inputs: Sequence[TensorSpec]) -> Iterator[Feeds]:
+def read(
+    file: Path, inputs: Sequence[TensorSpec], how: Preprocessing | None = None
+) -> Iterator[Feeds]:
     """The inputs in a file, each a batch of one; DataError where they are none."""
     (spec,) = inputs
     if file.suffix.lower() in ARRAYS:
         yield from ({spec.name: array} for array in _arrays(file, spec))
     else:
-        yield {spec.name: _photo(file, spec)}
+        yield {spec.name: _photo(file, spec, how)}
 
 
 def _arrays(file: Path, spec: TensorSpec) -> Iterator[Array]:
@@ -178,26 +186,13 @@ def _load(file: Path) -> Array:
     return found
 
 
-def _photo(file: Path, spec: TensorSpec) -> npt.NDArray[Any]:
-    """The central square of a photo in the size that the network takes: bytes where it takes
-    bytes, numbers from 0 to 1 where it takes floats."""
-    sides = _sides(spec)
-    kind = np.dtype(spec.dtype)
-    if len(sides) != 4 or sides[1] not in (1, 3) or not (kind == np.uint8 or kind.kind == "f"):
-        raise DataError(
-            f"{file}: how a photo becomes an input of {kind} {list(sides)} is not known here; give "
-            "a folder of .npy files"
-        )
-    _, channels, height, width = sides
+def _photo(file: Path, spec: TensorSpec, how: Preprocessing | None) -> Array:
+    """A photo as the network takes it."""
     try:
-        photo = picture.read(file, "RGB" if channels == 3 else "L")
-    except InputError as error:
-        raise DataError(str(error)) from None
-    if photo.size != (width, height):
-        photo = picture.central(photo, width, height)
-    pixels = np.asarray(photo, np.uint8).reshape(height, width, channels)
-    image = np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
-    return image if kind == np.uint8 else (image / 255).astype(kind)
+        return prepared(file, spec, how)
+    except (InputError, PlanError) as error:
+        hint = "; give a folder of .npy files" if isinstance(error, PlanError) else ""
+        raise DataError(f"{error if hint == '' else f'{file}: {error}'}{hint}") from None
 
 
 def _sides(spec: TensorSpec) -> tuple[int, ...]:

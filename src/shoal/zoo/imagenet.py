@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal import picture
+from shoal.model.spec import TensorSpec
+from shoal.photo import prepared
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,9 +28,4 @@ def preprocess(image: Image.Image | Path | str) -> NDArray[np.uint8]:
     Raises ``InputError`` for a file that is not an image or is too large, and for an image that is
     no photo (see :mod:`shoal.picture`); ``MissingExtraError`` without Pillow.
     """
-    if isinstance(image, Path | str):
-        photo = picture.read(image, "RGB")
-    else:
-        photo = picture.developed(image, "RGB")
-    pixels = np.asarray(picture.central(photo, SIDE, SIDE), np.uint8)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
+    return prepared(image, TensorSpec("image", "uint8", (None, 3, SIDE, SIDE)))

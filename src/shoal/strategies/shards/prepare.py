@@ -114,7 +114,7 @@ def prepare(
             f"the network has {len(network.outputs)} outputs, and what is kept is measured by the "
             "classes of one; deal it without images"
         )
-    images = open_folder(options.calibrate, network.inputs)
+    images = open_folder(options.calibrate, network.inputs, network.preprocessing)
     rows: list[Array] = []
     labels: list[int] = []
     for feeds, label in images:

@@ -82,7 +82,7 @@ def prepare(
         )
     if options.calibrate is None:
         return None
-    images = open_folder(options.calibrate, network.inputs)
+    images = open_folder(options.calibrate, network.inputs, network.preprocessing)
     least = least_accuracy(objective)
     found = calibrate(network, images, least, options.confidence, progress)
     return Calibrated(found, tuple(feeds for feeds, _ in islice(images, FIRST)))
