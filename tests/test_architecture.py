@@ -44,7 +44,7 @@ MAY_IMPORT = {
 }
 EVERYBODY = {
     "allowance", "errors", "cache", "figure", "log", "npy", "picture", "plugins", "process",
-    "scratch", "version",
+    "safe_yaml", "scratch", "version",
 }  # fmt: skip
 TRAINING_MAY_IMPORT = EVERYBODY | {"plan", "model", "zoo"}
 

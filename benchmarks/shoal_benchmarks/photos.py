@@ -36,13 +36,15 @@ def photos(count: int) -> Iterator[npt.NDArray[np.uint8]]:
     if not folder:
         yield from (made_up(number) for number in range(count))
         return
-    from shoal.zoo.imagenet import preprocess
+    from shoal.model.photo import prepared
+    from shoal.model.spec import TensorSpec
 
+    spec = TensorSpec("image", "uint8", (None, 3, 224, 224))
     files = files_in(Path(folder))
     if not files:
         raise DataError(f"there is no photo in {folder}: set {VARIABLE} to a folder that has some")
     for number in range(count):
-        yield preprocess(files[number * len(files) // count % len(files)])
+        yield prepared(files[number * len(files) // count % len(files)], spec)
 
 
 def made_up(seed: int, side: int = 224) -> npt.NDArray[np.uint8]:

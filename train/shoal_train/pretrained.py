@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.errors import DataError, MissingExtraError, StoreError
 from shoal.zoo import entries
-from shoal.zoo.imagenet import SIDE
 from shoal_train.card import describe_file, versions, write_card
 from shoal_train.packages import packages
 
@@ -34,7 +33,7 @@ CLASSES = 1000
 def build_efficientnet_lite0(folder: Path) -> None:
     """Write the ONNX of EfficientNet-Lite0 and its card to ``folder``.
 
-    Its input is what ``zoo.imagenet.preprocess`` gives; its output are 1,000 logits. Raises
+    Its input is what ``shoal.model.photo.prepared`` gives; its output are 1,000 logits. Raises
     ``MissingExtraError`` without PyTorch or the packages that bring it.
     """
     with packages():
@@ -48,7 +47,7 @@ def build_efficientnet_lite0(folder: Path) -> None:
         (folder / entries.CARD).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
-    shape = (3, SIDE, SIDE)
+    shape = (3, 224, 224)
     exported = export(
         module,
         torch.full((1, *shape), 128, dtype=torch.uint8),
@@ -64,7 +63,7 @@ def build_efficientnet_lite0(folder: Path) -> None:
             "input": {
                 "name": INPUT,
                 "shape": [None, *shape],
-                "pixels": "shoal.zoo.imagenet.preprocess",
+                "pixels": "shoal.model.photo.prepared",
             },
             "output": {"name": OUTPUT, "shape": [None, CLASSES]},
             "difference_from_pytorch": float(f"{exported.difference:.2g}"),

@@ -111,7 +111,7 @@ def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
 
 
 def _photo(file: Path, spec: TensorSpec, how: Preprocessing) -> Case | Unread:
-    from shoal.photo import prepared
+    from shoal.model.photo import prepared
 
     try:
         return Case(_shown(file), {spec.name: prepared(file, spec, how)})

@@ -35,8 +35,8 @@ def run(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="A photo or a folder of them, for networks whose preprocessing the zoo knows "
-            "(efficientnet-lite0); --input for others.",
+            help="A photo or a folder of them, for networks of bytes, or with a file beside the "
+            "model that says how a photo becomes an input; --input for others.",
         ),
     ] = None,
     input: Annotated[

@@ -24,24 +24,20 @@ from shoal.model.normalise import drop_dead, normalise
 from shoal.model.weights import read_weight
 
 
-class UndecidedError(UnsupportedModelError):
-    """The branch that is taken depends on what the inputs hold, or on how many images there are."""
-
-
 def decide(graph: Graph) -> None:
     """Put the branches that are taken in the place of all ``If``, in place.
 
-    Raises :class:`UndecidedError` where that is not known, UnsupportedModelError for what cannot be
-    run in parts.
+    Raises UnsupportedModelError where that is not known: it depends on what the inputs hold, or on
+    how many images there are; and for what cannot be run in parts.
     """
-    inside = {name for node in graph.nodes if _branches(node) for name in reads(node)}
+    inside = {name for node in graph.nodes if branches(node) for name in reads(node)}
     size = sum(graph.weights[name].nbytes for name in inside if name in graph.weights)
     if size > limits.FILE_BYTES // 2:
         raise UnsupportedModelError(
             f"The branches of If read {size} bytes of weights; export the network without it."
         )
     # The first one reads what no other makes.
-    while (place := next((k for k, n in enumerate(graph.nodes) if _branches(n)), None)) is not None:
+    while (place := next((k for k, n in enumerate(graph.nodes) if branches(n)), None)) is not None:
         node = graph.nodes[place]
         name = "then_branch" if _holds(graph, node) else "else_branch"
         graph.nodes[place : place + 1] = _inlined(graph, node, _branch(node, name))
@@ -50,7 +46,8 @@ def decide(graph: Graph) -> None:
     drop_dead(graph)
 
 
-def _branches(node: onnx.NodeProto) -> bool:
+def branches(node: onnx.NodeProto) -> bool:
+    """Whether it runs one of the graphs inside it."""
     return node.domain == "" and node.op_type in BRANCHING
 
 
@@ -67,7 +64,7 @@ def _holds(graph: Graph, node: onnx.NodeProto) -> bool:
         if not fed.isdisjoint(reads(each)):
             fed.update(makes(each))
     if node.input[0] in fed:
-        raise UndecidedError(
+        raise UnsupportedModelError(
             f"Node {node.name or '(unnamed)'!r} (If) takes a branch by what its inputs hold, and "
             "control flow cannot be cut. Export the network without it; or, where an input is a "
             "setting, give that its value for good (--fix NAME=VALUE, or values= of shoal.load)."

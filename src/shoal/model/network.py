@@ -27,7 +27,7 @@ from shoal.model.accept import accept
 from shoal.model.archive import is_archive
 from shoal.model.asked import Asked, Source, as_it_came
 from shoal.model.beside import contradiction
-from shoal.model.branches import UndecidedError, decide
+from shoal.model.branches import branches, decide
 from shoal.model.case import Case
 from shoal.model.cuts import Cut, crossing_bytes, find_cuts
 from shoal.model.cuts import Node as Node
@@ -458,7 +458,7 @@ def _loaded(
         try:
             return _prepared(original.taking(1), shown, first, exits)
         except ModelError as error:
-            if isinstance(failure, UndecidedError):  # by the number of images
+            if any(map(branches, original.nodes)):  # they may depend on the number of images
                 failure = error
     hint = advice(original, free) if free else ""
     if hint:

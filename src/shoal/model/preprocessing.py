@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
 from shoal.errors import DataError, PlanError
 from shoal.model.spec import TensorSpec
@@ -80,11 +79,10 @@ def canvas(spec: TensorSpec, how: Preprocessing) -> Canvas:
     fit it."""
     shape = spec.shape
     wrong = ""
-    kind = np.dtype(spec.dtype)
     sides = tuple(shape[1:])
     channels = {"chw": sides[0], "hwc": sides[-1]} if len(sides) == 3 else {}
     fits = [layout for layout, count in channels.items() if count in (1, 3)]
-    if not fits or None in sides or not (kind == np.uint8 or kind.kind == "f"):
+    if not fits or None in sides or not _taken(spec.dtype):
         wrong = "is none for photos (bytes or floats [batch, channels, height, width])"
     elif shape[0] not in (None, 1):
         wrong = "takes several images at a time, and photos are fed one by one"
@@ -92,7 +90,7 @@ def canvas(spec: TensorSpec, how: Preprocessing) -> Canvas:
         wrong = f"is not laid out as {how.layout}"
     if wrong:
         shown = ["batch" if size is None else size for size in shape]
-        raise PlanError(f"the input {spec.name!r} of {kind} {shown} {wrong}")
+        raise PlanError(f"the input {spec.name!r} of {spec.dtype} {shown} {wrong}")
     layout: Literal["chw", "hwc"] = how.layout or ("chw" if "chw" in fits else "hwc")
     first, second, third = (size or 1 for size in sides)
     count, height, width = (first, second, third) if layout == "chw" else (third, first, second)
@@ -101,11 +99,19 @@ def canvas(spec: TensorSpec, how: Preprocessing) -> Canvas:
     if count == 1 and 3 in (len(how.mean), len(how.std)):
         raise PlanError(f"the input {spec.name!r} has one channel; mean, std: write one number")
     plain = Preprocessing()
-    if kind == np.uint8 and (how.scale, how.mean, how.std) != (plain.scale, plain.mean, plain.std):
+    if spec.dtype == "uint8" and (how.scale, how.mean, how.std) != (
+        plain.scale,
+        plain.mean,
+        plain.std,
+    ):
         raise PlanError(
             f"the input {spec.name!r} takes bytes, which are not scaled: leave out scale, mean, std"
         )
     return Canvas(count, height, width, layout)
+
+
+def _taken(dtype: str) -> bool:
+    return dtype == "uint8" or dtype.startswith("float")
 
 
 def check(how: Preprocessing, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

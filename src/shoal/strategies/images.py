@@ -19,9 +19,9 @@ import numpy as np
 from shoal import npy, picture
 from shoal.cache import expanded, is_folder
 from shoal.errors import DataError, InputError, PlanError
+from shoal.model.photo import prepared
 from shoal.model.preprocessing import Preprocessing
 from shoal.model.spec import TensorSpec
-from shoal.photo import prepared
 from shoal.plan.network import Array, Feeds
 
 ARRAYS = frozenset({".npy"})

@@ -7,7 +7,7 @@
 >>> samples.feed(0)["image"].shape
 (1, 1, 28, 28)
 
-Needs NumPy alone; ``imagenet.py`` needs Pillow besides. To add a network that ships, put a folder
+Needs NumPy alone. To add a network that ships, put a folder
 with ``card.json``, ``model.onnx`` and, if there are, ``samples.npz`` here: what ``shoal train``
 leaves behind is one.
 """

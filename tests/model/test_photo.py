@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shoal.errors import PlanError
+from shoal.model.photo import prepared
 from shoal.model.preprocessing import Preprocessing
 from shoal.model.spec import TensorSpec
-from shoal.photo import prepared
 
 
 def spec(shape: tuple[int | None, ...], dtype: str = "float32") -> TensorSpec:
