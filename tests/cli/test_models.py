@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.model import nets
 from tests.model.nets import node, tensor
 from tests.model.test_branches import SWITCHED
@@ -119,3 +120,31 @@ def test_a_network_of_free_size_is_planned_and_run_at_the_size_that_was_said(
     assert run([*simulate, "--seconds", "1", "--input", "x=1x3x4x6"]) == 0
     assert run(["simulate", "book.json", "--cluster", "cluster.yaml", "--input", "1x3x4x6"]) == 2
     assert "planning anew" in capsys.readouterr().err
+
+
+def test_photos_become_inputs_as_the_file_beside_the_model_says(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mean is such that the largest channel is another one with it than without."""
+    monkeypatch.setenv("SHOAL_CACHE", str(files / "cache"))
+    Path("net.onnx").write_bytes(
+        nets.model(
+            [node("GlobalAveragePool", "x", "p"), node("Flatten", "p", "y")],
+            [tensor("x", ["n", 3, 4, 6])],
+            ["y"],
+        )
+    )
+    Path("net.shoal.yaml").write_text("{mean: [0.9, 0, 0], labels: [red, green, blue]}")
+    Path("cluster.yaml").write_text("devices: [{name: a, speed: 1.0}]\n")
+    Image.new("RGB", (30, 20), (200, 100, 50)).save("a.png")
+    plan = ["plan", "net.onnx", "--cluster", "cluster.yaml", "--strategy", "local"]
+    assert run([*plan, "-o", "book.json"]) == 0
+    assert run(["inspect", "net.onnx"]) == 0
+    assert "[0.9, 0, 0]" in capsys.readouterr().out
+    ask = ["run", "book.json", "--cluster", "cluster.yaml", "--images", "a.png"]
+    assert run([*ask, "--json", "-o", "answers.npz"]) == 0
+    with np.load("answers.npz") as answers:
+        np.testing.assert_allclose(
+            answers["y"], [[200 / 255 - 0.9, 100 / 255, 50 / 255]], rtol=1e-5
+        )
+    assert '"name": "green"' in capsys.readouterr().out
