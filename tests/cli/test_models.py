@@ -147,4 +147,4 @@ def test_photos_become_inputs_as_the_file_beside_the_model_says(
         np.testing.assert_allclose(
             answers["y"], [[200 / 255 - 0.9, 100 / 255, 50 / 255]], rtol=1e-5
         )
-    assert '"name": "green"' in capsys.readouterr().out
+    assert '"name":"green"' in capsys.readouterr().out
