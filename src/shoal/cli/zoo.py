@@ -57,11 +57,12 @@ def show(name: Name, json: Json = False) -> None:
         return
     training = card.facts.get("training", {})
     data = card.facts.get("data", {})
-    shape = ", ".join("batch" if dim is None else str(dim) for dim in card.input_shape)
+    first, *rest = ("?" if dim is None else str(dim) for dim in card.input_shape)
+    shape = ", ".join(["batch" if first == "?" else first, *rest])
     rows = [
         ("file", zoo.path(name)),
         ("input", f"{card.input_name} [{shape}]"),
-        ("output", f"{card.output_name}, {len(card.classes)} classes"),
+        ("output", f"{card.output_name}{f', {len(card.classes)} classes' * bool(card.classes)}"),
         ("test top-1", _percent(card.test_top1)),
         ("data", data.get("name", "")),
         ("licence", data.get("licence", "")),
@@ -74,7 +75,7 @@ def show(name: Name, json: Json = False) -> None:
 
 @app.command()
 def get(name: Name, json: Json = False) -> None:
-    """Make a network that is too large to ship, and say where its file is."""
+    """Make or copy a network that does not ship, and say where its file is."""
     from shoal.zoo.making import make
 
     path = make(name, stderr().print)

@@ -8,10 +8,11 @@ from pathlib import Path
 from shoal.cache import cache_folder, is_file
 from shoal.errors import DataError, HashError, UsageError
 from shoal.zoo.card import Card, read_card
+from shoal.zoo.packaged import PACKAGED
 
 SHIPPED = Path(__file__).parent
-MADE = frozenset({"efficientnet-lite0"})
-"""Networks too large to ship: ``making.py`` has them made in the cache."""
+MADE = frozenset({"efficientnet-lite0", *PACKAGED})
+"""Networks that do not ship: ``making.py`` has them made in the cache."""
 
 SPREAD_BY = {
     "fashion-exits": "relay",

@@ -1,4 +1,5 @@
-"""Networks that are too large to ship: made on this machine by a distribution that can.
+"""Networks that do not ship: copied from a package that has them, or made on this machine by a
+distribution that can.
 
 Such a distribution has an entry point in the group ``shoal.zoo`` with the name of the network: a
 function that is given a folder and writes the network and its card there.
@@ -12,6 +13,7 @@ from pathlib import Path
 from shoal import plugins
 from shoal.errors import DataError, HashError, MissingExtraError, PluginError
 from shoal.zoo.entries import MADE, folder, path
+from shoal.zoo.packaged import PACKAGED, copy
 
 GROUP = "shoal.zoo"
 
@@ -27,6 +29,10 @@ def make(name: str, say: Callable[[str], None] = lambda text: None) -> Path:
     except (DataError, HashError):  # not made yet, or damaged since
         if name not in MADE:
             raise
+    if name in PACKAGED:
+        say(f"copying {name} to {folder(name)}")
+        copy(name, folder(name))
+        return path(name)
     found = plugins.plugins(GROUP)
     if name not in found:
         raise MissingExtraError(
