@@ -136,3 +136,14 @@ def test_exits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "2, held against labels on 3 images" in out
     assert "66.67 %" in out
+
+
+def test_what_is_found_in_an_image_is_no_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(nets.detector())
+    assert run(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "found float32 [?, 4]" in out
+    assert "classes int64 [?]" in out

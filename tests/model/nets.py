@@ -81,3 +81,47 @@ def residual(batch: int | str = "n") -> bytes:
             "b3": random(10, seed=4),
         },
     )
+
+
+def detector(side: int = 64, classes: int = 4) -> bytes:
+    """A detector with its non-maximum suppression: boxes and classes, as many as are found."""
+    nodes, weights, name, channels = [], {}, "x", 3
+    for k, (made, stride) in enumerate([(16, 2), (32, 2), (32, 2), (32, 1), (4 + classes, 1)]):
+        size = 3 if made > 8 else 1
+        weights[f"w{k}"] = random(made, channels, size, size, seed=k) * np.float32(
+            (2 / (channels * size * size)) ** 0.5
+        )
+        attributes = {"strides": [stride] * 2, "pads": [size // 2] * 4}
+        nodes.append(node("Conv", f"{name} w{k}", f"c{k}", **attributes))
+        if made != 4 + classes:
+            nodes.append(node("Relu", f"c{k}", f"r{k}"))
+        name, channels = f"r{k}", made
+    weights |= {
+        "target": np.array([0, 4 + classes, -1]),
+        "zero": np.array([0]),
+        "four": np.array([4]),
+        "end": np.array([4 + classes]),
+        "one": np.array([1]),
+        "scale": np.float32([side, side, side / 3, side / 3]),
+        "most": np.array([20]),
+        "overlap": np.float32([0.5]),
+        "sure": np.float32([0.6]),
+        "box": np.array(2),
+        "class": np.array(1),
+    }
+    nodes += [
+        node("Reshape", "c4 target", "flat"),
+        node("Slice", "flat zero four one", "raw"),
+        node("Slice", "flat four end one", "told"),
+        node("Transpose", "raw", "turned", perm=[0, 2, 1]),
+        node("Sigmoid", "turned", "shares"),
+        node("Mul", "shares scale", "boxes"),
+        node("Sigmoid", "told", "scores"),
+        node("NonMaxSuppression", "boxes scores most overlap sure", "kept", center_point_box=1),
+        node("Gather", "kept box", "places", axis=1),
+        node("Gather", "kept class", "classes", axis=1),
+        node("Squeeze", "boxes zero", "all"),
+        node("Gather", "all places", "found", axis=0),
+    ]
+    outputs = [tensor("found", ["d", 4]), tensor("classes", ["d"], "int64")]
+    return model(nodes, [tensor("x", [1, 3, side, side])], outputs, weights)

@@ -102,7 +102,7 @@ def facts_table(network: Network) -> Table:
     rows = [
         ("hash", network.hash[:16]),
         *(("input", shown(spec)) for spec in network.inputs),
-        *(("output", shown(spec)) for spec in network.outputs),
+        *(("output", shown(spec, network.spec(spec.name) is None)) for spec in network.outputs),
         ("nodes", len(network.nodes)),
         ("weights", readable(network.weight_bytes)),
         ("cuts", f"{len(cuts)}, {single} of them with a single tensor"),
@@ -211,9 +211,11 @@ def chart(values: Sequence[float], width: int = CHART_WIDTH, height: int = CHART
     return "\n".join(lines)
 
 
-def shown(spec: TensorSpec) -> str:
-    """A tensor as people write it: ``input float32 [batch, 3, 224, 224]``."""
-    dims = ", ".join("batch" if dim is None else str(dim) for dim in spec.shape)
+def shown(spec: TensorSpec, by_content: bool = False) -> str:
+    """A tensor as people write it: ``input float32 [batch, 3, 224, 224]``. What is free may be so
+    ``by_content``: as many as are found."""
+    free = "?" if by_content else "batch"
+    dims = ", ".join(free if dim is None else str(dim) for dim in spec.shape)
     return f"{spec.name} {spec.dtype} [{dims}]"
 
 
