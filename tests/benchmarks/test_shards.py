@@ -301,7 +301,7 @@ def test_a_worker_that_is_killed_costs_no_answer(
         port = free.getsockname()[1]
     name = f"t{os.getpid()}-lost"
     with Equals(ground, tmp_path, name=name, port=port, loopback=True) as hosts:
-        playbook = lost.playbook_in(tmp_path, hosts, most=10)
+        playbook = lost.built_in(tmp_path, hosts, most=10).playbook
         hosts.serve(playbook, [zoo.samples(FASHION).images[:1]])
         (found,) = lost.rounds_of(hosts, (lost.KILLED,), 1)[lost.KILLED]
     assert found.lost == 0

@@ -75,6 +75,22 @@ def test_what_is_no_network_or_no_room_for_it_is_told(capsys: pytest.CaptureFixt
     assert "for their shards: a needs" in capsys.readouterr().err
 
 
+def test_a_limit_of_memory_is_kept_or_refused_with_what_would_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert plan("--max-memory much") == 2
+    assert "--max-memory: 'much' is not a size; write it like 900 MiB" in capsys.readouterr().err
+    assert plan("--memory-limit 90kB") == 40
+    told = capsys.readouterr().err
+    assert "for their shards: a needs" in told
+    assert "and has 87.9 KiB for them" in told
+    assert "raise a limit, add devices" in told
+    assert plan("--deal all -o free.json") == 0
+    needed = max(load("free.json").plans[0].forecast.memory.values())
+    assert plan(f"--max-memory {0.9 * needed:.0f} -o tight.json") == 0
+    assert max(load("tight.json").plans[0].forecast.memory.values()) <= 0.9 * needed
+
+
 def test_without_images_all_may_hold_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan("--survive 1 --rho 1 -o book.json --explain") == 0
     shown = capsys.readouterr().out

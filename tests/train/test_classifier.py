@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.train import tiny
+from torch import nn
 from typer.testing import CliRunner
 
 from shoal.errors import UsageError
@@ -109,6 +111,18 @@ def test_the_session_runs_one_image_at_a_time(folder: Path) -> None:
     assert logits.shape == (1, 4)
 
 
-def test_unknown_models_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no model 'vgg'.*resnet"):
+def test_a_vgg_has_eleven_layers_with_weights_and_gives_a_logit_for_each_class() -> None:
+    vgg = models.Vgg(models.Normalise([0.3], [0.35]), (1, 28, 20), 5, 4)
+    kinds = [type(module) for module in vgg.modules()]
+    assert (kinds.count(nn.Conv2d), kinds.count(nn.Linear)) == (8, 3)
+    assert vgg(torch.rand(3, 1, 28, 20)).shape == (3, 5)
+
+
+def test_a_vgg_is_refused_where_nothing_would_be_left_of_an_image() -> None:
+    with pytest.raises(UsageError, match="12x12: give larger ones, from 16x16"):
         models.build("vgg", tiny.data())
+
+
+def test_unknown_models_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"no model 'alexnet'.*resnet"):
+        models.build("alexnet", tiny.data())

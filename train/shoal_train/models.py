@@ -116,6 +116,47 @@ class ConvNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return self.dense(torch.flatten(self.layers(self.normalise(x)), 1))
 
 
+class Vgg(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """VGG-11 for small images: eight 3x3 convolutions and three dense layers (Simonyan and
+    Zisserman, 2015, configuration A), with batch norm, and without the pooling behind the sixth.
+
+    ``width`` is that of the first layer (64 in the paper); the hidden dense layers are eight times
+    as wide. Takes and gives what ``ResNet`` does, for any height and width from ``SMALLEST``.
+    """
+
+    SMALLEST = 16
+
+    def __init__(
+        self, normalise: Normalise, shape: Sequence[int], classes: int, width: int
+    ) -> None:
+        super().__init__()
+        channels, *sides = shape
+        if min(sides) < self.SMALLEST:
+            raise UsageError(
+                f"vgg halves an image four times, and these are of {sides[0]}x{sides[1]}: give "
+                f"larger ones, from {self.SMALLEST}x{self.SMALLEST}, or use another model"
+            )
+        self.normalise = normalise
+        layers: list[nn.Module] = []
+        for stage in ((1,), (2,), (4, 4), (8, 8, 8, 8)):
+            for times in stage:
+                layers += [convolution(channels, times * width, 3, 1), nn.ReLU()]
+                channels = times * width
+            layers.append(nn.MaxPool2d(2))
+            sides = [side // 2 for side in sides]
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Sequential(
+            nn.Linear(channels * sides[0] * sides[1], channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(torch.flatten(self.layers(self.normalise(x)), 1))
+
+
 def convolution(channels_in: int, channels: int, size: int, stride: int) -> nn.Sequential:
     """A convolution that keeps height and width (but for the stride), then batch norm."""
     return nn.Sequential(
@@ -138,6 +179,7 @@ MODELS: dict[str, Callable[[DataSet], nn.Module]] = {
         normalise_for(data), data.shape, len(data.classes), (32, 48, 64)
     ),
     "resnet": lambda data: ResNet(normalise_for(data), len(data.classes)),
+    "vgg": lambda data: Vgg(normalise_for(data), data.shape, len(data.classes), 16),
 }
 
 

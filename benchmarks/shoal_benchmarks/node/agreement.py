@@ -55,8 +55,8 @@ GOAL = "<= 10"
 
 
 class Case(NamedTuple):
-    """A playbook that is measured, on its ground: its parts, what is asked for, and the profiles
-    that it was made with."""
+    """A playbook that is measured, on its ground: its parts, what is asked for, the profiles that
+    it was made with, and the classes of what is asked for, where they matter."""
 
     name: str
     ground: Ground
@@ -64,6 +64,12 @@ class Case(NamedTuple):
     parts: Mapping[str, Any]
     feeds: list[Feeds]
     profiles: Profiles
+    labels: tuple[int, ...] = ()
+
+    @property
+    def images(self) -> list[Array]:
+        """What is asked for, of a network of one input."""
+        return [next(iter(feeds.values())) for feeds in self.feeds]
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -78,13 +84,16 @@ def rows(quick: bool) -> Iterator[Row]:
             if not found:
                 continue
             with Equals(found[0].ground, folder.path) as lab:
-                yield from rows_for(lab, found, rounds, seconds)
+                gauged = gauge(lab, seconds, WINDOW)
+                yield from rows_for(lab, gauged, found, rounds, seconds)
 
 
-def rows_for(lab: Equals, cases: list[Case], rounds: int, seconds: float) -> Iterator[Row]:
-    """Cases on the hosts of a lab, one after the other in each round."""
+def rows_for(
+    lab: Equals, gauged: Gauged, cases: list[Case], rounds: int, seconds: float
+) -> Iterator[Row]:
+    """Cases on the hosts of a lab, one after the other in each round; what its messages cost comes
+    first."""
     found: dict[str, list[tuple[Busy, Single]]] = {case.name: [] for case in cases}
-    gauged = gauge(lab, seconds, WINDOW)
     where = f"{lab.ground.workers + 1} hosts, {lab.ground.share:g} of a core"
     yield from gauge_rows(gauged, where)
     for case in cases:
@@ -92,7 +101,7 @@ def rows_for(lab: Equals, cases: list[Case], rounds: int, seconds: float) -> Ite
             lab.store.add_part(part)
     for _ in range(rounds):
         for case in cases:
-            lab.serve(case.playbook, [next(iter(feeds.values())) for feeds in case.feeds])
+            lab.serve(case.playbook, case.images, case.labels)
             found[case.name].append((lab.busy(seconds, WINDOW), lab.single(seconds)))
     for case in cases:
         yield from case_rows(case.name, found[case.name], simulated(case, gauged, seconds))

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import msgspec
@@ -18,7 +19,7 @@ import numpy as np
 from shoal.errors import LabError
 from shoal.model.dtypes import Array
 from shoal.model.store import PartStore
-from shoal.plan.cluster import Cluster
+from shoal.plan.cluster import Cluster, Power
 from shoal.plan.plan import Playbook
 from shoal.plan.playbook import save
 from shoal_benchmarks.node.virtual import Busy, Single
@@ -35,13 +36,15 @@ LEASE_MS = 1000
 
 class Ground(msgspec.Struct, frozen=True):
     """What the hosts are like: ``workers`` of them beside the gateway, each with ``share`` of a
-    core, links of ``mbit_s`` and ``delay_ms`` in each direction. ``computes``: the gateway too."""
+    core, links of ``mbit_s`` and ``delay_ms`` in each direction. ``computes``: the gateway too.
+    ``power`` is what each is said to draw."""
 
     workers: int
     share: float
     mbit_s: float
     delay_ms: float
     computes: bool = False
+    power: Power | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,14 +54,18 @@ class Ground(msgspec.Struct, frozen=True):
     def cluster(self, addresses: Sequence[str] = ()) -> Cluster:
         """As planning is told of it; deploying needs the addresses of the workers."""
         found = addresses or [""] * self.workers
+        power = self.power
+        alike = f"speed: {self.share}"
+        if power is not None:
+            watts = f"idle_w: {power.idle_w}, busy_w: {power.busy_w}"
+            alike += f", power: {{{watts}, transmit_w: {power.transmit_w}}}"
         devices = ", ".join(
-            f"{{name: {name}, speed: {self.share}{f', address: {at}' if at else ''}}}"
+            f"{{name: {name}, {alike}{f', address: {at}' if at else ''}}}"
             for name, at in zip(self.names, found, strict=True)
         )
         return Cluster.from_yaml(
             f"devices: [{devices}]\n"
-            f"gateway: {{name: {GATE}, compute: {str(self.computes).lower()}, "
-            f"speed: {self.share}}}\n"
+            f"gateway: {{name: {GATE}, compute: {str(self.computes).lower()}, {alike}}}\n"
             f"links: {{default: {{mbit_s: {self.mbit_s}, rtt_ms: {2 * self.delay_ms}}}}}\n"
             f"lease_ms: {LEASE_MS}\n"
         )
@@ -66,11 +73,12 @@ class Ground(msgspec.Struct, frozen=True):
 
 class Followed(NamedTuple):
     """What became of each request, and what was done to the hosts since ``began_s`` (monotonic
-    clock)."""
+    clock); and how many milliseconds of a core of this machine each host spent on a request."""
 
     told: tuple[Told, ...]
     began_s: float
     happenings: tuple[Happening, ...]
+    spent_ms: Mapping[str, float] = MappingProxyType({})
 
 
 class Equals:
@@ -154,14 +162,16 @@ class Equals:
         return self._while(faults, Order(seconds=seconds, follow=True))
 
     def _while(self, faults: Sequence[Fault], order: Order) -> Followed:
+        before_s = self._cpu_s()
         player = self._lab.play(faults)
         began_s = time.monotonic() - player.now_s
         told = self._tell(order).told
+        spent_ms = self._spent_ms(before_s, len(told))
         player.wait(order.seconds)
         for happening in player.happenings:
             if happening.error is not None:
                 raise LabError(f"{happening.text}: {happening.error}")
-        return Followed(told, began_s, tuple(player.happenings))
+        return Followed(told, began_s, tuple(player.happenings), spent_ms)
 
     def _begin(self, images: Sequence[Array], labels: Sequence[int]) -> Asker:
         whole, file = np.concatenate(list(images)), self._folder / "images.npz"

@@ -12,7 +12,18 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("accuracy", "importance", "exact", "coded", "lost", "repair", "lab")
+SECTIONS = (
+    "accuracy",
+    "importance",
+    "exact",
+    "coded",
+    "promised",
+    "memory",
+    "lost",
+    "repair",
+    "lab",
+    "simulated",
+)
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from shoal.strategies.shards.failures import failure_sets
 from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import uniform
-from shoal_benchmarks.networks import FASHION, LITE0, of_pytorchcv
+from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, of_pytorchcv
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.exact import FAMILIES, OF_LARGEST, QUICK
 from shoal_benchmarks.shards.layouts import (
@@ -39,8 +39,8 @@ RHOS = (0.0, 0.25, 0.5, 1.0)
 """Of the other ways, whose bytes are told beside."""
 LINKS = (1000, 100, 10)
 """Mbit/s, for devices of a hundred million multiplications a second (``layouts``)."""
-IMAGES = {FASHION: 2_000, LITE0: 96}
-QUICK_IMAGES = {FASHION: 64, LITE0: 4}
+IMAGES = {FASHION: 2_000, FASHION_VGG: 2_000, TEXT_ANGLE: 1_000, LITE0: 96}
+QUICK_IMAGES = {FASHION: 64, FASHION_VGG: 16, TEXT_ANGLE: 16, LITE0: 4}
 
 
 def rows(quick: bool) -> Iterator[Row]:

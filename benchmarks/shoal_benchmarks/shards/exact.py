@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from shoal.errors import MissingExtraError, PlanError
+from shoal.errors import DataError, MissingExtraError, PlanError
 from shoal.model.network import Network
 from shoal.model.proof import difference
 from shoal.plan.network import Feeds
@@ -19,11 +19,12 @@ from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.replicate import uniform
 from shoal_benchmarks.networks import (
     FASHION,
+    FASHION_VGG,
     LITE0,
     LOADERS,
     OPEN_NSFW,
+    TEXT_ANGLE,
     of_pytorchcv,
-    open_nsfw,
 )
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, dealt, dealt_share, ground_for, layout_of
@@ -33,6 +34,7 @@ RHOS = (0.0, 0.25)
 SEEDS = 4
 MOST = 1e-4
 OF_LARGEST = "of the largest output"
+TRAINED = (FASHION, FASHION_VGG, LITE0, OPEN_NSFW, TEXT_ANGLE)
 FAMILIES = (
     ("resnet", "resnet18"),
     ("mobilenetv2", "mobilenetv2_w1"),
@@ -55,9 +57,8 @@ QUICK = 2
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The networks that ship, and some of other shapes."""
-    loaders: dict[str, Callable[[], Network]] = {each: LOADERS[each] for each in (FASHION, LITE0)}
-    loaders[OPEN_NSFW] = open_nsfw
+    """Trained networks, and some of other shapes."""
+    loaders: dict[str, Callable[[], Network]] = {each: LOADERS[each] for each in TRAINED}
     for module, function in FAMILIES[:QUICK] if quick else FAMILIES:
         loaders[function] = partial(of_pytorchcv, module, function)
     yield from rows_for(loaders)
@@ -69,7 +70,7 @@ def rows_for(loaders: Mapping[str, Callable[[], Network]]) -> Iterator[Row]:
         what = f"{name}, {DEVICES} devices"
         try:
             network = loader()
-        except MissingExtraError as error:
+        except (DataError, MissingExtraError) as error:
             print(f"no rows for {name}: {error}", file=sys.stderr)
             continue
         try:

@@ -24,7 +24,7 @@ from shoal.strategies.shards.trials import batches
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.accuracy import IMAGES, MAIN, QUICK_IMAGES, Case, between
 from shoal_benchmarks.shards.layouts import ALL, INNER
-from shoal_benchmarks.shards.subjects import SUBJECTS, Subject, some
+from shoal_benchmarks.shards.subjects import Subject, fashion, lite0, some
 from shoal_benchmarks.shards.ways import MEANS, REBUILDS, dealings, kept
 
 log = logging.getLogger("shoal")
@@ -32,13 +32,14 @@ log = logging.getLogger("shoal")
 Values: TypeAlias = tuple[npt.NDArray[np.float64], ...]
 """What the units of each width matter."""
 
+RANKED = (fashion, lite0)
 JUDGING = 192
 """Images whose gradients are taken."""
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Both networks, one of four lost."""
-    for make in SUBJECTS:
+    """The networks of ``RANKED``, one of four lost."""
+    for make in RANKED:
         subject = make()
         if subject is not None:
             count = (QUICK_IMAGES if quick else IMAGES)[subject.name][0]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import onnx
+from onnx.numpy_helper import to_array
+
 from shoal.model.network import Network
+from shoal.model.part import Part
 from shoal.model.shards import Op, Region, regions, shard
 from shoal.model.shards.operators import looks
 from shoal.plan.cluster import Cluster
@@ -69,17 +75,24 @@ class Weights:
         """Those of a network."""
         (whole,) = network.split((), prove=False)
         parts = network.split([step.start for step in layout if step.start], prove=False)
-        steps = {
-            step.start: sum(part.info.blobs.values())
-            for step, part in zip(layout, parts, strict=True)
-        }
-        return cls(sum(whole.info.blobs.values()), steps)
+        steps = {step.start: weight_bytes(part) for step, part in zip(layout, parts, strict=True)}
+        return cls(weight_bytes(whole), steps)
 
-    def dealt(self, layout: Layout) -> int:
-        """Of the regions that are dealt."""
-        return sum(self.steps[step.start] for step in layout if step.what is not None)
+    def dealt(self, layout: Layout) -> float:
+        """Of the units that are dealt."""
+        widths = (width for region in dealt(layout) for width in region.widths)
+        return math.fsum(width.bytes * width.units for width in widths)
 
-    def held(self, network: Network, layout: Layout, dealings: Dealings, index: int) -> int:
-        """What a device holds of these regions, in its real shards."""
+    def held(self, network: Network, layout: Layout, dealings: Dealings, index: int) -> float:
+        """What a device holds of these units, in its real shards: without what all compute whole
+        there, whatever is dealt."""
+        whole = sum(self.steps[step.start] for step in layout if step.what is not None)
         shards = (shard(network, each, owned(each, dealings, index)) for each in dealt(layout))
-        return sum(size for part in shards for size in part.info.blobs.values())
+        return sum(weight_bytes(part) for part in shards) - (whole - self.dealt(layout))
+
+
+def weight_bytes(part: Part) -> int:
+    """Bytes of the weights of a part: those that are blobs, and the small ones in its graph."""
+    kept = onnx.load_model_from_string(part.graph).graph.initializer
+    small = (np.asarray(to_array(each)) for each in kept if not each.external_data)
+    return part.weight_bytes + sum(each.nbytes for each in small if each.dtype.kind == "f")

@@ -25,6 +25,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook
 from shoal.plan.profiles import Profiles
 from shoal.scratch import Scratch
+from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.networks import FASHION, load
@@ -80,7 +81,7 @@ def rows(quick: bool) -> Iterator[Row]:
         log.warning("shards.lost cuts nobody off: that needs root and network namespaces")
     kinds = (KILLED, FROZEN, CUT) if emulated else (KILLED, FROZEN)
     with Scratch.make("shards") as folder, Equals(GROUND, folder.path, name="lost") as lab:
-        playbook = playbook_in(folder.path, lab)
+        playbook = built_in(folder.path, lab).playbook
         shown = zoo.samples(FASHION)
         lab.serve(playbook, [shown.images[number][None] for number in range(ASKED)])
         found = rounds_of(lab, kinds, QUICK_ROUNDS if quick else ROUNDS)
@@ -91,9 +92,9 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from rows_of(kind, rounds, wait_ms)
 
 
-def playbook_in(
+def built_in(
     folder: Path, lab: Equals, most: int | None = None, fill: str = "rebuilt", repair: str = "0"
-) -> Playbook:
+) -> Built:
     """All layers dealt over the hosts of a lab, judged by the images that come with the network
     (of each class the first ``most``). ``fill`` and ``repair`` are options of ``shards``."""
     network, shown = load(FASHION), zoo.samples(FASHION)
@@ -104,7 +105,7 @@ def playbook_in(
         images = shown.images[shown.labels == label][:most]
         np.save(calibration / str(label) / "images.npy", images)
     cluster = lab.ground.cluster()
-    built = make(
+    return make(
         "shards",
         network,
         cluster,
@@ -117,7 +118,6 @@ def playbook_in(
         repair=repair,
         rho=str(RHO),
     )
-    return built.playbook
 
 
 def deadline_ms(playbook: Playbook) -> float:
@@ -152,7 +152,7 @@ def faults_of(kind: str, worker: str, ground: Ground, at_s: float) -> tuple[Faul
 
 def round_of(followed: Followed, at_s: float) -> Round:
     """What became of the requests while something was to happen at ``at_s``."""
-    told, began_s, happenings = followed
+    told, began_s, happenings, _ = followed
     begin_s = began_s + at_s
     done_s = began_s + max(each.at_s for each in happenings if not each.ends)
     over_s = began_s + min((each.at_s for each in happenings if each.ends), default=at_s + GONE_S)

@@ -31,7 +31,7 @@ from shoal.strategies.shards.record import Brought, read_record
 from shoal_benchmarks.networks import FASHION, LITE0, load
 from shoal_benchmarks.node.equals import Equals, Followed, Ground
 from shoal_benchmarks.row import Row, row
-from shoal_benchmarks.shards.lost import playbook_in
+from shoal_benchmarks.shards.lost import built_in
 from shoal_lab.faults import Restart
 
 GROUND = Ground(workers=4, share=0.2, mbit_s=20.0, delay_ms=0.0)
@@ -83,7 +83,7 @@ def _rows(name: str, network: Network) -> Iterator[Row]:
 
 def _playbook(folder: Path, lab: Equals, name: str, network: Network) -> Playbook:
     if name == FASHION:
-        return playbook_in(folder, lab, fill="mean", repair=str(AFTER_S))
+        return built_in(folder, lab, fill="mean", repair=str(AFTER_S)).playbook
     cluster = GROUND.cluster()
     profiles = Profiles.scaled(cluster, profile(network))
     options = {"deal": "all", "repair": str(AFTER_S)}

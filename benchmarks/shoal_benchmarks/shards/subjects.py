@@ -15,14 +15,17 @@ from shoal.plan.network import Array
 from shoal.strategies.images import open_folder
 from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
-from shoal_benchmarks.networks import FASHION, LITE0, load
+from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, load
+from shoal_benchmarks.shards.texts import lines
 
 log = logging.getLogger("shoal")
 
 VARIABLE = "SHOAL_DATA"
 FASHION_DATA, PHOTOS = "fashion-mnist", "photos"
 CALIBRATION = 512
-"""Images of the training set by which units are judged."""
+"""Images by which units are judged, of the training set or made up."""
+TEXTS = 4_000
+"""Lines of text to measure on."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,18 @@ class Subject:
 
 def fashion() -> Subject | None:
     """The small network that ships, with the test images of Fashion-MNIST."""
-    network, folder = load(FASHION), _folder(FASHION_DATA)
-    if network is None or folder is None:
+    return _of_fashion(FASHION)
+
+
+def fashion_vgg() -> Subject | None:
+    """A VGG that is trained here the first time, with the same."""
+    return _of_fashion(FASHION_VGG)
+
+
+def _of_fashion(name: str) -> Subject | None:
+    folder = _folder(FASHION_DATA)
+    network = None if folder is None else load(name)
+    if network is None:
         return None
     from shoal_train import datasets
 
@@ -51,7 +64,25 @@ def fashion() -> Subject | None:
         return Sample(inputs, tuple(map(int, labels)), scores(network, inputs))
 
     shown = sample(data.train.images[:CALIBRATION], data.train.labels[:CALIBRATION])
-    return Subject(FASHION, network, shown, sample(data.test.images, data.test.labels))
+    return Subject(name, network, shown, sample(data.test.images, data.test.labels))
+
+
+def text_angle() -> Subject | None:
+    """A network that others trained, with lines of text that are made up."""
+    network = load(TEXT_ANGLE)
+    if network is None:
+        return None
+
+    def sample(seeds: Sequence[int]) -> Sample:
+        inputs, labels = lines(seeds)
+        return Sample(inputs, labels, scores(network, inputs))
+
+    return Subject(
+        TEXT_ANGLE,
+        network,
+        sample(range(CALIBRATION)),
+        sample(range(CALIBRATION, CALIBRATION + TEXTS)),
+    )
 
 
 def lite0() -> Subject | None:
@@ -69,7 +100,7 @@ def lite0() -> Subject | None:
     return Subject(LITE0, network, sample("calibration"), sample("test"))
 
 
-SUBJECTS: Sequence[Callable[[], Subject | None]] = (fashion, lite0)
+SUBJECTS: Sequence[Callable[[], Subject | None]] = (fashion, fashion_vgg, text_angle, lite0)
 
 
 def scores(network: Network, images: Array) -> Array:

@@ -155,7 +155,6 @@ def pour(
     """Ask at a rate, and note what becomes of each request, in the order in which they end."""
     from shoal.errors import RequestError
 
-    chance = np.random.default_rng(0)
     told: list[Told] = []
     waiting: list[Any] = []
 
@@ -181,13 +180,10 @@ def pour(
 
         return ended
 
-    due_s = end_s = time.monotonic()
-    end_s += order.seconds
-    for number in cycle(range(len(cases))):
-        due_s += float(chance.exponential(1 / order.rate))
-        if due_s > end_s:
-            break
-        time.sleep(max(0.0, due_s - time.monotonic()))
+    began_s = time.monotonic()
+    numbers = cycle(range(len(cases)))
+    for at_s, number in zip(moments(order.rate, order.seconds), numbers, strict=False):
+        time.sleep(max(0.0, began_s + at_s - time.monotonic()))
         asked_s = time.monotonic()
         try:
             future = service.submit({name: cases[number][None]}, order.budget_ms)
@@ -200,6 +196,13 @@ def pour(
         with suppress(RequestError):
             future.result(order.budget_ms / 1e3 + PATIENCE_S)
     return tuple(told)
+
+
+def moments(rate: float, seconds: float) -> Iterator[float]:
+    """When :func:`pour` asks, in seconds from its beginning: the same each time."""
+    chance, at_s = np.random.default_rng(0), 0.0
+    while (at_s := at_s + float(chance.exponential(1 / rate))) <= seconds:
+        yield at_s
 
 
 def computed_ms(trace: Sequence[Any]) -> float:

@@ -17,6 +17,7 @@ from shoal.cli.wish import (
     FirstAim,
     LeastAccuracy,
     LongestMs,
+    MostMemory,
     NextAims,
     Survive,
     objective_of,
@@ -53,6 +54,7 @@ def plan(
     then: NextAims = None,
     min_accuracy: LeastAccuracy = None,
     max_latency_ms: LongestMs = None,
+    max_memory: MostMemory = None,
     survive: Survive = None,
     inputs: Inputs = None,
     fixed: Fixed = None,
@@ -78,7 +80,9 @@ def plan(
     from shoal.strategies.making import candidates
 
     show_log()
-    wish = objective_of(objective, minimise, then, min_accuracy, max_latency_ms, survive)
+    wish = objective_of(
+        objective, minimise, then, min_accuracy, max_latency_ms, max_memory, survive
+    )
     offered = candidates(None if strategy == AUTO else strategy, ctx.obj)
     explaining = explain or plot is not None
     if explaining:

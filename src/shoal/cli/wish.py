@@ -11,6 +11,7 @@ from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.plan.objective import Objective
+    from shoal.plan.size import Size
 
 Aims: TypeAlias = Annotated[
     str | None,
@@ -38,6 +39,17 @@ LongestMs: TypeAlias = Annotated[
     float | None, typer.Option(help="Longest time of a request that meets no queue.")
 ]
 
+MostMemory: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        "--memory-limit",
+        metavar="SIZE",
+        help="Most memory for parts on any one device, such as 300MiB, beside what the cluster "
+        "file says.",
+    ),
+]
+
 Survive: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -48,17 +60,29 @@ Survive: TypeAlias = Annotated[
 ]
 
 
+def size_of(option: str, text: str) -> Size:
+    """The size that an option is given; UsageError where it is none."""
+    from shoal.plan.size import Size
+
+    try:
+        return Size.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
 def objective_of(
     objective: str | None,
     minimise: str | None,
     then: Sequence[str] | None,
     min_accuracy: float | None,
     max_latency_ms: float | None,
+    max_memory: str | None,
     survive: int | None,
 ) -> Objective:
     """The objective of ``--objective`` or of ``--minimise`` and ``--then``, with its limits.
 
-    Raises UsageError where both are given, PlanError for an aim or a limit that there is not.
+    Raises UsageError where both are given or a size is none, PlanError for an aim or a limit that
+    there is not.
     """
     import msgspec
 
@@ -73,6 +97,7 @@ def objective_of(
     limits = {
         "min_accuracy": min_accuracy,
         "max_latency_ms": max_latency_ms,
+        "max_memory": None if max_memory is None else size_of("--max-memory", max_memory),
         "survive": survive,
     }
     given = {name: limit for name, limit in limits.items() if limit is not None}

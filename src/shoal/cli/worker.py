@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoal.cli.output import show_log, stderr
+from shoal.cli.wish import size_of
 
 if TYPE_CHECKING:
     from shoal.mesh.link import Link
@@ -157,23 +158,13 @@ def gather(
         known=known,
         threads=threads or device.threads,
         provider=provider or device.provider,
-        memory_limit=int(device.memory if memory is None else _size("--memory", memory)),
+        memory_limit=int(device.memory if memory is None else size_of("--memory", memory)),
         store=None if store is None else str(store),
         record=None if record is None else str(record),
     )
     if store_limit is not None:
-        options = replace(options, store_limit=_size("--store-limit", store_limit))
+        options = replace(options, store_limit=size_of("--store-limit", store_limit))
     return options if lease_ms is None else replace(options, lease_ms=lease_ms)
-
-
-def _size(option: str, text: str) -> int:
-    from shoal.errors import UsageError
-    from shoal.plan.size import Size
-
-    try:
-        return int(Size.parse(text))
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def to_listen_on(address: str) -> str:
