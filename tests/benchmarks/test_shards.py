@@ -327,9 +327,11 @@ def test_forecasts_are_held_against_the_median() -> None:
     plan = Plan("p", (), Forecast(latency_ms=108.0, images_per_s=5.0))
     policy = PolicySpec("preferred")
     book = Playbook("id", "net", "pipeline", policy, (plan,), parts={}, inputs=(), outputs=())
-    found = [lab.Found(rate, 100.0, 30.0) for rate in (9.0, 10.0, 12.0)]
+    spent_ms = {GATE: 1.0, "worker-1": 2.0}
+    found = [lab.Found(rate, 100.0, 30.0, spent_ms) for rate in (9.0, 10.0, 12.0)]
     rows = {row.name: row for row in lab.system_rows("s", book, found)}
     assert rows["s: throughput, forecast off by"].value == pytest.approx(50)
     single = rows["s: time of a single request, forecast off by"]
     assert (single.value, single.met) == (pytest.approx(8), True)
-    assert "s: what its bytes alone take on the links" not in rows
+    assert rows["s: CPU of all hosts for a single request"].value == 3
+    assert not any("energy" in name for name in rows), "nothing is forecast of it"
