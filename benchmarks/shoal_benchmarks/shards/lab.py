@@ -154,7 +154,7 @@ def system_rows(what: str, book: Playbook, found: list[Found]) -> Iterator[Row]:
         ("throughput", "images/s", forecast.images_per_s, [each.images_per_s for each in found]),
         ("time of a single request", "ms", forecast.latency_ms, [each.single_ms for each in found]),
         (
-            "energy of a single request, estimate",
+            "estimate of the energy of a single request",
             "J",
             forecast.energy_j,
             [energy_j(each, names) for each in found],

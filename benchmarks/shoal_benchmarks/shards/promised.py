@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ DEVICES, SURVIVE = 4, 2
 MIN_ACCURACY = 0.9
 FILLS = ("mean", "rebuilt")
 IMAGES, QUICK_IMAGES = 10_000, 200
+JUDGING, QUICK_JUDGING = 512, 160
+"""Images that the planner is given, at the most."""
 
 
 class Held(NamedTuple):
@@ -51,15 +54,17 @@ class Held(NamedTuple):
 
 def rows(quick: bool) -> Iterator[Row]:
     """The networks with labelled images; only the one that ships when ``quick``."""
+    counts = (QUICK_JUDGING, QUICK_IMAGES) if quick else (JUDGING, IMAGES)
     for subject_of in (fashion,) if quick else (fashion, fashion_vgg, text_angle):
         subject = subject_of()
         if subject is not None:
-            yield from rows_for(subject, QUICK_IMAGES if quick else IMAGES)
+            yield from rows_for(subject, *counts)
 
 
-def rows_for(subject: Subject, count: int) -> Iterator[Row]:
-    """One network, on at most ``count`` images."""
+def rows_for(subject: Subject, judging: int, count: int) -> Iterator[Row]:
+    """One network, on at most ``count`` images, planned with at most ``judging`` others."""
     sample = some(subject.test, count)
+    subject = replace(subject, calibration=some(subject.calibration, judging))
     for fill in FILLS:
         what = f"{subject.name}, any {SURVIVE} of {DEVICES} may be lost, {fill}"
         try:
