@@ -12,14 +12,14 @@ from tests.toys.network import ToyProfile
 from shoal import zoo
 from shoal.model.network import Network, load
 from shoal.plan.objective import Objective
-from shoal.plan.plan import Missing
+from shoal.plan.plan import Missing, Playbook, PolicySpec
 from shoal.plan.profiles import Profiles
 from shoal.sim.faults import Freeze, Kill
 from shoal.sim.handling import FREE
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal.strategies.shards.failures import Kept, Sample
-from shoal.strategies.shards.record import read_record
+from shoal.strategies.shards.record import Record, Step
 from shoal_benchmarks.networks import FASHION, TEXT_SHAPE
 from shoal_benchmarks.node.agreement import Case
 from shoal_benchmarks.node.equals import GATE, Ground
@@ -174,20 +174,24 @@ def test_a_forecast_of_energy_counts_the_same() -> None:
     assert plan.forecast.energy_j == pytest.approx(lab.energy_j(found, spent_ms), rel=0.05)
 
 
-def test_what_is_on_the_line_is_the_largest_slice_of_each_stage() -> None:
+@pytest.mark.parametrize("ends_alone", [False, True])
+def test_the_largest_slice_of_each_stage_is_on_the_line_or_what_one_device_makes(
+    ends_alone: bool,
+) -> None:
     network = load(zoo.path(FASHION))
-    book = dealt(network, Ground(3, 0.1, lab.MBIT_S, 0.0), deal="inner").playbook
-    steps = read_record(book).steps
-    alone = [step for step in steps if not step.op]
-    assert alone
-    sizes = [4 * 28 * 28, *(max(step.sends) for step in steps if step.op)]
-    if alone[-1].end == len(network.nodes):
-        sizes.append(4 * 10)
-    ends = {step.end for step in alone}
-    sizes += [cut.bytes for cut in network.cuts if cut.at in ends]
-    assert lab.on_line_ms(network, book) == pytest.approx(
-        sum(sizes) * 8 / (lab.MBIT_S * 1e6) * 1e3, rel=0.06
-    )
+    end, sends = (26, (500.0, 900.0)) if ends_alone else (34, (40.0, 40.0))
+    steps = [
+        Step(0, 8, "", "a", (), (), (), ()),
+        Step(8, end, "sum", "b", (), (), (), sends),
+        *([Step(26, 34, "", "c", (), (), (), ())] if ends_alone else []),
+    ]
+    policy = PolicySpec("shards", Record(("x", "y"), tuple(steps), (), (), ()).plain())
+    book = Playbook("id", "net", "shards", policy, (), {}, network.inputs, network.outputs)
+    stem = next(cut.bytes for cut in network.cuts if cut.at == 8)
+    size = 4 * 28 * 28 + stem + (900 if ends_alone else 0) + 4 * 10
+    with_headers = 1514 / 1448
+    expected_ms = size * with_headers * 8 / (lab.MBIT_S * 1e6) * 1e3
+    assert lab.on_line_ms(network, book) == pytest.approx(expected_ms)
 
 
 def test_the_line_is_held_against_what_is_not_computing() -> None:
