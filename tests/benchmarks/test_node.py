@@ -27,7 +27,7 @@ from shoal_benchmarks import node, registry
 from shoal_benchmarks.node import agreement, heads, simulator
 from shoal_benchmarks.node.books import book, gathered, line
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
-from shoal_benchmarks.node.gauge import by_one, solved
+from shoal_benchmarks.node.gauge import by_one, gauge, solved
 from shoal_benchmarks.node.simulator import Cost, Load
 from shoal_benchmarks.node.virtual import Busy, Single, Virtual, wire_of
 from shoal_benchmarks.row import Row
@@ -269,7 +269,8 @@ def test_cases_on_loopback(speck: Network, tmp_path: Path) -> None:
         port = free.getsockname()[1]
     name = f"t{os.getpid()}-equals"
     with Equals(ground, tmp_path, name=name, port=port, loopback=True) as lab:
-        rows = list(agreement.rows_for(lab, [case], rounds=1, seconds=0.2))
+        gauged = gauge(lab, 0.2, agreement.WINDOW)
+        rows = list(agreement.rows_for(lab, gauged, [case], rounds=1, seconds=0.2))
     assert {row.goal for row in rows} == {None, "<= 10"}
     values = {row.name: row.value for row in rows}
     assert values["a case, rate, lab"] > 0
