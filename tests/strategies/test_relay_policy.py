@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.core.toys import leaving, one, plan, playbook
 
 from shoal.core.messages import Load
-from shoal.core.policy import DeviceView, View
+from shoal.core.policy import DeviceView, Hold, LinkView, View
 from shoal.plan.plan import Playbook, PolicySpec
 from shoal.strategies.relay.policy import Pace, policy
 from shoal.strategies.relay.rules import Rules
@@ -76,3 +76,39 @@ def test_where_as_much_is_under_way_as_may_be_nobodys_turn_is_used_up() -> None:
     limit, begun = policy.admit(made, view(10.1, 0), full - 1, kept)
     assert limit.not_before <= 10.1
     assert begun.not_before > 10.1
+
+
+MB = 1e6
+
+
+def forwarded(link: LinkView, waiting: int, drawn: float = 0.99) -> str | Hold | None:
+    """What becomes of a task into which 200 kB go at ``a``, where tasks of 10 ms wait and ``b`` has
+    nothing to do; the line is stated to carry 1.25 MB/s."""
+    made = book((0.9,), sizes=(3e3, 2e5), bytes_per_s=1.25 * MB)
+    here = DeviceView(outstanding=waiting, load=Load(waiting=waiting, run_ms=10.0))
+    seen = View(1.0, {"a": here, "b": DeviceView()}, {"b": link}, drawn=drawn, here="a")
+    hop, _ = policy.forward(made, made.plans[0], 1, seen, None)
+    return hop
+
+
+def test_a_task_stays_where_the_way_takes_longer_than_what_waits() -> None:
+    """160 ms on the line: nobody waits for that before 17 tasks are here, whatever was drawn."""
+    for drawn in (0.0, 0.99):
+        assert forwarded(LinkView(), 3, drawn) == "a"
+        assert forwarded(LinkView(), 16, drawn) == "a"
+    assert forwarded(LinkView(), 17) == "b"
+
+
+def test_a_short_burst_that_passes_quickly_does_not_make_a_line_quick() -> None:
+    assert forwarded(LinkView(16 * MB, 0.01, 1.0, at_least=True), 3) == "a"
+    assert forwarded(LinkView(16 * MB, 0.01, 1.0), 3) == "b", "it was measured: 12.5 ms"
+    assert forwarded(LinkView(0.5 * MB, 0.01, 1.0), 17) == "a", "it was measured: 400 ms"
+
+
+def test_on_a_quick_line_a_task_is_held_while_the_neighbour_is_busier() -> None:
+    made = book((0.9,), sizes=(3e3, 2e5), bytes_per_s=125 * MB)
+    busy = DeviceView(outstanding=5, load=Load(waiting=5, run_ms=10.0))
+    mine = DeviceView(outstanding=2, load=Load(waiting=2, run_ms=10.0))
+    seen = View(1.0, {"a": mine, "b": busy}, drawn=0.99, here="a")
+    hop, _ = policy.forward(made, made.plans[0], 1, seen, None)
+    assert isinstance(hop, Hold)

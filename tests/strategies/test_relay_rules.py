@@ -10,6 +10,7 @@ from shoal.strategies.relay.rules import (
     Rules,
     keeps,
     offloads,
+    reaches,
     slower_or_quicker,
     surer_or_looser,
 )
@@ -34,6 +35,23 @@ def test_a_neighbour_that_would_begin_sooner_gets_it() -> None:
     assert offloads(here, Queues(4, 0, 0.01), 0.06, 0.999)
     assert offloads(here, Queues(4, 0, 0.01), 0.16, 0.49), "0.1 s here, 0.2 s there: one in two"
     assert not offloads(here, Queues(4, 0, 0.01), 0.16, 0.5)
+
+
+def test_nobody_is_reached_to_whom_the_way_takes_longer_than_what_waits_here() -> None:
+    here = Queues(3, 1, 0.01)
+    assert reaches(here, 0.029)
+    assert not reaches(here, 0.03)
+    assert not reaches(Queues(0, 1, 0.01), 0.0), "nothing waits here"
+
+
+@given(QUEUES, TIMES, DRAWN)
+def test_who_is_reached_would_begin_sooner_at_least_with_nothing_else_to_do(
+    here: Queues, way_s: float, drawn: float
+) -> None:
+    idle = Queues(0, 0, 0.01)
+    here = here._replace(held=max(1.0, here.held))
+    if reaches(here, way_s):
+        assert offloads(here, idle, way_s, drawn)
 
 
 @given(QUEUES, QUEUES, TIMES, DRAWN, DRAWN)

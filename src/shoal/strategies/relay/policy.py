@@ -21,6 +21,7 @@ from shoal.strategies.relay.rules import (
     Rules,
     keeps,
     offloads,
+    reaches,
     slower_or_quicker,
     surer_or_looser,
 )
@@ -77,14 +78,18 @@ class Relay:
         rules, size = settings.rules, dict(enumerate(settings.sizes)).get(stage, 0.0)
         holders = usable_holders(plan.stages[stage], view)
         near = settings.neighbours.get(view.here, holders)
-        others = [name for name in holders if name != view.here and name in near]
         mine = _queues(view.devices.get(view.here, DeviceView(usable=False)))
         keeper = view.here if view.here in holders else None
-        if keeper is not None and (not others or keeps(mine, rules)):
+        if keeper is not None and keeps(mine, rules):
             return keeper, memory
+        way_s = {
+            name: _way_s(view, name, size, settings.bytes_per_s)
+            for name in holders
+            if name != view.here and name in near
+        }
+        others = [name for name, s in way_s.items() if keeper is None or reaches(mine, s)]
         if not others:
-            return None, memory
-        way_s = {name: _way_s(view, name, size, settings.bytes_per_s) for name in others}
+            return keeper, memory
         theirs = {name: _queues(view.devices[name]) for name in others}
         best = min(others, key=lambda name: way_s[name] + theirs[name].work_s)
         if keeper is None:
@@ -170,10 +175,10 @@ def _queues(seen: DeviceView) -> Queues:
 
 def _way_s(view: View, name: str, size: float, stated: float) -> float:
     """How long so many bytes travel to a device: as measured, or as was ``stated`` (bytes in a
-    second)."""
+    second) where too little was sent to tell: a short burst passes any line that is throttled."""
     link = view.links.get(name, LinkView())
-    measured = link.bytes_per_s if link.bytes_per_s > 0 and not link.at_least else 0.0
-    return size / (measured or max(stated, link.bytes_per_s, 1.0)) + link.rtt_ms / 2e3
+    measured = 0.0 if link.at_least else link.bytes_per_s
+    return size / (measured or max(stated, 1.0)) + link.rtt_ms / 2e3
 
 
 def _drawn(view: View, rules: Rules, memory: Any) -> tuple[Any, float]:

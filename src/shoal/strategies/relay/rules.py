@@ -50,6 +50,14 @@ def keeps(here: Queues, rules: Rules) -> bool:
     return here.waiting < 1 or here.held > rules.crowded
 
 
+def reaches(here: Queues, way_s: float) -> bool:
+    """Whether a neighbour, the way to which takes ``way_s``, would begin with a task before this
+    node has done what waits here, at least if it had nothing else to do. Where it would not, it is
+    no use to give it the task, nor to hold that until it has time. Ours: in the paper links are
+    quick beside tasks."""
+    return way_s < here.work_s
+
+
 def offloads(here: Queues, there: Queues, way_s: float, drawn: float) -> bool:
     """Whether a node gives the head of its output queue to a neighbour, the way to which takes
     ``way_s``: surely where the neighbour would begin with it sooner, else by chance, the more so
