@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ from shoal.plan.cluster import Cluster, Device
 from shoal.plan.plan import Exit
 from shoal.runtime import service as service_module
 from shoal.runtime.deploy import deploy
+from shoal.runtime.service import AHEAD
 
 
 def right(net, answer, image):
@@ -237,6 +239,40 @@ def test_inputs_are_taken_as_they_are_needed(crowd, net):
         assert len(taken) == given + 3
     answers.close()
     soon(lambda: service.stats().pending == 0)
+
+
+def test_one_that_is_slow_holds_up_no_others(crowd, net, monkeypatch):
+    """The first answer comes when so much was asked for behind it as may be; all in order."""
+    crowd.start("a")
+    service = crowd.serve(anywhere(net, "a"))
+    inputs = images(60)
+    taken, asked, submit, first = [], [], service.submit, Future()
+    enough = threading.Event()
+
+    def first_is_slow(feeds, *args, **more):
+        asked.append(submit(feeds, *args, **more))
+        return asked[-1] if len(asked) > 1 else first
+
+    def let_go():
+        enough.wait(5)
+        first.set_result(asked[0].result(60))
+
+    def watched():
+        for image in inputs:
+            taken.append(image)
+            if len(taken) == 4 * AHEAD:
+                enough.set()
+            yield image
+
+    waiter = threading.Thread(target=let_go)
+    waiter.start()
+    monkeypatch.setattr(service, "submit", first_is_slow)
+    answers = service.infer_many(watched(), window=4)
+    right(net, next(answers), inputs[0])
+    assert len(taken) == 4 * AHEAD
+    for answer, image in zip(answers, inputs[1:], strict=True):
+        right(net, answer, image)
+    waiter.join()
 
 
 @pytest.mark.parametrize("window", [None, 1, 2, 64])

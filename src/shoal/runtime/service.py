@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import msgspec
@@ -56,6 +57,9 @@ MAX_PRIORITY = 100
 MAX_WINDOW = 512
 """Requests of one :meth:`Service.infer_many` that may be under way; the gateway takes 1,024 of all
 its clients."""
+AHEAD = 4
+"""Windows that :meth:`Service.infer_many` may ask for before an answer whose turn it is, so that it
+is slow for itself alone."""
 LEAST_WINDOW = 3
 """Requests under way, however large: one here, one on its way, one there."""
 FAREWELL_S = 0.5
@@ -296,7 +300,8 @@ class Service:
         trace: bool = False,
     ) -> Iterator[Answer]:
         """Answers in the order of ``inputs``, which are taken as they are needed: at most
-        ``window`` requests are under way (default: enough to keep every device busy), each of
+        ``window`` requests are under way (default: enough to keep every device busy), and behind
+        one that is slow at most ``AHEAD`` windows are asked for before its answer came; each of
         ``together`` inputs, which are waited for: more make more images per second where a device
         sends more than it computes, and answers come later. The first error ends it, in its turn:
         what ``inputs`` raises comes behind the answers to all that they gave before. What is under
@@ -321,15 +326,26 @@ class Service:
         trace: bool,
     ) -> Generator[Answer, None, None]:
         waiting: deque[Future[Answer]] = deque()
-        source = iter(inputs)
+        over: SimpleQueue[Future[Answer]] = SimpleQueue()
+        source, under_way = iter(inputs), 0
+        # As many as a request holds, so that the next one can be sent at once.
+        full, most = (window - 1) * together, AHEAD * window * together
         try:
             while True:
                 taken, ended = take(source, together)
-                waiting += self._submit_safely(taken, deadline_ms, trace)
-                # As many as a request holds, so that the next one can be sent at once.
+                for future in self._submit_safely(taken, deadline_ms, trace):
+                    waiting.append(future)
+                    under_way += 1
+                    future.add_done_callback(over.put)
                 more = len(taken) == together
-                while len(waiting) > ((window - 1) * together if more else 0):
-                    yield waiting.popleft().result()
+                while len(waiting) > (full if more else 0):
+                    if waiting[0].done():
+                        yield waiting.popleft().result()
+                    elif more and under_way <= full and len(waiting) < most:
+                        break  # who is slow holds up no others
+                    else:
+                        over.get()
+                        under_way -= 1
                 if ended is not None:
                     raise ended
                 if not more:
