@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from shoal.observe.load_generator import Arrays
     from shoal.runtime.service import Service
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Samples(msgspec.Struct, frozen=True):
@@ -55,6 +57,18 @@ def samples(values: Sequence[float]) -> Samples:
     return Samples(tuple(values))
 
 
+def turns(names: Iterable[Name], rounds: int, seed: int | str = 0) -> Iterator[tuple[Name, ...]]:
+    """The order of each round: drawn, and never that of the round before where there is another."""
+    order, shuffle = list(names), random.Random(seed).shuffle
+    for _ in range(rounds):
+        before = list(order)
+        while True:
+            shuffle(order)
+            if order != before or len(set(order)) < 2:
+                break
+        yield tuple(order)
+
+
 def interleaved(
     variants: Mapping[str, Callable[[], object]],
     rounds: int,
@@ -65,12 +79,9 @@ def interleaved(
     for _ in range(warm_up):
         for run in variants.values():
             run()
-    order = list(variants)
-    times: dict[str, list[float]] = {name: [] for name in order}
-    shuffle = random.Random(seed).shuffle
+    times: dict[str, list[float]] = {name: [] for name in variants}
     with quiet_collector():
-        for _ in range(rounds):
-            shuffle(order)
+        for order in turns(variants, rounds, seed):
             for name in order:
                 start = perf_counter()
                 variants[name]()

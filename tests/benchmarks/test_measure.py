@@ -1,11 +1,12 @@
 import gc
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_benchmarks.measure import Samples, interleaved, quiet_collector, samples
+from shoal_benchmarks.measure import Samples, interleaved, quiet_collector, samples, turns
 
 floats = st.floats(0.001, 1e6)
 
@@ -33,6 +34,18 @@ def test_ratios_are_taken_round_by_round(values: list[float]) -> None:
 def test_no_samples_are_no_measurement() -> None:
     with pytest.raises(ValueError, match="at least one"):
         samples([])
+
+
+@given(st.integers(0, 4), st.integers(0, 20), st.integers())
+def test_each_has_a_turn_in_each_round_and_no_round_repeats_the_one_before(
+    names: int, rounds: int, seed: int
+) -> None:
+    orders = list(turns(range(names), rounds, seed))
+    assert len(orders) == rounds
+    assert all(sorted(order) == list(range(names)) for order in orders)
+    if names > 1:
+        assert all(order != after for order, after in pairwise(orders))
+    assert orders == list(turns(range(names), rounds, seed))
 
 
 def test_variants_run_in_turn_and_the_warm_up_is_not_counted() -> None:

@@ -22,7 +22,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Power
 from shoal.plan.plan import Playbook
 from shoal.plan.playbook import save
-from shoal_benchmarks.node.virtual import Busy, Single
+from shoal_benchmarks.node.virtual import Busy, Single, shares
 from shoal_benchmarks.split.asker import Asker
 from shoal_benchmarks.split.driver import Measured, Order, Told
 from shoal_lab import Fault, HostSpec, Lab, LabSpec, LinkSpec
@@ -136,8 +136,15 @@ class Equals:
         before_s = self._cpu_s()
         found = self._tell(Order(seconds=seconds, few=True, window=window))
         rate = found.images / max(found.seconds, 1e-9)
-        spent_ms, right = self._spent_ms(before_s, found.answered), found.agreed / found.answered
-        return Busy(rate, spent_ms, found.plans, right)
+        return Busy(
+            rate,
+            self._spent_ms(before_s, found.answered),
+            found.plans,
+            found.agreed / found.answered,
+            found.busy_ms,
+            shares(found.tasks),
+            found.handed / found.answered,
+        )
 
     def single(self, seconds: float) -> Single:
         """As in virtual time (:meth:`shoal_benchmarks.node.virtual.Virtual.single`)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
+from itertools import count
 
 import msgspec
 
@@ -14,6 +16,7 @@ from shoal.sim.handling import Handling
 from shoal.sim.serving import SETTLE_S, serve
 from shoal.sim.wires import Wire
 from shoal.sim.world import Reply, Ticket
+from shoal_benchmarks.split.driver import handed
 
 DEADLINE_MS = 10_000.0
 
@@ -21,12 +24,22 @@ DEADLINE_MS = 10_000.0
 class Busy(msgspec.Struct, frozen=True):
     """With a window of requests under way: images per second, how many milliseconds of a core of
     this machine each host spent on an image, which plans answered how many, and the share of the
-    answers that were as expected."""
+    answers that were as expected; the times of requests, which share of the answers took how many
+    tasks, and how often a task went on elsewhere, for an answer."""
 
     images_per_s: float
     spent_ms: dict[str, float]
     plans: dict[str, int] = {}
     right: float = 1.0
+    times_ms: tuple[float, ...] = ()
+    tasks: dict[int, float] = {}
+    handed: float = 0.0
+
+
+def shares(counts: Mapping[int, int]) -> dict[int, float]:
+    """Of all that is counted."""
+    total = sum(counts.values())
+    return {what: count / total for what, count in sorted(counts.items())}
 
 
 class Single(msgspec.Struct, frozen=True):
@@ -51,11 +64,14 @@ class Virtual:
         speed: float,
     ) -> None:
         self._gate, self._speed = gate, speed
-        self._body = Image(0, engine.asked)
+        self._made = engine.asked
+        self._numbers = count()
         self._asked: dict[Ticket, float] = {}
         self._latencies_ms: list[float] = []
         self._answered_at: list[float] = []
         self._plans: Counter[str] = Counter()
+        self._tasks: Counter[int] = Counter()
+        self._handed = 0
         self._again = False
         costs = handling.at(speed)
         self._world = serve(playbook, engine, gate, lambda giver, taker: wire, lambda name: costs)
@@ -65,8 +81,15 @@ class Virtual:
         """Ask with a window for half as long, to teach the policy, then for so long."""
         self._ask_for(seconds / 2, window)
         spent = self._ask_for(seconds, window)
-        times = self._answered_at
-        return Busy((len(times) - 1) / (times[-1] - times[0]), spent, dict(self._plans))
+        times, count = self._answered_at, len(self._answered_at)
+        return Busy(
+            (count - 1) / (times[-1] - times[0]),
+            spent,
+            dict(self._plans),
+            times_ms=tuple(self._latencies_ms),
+            tasks=shares(self._tasks),
+            handed=self._handed / count,
+        )
 
     def single(self, seconds: float) -> Single:
         """Ask one by one for half as long, to teach the policy, then for so long."""
@@ -79,6 +102,8 @@ class Virtual:
         world, before = self._world, self._busy_s()
         self._answered_at, self._latencies_ms = [], []
         self._plans.clear()
+        self._tasks.clear()
+        self._handed = 0
         self._again = True
         for _ in range(window):
             self._ask()
@@ -90,12 +115,14 @@ class Virtual:
         return {name: (after[name] - before[name]) / images * 1e3 for name in after}
 
     def _ask(self) -> None:
-        at = self._world.now
-        self._asked[self._world.submit(self._gate, self._body, DEADLINE_MS)] = at
+        at, body = self._world.now, Image(next(self._numbers), self._made)
+        self._asked[self._world.submit(self._gate, body, DEADLINE_MS)] = at
 
     def _told(self, ticket: Ticket, reply: Reply) -> None:
         assert not isinstance(reply.what, Reject), reply.what.text
         self._plans[reply.what.plan] += 1
+        self._tasks[len(reply.what.trace)] += 1
+        self._handed += handed(reply.what.trace)
         self._answered_at.append(reply.at)
         self._latencies_ms.append((reply.at - self._asked.pop(ticket)) * 1e3)
         if self._again:

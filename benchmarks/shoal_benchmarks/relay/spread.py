@@ -9,7 +9,7 @@ from typing import NamedTuple
 from shoal.errors import ShoalError
 from shoal.scratch import Scratch
 from shoal_benchmarks.emulation import emulated
-from shoal_benchmarks.measure import samples
+from shoal_benchmarks.measure import samples, turns
 from shoal_benchmarks.node.equals import Equals, Ground
 from shoal_benchmarks.node.virtual import Busy
 from shoal_benchmarks.relay.subject import Subject, subject
@@ -72,10 +72,10 @@ def rows_for(
     books = {each.name: each.book(lab, subject, place.topology) for each in SYSTEMS}
     window = PER_HOST * place.workers
     seen: dict[str, list[Busy]] = {name: [] for name in books}
-    for _ in range(rounds):
-        for name, book in books.items():
+    for order in turns(books, rounds):
+        for name in order:
             try:
-                lab.serve(book, subject.images, subject.labels)
+                lab.serve(books[name], subject.images, subject.labels)
                 seen[name].append(lab.busy(seconds, window))
             except ShoalError as error:
                 print(f"{place.words}, {name}: {error}", file=sys.stderr)
@@ -88,6 +88,8 @@ def rows_for(
             yield row(f"{what}: accuracy", samples([one.right for one in each]), "share")
             spent = samples([sum(one.spent_ms.values()) for one in each])
             yield row(f"{what}: CPU for an image", spent, "ms")
+            handed = samples([one.handed for one in each])
+            yield row(f"{what}: handed on, for an image", handed, "tasks")
     ahead = ">= 1" if place.mbit_s <= 10 else None
     for other, goal, least in ((PASSED, ">= 2", " (the least: 1.5)"), (ALONE, ahead, "")):
         pairs = list(zip(seen[RELAY], seen[other], strict=False))

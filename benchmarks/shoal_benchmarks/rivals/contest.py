@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 from shoal import allowance
 from shoal.errors import ShoalError
 from shoal.model.network import Network
+from shoal_benchmarks.measure import turns
 from shoal_benchmarks.networks import LITE0, RESNET50, load
 from shoal_benchmarks.rivals.facts import Facts
 from shoal_benchmarks.rivals.ground import Ground, Loopback
@@ -65,11 +65,9 @@ def rows(quick: bool) -> Iterator[Row]:
 def meet(scene: Scene, titles: dict[str, str], rounds: int, pace: Pace) -> Iterator[Row]:
     """All rounds of a scene."""
     found: dict[str, list[Facts | None]] = {name: [] for name in titles}
-    order, shuffle = list(titles), random.Random(0).shuffle
     try:
         with prepared(scene) as job:
-            for number in range(rounds):
-                shuffle(order)
+            for number, order in enumerate(turns(titles, rounds)):
                 for name in order:
                     facts = one(scene, name, job, pace, number)
                     found[name].append(facts)

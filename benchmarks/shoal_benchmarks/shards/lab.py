@@ -25,7 +25,7 @@ from shoal.scratch import Scratch
 from shoal.strategies.making import make
 from shoal.strategies.shards.record import read_record
 from shoal_benchmarks.emulation import emulated
-from shoal_benchmarks.measure import samples
+from shoal_benchmarks.measure import samples, turns
 from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, load
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
 from shoal_benchmarks.node.virtual import wire_of
@@ -117,10 +117,10 @@ def rows_for(
         built = make(system.strategy, network, cluster, profiles, store=lab.store, **system.options)
         books[system.name] = built.playbook
     found: dict[str, list[Found]] = {name: [] for name in books}
-    for _ in range(rounds):
-        for name, book in books.items():
+    for order in turns(books, rounds):
+        for name in order:
             try:
-                lab.serve(book, images)
+                lab.serve(books[name], images)
                 found[name].append(one_round(lab, seconds))
             except ShoalError as error:
                 print(f"{name} on {lab.ground.workers} devices: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 class Measured(msgspec.Struct, frozen=True):
     """What was measured: images in ``seconds`` with a window (after the first answer), the times of
     single requests, how often the class was the whole network's, which plans answered, and the
-    time on the server. ``error`` says why there is nothing of this."""
+    time on the server. Of those with a window: their times (``busy_ms``), how many took how many
+    ``tasks``, and how often a task went on elsewhere than where the one before it was run
+    (``handed``). ``error`` says why there is nothing of this."""
 
     images: int = 0
     seconds: float = 0.0
@@ -72,6 +74,9 @@ class Measured(msgspec.Struct, frozen=True):
     answered: int = 0
     plans: dict[str, int] = {}
     server_ms: float = 0.0
+    busy_ms: tuple[float, ...] = ()
+    tasks: dict[int, int] = {}
+    handed: int = 0
     told: tuple[Told, ...] = ()
     error: str = ""
 
@@ -238,6 +243,7 @@ def measure(
     for answer in service.infer_many(inputs(), window=order.window, together=together):
         answers.append(answer)
         done.append(time.monotonic())
+    busy = answers[::together]
     latencies: list[float] = []
     end = time.monotonic() + order.seconds / 2
     while not order.few and (time.monotonic() < end or len(latencies) < LEAST_SINGLE):
@@ -257,7 +263,15 @@ def measure(
         answered=len(answers),
         plans=dict(Counter(answer.plan for answer in answers)),
         server_ms=sum(away),
+        busy_ms=tuple(answer.latency_ms for answer in busy),
+        tasks=dict(Counter(len(answer.trace) for answer in busy)),
+        handed=sum(handed(answer.trace) for answer in busy),
     )
+
+
+def handed(trace: Sequence[Any]) -> int:
+    """How often a task of a trace was run elsewhere than the one before it."""
+    return sum(one.device != other.device for one, other in pairwise(trace))
 
 
 if __name__ == "__main__":

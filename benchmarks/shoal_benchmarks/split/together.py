@@ -7,12 +7,12 @@ with one in a request as with several.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 
 from shoal.errors import ShoalError
 from shoal.plan.objective import Aim
 from shoal.scratch import Scratch
+from shoal_benchmarks.measure import turns
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split.driver import WINDOW
 from shoal_benchmarks.split.grid import Point, Prepared, failed, prepared
@@ -71,11 +71,9 @@ def at_point(scene: Scene, made: Prepared, point: Point, quick: bool) -> dict[Ca
     cases = [(name, images) for name in SYSTEMS if name in systems for images in (1, TOGETHER)]
     results: dict[Case, list[Result]] = {case: [] for case in cases}
     errors: dict[Case, str] = {}
-    chance = random.Random(f"{point}")
     scene.link(mbit_s)
-    for _ in range(QUICK_ROUNDS if quick else ROUNDS):
-        chance.shuffle(cases)
-        for name, images in cases:
+    for order in turns(cases, QUICK_ROUNDS if quick else ROUNDS, f"{point}"):
+        for name, images in order:
             window = WINDOW * TOGETHER // images
             seconds = QUICK_SECONDS if quick else SECONDS
             try:

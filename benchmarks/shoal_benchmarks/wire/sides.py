@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import random
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import msgspec
 
 import shoal
 from shoal.errors import MeshError, UsageError
-from shoal_benchmarks.measure import Samples, samples
+from shoal_benchmarks.measure import Samples, samples, turns
 from shoal_benchmarks.wire import system
 
 BEFORE = "SHOAL_BENCH_BEFORE"
@@ -138,13 +137,11 @@ def in_turns(
 ) -> dict[str, list[Cost]]:
     """Costs of each side over rounds in which each has a turn, in an order that changes. A first
     turn of each does not count."""
-    order, shuffle = list(sides), random.Random(seed).shuffle
-    found: dict[str, list[Cost]] = {name: [] for name in order}
+    found: dict[str, list[Cost]] = {name: [] for name in sides}
     for side in sides.values():
         side.wait_ready()
         side.take(seconds / 2)
-    for _ in range(rounds):
-        shuffle(order)
+    for order in turns(sides, rounds, seed):
         for name in order:
             found[name].append(sides[name].take(seconds))
     return found
