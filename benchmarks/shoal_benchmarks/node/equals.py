@@ -1,4 +1,5 @@
-"""Hosts of equal shares in the lab, each with a link to each other, one of which asks."""
+"""Hosts in the lab, of equal shares or of stated ones, each with a link to each other, one of which
+asks."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
+import psutil
 
 from shoal.errors import LabError
 from shoal.model.dtypes import Array
@@ -22,6 +24,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster, Power
 from shoal.plan.plan import Playbook
 from shoal.plan.playbook import save
+from shoal_benchmarks.measure import resident_mib
 from shoal_benchmarks.node.virtual import Busy, Single, shares
 from shoal_benchmarks.split.asker import Asker
 from shoal_benchmarks.split.driver import Measured, Order, Told
@@ -37,7 +40,8 @@ LEASE_MS = 1000
 class Ground(msgspec.Struct, frozen=True):
     """What the hosts are like: ``workers`` of them beside the gateway, each with ``share`` of a
     core, links of ``mbit_s`` and ``delay_ms`` in each direction. ``computes``: the gateway too.
-    ``power`` is what each is said to draw."""
+    ``power`` is what each is said to draw. ``times`` says how many times that share each worker has
+    (empty: once), ``gate`` which share the gateway has (None: the same)."""
 
     workers: int
     share: float
@@ -45,27 +49,39 @@ class Ground(msgspec.Struct, frozen=True):
     delay_ms: float
     computes: bool = False
     power: Power | None = None
+    times: tuple[float, ...] = ()
+    gate: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The workers."""
         return tuple(f"worker-{number + 1}" for number in range(self.workers))
 
+    def share_of(self, name: str) -> float:
+        """Of a core, that a host has."""
+        shares = dict(zip(self.names, (self.share * each for each in self.times), strict=False))
+        own = self.share if self.gate is None else self.gate
+        return own if name == GATE else shares.get(name, self.share)
+
+    def _like(self, name: str) -> str:
+        """What a host is like, as in a cluster file."""
+        like, power = f"speed: {self.share_of(name)}", self.power
+        if power is not None:
+            watts = f"idle_w: {power.idle_w}, busy_w: {power.busy_w}"
+            like += f", power: {{{watts}, transmit_w: {power.transmit_w}}}"
+        return like
+
     def cluster(self, addresses: Sequence[str] = ()) -> Cluster:
         """As planning is told of it; deploying needs the addresses of the workers."""
         found = addresses or [""] * self.workers
-        power = self.power
-        alike = f"speed: {self.share}"
-        if power is not None:
-            watts = f"idle_w: {power.idle_w}, busy_w: {power.busy_w}"
-            alike += f", power: {{{watts}, transmit_w: {power.transmit_w}}}"
         devices = ", ".join(
-            f"{{name: {name}, {alike}{f', address: {at}' if at else ''}}}"
+            f"{{name: {name}, {self._like(name)}{f', address: {at}' if at else ''}}}"
             for name, at in zip(self.names, found, strict=True)
         )
         return Cluster.from_yaml(
             f"devices: [{devices}]\n"
-            f"gateway: {{name: {GATE}, compute: {str(self.computes).lower()}, {alike}}}\n"
+            f"gateway: {{name: {GATE}, compute: {str(self.computes).lower()}, "
+            f"{self._like(GATE)}}}\n"
             f"links: {{default: {{mbit_s: {self.mbit_s}, rtt_ms: {2 * self.delay_ms}}}}}\n"
             f"lease_ms: {LEASE_MS}\n"
         )
@@ -73,12 +89,14 @@ class Ground(msgspec.Struct, frozen=True):
 
 class Followed(NamedTuple):
     """What became of each request, and what was done to the hosts since ``began_s`` (monotonic
-    clock); and how many milliseconds of a core of this machine each host spent on a request."""
+    clock); how many milliseconds of a core of this machine each host spent on a request; and, at a
+    rate, how many were ``asked``."""
 
     told: tuple[Told, ...]
     began_s: float
     happenings: tuple[Happening, ...]
     spent_ms: Mapping[str, float] = MappingProxyType({})
+    asked: int = 0
 
 
 class Equals:
@@ -101,7 +119,7 @@ class Equals:
         self._asker: Asker | None = None
         self._network = ""
         link = LinkSpec(mbit=ground.mbit_s, delay_ms=ground.delay_ms)
-        hosts = {each: HostSpec(share=ground.share) for each in (GATE, *ground.names)}
+        hosts = {each: HostSpec(share=ground.share_of(each)) for each in (GATE, *ground.names)}
         spec = LabSpec(name=name, hosts=hosts, topology=Mesh(link=link))
         self._lab = Lab(spec, loopback=loopback, logs=folder)
 
@@ -172,13 +190,18 @@ class Equals:
         before_s = self._cpu_s()
         player = self._lab.play(faults)
         began_s = time.monotonic() - player.now_s
-        told = self._tell(order).told
+        found = self._tell(order)
+        told = found.told
         spent_ms = self._spent_ms(before_s, len(told))
         player.wait(order.seconds)
         for happening in player.happenings:
             if happening.error is not None:
                 raise LabError(f"{happening.text}: {happening.error}")
-        return Followed(told, began_s, tuple(player.happenings), spent_ms)
+        return Followed(told, began_s, tuple(player.happenings), spent_ms, found.asked)
+
+    def resident_mib(self) -> dict[str, float]:
+        """Resident memory of each host's processes, and of those that they started."""
+        return {host.name: sum(map(family_mib, host.processes)) for host in self._lab.hosts}
 
     def _begin(self, images: Sequence[Array], labels: Sequence[int]) -> Asker:
         whole, file = np.concatenate(list(images)), self._folder / "images.npz"
@@ -220,3 +243,11 @@ class Equals:
         if self._asker is None:
             raise LabError("nothing is served yet")
         return self._asker.tell(order)
+
+
+def family_mib(process: subprocess.Popen[Any]) -> float:
+    """Resident memory of a process and its children; 0 of one that has ended."""
+    with suppress(psutil.Error):
+        own = psutil.Process(process.pid)
+        return sum(resident_mib(each.pid) for each in (own, *own.children(recursive=True)))
+    return 0.0

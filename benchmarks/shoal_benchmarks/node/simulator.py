@@ -4,11 +4,14 @@ An *event* is one that a node is told of (``core/events.py``): a message came, a
 was measured, a client asks, the time has come. What the simulator does for messages on their way
 in between is in the time and is not counted.
 
-    python -m shoal_benchmarks.node.simulator TEAMS REQUESTS
+    python -m shoal_benchmarks.node.simulator KIND TEAMS REQUESTS
 
-All nodes are of one mesh and see each other. Each team is a gateway and nine workers, three for
-each of the three stages of its pipeline; each gateway keeps as many requests under way as keep
-them busy. It is a process of its own, since what the bench holds itself would count as memory.
+All nodes are of one mesh and see each other. Each team is a gateway and nine workers: three for
+each of the three stages of its pipeline, or (of the kind ``relay``) any for each of three tasks,
+by the exits of which half of the images leave. Each gateway keeps as many requests under way as
+keep them busy. In a team of ``relay`` each worker tells each other how busy it is, up to ten times
+in a second: a thousand workers of one gateway would say ten million things in a second. It is a
+process of its own, since what the bench holds itself would count as memory.
 Times are of its processor: it has one thread, and what else runs on the machine does not count.
 """
 
@@ -19,17 +22,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import msgspec
 
 from shoal.core.actions import Reject
 from shoal.plan.plan import Playbook
-from shoal.sim.engine import Token
+from shoal.sim.engine import Symbols, Token
 from shoal.sim.world import Reply, Ticket, World
 from shoal_benchmarks.measure import quiet_collector
-from shoal_benchmarks.node.books import book, spread
+from shoal_benchmarks.node.books import book, leaving, spread
 from shoal_benchmarks.row import Row, row
 
+PIPELINE, RELAY = "pipeline", "relay"
+KINDS = (PIPELINE, RELAY)
 WORKERS, HOLDERS = 9, 3
 """Of a team, and of each stage."""
 WINDOW = 24
@@ -59,16 +66,17 @@ class Cost(msgspec.Struct, frozen=True):
 
 def rows(quick: bool) -> Iterator[Row]:
     """Events per second in a small world, then a thousand nodes."""
-    few = measured(FEW_TEAMS, FEW_REQUESTS)
-    what = f"simulator, {few.nodes} nodes, {few.requests:,} requests"
-    yield row(f"{what}: events of one core", few.asked_events / few.asked_s, "events/s")
-    yield row(f"{what}: events for a request", few.asked_events / few.requests, "events")
-    yield from rows_of(measured(TEAMS, QUICK_REQUESTS if quick else REQUESTS))
+    for kind in KINDS:
+        few = measured(kind, FEW_TEAMS, FEW_REQUESTS)
+        what = f"simulator, {kind}, {few.nodes} nodes, {few.requests:,} requests"
+        yield row(f"{what}: events of one core", few.asked_events / few.asked_s, "events/s")
+        yield row(f"{what}: events for a request", few.asked_events / few.requests, "events")
+        yield from rows_of(kind, measured(kind, TEAMS, QUICK_REQUESTS if quick else REQUESTS))
 
 
-def rows_of(many: Cost) -> Iterator[Row]:
+def rows_of(kind: str, many: Cost) -> Iterator[Row]:
     """The rows of a large world."""
-    what = f"simulator, {many.nodes:,} nodes, {many.requests:,} requests"
+    what = f"simulator, {kind}, {many.nodes:,} nodes, {many.requests:,} requests"
     yield row(f"{what}: time", (many.ready_s + many.asked_s) / 60, "min", "<= 15")
     yield row(f"{what}: peak of resident memory", many.peak_mib * 2**20 / 1e9, "GB", "<= 2")
     yield row(f"{what}: time until all nodes know each other", many.ready_s / 60, "min")
@@ -77,17 +85,18 @@ def rows_of(many: Cost) -> Iterator[Row]:
     yield row(f"{what}: virtual time", many.virtual_s, "s")
 
 
-def measured(teams: int, requests: int) -> Cost:
+def measured(kind: str, teams: int, requests: int) -> Cost:
     """What a world costs, in a process of its own."""
-    command = [sys.executable, "-m", "shoal_benchmarks.node.simulator", str(teams), str(requests)]
+    module = "shoal_benchmarks.node.simulator"
+    command = [sys.executable, "-m", module, kind, str(teams), str(requests)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return msgspec.json.decode(done.stdout, type=Cost)
 
 
-def run(teams: int, requests: int) -> Cost:
+def run(kind: str, teams: int, requests: int) -> Cost:
     """Make a world, let the requests be answered; AssertionError where one is not."""
-    world = World(steps=STEPS)
-    books = {f"gateway-{team}": playbook_of(team) for team in range(teams)}
+    world = World(Symbols(confidence=sure), steps=STEPS)
+    books = {f"gateway-{team}": playbook_of(kind, team) for team in range(teams)}
     began_s = time.process_time()
     for gateway, playbook in books.items():
         world.add(gateway, gateway={})
@@ -126,7 +135,6 @@ class Load:
         self.last = 0.0
         self._world = world
         self._unasked = dict(requests)
-        self._body = Token(("input",), BODY_BYTES)
 
     def begin(self) -> None:
         """Fill the windows."""
@@ -138,7 +146,8 @@ class Load:
     def _ask(self, gateway: str) -> None:
         if self._unasked[gateway]:
             self._unasked[gateway] -= 1
-            self._world.submit(gateway, self._body)
+            body = Token(("input", self._unasked[gateway]), BODY_BYTES)
+            self._world.submit(gateway, body)
 
     def _told(self, ticket: Ticket, reply: Reply) -> None:
         assert not isinstance(reply.what, Reject), reply.what.text
@@ -146,10 +155,19 @@ class Load:
         self._world.clock.after(0.0, self._ask, ticket.gateway)
 
 
-def playbook_of(team: int) -> Playbook:
-    """The pipeline of a team."""
+def playbook_of(kind: str, team: int) -> Playbook:
+    """That of a team."""
     names = [f"worker-{team}-{number}" for number in range(WORKERS)]
+    if kind == RELAY:
+        return leaving(names, WORKERS // HOLDERS)
     return book(spread([names[at : at + HOLDERS] for at in range(0, WORKERS, HOLDERS)]))
+
+
+def sure(part: str, made: tuple[Any, ...]) -> float:
+    """How sure the exit of a part is of an image: evenly from 0 to 1."""
+    while made[0] != "input":
+        made = made[2]
+    return crc32(f"{part} {made[1]}".encode()) / 2**32
 
 
 def peak_mib() -> float:
@@ -163,5 +181,5 @@ def peak_mib() -> float:
 
 if __name__ == "__main__":
     with quiet_collector():  # nothing here is in circles: it would find nothing
-        cost = run(*map(int, sys.argv[1:3]))
+        cost = run(sys.argv[1], *map(int, sys.argv[2:4]))
     sys.stdout.buffer.write(msgspec.json.encode(cost))

@@ -1,5 +1,5 @@
-"""Networks with exits whose tasks are handed from device to device: how fast and how right, under
-overload, and when a device is lost or slowed.
+"""Networks with exits whose tasks are handed from device to device: how fast and how right, on
+equal and unequal devices, under overload, and when a device is lost or slowed.
 
 A reader's path: :mod:`subject` (the network and its images), :mod:`systems` (what is compared),
 then a module for each section.
@@ -12,7 +12,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("spread", "overload", "faults")
+SECTIONS = ("spread", "unequal", "overload", "faults")
 
 
 def rows(quick: bool) -> Iterator[Row]:

@@ -10,6 +10,8 @@ from shoal.scratch import Scratch
 from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.measure import samples
 from shoal_benchmarks.node.equals import Equals, Ground
+from shoal_benchmarks.relay import growth
+from shoal_benchmarks.relay.growth import Watch
 from shoal_benchmarks.relay.spread import PER_HOST, SHARE
 from shoal_benchmarks.relay.subject import Subject, subject
 from shoal_benchmarks.relay.systems import PASSED, passed_on, relayed
@@ -61,9 +63,11 @@ def rows_for(lab: Equals, subject: Subject, quick: bool) -> Iterator[Row]:
             yield from rows_of(what, told)
     flood_s = QUICK_FLOOD_S if quick else FLOOD_S
     for name in (FIXED, FOLLOWING):
-        told = poured(lab, subject, books[name], FLOOD * rates[FIXED], flood_s)
+        with Watch(lab.resident_mib) as watch:
+            told = poured(lab, subject, books[name], FLOOD * rates[FIXED], flood_s)
         what = f"asked {FLOOD:g} times what all can do with exits, {name}"
         yield from rows_of(what, told, IN_TIME)
+        yield from growth.rows_of(what, told, watch.seen)
 
 
 def poured(
@@ -82,13 +86,24 @@ def rows_of(what: str, told: Sequence[Told], goal: str | None = None) -> Iterato
     admitted = len(told) - refused
     yield row(f"{what}: asked", len(told), "requests")
     yield row(f"{what}: refused at once", 100 * refused / max(1, len(told)), "%")
-    yield row(f"{what}: of the others, answered", 100 * len(answered) / max(1, admitted), "%", goal)
+    late = whys.pop("DeadlineError", 0) + sum(took_ms(one) > BUDGET_MS for one in answered)
+    timely = admitted - late - whys.total()
+    yield row(
+        f"{what}: of the others, answered in time", 100 * timely / max(1, admitted), "%", goal
+    )
+    yield row(f"{what}: of the others, late", 100 * late / max(1, admitted), "%")
+    yield row(f"{what}: of the others, lost", whys.total(), "requests", goal and "= 0")
     if answered:
         right = sum(one.right for one in answered)
         yield row(f"{what}: of the answers, right", 100 * right / len(answered), "%")
         yield row(f"{what}: of all that was asked, right", 100 * right / len(told), "%")
         tasks = sum(one.tasks for one in answered) / len(answered)
         yield row(f"{what}: tasks for an answer", tasks, "tasks")
-        times = samples([(one.answered_s - one.asked_s) * 1e3 for one in answered])
+        times = samples([took_ms(one) for one in answered])
         yield row(f"{what}: time of an answer, p50", times.median, "ms")
         yield row(f"{what}: time of an answer, p99", times.percentile(99), "ms")
+
+
+def took_ms(one: Told) -> float:
+    """From when it was asked to its answer."""
+    return (one.answered_s - one.asked_s) * 1e3

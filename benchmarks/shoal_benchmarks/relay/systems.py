@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from shoal.model.store import PartStore
+from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Playbook, PolicySpec
 from shoal.plan.profiles import Profiles
+from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal_benchmarks.node.equals import Equals
 from shoal_benchmarks.relay.subject import Subject
@@ -26,20 +29,31 @@ class System(NamedTuple):
     book: Callable[[Equals, Subject, str], Playbook]
 
 
-def relayed(lab: Equals, subject: Subject, topology: str, **options: str) -> Playbook:
-    """By ``relay``, over hosts that are joined so."""
+def relayed(
+    lab: Equals, subject: Subject, topology: str, only: Sequence[str] = (), **options: str
+) -> Playbook:
+    """By ``relay``, over hosts that are joined so; over these ``only``, where some are named."""
     cluster = lab.ground.cluster()
+    if only:
+        devices = tuple(each for each in cluster.devices if each.name in only)
+        cluster = msgspec.structs.replace(cluster, devices=devices)
+    return exits_over(cluster, subject, lab.store, topology=topology, **options).playbook
+
+
+def exits_over(
+    cluster: Cluster, subject: Subject, store: PartStore | None = None, **options: str
+) -> Built:
+    """What ``relay`` makes of the network on a cluster."""
     return make(
         "relay",
         subject.network,
         cluster,
         Profiles.scaled(cluster, subject.measured),
         Objective(min_accuracy=KEPT),
-        store=lab.store,
-        topology=topology,
+        store=store,
         confidence="0.5",
         **options,
-    ).playbook
+    )
 
 
 def passed_on(lab: Equals, subject: Subject, topology: str) -> Playbook:

@@ -152,7 +152,7 @@ def faults_of(kind: str, worker: str, ground: Ground, at_s: float) -> tuple[Faul
 
 def round_of(followed: Followed, at_s: float) -> Round:
     """What became of the requests while something was to happen at ``at_s``."""
-    told, began_s, happenings, _ = followed
+    told, began_s, happenings = followed[:3]
     begin_s = began_s + at_s
     done_s = began_s + max(each.at_s for each in happenings if not each.ends)
     over_s = began_s + min((each.at_s for each in happenings if each.ends), default=at_s + GONE_S)

@@ -46,7 +46,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     plan; ``lost`` where there was no answer. ``degraded`` and ``accuracy`` are what it said of
     itself, ``computed_ms`` is how long the slowest device computed at each stage, in all. ``why``
     is the error where it is lost; ``right``: it is the class that is expected; ``tasks`` are those
-    that were run."""
+    that were run, ``by`` are the devices that ran them. ``number`` counts what was asked: who is
+    told of twice has ended twice, and who is not told of has not."""
 
     asked_s: float
     answered_s: float
@@ -58,6 +59,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     why: str = ""
     right: bool = True
     tasks: int = 0
+    by: tuple[str, ...] = ()
+    number: int = 0
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -65,7 +68,8 @@ class Measured(msgspec.Struct, frozen=True):
     single requests, how often the class was the whole network's, which plans answered, and the
     time on the server. Of those with a window: their times (``busy_ms``), how many took how many
     ``tasks``, and how often a task went on elsewhere than where the one before it was run
-    (``handed``). ``error`` says why there is nothing of this."""
+    (``handed``). Of those at a rate: how many were ``asked``. ``error`` says why there is nothing
+    of this."""
 
     images: int = 0
     seconds: float = 0.0
@@ -77,6 +81,7 @@ class Measured(msgspec.Struct, frozen=True):
     busy_ms: tuple[float, ...] = ()
     tasks: dict[int, int] = {}
     handed: int = 0
+    asked: int = 0
     told: tuple[Told, ...] = ()
     error: str = ""
 
@@ -121,7 +126,8 @@ def main(cluster: str, store: str, images: str) -> None:
                     for case in cases[:2]:
                         service.infer({name: case[None]})
                 if order.rate:
-                    measured = Measured(told=pour(service, name, cases, expected, order))
+                    asked, told = pour(service, name, cases, expected, order)
+                    measured = Measured(asked=asked, told=told)
                 elif order.follow:
                     measured = Measured(told=follow(service, name, cases, order.seconds))
                 elif order.few or order.seconds:
@@ -156,21 +162,22 @@ def follow(service: Any, name: str, cases: list[Any], seconds: float) -> tuple[T
 
 def pour(
     service: Any, name: str, cases: list[Any], expected: list[int], order: Order
-) -> tuple[Told, ...]:
-    """Ask at a rate, and note what becomes of each request, in the order in which they end."""
+) -> tuple[int, tuple[Told, ...]]:
+    """Ask at a rate; how often was asked, and what becomes of each request, in the order in which
+    they end."""
     from shoal.errors import RequestError
 
     told: list[Told] = []
     waiting: list[Any] = []
 
-    def take(asked_s: float, number: int) -> Callable[[Any], None]:
+    def take(asked_s: float, case: int, number: int) -> Callable[[Any], None]:
         def ended(future: Any) -> None:
             error, now_s = future.exception(), time.monotonic()
             if error is not None:
-                told.append(Told(asked_s, now_s, "", lost=True, why=type(error).__name__))
+                told.append(lost(asked_s, now_s, error, number))
                 return
             answer = future.result()
-            right = int(next(iter(answer.outputs.values())).argmax()) == expected[number]
+            right = int(next(iter(answer.outputs.values())).argmax()) == expected[case]
             told.append(
                 Told(
                     asked_s,
@@ -180,27 +187,33 @@ def pour(
                     accuracy=answer.accuracy,
                     right=right,
                     tasks=len(answer.trace),
+                    by=tuple(dict.fromkeys(step.device for step in answer.trace)),
+                    number=number,
                 )
             )
 
         return ended
 
-    began_s = time.monotonic()
-    numbers = cycle(range(len(cases)))
-    for at_s, number in zip(moments(order.rate, order.seconds), numbers, strict=False):
+    began_s, number = time.monotonic(), -1
+    for number, at_s in enumerate(moments(order.rate, order.seconds)):
         time.sleep(max(0.0, began_s + at_s - time.monotonic()))
-        asked_s = time.monotonic()
+        asked_s, case = time.monotonic(), number % len(cases)
         try:
-            future = service.submit({name: cases[number][None]}, order.budget_ms)
+            future = service.submit({name: cases[case][None]}, order.budget_ms)
         except RequestError as error:
-            told.append(Told(asked_s, asked_s, "", lost=True, why=type(error).__name__))
+            told.append(lost(asked_s, asked_s, error, number))
             continue
-        future.add_done_callback(take(asked_s, number))
+        future.add_done_callback(take(asked_s, case, number))
         waiting.append(future)
     for future in waiting:
         with suppress(RequestError):
             future.result(order.budget_ms / 1e3 + PATIENCE_S)
-    return tuple(told)
+    return number + 1, tuple(told)
+
+
+def lost(asked_s: float, ended_s: float, error: BaseException, number: int) -> Told:
+    """A request without an answer."""
+    return Told(asked_s, ended_s, "", lost=True, why=type(error).__name__, number=number)
 
 
 def moments(rate: float, seconds: float) -> Iterator[float]:
