@@ -3,6 +3,7 @@ what was asked."""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from shoal.plan.prove import prove, run_plan
 from shoal.plan.size import Size
 from shoal.plan.thresholds import NEVER
 from shoal.strategies.base import Built
+from shoal.strategies.options import read_options
 from shoal.strategies.relay.build import build
 from shoal.strategies.relay.options import RelayOptions
 from shoal.strategies.relay.settings import settings_of
@@ -224,11 +226,48 @@ def test_each_holder_can_go_on_or_the_topology_is_refused(network: Network) -> N
         ({"alpha": 1.5}, "alpha: 1.5 is no rate"),
         ({"window": 0.0}, "window: 0 is no number of tasks"),
         ({"loosest": 2.0}, "loosest: 2 is no threshold"),
+        ({"rate": 0.0}, "rate: 0 images in a second are none to hold"),
+        ({"rate": -3.0}, "rate: -3 images in a second are none to hold"),
+        ({"rate": math.nan}, "rate: nan images in a second are none to hold"),
+        ({"rate": math.inf}, "rate: inf images in a second are none to hold"),
     ],
 )
 def test_options_that_make_no_sense(network: Network, options: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         made(network, **options)
+
+
+# -- a rate that is to be held
+
+
+def test_a_rate_that_is_no_number_is_refused_on_the_command_line() -> None:
+    for text in ("nan", "inf", "many"):
+        with pytest.raises(PlanError, match="rate"):
+            read_options(RelayOptions, {"rate": text}, "relay")
+
+
+@pytest.mark.parametrize("fixed", ["accuracy", "rate"])
+def test_it_is_told_whether_a_rate_can_be_held(network: Network, fixed: str) -> None:
+    calm = made(network, fixed=fixed)
+    able = calm.playbook.plans[0].forecast.images_per_s
+    assert not any("images/s" in note for note in calm.notes)
+    asked = made(network, fixed=fixed, rate=able / 2)
+    assert asked.notes[-1].startswith(f"{able / 2:g} images/s can be held, at a load of 50 %")
+    assert asked.playbook == calm.playbook, "it is only told"
+    more = made(network, fixed=fixed, rate=100 * able).notes[-1]
+    assert f"{100 * able:g} images/s cannot be held" in more
+
+
+def test_where_nothing_crosses_a_link_but_images_and_answers_no_other_link_bounds(
+    network: Network,
+) -> None:
+    """All hold all tasks: between slow links each runs what it was given."""
+    told = []
+    for mbit_s in (0.01, 1000):
+        links = f"{{default: {{mbit_s: 1000}}, pairs: [{{from: a, to: b, mbit_s: {mbit_s}}}]}}"
+        cluster = Cluster.from_yaml(f"devices: [{{name: a}}, {{name: b}}]\nlinks: {links}")
+        told.append(made(network, cluster).playbook.plans[0].forecast.images_per_s)
+    assert told[0] >= 0.95 * told[1]
 
 
 def test_a_network_without_exits_is_told_how_to_get_some() -> None:

@@ -15,13 +15,14 @@ from shoal.plan.forecast import Duty, StageDuty, forecast
 from shoal.plan.network import Network as AnyNetwork
 from shoal.plan.network import Part, tensor_bytes
 from shoal.plan.objective import Objective
-from shoal.plan.plan import Exit, Plan, PolicySpec, Stage
+from shoal.plan.plan import Exit, Forecast, Plan, PolicySpec, Stage
 from shoal.plan.profiles import Profiles
 from shoal.plan.thresholds import NEVER, Expected, expected, kept, thresholds_keeping
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.relay.explain import explain
 from shoal.strategies.relay.options import RelayOptions
+from shoal.strategies.relay.rate import Can, surest, told
 from shoal.strategies.relay.settings import Settings
 from shoal.strategies.relay.topology import dead_end, neighbours
 from shoal.strategies.whole import last_resort
@@ -83,6 +84,15 @@ def build(
     spec = PolicySpec(NAME, {**msgspec.to_builtins(settings), CALIBRATION: exits.table})
     plans = [plan, *last_resort(network, cluster, profiles, ledger)]
     notes = _notes(held, options, found, sure, holders, len(plans) > 1)
+    if options.rate is not None:
+
+        def can(tried: tuple[float, ...]) -> Can:
+            what = expected(held, tried)
+            of = _plan(network, parts, holders, tried, what, sure, cluster, profiles).forecast
+            return Can(tried, of.images_per_s, what.accuracy, of.slowest)
+
+        following = surest(options.rate, thresholds, options.loosest, can)
+        notes.append(told(options.rate, can(thresholds), following, options.fixed))
     return built(NAME, network, spec, plans, ledger.parts, notes)
 
 
@@ -189,8 +199,32 @@ def _plan(
         }
         duties.append(StageDuty(each, reached=reached, exit_bytes=answer))
         reached -= found.leaving[index]
-    told = forecast(duties, cluster, profiles, tensor_bytes(network.inputs), sure)
-    return Plan(NAME, tuple(stages), told, tolerance=network.tolerance)
+    given = tensor_bytes(network.inputs)
+    whole = forecast(duties, cluster, profiles, given, sure)
+    able = sorted(set[str].intersection(*map(set, holders)))
+    if able:
+        alone = forecast([_alone(duties, able, answer)], cluster, profiles, given, sure)
+        whole = _quicker(whole, alone)
+    return Plan(NAME, tuple(stages), whole, tolerance=network.tolerance)
+
+
+def _quicker(passed: Forecast, alone: Forecast) -> Forecast:
+    """What is forecast where tasks go anywhere, with the rate of the case that each device runs all
+    of what it is given, where that is higher: nothing is handed on to where it takes longer."""
+    if alone.images_per_s <= passed.images_per_s:
+        return passed
+    of = {name: getattr(alone, name) for name in ("images_per_s", "bytes_per_image", "slowest")}
+    return msgspec.structs.replace(passed, **of)
+
+
+def _alone(duties: Sequence[StageDuty], able: Sequence[str], answer: float) -> StageDuty:
+    """All tasks as one, for those who are ``able`` to do all: what an image takes in the mean."""
+    return StageDuty(
+        {
+            name: Duty(sum(stage.reached * stage.duties[name].run_ms for stage in duties), answer)
+            for name in able
+        }
+    )
 
 
 def _exit(head: object, threshold: float) -> Exit:

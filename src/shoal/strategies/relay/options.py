@@ -15,6 +15,7 @@ FIXED = ("accuracy", "rate")
 TOPOLOGIES = ("mesh", "ring", "line")
 LOOSEST = 0.3
 CONFIDENCE = 0.95
+MAX_RATE = 1e9
 USUAL = Rules()
 
 
@@ -24,13 +25,15 @@ class RelayOptions(Options, frozen=True):
     to ``loosest``. ``thresholds`` (numbers with commas between) are used as they are, else those
     are sought that keep the accuracy with ``confidence``. ``topology`` says who may give to whom:
     each to each other (``mesh``), or only to those before and after it in the cluster file
-    (``line``; ``ring``: the last and the first too). The rest are the numbers of the rules."""
+    (``line``; ``ring``: the last and the first too). ``rate`` is how many images are asked for in a
+    second: it is told whether that can be held. The rest are the numbers of the rules."""
 
     fixed: str = FIXED[0]
     thresholds: str | None = None
     confidence: float = CONFIDENCE
     loosest: float = LOOSEST
     topology: str = TOPOLOGIES[0]
+    rate: float | None = None
     short: float = USUAL.short
     long: float = USUAL.long
     crowded: float = USUAL.crowded
@@ -52,6 +55,11 @@ class RelayOptions(Options, frozen=True):
             )
         if not 0 <= self.loosest <= 1:
             raise PlanError(f"loosest: {self.loosest:g} is no threshold; write 0 to 1")
+        if self.rate is not None and not 0 < self.rate <= MAX_RATE:
+            raise PlanError(
+                f"rate: {self.rate:g} images in a second are none to hold; write more than 0, at "
+                f"most {MAX_RATE:g}"
+            )
         if not 0 <= self.short <= self.long <= 1e6:
             raise PlanError(
                 f"short ({self.short:g}) must not be above long ({self.long:g}), both in tasks"

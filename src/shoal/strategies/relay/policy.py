@@ -19,6 +19,7 @@ from shoal.strategies.preferred import following, stage_from, usable_holders
 from shoal.strategies.relay.rules import (
     Queues,
     Rules,
+    followed,
     keeps,
     offloads,
     reaches,
@@ -123,8 +124,7 @@ class Relay:
 
 
 def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Values, Any]:
-    """The thresholds of a request, where they follow the rate. None is raised above 1, or above
-    what was planned: an exit by which nobody is to leave stays one while queues are short."""
+    """The thresholds of a request, where they follow the rate."""
     if settings.fixed != "rate":
         return Values(), memory
     sure = memory if isinstance(memory, Sure) else Sure(1.0, view.now, view.refused)
@@ -135,7 +135,7 @@ def _values(plan: Plan, settings: Settings, view: View, memory: Any) -> tuple[Va
         sure = Sure(_within(factor, plan.stages, settings.loosest), view.now, view.refused)
     exits = ((k, stage.exit) for k, stage in enumerate(plan.stages))
     thresholds = tuple(
-        (k, min(max(1.0, leave.threshold), max(settings.loosest, sure.factor * leave.threshold)))
+        (k, followed(leave.threshold, sure.factor, settings.loosest))
         for k, leave in exits
         if leave is not None
     )

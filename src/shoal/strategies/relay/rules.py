@@ -68,6 +68,13 @@ def offloads(here: Queues, there: Queues, way_s: float, drawn: float) -> bool:
     return here_s >= there_s or drawn * there_s < here_s
 
 
+def followed(threshold: float, factor: float, loosest: float) -> float:
+    """A threshold of the plan, where all follow the rate by a ``factor``: not below ``loosest``,
+    and not raised above 1 or what was planned. An exit by which nobody is to leave stays one while
+    queues are short."""
+    return min(max(1.0, threshold), max(loosest, factor * threshold))
+
+
 def slower_or_quicker(gap_s: float, queue: float, rules: Rules) -> float:
     """The time between two inputs after another period, where ``queue`` tasks are under way on each
     node and accuracy is fixed."""
