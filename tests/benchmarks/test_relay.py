@@ -222,7 +222,7 @@ def test_all_systems_serve_and_are_poured_on_in_a_lab(toy: Subject, tmp_path: Pa
     with Equals(ground, tmp_path, name=name, port=port, loopback=True) as lab:
         place = spread.Place(2, "mesh", 50.0)
         rows = list(spread.rows_for(lab, place, toy, rounds=1, seconds=0.2))
-        assert {row.goal for row in rows} == {None, ">= 1.5"}
+        assert {row.goal for row in rows} == {None, ">= 2"}
         assert sum(row.name.endswith("throughput") for row in rows) == len(spread.SYSTEMS)
         followed = lab.pour(50.0, 1.0, 5000.0)
         counts = by_end(list(faults.count_rows("calm", followed, all_answered=True)))

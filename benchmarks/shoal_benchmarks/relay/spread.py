@@ -71,15 +71,17 @@ def rows_for(
     """All systems at one place, in turns."""
     books = {each.name: each.book(lab, subject, place.topology) for each in SYSTEMS}
     window = PER_HOST * place.workers
-    seen: dict[str, list[Busy]] = {name: [] for name in books}
+    taken: list[dict[str, Busy]] = []
     for order in turns(books, rounds):
+        taken.append({})
         for name in order:
             try:
                 lab.serve(books[name], subject.images, subject.labels)
-                seen[name].append(lab.busy(seconds, window))
+                taken[-1][name] = lab.busy(seconds, window)
             except ShoalError as error:
                 print(f"{place.words}, {name}: {error}", file=sys.stderr)
-    for name, each in seen.items():
+    for name in books:
+        each = [one[name] for one in taken if name in one]
         if each:
             what = f"{place.words}, {name}"
             yield row(
@@ -92,7 +94,7 @@ def rows_for(
             yield row(f"{what}: handed on, for an image", handed, "tasks")
     ahead = ">= 1" if place.mbit_s <= 10 else None
     for other, goal, least in ((PASSED, ">= 2", " (the least: 1.5)"), (ALONE, ahead, "")):
-        pairs = list(zip(seen[RELAY], seen[other], strict=False))
-        if pairs:
-            ratio = samples([a.images_per_s / b.images_per_s for a, b in pairs])
+        both = [one for one in taken if RELAY in one and other in one]
+        if both:
+            ratio = samples([one[RELAY].images_per_s / one[other].images_per_s for one in both])
             yield row(f"{place.words}: relay over {other}{least}", ratio, "ratio", goal)

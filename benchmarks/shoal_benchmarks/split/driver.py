@@ -168,11 +168,12 @@ def pour(
     from shoal.errors import RequestError
 
     told: list[Told] = []
-    waiting: list[Any] = []
+    waiting: dict[int, Any] = {}  # what has ended is not kept: it would count as memory that grows
 
     def take(asked_s: float, case: int, number: int) -> Callable[[Any], None]:
         def ended(future: Any) -> None:
             error, now_s = future.exception(), time.monotonic()
+            waiting.pop(number)
             if error is not None:
                 told.append(lost(asked_s, now_s, error, number))
                 return
@@ -203,9 +204,9 @@ def pour(
         except RequestError as error:
             told.append(lost(asked_s, asked_s, error, number))
             continue
+        waiting[number] = future
         future.add_done_callback(take(asked_s, case, number))
-        waiting.append(future)
-    for future in waiting:
+    for future in list(waiting.values()):
         with suppress(RequestError):
             future.result(order.budget_ms / 1e3 + PATIENCE_S)
     return number + 1, tuple(told)
