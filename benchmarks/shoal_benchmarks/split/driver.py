@@ -173,7 +173,7 @@ def pour(
     def take(asked_s: float, case: int, number: int) -> Callable[[Any], None]:
         def ended(future: Any) -> None:
             error, now_s = future.exception(), time.monotonic()
-            waiting.pop(number)
+            waiting.pop(number, None)
             if error is not None:
                 told.append(lost(asked_s, now_s, error, number))
                 return
