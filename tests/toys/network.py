@@ -81,6 +81,7 @@ class ToyNetwork:
     hash: str = "toyhash"
     tolerance: float = 1e-4
     stacks: bool = True
+    preprocessing: None = None
 
     @property
     def nodes(self):
