@@ -44,7 +44,7 @@ def train() -> None:
 def classifier(
     context: typer.Context,
     data: Data = "fashion-mnist",
-    model: Annotated[str, typer.Option(help="resnet, mobilenet, cnn or cnn-wide.")] = "resnet",
+    model: Annotated[str, typer.Option(help="resnet, mobilenet, vgg, cnn or cnn-wide.")] = "resnet",
     epochs: Epochs = 15,
     seed: Seed = 7,
     patience: Patience = None,
