@@ -69,3 +69,41 @@ def with_exits() -> bytes:
     made = bare()
     tell(made, exits())
     return made.SerializeToString()
+
+
+AGREEING = (
+    ExitHead("b", "first", "y", "agreement"),
+    ExitHead("e", "second", "y", "agreement"),
+)
+
+
+def agreeing() -> bytes:
+    """The network with two exits that say themselves how sure they are. What the later one says
+    takes the logits of the earlier."""
+    made = bare()
+    made.graph.node.extend(
+        [
+            nets.node("Softmax", "early", "early_s", axis=1),
+            *_shifted("early", "early_s", "first"),
+            nets.node("Softmax", "first", "first_s", axis=1),
+            nets.node("Softmax", "late", "late_s", axis=1),
+            nets.node("Min", "first_s late_s", "both"),
+            *_shifted("late", "both", "second"),
+        ]
+    )
+    outputs = [onnx.ValueInfoProto(name=name) for name in ("first", "y", "second")]
+    del made.graph.output[:]
+    made.graph.output.extend(outputs)
+    tell(made, Exits(AGREEING, TABLE))
+    return made.SerializeToString()
+
+
+def _shifted(logits: str, shares: str, name: str) -> tuple[onnx.NodeProto, ...]:
+    """``logits`` of which the largest is the logarithm of the largest of ``shares``."""
+    return (
+        nets.node("ReduceMax", shares, f"{name}_most", axes=[1]),
+        nets.node("Log", f"{name}_most", f"{name}_sure"),
+        nets.node("ReduceMax", logits, f"{name}_top", axes=[1]),
+        nets.node("Sub", f"{name}_sure {name}_top", f"{name}_by"),
+        nets.node("Add", f"{logits} {name}_by", name),
+    )

@@ -9,6 +9,7 @@ from tests.model import exit_nets, nets
 
 import shoal
 from shoal.errors import ModelFileError, ProofError, UsageError
+from shoal.model.confidence import confidences, softmax
 from shoal.model.evidence import Evidence
 from shoal.model.exits import KEY, Exits, tell, told
 from shoal.model.network import Network
@@ -55,6 +56,33 @@ def test_stages_give_the_logits_of_the_file(network: Network, count: int) -> Non
         tensors |= part.run({name: tensors[name] for name in part.inputs})
     for name, expected in reference(images).items():
         np.testing.assert_allclose(tensors[name], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_an_exit_said_crosses_beside_the_tensor_where_the_next_one_reads_it() -> None:
+    network = shoal.load(exit_nets.agreeing())
+    assert network.hash == shoal.load(exit_nets.with_exits()).hash
+    parts = staged(network, Exits(exit_nets.AGREEING, exit_nets.TABLE))
+    assert [part.inputs for part in parts] == [("x",), ("b", "first"), ("e",)]
+    assert [part.outputs for part in parts] == [("b", "first"), ("e", "second"), ("y",)]
+    assert all(part.stacks for part in parts)
+    tensors = {"x": nets.random(3, 3, 8, 8, seed=5)}
+    for part in parts:
+        tensors |= part.run({name: tensors[name] for name in part.inputs})
+    logits = reference(tensors["x"])
+    early, late = (softmax(logits[name].astype(float)) for name in ("early", "late"))
+    sure = confidences(tensors["first"], "agreement", 1.0)
+    np.testing.assert_allclose(sure, early.max(axis=1), rtol=1e-4)
+    sure = confidences(tensors["second"], "agreement", 1.0)
+    np.testing.assert_allclose(sure, np.minimum(early, late).max(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(softmax(tensors["second"].astype(float)), late, rtol=1e-3)
+
+
+def test_an_exit_may_be_left_out_that_the_next_one_reads() -> None:
+    network = shoal.load(exit_nets.agreeing())
+    some = Exits(exit_nets.AGREEING[1:], exit_nets.TABLE[1:])
+    parts = staged(network, some)
+    assert [part.inputs for part in parts] == [("x",), ("e",)]
+    assert [part.outputs for part in parts] == [("e", "second"), ("y",)]
 
 
 def test_exits_of_a_network_whose_batch_cannot_vary() -> None:

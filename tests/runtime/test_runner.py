@@ -181,7 +181,7 @@ def test_others_are_not_given_what_stays_here():
 # -- exits
 
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
-EXITS = {"softmax": 0.7, "margin": 0.5, "entropy": 0.2703}
+EXITS = {"softmax": 0.7, "margin": 0.5, "entropy": 0.2703, "agreement": 0.7}
 
 
 @pytest.mark.parametrize("criterion", EXITS)
@@ -190,7 +190,15 @@ def test_confidence_by_each_criterion(criterion):
     assert sure == pytest.approx(EXITS[criterion], abs=1e-3)
 
 
-@pytest.mark.parametrize("criterion", EXITS)
+def test_how_far_exits_agree_is_said_by_a_constant_that_all_logits_have():
+    exit = Exit("y", "y", 0.5, "agreement", temperature=2.0)
+    shifted = LOGITS - LOGITS.max() + 2.0 * np.log(np.array([[0.35], [0.04]]))
+    assert confidence(shifted[:1], exit) == pytest.approx(0.35)
+    assert confidence(shifted, exit) == pytest.approx(0.04)
+    assert confidence(np.array([[np.nan, 0.0]]), exit) == 0.0
+
+
+@pytest.mark.parametrize("criterion", [each for each in EXITS if each != "agreement"])
 def test_confidence_lies_between_no_idea_and_certainty(criterion):
     exit = Exit("y", "y", 0.5, criterion)
     assert confidence(np.zeros((1, 10)), exit) == pytest.approx(

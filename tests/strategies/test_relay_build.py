@@ -21,6 +21,7 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove, run_plan
 from shoal.plan.size import Size
 from shoal.plan.thresholds import NEVER
+from shoal.sim.crossings import Made, measured
 from shoal.strategies.base import Built
 from shoal.strategies.options import read_options
 from shoal.strategies.relay.build import build
@@ -81,6 +82,21 @@ def test_an_exit_gives_what_its_file_gives(network: Network) -> None:
     np.testing.assert_allclose(
         run_plan(plan, found.parts, feeds)["y"], expected["y"], rtol=1e-4, atol=1e-5
     )
+
+
+def test_what_an_exit_said_is_given_to_the_next_task_and_weighed(network: Network) -> None:
+    agreeing = load(exit_nets.agreeing())
+    found, other = made(agreeing, thresholds="0.5,0.5"), made(network, thresholds="0.5,0.5")
+    stages = found.playbook.plans[0].stages
+    assert [stage.inputs for stage in stages] == [("x",), ("b", "first"), ("e",)]
+    assert [stage.outputs for stage in stages] == [("b", "first"), ("e",), ("y",)]
+    said = 4 * exit_nets.CLASSES
+    sizes, before = (settings_of(each.playbook).sizes for each in (found, other))
+    assert [a - b for a, b in zip(sizes, before, strict=True)] == [0, said, 0]
+    assert max(prove(found.playbook, found.parts, agreeing).values()) < 1e-4
+    crossings = measured(found.playbook, found.parts, {"x": np.zeros((1, 3, 8, 8), np.float32)})
+    (first,) = {stage.parts["a"] for stage in stages[:1]}
+    assert crossings[Made(first, ("b", "first")), "raw"].size == sizes[1]
 
 
 def test_thresholds_keep_what_is_asked() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tests.model import exit_nets
 from tests.toys.network import ToyProfile
 
 import shoal
+from shoal.model.confidence import confidences
 from shoal.model.network import Network, load
 from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
@@ -60,8 +61,25 @@ def test_all_leave_at_the_first_exit_or_none_before_the_end(
             np.testing.assert_allclose(answer.outputs["y"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_device_that_dies_loses_nothing(tmp_path: Path) -> None:
-    network = load(exit_nets.with_exits())
+def test_what_an_exit_said_travels_to_the_next(tmp_path: Path) -> None:
+    """Of some images both exits are as sure as the later one asks for, of others they are not."""
+    network = load(exit_nets.agreeing())
+    (whole,) = network.with_exits.split((), prove=False)
+    made = [whole.run(feeds) for feeds in images()]
+    sure = [float(confidences(each["second"], "agreement", 1.0)[0]) for each in made]
+    threshold = float(np.median(sure))
+    with serving(network, tmp_path, f"2,{threshold}") as (service, _):
+        for feeds, expected, each in zip(images(), made, sure, strict=True):
+            answer = service.infer(feeds)
+            assert abs(each - threshold) < 1e-5 or len(answer.trace) == 3 - (each > threshold)
+            tensor = "y" if len(answer.trace) == 3 else "second"
+            np.testing.assert_allclose(answer.outputs["y"], expected[tensor], rtol=1e-4, atol=1e-5)
+    assert min(sure) < threshold < max(sure)
+
+
+@pytest.mark.parametrize("file", [exit_nets.with_exits, exit_nets.agreeing])
+def test_a_device_that_dies_loses_nothing(tmp_path: Path, file: Callable[[], bytes]) -> None:
+    network = load(file())
     with serving(network, tmp_path, "2,2") as (service, workers):
         asked = [service.submit(feeds) for feeds in images()]
         workers.processes["worker-2"].kill()

@@ -12,14 +12,17 @@ from tests.train import tiny
 import shoal
 from shoal.cli.entry import run
 from shoal.errors import CutError, DataError, ProofError, UnsupportedModelError, UsageError
+from shoal.model.confidence import confidences, softmax
 from shoal.model.engine import Engine
 from shoal.model.exits import Exits
 from shoal.model.graph import whole
 from shoal.model.network import Network
+from shoal.model.spec import TensorSpec
 from shoal.model.staged import staged
 from shoal.plan.thresholds import NEVER, expected
 from shoal_train.datasets import Split
 from shoal_train.exits import job as working
+from shoal_train.exits.agreement import LEAST, agree, agreeing
 from shoal_train.exits.cuts import chosen, shares
 from shoal_train.exits.heads import averaging
 from shoal_train.exits.learn import column, fit, logits_of, temperature
@@ -114,6 +117,74 @@ def test_without_labels_exits_learn_what_the_network_says(at_home: Path, capsys)
     assert found["accuracy"] == 1.0
     assert min(made.exits.accuracies) > 0.6
     assert found["drops"][0]["accuracy"] <= 1.0
+
+
+def test_exits_that_say_how_far_they_agree(at_home: Path, capsys) -> None:
+    """What each is sure of by the parts of the file is what its table was made of."""
+    out = at_home / "out.onnx"
+    words = ["train", "exits", str(at_home / "net.onnx"), "--data", "fashion-mnist", "--at", "2,4"]
+    assert run([*words, "-o", str(out), "--criterion", "agreement", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    made, network = shoal.load(out), shoal.load(classifier())
+    assert made.hash == network.hash
+    first, second = made.exits.heads
+    assert {each["criterion"] for each in found["exits"]} == {"agreement"}
+    parts = staged(made, made.exits)
+    assert [part.inputs for part in parts] == [("x",), ("b", first.tensor), ("d",)]
+    assert all(part.stacks for part in parts)
+    table = gather("fashion-mnist", network, 100, 7).table
+    tensors = {"x": table.inputs / np.float32(255)}
+    for part in parts:
+        tensors |= part.run({name: tensors[name] for name in part.inputs})
+    shares = [
+        softmax(tensors[head.tensor] / np.float64(head.temperature)) for head in (first, second)
+    ]
+    both = np.minimum(*shares).max(axis=1)
+    for head, expected_sure, column_ in zip(
+        (first, second), (shares[0].max(axis=1), both), made.exits.table, strict=False
+    ):
+        sure = confidences(tensors[head.tensor], head.criterion, head.temperature)
+        np.testing.assert_allclose(sure, np.maximum(expected_sure, LEAST), rtol=1e-3)
+        np.testing.assert_allclose(np.abs(column_), 1000 * sure, atol=1.01)
+        right = tensors[head.tensor].argmax(axis=1) == table.labels
+        assert np.array_equal(np.array(column_) > 0, right)
+    assert (both < shares[1].max(axis=1) - 0.01).any(), "some follow one that is not sure"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_a_file_shifts_logits_as_was_learned(dtype: str, opset: int) -> None:
+    nodes = [nets.node("Identity", name, f"{name}_y") for name in "ab"]
+    inputs = [nets.tensor(name, ["n", 3], dtype) for name in "ab"]
+    graph = shoal.load(nets.model(nodes, inputs, ["a_y", "b_y"], opset=opset)).graph.copy()
+    output = TensorSpec("y", dtype, (None, 3))
+    first = agree(graph, "a", 2.0, None, output)
+    second = agree(graph, "b", 0.5, working.ExitHead("t", first, "y", "agreement", 2.0), output)
+    # Both are sure, of the same and of others; and the first, or the second, is not.
+    a = np.array([[0, 9, 0], [0, 9, 0], [30, 0, 0], [2, 1, 0], [0, 9, 0]], dtype)
+    b = np.array([[0, 4, 1], [0, 1, 4], [0, 0, 90], [0, 4, 0], [0, 1, 1]], dtype)
+    given = Engine().load(*whole(graph, (first, second))).run({"a": a, "b": b})
+    wanted = agreeing([a.astype(np.float32), b.astype(np.float32)], [2.0, 0.5])
+    close = {"rtol": 2e-3, "atol": 5e-3} if dtype == "float16" else {"rtol": 1e-5, "atol": 1e-5}
+    for name, logits, own in zip((first, second), wanted, (a, b), strict=True):
+        assert given[name].dtype == np.dtype(dtype)
+        np.testing.assert_allclose(given[name].astype(np.float32), logits, **close)
+        moved = logits - own
+        np.testing.assert_allclose(moved, moved[:, :1].repeat(3, axis=1), atol=1e-4)
+    sure = confidences(wanted[1], "agreement", 0.5)
+    assert sure[0] == pytest.approx(1 / (1 + 2 * np.exp(-4.5)))
+    assert sure[1] == pytest.approx(np.exp(-4.5) / (1 + 2 * np.exp(-4.5)))
+    assert sure[2] == pytest.approx(LEAST)
+    assert sure[3] == pytest.approx(np.exp(0.5) / (np.exp(1) + np.exp(0.5) + 1), rel=1e-3)
+    assert sure[4] == pytest.approx(1 / (2 + np.exp(-2.0)))
+
+
+def test_who_contradicts_the_exit_before_is_at_most_half_sure() -> None:
+    chance = np.random.default_rng(3)
+    first, second = (chance.normal(0, 4, (2000, 3)).astype(np.float32) for _ in range(2))
+    sure = confidences(agreeing([first, second], [1.0, 1.0])[1], "agreement", 1.0)
+    same = first.argmax(axis=1) == second.argmax(axis=1)
+    assert sure[~same].max() <= 0.5 + 1e-6 < sure[same].max()
 
 
 @pytest.mark.parametrize("kind", ["softmax", "bytes", "fixed"])

@@ -16,27 +16,46 @@ from shoal_train import models, seeding
 from shoal_train.export import export
 
 
-def network() -> Any:
+def residual() -> Any:
+    return models.ResNet(models.Normalise([0.3], [0.35]), 5, widths=(4, 6), blocks=(1, 1))
+
+
+def inverted() -> Any:
+    blocks = ((1, 4, 1, 1), (3, 6, 2, 2))
+    return models.MobileNet(models.Normalise([0.3], [0.35]), 5, stem=4, blocks=blocks, end=8)
+
+
+MADE = {"residual": residual, "inverted": inverted}
+
+
+def network(kind: str = "residual") -> Any:
     with seeding.reproducible(7):
-        module = models.ResNet(models.Normalise([0.3], [0.35]), 5, widths=(4, 6), blocks=(1, 1))
+        module = MADE[kind]()
         for _ in range(3):  # batch norm statistics other than 0 and 1
             module(torch.rand(8, 1, 9, 7))
     return module.eval()
 
 
+@pytest.fixture(scope="module", params=MADE)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    made = export(network(), torch.ones(1, 1, 9, 7), path, input_name="image", output_name="logits")
+    made = export(
+        network(kind), torch.ones(1, 1, 9, 7), path, input_name="image", output_name="logits"
+    )
     assert made.path == path
     assert made.difference < 1e-5
     return path
 
 
-def test_the_file_agrees_with_pytorch_for_any_batch(exported: Path) -> None:
+def test_the_file_agrees_with_pytorch_for_any_batch(exported: Path, kind: str) -> None:
     session = Engine().load(exported.read_bytes(), {})
     assert (session.inputs, session.outputs) == (("image",), ("logits",))
-    module = network()
+    module = network(kind)
     for batch in (1, 4, 7):
         x = torch.rand(batch, 1, 9, 7)
         with torch.inference_mode():
@@ -61,11 +80,11 @@ def test_nothing_in_the_file_tells_about_this_machine(exported: Path) -> None:
 
 
 def test_a_file_that_differs_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path, kind: str
 ) -> None:
     other = onnx.load(exported)
     monkeypatch.setattr(export_module, "read", lambda module, example: Source(other, None, {}))
-    module = network()
+    module = network(kind)
     with torch.no_grad():
         module.dense.bias += 0.1
     with pytest.raises(ProofError, match="differs from PyTorch"):

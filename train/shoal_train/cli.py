@@ -44,7 +44,7 @@ def train() -> None:
 def classifier(
     context: typer.Context,
     data: Data = "fashion-mnist",
-    model: Annotated[str, typer.Option(help="Which network.")] = "resnet",
+    model: Annotated[str, typer.Option(help="resnet, mobilenet, vgg, cnn or cnn-wide.")] = "resnet",
     epochs: Epochs = 15,
     seed: Seed = 7,
     patience: Patience = None,
@@ -175,7 +175,9 @@ def exits(
     cells: Annotated[
         int, typer.Option(min=1, max=16, help="Averages along each side; 1: of the whole.")
     ] = 4,
-    criterion: Annotated[str, typer.Option(help="softmax, margin or entropy.")] = "softmax",
+    criterion: Annotated[
+        str, typer.Option(help="softmax, margin, entropy or agreement.")
+    ] = "softmax",
     epochs: Epochs = 12,
     images: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Learn from so many at most.")

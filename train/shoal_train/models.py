@@ -91,6 +91,68 @@ class ResNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return self.dense(torch.flatten(self.average(self.blocks(x)), 1))
 
 
+class InvertedResidual(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Channels made ``wider`` times as many, one 3x3 convolution of each of them alone, and few
+    channels again; and a way around where shapes allow it (Sandler et al., 2018, MobileNetV2)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, wider: int) -> None:
+        super().__init__()
+        inner = channels_in * wider
+        layers: list[nn.Module] = []
+        if wider > 1:
+            layers += [convolution(channels_in, inner, 1, 1), nn.ReLU6()]
+        layers += [convolution(inner, inner, 3, stride, groups=inner), nn.ReLU6()]
+        narrow = convolution(inner, channels, 1, 1)
+        self.layers = nn.Sequential(*layers, narrow)
+        self.around = stride == 1 and channels_in == channels
+        if self.around:  # as in a residual block
+            nn.init.zeros_(narrow[1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.layers(x)
+        return x + made if self.around else made
+
+
+class MobileNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """A small MobileNetV2 for small images: stem, inverted residuals, wide end, average, dense.
+
+    Takes and gives what ``ResNet`` does. ``blocks`` are groups of blocks, each as (how many times
+    ``wider`` they are inside, channels, how many blocks, stride of the first).
+    """
+
+    def __init__(
+        self,
+        normalise: Normalise,
+        classes: int,
+        stem: int = 16,
+        blocks: Sequence[tuple[int, int, int, int]] = (
+            (1, 16, 1, 1),
+            (2, 24, 2, 2),
+            (4, 40, 3, 2),
+            (4, 64, 2, 1),
+        ),
+        end: int = 128,
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.stem = convolution(normalise.mean.shape[1], stem, 3, 1)
+        made: list[nn.Module] = []
+        before = stem
+        for wider, channels, count, stride in blocks:
+            for block in range(count):
+                made.append(InvertedResidual(before, channels, 1 if block else stride, wider))
+                before = channels
+        self.blocks = nn.Sequential(*made)
+        self.end = convolution(before, end, 1, 1)
+        self.rectify = nn.ReLU6()
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.dense = nn.Linear(end, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.rectify(self.stem(self.normalise(x))))
+        return self.dense(torch.flatten(self.average(self.rectify(self.end(x))), 1))
+
+
 class ConvNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Plain convolutions, each followed by pooling that halves height and width; then dense.
 
@@ -157,10 +219,12 @@ class Vgg(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return self.dense(torch.flatten(self.layers(self.normalise(x)), 1))
 
 
-def convolution(channels_in: int, channels: int, size: int, stride: int) -> nn.Sequential:
+def convolution(
+    channels_in: int, channels: int, size: int, stride: int, groups: int = 1
+) -> nn.Sequential:
     """A convolution that keeps height and width (but for the stride), then batch norm."""
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels, size, stride, size // 2, bias=False),
+        nn.Conv2d(channels_in, channels, size, stride, size // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels),
     )
 
@@ -178,6 +242,7 @@ MODELS: dict[str, Callable[[DataSet], nn.Module]] = {
     "cnn-wide": lambda data: ConvNet(
         normalise_for(data), data.shape, len(data.classes), (32, 48, 64)
     ),
+    "mobilenet": lambda data: MobileNet(normalise_for(data), len(data.classes)),
     "resnet": lambda data: ResNet(normalise_for(data), len(data.classes)),
     "vgg": lambda data: Vgg(normalise_for(data), data.shape, len(data.classes), 16),
 }

@@ -38,7 +38,8 @@ AGAINST = (LABELS, NETWORK)
 
 
 class ExitHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An early exit. It stands after the tensor ``after``, the only one that crosses a cut.
+    """An early exit. It stands after the tensor ``after``, the only one that crosses a cut of the
+    network. Beside it crosses ``tensor`` where the next exit reads it.
 
     ``tensor``, ``output``, ``criterion`` and ``temperature`` are those of a plan's exit: the
     tensor with its logits (batch, classes), the output of the network that it is answered as, and

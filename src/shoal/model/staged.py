@@ -15,10 +15,11 @@ from shoal.model.spec import TensorSpec
 def staged(network: Network, exits: Exits) -> list[Part]:
     """The parts between ``exits``, which are those of the network or some of them, in order.
 
-    Each takes the tensor after which the exit before stands, the first the network's inputs. It
-    gives the tensor after which its own exit stands, and the exit's logits; the last gives the
-    network's outputs. ``range`` are the nodes of ``network`` that it computes, without the head.
-    They are proved to give the logits and outputs that the file gives.
+    Each takes the tensor after which the exit before stands, and that exit's logits where it reads
+    them; the first takes the network's inputs. It gives the tensor after which its own exit stands,
+    and the exit's logits; the last gives the network's outputs. ``range`` are the nodes of
+    ``network`` that it computes, without the head. They are proved to give the logits and outputs
+    that the file gives.
 
     Raises UsageError for exits that are not the network's; ModelFileError for logits of another
     shape than the output's, or that need more than their part is given; and what proving raises.
@@ -44,7 +45,7 @@ def staged(network: Network, exits: Exits) -> list[Part]:
     parts = []
     for bound, made in zip(bounds, leaving, strict=True):
         parts.append(_stage(full, given, made, bound))
-        given = made[:1]
+        given = made
     full.evidence.check(parts, network.name, set(network.exits.tensors) - set(exits.tensors))
     return parts
 
@@ -96,7 +97,7 @@ def _behind(
         if not inputs.isdisjoint(new):
             raise ModelFileError(
                 f"{full.name!r}: {leaving[-1]!r} needs more than the tensor {given[0]!r}, after "
-                "which the exit before it stands."
+                "which the exit before it stands, and that exit's logits."
             )
         read |= new
         waiting += new.difference(given)

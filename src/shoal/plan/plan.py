@@ -38,8 +38,9 @@ class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``tensor`` names the output of the stage's part that holds the logits, shape (batch, classes);
     it is answered as the network's output ``output``. ``criterion``
     is ``"softmax"`` (largest softmax value of ``logits / temperature``), ``"margin"`` (difference
-    of the two largest) or ``"entropy"`` (1 - entropy / log(classes)); each lies in [0, 1]. A batch
-    leaves by its least confident row.
+    of the two largest), ``"entropy"`` (1 - entropy / log(classes)) or ``"agreement"`` (e to the
+    largest of ``logits / temperature``); each lies in [0, 1]. A batch leaves by its least confident
+    row.
     """
 
     tensor: str

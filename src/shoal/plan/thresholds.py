@@ -71,14 +71,7 @@ def thresholds_for(
     """
     _check(exits, least_accuracy, costs)
     table = _Table(exits, costs)
-    needed = math.ceil(least_accuracy * table.count - 1e-9)
-    if needed > table.right_at_end:
-        raise PlanError(
-            f"an accuracy of {100 * least_accuracy:.2f} % is above the "
-            f"{100 * table.right_at_end / table.count:.2f} % that the whole network has on the "
-            f"{table.count} images of its calibration; ask for less"
-        )
-    return tuple(_threshold(level) for level in _search(table, needed))
+    return tuple(map(_threshold, _search(table, _needed(table, least_accuracy))))
 
 
 def kept(exits: Exits, thresholds: Sequence[float], confidence: float) -> float:
@@ -90,15 +83,7 @@ def kept(exits: Exits, thresholds: Sequence[float], confidence: float) -> float:
     number of thresholds than of exits.
     """
     _fit(exits, thresholds)
-    if all(_level(threshold) > _STEPS for threshold in thresholds):
-        return 1.0
-    table = _Table(exits)
-    lost, gained = table.apart([_level(threshold) for threshold in thresholds])
-    count = table.count + 2
-    apart = (gained - lost) / count
-    spread = math.sqrt(max(0.0, (gained + lost + 1) / count - apart * apart) / count)
-    sure = apart - quantile(confidence) * spread
-    return min(1.0, max(0.0, 1 + sure * table.count / max(1, table.right_at_end)))
+    return _kept(_Table(exits), [_level(threshold) for threshold in thresholds], confidence)
 
 
 def thresholds_keeping(
@@ -106,13 +91,15 @@ def thresholds_keeping(
 ) -> tuple[float, ...]:
     """The thresholds of the least cost with which so large a ``share`` of the whole network's
     accuracy is :func:`kept`; such that nobody leaves where there are no others."""
-    whole = exits.accuracies[-1]
-    least, step = share * whole, 1 / exits.images
+    _check(exits, share, costs)
+    table = _Table(exits, costs)
+    whole = table.right_at_end / table.count
+    least, step = share * whole, 1 / table.count
     while True:
-        found = thresholds_for(exits, least, costs)
-        short = share - kept(exits, found, confidence)
+        levels = _search(table, _needed(table, least))
+        short = share - _kept(table, levels, confidence)
         if short <= 1e-12:
-            return found
+            return tuple(map(_threshold, levels))
         if least >= whole:
             return (NEVER,) * len(exits.heads)
         least = min(whole, least + max(step, short * whole))
@@ -198,6 +185,30 @@ class _Table:
         if not len(enough):
             return -math.inf, _STEPS + 1
         return saved + self.saved[-1] * int(leave[enough[0]]), int(enough[0])
+
+
+def _needed(table: _Table, least_accuracy: float) -> int:
+    """How many images must be answered rightly; PlanError where the whole network answers fewer."""
+    needed = math.ceil(least_accuracy * table.count - 1e-9)
+    if needed > table.right_at_end:
+        raise PlanError(
+            f"an accuracy of {100 * least_accuracy:.2f} % is above the "
+            f"{100 * table.right_at_end / table.count:.2f} % that the whole network has on the "
+            f"{table.count} images of its calibration; ask for less"
+        )
+    return needed
+
+
+def _kept(table: _Table, levels: Sequence[int], confidence: float) -> float:
+    """What :func:`kept` tells, by levels."""
+    if min(levels) > _STEPS:
+        return 1.0
+    lost, gained = table.apart(levels)
+    count = table.count + 2
+    apart = (gained - lost) / count
+    spread = math.sqrt(max(0.0, (gained + lost + 1) / count - apart * apart) / count)
+    sure = apart - quantile(confidence) * spread
+    return min(1.0, max(0.0, 1 + sure * table.count / max(1, table.right_at_end)))
 
 
 def _search(table: _Table, needed: int) -> list[int]:

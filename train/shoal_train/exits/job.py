@@ -16,7 +16,7 @@ import shoal
 from shoal.allowance import whole_cores
 from shoal.errors import DataError, ModelFileError, ProofError, UsageError
 from shoal.model import limits
-from shoal.model.confidence import CRITERIA
+from shoal.model.confidence import AGREEMENT, CRITERIA
 from shoal.model.cuts import Cut
 from shoal.model.engine import Engine
 from shoal.model.exits import LABELS, NETWORK, ExitHead, Exits
@@ -27,6 +27,7 @@ from shoal.model.staged import staged
 from shoal.model.store import check_file, write_file
 from shoal.plan.thresholds import expected, thresholds_for
 from shoal.strategies.labels import check_labels
+from shoal_train.exits.agreement import agree, agreeing
 from shoal_train.exits.cuts import chosen, shares
 from shoal_train.exits.heads import averaging, dense, packed
 from shoal_train.exits.learn import Floats, column, features, fit, logits_of, temperature
@@ -107,7 +108,7 @@ def run(job: Job, tell: Telling) -> Trained:
             "all classes that the network tells apart"
         )
     logits: dict[str, list[Floats]] = {lot: [] for lot in ("temperatures", "table", "judged")}
-    heads = []
+    heads: list[ExitHead] = []
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     for number, each in enumerate(found):
@@ -125,21 +126,27 @@ def run(job: Job, tell: Telling) -> Trained:
             rows.append(seen[lot][each.features] @ weights + bias)
         warm = temperature(logits["temperatures"][-1], answers["temperatures"])
         name = dense(graph, each, weights, bias, output)
+        if job.criterion == AGREEMENT:
+            name = agree(graph, name, warm, heads[-1] if heads else None, output)
         heads.append(ExitHead(each.after, name, output.name, job.criterion, warm))
+
+    warmths = [*(head.temperature for head in heads), 1.0]
+    for lot, rows in logits.items():
+        rows.append(logits_of(seen[lot][output.name]))
+        if job.criterion == AGREEMENT:
+            rows[:] = agreeing(rows, warmths)
 
     def told(lot: str) -> Exits:
         columns = [
-            column(rows, answers[lot], each.criterion, each.temperature)
-            for rows, each in zip(logits[lot], heads, strict=True)
+            column(rows, answers[lot], job.criterion, warmth)
+            for rows, warmth in zip(logits[lot], warmths, strict=True)
         ]
-        end = column(logits_of(seen[lot][output.name]), answers[lot], job.criterion, 1.0)
-        against = LABELS if labelled else NETWORK
-        return Exits(tuple(heads), (*columns, end), against)
+        return Exits(tuple(heads), tuple(columns), LABELS if labelled else NETWORK)
 
     exits = told("table")
     content = packed(network, graph, exits)
     tell("proving", 0.0)
-    _prove(content, network, material.table, [rows[:TOGETHER] for rows in logits["table"]])
+    _prove(content, network, material.table, [rows[:TOGETHER] for rows in logits["table"][:-1]])
     write_file(job.out, content)
     return Trained(exits, told("judged"), tuple(shares(node_ms, cuts)), tuple(cuts))
 

@@ -190,7 +190,7 @@ def _plan(
     for index, (part, names) in enumerate(zip(parts, holders, strict=True)):
         last = index == len(heads)
         leave = None if last else _exit(heads[index], thresholds[index])
-        outputs = part.outputs if last else part.outputs[:1]
+        outputs = part.outputs if last else parts[index + 1].inputs
         stages.append(Stage(dict.fromkeys(names, part.hash), part.inputs, outputs, exit=leave))
         size = answer if last else _entering(network, parts, index + 1)
         each = {
