@@ -15,12 +15,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from shoal.codec.frame import pack, unpack
+from shoal.codec.home import arrived
 from shoal.codec.join import join
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.plan.network import Array, Case, Feeds, Network, Part
-from shoal.plan.plan import Plan, Playbook, Spread, Stage
+from shoal.plan.plan import Home, Plan, Playbook, Spread, Stage
 
+Homes: TypeAlias = Mapping[str, Home | None]
+"""What of the output of each holder of a stage stays with it."""
 _Path: TypeAlias = tuple[tuple[object, ...], ...]
 _TOGETHER = 8
 """Sets of absent devices that are proved in one go: what they make is in memory at once."""
@@ -92,29 +94,33 @@ class _Runner:
 
     def run(self, plan: Plan, probes: Sequence[Mapping[str, Array]]) -> list[Feeds]:
         """The outputs of the last stage of ``plan`` for each probe."""
-        at_hand = [_travelled(feeds, plan.codec, f"plan {plan.name!r}") for feeds in probes]
+        at_hand = [_travelled(feeds, plan.codec, None, f"plan {plan.name!r}") for feeds in probes]
         path: _Path = ((plan.codec,),)
         for index, stage in enumerate(plan.stages):
-            path = (*path, _signature(stage))
+            homes = {device: plan.home(index, device) for device in stage.parts}
+            path = (*path, _signature(stage, homes))
             if path not in self._done:
                 place = f"plan {plan.name!r}, stage {index}"
-                self._done[path] = self._stage(place, stage, at_hand)
+                self._done[path] = self._stage(place, stage, homes, at_hand)
             at_hand = self._done[path]
         return at_hand
 
-    def _stage(self, place: str, stage: Stage, at_hand: Sequence[Feeds]) -> list[Feeds]:
+    def _stage(
+        self, place: str, stage: Stage, homes: Homes, at_hand: Sequence[Feeds]
+    ) -> list[Feeds]:
         """The outputs of one stage as they arrive, those carried through it too."""
         given = [{name: feeds[name] for name in stage.inputs if name in feeds} for feeds in at_hand]
         there = [
             self._there(place, stage, absent) for absent in self._absent or [()] * len(at_hand)
         ]
-        arrived: list[dict[str, Feeds]] = [{} for _ in at_hand]
+        came: list[dict[str, Feeds]] = [{} for _ in at_hand]
         for device, part in stage.parts.items():
             mine = [number for number, names in enumerate(there) if device in names]
             fed = [_beside(stage, there[number], given[number]) for number in mine]
-            for number, made in zip(mine, self._outputs(place, stage, part, fed), strict=True):
-                arrived[number][device] = made
-        return [_joined(place, stage, runs) for runs in arrived]
+            outputs = self._outputs(place, stage, part, homes[device], fed)
+            for number, made in zip(mine, outputs, strict=True):
+                came[number][device] = made
+        return [_joined(place, stage, runs) for runs in came]
 
     def _there(self, place: str, stage: Stage, absent: Collection[str]) -> Sequence[str]:
         """Who runs a stage."""
@@ -123,8 +129,10 @@ class _Runner:
             raise ProofError(f"{place}: {', '.join(left) or 'nobody'} cannot run it alone")
         return left[:1] if stage.spread is Spread.ONE else left
 
-    def _outputs(self, place: str, stage: Stage, part: str, given: Sequence[Feeds]) -> list[Feeds]:
-        """What one holder of a stage sends, as it arrives."""
+    def _outputs(
+        self, place: str, stage: Stage, part: str, home: Home | None, given: Sequence[Feeds]
+    ) -> list[Feeds]:
+        """What one holder of a stage sends, as it arrives, with what stays there."""
         outputs: list[Feeds] = []
         for feeds, made in zip(given, self._part(place, part, given), strict=True):
             all_of_it = {**feeds, **made}
@@ -134,7 +142,7 @@ class _Runner:
                     f"{place}: its part does not give {', '.join(absent)}; build it again"
                 )
             sent = {name: all_of_it[name] for name in stage.outputs}
-            outputs.append(_travelled(sent, stage.codec, place))
+            outputs.append(_travelled(sent, stage.codec, home, place))
         return outputs
 
     def _part(self, place: str, name: str, given: Sequence[Feeds]) -> list[Feeds]:
@@ -157,22 +165,22 @@ class _Runner:
             raise ProofError(f"{place}: the part {name} does not run: {error}") from None
 
 
-def _travelled(tensors: Mapping[str, Array], codec: str, place: str) -> Feeds:
-    """Tensors as they are after they were packed with ``codec`` and unpacked."""
-    if codec == "raw":
-        return dict(tensors)
+def _travelled(tensors: Mapping[str, Array], codec: str, home: Home | None, place: str) -> Feeds:
+    """Tensors as they are after they were packed with ``codec`` and unpacked, with what stays at
+    ``home``."""
     try:
-        return unpack(pack(tensors, codec))
+        return arrived(tensors, codec, home)
     except ShoalError as error:
         raise ProofError(f"{place}: the codec {codec!r} cannot carry this: {error}") from None
 
 
-def _signature(stage: Stage) -> tuple[object, ...]:
+def _signature(stage: Stage, homes: Homes) -> tuple[object, ...]:
     """What decides the outputs of a stage, its inputs given."""
     parts: object = tuple(stage.parts.items())
     if stage.spread is Spread.ONE:
         parts = next(iter(stage.parts.values()))
-    return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join))
+    stays = frozenset(homes.values())
+    return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join), stays)
 
 
 def _difference(plan: Plan, given: Feeds, case: Case) -> float:
