@@ -10,12 +10,13 @@ codec makes of tensors on their way is part of the plan, so it is part of the pr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from shoal.codec.home import arrived
+from shoal.codec.home import given as given_of
 from shoal.codec.join import join
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.plan.network import Array, Case, Feeds, Network, Part
@@ -64,6 +65,20 @@ def run_plan(
     return given
 
 
+def sent(
+    plan: Plan, parts: Mapping[str, Part], feeds: Mapping[str, Array]
+) -> list[dict[str, Feeds]]:
+    """What each holder gives others at each stage of a plan that is run in process, before it is
+    packed; of a stage that one of its holders runs, what the first gives."""
+    found: dict[int, dict[str, Feeds]] = {id(stage): {} for stage in plan.stages}
+
+    def watch(stage: Stage, device: str, tensors: Feeds) -> None:
+        found[id(stage)][device] = tensors
+
+    _Runner(parts, watch=watch).run(plan, [feeds])
+    return list(found.values())
+
+
 def prove_without(
     plan: Plan,
     parts: Mapping[str, Part],
@@ -85,11 +100,17 @@ def prove_without(
 class _Runner:
     """Runs plans on a few probes, each without the devices of its set of ``absent`` ones (none are
     named: nobody is); what plans have in common is run once, and each session that is made takes
-    all probes."""
+    all probes. ``watch`` is told what each holder gives others, before it is packed."""
 
-    def __init__(self, parts: Mapping[str, Part], absent: Sequence[Collection[str]] = ()) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Part],
+        absent: Sequence[Collection[str]] = (),
+        watch: Callable[[Stage, str, Feeds], None] | None = None,
+    ) -> None:
         self._parts = parts
         self._absent = absent
+        self._watch = watch
         self._done: dict[_Path, list[Feeds]] = {}
 
     def run(self, plan: Plan, probes: Sequence[Mapping[str, Array]]) -> list[Feeds]:
@@ -117,9 +138,10 @@ class _Runner:
         for device, part in stage.parts.items():
             mine = [number for number, names in enumerate(there) if device in names]
             fed = [_beside(stage, there[number], given[number]) for number in mine]
-            outputs = self._outputs(place, stage, part, homes[device], fed)
-            for number, made in zip(mine, outputs, strict=True):
-                came[number][device] = made
+            for number, made in zip(mine, self._outputs(place, stage, part, fed), strict=True):
+                if self._watch is not None:
+                    self._watch(stage, device, given_of(made, homes[device]))
+                came[number][device] = _travelled(made, stage.codec, homes[device], place)
         return [_joined(place, stage, runs) for runs in came]
 
     def _there(self, place: str, stage: Stage, absent: Collection[str]) -> Sequence[str]:
@@ -129,10 +151,8 @@ class _Runner:
             raise ProofError(f"{place}: {', '.join(left) or 'nobody'} cannot run it alone")
         return left[:1] if stage.spread is Spread.ONE else left
 
-    def _outputs(
-        self, place: str, stage: Stage, part: str, home: Home | None, given: Sequence[Feeds]
-    ) -> list[Feeds]:
-        """What one holder of a stage sends, as it arrives, with what stays there."""
+    def _outputs(self, place: str, stage: Stage, part: str, given: Sequence[Feeds]) -> list[Feeds]:
+        """What one holder of a stage makes."""
         outputs: list[Feeds] = []
         for feeds, made in zip(given, self._part(place, part, given), strict=True):
             all_of_it = {**feeds, **made}
@@ -141,8 +161,7 @@ class _Runner:
                 raise ProofError(
                     f"{place}: its part does not give {', '.join(absent)}; build it again"
                 )
-            sent = {name: all_of_it[name] for name in stage.outputs}
-            outputs.append(_travelled(sent, stage.codec, home, place))
+            outputs.append({name: all_of_it[name] for name in stage.outputs})
         return outputs
 
     def _part(self, place: str, name: str, given: Sequence[Feeds]) -> list[Feeds]:

@@ -25,7 +25,7 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     """Per layer who holds what, per device what it holds and computes, and what is kept."""
     record = read_record(playbook)
     sheets = [_steps(record), _devices(record, playbook)]
-    if record.losses:
+    if record.losses or record.promised < 1:
         sheets.append(_losses(record))
     if record.repairs:
         sheets.append(_repairs(record))
@@ -54,6 +54,8 @@ def _basis(record: Record) -> list[str]:
             f"kept: of the {counted(record.counted, record.images)}; promised: the least that is "
             f"so with {record.confidence:.3g} confidence"
         )
+    if codecs := sorted({step.codec for step in record.steps} - {"raw"}):
+        notes.append(f"packed: with {', '.join(codecs)}, as some images make them")
     if record.curve:
         notes.append("rho: the share of each layer that all devices hold; 1 is the whole network")
     return notes
@@ -62,20 +64,31 @@ def _basis(record: Record) -> list[str]:
 def _steps(record: Record) -> Sheet:
     """A line for each layer; what a region sends stands in the first of its lines."""
     rows = []
+    packs = any(step.packed for step in record.steps)
     for step in record.steps:
-        nodes, sent = _nodes(step), readable(_sent(step))
+        nodes, sent = _nodes(step), _weights(step, packs)
         if not step.layers:
-            rows.append((nodes, "one device", _short(step.tensor), "whole", "", ""))
+            nothing = ("",) * len(sent)
+            rows.append((nodes, "one device", _short(step.tensor), "whole", "", *nothing))
         for layer in step.layers:
             joined = _JOINED[step.op]
             dealt = " ".join(map(str, layer.dealt))
-            rows.append(
-                (nodes, joined, _short(layer.name), f"{layer.common} of {layer.units}", dealt, sent)
-            )
-            nodes = joined = sent = ""
+            held = f"{layer.common} of {layer.units}"
+            rows.append((nodes, joined, _short(layer.name), held, dealt, *sent))
+            nodes = joined = ""
+            sent = ("",) * len(sent)
     alone = f"{' '.join(record.devices)} alone"
     columns = ("nodes", "slices are", "layer", "all hold>", alone, "sent>")
-    return Sheet("who holds what of an image's channels", columns, tuple(rows))
+    more = ("packed>",) if packs else ()
+    return Sheet("who holds what of an image's channels", (*columns, *more), tuple(rows))
+
+
+def _weights(step: Step, packs: bool) -> tuple[str, ...]:
+    """What crosses links for an image, all to all; and packed, where something is."""
+    sent = readable(_sent(step))
+    if not packs:
+        return (sent,)
+    return sent, readable(math.fsum(step.packed) * step.takers) if step.packed else ""
 
 
 def _short(name: str) -> str:
@@ -125,7 +138,10 @@ def _memory(playbook: Playbook, device: str) -> int:
 
 def _losses(record: Record) -> Sheet:
     rebuilt = any(loss.rebuilt_share is not None for loss in record.losses)
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    if record.promised < 1:
+        nobody = ("nobody", f"{record.share:.3f}", f"{record.promised:.3f}")
+        rows.append((*nobody, "", "") if rebuilt else nobody)
     for loss in record.losses:
         row = [", ".join(loss.devices), f"{loss.share:.3f}", f"{loss.promised:.3f}"]
         later = (loss.rebuilt_share, loss.rebuilt_promised) if rebuilt else ()
