@@ -114,7 +114,9 @@ def _devices(record: Record, playbook: Playbook) -> Sheet:
     for index, name in enumerate(record.devices):
         weights = sum(step.bytes[index] for step in record.steps)
         macs = math.fsum(step.macs[index] for step in record.steps if step.macs)
-        sent = math.fsum(step.sends[index] * step.takers for step in record.steps if step.sends)
+        sent = math.fsum(
+            (step.packed or step.sends)[index] * step.takers for step in record.steps if step.sends
+        )
         rows.append(
             (
                 name,
