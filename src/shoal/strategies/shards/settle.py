@@ -102,6 +102,7 @@ def settle(
         f"{'with that rho' if fixed else 'within the memory of the devices'}, "
         f"{best.worst:.3f} can: ask for that with --min-accuracy, give more images, or raise "
         f"{'rho' if fixed else 'a memory limit'}"
+        + (", or take a --codec that loses less" if loses(best.made.plan) else "")
     )
 
 
