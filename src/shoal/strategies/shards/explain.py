@@ -25,6 +25,8 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     """Per layer who holds what, per device what it holds and computes, and what is kept."""
     record = read_record(playbook)
     sheets = [_steps(record), _devices(record, playbook)]
+    if any(step.packed for step in record.steps):
+        sheets.append(_packings(record))
     if record.losses or record.promised < 1:
         sheets.append(_losses(record))
     if record.repairs:
@@ -55,7 +57,7 @@ def _basis(record: Record) -> list[str]:
             f"so with {record.confidence:.3g} confidence"
         )
     if codecs := sorted({step.codec for step in record.steps} - {"raw"}):
-        notes.append(f"packed: with {', '.join(codecs)}, as some images make them")
+        notes.append(f"packed: with {', '.join(codecs)}, by what some images make")
     if record.curve:
         notes.append("rho: the share of each layer that all devices hold; 1 is the whole network")
     return notes
@@ -64,31 +66,33 @@ def _basis(record: Record) -> list[str]:
 def _steps(record: Record) -> Sheet:
     """A line for each layer; what a region sends stands in the first of its lines."""
     rows = []
-    packs = any(step.packed for step in record.steps)
     for step in record.steps:
-        nodes, sent = _nodes(step), _weights(step, packs)
+        nodes, sent = _nodes(step), readable(_crossing(step, step.packed or step.sends))
         if not step.layers:
-            nothing = ("",) * len(sent)
-            rows.append((nodes, "one device", _short(step.tensor), "whole", "", *nothing))
+            rows.append((nodes, "one device", _short(step.tensor), "whole", "", ""))
         for layer in step.layers:
             joined = _JOINED[step.op]
             dealt = " ".join(map(str, layer.dealt))
-            held = f"{layer.common} of {layer.units}"
-            rows.append((nodes, joined, _short(layer.name), held, dealt, *sent))
-            nodes = joined = ""
-            sent = ("",) * len(sent)
+            rows.append(
+                (nodes, joined, _short(layer.name), f"{layer.common} of {layer.units}", dealt, sent)
+            )
+            nodes = joined = sent = ""
     alone = f"{' '.join(record.devices)} alone"
     columns = ("nodes", "slices are", "layer", "all hold>", alone, "sent>")
-    more = ("packed>",) if packs else ()
-    return Sheet("who holds what of an image's channels", (*columns, *more), tuple(rows))
+    return Sheet("who holds what of an image's channels", columns, tuple(rows))
 
 
-def _weights(step: Step, packs: bool) -> tuple[str, ...]:
-    """What crosses links for an image, all to all; and packed, where something is."""
-    sent = readable(_sent(step))
-    if not packs:
-        return (sent,)
-    return sent, readable(math.fsum(step.packed) * step.takers) if step.packed else ""
+def _packings(record: Record) -> Sheet:
+    """A line for each region whose slices are packed, and one for all of them."""
+    rows: list[tuple[str, ...]] = []
+    totals = [0.0, 0.0]
+    for step in (step for step in record.steps if step.packed and step.sends):
+        sizes = [_crossing(step, each) for each in (step.sends, step.packed)]
+        rows.append((_nodes(step), step.codec, *map(readable, sizes)))
+        totals = [total + size for total, size in zip(totals, sizes, strict=True)]
+    rows.append(("all", "", *map(readable, totals)))
+    columns = ("nodes", "codec", "as it is>", "packed>")
+    return Sheet("what is exchanged for an image", columns, tuple(rows))
 
 
 def _short(name: str) -> str:
@@ -103,9 +107,9 @@ def _nodes(step: Step) -> str:
 _JOINED = {"sum": "added", "channels": "put together", "coded": "coded"}
 
 
-def _sent(step: Step) -> float:
-    """Bytes that cross links for an image, all to all."""
-    return math.fsum(step.sends) * step.takers
+def _crossing(step: Step, sizes: Sequence[float]) -> float:
+    """Bytes that cross links for an image, all to all, where devices give so many."""
+    return math.fsum(sizes) * step.takers
 
 
 def _devices(record: Record, playbook: Playbook) -> Sheet:
