@@ -121,6 +121,7 @@ def test_with_packed_slices_all_go_on_from_the_same(tmp_path):
     images.mkdir()
     np.save(images / "some.npy", samples.images[100 : 100 + 2 * COUNT])
     options = {"calibrate": str(images), "rho": "0.5", "deal": "all", "codec": "quant:4"}
+    options["repair"] = "0"
     with shoal.local_cluster(3) as workers:
         cluster = Cluster(**{name: getattr(workers, name) for name in Cluster.__struct_fields__})
         profiles = Profiles.scaled(cluster, ToyProfile((1.0,) * len(network.nodes)))
@@ -133,23 +134,31 @@ def test_with_packed_slices_all_go_on_from_the_same(tmp_path):
         main, parts = playbook.plans[0], made.built.parts
         assert {stage.codec for stage in main.stages} == {"raw", "quant:4"}
 
-        def check(number, absent=()):
-            answer = service.infer(samples.feed(number), trace=True)
-            (found,) = answer.outputs.values()
-            (proved,) = run_plan(main, parts, samples.feed(number), absent).values()
-            (exact,) = network.run(samples.feed(number)).values()
-            assert (answer.plan, answer.degraded) == (main.name, bool(absent))
-            assert answer.accuracy == main.forecast.accuracy_without(absent)
-            largest = np.abs(exact).max()
-            off.append(np.abs(found - proved).max() / largest)
-            lossy.append(np.abs(proved - exact).max() / largest)
-
         off, lossy = [], []
+
+        def check(absent=()):
+            """Ten answers without just these, from the first stage on: on a busy machine a slice
+            may be late."""
+            without, count = f"without the slices of {', '.join(absent)}:", 0
+            for number in range(COUNT):
+                answer = service.infer(samples.feed(number), trace=True)
+                said = answer.why.startswith(without) if absent else not answer.degraded
+                ran = {step.device for step in answer.trace}
+                if answer.plan != main.name or not said or ran.intersection(absent):
+                    continue
+                (found,) = answer.outputs.values()
+                (proved,) = run_plan(main, parts, samples.feed(number), absent).values()
+                (exact,) = network.run(samples.feed(number)).values()
+                assert answer.accuracy == main.forecast.accuracy_without(absent)
+                off.append(np.abs(found - proved).max() / np.abs(exact).max())
+                lossy.append(np.abs(proved - exact).max() / np.abs(exact).max())
+                count += 1
+                if count == 10:
+                    return
+            pytest.fail(f"{count} answers without just {absent}")
+
         with shoal.deploy(playbook, cluster, store=store, wait_s=30) as service:
-            for number in range(10):
-                check(number)
+            check()
             workers.processes["worker-2"].kill()
-            service.infer(samples.feed(0))
-            for number in range(10):
-                check(number, ("worker-2",))
+            check(("worker-2",))
         assert max(off) < 1e-3 < min(lossy), (off, lossy)
