@@ -20,7 +20,7 @@ from shoal.strategies.shards.failures import Kept, Sample
 from shoal_benchmarks import registry, shards
 from shoal_benchmarks.networks import FASHION
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
-from shoal_benchmarks.shards import accuracy, coded, exact, importance, lab, lost
+from shoal_benchmarks.shards import accuracy, coded, exact, importance, lab, lost, packed
 from shoal_benchmarks.shards.layouts import (
     ALL,
     INNER,
@@ -230,6 +230,19 @@ def test_coded_plans_are_exact_and_hold_what_the_code_takes() -> None:
     assert rows["multiplications that are coded"].value > 99
     assert 4 / 3 <= rows["weights of all devices"].value < 1.4
     assert rows["on links"].value > 0
+
+
+def test_packed_slices_cross_at_a_quarter_and_keep_about_as_much() -> None:
+    network, samples = load(zoo.path(FASHION)), zoo.samples(FASHION)
+    images = samples.images[:48]
+    sample = Sample(images, None, scores(network, images))
+    subject = Subject(FASHION, network, sample, sample)
+    rows = {row.name: row.value for row in packed.rows_of(subject, ("raw", "quant:8"), 24)}
+    raw, rounded = (f"{FASHION}, {ALL}, {codec}" for codec in ("raw", "quant:8"))
+    assert rows[f"{rounded}: on links"] < 0.35 * rows[f"{raw}: on links"]
+    assert rows[f"{raw}: kept, all there"] == 1
+    assert rows[f"{rounded}: kept, all there"] >= 0.8
+    assert rows[f"{raw}: kept, 1 lost, worst"] <= rows[f"{raw}: kept, 1 lost, mean"] < 1
 
 
 # -- a device that is lost

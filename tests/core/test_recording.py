@@ -86,8 +86,8 @@ def test_something_else_is_no_recording(data: bytes) -> None:
 
 
 def test_one_of_another_format_is_refused_by_name() -> None:
-    with pytest.raises(RecordingError, match=r"it is in format 9 .*, this Shoal plays format 1 "):
-        list(decode([BYTES.replace(b"format 1", b"format 9", 1)]))
+    with pytest.raises(RecordingError, match=r"it is in format 9 .*, this Shoal plays format 2 "):
+        list(decode([BYTES.replace(b"format 2", b"format 9", 1)]))
 
 
 def test_what_takes_no_memory_is_believed_to_take_none() -> None:

@@ -82,6 +82,11 @@ def homely(stage: Stage) -> Stage:
     return msgspec.structs.replace(stage, join=msgspec.structs.replace(stage.join, slices=slices))
 
 
+def packed(stage: Stage, codec: str = "half") -> Stage:
+    """The stage, whose outputs lose something on their way."""
+    return msgspec.structs.replace(stage, codec=codec)
+
+
 def leaving(stage: Stage, threshold: float = 0.9) -> Stage:
     """The stage, with an exit."""
     exit = Exit("logits", "out", threshold)
@@ -304,14 +309,19 @@ def read(made: tuple[Any, ...], books: Iterable[Playbook]) -> Reading:
             return Reading(before.input, last, before.absent)
         case ("join", slices):
             return _read_join(slices, books)
+        case ("packed", _, sent):
+            return read(sent, books)
     raise AssertionError(f"a body was made by {made}")
 
 
 def _read_join(slices: Iterable[tuple[str, Any]], books: list[Playbook]) -> Reading:
     absent: set[str] = set()
     inputs, ranges, parts = set(), set(), {}
+    codecs = set()
     for giver, made in slices:
-        kind, part, before = made
+        lost, whole = _unpacked(made)
+        kind, part, before = whole
+        codecs.add((lost, _unpacked(before)[0]))
         assert kind == "part"
         span, _, _ = part.partition("/")
         first, last = map(int, span.split("-"))
@@ -323,6 +333,7 @@ def _read_join(slices: Iterable[tuple[str, Any]], books: list[Playbook]) -> Read
         parts[giver] = part
     assert len(inputs) == 1, f"slices of several requests were joined: {inputs}"
     assert len(ranges) == 1, f"slices of several stages were joined: {ranges}"
+    assert len(codecs) == 1, f"slices, or what they were made of, were packed and not: {codecs}"
     stages = [
         stage
         for book in books
@@ -334,6 +345,11 @@ def _read_join(slices: Iterable[tuple[str, Any]], books: list[Playbook]) -> Read
     assert any(s.join and s.join.enough(parts) for s in stages), f"too few were joined: {parts}"
     absent |= min(({*stage.parts} - {*parts} for stage in stages), key=len)
     return Reading(inputs.pop(), ranges.pop()[1], frozenset(absent))
+
+
+def _unpacked(made: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """With what something was packed (empty: it was not), and what that was."""
+    return (made[1], made[2]) if made[0] == "packed" else ("", made)
 
 
 def check(deliver: Deliver, input: str, books: Iterable[Playbook], layers: int = 12) -> Reading:

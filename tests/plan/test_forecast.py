@@ -107,6 +107,21 @@ def test_shards_exchange_all_with_all_but_keep_their_own():
     assert found.latency_ms == pytest.approx(8 + 10 + 5 + 10 + 5)
 
 
+def test_what_is_given_to_all_is_packed_once_and_unpacked_by_each():
+    shards = StageDuty(
+        {name: Duty(10, 1000, pack_ms=3, unpack_ms=0.5) for name in "ab"}, spread=Spread.ALL
+    )
+    last = on("a", Duty(10, 1000))
+    found = forecast([shards, last], TWO, facts(), in_bytes=4000)
+    # What a gave itself is packed and unpacked as well.
+    assert found.latency_ms == pytest.approx(8 + 10 + 3 + 5 + 2 * 0.5 + 10 + 5)
+    assert found.stage_ms == (10, 10)
+    use = usage([shards, last], TWO, facts(), 0)
+    assert use.device_ms["a"] == pytest.approx(10 + 3 + 2 * 0.5 + 10)
+    alone = forecast([on("a", Duty(10, 1000, pack_ms=3, unpack_ms=0.5))], TWO, facts(), in_bytes=0)
+    assert alone.latency_ms == pytest.approx(4 + 10 + 3 + 5 + 0.5)
+
+
 def test_shards_on_one_host_run_as_long_as_its_cores_need():
     cluster = on_one_host(4, cores=2)
     duties = {f"worker-{k}": Duty(10, 0) for k in (1, 2, 3, 4)}

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from tests.runtime import tiny
 
-from shoal.codec.frame import Frame, pack
-from shoal.core.actions import Given, Home, Run
+from shoal.codec.frame import Frame, pack, unpack
+from shoal.core.actions import Given, Run
 from shoal.core.events import JobKey, Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.model.engine import Engine
 from shoal.model.store import PartStore
-from shoal.plan.plan import Exit
+from shoal.plan.plan import Exit, Home
 from shoal.runtime import sandbox as module
 from shoal.runtime.body import Body
 from shoal.runtime.sandbox import Sandbox
@@ -71,9 +71,22 @@ def test_exits_are_judged_and_packed_bodies_read_there(sandbox, net):
 def test_what_stays_at_home_comes_back_beside_what_others_are_given(sandbox, net):
     (image,) = tiny.images(1)
     (outcome,) = sandbox.run(a_run(net, image, home=Home("y", 1, 1))).outcomes
-    own, given = outcome.own_body.arrays()["y"], outcome.body.arrays()["y"]
+    own, given = outcome.body.arrays()["y"], unpack(outcome.body.frame("raw"))["y"]
     np.testing.assert_allclose(own, tiny.expected(net, image), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(given, own[:, :-1])
+
+
+def test_of_what_never_left_the_node_it_is_given_what_others_were_sent(sandbox, net):
+    (image,) = tiny.images(1)
+    image = np.tile(image, (64, 1))
+    body = Body({"x": image})
+    asked = msgspec.structs.replace(a_run(net, body), given=(Given({"g": body}, None, "quant:2"),))
+    (outcome,) = sandbox.run(asked).outcomes
+    packed = unpack(pack({"x": image}, "quant:2"))["x"]
+    assert not np.allclose(packed, image, atol=1e-3)
+    np.testing.assert_allclose(
+        outcome.body.arrays()["y"], tiny.expected(net, packed), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_run_that_kills_its_process_is_told_and_the_next_one_is_well(mortal, sandbox, net):

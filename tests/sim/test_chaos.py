@@ -24,6 +24,7 @@ from tests.core.toys import (
     in_reserve,
     leaving,
     one,
+    packed,
     pipeline,
     plan,
     playbook,
@@ -117,6 +118,21 @@ BOOKS: dict[str, Playbook] = {
     "coded at home": playbook(
         plan("all", *(homely(coded(every(k, k + 4, "abcd", least=2))) for k in AT)),
         id="coded at home",
+        policy="tolerant",
+    ),
+    "packed": playbook(  # what goes to g from its own gateway, too
+        msgspec.structs.replace(
+            plan(
+                "all",
+                packed(homely(every(0, 4, "abcg", "sum", least=2, deadline_ms=60))),
+                packed(one(4, 6, "abcg")),
+                packed(every(6, 9, DEVICES, least=2, deadline_ms=60), "quant:4"),
+                one(9, 12, DEVICES),
+            ),
+            codec="half",
+        ),
+        plan("alone", one(0, 12, "cd")),
+        id="packed",
         policy="tolerant",
     ),
     "in reserve": reserved(instead=False),

@@ -1,14 +1,17 @@
 """What messages, requests and runs cost a processor delays answers, and what is computed."""
 
+import msgspec
 import pytest
-from tests.core.toys import find, one, playbook
+from tests.core.toys import every, find, one, playbook
 from tests.core.toys import plan as plan_of
 from tests.sim.test_world import Log
 
-from shoal.core.actions import Deliver
-from shoal.core.events import Arrived, Ran
+from shoal.core.actions import Deliver, Given, Run
+from shoal.core.events import Arrived, JobKey, Ran
 from shoal.core.messages import Task
+from shoal.sim.crossings import Crossing, Made
 from shoal.sim.engine import Symbols, Token
+from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.handling import FREE, MEASURED, Handling
 from shoal.sim.wires import Wire
 from shoal.sim.world import World
@@ -143,6 +146,44 @@ def test_packing_costs_who_sends_and_unpacking_who_is_sent_to() -> None:
     sizes = [event.size for name in "ag" for _, event in log.of(name, Arrived)]
     assert sizes == [ASKED_BYTES // 10, MADE_BYTES // 10]
     assert took == pytest.approx(RUN_S + 0.01 + 0.04 + 0.02 + 0.03 + 2e-6 * sum(sizes))
+
+
+def test_what_goes_to_several_is_packed_once_and_who_made_it_unpacks_it_too() -> None:
+    shards = msgspec.structs.replace(every(0, 6, "ab"), codec="half")
+    book = playbook(plan_of("p", shards, every(6, 12, "ab")))
+    packed: list[str] = []
+
+    class Packing(Symbols):
+        def pack_s(self, device: str, body: Token, codec: str) -> float:
+            packed.append(device)
+            return 0.02 if codec == "half" else 0.0
+
+    made = World(Packing(), lambda a, b: Wire(delay_s=0.0, bytes_per_s=1e15), policies=find)
+    made.add("g", gateway={})
+    for name in "ab":
+        made.add(name)
+    made.run(0.1)
+    made.adopt("g", book)
+    made.run(2.0)
+    latency_s(made)
+    # The input goes to two, and so would each slice among three.
+    assert sorted(packed) == ["a", "a", "b", "b", "g"]
+
+
+def test_who_joins_unpacks_its_own_slice_as_well() -> None:
+    stage = msgspec.structs.replace(every(0, 6, "ab"), codec="half")
+    book = playbook(plan_of("p", stage, every(6, 12, "ab")))
+    slices = {name: Made(stage.parts[name], stage.outputs) for name in "ab"}
+    crossings = {(made, "half"): Crossing(10, 3.0, 7.0) for made in slices.values()}
+    engine = Forecasted(book, crossings, {"a": 2.0, "b": 1.0})
+    bodies = {name: Image(0, made) for name, made in slices.items()}
+    key = JobKey("g", "g1", 0, 1, 1)
+
+    def run_s(codec: str) -> float:
+        given = Given(bodies, stage.join, codec)
+        return engine.run_s("a", Run((key,), "6-12/0", (given,), ("t12",)))
+
+    assert run_s("half") - run_s("raw") == pytest.approx(7e-3 / 2)
 
 
 def test_what_was_measured_is_less_than_a_millisecond_for_a_request() -> None:

@@ -17,6 +17,7 @@ from tests.toys.network import ToyNetwork, ToyProfile
 
 from shoal import zoo
 from shoal.cache import cache_folder
+from shoal.codec.frame import pack
 from shoal.errors import ClusterError, DataError, LabFileError, PlanError
 from shoal.model.bundle import load_bundle
 from shoal.model.network import load
@@ -24,6 +25,7 @@ from shoal.plan.cluster import Cluster, Device, Host, Links, Rate
 from shoal.plan.objective import Objective
 from shoal.plan.plan import Exit, Playbook, PolicySpec, Spread
 from shoal.plan.profiles import Profiles
+from shoal.plan.prove import sent
 from shoal.runtime.simulating import crossings_of, prepared
 from shoal.sim import arrivals
 from shoal.sim.crossings import Crossing, Made, measured, missing, stated
@@ -172,6 +174,31 @@ def test_what_slices_weigh_is_stated_as_it_is_measured(tmp_path: Path, ops: set[
     run = measured(built.playbook, built.parts, zoo.samples("fashion-resnet").feed(0))
     assert any(made.stays for made, _ in told)
     assert {key: run[key].size for key in told} == {key: each.size for key, each in told.items()}
+
+
+def test_packed_slices_weigh_what_those_of_real_parts_do(tmp_path: Path) -> None:
+    network, of = load(zoo.path("fashion-resnet")), cluster(3)
+    np.save(tmp_path / "some.npy", zoo.samples("fashion-resnet").images[:60])
+    built = make(
+        "shards",
+        network,
+        of,
+        Profiles.scaled(of, ToyProfile((4.0,) * len(network.nodes))),
+        Objective(min_accuracy=0.3),
+        calibrate=str(tmp_path),
+        rho="0.5",
+        deal="all",
+        codec="quant:4",
+    )
+    assert missing(built.playbook, stated(built.playbook))
+    feeds = zoo.samples("fashion-resnet").feed(0)
+    main, found = built.playbook.plans[0], measured(built.playbook, built.parts, feeds)
+    assert not missing(built.playbook, found)
+    for number, tensors in enumerate(sent(main, built.parts, feeds)):
+        stage = main.stages[number]
+        for device, given in tensors.items():
+            made = Made(stage.parts[device], stage.outputs, main.stays(number, device))
+            assert found[made, stage.codec].size == pack(given, stage.codec).size
 
 
 def test_of_what_stays_with_its_holder_only_the_answer_travels() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from shoal.codec.parcel import SMALL
 from shoal.plan.statistics import images_needed
 from shoal.strategies.images import ASKED
 from shoal.strategies.options import flag
-from shoal.strategies.shards import build, plans, prepare, promise, repair
+from shoal.strategies.shards import build, choose, packing, plans, prepare, promise, repair
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shards.md").read_text(encoding="utf-8")
 
@@ -34,3 +35,10 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert images_needed(0.95, promise.confidence_of(0, prepare.CONFIDENCE)) == 59
     assert "takes 59 of them, so give at least 118" in PAGE
     assert f"with {2 * ASKED} or more" in PAGE
+    assert packing.TRIED == ("half", "quant:8")
+    assert "`half` and `quant:8` are looked at" in PAGE
+    assert (packing.GAIN, choose.PACKED) == (0.1, 0.2)
+    assert "quicker by a tenth" in PAGE
+    assert "a fifth of the error" in PAGE
+    assert f"fewer than {SMALL} values" in PAGE
+    assert packing.WEIGHED == 2

@@ -15,6 +15,7 @@ from shoal.model.store import PartStore
 from shoal.plan.cluster import Cluster
 from shoal.plan.objective import Objective
 from shoal.plan.profiles import Profiles
+from shoal.plan.prove import run_plan
 from shoal.strategies.making import Candidate, build, finish, prepare
 from shoal.strategies.options import read_options
 from shoal.strategies.shards.build import strategy
@@ -110,3 +111,54 @@ def test_a_device_that_dies_costs_nothing_where_layers_are_coded(tmp_path):
             # On a busy machine a slice may be late, and one device asked for all of it.
             assert (main.name, True) in plans
             assert plans <= {(main.name, True), ("whole", False)}
+
+
+def test_with_packed_slices_all_go_on_from_the_same(tmp_path):
+    """What is answered is what was proved, with nobody lost and with one killed: so no device that
+    joins went on from what another had not."""
+    network, samples = load(zoo.path("fashion-resnet")), zoo.samples("fashion-resnet")
+    images = tmp_path / "images"
+    images.mkdir()
+    np.save(images / "some.npy", samples.images[100 : 100 + 2 * COUNT])
+    options = {"calibrate": str(images), "rho": "0.5", "deal": "all", "codec": "quant:4"}
+    options["repair"] = "0"
+    with shoal.local_cluster(3) as workers:
+        cluster = Cluster(**{name: getattr(workers, name) for name in Cluster.__struct_fields__})
+        profiles = Profiles.scaled(cluster, ToyProfile((1.0,) * len(network.nodes)))
+        wish = Objective(min_accuracy=0.2)
+        given = read_options(strategy.options, options, strategy.name)
+        offered = prepare([Candidate(strategy, given)], network, cluster, wish)
+        (made,) = build(offered, network, cluster, profiles, wish)
+        store = PartStore(tmp_path / "store")
+        playbook = finish(made, network, store).playbook
+        main, parts = playbook.plans[0], made.built.parts
+        assert {stage.codec for stage in main.stages} == {"raw", "quant:4"}
+
+        off, lossy = [], []
+
+        def check(absent=()):
+            """Ten answers without just these, from the first stage on: on a busy machine a slice
+            may be late."""
+            without, count = f"without the slices of {', '.join(absent)}:", 0
+            for number in range(COUNT):
+                answer = service.infer(samples.feed(number), trace=True)
+                said = answer.why.startswith(without) if absent else not answer.degraded
+                ran = {step.device for step in answer.trace}
+                if answer.plan != main.name or not said or ran.intersection(absent):
+                    continue
+                (found,) = answer.outputs.values()
+                (proved,) = run_plan(main, parts, samples.feed(number), absent).values()
+                (exact,) = network.run(samples.feed(number)).values()
+                assert answer.accuracy == main.forecast.accuracy_without(absent)
+                off.append(np.abs(found - proved).max() / np.abs(exact).max())
+                lossy.append(np.abs(proved - exact).max() / np.abs(exact).max())
+                count += 1
+                if count == 10:
+                    return
+            pytest.fail(f"{count} answers without just {absent}")
+
+        with shoal.deploy(playbook, cluster, store=store, wait_s=30) as service:
+            check()
+            workers.processes["worker-2"].kill()
+            check(("worker-2",))
+        assert max(off) < 1e-3 < min(lossy), (off, lossy)

@@ -17,6 +17,7 @@ SECTIONS = (
     "importance",
     "exact",
     "coded",
+    "packed",
     "promised",
     "memory",
     "lost",

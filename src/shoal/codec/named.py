@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from shoal.codec.codecs import find_codec
 from shoal.errors import UsageError
 
 MAX_PARTS = 257
@@ -36,8 +35,19 @@ def kinds(codecs: str) -> set[str]:
     return {codec.partition(":")[0] for codec in (others, *named.values())}
 
 
+EXACT = frozenset({"raw", "lossless", "png"})
+
+
+def exact(codecs: str) -> bool:
+    """Whether what arrives is what was sent, whatever is packed with ``codecs``. A codec that is
+    not known here is not."""
+    return kinds(codecs) <= EXACT
+
+
 def check(codecs: str) -> None:
     """UsageError when ``codecs`` cannot be read or names a codec that there is not."""
+    from shoal.codec.codecs import find_codec  # NumPy, which those who only decide do not load
+
     named, others = _parts(codecs)
     for codec in {others, *named.values()}:
         find_codec(codec)

@@ -29,6 +29,15 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: tuple[float, ...] = ()
 
 
+class Home(msgspec.Struct, frozen=True):
+    """The last ``stays`` entries of an output along an axis are for its own node alone (see
+    :class:`Slice`)."""
+
+    tensor: str
+    axis: int
+    stays: int
+
+
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the slices of an ALL stage become the input of the next stage (or the answer).
 

@@ -8,7 +8,7 @@ import msgspec
 
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import CoreMessage, StageTrace, Why
-from shoal.plan.plan import Exit, Join, PartInfo
+from shoal.plan.plan import Exit, Home, Join, PartInfo
 
 
 class _Action(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -31,10 +31,13 @@ class Probe(_Action, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The body of one job: one complete body, or slices by the device that gave them."""
+    """The body of one job: one complete body, or slices by the device that gave them. What came
+    from others was packed with ``codec`` on its way, and several devices are to have the same of
+    it: what never left this node is taken as it would have arrived."""
 
     bodies: dict[str, Body]
     join: Join | None = None
+    codec: str = "raw"
 
 
 class Away(msgspec.Struct, frozen=True):
@@ -43,15 +46,6 @@ class Away(msgspec.Struct, frozen=True):
 
     tensor: str
     missing: tuple[bool, ...]
-
-
-class Home(msgspec.Struct, frozen=True):
-    """The last ``stays`` entries of an output along an axis are for its own node alone (see
-    :class:`~shoal.codec.slices.Slice`)."""
-
-    tensor: str
-    axis: int
-    stays: int
 
 
 class Run(_Action, frozen=True):

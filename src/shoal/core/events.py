@@ -100,15 +100,13 @@ class JobKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a run made of one job: the stage's outputs, their bytes, where the stage has an exit
-    how sure that is and what it would answer, and the bytes of its inputs that came over links.
-    ``own_body`` is what the node itself goes on with, where others are given less."""
+    how sure that is and what it would answer, and the bytes of its inputs that came over links."""
 
     body: Body
     size: int
     confidence: float | None = None
     exit_body: Body = None
     size_in: int = 0
-    own_body: Body = None
 
 
 class Ran(_Event, frozen=True):

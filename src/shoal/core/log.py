@@ -140,7 +140,7 @@ def _no_body(what: Any) -> Any:
 
 
 def _no_outcome(ran: Ran) -> Ran:
-    nothing = {"body": None, "exit_body": None, "own_body": None}
+    nothing = {"body": None, "exit_body": None}
     outcomes = [replace(outcome, **nothing) for outcome in ran.outcomes]
     return replace(ran, outcomes=tuple(outcomes))
 
@@ -154,7 +154,7 @@ def _no_outputs(deliver: Deliver) -> Deliver:
 
 
 def _nothing(given: Given) -> Given:
-    return Given(dict.fromkeys(given.bodies), given.join)
+    return replace(given, bodies=dict.fromkeys(given.bodies))
 
 
 def _no_more_than_its_name(what: Any) -> Any:

@@ -13,7 +13,7 @@ import msgspec
 
 from shoal.plan.plan import Playbook
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Version of the messages; devices of another version are refused."""
 
 MAX_IMAGES = 1 << 20

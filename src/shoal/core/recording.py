@@ -17,7 +17,7 @@ from shoal.core.messages import PROTOCOL
 from shoal.core.settings import Origin
 from shoal.errors import RecordingError
 
-FORMAT = 1
+FORMAT = 2
 """Version of events, actions and entries."""
 MAX_ENTRY = 64 << 20
 _KIND = b"shoal recording "

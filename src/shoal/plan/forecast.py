@@ -24,14 +24,17 @@ from shoal.plan.profiles import Profiles
 
 
 class Duty(msgspec.Struct, frozen=True):
-    """What one holder does at one stage: compute for ``run_ms`` (packing included), keep
-    ``memory`` bytes for its part, give ``out_bytes`` to each taker. ``batch_ratio`` is the share
-    of ``run_ms`` that a request costs while others wait that are run with it."""
+    """What one holder does at one stage: compute for ``run_ms``, keep ``memory`` bytes for its
+    part, give ``out_bytes`` to each taker, which it packs once for all in ``pack_ms``. As a taker
+    it unpacks what any one holder gives, itself included, in ``unpack_ms``. ``batch_ratio`` is the
+    share of ``run_ms`` that a request costs while others wait that are run with it."""
 
     run_ms: float
     out_bytes: float
     memory: int = 0
     batch_ratio: float = 1.0
+    pack_ms: float = 0.0
+    unpack_ms: float = 0.0
 
 
 class StageDuty(msgspec.Struct, frozen=True):
@@ -124,6 +127,9 @@ def usage(
             device_ms[taker] += ms
             host = cluster.host_of(taker)
             host_ms[host] += ms * node.threads / cluster.cores_of(host)
+            handled_ms = stage.reached * share * (duty.pack_ms + _unpacked_ms(stages, k, taker))
+            device_ms[taker] += handled_ms
+            host_ms[host] += handled_ms / cluster.cores_of(host)
         later = stages[k + 1].reached if k + 1 < len(stages) else 0.0
         leaving = stage.reached - later
         for name, share in takers.items():
@@ -171,15 +177,30 @@ def _latency_ms(
     for k, stage in enumerate(stages):
         arrivals = _arrivals(ends, spread, stage.duties, stage.spread, profiles)
         stretch, spread = _stretch(stage, cluster), stage.spread
+        unpacked = {name: _unpacked_ms(stages, k, name) for name in stage.duties}
         ends = {
-            name: (arrivals[name] + duty.run_ms * stretch[name], duty.out_bytes)
+            name: (
+                arrivals[name] + unpacked[name] + duty.run_ms * stretch[name] + duty.pack_ms,
+                duty.out_bytes,
+            )
             for name, duty in stage.duties.items()
         }
         last = k + 1 == len(stages)
         leaving = {n: (end, size if last else stage.exit_bytes) for n, (end, size) in ends.items()}
         answer = _arrivals(leaving, spread, [gateway], Spread.ONE, profiles)
-        mean_ms += answer[gateway] * (stage.reached - (0.0 if last else stages[k + 1].reached))
+        answered_ms = answer[gateway] + (_unpacked_ms(stages, k + 1, gateway) if last else 0.0)
+        mean_ms += answered_ms * (stage.reached - (0.0 if last else stages[k + 1].reached))
     return mean_ms
+
+
+def _unpacked_ms(stages: Sequence[StageDuty], k: int, taker: str) -> float:
+    """How long ``taker`` unpacks what it is given for stage ``k``: of one holder or of all."""
+    if k == 0:
+        return 0.0
+    before = stages[k - 1]
+    slowest = max(duty.unpack_ms for duty in before.duties.values())
+    each = before.duties[taker].unpack_ms if taker in before.duties else slowest
+    return each * (len(before.duties) if before.spread is Spread.ALL else 1)
 
 
 def _arrivals(

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from shoal.codec.named import exact
+from shoal.codec.slices import Home as Home
 from shoal.codec.slices import Join as Join
 from shoal.codec.slices import Slice as Slice
 from shoal.model.info import PartInfo as PartInfo
@@ -170,6 +172,22 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if join is None or stage == len(self.stages) - 1:
             return 0
         return join.slices[device].stays
+
+    def home(self, stage: int, device: str) -> Home | None:
+        """What of its output at ``stage`` the others are not sent."""
+        join, stays = self.stages[stage].join, self.stays(stage, device)
+        return Home(join.tensor.name, join.axis, stays) if join is not None and stays else None
+
+    def alike(self, stage: int) -> str:
+        """The codec whose losses all have that take tensors to ``stage`` (the number of stages:
+        to the gateway), also who made them: ``"raw"`` where only one takes what only one gives,
+        and where nothing is lost. Else devices that run one stage together would each go on from
+        tensors of its own."""
+        before = self.stages[stage - 1] if stage else None
+        given = before is not None and before.spread is Spread.ALL
+        taken = stage < len(self.stages) and self.stages[stage].spread is Spread.ALL
+        codec = self.codec if before is None else before.codec
+        return codec if (given or taken) and not exact(codec) else "raw"
 
 
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

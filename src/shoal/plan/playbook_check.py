@@ -334,6 +334,11 @@ def _check_join(place: str, join: Join, stage: Stage) -> None:
         raise PlanError(f"{place}: names channels of a sum, of which each slice has all")
     if join.op == "coded":
         _check_code(place, join)
+        if not named.exact(codec := named.codec_of(stage.codec, join.tensor.name)):
+            raise PlanError(
+                f"{place}: {codec[:60]!r} loses something of coded slices, and what is worked out "
+                "of several of them would be off by many times that; pack them with lossless or raw"
+            )
     elif join.block or any(part.code for part in join.slices.values()):
         raise PlanError(f"{place}: has coefficients of a code, and is joined by {join.op!r}")
     _check_home(place, join)

@@ -10,17 +10,20 @@ codec makes of tensors on their way is part of the plan, so it is part of the pr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
-from shoal.codec.frame import pack, unpack
+from shoal.codec.home import arrived
+from shoal.codec.home import given as given_of
 from shoal.codec.join import join
 from shoal.errors import InputError, ModelError, ProofError, ShoalError
 from shoal.plan.network import Array, Case, Feeds, Network, Part
-from shoal.plan.plan import Plan, Playbook, Spread, Stage
+from shoal.plan.plan import Home, Plan, Playbook, Spread, Stage
 
+Homes: TypeAlias = Mapping[str, Home | None]
+"""What of the output of each holder of a stage stays with it."""
 _Path: TypeAlias = tuple[tuple[object, ...], ...]
 _TOGETHER = 8
 """Sets of absent devices that are proved in one go: what they make is in memory at once."""
@@ -62,6 +65,20 @@ def run_plan(
     return given
 
 
+def sent(
+    plan: Plan, parts: Mapping[str, Part], feeds: Mapping[str, Array]
+) -> list[dict[str, Feeds]]:
+    """What each holder gives others at each stage of a plan that is run in process, before it is
+    packed; of a stage that one of its holders runs, what the first gives."""
+    found: dict[int, dict[str, Feeds]] = {id(stage): {} for stage in plan.stages}
+
+    def watch(stage: Stage, device: str, tensors: Feeds) -> None:
+        found[id(stage)][device] = tensors
+
+    _Runner(parts, watch=watch).run(plan, [feeds])
+    return list(found.values())
+
+
 def prove_without(
     plan: Plan,
     parts: Mapping[str, Part],
@@ -83,38 +100,49 @@ def prove_without(
 class _Runner:
     """Runs plans on a few probes, each without the devices of its set of ``absent`` ones (none are
     named: nobody is); what plans have in common is run once, and each session that is made takes
-    all probes."""
+    all probes. ``watch`` is told what each holder gives others, before it is packed."""
 
-    def __init__(self, parts: Mapping[str, Part], absent: Sequence[Collection[str]] = ()) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Part],
+        absent: Sequence[Collection[str]] = (),
+        watch: Callable[[Stage, str, Feeds], None] | None = None,
+    ) -> None:
         self._parts = parts
         self._absent = absent
+        self._watch = watch
         self._done: dict[_Path, list[Feeds]] = {}
 
     def run(self, plan: Plan, probes: Sequence[Mapping[str, Array]]) -> list[Feeds]:
         """The outputs of the last stage of ``plan`` for each probe."""
-        at_hand = [_travelled(feeds, plan.codec, f"plan {plan.name!r}") for feeds in probes]
+        at_hand = [_travelled(feeds, plan.codec, None, f"plan {plan.name!r}") for feeds in probes]
         path: _Path = ((plan.codec,),)
         for index, stage in enumerate(plan.stages):
-            path = (*path, _signature(stage))
+            homes = {device: plan.home(index, device) for device in stage.parts}
+            path = (*path, _signature(stage, homes))
             if path not in self._done:
                 place = f"plan {plan.name!r}, stage {index}"
-                self._done[path] = self._stage(place, stage, at_hand)
+                self._done[path] = self._stage(place, stage, homes, at_hand)
             at_hand = self._done[path]
         return at_hand
 
-    def _stage(self, place: str, stage: Stage, at_hand: Sequence[Feeds]) -> list[Feeds]:
+    def _stage(
+        self, place: str, stage: Stage, homes: Homes, at_hand: Sequence[Feeds]
+    ) -> list[Feeds]:
         """The outputs of one stage as they arrive, those carried through it too."""
         given = [{name: feeds[name] for name in stage.inputs if name in feeds} for feeds in at_hand]
         there = [
             self._there(place, stage, absent) for absent in self._absent or [()] * len(at_hand)
         ]
-        arrived: list[dict[str, Feeds]] = [{} for _ in at_hand]
+        came: list[dict[str, Feeds]] = [{} for _ in at_hand]
         for device, part in stage.parts.items():
             mine = [number for number, names in enumerate(there) if device in names]
             fed = [_beside(stage, there[number], given[number]) for number in mine]
             for number, made in zip(mine, self._outputs(place, stage, part, fed), strict=True):
-                arrived[number][device] = made
-        return [_joined(place, stage, runs) for runs in arrived]
+                if self._watch is not None:
+                    self._watch(stage, device, given_of(made, homes[device]))
+                came[number][device] = _travelled(made, stage.codec, homes[device], place)
+        return [_joined(place, stage, runs) for runs in came]
 
     def _there(self, place: str, stage: Stage, absent: Collection[str]) -> Sequence[str]:
         """Who runs a stage."""
@@ -124,7 +152,7 @@ class _Runner:
         return left[:1] if stage.spread is Spread.ONE else left
 
     def _outputs(self, place: str, stage: Stage, part: str, given: Sequence[Feeds]) -> list[Feeds]:
-        """What one holder of a stage sends, as it arrives."""
+        """What one holder of a stage makes."""
         outputs: list[Feeds] = []
         for feeds, made in zip(given, self._part(place, part, given), strict=True):
             all_of_it = {**feeds, **made}
@@ -133,8 +161,7 @@ class _Runner:
                 raise ProofError(
                     f"{place}: its part does not give {', '.join(absent)}; build it again"
                 )
-            sent = {name: all_of_it[name] for name in stage.outputs}
-            outputs.append(_travelled(sent, stage.codec, place))
+            outputs.append({name: all_of_it[name] for name in stage.outputs})
         return outputs
 
     def _part(self, place: str, name: str, given: Sequence[Feeds]) -> list[Feeds]:
@@ -157,22 +184,22 @@ class _Runner:
             raise ProofError(f"{place}: the part {name} does not run: {error}") from None
 
 
-def _travelled(tensors: Mapping[str, Array], codec: str, place: str) -> Feeds:
-    """Tensors as they are after they were packed with ``codec`` and unpacked."""
-    if codec == "raw":
-        return dict(tensors)
+def _travelled(tensors: Mapping[str, Array], codec: str, home: Home | None, place: str) -> Feeds:
+    """Tensors as they are after they were packed with ``codec`` and unpacked, with what stays at
+    ``home``."""
     try:
-        return unpack(pack(tensors, codec))
+        return arrived(tensors, codec, home)
     except ShoalError as error:
         raise ProofError(f"{place}: the codec {codec!r} cannot carry this: {error}") from None
 
 
-def _signature(stage: Stage) -> tuple[object, ...]:
+def _signature(stage: Stage, homes: Homes) -> tuple[object, ...]:
     """What decides the outputs of a stage, its inputs given."""
     parts: object = tuple(stage.parts.items())
     if stage.spread is Spread.ONE:
         parts = next(iter(stage.parts.values()))
-    return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join))
+    stays = frozenset(homes.values())
+    return (parts, stage.inputs, stage.outputs, stage.codec, id(stage.join), stays)
 
 
 def _difference(plan: Plan, given: Feeds, case: Case) -> float:

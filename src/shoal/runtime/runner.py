@@ -8,7 +8,7 @@ import numpy as np
 
 from shoal.codec.codecs import Array
 from shoal.codec.join import join
-from shoal.core.actions import Given, Home, Run
+from shoal.core.actions import Given, Run
 from shoal.core.events import Outcome
 from shoal.errors import InputError
 from shoal.model.engine import Session
@@ -21,7 +21,7 @@ def gather(given: Given) -> dict[str, Array]:
 
     Raises FrameError when a body is damaged.
     """
-    arrays = {giver: body.arrays() for giver, body in given.bodies.items()}
+    arrays = {giver: body.alike(given.codec).arrays() for giver, body in given.bodies.items()}
     merged: dict[str, Array] = {}
     for tensors in arrays.values():
         for name, array in tensors.items():
@@ -89,18 +89,9 @@ def _compute(action: Run, session: Session, feeds: Mapping[str, Array]) -> dict[
 
 
 def _outcome(action: Run, arrays: dict[str, Array], size_in: int) -> Outcome:
-    body, own = Body({name: arrays[name] for name in action.outputs}), None
-    if action.home is not None:
-        own, body = body, Body(_without(body.arrays(), action.home))
+    body = Body({name: arrays[name] for name in action.outputs}, home=action.home)
     if action.exit is None:
-        return Outcome(body, body.size, size_in=size_in, own_body=own)
+        return Outcome(body, body.size, size_in=size_in)
     logits = arrays[action.exit.tensor]
     early = Body({action.exit.output: logits})
-    return Outcome(body, body.size, confidence(logits, action.exit), early, size_in, own)
-
-
-def _without(arrays: dict[str, Array], home: Home) -> dict[str, Array]:
-    """What others are sent of a stage's outputs: a view."""
-    whole = arrays[home.tensor]
-    sent = (*(slice(None),) * home.axis, slice(whole.shape[home.axis] - home.stays))
-    return {**arrays, home.tensor: whole[sent]}
+    return Outcome(body, body.size, confidence(logits, action.exit), early, size_in)

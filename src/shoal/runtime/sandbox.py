@@ -22,7 +22,8 @@ from typing import IO
 import msgspec
 
 from shoal.codec.frame import Frame, FrameHead, unpack
-from shoal.core.actions import Run
+from shoal.codec.slices import Home
+from shoal.core.actions import Given, Run
 from shoal.core.events import Ran, RunFailed
 from shoal.core.messages import Why
 from shoal.errors import FrameError, ShoalError
@@ -68,7 +69,7 @@ class Sandbox:
             late.start()
             began, ready = time.monotonic(), False
             try:
-                _write(process.stdin, action)
+                _write(process.stdin, _alike(action))
                 ready = _read(process.stdout, 1) == _READY
                 reply = _decode_reply(_read_whole(process.stdout))
             except (EOFError, OSError):
@@ -135,28 +136,44 @@ def _told(code: int) -> str:
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """A body: the head of its frame, and the payload."""
+    """A body: the head of its frame, the payload, and what of it stays at home."""
 
     head: FrameHead
     payload: memoryview
+    home: Home | None = None
 
 
 def _pack(body: object) -> msgspec.msgpack.Ext:
     if not isinstance(body, Body):
         raise NotImplementedError(f"a {type(body).__name__} does not go to another process")
     frame = body.as_it_came()
-    return msgspec.msgpack.Ext(0, _encoder.encode(_Packed(frame.head, frame.whole)))
+    return msgspec.msgpack.Ext(0, _encoder.encode(_Packed(frame.head, frame.whole, body.home)))
 
 
-def _frame(data: memoryview) -> Frame:
+def _given(data: memoryview) -> Body:
     packed = msgspec.msgpack.decode(data, type=_Packed)
-    return Frame(packed.head, (packed.payload,))
+    return Body(frame=Frame(packed.head, (packed.payload,)))
+
+
+def _made(data: memoryview) -> Body:
+    packed = msgspec.msgpack.decode(data, type=_Packed)
+    return Body(unpack(Frame(packed.head, (packed.payload,))), home=packed.home)
+
+
+def _alike(run: Run) -> Run:
+    """With what others were sent of bodies that never left this node in their place: the process
+    does not tell these apart."""
+    each = tuple(
+        Given({name: body.alike(given.codec) for name, body in given.bodies.items()}, given.join)
+        for given in run.given
+    )
+    return msgspec.structs.replace(run, given=each)
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
-_decode_run = msgspec.msgpack.Decoder(Run, ext_hook=lambda _, data: Body(frame=_frame(data))).decode
+_decode_run = msgspec.msgpack.Decoder(Run, ext_hook=lambda _, data: _given(data)).decode
 _decode_reply: Callable[[bytes], Ran | RunFailed] = msgspec.msgpack.Decoder(
-    Ran | RunFailed, ext_hook=lambda _, data: Body(unpack(_frame(data)))
+    Ran | RunFailed, ext_hook=lambda _, data: _made(data)
 ).decode
 
 

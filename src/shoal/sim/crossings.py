@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from shoal.codec.frame import pack, unpack
+from shoal.codec.home import arrived
+from shoal.codec.home import given as sent_of
 from shoal.codec.join import join
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Feeds
@@ -167,13 +169,10 @@ def _run(
             made = part.run_on(part.session(), {key: at_hand[key] for key in part.inputs})
             outputs[name] = {**at_hand, **made}
         given[device] = {key: outputs[name][key] for key in stage.outputs}
-        sent, stays = given[device], plan.stays(number, device)
-        if stage.join is not None and stays:
-            tensor, axis = stage.join.tensor.name, stage.join.axis
-            kept = np.arange(sent[tensor].shape[axis] - stays)
-            sent = {**sent, tensor: np.take(sent[tensor], kept, axis)}
-        leg = Made(name, stage.outputs, stays)
-        _weigh(found, leg, sent, legs[leg, device])
+        home = plan.home(number, device)
+        leg = Made(name, stage.outputs, 0 if home is None else home.stays)
+        _weigh(found, leg, sent_of(given[device], home), legs[leg, device])
+        given[device] = arrived(given[device], stage.codec, home)
         if stage.exit is not None:
             left = {stage.exit.output: outputs[name][stage.exit.tensor]}
             _weigh(found, Made(name, tuple(left)), left, {stage.codec})

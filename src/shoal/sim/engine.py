@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
+from shoal.codec.named import exact
 from shoal.core.actions import Given, LoadPart, Run
 from shoal.core.events import Body, Outcome, RunFailed
 
@@ -24,6 +27,9 @@ class Engine(Protocol):
     def unpack_s(self, device: str, body: Body, codec: str) -> float:
         """How long it takes to unpack it."""
 
+    def arrived(self, body: Body, codec: str) -> Body:
+        """What a body is to those who were sent it, packed with a codec."""
+
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         """The outcome of each job, or how the run fails."""
 
@@ -38,8 +44,9 @@ class Engine(Protocol):
 
 
 class Token(NamedTuple):
-    """A body. ``made`` is the provenance: ``("input", name)``, ``("part", hash, made)`` or
-    ``("join", frozenset of (giver, made))``."""
+    """A body. ``made`` is the provenance: ``("input", name)``, ``("part", hash, made)``,
+    ``("join", frozenset of (giver, made))``, or ``("packed", codec, made)`` for what a codec lost
+    something of."""
 
     made: tuple[Any, ...]
     size: int = 0
@@ -100,11 +107,16 @@ class Symbols:
     def unpack_s(self, device: str, body: Body, codec: str) -> float:
         return 0.0
 
+    def arrived(self, body: Body, codec: str) -> Body:
+        if exact(codec):
+            return body
+        return Token(("packed", codec, body.made), body.size)
+
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         outcomes = []
         size = self.out_bytes(run.part)
         for given in run.given:
-            inputs = joined(given)
+            inputs = joined(self._alike(device, given))
             error = self.fails(device, run.part, inputs)
             if error is not None:
                 return RunFailed(run.jobs, error)
@@ -117,6 +129,13 @@ class Symbols:
             outcomes.append(Outcome(body, size, sure, early))
         return tuple(outcomes)
 
+    def _alike(self, device: str, given: Given) -> Given:
+        """With what others were sent of what never left the device in its place."""
+        if device not in given.bodies:
+            return given
+        own = self.arrived(given.bodies[device], given.codec)
+        return msgspec.structs.replace(given, bodies={**given.bodies, device: own})
+
     def run_s(self, device: str, run: Run) -> float:
         return self.run_ms(device, run.part, len(run.jobs)) / 1e3
 
@@ -126,4 +145,7 @@ class Symbols:
     def kills(self, device: str, what: Run | LoadPart) -> bool:
         if isinstance(what, LoadPart):
             return self.deadly_part(device, what.part)
-        return any(self.deadly(device, what.part, joined(given)) for given in what.given)
+        return any(
+            self.deadly(device, what.part, joined(self._alike(device, given)))
+            for given in what.given
+        )

@@ -132,21 +132,26 @@ class Forecasted:
     def unpack_s(self, device: str, body: Body, codec: str) -> float:
         return self._crossings[body.made, codec].unpack_ms / self._speeds[device] / 1e3
 
+    def arrived(self, body: Body, codec: str) -> Body:
+        return body
+
     def run(self, device: str, run: Run) -> tuple[Outcome, ...] | RunFailed:
         return tuple([self._outcome(run, next(iter(g.bodies.values())).number) for g in run.given])
 
     def _outcome(self, run: Run, number: int) -> Outcome:
         body = Image(number, Made(run.part, run.outputs, run.home.stays if run.home else 0))
-        own = None if run.home is None else body
         if run.exit is None:
-            return Outcome(body, 0, own_body=own)
+            return Outcome(body, 0)
         left = Image(number, Made(run.part, (run.exit.output,)))
-        return Outcome(body, 0, self.sureness.of(number, run.exit.tensor), left, own_body=own)
+        return Outcome(body, 0, self.sureness.of(number, run.exit.tensor), left)
 
     def run_s(self, device: str, run: Run) -> float:
         count = len(run.jobs)
         ratio = self._ratio[max(size for size in self._ratio if size <= count)]
         alone_s = count * ratio * self._run_s[run.part, device]
+        for given in run.given:  # what it sent others it takes as they do
+            if given.codec != "raw" and device in given.bodies:
+                alone_s += self.unpack_s(device, given.bodies[device], given.codec)
         return alone_s * self.shared(device, alone_s)
 
     def load(self, device: str, load: LoadPart) -> tuple[float, str | None]:

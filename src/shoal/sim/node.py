@@ -66,6 +66,8 @@ class Node:
         self.drained = False
         self.slow = 1.0
         self.loaded: set[str] = set()
+        self.packed: tuple[object, str] | None = None
+        """The body that it packed last, and with what."""
         self.core: NodeCore
         self.sees: dict[str, str] = {}
         """Visible peers and their incarnations."""

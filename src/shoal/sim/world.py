@@ -287,7 +287,9 @@ class World:
         body, size, seconds = send.body, 0, 0.0
         if body is not None:
             size = self.engine.size(body, send.codec)
-            seconds = self.engine.pack_s(node.name, body, send.codec)
+            if node.packed != (body, send.codec):  # who is sent the same is sent the same frame
+                node.packed = body, send.codec
+                seconds = self.engine.pack_s(node.name, body, send.codec)
         seconds += node.handling.message(size)
         if seconds:
             self.clock.at(node.occupy(seconds), self._leave, node, node.life, send, size)
@@ -308,7 +310,8 @@ class World:
             unsent = Unsent(to, message, incarnation is not None)
             self.clock.at(self.now, node.handle, unsent, node.life)
             return
-        event = Arrived(node.name, message, send.body, size)
+        body = None if send.body is None else self.engine.arrived(send.body, send.codec)
+        event = Arrived(node.name, message, body, size)
         at = self.wires.arrival(node.name, to, size, self.now)
         taker = self.nodes[to]
         seconds = taker.handling.message(size)

@@ -180,7 +180,8 @@ class Flights:
         if last.spread is Spread.ONE:
             return None
         givers = devices_at(route, len(plan.stages) - 1) or tuple(last.parts)
-        return Gather(set(filter(self._members.alive, givers)), last.join)
+        awaited = set(filter(self._members.alive, givers))
+        return Gather(awaited, last.join, codec=plan.alike(len(plan.stages)))
 
     def _itinerary(self, request: Request, plan: Plan, without: tuple[str, ...]) -> Itinerary:
         stages = range(request.start, len(plan.stages))

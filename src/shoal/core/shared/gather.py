@@ -16,7 +16,7 @@ class Gather:
     """What has come, and from whom more is awaited (nobody: it is complete). ``join`` is None for
     a whole body. ``absent`` are devices whose slices were missing on the way of each of them.
     ``needs`` names who must be among those that came, whatever else is enough: who joins slices of
-    which some stays with its holder needs its own."""
+    which some stays with its holder needs its own. ``codec`` is that of :class:`Given`."""
 
     awaited: set[str]
     join: Join | None = None
@@ -24,6 +24,7 @@ class Gather:
     absent: dict[str, frozenset[str]] = field(default_factory=dict)
     traces: dict[StageTrace, None] = field(default_factory=dict)
     needs: str = ""
+    codec: str = "raw"
 
     def give(
         self, giver: str, body: Body, absent: Iterable[str], trace: Iterable[StageTrace]
@@ -56,7 +57,7 @@ class Gather:
 
     def given(self) -> Given:
         """The bodies for a run or an answer."""
-        return Given(dict(self.bodies), self.join)
+        return Given(dict(self.bodies), self.join, self.codec)
 
     def missing(self, holders: Iterable[str]) -> tuple[str, ...]:
         """Devices absent on the way of what is here, and those of ``holders`` whose slices are

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shoal.core.actions import Home, WorkerAction
+from shoal.core.actions import WorkerAction
 from shoal.core.events import Body, JobKey
 from shoal.core.messages import Itinerary, Resume, Task, Why
 from shoal.core.shared.gather import Gather
@@ -157,7 +157,7 @@ class Intake:
             return Why.PART_MISSING
         if not worker.inbox.has_room(now, size, new=task.giver == task.gateway and not task.trace):
             return Why.OVERLOADED
-        gather = Gather({task.giver})
+        gather = Gather({task.giver}, codec=plan.alike(task.stage))
         expires = now + task.budget_ms / 1e3
         key = JobKey(*request_of(task), task.attempt, task.stage)
         if task.sliced:
@@ -172,7 +172,7 @@ class Intake:
             images = itinerary.images + worker.inbox.beside(request_of(task))
             self._deadlines.set(key, min(expires, now + wait_s * images))
         alone = not worker.library.stacks(itinerary.playbook, part)
-        home = _home(worker.name, plan, task.stage)
+        home = plan.home(task.stage, worker.name)
         job = Job(key, part, task, itinerary, plan, gather, now, expires, alone=alone, home=home)
         worker.inbox.add(job)
         return job
@@ -278,9 +278,3 @@ class Intake:
     def drop(self, job: Job) -> None:
         """Give a job up."""
         self._worker.inbox.drop(job.key)
-
-
-def _home(name: str, plan: Plan, stage: int) -> Home | None:
-    """What of a holder's output the others are not sent."""
-    join, stays = plan.stages[stage].join, plan.stays(stage, name)
-    return Home(join.tensor.name, join.axis, stays) if join is not None and stays else None

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shoal.core.actions import Away, Home
+from shoal.core.actions import Away
 from shoal.core.events import JobKey
 from shoal.core.messages import Care, Itinerary, Resume, Task
 from shoal.core.shared.gather import Gather
 from shoal.core.shared.routes import devices_at
 from shoal.core.worker.attempts import RequestKey, request_of
-from shoal.plan.plan import Exit, Plan, Stage
+from shoal.plan.plan import Exit, Home, Plan, Stage
 
 
 @dataclass(slots=True)

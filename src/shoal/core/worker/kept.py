@@ -15,8 +15,7 @@ MAX_KEPT = 4096
 @dataclass(frozen=True, slots=True)
 class Output:
     """What ``stage`` of ``plan`` made of one request of ``images``: tensors ``names`` in ``body``,
-    ``size`` bytes, of which this node goes on with ``own_body`` where others are given less.
-    ``attempt`` is the one that it was last passed on for, to the devices ``to``, as
+    ``size`` bytes. ``attempt`` is the one that it was last passed on for, to the devices ``to``, as
     input of the stage ``onward``; nobody needs it after ``expires`` (seconds)."""
 
     playbook: str
@@ -33,7 +32,6 @@ class Output:
     to: tuple[str, ...] = ()
     onward: int = 0
     images: int = 1
-    own_body: Body = None
 
 
 class Kept:

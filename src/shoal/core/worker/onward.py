@@ -110,8 +110,7 @@ class Onward:
             to_tell = None if target in told else itinerary
             if (trace, to_tell) != (task.trace, task.itinerary):
                 task = msgspec.structs.replace(task, trace=trace, itinerary=to_tell)
-            mine = target == worker.name and output.own_body is not None
-            actions.append(Send(target, task, output.own_body if mine else output.body, codec))
+            actions.append(Send(target, task, output.body, codec))
         if hop.decided:
             moved = Moved(*request_of(follow), follow.attempt, stage, hop.route)
             actions.append(Send(follow.gateway, moved))

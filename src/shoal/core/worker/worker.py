@@ -361,7 +361,6 @@ class WorkerCore:
             trace=trace,
             expires=job.expires,
             images=job.images,
-            own_body=outcome.own_body,
         )
         return self._onward.pass_on(follow, itinerary, plan, output, job.expires, now)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
+from shoal.codec.named import exact
 from shoal.errors import PlanError
 from shoal.model.network import Network
 from shoal.model.shards import regions
@@ -20,18 +21,20 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy, built
 from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.shards.choose import Ways, choose
 from shoal.strategies.shards.coded import coded
-from shoal.strategies.shards.deck import Deck
+from shoal.strategies.shards.costs import Packing
 from shoal.strategies.shards.explain import explain
 from shoal.strategies.shards.failures import Sample, failure_sets
 from shoal.strategies.shards.layout import REMEDY, lacking, no_room
+from shoal.strategies.shards.packing import packing
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.prepare import CODED, ShardOptions, lost, prepare
-from shoal.strategies.shards.promise import Promise, confidence_of
+from shoal.strategies.shards.promise import confidence_of
 from shoal.strategies.shards.record import coded_record, record
 from shoal.strategies.shards.reliability import told
 from shoal.strategies.shards.repair import MOST_DEVICES, Repair, Repairing
-from shoal.strategies.shards.settle import Wish, settle
+from shoal.strategies.shards.settle import Wish
 from shoal.strategies.shards.sharing import laid_out
 from shoal.strategies.shards.telling import say, say_coded, say_repairs
 from shoal.strategies.whole import last_resort
@@ -69,14 +72,11 @@ def build(
     judged, held = (None, None) if prepared is None else prepared.halves(JUDGED)
     _check(wish, held)
     found = regions(network)
-    ground, layout = laid_out(network, cluster, profiles, devices, found.regions, wish)
-    dealt = tuple(step.what for step in layout if step.what is not None)
-    images = None if judged is None else judged.images
-    deck = Deck(network, dealt, ground.shares, images, options.fill)
-    promise = None
-    if wish.most and judged is not None and held is not None:
-        promise = Promise(deck, judged, held, wish.most, least, options.confidence)
-    settled = settle(ground, layout, deck, promise, wish)
+
+    def lay(packing: Packing) -> Ways:
+        return laid_out(network, cluster, profiles, devices, found.regions, wish, packing)
+
+    ground, layout, deck, promise, settled = choose(lay, judged, held, wish)
     ledger = Ledger(limits)
     for each in (settled.made, *(each.made for each in settled.mended)):
         _put(ledger, each, wish.remedy)
@@ -88,7 +88,7 @@ def build(
     plans += resort
     repairs: list[Repair] = []
     if options.repair_s and len(devices) <= MOST_DEVICES:
-        repairing = Repairing(ground, layout, deck, settled, ledger, limits)
+        repairing = Repairing(ground, layout, deck, settled, ledger, limits, promise, least)
         repairs = repairing.repairs(options.repair_s)
     parts = dict(ledger.parts)
     for made in (each.made for each in repairs if each.made is not None):
@@ -120,7 +120,8 @@ def _coded(
 ) -> Built:
     """The same with coded layers, of which nothing is missing."""
     shown = () if prepared is None else _first(network, prepared)
-    code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown)
+    packed = packing(options.codec or "raw")
+    code = coded(network, cluster, profiles, limits, most, options.deal != "pays", shown, packed)
     ledger = Ledger(limits)
     _put(ledger, code.made, REMEDY)
     resort = last_resort(network, cluster, profiles, ledger)
@@ -144,7 +145,8 @@ def _for_one(
 def _check(wish: Wish, held: Sample | None) -> None:
     """PlanError for a promise that cannot be given."""
     options = wish.options
-    if not wish.most or options.rho == 1.0:
+    lossy = options.codec is not None and not exact(options.codec)
+    if (not wish.most or options.rho == 1.0) and not lossy:
         return
     if held is None:
         raise PlanError(
@@ -152,7 +154,7 @@ def _check(wish: Wish, held: Sample | None) -> None:
             "FOLDER, or have all devices hold everything with --rho 1"
         )
     confidence = options.confidence
-    fixed = options.rho is not None
+    fixed = options.rho is not None or not wish.most
     needed = images_needed(wish.least, confidence if fixed else confidence_of(0, confidence))
     if len(held) < needed and wish.least < 1:
         choosing = min(needed, JUDGED)

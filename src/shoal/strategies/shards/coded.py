@@ -19,7 +19,7 @@ from shoal.plan.network import Feeds
 from shoal.plan.plan import Join, Missing, Slice
 from shoal.plan.profiles import Profiles
 from shoal.plan.prove import prove_without
-from shoal.strategies.shards.costs import Ground
+from shoal.strategies.shards.costs import RAW, Ground, Packing
 from shoal.strategies.shards.failures import failure_sets
 from shoal.strategies.shards.layout import Layout, lay_out
 from shoal.strategies.shards.plans import Made, Shared, assemble
@@ -49,11 +49,12 @@ def coded(
     most: int,
     code_all: bool,
     images: Sequence[Feeds],
+    packing: Packing = RAW,
 ) -> Code:
     """The plan that is exact with any ``most`` devices lost, proved without each set of them on the
     network's own cases and on ``images``. Layers are coded where that pays, or (``code_all``) where
     it can be done. Raises PlanError where nothing can be coded or has no room, ProofError where an
-    answer is not exact enough."""
+    answer is not exact enough. Slices are packed by ``packing``, which loses nothing."""
     devices = tuple(device.name for device in cluster.computing)
     if len(devices) > MOST_SLICES:
         raise PlanError(
@@ -62,21 +63,21 @@ def coded(
         )
     blocks = len(devices) - most
     even = (1 / len(devices),) * len(devices)
-    ground = Ground(network, cluster, profiles, devices, even, blocks=blocks)
+    ground = Ground(network, cluster, profiles, devices, even, blocks=blocks, packing=packing)
     found = coded_regions(network, blocks)
     layout = lay_out(ground, found.regions, {}, code_all)
-    made = assemble(ground, layout, partial(_shared, ground))
+    made = assemble(ground, layout, partial(_shared, ground), images)
     for _ in range(ROUNDS if limits else 0):
         ground = _weighed(ground, layout, made)
         layout = lay_out(ground, found.regions, limits, code_all)
-        made = assemble(ground, layout, partial(_shared, ground))
+        made = assemble(ground, layout, partial(_shared, ground), images)
     sets = [tuple(devices[index] for index in lost) for lost in failure_sets(len(devices), most)]
     off = prove_without(made.plan, made.parts, network, [(), *sets], network.given(images))
     told = msgspec.structs.replace(
         made.plan.forecast, missing=tuple(Missing(names, 1.0) for names in sets)
     )
     plan = msgspec.structs.replace(made.plan, forecast=told)
-    return Code(ground, layout, Made(plan, made.parts), found, off)
+    return Code(ground, layout, replace(made, plan=plan), found, off)
 
 
 def _shared(ground: Ground, region: Region) -> Shared:

@@ -28,11 +28,25 @@ what one has whose filters are coded."""
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How slices travel: with ``codec``, so that ``ratio`` bytes are sent for each, for which this
+    machine takes so many ms to pack and to unpack."""
+
+    codec: str = "raw"
+    ratio: float = 1.0
+    pack_ms: float = 0.0
+    unpack_ms: float = 0.0
+
+
+RAW = Packing()
+
+
+@dataclass(frozen=True)
 class Ground:
     """A network, and the devices that share it. ``shares`` are those of the dealt units, with a sum
     of 1; ``rho`` is the share of units that all hold. Coded layers have ``blocks``, whatever the
-    shares are. ``beside`` has what shards of a region (by key) were found to need beside the closed
-    form, in bytes."""
+    shares are. What is exchanged is packed by ``packing``. ``beside`` has what shards of a region
+    (by key) were found to need beside the closed form, in bytes."""
 
     network: Network
     cluster: Cluster
@@ -41,6 +55,7 @@ class Ground:
     shares: tuple[float, ...]
     rho: float = 0.0
     blocks: int = 1
+    packing: Packing = RAW
     beside: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
     @cached_property
@@ -108,7 +123,12 @@ class Ground:
             size = self.sent(region)
         elif answers:
             size *= 2  # what all have too
-        return self._spread_ms(size, 1 if answers else 2 * (len(self.devices) - 1))
+        if answers:
+            return self._spread_ms(size, 1)
+        others = len(self.devices) - 1
+        return self._packed_ms(size, 1 + others) + self._spread_ms(
+            size * self.packing.ratio, 2 * others
+        )
 
     def sent(self, region: Region) -> int:
         """Bytes of a coded slice for one image, without what stays."""
@@ -125,13 +145,22 @@ class Ground:
         last node that is the answer."""
         run_ms = min(self.profile(device).range_ms(start, end) for device in self.devices)
         last = end == len(self.network.nodes)
-        return run_ms + self._spread_ms(self.crossing(end), 1 if last else len(self.devices) - 1)
+        size = self.crossing(end)
+        if last:
+            return run_ms + self._spread_ms(size, 1)
+        sent = size * self.packing.ratio
+        return run_ms + self._packed_ms(size, 1) + self._spread_ms(sent, len(self.devices) - 1)
 
     def crossing(self, at: int) -> int:
         """Bytes for one image that leave a stretch which ends there."""
         if at == len(self.network.nodes):
             return tensor_bytes(self.network.outputs)
         return next(cut.bytes for cut in self.network.cuts if cut.at == at)
+
+    def _packed_ms(self, size: float, taken: int) -> float:
+        """How long the slowest device packs ``size`` bytes, and unpacks ``taken`` times as many."""
+        here_ms = size * (self.packing.pack_ms + taken * self.packing.unpack_ms)
+        return max(here_ms / self.cluster.node(name).speed for name in self.devices)
 
     def _spread_ms(self, size: float, messages: int) -> float:
         """The longest way of ``size`` bytes between two devices, and the handling of messages of

@@ -25,7 +25,9 @@ def explain(playbook: Playbook, options: ShardOptions) -> Explanation:
     """Per layer who holds what, per device what it holds and computes, and what is kept."""
     record = read_record(playbook)
     sheets = [_steps(record), _devices(record, playbook)]
-    if record.losses:
+    if any(step.packed for step in record.steps):
+        sheets.append(_packings(record))
+    if record.losses or record.promised < 1:
         sheets.append(_losses(record))
     if record.repairs:
         sheets.append(_repairs(record))
@@ -54,6 +56,8 @@ def _basis(record: Record) -> list[str]:
             f"kept: of the {counted(record.counted, record.images)}; promised: the least that is "
             f"so with {record.confidence:.3g} confidence"
         )
+    if codecs := sorted({step.codec for step in record.steps} - {"raw"}):
+        notes.append(f"packed: with {', '.join(codecs)}, by what some images make")
     if record.curve:
         notes.append("rho: the share of each layer that all devices hold; 1 is the whole network")
     return notes
@@ -63,7 +67,7 @@ def _steps(record: Record) -> Sheet:
     """A line for each layer; what a region sends stands in the first of its lines."""
     rows = []
     for step in record.steps:
-        nodes, sent = _nodes(step), readable(_sent(step))
+        nodes, sent = _nodes(step), readable(_crossing(step, step.packed or step.sends))
         if not step.layers:
             rows.append((nodes, "one device", _short(step.tensor), "whole", "", ""))
         for layer in step.layers:
@@ -78,6 +82,19 @@ def _steps(record: Record) -> Sheet:
     return Sheet("who holds what of an image's channels", columns, tuple(rows))
 
 
+def _packings(record: Record) -> Sheet:
+    """A line for each region whose slices are packed, and one for all of them."""
+    rows: list[tuple[str, ...]] = []
+    totals = [0.0, 0.0]
+    for step in (step for step in record.steps if step.packed and step.sends):
+        sizes = [_crossing(step, each) for each in (step.sends, step.packed)]
+        rows.append((_nodes(step), step.codec, *map(readable, sizes)))
+        totals = [total + size for total, size in zip(totals, sizes, strict=True)]
+    rows.append(("all", "", *map(readable, totals)))
+    columns = ("nodes", "codec", "as it is>", "packed>")
+    return Sheet("what is exchanged for an image", columns, tuple(rows))
+
+
 def _short(name: str) -> str:
     """The end of a long name, which tells most of it."""
     return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
@@ -90,9 +107,9 @@ def _nodes(step: Step) -> str:
 _JOINED = {"sum": "added", "channels": "put together", "coded": "coded"}
 
 
-def _sent(step: Step) -> float:
-    """Bytes that cross links for an image, all to all."""
-    return math.fsum(step.sends) * step.takers
+def _crossing(step: Step, sizes: Sequence[float]) -> float:
+    """Bytes that cross links for an image, all to all, where devices give so many."""
+    return math.fsum(sizes) * step.takers
 
 
 def _devices(record: Record, playbook: Playbook) -> Sheet:
@@ -101,7 +118,9 @@ def _devices(record: Record, playbook: Playbook) -> Sheet:
     for index, name in enumerate(record.devices):
         weights = sum(step.bytes[index] for step in record.steps)
         macs = math.fsum(step.macs[index] for step in record.steps if step.macs)
-        sent = math.fsum(step.sends[index] * step.takers for step in record.steps if step.sends)
+        sent = math.fsum(
+            (step.packed or step.sends)[index] * step.takers for step in record.steps if step.sends
+        )
         rows.append(
             (
                 name,
@@ -125,7 +144,10 @@ def _memory(playbook: Playbook, device: str) -> int:
 
 def _losses(record: Record) -> Sheet:
     rebuilt = any(loss.rebuilt_share is not None for loss in record.losses)
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    if record.promised < 1:
+        nobody = ("nobody", f"{record.share:.3f}", f"{record.promised:.3f}")
+        rows.append((*nobody, "", "") if rebuilt else nobody)
     for loss in record.losses:
         row = [", ".join(loss.devices), f"{loss.share:.3f}", f"{loss.promised:.3f}"]
         later = (loss.rebuilt_share, loss.rebuilt_promised) if rebuilt else ()

@@ -54,6 +54,16 @@ def lay_out(
     raise PlanError(no_room(over, remedy))
 
 
+def duration_ms(ground: Ground, layout: Layout) -> float:
+    """How long a request takes by this way, about."""
+    return math.fsum(
+        ground.alone_ms(step.start, step.end)
+        if step.what is None
+        else ground.compute_ms(step.what) + ground.exchange_ms(step.what)
+        for step in layout
+    )
+
+
 def too_large(ground: Ground, layout: Layout, limits: Mapping[str, float]) -> list[str]:
     """Which devices have not the memory for their shards, in words."""
     found = []

@@ -11,25 +11,30 @@ import numpy as np
 
 from shoal.model.shards import Op, Region, Units, shard
 from shoal.plan.forecast import Duty, StageDuty, forecast
-from shoal.plan.network import Part, tensor_bytes
+from shoal.plan.network import Feeds, Part, tensor_bytes
 from shoal.plan.plan import Join, Plan, Slice, Spread, Stage
 from shoal.strategies.shards.costs import Ground, Held
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.layout import Layout
+from shoal.strategies.shards.packing import WEIGHED, packed, weighed
 from shoal.strategies.shards.trials import Dealings
 
 LEAST_WAIT_MS = 100.0
 """Shortest time that a slice is waited for: a device may be late for many reasons."""
+FLOAT_BYTES = 4
 PATIENCE = 2.0
 """A slice is waited for as long as this many forecasts of the whole request."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A plan and its parts by hash."""
+    """A plan, its parts by hash, what each of its stages asks of the devices, and the bytes that
+    would cross links for an image if nothing were packed."""
 
     plan: Plan
     parts: Mapping[str, Part]
+    duties: tuple[StageDuty, ...] = ()
+    unpacked: float = 0.0
 
     @property
     def held(self) -> list[tuple[str, Part]]:
@@ -49,12 +54,21 @@ class Shared(NamedTuple):
 def make_plan(ground: Ground, layout: Layout, deck: Deck, dealings: Dealings, least: int) -> Made:
     """The plan in which the devices of ``ground`` run the steps of ``layout``, of which ``least``
     must be there. What it keeps without whom is not said yet."""
-    return assemble(ground, layout, lambda region: _dealt(ground, region, deck, dealings, least))
+    name = ground.network.inputs[0].name
+    images = [] if deck.images is None else [{name: row[None]} for row in deck.images[:WEIGHED]]
+    return assemble(
+        ground, layout, lambda region: _dealt(ground, region, deck, dealings, least), images
+    )
 
 
-def assemble(ground: Ground, layout: Layout, shared: Callable[[Region], Shared]) -> Made:
+def assemble(
+    ground: Ground,
+    layout: Layout,
+    shared: Callable[[Region], Shared],
+    images: Sequence[Feeds] = (),
+) -> Made:
     """The plan in which the devices of ``ground`` run the steps of ``layout``, what is dealt as
-    ``shared`` says."""
+    ``shared`` says. What is packed weighs what it does of ``images``, or of a probe."""
     network, devices = ground.network, ground.devices
     stretches = network.split([step.start for step in layout if step.start], prove=False)
     parts: dict[str, Part] = {}
@@ -63,25 +77,35 @@ def assemble(ground: Ground, layout: Layout, shared: Callable[[Region], Shared])
     for step, stretch in zip(layout, stretches, strict=True):
         made: Mapping[str, Part]
         if step.what is None:
-            made = dict.fromkeys(devices, stretch)
-            stages.append(Stage(_hashes(made), stretch.inputs, stretch.outputs))
+            made, last = dict.fromkeys(devices, stretch), step.end == len(network.nodes)
+            stage = Stage(_hashes(made), stretch.inputs, stretch.outputs)
             duties.append(StageDuty(_alone(ground, step.start, step.end, stretch)))
         else:
             made, join, each = shared(step.what)
             ends = (step.what.source.name,), (step.what.tensor.name,)
-            stages.append(Stage(_hashes(made), *ends, spread=Spread.ALL, join=join))
+            stage, last = Stage(_hashes(made), *ends, Spread.ALL, join), ground.answers(step.what)
             duties.append(StageDuty(each, Spread.ALL))
+        sizes = [int(duty.out_bytes) // FLOAT_BYTES for duty in duties[-1].duties.values()]
+        stages.append(packed(stage, sizes, ground.packing.codec, last))
         parts |= {part.hash: part for part in made.values()}
+    plan = _planned(ground, stages, duties)
+    unpacked = plan.forecast.bytes_per_image
+    if any(stage.codec != "raw" for stage in stages):
+        duties = list(weighed(ground, plan, parts, duties, images or [network.probe(0)]))
+        plan = _planned(ground, stages, duties)
+    return Made(plan, parts, tuple(duties), unpacked)
+
+
+def _planned(ground: Ground, stages: Sequence[Stage], duties: Sequence[StageDuty]) -> Plan:
+    """The plan of these stages, which ask this of the devices."""
+    network = ground.network
     expected = forecast(duties, ground.cluster, ground.profiles, tensor_bytes(network.inputs))
     wait_ms = max(LEAST_WAIT_MS, PATIENCE * expected.latency_ms)
-    return Made(
-        Plan(
-            name=f"shards on {'+'.join(devices)}"[:200],
-            stages=tuple(_waiting(stage, wait_ms) for stage in stages),
-            forecast=expected,
-            tolerance=network.tolerance,
-        ),
-        parts,
+    return Plan(
+        name=f"shards on {'+'.join(ground.devices)}"[:200],
+        stages=tuple(_waiting(stage, wait_ms) for stage in stages),
+        forecast=expected,
+        tolerance=network.tolerance,
     )
 
 

@@ -6,7 +6,9 @@ import logging
 
 import numpy as np
 
-from shoal.errors import DataError, PlanError
+from shoal.codec.codecs import find_codec
+from shoal.codec.named import exact
+from shoal.errors import DataError, PlanError, UsageError
 from shoal.model.network import Network
 from shoal.plan.cluster import Cluster
 from shoal.plan.network import Array
@@ -39,9 +41,11 @@ class ShardOptions(Options, frozen=True):
     ``mean`` over the images, ``zero``, or, from when it is known who is lost, what is ``rebuilt``
     of the rest. With ``coded`` nothing is missing: what is lost follows from what the others hold.
     ``deal`` says what is dealt: what ``pays``, ``all`` that can be, or of that only what is
-    ``inner``: summed before it leaves a region. A device that is away for ``repair`` seconds (None:
-    for ``REPAIR_S``) is lost for good, and what only it held is brought to the others (0: never);
-    where layers are coded nothing is missing, and nothing is brought.
+    ``inner``: summed before it leaves a region. What devices exchange is packed with ``codec``
+    (None: with one of a few where that pays and the promise is kept, else ``raw``). A device that
+    is away for ``repair`` seconds (None: for ``REPAIR_S``) is lost for good, and what only it held
+    is brought to the others (0: never); where layers are coded nothing is missing, and nothing is
+    brought.
     """
 
     calibrate: str | None = None
@@ -50,6 +54,7 @@ class ShardOptions(Options, frozen=True):
     fill: str = FILLS[0]
     deal: str = DEALT[0]
     repair: float | None = None
+    codec: str | None = None
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
@@ -67,6 +72,8 @@ class ShardOptions(Options, frozen=True):
             raise PlanError(f"fill: there is no {self.fill!r}; use one of {', '.join(FILLS)}")
         if self.deal not in DEALT:
             raise PlanError(f"deal: there is no {self.deal!r}; use one of {', '.join(DEALT)}")
+        if self.codec is not None:
+            self._check_codec(self.codec)
         if self.fill == CODED and self.rho is not None:
             raise PlanError("rho: nothing is held by all where layers are coded; leave it out")
         if self.fill == CODED and self.deal == "inner":
@@ -81,6 +88,24 @@ class ShardOptions(Options, frozen=True):
     def repair_s(self) -> float:
         """Seconds after which a device that is away is lost for good; 0: never."""
         return REPAIR_S if self.repair is None else self.repair
+
+    def _check_codec(self, codec: str) -> None:
+        try:
+            find_codec(codec)
+        except (UsageError, ValueError) as error:
+            raise PlanError(f"codec: {error}") from None
+        if exact(codec):
+            return
+        if self.fill == CODED:
+            raise PlanError(
+                f"codec: {codec!r} loses something of each slice, and what is worked out of coded "
+                "ones would be off by many times that; use lossless or raw, or another fill"
+            )
+        if self.calibrate is None:
+            raise PlanError(
+                f"codec: {codec!r} loses something of each slice, and what is kept of the accuracy "
+                "is measured on images: give some with --calibrate FOLDER, or use lossless or raw"
+            )
 
 
 def lost(objective: Objective, options: ShardOptions, devices: int) -> int:

@@ -32,6 +32,11 @@ def confidence_of(way: int, confidence: float) -> float:
     return 1 - (1 - confidence) * part
 
 
+def confidence_share(share: float, confidence: float) -> float:
+    """The confidence that leaves this ``share`` of the chance to promise too much."""
+    return confidence if confidence <= 0.5 else 1 - (1 - confidence) * share
+
+
 @dataclass(frozen=True)
 class Promise:
     """At least ``least`` of the accuracy is kept with any ``most`` devices lost, with this
@@ -77,11 +82,12 @@ class Promise:
         cases = [self.deck.energy(dealings, lost) for lost in self._hardest]
         return [max(each) for each in zip(*cases, strict=True)]
 
-    def commons(self, fits: Callable[[Common], bool]) -> Iterator[Common]:
-        """What may be common so that the promise is kept, the least first; each is to be tried if
-        the real parts have kept less than the promise with the one before."""
+    def commons(self, fits: Callable[[Common], bool], confidence: float) -> Iterator[Common]:
+        """What may be common so that the promise is kept with this ``confidence``, the least first;
+        each is to be tried if the real parts have kept less than the promise with the one
+        before."""
         layers = self.deck.layers
-        needed = share_needed(self.least, self.counted, confidence_of(0, self.confidence))
+        needed = share_needed(self.least, self.counted, confidence_of(0, confidence))
         found = replicate(layers, self.loss, partial(self._keeps, needed), fits)
         yield found
         gaps = list(zip(found, most_common(layers, self.loss, fits), strict=True))

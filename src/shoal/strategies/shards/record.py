@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from shoal.model.shards import Found, Region, Why
-from shoal.plan.plan import Playbook
+from shoal.plan.forecast import StageDuty
+from shoal.plan.plan import Playbook, Stage
 from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.costs import Ground
 from shoal.strategies.shards.failures import worst_at
@@ -40,7 +41,8 @@ class Step(msgspec.Struct, frozen=True):
     """A stage: nodes ``start`` to ``end``, joined by ``op`` (empty: one device runs it). Of a coded
     layer it is told what each device holds as if it were dealt. By device, the ``bytes`` of its
     part, the ``macs`` that it computes for one image, and the bytes that it ``sends`` to each of
-    its ``takers``: the other devices, or the gateway alone. ``whole`` is the share of its
+    its ``takers``: the other devices, or the gateway alone; ``packed`` with ``codec`` they are as
+    many as some of the images make them. ``whole`` is the share of its
     multiplications that every device does, whatever is dealt."""
 
     start: int
@@ -53,6 +55,8 @@ class Step(msgspec.Struct, frozen=True):
     sends: tuple[float, ...]
     takers: int = 0
     whole: float = 0.0
+    codec: str = "raw"
+    packed: tuple[float, ...] = ()
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -90,7 +94,8 @@ class Brought(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     """All of it. ``whys`` tell what is dealt nowhere. What is kept was measured on ``images``, of
     which those are ``counted`` that the whole network gets right, where that is known; promised is
-    what is sure with this ``confidence``."""
+    what is sure with this ``confidence``. With nobody lost ``share`` is kept on the images and
+    ``promised`` for sure: where packing loses something not all."""
 
     devices: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -101,6 +106,8 @@ class Record(msgspec.Struct, frozen=True):
     repairs: tuple[Brought, ...] = ()
     counted: int = 0
     confidence: float = 0.0
+    share: float = 1.0
+    promised: float = 1.0
 
     def plain(self) -> dict[str, Any]:
         """As settings of a policy, the same here and read from a file."""
@@ -124,15 +131,16 @@ def record(
     """The record of what was settled."""
     plan = settled.made.plan
     steps = []
-    for step, stage in zip(layout, plan.stages, strict=True):
+    for step, stage, duty in zip(layout, plan.stages, settled.made.duties, strict=True):
         sizes = [settled.made.parts[stage.parts[name]].info for name in ground.devices]
         weights = tuple(sum(info.blobs.values()) for info in sizes)
         if step.what is None:
             name = stage.outputs[0]
-            steps.append(Step(step.start, step.end, "", name, (), weights, (), ()))
+            made = Step(step.start, step.end, "", name, (), weights, (), ())
         else:
             answers = ground.answers(step.what)
-            steps.append(_dealt(step.what, settled.dealings, weights, answers))
+            made = _dealt(step.what, settled.dealings, weights, answers)
+        steps.append(_packed(made, stage, duty))
     losses = []
     mended = {each.missing.devices: each for each in settled.mended}
     for each, kept in zip(settled.missing, settled.kept, strict=True):
@@ -149,6 +157,8 @@ def record(
         images=0 if promise is None else len(promise.held),
         counted=0 if promise is None else promise.counted,
         confidence=0.0 if promise is None else promise.confidence,
+        share=1.0 if settled.whole is None else settled.whole.share,
+        promised=plan.forecast.accuracy,
         repairs=tuple(
             Brought(
                 each.lost,
@@ -166,29 +176,29 @@ def coded_record(code: Code) -> Record:
     """The record of coded layers."""
     ground, plan = code.ground, code.made.plan
     steps = []
-    for step, stage in zip(code.layout, plan.stages, strict=True):
+    for step, stage, duty in zip(code.layout, plan.stages, code.made.duties, strict=True):
         infos = [code.made.parts[stage.parts[name]].info for name in ground.devices]
         weights = tuple(sum(info.blobs.values()) for info in infos)
         region, count = step.what, len(ground.devices)
         if region is None:
-            steps.append(Step(step.start, step.end, "", stage.outputs[0], (), weights, (), ()))
+            made = Step(step.start, step.end, "", stage.outputs[0], (), weights, (), ())
+            steps.append(_packed(made, stage, duty))
             continue
         (width,) = region.widths
         units = math.ceil(width.units / ground.blocks)
-        steps.append(
-            Step(
-                step.start,
-                step.end,
-                str(region.op),
-                width.name,
-                (Layer(width.name, width.units, 0, (units,) * count, width.bytes),),
-                weights,
-                (region.whole_macs + units * width.macs,) * count,
-                (float(ground.sent(region)),) * count,
-                1 if ground.answers(region) else count - 1,
-                region.whole_macs / max(1, region.macs),
-            )
+        made = Step(
+            step.start,
+            step.end,
+            str(region.op),
+            width.name,
+            (Layer(width.name, width.units, 0, (units,) * count, width.bytes),),
+            weights,
+            (region.whole_macs + units * width.macs,) * count,
+            (float(ground.sent(region)),) * count,
+            1 if ground.answers(region) else count - 1,
+            region.whole_macs / max(1, region.macs),
         )
+        steps.append(_packed(made, stage, duty))
     return Record(
         devices=ground.devices,
         steps=tuple(steps),
@@ -218,6 +228,14 @@ def counted(right: int, images: int) -> str:
     if right == images:
         return f"answers to {images} images"
     return f"{right} of {images} images that the whole network gets right"
+
+
+def _packed(step: Step, stage: Stage, duty: StageDuty) -> Step:
+    """With what its slices weigh where they are packed."""
+    if stage.codec == "raw":
+        return step
+    sizes = tuple(each.out_bytes for each in duty.duties.values())
+    return msgspec.structs.replace(step, codec=stage.codec, packed=sizes)
 
 
 def _dealt(region: Region, dealings: Dealings, weights: Sequence[int], answers: bool) -> Step:

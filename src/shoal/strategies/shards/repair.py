@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -16,12 +16,13 @@ import msgspec
 from shoal.plan.network import Part
 from shoal.plan.plan import Reserve
 from shoal.strategies.ledger import Ledger
-from shoal.strategies.shards.costs import Ground, shares_of
+from shoal.strategies.shards.costs import RAW, Ground, shares_of
 from shoal.strategies.shards.dealing import adopt
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import Made, make_plan
-from shoal.strategies.shards.settle import Settled
+from shoal.strategies.shards.promise import Promise
+from shoal.strategies.shards.settle import Settled, told
 
 MOST_DEVICES = 16
 """Among more there is no repair: its parts grow with the square of their number."""
@@ -43,7 +44,8 @@ class Repair(NamedTuple):
 @dataclass(frozen=True)
 class Repairing:
     """What was settled, and the devices that hold it: ``ledger`` has all their parts, within
-    ``limits``."""
+    ``limits``. Packed slices are measured on the images of ``promise``; where less than ``least``
+    is kept nothing is packed."""
 
     ground: Ground
     layout: Layout
@@ -51,6 +53,8 @@ class Repairing:
     settled: Settled
     ledger: Ledger
     limits: Mapping[str, float]
+    promise: Promise | None
+    least: float
 
     def repairs(self, after_s: float) -> list[Repair]:
         """What is done for the loss of each device that holds something alone, when it has been
@@ -81,7 +85,7 @@ class Repairing:
         )
         fits = not instead or Ledger(self.limits).put(made.held)
         graphs = {n: sum(each.info.size for each in new) for n, new in self._new(made).items()}
-        found = Made(plan, made.parts) if fits else None
+        found = replace(made, plan=plan) if fits else None
         return Repair(name, found, instead, self._weights(made), graphs)
 
     def _made(self, lost: int, shares: Sequence[float]) -> Made:
@@ -91,7 +95,14 @@ class Repairing:
             for (_, width), values in zip(deck.widths, deck.importance, strict=True)
         }
         left = self.ground.without((lost,))
-        return make_plan(left, self.layout, deck, adopted, len(left.devices))
+        made = make_plan(left, self.layout, deck, adopted, len(left.devices))
+        if self.promise is None:
+            return made
+        made, _ = told(made, left.network, self.promise, self.settled.confidence)
+        if made.plan.forecast.accuracy >= self.least:
+            return made
+        raw = replace(left, packing=RAW)
+        return make_plan(raw, self.layout, deck, adopted, len(left.devices))
 
     def _fits(self, made: Made) -> bool:
         """Whether all have room, as long as no other device is repaired for."""

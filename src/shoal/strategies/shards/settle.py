@@ -9,12 +9,15 @@ from typing import NamedTuple
 import msgspec
 
 from shoal.errors import PlanError
+from shoal.model.network import Network
 from shoal.model.shards import Region
 from shoal.plan.plan import Missing
+from shoal.plan.prove import prove_without
 from shoal.strategies.shards.costs import Ground, Held
 from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.failures import Kept, Lost, failure_sets
 from shoal.strategies.shards.layout import Layout, memory
+from shoal.strategies.shards.packing import loses
 from shoal.strategies.shards.plans import Made, make_plan, owned, shares
 from shoal.strategies.shards.prepare import ShardOptions
 from shoal.strategies.shards.promise import Promise, confidence_of
@@ -55,33 +58,40 @@ class Mended(NamedTuple):
 @dataclass(frozen=True)
 class Settled:
     """A plan, who holds what by it, and what it keeps without whom: of the answers on the images
-    (None where it was not measured, as nothing is missing), and for sure."""
+    (None where it was not measured, as nothing is missing), and for sure, with this
+    ``confidence``. ``whole`` is what it keeps with nobody lost, where packing loses something."""
 
     made: Made
     dealings: Dealings
     kept: tuple[Kept | None, ...]
     missing: tuple[Missing, ...]
+    confidence: float
     mended: tuple[Mended, ...] = ()
+    whole: Kept | None = None
 
     @property
     def worst(self) -> float:
         """The least accuracy that is kept for sure, once it is known who is lost."""
         later = {each.missing.devices: each.missing.accuracy for each in self.mended}
         sure = (later.get(each.devices, each.accuracy) for each in self.missing)
-        return min(sure, default=1.0)
+        return min((self.made.plan.forecast.accuracy, *sure))
 
 
 def settle(
-    ground: Ground, layout: Layout, deck: Deck, promise: Promise | None, wish: Wish
+    ground: Ground,
+    layout: Layout,
+    deck: Deck,
+    promise: Promise | None,
+    wish: Wish,
+    confidence: float,
 ) -> Settled:
-    """The first way to replicate with which the real parts keep the promise; PlanError, with what
-    can be had, if there is none."""
+    """The first way to replicate with which the real parts keep the promise, with ``confidence``;
+    PlanError, with what can be had, if there is none."""
     best: Settled | None = None
-    fixed = wish.options.rho is not None
-    asked = 1.0 if promise is None else promise.confidence
-    for way, common in enumerate(_commons(ground, layout, deck, promise, wish)):
-        confidence = asked if fixed else confidence_of(way, asked)
-        found = _settled(ground, layout, deck, common, promise, confidence, wish)
+    fixed = wish.options.rho is not None or not wish.most
+    for way, common in enumerate(_commons(ground, layout, deck, promise, wish, confidence)):
+        sure = confidence if fixed else confidence_of(way, confidence)
+        found = _settled(ground, layout, deck, common, promise, sure, wish)
         if best is None or found.worst > best.worst:
             best = found
         if found.worst >= wish.least:
@@ -92,16 +102,40 @@ def settle(
         f"{'with that rho' if fixed else 'within the memory of the devices'}, "
         f"{best.worst:.3f} can: ask for that with --min-accuracy, give more images, or raise "
         f"{'rho' if fixed else 'a memory limit'}"
+        + (", or take a --codec that loses less" if loses(best.made.plan) else "")
     )
 
 
+def first_look(
+    ground: Ground,
+    layout: Layout,
+    deck: Deck,
+    promise: Promise,
+    wish: Wish,
+    confidence: float,
+) -> Settled | None:
+    """The first of these ways alone, if it keeps the promise."""
+    common = next(_commons(ground, layout, deck, promise, wish, confidence))
+    found = _settled(ground, layout, deck, common, promise, confidence, wish)
+    return found if found.worst >= wish.least else None
+
+
 def _commons(
-    ground: Ground, layout: Layout, deck: Deck, promise: Promise | None, wish: Wish
+    ground: Ground,
+    layout: Layout,
+    deck: Deck,
+    promise: Promise | None,
+    wish: Wish,
+    confidence: float,
 ) -> Iterator[Common]:
     rho = wish.options.rho
-    if promise is None or rho is not None:
+    if promise is None or rho is not None or not wish.most:
         return iter([uniform(deck.layers, rho or 0.0)])
-    return promise.commons(lambda common: _fits(ground, layout, deck, common, wish.limits))
+
+    def fits(common: Common) -> bool:
+        return _fits(ground, layout, deck, common, wish.limits)
+
+    return promise.commons(fits, confidence)
 
 
 def _settled(
@@ -115,12 +149,17 @@ def _settled(
 ) -> Settled:
     dealings = deck.deal(common)
     made = make_plan(ground, layout, deck, dealings, len(ground.devices) - wish.most)
+    whole = None
+    if loses(made.plan):
+        assert promise is not None, "without images nothing is rounded"
+        _prove_raw(made, ground.network)
+        made, whole = told(made, ground.network, promise, confidence)
     kept: list[Kept | None] = []
     missing: list[Missing] = []
     for absent in failure_sets(len(ground.devices), wish.most):
         names = _names(ground, absent)
         found, sure = None, 1.0
-        if not exact(dealings, absent):
+        if whole is not None or not exact(dealings, absent):
             assert promise is not None, "without images all is common"
             found = measure(made.plan, made.parts, ground.network, promise.held, names)
             sure = found.bound(confidence)
@@ -132,7 +171,28 @@ def _settled(
         mended = [
             _mended(ground, layout, deck, dealings, promise, confidence, each) for each in lost
         ]
-    return Settled(made, dealings, tuple(kept), tuple(missing), tuple(mended))
+    sets = tuple(kept), tuple(missing)
+    return Settled(made, dealings, *sets, confidence, tuple(mended), whole)
+
+
+def told(
+    made: Made, network: Network, promise: Promise, confidence: float
+) -> tuple[Made, Kept | None]:
+    """The plan with what it keeps of the accuracy for sure, where packing loses something; and what
+    that is on the images."""
+    if not loses(made.plan):
+        return made, None
+    kept = measure(made.plan, made.parts, network, promise.held, ())
+    forecast = msgspec.structs.replace(made.plan.forecast, accuracy=kept.bound(confidence))
+    plan = msgspec.structs.replace(made.plan, forecast=forecast, tolerance=None)
+    return replace(made, plan=plan), kept
+
+
+def _prove_raw(made: Made, network: Network) -> None:
+    """That the parts give what the whole network gives where nothing is packed: what is measured
+    beyond that is what packing loses. ProofError where they do not."""
+    stages = tuple(msgspec.structs.replace(stage, codec="raw") for stage in made.plan.stages)
+    prove_without(msgspec.structs.replace(made.plan, stages=stages), made.parts, network, [()])
 
 
 def _mended(
@@ -159,7 +219,7 @@ def _mended(
         tolerance=None,
         spare=True,
     )
-    return Mended(Made(plan, made.parts), kept, Missing(names, sure))
+    return Mended(replace(made, plan=plan), kept, Missing(names, sure))
 
 
 def _names(ground: Ground, absent: Lost) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from shoal.model.network import Network
 from shoal.model.shards import Op, Region, shard
 from shoal.plan.cluster import Cluster
 from shoal.plan.profiles import Profiles
-from shoal.strategies.shards.costs import Ground, Held, shares_of
+from shoal.strategies.shards.costs import RAW, Ground, Held, Packing, shares_of
 from shoal.strategies.shards.deck import deal_width
 from shoal.strategies.shards.layout import Layout, lay_out, memory
 from shoal.strategies.shards.plans import owned, shares
@@ -30,12 +30,14 @@ def laid_out(
     devices: tuple[str, ...],
     offered: Sequence[Region],
     wish: Wish,
+    packing: Packing = RAW,
 ) -> tuple[Ground, Layout]:
     """The regions that are dealt. Devices get shares by the speeds that can be counted on, as far
     as they have memory beside what each must hold. PlanError where nothing can be dealt, or has no
     room."""
     rho = GUESSED_RHO if wish.options.rho is None else wish.options.rho
-    ground = Ground(network, cluster, profiles, devices, (), rho if wish.most else 0.0)
+    rho = rho if wish.most else 0.0
+    ground = Ground(network, cluster, profiles, devices, (), rho, packing=packing)
     speeds = counted_on(ground)
     ground = replace(ground, shares=tuple(shares_of(speeds, [math.inf] * len(devices), 1.0)))
     deal_all = wish.options.deal != "pays"
