@@ -172,6 +172,38 @@ def test_missing_values_are_answered_where_the_example_has_some(
         np.testing.assert_allclose(kept["y"], session.run(None, {"x": rows})[0], rtol=1e-4)
 
 
+def test_a_network_that_takes_sizes_is_measured_planned_and_run_with_an_example(
+    cluster: Path, tmp_path: Path
+) -> None:
+    """Zeros and made-up numbers do not do for it anywhere."""
+    nodes = [
+        helper.make_node("Expand", ["x", "size"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "flat"], ["row"]),
+        helper.make_node("Neg", ["row"], ["y"]),
+    ]
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 7]),
+        helper.make_tensor_value_info("size", TensorProto.INT64, [3]),
+    ]
+    made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [70])]
+    flat = numpy_helper.from_array(np.array([70], np.int64), "flat")
+    graph = helper.make_graph(nodes, "network", infos, made, [flat])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    path, file, book = (tmp_path / name for name in ("network.onnx", "x.npz", "p.json"))
+    onnx.save(model, path)
+    x = np.random.default_rng(3).standard_normal((5, 7), np.float32)
+    np.savez(file, x=x, size=np.array([2, 5, 7], np.int64))
+    plan = ["plan", str(path), "--cluster", str(cluster), "-o", str(book)]
+    assert run([*plan, "--strategy", "local"]) == 12
+    for strategy in (["local"], ["pipeline", "--stages", "2"]):
+        assert run([*plan, "--input", str(file), "--strategy", *strategy]) == 0
+        out = tmp_path / "answers.npz"
+        arguments = ["--cluster", str(cluster), "--input", str(file), "-o", str(out)]
+        assert run(["run", str(book), *arguments]) == 0
+        with np.load(out) as kept:
+            np.testing.assert_array_equal(kept["y"].reshape(2, 5, 7), -np.stack([x, x]))
+
+
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
     """An input of several requests in one file: as rows where each is one, else one before the
     other."""
