@@ -77,7 +77,7 @@ def _reasons(refused: Sequence[Outcome]) -> str:
 
 def reason_of(why: str) -> str:
     """A reason without the names of nodes, tensors and networks in it."""
-    return re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'...'", why))
+    return re.sub(r"\b\d+\b", "N", re.sub(r"'[^']*'", "'...'", why))
 
 
 def _operators(counted: Sequence[Outcome]) -> str:

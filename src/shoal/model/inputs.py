@@ -134,10 +134,12 @@ def _declared(info: onnx.ValueInfoProto) -> tuple[str, tuple[_Dim, ...] | None]:
     tensor = info.type.tensor_type
     dtype = ONNX_TO_NUMPY.get(tensor.elem_type)
     if dtype is None:
+        name = _type_name(tensor.elem_type)
+        what = "text" if name == "string" else f"of the type {name}, which NumPy does not have"
+        way = "" if name == "string" else f", or with a Cast of one of {', '.join(NUMPY_TO_ONNX)}"
         raise UnsupportedModelError(
-            f"Input {info.name!r} is of the type {_type_name(tensor.elem_type)}, which NumPy does "
-            "not have as numbers, so that it cannot be sent: begin the network where there are "
-            f"numbers, or with a Cast of one of {', '.join(NUMPY_TO_ONNX)}."
+            f"Input {info.name!r} is {what}, and only numbers are sent: begin the network where "
+            f"there are numbers{way}."
         )
     if not tensor.HasField("shape"):
         return dtype, None
