@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shoal import allowance
 
-PACKAGES = ("shoal", "onnxruntime", "eclipse-zenoh", "numpy", "torch")
+PACKAGES = ("shoal", "onnx", "onnxruntime", "eclipse-zenoh", "numpy", "torch")
 
 
 def environment() -> str:

@@ -9,7 +9,7 @@ from shoal_benchmarks.codec import activations as activation_rows
 from shoal_benchmarks.codec import pictures
 from shoal_benchmarks.codec.activations import activations, cuts, images
 from shoal_benchmarks.codec.measured import measure
-from shoal_benchmarks.networks import FASHION, load
+from shoal_benchmarks.subjects import FASHION, load
 
 
 def test_what_a_codec_does_to_an_array_is_told():

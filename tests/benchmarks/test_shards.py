@@ -18,7 +18,6 @@ from shoal.model.shards import masked
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec
 from shoal.strategies.shards.failures import Kept, Sample
 from shoal_benchmarks import registry, shards
-from shoal_benchmarks.networks import FASHION
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
 from shoal_benchmarks.shards import accuracy, coded, exact, importance, lab, lost, packed
 from shoal_benchmarks.shards.layouts import (
@@ -33,6 +32,7 @@ from shoal_benchmarks.shards.layouts import (
 from shoal_benchmarks.shards.subjects import Subject, fashion, scores, some
 from shoal_benchmarks.shards.ways import BALANCED, FULL, MEANS, REBUILDS, Way, stretches
 from shoal_benchmarks.split.driver import Told, computed_ms
+from shoal_benchmarks.subjects import FASHION
 from shoal_lab.faults import Cut, Freeze, Restart
 from shoal_lab.player import Happening
 

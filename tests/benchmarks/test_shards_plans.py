@@ -20,7 +20,6 @@ from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal.strategies.shards.failures import Kept, Sample
 from shoal.strategies.shards.record import Record, Step
-from shoal_benchmarks.networks import FASHION, TEXT_SHAPE
 from shoal_benchmarks.node.agreement import Case
 from shoal_benchmarks.node.equals import GATE, Ground
 from shoal_benchmarks.node.gauge import Gauged
@@ -28,6 +27,7 @@ from shoal_benchmarks.shards import lab, memory, promised, simulated, texts
 from shoal_benchmarks.shards.layouts import ground_for, weight_bytes
 from shoal_benchmarks.shards.subjects import Subject, scores
 from shoal_benchmarks.split.driver import Told, moments
+from shoal_benchmarks.subjects import FASHION, TEXT_SHAPE
 
 # -- lines of text
 

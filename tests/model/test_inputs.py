@@ -1,6 +1,7 @@
 """What a user may say of a network's inputs: sizes of what is free, and values for good."""
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,3 +140,91 @@ def test_any_sizes_give_what_the_engine_gives(sides: list[int], batch: int | Non
     assert network.inputs[0].shape == (batch if batch and batch > 1 else None, 3, *sides)
     x = random(batch or 2, 3, *sides)
     np.testing.assert_array_equal(network.run({"x": x})["y"], np.maximum(x, 0))
+
+
+SPREAD = nets.model(
+    [
+        node("Expand", "x size", "wide"),
+        node("Reshape", "wide flat", "row"),
+        node("Neg", "row", "y"),
+    ],
+    [tensor("x", [5, 7]), tensor("size", [3], "int64")],
+    ["y"],
+    {"flat": np.array([70], np.int64)},
+)
+"""Takes sizes as an input, and no others than these."""
+SIZES = np.array([2, 5, 7], np.int64)
+
+
+def test_what_made_up_inputs_do_not_do_for_is_refused_with_what_to_give_and_taken_with_that() -> (
+    None
+):
+    with pytest.raises(
+        UnsupportedModelError, match=r"on made-up inputs.* --input FILE.npz .*example="
+    ):
+        model.load(SPREAD)
+    feeds = {"x": random(5, 7), "size": SIZES}
+    network = model.load(SPREAD, example=feeds)
+    assert not network.strength().weak  # the numbers are turned, the sizes are not
+    assert network.strength().inputs == "the example, its whole numbers as they are"
+    assert [cut.at for cut in network.cuts] == [2]  # who knows the size of what lies before
+    for part in network.split([2]):
+        feeds = part.run(feeds)
+    np.testing.assert_array_equal(feeds["y"], -np.tile(random(35), 2))
+
+
+def test_where_no_second_image_is_known_the_example_alone_is_a_weak_proof() -> None:
+    data = nets.model(
+        [node("Resize", "x _ scales", "y", mode="linear")],
+        [tensor("x", [1, 1, 4, 4]), tensor("scales", [4])],
+        ["y"],
+    )
+    feeds = {"x": random(1, 1, 4, 4), "scales": np.array([1, 1, 2, 3], np.float32)}
+    network = model.load(data, example=feeds)
+    assert network.run(feeds)["y"].shape == (1, 1, 8, 12)
+    assert network.strength().weak
+    assert network.strength().inputs == "the example alone"
+
+
+def test_nan_and_infinity_are_taken_where_the_example_has_some_beside_numbers() -> None:
+    data = nets.model([node("IsNaN", "x", "y")], [tensor("x", ["n", 3])], ["y"])
+    gaps = np.array([[1, np.nan, -np.inf]], np.float32)
+    with pytest.raises(InputError, match=r"NaN or infinity. If they are meant .* an example"):
+        model.load(data).run({"x": gaps})
+    network = model.load(data, example=gaps)
+    assert network.run({"x": gaps})["y"].tolist() == [[False, True, False]]
+    with pytest.raises(InputError, match="NaN or infinity"):
+        model.load(data, example=np.full((1, 3), np.nan, np.float32))
+
+
+def test_an_input_of_nothing_is_taken_where_the_file_says_0_and_the_example_has_none() -> None:
+    data = nets.model(
+        [node("ReduceSum", "x axes", "sum", keepdims=0), node("Neg", "sum", "y")],
+        [tensor("x", ["n", 2, 3]), tensor("axes", [0], "int64")],
+        ["y"],
+        opset=13,
+    )
+    feeds = {"x": np.ones((1, 2, 3), np.float32), "axes": np.zeros(0, np.int64)}
+    network = model.load(data, example=feeds)
+    assert network.inputs[1].shape == (0,)
+    assert network.run(feeds)["y"] == -6
+    with pytest.raises(InputError, match=r"shape \[1\], the network takes \[0\]"):
+        network.run({**feeds, "axes": np.zeros(1, np.int64)})
+    with pytest.raises(InputError, match="0 is no size"):
+        model.load(OPEN, example=random(1, 3, 0, 5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            onnx.TensorProto.STRING,
+            "is text, and only numbers are sent: begin the network where there are numbers.$",
+        ),
+        (onnx.TensorProto.BFLOAT16, "begin the network .* with a Cast of one of float32"),
+    ],
+)
+def test_types_that_cannot_be_sent_are_told_with_what_to_do(kind: int, reason: str) -> None:
+    info = onnx.helper.make_tensor_value_info("x", kind, [1])
+    with pytest.raises(UnsupportedModelError, match=reason):
+        model.load(nets.model([node("Identity", "x", "y")], [info], ["y"]))

@@ -357,7 +357,7 @@ def test_several_inputs_take_a_sequence_or_a_mapping():
         (FREE, np.full((1, 5), 1e300), "infinity"),
         (FREE, np.full((1, 5), 1j), "holds no numbers"),
         (GOOD, random(1, 3, 8, 9), "shape"),
-        (TWO_FREE, [random(1, 5), random(2, 5)], "different batch sizes"),
+        (TWO_FREE, [random(1, 5), random(2, 5)], "1 of 'x', 2 of 'z'"),
     ],
 )
 def test_an_example_that_is_none_is_refused(data, example, reason):

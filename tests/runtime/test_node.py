@@ -166,6 +166,8 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
     ):
         measure = wire.Measure(1, whole.hash, whole.info, shapes, 1, 0.0)
         other.say("a", wire.encode(measure))
+    short = wire.Measure(1, whole.hash, whole.info, {"x": ("float32", (1, 8))}, 1, 0.0, {"x": b"1"})
+    other.say("a", wire.encode(short))
     good = {"x": ("float32", (1, 8))}
     other.say(
         "a",
@@ -173,7 +175,7 @@ def test_an_impossible_measurement_is_refused_and_the_next_one_made(crowd, net, 
     )
     soon(lambda: any(getattr(m, "token", 0) == 2 for m in other.messages()))
     replies = [message for message in other.messages() if isinstance(message, wire.Measured)]
-    assert [bool(reply.error) for reply in replies] == [True] * 7 + [False]
+    assert [bool(reply.error) for reply in replies] == [True] * 8 + [False]
     assert len(replies[-1].run_ms) >= 3
 
 

@@ -12,8 +12,8 @@ from shoal.codec.codecs import Array
 from shoal_benchmarks import photos
 from shoal_benchmarks.codec.measured import Measured, measure
 from shoal_benchmarks.measure import samples
-from shoal_benchmarks.networks import FASHION, LITE0, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import FASHION, LITE0, load
 
 if TYPE_CHECKING:
     from shoal.model.cuts import Cut

@@ -9,8 +9,8 @@ import numpy as np
 from shoal.codec.codecs import Array
 from shoal_benchmarks.codec.activations import activations, cuts, images
 from shoal_benchmarks.codec.measured import measure
-from shoal_benchmarks.networks import FASHION, LITE0, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import FASHION, LITE0, load
 
 SHAPE = (1, 16, 128, 128)
 """2^18 values of 4 bytes."""

@@ -14,8 +14,8 @@ import shoal
 from shoal import zoo
 from shoal.observe.load_generator import LoadGenerator, Record, answers_of
 from shoal_benchmarks.measure import samples
-from shoal_benchmarks.networks import FASHION, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import FASHION, load
 
 if TYPE_CHECKING:
     from shoal.observe.load_generator import Arrays

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import shoal
 from shoal_benchmarks.measure import quiet_collector, rate_of
-from shoal_benchmarks.networks import LITE0, RESNET50, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import LITE0, RESNET50, load
 
 if TYPE_CHECKING:
     from shoal.model.network import Network

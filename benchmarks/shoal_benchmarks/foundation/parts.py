@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shoal_benchmarks.measure import interleaved
-from shoal_benchmarks.networks import LITE0, RESNET50, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import LITE0, RESNET50, load
 
 if TYPE_CHECKING:
     from shoal.model.network import Network

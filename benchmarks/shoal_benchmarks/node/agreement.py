@@ -32,7 +32,6 @@ from shoal.strategies.making import make
 from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.fluid.scenes import APART, TOGETHER
 from shoal_benchmarks.measure import samples, turns
-from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
 from shoal_benchmarks.node.gauge import Gauged, gauge
 from shoal_benchmarks.node.gauge import rows_of as gauge_rows
@@ -41,6 +40,7 @@ from shoal_benchmarks.photos import photos
 from shoal_benchmarks.relay.subject import subject
 from shoal_benchmarks.relay.systems import exits_over
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import LITE0, load
 
 MBIT_S, DELAY_MS = 20.0, 1.0
 SPLIT_GROUND = Ground(1, 0.9, MBIT_S, DELAY_MS, computes=True)

@@ -19,8 +19,8 @@ from shoal.model.network import Network
 from shoal.model.network import load as load_network
 from shoal.model.profiles import profile
 from shoal.plan.network import Array, RangeProfile
-from shoal_benchmarks.networks import FASHION
 from shoal_benchmarks.relay.widen import widened
+from shoal_benchmarks.subjects import FASHION
 
 log = logging.getLogger("shoal")
 

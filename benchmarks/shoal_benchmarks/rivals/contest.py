@@ -13,7 +13,6 @@ from shoal import allowance
 from shoal.errors import ShoalError
 from shoal.model.network import Network
 from shoal_benchmarks.measure import turns
-from shoal_benchmarks.networks import LITE0, RESNET50, load
 from shoal_benchmarks.rivals.facts import Facts
 from shoal_benchmarks.rivals.ground import Ground, Loopback
 from shoal_benchmarks.rivals.job import Job
@@ -22,6 +21,7 @@ from shoal_benchmarks.rivals.scene import Scene, prepared, seated
 from shoal_benchmarks.rivals.table import rows_of
 from shoal_benchmarks.rivals.trial import Pace, run
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import LITE0, RESNET50, load
 
 STAGES = 2
 LAB_STAGES = 2

@@ -19,7 +19,6 @@ from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.promise import Promise
 from shoal.strategies.shards.replicate import Common, most_common, uniform
 from shoal.strategies.shards.trials import Dealings
-from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, INNER, Weights, dealt, ground_for, layout_of
 from shoal_benchmarks.shards.subjects import SUBJECTS, Subject, some
@@ -37,6 +36,7 @@ from shoal_benchmarks.shards.ways import (
     dealings,
     kept,
 )
+from shoal_benchmarks.subjects import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE
 
 log = logging.getLogger("shoal")
 

@@ -20,7 +20,6 @@ from shoal.strategies.shards.failures import failure_sets
 from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import uniform
-from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, of_pytorchcv
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.exact import FAMILIES, OF_LARGEST, QUICK
 from shoal_benchmarks.shards.layouts import (
@@ -32,6 +31,7 @@ from shoal_benchmarks.shards.layouts import (
     layout_of,
 )
 from shoal_benchmarks.shards.subjects import SUBJECTS, Subject, some
+from shoal_benchmarks.subjects import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, of_pytorchcv
 
 DEVICES = 4
 LOST = (1, 2)

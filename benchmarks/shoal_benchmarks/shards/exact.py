@@ -17,7 +17,9 @@ from shoal.strategies.shards.deck import Deck
 from shoal.strategies.shards.layout import Layout
 from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.replicate import uniform
-from shoal_benchmarks.networks import (
+from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.shards.layouts import ALL, dealt, dealt_share, ground_for, layout_of
+from shoal_benchmarks.subjects import (
     FASHION,
     FASHION_VGG,
     LITE0,
@@ -26,8 +28,6 @@ from shoal_benchmarks.networks import (
     TEXT_ANGLE,
     of_pytorchcv,
 )
-from shoal_benchmarks.row import Row, row
-from shoal_benchmarks.shards.layouts import ALL, dealt, dealt_share, ground_for, layout_of
 
 DEVICES = 4
 RHOS = (0.0, 0.25)

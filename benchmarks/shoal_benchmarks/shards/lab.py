@@ -26,11 +26,11 @@ from shoal.strategies.making import make
 from shoal.strategies.shards.record import read_record
 from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.measure import samples, turns
-from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, load
 from shoal_benchmarks.node.equals import GATE, Equals, Ground
 from shoal_benchmarks.node.virtual import wire_of
 from shoal_benchmarks.photos import photos
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import FASHION, FASHION_VGG, LITE0, load
 
 SHARE, MBIT_S, DELAY_MS = 0.1, 100.0, 0.0
 POWER = Power(idle_w=2.7, busy_w=6.4, transmit_w=2.7)

@@ -28,10 +28,10 @@ from shoal.scratch import Scratch
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal_benchmarks.measure import samples
-from shoal_benchmarks.networks import FASHION, load
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split.driver import Told
+from shoal_benchmarks.subjects import FASHION, load
 from shoal_lab import Fault
 from shoal_lab.faults import Cut, Freeze, Restart
 

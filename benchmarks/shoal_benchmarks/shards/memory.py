@@ -16,9 +16,9 @@ from shoal.model.network import Network
 from shoal.plan.objective import Objective
 from shoal.plan.size import Size
 from shoal.strategies.making import make
-from shoal_benchmarks.networks import LITE0, LOADERS, of_pytorchcv
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ground_for, weight_bytes
+from shoal_benchmarks.subjects import LITE0, LOADERS, of_pytorchcv
 
 DEVICES = 4
 LIMITS = (1.0, 0.75, 0.5, 0.35)

@@ -18,10 +18,10 @@ from shoal.strategies.shards.packing import packing
 from shoal.strategies.shards.plans import make_plan
 from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import uniform
-from shoal_benchmarks.networks import FASHION, LITE0
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, INNER, dealt, ground_for, layout_of
 from shoal_benchmarks.shards.subjects import SUBJECTS, Subject, some
+from shoal_benchmarks.subjects import FASHION, LITE0
 
 DEVICES = 4
 RHO = 0.25

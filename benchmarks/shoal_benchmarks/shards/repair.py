@@ -28,10 +28,10 @@ from shoal.runtime import wire
 from shoal.scratch import Scratch
 from shoal.strategies.making import make
 from shoal.strategies.shards.record import Brought, read_record
-from shoal_benchmarks.networks import FASHION, LITE0, load
 from shoal_benchmarks.node.equals import Equals, Followed, Ground
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.lost import built_in
+from shoal_benchmarks.subjects import FASHION, LITE0, load
 from shoal_lab.faults import Restart
 
 GROUND = Ground(workers=4, share=0.2, mbit_s=20.0, delay_ms=0.0)

@@ -31,7 +31,6 @@ from shoal.sim.mishaps import Mishaps
 from shoal.sim.serving import serve
 from shoal.sim.world import Reply, Ticket
 from shoal_benchmarks.emulation import emulated
-from shoal_benchmarks.networks import FASHION, load
 from shoal_benchmarks.node.agreement import (
     GOAL,
     QUICK_ROUNDS,
@@ -49,6 +48,7 @@ from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.lost import built_in
 from shoal_benchmarks.shards.subjects import scores
 from shoal_benchmarks.split.driver import Told, moments
+from shoal_benchmarks.subjects import FASHION, load
 
 GROUND = Ground(workers=4, share=0.2, mbit_s=100.0, delay_ms=1.0)
 RATE, BUDGET_MS = 4.0, 10_000.0

@@ -15,8 +15,8 @@ from shoal.plan.network import Array
 from shoal.strategies.images import open_folder
 from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.trials import batches
-from shoal_benchmarks.networks import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, load
 from shoal_benchmarks.shards.texts import lines
+from shoal_benchmarks.subjects import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, load
 
 log = logging.getLogger("shoal")
 

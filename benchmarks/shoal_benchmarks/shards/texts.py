@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shoal_benchmarks.networks import TEXT_SHAPE
+from shoal_benchmarks.subjects import TEXT_SHAPE
 
 LETTERS = string.ascii_letters + string.digits
 WORDS, LENGTHS = (1, 3), (3, 9)

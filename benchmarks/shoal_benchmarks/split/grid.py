@@ -22,7 +22,6 @@ from shoal.plan.objective import Aim
 from shoal.scratch import Scratch
 from shoal.strategies.images import Images
 from shoal_benchmarks.emulation import emulated
-from shoal_benchmarks.networks import LITE0, load
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.split import frames
 from shoal_benchmarks.split.scene import Result, Scene, geometric_mean, merged
@@ -41,6 +40,7 @@ from shoal_benchmarks.split.systems import (
     SPLITS,
     Bench,
 )
+from shoal_benchmarks.subjects import LITE0, load
 
 log = logging.getLogger("shoal")
 

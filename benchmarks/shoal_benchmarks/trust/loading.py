@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import shoal
 from shoal.errors import MissingExtraError
 from shoal_benchmarks.measure import samples
-from shoal_benchmarks.networks import LITE0
 from shoal_benchmarks.random_networks import mobilenet_v2_onnx, resnet50_onnx, vgg16_onnx
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import LITE0
 from shoal_benchmarks.trust.large import chain_onnx, vit_onnx, yolo_onnx
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import shoal
 from shoal import zoo
 from shoal.errors import PoisonError, ShoalError
 from shoal.observe.load_generator import LoadGenerator, answers_of
-from shoal_benchmarks.networks import FASHION, load
 from shoal_benchmarks.row import Row, row
+from shoal_benchmarks.subjects import FASHION, load
 from shoal_benchmarks.trust.supervisor import Supervisor, fragile
 
 if TYPE_CHECKING:

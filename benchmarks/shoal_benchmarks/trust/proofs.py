@@ -56,11 +56,11 @@ def _networks(quick: bool) -> Iterator[tuple[str, Callable[[], Network], Sequenc
     from shoal import zoo
     from shoal.model.network import load
     from shoal.zoo.making import make
-    from shoal_benchmarks import networks
+    from shoal_benchmarks import subjects
 
-    samples = zoo.samples(networks.FASHION)
+    samples = zoo.samples(subjects.FASHION)
     images = [samples.feed(index) for index in range(8)]
-    yield from _forms(networks.FASHION, zoo.path(networks.FASHION).read_bytes(), images)
+    yield from _forms(subjects.FASHION, zoo.path(subjects.FASHION).read_bytes(), images)
     for name in ("mnist-fluid", "fashion-mnist-fluid"):
         digits = zoo.samples(name)
         more = [digits.feed(index) for index in range(8)]
@@ -70,13 +70,13 @@ def _networks(quick: bool) -> Iterator[tuple[str, Callable[[], Network], Sequenc
     try:
         lite0 = make("efficientnet-lite0").read_bytes()
     except MissingExtraError as error:
-        print(f"no rows for {networks.LITE0}: {error}", file=sys.stderr)
+        print(f"no rows for {subjects.LITE0}: {error}", file=sys.stderr)
     else:
-        whole = load(lite0, name=networks.LITE0)
-        yield from _forms(networks.LITE0, lite0, [whole.probe(seed) for seed in range(8)])
-    yield networks.RESNET50, networks.resnet50, ()
+        whole = load(lite0, name=subjects.LITE0)
+        yield from _forms(subjects.LITE0, lite0, [whole.probe(seed) for seed in range(8)])
+    yield subjects.RESNET50, subjects.resnet50, ()
     for module, function in FAMILIES:
-        yield function, partial(networks.of_pytorchcv, module, function), ()
+        yield function, partial(subjects.of_pytorchcv, module, function), ()
 
 
 def _forms(

@@ -167,7 +167,7 @@ def requests_in(spec: TensorSpec, shape: tuple[int, ...]) -> int | None:
     if not wanted or len(shape) != len(wanted) or shape[1:] != wanted[1:]:
         return None
     each = 1 if wanted[0] is None else wanted[0]
-    return shape[0] // each if shape[0] % each == 0 else None
+    return shape[0] // each if each and shape[0] % each == 0 else None
 
 
 def _count(path: Path, feed: Feeds, playbook: Playbook) -> int:

@@ -24,6 +24,7 @@ from shoal.model.inputs import Sizes, by_input, constants, input_specs
 from shoal.model.weights import Beside, Weight, read_weight, read_weights
 
 OLDEST_OPSET = 7
+"""A network of an older one is taken where its operators are the same in this."""
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Domains whose operators ONNX Runtime brings along. What it cannot run it refuses itself."""
 
@@ -92,11 +93,14 @@ def _opsets(model: onnx.ModelProto) -> tuple[tuple[str, int], ...]:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         found[domain] = max(found.get(domain, 0), entry.version)
     version = found.setdefault("", 1)
-    if version < OLDEST_OPSET and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
-        raise UnsupportedModelError(
-            f"The network uses opset {version}; the oldest that Shoal runs is {OLDEST_OPSET}. "
-            "Convert it with onnx.version_converter."
-        )
+    if version < OLDEST_OPSET:
+        changed = _changed(model, version)
+        if changed:
+            raise UnsupportedModelError(
+                f"The network uses opset {version}, and {changed} is another operator since; the "
+                f"oldest that Shoal runs is {OLDEST_OPSET}. Convert it with onnx.version_converter."
+            )
+        version = found[""] = OLDEST_OPSET
     newest = onnx.defs.onnx_opset_version()
     if version > newest:
         raise UnsupportedModelError(
@@ -104,6 +108,24 @@ def _opsets(model: onnx.ModelProto) -> tuple[tuple[str, int], ...]:
             "Upgrade onnx and onnxruntime, or export with an older opset."
         )
     return tuple(sorted(found.items()))
+
+
+def _changed(model: onnx.ModelProto, version: int) -> str:
+    """An operator of the network that the oldest opset which is run has in another version; empty
+    where there is none, so that the network is one of that opset."""
+    inside = (each for node in model.graph.node for each in _graphs_inside(node))
+    for node in (*model.graph.node, *(node for each in inside for node in each.node)):
+        if node.domain in ("", "ai.onnx"):
+            try:
+                before, after = (
+                    onnx.defs.get_schema(node.op_type, most).since_version
+                    for most in (version, OLDEST_OPSET)
+                )
+            except onnx.defs.SchemaError:  # there is none of that name
+                return str(node.op_type)
+            if before != after:
+                return str(node.op_type)
+    return ""
 
 
 def _inline(model: onnx.ModelProto) -> onnx.ModelProto:

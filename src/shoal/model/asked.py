@@ -43,39 +43,45 @@ class Trial:
         return self.draw()
 
 
-class Source:
-    """Where inputs of each kind come from. Kinds count from 0: the example, if there is one, with
-    inputs of the first made-up kind where it names none; then the made-up ones."""
+_OF_EXAMPLE = ("the example", "the example, its whole numbers as they are", "the example alone")
+"""The kinds of an example. Its mirror image stands in for a second one; where a network does not
+take that, one whose whole numbers stay, as they may be sizes or places; else there is none. They
+are tried until one runs."""
 
-    def __init__(self, graph: Graph, example: Feeds) -> None:
+
+class Source:
+    """Where inputs of each kind come from. Kinds count from 0: those of the example, if there is
+    one (``examples`` many), with inputs of the first made-up kind where it names none; then the
+    made-up ones."""
+
+    def __init__(self, graph: Graph, example: Mapping[str, Array]) -> None:
         self._inputs = graph.inputs
         self._inventor = Inventor(graph.inputs, uses(graph))
         self._example = example
-        self.has_example = bool(example)
+        self.examples = len(_OF_EXAMPLE) if example else 0
         self.is_free = any(None in spec.shape for spec in graph.inputs)
         self.kinds: tuple[str, ...] = self._inventor.kinds or ("nothing",)
-        if example:
-            self.kinds = (self._named(), *self.kinds)
+        self.kinds = (*map(self._named, _OF_EXAMPLE[: self.examples]), *self.kinds)
 
     def draw(self, kind: int, seeds: Sequence[int]) -> Feeds:
         """Inputs of a kind with an image for each seed."""
         return stacked(self._inputs, [self._image(kind, seed) for seed in seeds])
 
     def _image(self, kind: int, seed: int) -> Feeds:
-        if kind or not self._example:
-            return self._inventor.image(kind - bool(self._example), seed)
+        if kind >= self.examples:
+            return self._inventor.image(kind - self.examples, seed)
         made = self._inventor.image(0, seed) if self._lacking() else {}
-        return {**made, **self._example_image(seed)}
+        return {**made, **self._example_image(kind, seed)}
 
     def _lacking(self) -> list[str]:
         """The inputs that the example does not name."""
         return [spec.name for spec in self._inputs if spec.name not in self._example]
 
-    def _named(self) -> str:
+    def _named(self, kind: str) -> str:
         made = ", ".join(map(repr, self._lacking()))
-        return f"the example (and made-up {made})" if made else "the example"
+        return f"{kind} (and made-up {made})" if made else kind
 
-    def _example_image(self, seed: int) -> Feeds:
+    def _example_image(self, kind: int, seed: int) -> Feeds:
         """The images of the example in turn, and after them their mirror images."""
         given = [spec for spec in self._inputs if spec.name in self._example]
         counts = {
@@ -91,7 +97,12 @@ class Source:
             else self._example[spec.name]
             for spec in given
         }
-        return mirrored(one) if turn % 2 else one
+        if not turn % 2:
+            return one
+        turned = one if kind == 0 else {
+            name: array for name, array in one.items() if kind == 1 and array.dtype.kind == "f"
+        }  # fmt: skip
+        return {**one, **mirrored(turned)}
 
 
 def as_it_came(graph: Graph) -> Session:
@@ -128,6 +139,8 @@ class Asked:
             if self._session is None:
                 self._session = as_it_came(self._graph)
             kind, self._next = self._next, self._next + 1
+            if kind < self.source.examples and self.trials:
+                continue  # one of the example runs
             self._try(self._session, kind)
             if not all_kinds and self._seems():
                 break
@@ -142,8 +155,7 @@ class Asked:
             max(tried, key=lambda kind: (self._ratio(kind, name), -kind))
             for name in self._graph.outputs
         }
-        if self.source.has_example:
-            kinds.add(0)
+        kinds |= {kind for kind in tried if kind < self.source.examples}
         return [trial for trial in self.trials if trial.kind in kinds]
 
     def others(self, known: Sequence[Trial]) -> list[Trial]:

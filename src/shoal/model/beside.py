@@ -64,10 +64,13 @@ def _contradiction(
 
 def _scaled(feeds: Feeds, scale: float) -> dict[str, Array]:
     """Inputs times ``scale``; whole numbers, which cannot be scaled, only times 0."""
-    return {
-        name: (array * scale).astype(array.dtype) if array.dtype.kind == "f" or not scale else array
-        for name, array in feeds.items()
-    }
+    with np.errstate(all="ignore"):  # infinity times 0 is NaN
+        return {
+            name: (array * scale).astype(array.dtype)
+            if array.dtype.kind == "f" or not scale
+            else array
+            for name, array in feeds.items()
+        }
 
 
 def _agree(alone: Array, found: Array, tolerance: float) -> bool:

@@ -111,12 +111,12 @@ def gather(
     judge = Judge(graph, part, tensors)
     source = asked.source
     weighed = judge.weigh(asked.best())
-    kinds = judge.best(weighed, source.has_example)
+    kinds = judge.best(weighed, source.examples)
     if why(judge.told(weighed, kinds), ""):
         asked.ask(all_kinds=True)
         asked.rest()
         weighed += judge.weigh(asked.others([each.trial for each in weighed]))
-        kinds = judge.best(weighed, source.has_example)
+        kinds = judge.best(weighed, source.examples)
     weak = why(judge.told(weighed, kinds), _named(source, asked.trials))
     used = [each for kind in kinds for each in weighed if each.trial.kind == kind]
     judge.settle(used)

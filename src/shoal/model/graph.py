@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import onnx
 
 from shoal.model.dtypes import NUMPY_TO_ONNX
@@ -72,8 +73,8 @@ class Graph:
         """A copy for so many images and no other number of them."""
         made = self.copy()
         made.inputs = tuple(
-            TensorSpec(
-                spec.name, spec.dtype, tuple(images if dim is None else dim for dim in spec.shape)
+            msgspec.structs.replace(
+                spec, shape=tuple(images if dim is None else dim for dim in spec.shape)
             )
             for spec in self.inputs
         )

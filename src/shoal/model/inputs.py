@@ -10,7 +10,7 @@ import onnx
 
 from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 from shoal.model import limits
-from shoal.model.dtypes import ONNX_TO_NUMPY, Array
+from shoal.model.dtypes import NUMPY_TO_ONNX, ONNX_TO_NUMPY, Array
 from shoal.model.example import fitted
 from shoal.model.graph import elements
 from shoal.model.spec import TensorSpec
@@ -20,7 +20,8 @@ Sizes: TypeAlias = Sequence[int | None]
 """The size of an input along each axis; None: as free as it may be."""
 
 _Dim: TypeAlias = int | str | None
-"""As declared: its size, or the name of a free one (None: it has none)."""
+"""As declared: its size, or the name of a free one (None: it has none). 0 is free as well: some
+exporters write that; but there may indeed be nothing."""
 
 
 def by_input(shapes: Mapping[str, Sizes] | Sizes, names: Sequence[str]) -> dict[str, Sizes]:
@@ -97,16 +98,16 @@ def input_specs(
             still.append(info.name)
             continue
         _check_size(info.name, dtype, shape)
-        specs.append(TensorSpec(info.name, dtype, shape))
+        specs.append(TensorSpec(info.name, dtype, shape, _is_finite(array)))
     if wrong:
         raise InputError(" ".join(wrong))
     if still:
         dims_of = {info.name: _declared(info)[1] or () for info in infos}
         ways = " ".join(f"{name!r} is {_shown(dims_of[name])}." for name in still)
-        open_ = tuple(d if isinstance(d, int) else None for d in dims_of[still[0]])
+        first, *others = map(_fixed, dims_of[still[0]])
         raise UnsupportedModelError(
             f"Sizes of inputs are free, besides how many images there are: {ways} Say them, with a "
-            f"number for each '?': {_how(still[0], (1, *open_[1:]))}; or give an example."
+            f"number for each '?': {_how(still[0], (first or 1, *others))}; or give an example."
         )
     return tuple(specs)
 
@@ -126,12 +127,19 @@ def _declared(info: onnx.ValueInfoProto) -> tuple[str, tuple[_Dim, ...] | None]:
     """Type and shape (None: it has none) of an input as the file has it."""
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise UnsupportedModelError(f"Input {info.name!r} is no tensor ({kind or 'no type'}).")
+        raise UnsupportedModelError(
+            f"Input {info.name!r} is no tensor ({kind or 'no type'}), and nothing else is sent: "
+            "make it inside the network, of inputs that are."
+        )
     tensor = info.type.tensor_type
     dtype = ONNX_TO_NUMPY.get(tensor.elem_type)
     if dtype is None:
+        name = _type_name(tensor.elem_type)
+        what = "text" if name == "string" else f"of the type {name}, which NumPy does not have"
+        way = "" if name == "string" else f", or with a Cast of one of {', '.join(NUMPY_TO_ONNX)}"
         raise UnsupportedModelError(
-            f"Input {info.name!r} has ONNX type {tensor.elem_type}, which NumPy does not have."
+            f"Input {info.name!r} is {what}, and only numbers are sent: begin the network where "
+            f"there are numbers{way}."
         )
     if not tensor.HasField("shape"):
         return dtype, None
@@ -139,10 +147,14 @@ def _declared(info: onnx.ValueInfoProto) -> tuple[str, tuple[_Dim, ...] | None]:
         raise ModelFileError(f"Input {info.name!r} has more than {limits.RANK} dimensions.")
     dims: list[_Dim] = []
     for dim in tensor.shape.dim:
-        # Some exporters write 0 or -1 for what is free.
-        fixed = dim.HasField("dim_value") and dim.dim_value > 0
-        dims.append(dim.dim_value if fixed else dim.dim_param or None)
+        sized = dim.HasField("dim_value") and dim.dim_value >= 0  # some write -1 for what is free
+        dims.append(dim.dim_value if sized else dim.dim_param or None)
     return dtype, tuple(dims)
+
+
+def _type_name(number: int) -> str:
+    known = onnx.TensorProto.DataType.values()
+    return str(onnx.TensorProto.DataType.Name(number)).lower() if number in known else str(number)
 
 
 def _contradictions(
@@ -158,9 +170,9 @@ def _contradictions(
             f"{_shown(dims)}.{hint}"
         ]
     for axis, (dim, size) in enumerate(zip(dims, said, strict=True)):
-        if size is not None and size < 1:
+        if size is not None and size < (0 if dim == 0 else 1):
             return [f"{what} of the input {name!r} has the shape {list(said)}: {size} is no size."]
-        if sizes and isinstance(dim, int) and size not in (None, dim):
+        if sizes and _fixed(dim) and size not in (None, dim):
             return [
                 f"{what} of the input {name!r} have {size} along axis {axis}, the network takes "
                 f"{_shown(dims)}."
@@ -177,14 +189,29 @@ def _shape(
         said = sizes = None
     shape: list[int | None] = []
     for axis, dim in enumerate(dims):
-        size = dim if isinstance(dim, int) else None if said is None else said[axis]
-        if axis == 0 and not isinstance(dim, int):  # an example has some images, sizes fix them
+        size = _fixed(dim) or (None if said is None else said[axis])
+        if size == 0:
+            shape.append(0)
+        elif axis == 0 and not _fixed(dim):  # an example has some images, sizes fix them
             shape.append(size if sizes is not None and size is not None and size > 1 else None)
         elif size is None:
             return None
         else:
             shape.append(int(size))
     return tuple(shape)
+
+
+def _fixed(dim: _Dim) -> int | None:
+    """The size of what is not free."""
+    return dim if isinstance(dim, int) and dim else None
+
+
+def _is_finite(example: Array | None) -> bool:
+    """Whether there is no sign that NaN and infinity are meant, as beside numbers."""
+    if example is None or example.dtype.kind != "f":
+        return True
+    finite = np.isfinite(example)
+    return bool(finite.all() or not finite.any())
 
 
 def _check_size(name: str, dtype: str, shape: tuple[int | None, ...]) -> None:
@@ -206,7 +233,7 @@ def _how(name: str, sizes: Sizes) -> str:
 
 
 def _shown(dims: Sequence[_Dim] | None) -> str:
-    return f"[{', '.join('?' if dim is None else str(dim) for dim in dims or ())}]"
+    return f"[{', '.join(str(dim or '?') for dim in dims or ())}]"
 
 
 def _listed(names: Iterable[str]) -> str:

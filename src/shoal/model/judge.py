@@ -202,10 +202,10 @@ class Judge:
             )
         return cases
 
-    def best(self, weighed: Sequence[Weighed], has_example: bool) -> list[int]:
-        """The kinds to prove on: the example (kind 0) if there is one and it tells anything, else
-        the one for which most outputs tell; and as few others as make every output tell that does
-        for some."""
+    def best(self, weighed: Sequence[Weighed], examples: int) -> list[int]:
+        """The kinds to prove on: that of the example (among the first ``examples``) if there is one
+        and it tells anything, else the one for which most outputs tell; and as few others as make
+        every output tell that does for some."""
         kinds = list(dict.fromkeys(each.trial.kind for each in weighed))
         ratios = {kind: self._ratios(weighed, kind) for kind in kinds}
 
@@ -213,8 +213,8 @@ class Judge:
             found = [ratio for ratio, _ in ratios[kind].values()]
             return sum(ratio >= proof.APART for ratio in found), min(*found, PLENTY)
 
-        says = has_example and 0 in kinds and worth(0)[0] > 0
-        chosen = [0] if says else [max(kinds, key=worth)]
+        own = [kind for kind in kinds if kind < examples and worth(kind)[0] > 0]
+        chosen = own or [max(kinds, key=worth)]
         for name in ratios[kinds[0]]:
             if len(chosen) < MOST_KINDS and all(
                 ratios[kind][name][0] < proof.APART for kind in chosen

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -79,11 +80,13 @@ class Network:
     of the network: :attr:`with_exits` has them.
     """
 
-    def __init__(self, graph: Graph, name: str) -> None:
+    def __init__(
+        self, graph: Graph, name: str, example: Mapping[str, Array] = MappingProxyType({})
+    ) -> None:
         self.name = name
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self._graph = graph
-        found = resolve(graph)
+        found = resolve(graph, example)
         self._tensors, self._extents = found.tensors, found.extents
         self.outputs: tuple[TensorSpec, ...] = output_specs(graph.outputs, found)
         self._specs = {spec.name: spec for spec in self.outputs}
@@ -481,7 +484,7 @@ def _prepared(
     """The network of a graph, proved to give what the graph gave."""
 
     def make(graph: Graph) -> Network:
-        return Network(graph, name)
+        return Network(graph, name, fitted(example, graph.inputs))
 
     try:
         if exits is None:
@@ -492,12 +495,16 @@ def _prepared(
         if type(error) not in (InputError, ModelError):
             raise
         raise UnsupportedModelError(
-            f"{name!r} does not run on made-up inputs, so its parts cannot be proved: {error}"
+            f"{name!r} does not run on {'its example' if example else 'made-up inputs'}, so its "
+            f"parts cannot be proved: {str(error).rstrip('.')}.{'' if example else _GIVE}"
         ) from None
     places(exits, network.cuts, repr(name))
     network.exits = exits
     network._prepare_exits = partial(prepared, original, make, example, kept)
     return network
+
+
+_GIVE = " Give some that it takes: --input FILE.npz (a command), example= (shoal.load)."
 
 
 def _kept(exits: Exits, original: Graph, name: str) -> tuple[str, ...]:
@@ -555,7 +562,7 @@ def prepared(
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
     """Raise :class:`InputError` that tells all that is wrong unless ``feeds`` fits ``specs`` and
-    holds finite numbers."""
+    holds finite numbers where these are asked for."""
     names = [spec.name for spec in specs]
     if set(feeds) != set(names):
         given = sorted(map(str, feeds))  # by whatever somebody names them
@@ -563,9 +570,13 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
     wrong = list(filter(None, (_unfit(spec, feeds[spec.name]) for spec in specs)))
     if wrong:
         raise InputError(" ".join(wrong))
-    batches = {feeds[spec.name].shape[0] for spec in specs if spec.shape[:1] == (None,)}
-    if len(batches) > 1:
-        raise InputError("Inputs have different batch sizes.")
+    batches = {n: len(feeds[n]) for n, shape in ((s.name, s.shape) for s in specs) if None in shape}
+    if len(set(batches.values())) > 1:
+        held = ", ".join(f"{size} of {name!r}" for name, size in batches.items())
+        raise InputError(
+            f"Inputs are for different numbers of images: {held}. Where the first axis of one "
+            "counts something else, say its size when the network is loaded."
+        )
 
 
 def _unfit(spec: TensorSpec, array: object) -> str:
@@ -575,9 +586,10 @@ def _unfit(spec: TensorSpec, array: object) -> str:
     if array.dtype != np.dtype(spec.dtype):
         return f"Input {spec.name!r} has dtype {array.dtype}, the network takes {spec.dtype}."
     fits = len(array.shape) == len(spec.shape) and all(
-        want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+        have == want or (want is None and have > 0)
+        for have, want in zip(array.shape, spec.shape, strict=True)
     )
-    if not fits or 0 in array.shape:
+    if not fits:
         wanted = ["batch" if dim is None else dim for dim in spec.shape]
         hint = ""
         if array.shape and array.shape == spec.shape[1:]:
@@ -585,8 +597,11 @@ def _unfit(spec: TensorSpec, array: object) -> str:
         return (
             f"Input {spec.name!r} has shape {list(array.shape)}, the network takes {wanted}.{hint}"
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return f"Input {spec.name!r} holds NaN or infinity."
+    if array.dtype.kind == "f" and spec.finite and not np.isfinite(array).all():
+        return (
+            f"Input {spec.name!r} holds NaN or infinity. If they are meant (a missing value, a "
+            "mask), load the network with an example that holds some."
+        )
     return ""
 
 

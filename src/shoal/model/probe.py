@@ -220,6 +220,8 @@ def _numbers(graph: Graph, node: onnx.NodeProto, index: int) -> Array | None:
 def _ways(spec: TensorSpec, use: Use, largest: int) -> list[tuple[str, Draw]]:
     """Names and functions, the likeliest first. ``largest`` is the longest side of any input."""
     shape, dtype = _shape(spec, 1), np.dtype(spec.dtype)
+    if 0 in shape:
+        return [("nothing", lambda r, s: np.zeros(s))]
     if use.entries is not None and dtype.kind in "iu":
         entries = min(use.entries, int(np.iinfo(dtype).max))
         return [(f"indices below {entries}", lambda r, s: r.integers(0, entries, s))]

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from shoal.errors import ModelFileError, UnsupportedModelError
 from shoal.model import limits
+from shoal.model.asked import Source
 from shoal.model.cuts import Tensor
 from shoal.model.dependence import Odd, unsure
-from shoal.model.dtypes import ONNX_TO_NUMPY, size_bytes
+from shoal.model.dtypes import ONNX_TO_NUMPY, Array, size_bytes
 from shoal.model.graph import Graph, elements, makes
 from shoal.model.independence import Extent, Follower, entering
 from shoal.model.measure import shapes_of, types_of
@@ -43,11 +45,11 @@ class Resolved:
             self.tensors[name] = Tensor(spec, size_bytes(data_type, elements(extent.one)))
 
 
-def resolve(graph: Graph) -> Resolved:
+def resolve(graph: Graph, example: Mapping[str, Array] = MappingProxyType({})) -> Resolved:
     """The shapes of all tensors of a graph, other than weights.
 
-    What inference does not know is measured, and taken for true only where the graph says that it
-    follows from the number of images.
+    What inference does not know is measured, on the ``example`` if there is one, and taken for true
+    only where the graph says that it follows from the number of images.
     """
     kinds = infer(graph)
     found = Resolved()
@@ -63,12 +65,16 @@ def resolve(graph: Graph) -> Resolved:
         else:
             found.add(name, data_type, shape, Extent.of(shape))
     if unknown:
-        _measure(graph, unknown, kinds, found)
+        _measure(graph, unknown, kinds, found, example)
     return found
 
 
 def _measure(
-    graph: Graph, names: Sequence[str], kinds: Mapping[str, Kind], found: Resolved
+    graph: Graph,
+    names: Sequence[str],
+    kinds: Mapping[str, Kind],
+    found: Resolved,
+    example: Mapping[str, Array],
 ) -> None:
     """Add to ``found`` what is told of ``names`` by graphs for one, two and three images."""
     free = any(spec.shape[:1] == (None,) for spec in graph.inputs)
@@ -80,7 +86,7 @@ def _measure(
         graph,
         [name for name in names if types[name] and name not in shapes],
         counts,
-        lambda count: probe(graph.inputs, batch=count),
+        lambda count: _images(graph, example, count),
     )
     tried = {
         name: Extent.measured(each[0]) if free else Extent.of(each[0])
@@ -100,6 +106,13 @@ def _measure(
         if types[name] in ONNX_TO_NUMPY and {len(one) for one in each} == {len(dims)}:
             shape = tuple(None if dim == UNKNOWN else dim for dim in dims)
             found.loose[name] = TensorSpec(name, ONNX_TO_NUMPY[types[name]], shape)
+
+
+def _images(graph: Graph, example: Mapping[str, Array], count: int) -> Mapping[str, Array]:
+    """Inputs for so many images."""
+    if not example:
+        return probe(graph.inputs, batch=count)
+    return Source(graph, example).draw(0, (0,) * count)
 
 
 def _inferred(

@@ -6,12 +6,14 @@ import math
 import queue
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
 
+from shoal.codec.codecs import find_codec
 from shoal.codec.frame import MAX_BYTES
 from shoal.errors import InputError, PlanError, ShoalError, UnreachableError
 from shoal.model.engine import Engine, give_back
@@ -86,11 +88,16 @@ class Prober:
         runs: int = 10,
         seconds: float = 1.0,
         timeout_s: float = 120.0,
+        values: Mapping[str, bytes] = MappingProxyType({}),
     ) -> tuple[float, ...]:
-        """Have a peer run a part; the times in ms. UnreachableError when it does not answer,
-        ShoalError when it cannot."""
+        """Have a peer run a part on zeros, or on ``values`` where an input has some; the times in
+        ms. UnreachableError when it does not answer, ShoalError when it cannot."""
+        known = dict(values)
         reply = self._ask(
-            peer, lambda token: Measure(token, part, info, shapes, runs, seconds), b"", timeout_s
+            peer,
+            lambda token: Measure(token, part, info, shapes, runs, seconds, known),
+            b"",
+            timeout_s,
         )
         if not isinstance(reply, Measured) or reply.error or not reply.run_ms:
             text = reply.error if isinstance(reply, Measured) else "a wrong answer"
@@ -130,7 +137,13 @@ class Prober:
                 )
             self.shelf.fetch(message.part, message.info, sender)
             session = self.engine.load(*self.store.load_part(message.part))
-        feeds = {n: np.zeros(shape, dtype) for n, (dtype, shape) in message.shapes.items()}
+        raw = find_codec("raw")
+        feeds = {
+            name: raw.decode(memoryview(message.values[name]), b"", np.dtype(dtype), shape)
+            if name in message.values
+            else np.zeros(shape, dtype)
+            for name, (dtype, shape) in message.shapes.items()
+        }
 
         def run_ms() -> float:
             started = time.perf_counter()

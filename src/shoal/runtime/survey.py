@@ -44,6 +44,9 @@ BATCH_S = 0.3
 STOPPED = 1.5
 """The mean of times over their median from which on a device is taken to be stopped again and
 again."""
+SETTING_BYTES = 256
+"""Inputs up to this size may be settings (sizes, places, scales): devices measure with values of
+such, and with zeros for all else."""
 MAX_MESH = 8
 """Devices whose links with each other are all measured."""
 RETURN_S = 5.0
@@ -209,11 +212,18 @@ def _run_ms(
         spec.name: (spec.dtype, tuple(count if side is None else side for side in spec.shape))
         for spec in network.inputs
     }
+    values = {
+        name: array.tobytes()
+        for name, array in network.probe(batch=count).items()
+        if array.nbytes <= SETTING_BYTES
+    }
     return sustained_ms(
         _patiently(
             node,
             name,
-            lambda: node.prober.device(name, part.hash, part.info, shapes, seconds=seconds),
+            lambda: node.prober.device(
+                name, part.hash, part.info, shapes, seconds=seconds, values=values
+            ),
         )
     )
 

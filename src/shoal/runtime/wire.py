@@ -50,7 +50,8 @@ class Pong(Message, frozen=True):
 
 class Measure(Message, frozen=True):
     """Run ``part`` (fetch it if need be) on zeros of the given shapes, ``runs`` times at least
-    and for ``seconds`` at least, so that a moment's disturbance does not decide."""
+    and for ``seconds`` at least, so that a moment's disturbance does not decide. Inputs that are
+    small may be sizes or places, for which zeros do not do: ``values`` holds the bytes of some."""
 
     token: int
     part: str
@@ -58,6 +59,7 @@ class Measure(Message, frozen=True):
     shapes: dict[str, tuple[str, tuple[int, ...]]]
     runs: int
     seconds: float
+    values: dict[str, bytes] = {}  # noqa: RUF012  (msgspec copies it)
 
 
 class MeasureWay(Message, frozen=True):
