@@ -14,7 +14,7 @@ BENCHES = {
     "fluid": "sub-networks together and each for itself: accuracy, throughput, losses",
     "foundation": "cuts, hops, pipelines, forecasts, failover, memory",
     "lab": "how right the lab is, how fast it comes and goes, failover and chaos in it",
-    "networks": "networks that others wrote: the tests of the onnx package",
+    "networks": "networks that others wrote: tests of the onnx package, trained ones",
     "node": "heads, the simulator at size and against the lab, mistakes that tests notice",
     "rivals": "Shoal beside one process, replicas, PyTorch pipelining, Ray and gRPC",
     "relay": "tasks with exits handed on: images/s, accuracy, overload, losses",

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from shoal_benchmarks.row import Row
 
-SECTIONS = ("conformance",)
+SECTIONS = ("conformance", "packages")
 
 
 def rows(quick: bool) -> Iterator[Row]:
