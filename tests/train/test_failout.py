@@ -24,12 +24,14 @@ from shoal.strategies.shards.trials import holes
 from shoal_train import cli, seeding
 from shoal_train.failout import losses, pictures
 from shoal_train.failout.job import table_rows
-from shoal_train.failout.losses import Failing, logits
+from shoal_train.failout.losses import Failing
 from shoal_train.failout.risk import Holes, Risk
-from shoal_train.failout.train import batch_for, measure, tune
+from shoal_train.failout.train import measure, tune
+from shoal_train.folder import fed
 from shoal_train.graph import PartModule, onnx_bytes
 from shoal_train.loop import Settings
 from shoal_train.models import build
+from shoal_train.tuning import batch_for, logits
 
 THREE = Cluster.from_yaml("devices: [{name: a}, {name: b}, {name: c}]")
 FASHION = str(zoo.path("fashion-resnet"))
@@ -132,7 +134,7 @@ def surfaces():
         loss.backward()
         optimiser.step()
     network = load(module.eval(), example=torch.ones(1, 1, tiny.SIDE, tiny.SIDE))
-    judged = pictures.inputs(network, data.train.images[:64])
+    judged = fed(data.train.images[:64], network.inputs[0])
     return data, Risk.of(network, THREE, 2, ShardOptions(rho=0.0), judged)
 
 
@@ -159,9 +161,9 @@ def test_fewer_large_images_are_learned_from_at_once(network, monkeypatch):
     made = 4 * sum(
         a - b for a, b in zip(network.node_peak_bytes, network.crossing_bytes, strict=False)
     )
-    monkeypatch.setattr("shoal_train.failout.train.MOST_BYTES", 10 * made)
+    monkeypatch.setattr("shoal_train.tuning.MOST_BYTES", 10 * made)
     assert batch_for(network) == 10
-    monkeypatch.setattr("shoal_train.failout.train.MOST_BYTES", 1)
+    monkeypatch.setattr("shoal_train.tuning.MOST_BYTES", 1)
     assert batch_for(network) == 1
 
 

@@ -38,7 +38,7 @@ def off(network: Network, module: PartModule, images: int = 3) -> float:
     """The largest difference of an output from what the engine gives, relative to the largest."""
     feeds = network.probe(5, images)
     with torch.inference_mode():
-        found = module({name: torch.from_numpy(array) for name, array in feeds.items()})
+        (found,) = module({name: torch.from_numpy(array) for name, array in feeds.items()})
     (expected,) = network.run(feeds).values()
     assert found.shape == expected.shape
     return difference(expected, found.numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
 import onnx
@@ -22,19 +22,21 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 
 class PartModule(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """What a part with one output computes. The weights and biases of its layers are parameters,
-    by the names of :meth:`weights`. UnsupportedModelError where they are no numbers of 32 bits; an
-    operator that is not there is found when it is run."""
+    """What a part computes. The weights and biases of its layers, or those of them that are in
+    ``only``, are parameters, by the names of :meth:`weights`. UnsupportedModelError where they are
+    no numbers of 32 bits; an operator that is not there is found when it is run."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, only: Collection[str] | None = None) -> None:
         super().__init__()
         model = onnx.load_model_from_string(part.graph)
         self._nodes = list(model.graph.node)
-        (self._output,) = part.outputs
+        self._outputs = part.outputs
         self._names: dict[str, str] = {}
         trained = {
             name for node in self._nodes if node.op_type in LAYERS for name in reads(node)[1:]
         }
+        if only is not None:
+            trained &= set(only)
         for number, proto in enumerate(model.graph.initializer):
             weight = read_weight(proto, lambda hash: memoryview(part.blobs[hash]).cast("B"))
             if weight.data_type not in ONNX_TO_NUMPY:
@@ -58,8 +60,8 @@ class PartModule(nn.Module):  # type: ignore[misc]  # torch is not typed here
             if name not in self._names:
                 self._done[number].append(name)
 
-    def forward(self, given: Tensors) -> Tensor:
-        """The output for the part's inputs, by name."""
+    def forward(self, given: Tensors) -> tuple[Tensor, ...]:
+        """The outputs for the part's inputs, which are given by name."""
         held: dict[str, Tensor] = dict(given)
         held.update((name, getattr(self, own)) for name, own in self._names.items())
         for node, done in zip(self._nodes, self._done, strict=True):
@@ -67,9 +69,9 @@ class PartModule(nn.Module):  # type: ignore[misc]  # torch is not typed here
                 node, [held[name] if name else None for name in node.input]
             )
             for name in done:
-                if name != self._output:
+                if name not in self._outputs:
                     del held[name]
-        return held[self._output]
+        return tuple(held[name] for name in self._outputs)
 
     def weights(self) -> dict[str, Weight]:
         """What was trained, by its name in the network."""

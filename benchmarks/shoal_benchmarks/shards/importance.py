@@ -142,8 +142,8 @@ def slopes(
     import torch
 
     from shoal.model.shards import masked
-    from shoal_train.failout.losses import logits
     from shoal_train.graph import PartModule
+    from shoal_train.tuning import logits
 
     made = masked(deck.network, deck.regions)
     module = PartModule(made.part).eval()
@@ -158,7 +158,7 @@ def slopes(
             stand_in = torch.from_numpy(np.asarray(means.get(name, np.zeros(point.entries)), "f4"))
             given[made.masks[name].keep] = keeps[name]
             given[made.masks[name].fill] = (1 - keeps[name]) * stand_in.reshape([1, *shape[1:]])
-        scores = logits(module(given))
+        scores = logits(module(given)[0])
         chances = torch.softmax(scores.detach(), 1).numpy()
         expected = torch.from_numpy(answer(chances))
         torch.nn.functional.cross_entropy(scores, expected, reduction="sum").backward()

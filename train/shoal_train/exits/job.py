@@ -31,7 +31,8 @@ from shoal_train.exits.agreement import agree, agreeing
 from shoal_train.exits.cuts import chosen, shares
 from shoal_train.exits.heads import averaging, dense, packed
 from shoal_train.exits.learn import Floats, column, features, fit, logits_of, temperature
-from shoal_train.exits.material import Material, Some, ends, fed, gather
+from shoal_train.exits.material import Material, Some, ends, gather
+from shoal_train.folder import fed
 
 DROPS = (0.0, 0.25, 0.5, 1.0)
 """Points of accuracy, for the report."""

@@ -13,16 +13,12 @@ from shoal.model.dtypes import Array
 from shoal.model.exits import MAX_IMAGES
 from shoal.model.network import Network
 from shoal.model.spec import TensorSpec
-from shoal.plan.size import readable
-from shoal.strategies.images import open_folder
 from shoal_train import datasets
+from shoal_train.folder import FOLDER_PREFIX, read_folder
 from shoal_train.seeding import derive
 
-FOLDER_PREFIX = "images:"
 LEAST = 30
 """Images that are needed at least."""
-MAX_BYTES = 4 << 30
-"""Of all images of a folder together."""
 
 Labels = NDArray[np.int64]
 
@@ -98,13 +94,6 @@ def gather(
     return Material(name, learn, held.take(temperatures), held.take(table), held.take(judged))
 
 
-def fed(inputs: Array, spec: TensorSpec) -> Array:
-    """Images as the network takes them: bytes from 0 to 1 where it takes floats."""
-    if inputs.dtype == np.uint8 and spec.dtype != "uint8":
-        return (inputs / np.float32(255)).astype(spec.dtype)
-    return inputs
-
-
 def _check(some: Some, taken: TensorSpec, classes: int, name: str) -> None:
     if some.inputs.shape[1:] != taken.shape[1:]:
         raise DataError(
@@ -121,15 +110,7 @@ def _check(some: Some, taken: TensorSpec, classes: int, name: str) -> None:
 
 
 def _folder(folder: str, taken: TensorSpec, seed: int) -> tuple[Some, Some]:
-    found = open_folder(folder, (taken,))
-    one = int(np.prod([side for side in taken.shape[1:] if side])) * np.dtype(taken.dtype).itemsize
-    if found.count * one > MAX_BYTES:
-        raise DataError(
-            f"{folder} needs {readable(found.count * one)} decoded; {readable(MAX_BYTES)} are read"
-        )
-    rows, labels = zip(*found, strict=True)
-    known = np.array(labels, np.int64) if found.labelled else None
-    every = Some(np.concatenate([row[taken.name] for row in rows]), known)
+    every = Some(*read_folder(folder, taken))
     order = _shuffled(len(every), seed, "halves")
     return every.take(order[::2]), every.take(order[1::2])
 

@@ -17,11 +17,13 @@ from shoal.model.network import load as load_network
 from shoal.model.store import check_file, write_file
 from shoal.plan.cluster import Cluster, Device
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal_train.failout.pictures import Pictures, inputs, load
+from shoal_train.failout.pictures import Pictures, load
 from shoal_train.failout.risk import Risk
-from shoal_train.failout.train import FILLS, JUDGED, batch_for, measure, tune
-from shoal_train.graph import PartModule, onnx_bytes
+from shoal_train.failout.train import FILLS, JUDGED, measure, tune
+from shoal_train.folder import fed
+from shoal_train.graph import onnx_bytes
 from shoal_train.loop import Settings, Watcher
+from shoal_train.tuning import batch_for, module_of
 
 MOST_SETS = 500
 """Of devices that may be lost together: each is measured, and has a row at each layer."""
@@ -83,10 +85,8 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
             f"{network.name!r} holds several networks; give one, as an ONNX file"
         )
     pictures = load(job.data, network, job.seed)
-    judged = inputs(network, pictures.data.train.images[:JUDGED])
-    (whole,) = network.split((), prove=False)
-    with torch.inference_mode():
-        PartModule(whole)({network.inputs[0].name: torch.from_numpy(judged[:1])})
+    judged = fed(pictures.data.train.images[:JUDGED], network.inputs[0])
+    module_of(network)
     return Ready(Risk.of(network, stated, job.survive, options, judged), pictures)
 
 

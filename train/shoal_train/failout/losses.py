@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shoal.errors import UsageError
 from shoal_train.failout.risk import Holes
 from shoal_train.graph import PartModule
+from shoal_train.tuning import bounded, logits
 
 WHOLE = 0.25
 """The share of images for which nobody is lost."""
@@ -35,8 +35,10 @@ class Failing:
         (G. Hinton et al., Distilling the Knowledge in a Neural Network, 2015)."""
         feeds = {self.source: images * self.scale}
         with torch.no_grad():
-            expected = logits(self.teacher(feeds)) / TEMPERATURE
-        found = logits(module(feeds | self.holes.of(self.drawn(len(images)))))
+            (own,) = self.teacher(feeds)
+        expected = logits(own) / TEMPERATURE
+        (scores,) = module(feeds | self.holes.of(self.drawn(len(images))))
+        found = logits(scores)
         apart = functional.kl_div(
             functional.log_softmax(found / TEMPERATURE, 1),
             functional.log_softmax(expected, 1),
@@ -44,9 +46,7 @@ class Failing:
             log_target=True,
         )
         loss = functional.cross_entropy(found, labels) + TEMPERATURE**2 * apart
-        if not loss.isfinite():
-            raise UsageError("the weights grew beyond all bounds: ask for a lower --learning-rate")
-        return loss
+        return bounded(loss)
 
     def drawn(self, count: int) -> Tensor:
         """For each of so many images the number of its set, 0 where nobody is lost."""
@@ -56,12 +56,6 @@ class Failing:
     def answers(self, module: nn.Module, images: Tensor, number: int) -> Tensor:
         """What the masked network answers with the set of this number lost."""
         holes = self.holes.of(torch.full((len(images),), number))
-        found: Tensor = module({self.source: images * self.scale} | holes)
+        found: Tensor
+        (found,) = module({self.source: images * self.scale} | holes)
         return found
-
-
-def logits(scores: Tensor) -> Tensor:
-    """Scores of which the softmax is taken: of probabilities their logarithm."""
-    if bool((scores >= 0).all()) and torch.allclose(scores.sum(1), torch.ones(()), atol=1e-3):
-        return scores.clamp(min=1e-12).log()
-    return scores

@@ -13,16 +13,12 @@ from shoal.errors import DataError, UnsupportedModelError
 from shoal.model.network import Network
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Array
-from shoal.strategies.images import open_folder
 from shoal.strategies.labels import check_labels
 from shoal.strategies.shards.trials import batches
 from shoal_train import datasets
 from shoal_train.datasets import DataSet, Split
+from shoal_train.folder import FOLDER_PREFIX, fed, read_folder
 from shoal_train.seeding import generator
-
-FOLDER_PREFIX = "images:"
-MAX_BYTES = 4 << 30
-"""Of all decoded images together."""
 
 
 class Pictures(NamedTuple):
@@ -57,16 +53,11 @@ def load(name: str, network: Network, seed: int) -> Pictures:
     return found
 
 
-def inputs(network: Network, images: NDArray[np.uint8]) -> Array:
-    """Byte images as the network takes them: as they are, or from 0 to 1."""
-    return images if network.inputs[0].dtype == "uint8" else images.astype(np.float32) / 255
-
-
 def answers(network: Network, images: NDArray[np.uint8]) -> Array:
     """The scores of the whole network, a row for each image."""
     name, output = network.inputs[0].name, network.outputs[0].name
     made = [
-        network.run({name: inputs(network, feeds[name])})[output]
+        network.run({name: fed(feeds[name], network.inputs[0])})[output]
         for feeds in batches(network, images)
     ]
     return np.concatenate(made)
@@ -96,20 +87,14 @@ def _words(specs: tuple[TensorSpec, ...]) -> str:
 
 def _folder(folder: str, network: Network, seed: int) -> Pictures:
     wanted = TensorSpec(network.inputs[0].name, "uint8", network.inputs[0].shape)
-    found = open_folder(folder, (wanted,))
-    size = found.count * int(np.prod(wanted.shape[1:]))  # type: ignore[arg-type]  # no None inside
-    if size > MAX_BYTES:
-        raise DataError(f"{folder} needs {size} bytes decoded; at most {MAX_BYTES} are read")
-    rows, given = zip(*found, strict=True)
-    images = np.concatenate([row[wanted.name] for row in rows])
+    images, known = read_folder(folder, wanted)
     if len(images) < 4:
         raise DataError(f"{folder} holds {len(images)} images; give some hundreds")
     own = answers(network, images).argmax(axis=1)
-    if found.labelled:
-        check_labels(given, own.tolist(), FOLDER_PREFIX + folder)
-    labels = np.asarray(given) if found.labelled else own
+    if known is not None:
+        check_labels(known.tolist(), own.tolist(), FOLDER_PREFIX + folder)
     shuffled = torch.randperm(len(images), generator=generator(seed, "halves")).numpy()
-    half = Split(images, labels.astype(np.int64))
+    half = Split(images, own if known is None else known)
     data = DataSet(
         name=FOLDER_PREFIX + folder,
         train=half.take(shuffled[::2]),
@@ -119,4 +104,4 @@ def _folder(folder: str, network: Network, seed: int) -> Pictures:
         homepage="",
         mirrored=True,
     )
-    return Pictures(data, own=not found.labelled)
+    return Pictures(data, own=known is None)

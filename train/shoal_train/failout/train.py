@@ -14,21 +14,19 @@ from shoal.strategies.shards.failures import Sample
 from shoal_train import seeding
 from shoal_train.datasets import DataSet, Split
 from shoal_train.failout.losses import Failing
-from shoal_train.failout.pictures import inputs
 from shoal_train.failout.risk import Risk
+from shoal_train.folder import fed
 from shoal_train.graph import PartModule, with_weights
 from shoal_train.loop import Fitted, Settings, Task, Watcher, fit
 from shoal_train.material import deal_out
 from shoal_train.metrics import scale, top1
+from shoal_train.tuning import module_of, scale_of
 
 JUDGED = 128
 """Images by which units are judged."""
 SCORED = 1000
 """Most images by which the best epoch is chosen."""
 FILLS = ("mean", "rebuilt")
-MOST_BYTES = 2 << 30
-COPIES = 4
-"""Of each tensor while gradients are taken: masked, filled, and its slope."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +37,17 @@ class Tuned:
     fitted: Fitted
 
 
-def batch_for(network: Network) -> int:
-    """How many images are learned from at once, by what a network makes of one."""
-    made = sum(network.node_peak_bytes) - sum(network.crossing_bytes[:-1])
-    return max(1, min(Settings.batch, MOST_BYTES // (COPIES * max(1, made))))
-
-
 def tune(risk: Risk, data: DataSet, settings: Settings, watcher: Watcher | None = None) -> Tuned:
     """Train the network of ``risk`` on ``data``. The dealing and the means are found anew before
     each epoch; the best epoch is the one with the highest sum of accuracies with nobody lost and
     in the worst case, on images held back."""
     material = deal_out(data, settings.seed)
     network = risk.network
-    (whole,) = network.split((), prove=False)
     masked = PartModule(risk.masked().part)
     failing = Failing(
-        teacher=PartModule(whole).eval(),
+        teacher=module_of(network),
         source=network.inputs[0].name,
-        scale=255.0 if network.inputs[0].dtype == "uint8" else 1.0,
+        scale=scale_of(network),
         holes=risk.holes(masked),
         chance=seeding.generator(settings.seed, "failures"),
     )
@@ -91,7 +82,7 @@ def measure(risk: Risk, network: Network, test: Split) -> dict[str, Any]:
     labels: all alive, and by what stands in for what is missing the mean and the least over the
     sets of devices that may be lost. Units are dealt as ``shoal plan`` would."""
     classes = network.outputs[0].shape[1] or 0
-    truth = Sample(inputs(network, test.images), None, np.eye(classes)[test.labels])
+    truth = Sample(fed(test.images, network.inputs[0]), None, np.eye(classes)[test.labels])
     found: dict[str, Any] = {}
     for fill in FILLS:
         deck = risk.deck(network, fill)
