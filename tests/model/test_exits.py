@@ -190,6 +190,17 @@ def test_metadata_that_is_no_message_is_told(text: str) -> None:
         shoal.load(model.SerializeToString())
 
 
+def test_a_network_that_was_trained_on_may_be_wrong_against_what_it_was() -> None:
+    model = exit_nets.bare()
+    wrong = (*exit_nets.TABLE[:-1], tuple(-abs(sure) for sure in exit_nets.TABLE[-1]))
+    exits = Exits(exit_nets.HEADS, wrong, "original")
+    tell(model, exits)
+    assert told(model, "it") == exits
+    assert exits.truth == "the answers of the network that it was trained from"
+    with pytest.raises(ModelFileError, match="not wrong against its own"):
+        tell(model, Exits(exit_nets.HEADS, wrong, "network"))
+
+
 def test_metadata_is_bounded_and_there_once() -> None:
     model = exit_nets.bare()
     tell(model, exit_nets.exits())

@@ -27,6 +27,7 @@ from shoal_train.exits.cuts import chosen, shares
 from shoal_train.exits.heads import averaging
 from shoal_train.exits.learn import column, fit, logits_of, temperature
 from shoal_train.exits.material import ends, gather
+from shoal_train.exits.place import Place
 
 CLASSES = len(tiny.CLASSES)
 
@@ -460,7 +461,8 @@ def test_the_summary_takes_thresholds_from_the_table_alone() -> None:
     head = working.ExitHead("b", "e", "y")
     table = Exits((head,), ((900, 900, -100), (5, 5, 5)))
     judged = Exits((head,), ((-950, 950, 50, 50), (5, 5, 5, 5)))
-    found = working.summary(working.Trained(table, judged, (0.25, 0.75), (cut,)), 40.0)
+    place = Place(shoal.load(classifier()), (cut,), (cut,))
+    found = working.summary(working.Trained(table, judged, (0.25, 0.75), place, 1.0), 40.0)
     assert [row["drop"] for row in found["drops"]] == [0, 0.25, 0.5, 1, 40]
     first, last = found["drops"][0], found["drops"][-1]
     assert first["thresholds"] == (0.9,)

@@ -106,6 +106,21 @@ def test_weights_that_were_trained_are_in_the_file() -> None:
     assert onnx.load_model_from_string(content).graph.input[0].name == "image"
 
 
+def test_all_outputs_of_a_part_are_given_and_only_what_is_asked_for_is_trained() -> None:
+    network = load(zoo.path("fashion-resnet"))
+    graph = network.graph.copy()
+    graph.outputs = (*graph.outputs, "relu_8")
+    (part,) = Network(graph, "two outputs").split((), prove=False)
+    module = PartModule(part, only=["dense.bias", "relu_8"])
+    assert module.weights().keys() == {"dense.bias"}
+    feeds = network.probe(1, 2)
+    scores, inner = module({name: torch.from_numpy(array) for name, array in feeds.items()})
+    expected = part.run(feeds)
+    assert difference(expected["relu_8"], inner.detach().numpy()) < 1e-5
+    scores.sum().backward()
+    assert [p.grad is not None for p in module.parameters()] == [True]
+
+
 def test_a_parameter_is_what_multiplies_or_is_a_bias() -> None:
     network = load(zoo.path("fashion-resnet"))
     names = set(module_of(network).weights())

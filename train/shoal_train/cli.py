@@ -29,6 +29,9 @@ Patience: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Every random choice follows from it.")]
 Epochs: TypeAlias = Annotated[int, typer.Option(min=1, help="How often to go over the images.")]
+LearningRate: TypeAlias = Annotated[
+    float, typer.Option(min=0.0, help="At the highest; lower where the weights grow.")
+]
 Out: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where the results go; without it: results/COMMAND."),
@@ -178,6 +181,14 @@ def exits(
     criterion: Annotated[
         str, typer.Option(help="softmax, margin, entropy or agreement.")
     ] = "softmax",
+    joint: Annotated[
+        bool, typer.Option("--joint/--heads-only", help="Train the network itself as well.")
+    ] = False,
+    bottleneck: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Channels that are left where exits stand."),
+    ] = None,
+    learning_rate: LearningRate = 0.001,
     epochs: Epochs = 12,
     images: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Learn from so many at most.")
@@ -193,14 +204,30 @@ def exits(
 ) -> None:
     """Give a trained network early exits, and write it as one ONNX file that tells of them.
 
-    The network stays as it is. Each exit learns its answers, and the labels where there are some.
+    The network stays as it is, but with --joint or --bottleneck. Each exit learns its answers, and
+    the labels where there are some.
     """
     with packages():
         from shoal_train.exits.job import Job, run, summary
-        from shoal_train.exits.report import draw, drop_rows, exit_rows
+        from shoal_train.exits.report import crossing_rows, draw, drop_rows, exit_rows
         from shoal_train.progress import Doing
     network = load_network(model, inputs, fixed)
-    job = Job(network, out, data, at, cells, epochs, images, criterion, target_drop, seed, threads)
+    job = Job(
+        network,
+        out,
+        data,
+        at,
+        cells,
+        epochs,
+        images,
+        criterion,
+        target_drop,
+        seed,
+        threads,
+        joint=joint,
+        bottleneck=bottleneck,
+        learning_rate=learning_rate,
+    )
     with Doing(stderr()) as bar:
         trained = run(job, bar.tell)
     found = summary(trained, target_drop)
@@ -211,14 +238,19 @@ def exits(
     console = stdout()
     names = ("cut>", "after", "time>", "temperature>", "accuracy>")
     console.print(table(f"{network.name} with exits", names, exit_rows(found)))
+    if bottleneck is not None:
+        names = ("cut>", "channels before>", "after>", "bytes before>", "after>")
+        console.print(table("what crosses for an image", names, crossing_rows(found)))
     leaving = [f"exit {number + 1}>" for number in range(len(found["exits"]))]
     heading = ("points lost>", "accuracy>", "at least>", *leaving, "end>", "time>")
     console.print(table("where images leave", heading, drop_rows(found)))
-    own = "labels" if found["against"] == "labels" else "the network's own answers"
     console.print(
-        f"Held against {own} on {found['images']['judged']} images; thresholds from "
-        f"{found['images']['table']} others. 'at least' is sure to 95 %."
+        f"Held against {trained.exits.truth} on {found['images']['judged']} images; thresholds "
+        f"from {found['images']['table']} others. 'at least' is sure to 95 %."
     )
+    if joint or bottleneck is not None:
+        before, after = (f"{100 * found[when]:.2f} %" for when in ("before", "accuracy"))
+        console.print(f"Of these the network answered {before} rightly before, now {after}.")
     for path in filter(None, (out, drawn)):
         console.print(f"wrote {path}", soft_wrap=True)
 
@@ -243,9 +275,7 @@ def failout(
     rho: Annotated[float, typer.Option(help="The share of each layer that all hold.")] = 0.25,
     deal: Annotated[str, typer.Option(help="What is dealt: all that can be, or inner.")] = "all",
     epochs: Epochs = 3,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="At the highest; lower where the weights grow.")
-    ] = 0.003,
+    learning_rate: LearningRate = 0.003,
     seed: Seed = 7,
     threads: Threads = None,
     json: Json = False,

@@ -19,7 +19,8 @@ VALIDATION_SHARE = 1 / 12
 
 @dataclass(frozen=True)
 class Material:
-    """Byte images and labels: to learn from, and held back to choose the best weights."""
+    """Images (bytes, or numbers as a network takes them) and labels: to learn from, and held back
+    to choose the best weights."""
 
     images: Tensor
     labels: Tensor
@@ -57,7 +58,9 @@ def batches(
                 some = images[chosen]
                 if augment is not None:
                     some = augment(some, chance)
-                ready = scale(some).to(device).contiguous(memory_format=torch.channels_last)
+                ready = scale(some).to(device)
+                if ready.ndim == 4:
+                    ready = ready.contiguous(memory_format=torch.channels_last)
                 yield ready, labels[chosen].to(device)
 
 

@@ -9,8 +9,9 @@ BATCH = 500
 
 
 def scale(images: Tensor) -> Tensor:
-    """Bytes to floats from 0 to 1, which is what Shoal's own networks take."""
-    return images.to(torch.float32) / 255
+    """Bytes to floats from 0 to 1, which is what Shoal's own networks take; other numbers as they
+    are."""
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 
 def predict(module: nn.Module, images: Tensor) -> Tensor:

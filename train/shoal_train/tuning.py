@@ -15,11 +15,18 @@ COPIES = 4
 """Of each tensor while gradients are taken, those of its own and of what is computed beside it."""
 
 
+def check_rate(learning_rate: float) -> None:
+    """UsageError for a learning rate that makes no sense."""
+    if not 0 < learning_rate < 10:
+        raise UsageError(f"--learning-rate {learning_rate:g}: give one above 0 and below 10")
+
+
 def module_of(network: Network) -> PartModule:
     """A whole network as a module that is not trained itself, tried on made-up inputs.
     UnsupportedModelError where PyTorch has not all of it."""
     (whole,) = network.split((), prove=False)
-    module = PartModule(whole).eval()
+    module = PartModule(whole)
+    module.eval()
     with torch.inference_mode():
         module({name: torch.from_numpy(array) for name, array in network.probe().items()})
     return module

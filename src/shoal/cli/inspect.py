@@ -116,9 +116,8 @@ def facts_table(network: Network) -> Table:
         rows.append(("photos", _photos(network.preprocessing)))
     if network.exits is not None:
         exits = network.exits
-        against = "labels" if exits.against == "labels" else "the network's own answers"
         rows.append(
-            ("exits", f"{len(exits.heads)}, held against {against} on {exits.images} images")
+            ("exits", f"{len(exits.heads)}, held against {exits.truth} on {exits.images} images")
         )
     rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)

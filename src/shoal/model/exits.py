@@ -33,8 +33,13 @@ MAX_JSON = 1 << 20
 """Characters."""
 MAX_TEMPERATURE = 1e6
 MAX_NAME = 1000
-LABELS, NETWORK = "labels", "network"
-AGAINST = (LABELS, NETWORK)
+LABELS, NETWORK, ORIGINAL = "labels", "network", "original"
+AGAINST = {
+    LABELS: "labels",
+    NETWORK: "the network's own answers",
+    ORIGINAL: "the answers of the network that it was trained from",
+}
+"""What a calibration may be held against, and in words."""
 
 
 class ExitHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,13 +64,19 @@ class Exits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``table`` has a column for each exit and one for the network's end, with a number for each of
     the same images, none of which the exits were trained on: the confidence in permille, rounded
     down, at least 1, and negative where the answer is wrong. ``against`` says what it was held
-    against: ``"labels"``, or the ``"network"``'s own answers (whose column is never negative).
+    against: ``"labels"``, the ``"network"``'s own answers (whose column is never negative), or
+    those of the ``"original"``, the network as it was before it was trained on with its exits.
     """
 
     heads: tuple[ExitHead, ...]
     table: tuple[tuple[int, ...], ...]
     against: str = LABELS
     version: int = VERSION
+
+    @property
+    def truth(self) -> str:
+        """What the table was held against, in words."""
+        return AGAINST[self.against]
 
     @property
     def images(self) -> int:

@@ -67,7 +67,7 @@ def averaging(network: Network, cut: Cut, cells: int, graph: Graph) -> Averaging
     if len(spec.shape) == 2:
         return Averaging(spec.name, name, spec.shape[1] or 1, tuple(nodes))
     sides, channels = [side or 1 for side in spec.shape[2:]], spec.shape[1] or 1
-    if _is_last(network, cut):
+    if channels_last(network, cut):
         *sides, channels = (side or 1 for side in spec.shape[1:])
         rank = len(spec.shape)
         then("Transpose", perm=[0, rank - 1, *range(1, rank - 1)])
@@ -91,7 +91,7 @@ def _cells(sides: Sequence[int], channels: int, cells: int, network: Network) ->
         cells -= 1
 
 
-def _is_last(network: Network, cut: Cut) -> bool:
+def channels_last(network: Network, cut: Cut) -> bool:
     """Whether the channels of the tensor at ``cut`` are its last dimension: as the layers say that
     come before it, the nearest first."""
     before = set(cut.names)

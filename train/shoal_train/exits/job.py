@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,11 @@ import numpy as np
 import torch
 
 import shoal
-from shoal.allowance import whole_cores
 from shoal.errors import DataError, ModelFileError, ProofError, UsageError
 from shoal.model import limits
 from shoal.model.confidence import AGREEMENT, CRITERIA
 from shoal.model.cuts import Cut
-from shoal.model.engine import Engine
-from shoal.model.exits import LABELS, NETWORK, ExitHead, Exits
-from shoal.model.graph import Graph, whole
+from shoal.model.exits import LABELS, NETWORK, ORIGINAL, ExitHead, Exits
 from shoal.model.network import Network
 from shoal.model.profiles import profile
 from shoal.model.staged import staged
@@ -28,16 +25,17 @@ from shoal.model.store import check_file, write_file
 from shoal.plan.thresholds import expected, thresholds_for
 from shoal.strategies.labels import check_labels
 from shoal_train.exits.agreement import agree, agreeing
+from shoal_train.exits.change import Change, changed, checked
 from shoal_train.exits.cuts import chosen, shares
-from shoal_train.exits.heads import averaging, dense, packed
-from shoal_train.exits.learn import Floats, column, features, fit, logits_of, temperature
-from shoal_train.exits.material import Material, Some, ends, gather
+from shoal_train.exits.heads import dense, packed
+from shoal_train.exits.learn import Floats, column, fit, logits_of, temperature
+from shoal_train.exits.material import Some, ends, gather
+from shoal_train.exits.place import TOGETHER, Place, see
 from shoal_train.folder import fed
+from shoal_train.tuning import check_rate
 
 DROPS = (0.0, 0.25, 0.5, 1.0)
 """Points of accuracy, for the report."""
-TOGETHER = 32
-"""Images that are run at once."""
 TOLERANCE = 1e-3
 """Between the logits that were learned and those of the file, relative to the largest."""
 
@@ -49,7 +47,9 @@ Telling = Callable[[str, float], None]
 class Job:
     """What is wanted. ``at`` are cuts or ``auto``, ``cells`` those along each side of a tensor that
     a head sees apart, ``images`` those that are learned from at most, ``drop`` points of accuracy
-    that may be lost."""
+    that may be lost. With ``joint`` the network is trained together with its exits;
+    ``bottleneck`` channels (or ``auto``) are left where they stand (None: all). Both at
+    ``learning_rate`` at the highest."""
 
     network: Network
     out: Path
@@ -62,23 +62,29 @@ class Job:
     drop: float = 0.5
     seed: int = 7
     threads: int | None = None
+    joint: bool = False
+    bottleneck: str | None = None
+    learning_rate: float = 0.001
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The exits that were made, ``judged`` on images of their own, and what each stage takes of the
-    network's time (``costs``, shares)."""
+    """The exits that were made, ``judged`` on images of their own, what each stage takes of the
+    network's time (``costs``, shares), and the ``place`` where they stand. Of the same images the
+    network answered the share ``before`` rightly when it was given."""
 
     exits: Exits
     judged: Exits
     costs: tuple[float, ...]
-    cuts: tuple[Cut, ...]
+    place: Place
+    before: float
 
 
 def run(job: Job, tell: Telling) -> Trained:
     """Train the exits and write the network with them; what writing, loading and proving raise."""
     if job.criterion not in CRITERIA:
         raise UsageError(f"--criterion {job.criterion[:60]}: use {', '.join(CRITERIA)}")
+    check_rate(job.learning_rate)
     check_file(job.out)
     network = job.network
     _, output = ends(network)
@@ -89,35 +95,46 @@ def run(job: Job, tell: Telling) -> Trained:
         )
     tell("measuring the network", 0.0)
     node_ms = profile(network).node_ms
-    cuts = chosen(network, job.at, node_ms)
+    cuts = tuple(chosen(network, job.at, node_ms))
+    changes = job.joint or job.bottleneck is not None
+    lefts = checked(network, cuts, job.joint, job.cells, job.bottleneck) if changes else ()
     material = gather(job.data, network, job.images, job.seed, lambda what: tell(what, 0.0))
-    graph = network.graph.copy()
-    found = [averaging(network, cut, job.cells, graph) for cut in cuts]
-    names = [each.features for each in found]
-    seen = _see(job, graph, [node for each in found for node in each.nodes], names, material, tell)
+    lots = {lot: getattr(material, lot) for lot in ("learn", "temperatures", "table", "judged")}
+    looking = partial(tell, "looking at images")
+    place = Place(network, cuts, cuts)
+    looked = see(place, job.cells, lots, job.threads, looking)
+    taught = looked.lots["learn"][output.name]
+    own = {lot: rows[output.name].argmax(axis=1) for lot, rows in looked.lots.items()}
     labelled = material.learn.labels is not None
     answers = {
-        lot: some.labels if some.labels is not None else seen[lot][output.name].argmax(axis=1)
-        for lot, some in _lots(material).items()
+        lot: some.labels if some.labels is not None else own[lot] for lot, some in lots.items()
     }
     if material.learn.labels is not None:
-        own = seen["learn"][output.name].argmax(axis=1)
-        check_labels(material.learn.labels.tolist(), own.tolist(), job.data)
+        check_labels(material.learn.labels.tolist(), own["learn"].tolist(), job.data)
     if len(np.unique(answers["table"])) < 2:
         raise DataError(
             f"{job.data}: all images that exits are calibrated on are of one class; give images of "
             "all classes that the network tells apart"
         )
-    logits: dict[str, list[Floats]] = {lot: [] for lot in ("temperatures", "table", "judged")}
-    heads: list[ExitHead] = []
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    if changes:
+        rate = job.learning_rate
+        change = Change(job.joint, lefts, job.epochs, rate, job.seed, job.threads)
+        place = changed(change, place, looked, material, answers, tell)
+        network = place.network
+        if lefts:
+            node_ms = profile(network).node_ms
+        del looked  # the averages of two networks need not be in memory at once
+        looked = see(place, job.cells, lots, job.threads, looking)
+    graph, found, seen = looked.graph, looked.averagings, looked.lots
+    logits: dict[str, list[Floats]] = {lot: [] for lot in ("temperatures", "table", "judged")}
+    heads: list[ExitHead] = []
     for number, each in enumerate(found):
         what = f"exit {number + 1} of {len(found)}"
-        learned = seen["learn"]
         weights, bias = fit(
-            learned[each.features],
-            learned[output.name],
+            seen["learn"][each.features],
+            taught,
             material.learn.labels,
             job.epochs,
             job.seed + number,
@@ -129,7 +146,8 @@ def run(job: Job, tell: Telling) -> Trained:
         name = dense(graph, each, weights, bias, output)
         if job.criterion == AGREEMENT:
             name = agree(graph, name, warm, heads[-1] if heads else None, output)
-        heads.append(ExitHead(each.after, name, output.name, job.criterion, warm))
+        (after,) = place.cuts[number].names
+        heads.append(ExitHead(after, name, output.name, job.criterion, warm))
 
     warmths = [*(head.temperature for head in heads), 1.0]
     for lot, rows in logits.items():
@@ -142,39 +160,16 @@ def run(job: Job, tell: Telling) -> Trained:
             column(rows, answers[lot], job.criterion, warmth)
             for rows, warmth in zip(logits[lot], warmths, strict=True)
         ]
-        return Exits(tuple(heads), tuple(columns), LABELS if labelled else NETWORK)
+        against = LABELS if labelled else ORIGINAL if changes else NETWORK
+        return Exits(tuple(heads), tuple(columns), against)
 
     exits = told("table")
     content = packed(network, graph, exits)
     tell("proving", 0.0)
     _prove(content, network, material.table, [rows[:TOGETHER] for rows in logits["table"][:-1]])
     write_file(job.out, content)
-    return Trained(exits, told("judged"), tuple(shares(node_ms, cuts)), tuple(cuts))
-
-
-def _lots(material: Material) -> dict[str, Some]:
-    return {lot: getattr(material, lot) for lot in ("learn", "temperatures", "table", "judged")}
-
-
-def _see(
-    job: Job,
-    graph: Graph,
-    nodes: Sequence[Any],
-    names: Sequence[str],
-    material: Material,
-    tell: Telling,
-) -> dict[str, dict[str, Floats]]:
-    """The features and the network's own scores for all images, by lot."""
-    network = job.network
-    taken, output = ends(network)
-    asked = tuple(dict.fromkeys((*names, output.name)))
-    with_nodes = replace(graph, nodes=[*graph.nodes, *nodes])
-    session = Engine(job.threads or whole_cores()).load(*whole(with_nodes, asked))
-    size = TOGETHER if taken.shape[0] is None and network.stacks else 1
-    return {
-        lot: features(session, taken, asked, some, size, partial(tell, "looking at images"))
-        for lot, some in _lots(material).items()
-    }
+    before = float((own["judged"] == answers["judged"]).mean())
+    return Trained(exits, told("judged"), tuple(shares(node_ms, place.cuts)), place, before)
 
 
 def _prove(content: bytes, network: Network, some: Some, wanted: Sequence[Floats]) -> None:
@@ -224,17 +219,26 @@ def summary(trained: Trained, drop: float) -> dict[str, Any]:
         "against": exits.against,
         "images": {"table": exits.images, "judged": judged.images},
         "accuracy": end,
+        "before": trained.before,
         "exits": [
             {
                 "at": cut.at,
                 "bytes": cut.bytes,
+                "wide_bytes": wide.bytes,
+                "channels": _channels(cut),
+                "wide_channels": _channels(wide),
                 "time": sum(trained.costs[: number + 1]),
                 "accuracy": accuracy,
                 **msgspec.to_builtins(each),
             }
-            for number, (cut, accuracy, each) in enumerate(
-                zip(trained.cuts, alone, exits.heads, strict=True)
+            for number, (cut, wide, accuracy, each) in enumerate(
+                zip(trained.place.cuts, trained.place.seen, alone, exits.heads, strict=True)
             )
         ],
         "drops": rows,
     }
+
+
+def _channels(cut: Cut) -> int:
+    """Of a narrow tensor, or of one that might be narrowed: the size of its second axis."""
+    return cut.tensors[0].shape[1] or 1

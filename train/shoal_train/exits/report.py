@@ -9,6 +9,7 @@ import numpy as np
 
 from shoal.figure import empty_figure, save
 from shoal.model.exits import Exits
+from shoal.plan.size import readable
 
 BINS = 10
 
@@ -21,6 +22,15 @@ def exit_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
         for each in found["exits"]
     ]  # fmt: skip
     return [*rows, ("", "the end", _percent(1.0), "", _percent(found["accuracy"]))]
+
+
+def crossing_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    """A row for each cut that was narrowed: channels and bytes of an image, before and after."""
+    return [
+        (each["at"], each["wide_channels"], each["channels"],
+         readable(each["wide_bytes"]), readable(each["bytes"]))
+        for each in found["exits"]
+    ]  # fmt: skip
 
 
 def drop_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:

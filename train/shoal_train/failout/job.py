@@ -23,7 +23,7 @@ from shoal_train.failout.train import FILLS, JUDGED, measure, tune
 from shoal_train.folder import fed
 from shoal_train.graph import onnx_bytes
 from shoal_train.loop import Settings, Watcher
-from shoal_train.tuning import batch_for, module_of
+from shoal_train.tuning import batch_for, check_rate, module_of
 
 MOST_SETS = 500
 """Of devices that may be lost together: each is measured, and has a row at each layer."""
@@ -60,8 +60,7 @@ def checked(job: Job, cluster: Path | None, devices: int | None) -> Ready:
         raise UsageError("say who shares the network: --cluster FILE, or --devices N")
     if job.deal not in ("all", "inner"):
         raise UsageError(f"--deal {job.deal!r}: use all, or inner")
-    if not 0 < job.learning_rate < 10:
-        raise UsageError(f"--learning-rate {job.learning_rate:g}: give one above 0 and below 10")
+    check_rate(job.learning_rate)
     options = ShardOptions(rho=job.rho, deal=job.deal)
     if cluster is not None:
         stated = Cluster.load(cluster)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shoal.errors import PlanError
-from shoal.model.exits import CALIBRATION, NETWORK, Exits
+from shoal.model.exits import CALIBRATION, Exits
 from shoal.model.network import Network
 from shoal.model.staged import staged
 from shoal.plan.cluster import Cluster
@@ -252,12 +252,11 @@ def _notes(
     holders: Sequence[Sequence[str]],
     resort: bool,
 ) -> list[str]:
-    against = "the network's own answers" if exits.against == NETWORK else "their labels"
     leaving = ", ".join(f"{100 * share:.0f} %" for share in found.leaving)
     notes = [
         f"on {exits.images} images that thresholds were not sought by, "
         f"{100 * found.accuracy:.2f} % are right "
-        f"({100 * exits.accuracies[-1]:.2f} % without exits), held against {against}",
+        f"({100 * exits.accuracies[-1]:.2f} % without exits), held against {exits.truth}",
         f"{sure:.4f} of the accuracy is kept, with {options.confidence:g} confidence",
         f"of these {leaving} leave at the exits and at the end",
     ]
