@@ -14,7 +14,7 @@ from shoal.model.confidence import confidences
 from shoal.model.dtypes import Array
 from shoal.model.engine import Session
 from shoal.model.spec import TensorSpec
-from shoal.plan.statistics import probabilities
+from shoal.task.divergence import probabilities
 from shoal_train.exits.material import Labels, Some, fed
 from shoal_train.schedule import warm_up_then_cosine
 from shoal_train.seeding import generator, reproducible

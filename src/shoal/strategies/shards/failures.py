@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from shoal.plan.statistics import divergence, lower_bound
+from shoal.plan.statistics import lower_bound
+from shoal.task.divergence import divergence
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[Any]

@@ -1,0 +1,33 @@
+"""A promise in words: how much of what the whole network answers, how sure, and on what images."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Promised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a promise stands on: ``measured`` says what is a share of what (``boxes (F1 at IoU
+    0.5)``). Of ``images`` those are ``counted`` that say something, and that the whole network gets
+    right, where that is known (``labelled``)."""
+
+    measured: str
+    images: int
+    counted: int
+    confidence: float
+    labelled: bool = False
+
+    def least(self, share: float) -> str:
+        """That at least this share is kept."""
+        right = "right " if self.labelled else ""
+        return (
+            f"at least {share:.3g} of the whole network's {right}{self.measured}, measured on "
+            f"{self.basis}, sure to {100 * self.confidence:.3g} %"
+        )
+
+    @property
+    def basis(self) -> str:
+        """The images that counted."""
+        if self.counted == self.images:
+            return f"{self.images} images"
+        why = "that it gets right" if self.labelled else "that show something"
+        return f"{self.counted} of {self.images} images ({why})"
