@@ -16,6 +16,8 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.promise import BACK, Promise
 from shoal.strategies.shards.replicate import uniform
 from shoal.strategies.shards.trials import Contributions, Trials, exact, holes
+from shoal.task import Judge, task_of
+from shoal.task.agreement import WRONG
 
 KEYS = ((0, 3), (3, 8), (19, 25))
 
@@ -43,8 +45,8 @@ def deck(network, dealt, images):
 
 @pytest.fixture(scope="module")
 def sample(network, images):
-    (scores,) = network.run({network.inputs[0].name: images}).values()
-    return Sample(images, None, scores)
+    outputs = network.run({network.inputs[0].name: images})
+    return Sample.of(images, None, task_of(network), outputs)
 
 
 def test_while_nobody_is_lost_all_is_kept(deck, sample):
@@ -136,7 +138,7 @@ def test_what_is_searched_by_keeps_what_as_many_held_images_would_need(deck, sam
 
 def test_what_the_promise_is_measured_on_has_no_say_in_the_search(deck, sample):
     """Held images whose answers nothing can keep lead to the very same ways."""
-    wrong = replace(sample, right=np.roll(sample.right, 1, axis=1))
+    wrong = replace(sample, judges=(Judge(True, lambda found: WRONG),) * len(sample))
     fair, unfair = (
         list(Promise(deck, sample, held, 1, 0.8, 0.95).commons(lambda common: True))
         for held in (sample, wrong)

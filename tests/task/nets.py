@@ -10,14 +10,14 @@ NONE = 0.02
 """The score of a cell without anything."""
 
 
-def detector(noise: float = 0.02) -> bytes:
+def detector(noise: float = 0.02, width: int = 2) -> bytes:
     """Finds what is bright: a box of two classes in each cell of three grids. The score of a class
     is the mean of its colour in the cell. Convolutions that change little but by a ``noise`` come
-    before that, so that there is something to cut."""
+    before that, with so many channels between them (``width``)."""
     random = np.random.default_rng(0)
     weights = {}
-    for name, colours in (("u", 3), ("v", 2)):
-        near = np.zeros((2, colours, 3, 3), np.float32)
+    for name, makes, reads in (("u", width, 3), ("v", 2, width)):
+        near = np.zeros((makes, reads, 3, 3), np.float32)
         near[[0, 1], [0, 1], 1, 1] = 1
         weights[name] = near + noise * random.standard_normal(near.shape).astype(np.float32) / 3
     means, boxes = [], []
@@ -51,6 +51,6 @@ def pictures(count: int, *, empty: int = 0, seed: int = 0) -> np.ndarray:
     for image in images[empty:]:
         for place in random.choice(16, random.integers(1, 5), replace=False):
             row, column = 8 * (place // 4), 8 * (place % 4)
-            bright = random.uniform(0.4, 0.95)
+            bright = random.uniform(0.4, 0.9)
             image[random.integers(2), row : row + 8, column : column + 8] = bright
     return images

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shoal.errors import DataError
+
 
 class Promised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a promise stands on: ``measured`` says what is a share of what (``boxes (F1 at IoU
@@ -31,3 +33,13 @@ class Promised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return f"{self.images} images"
         why = "that it gets right" if self.labelled else "that show something"
         return f"{self.counted} of {self.images} images ({why})"
+
+
+def check_says(said: int, images: int, measured: str) -> None:
+    """DataError where the whole network finds nothing in any of so many images."""
+    if not said:
+        raise DataError(
+            f"calibrate: the whole network finds nothing in any of the {images} images "
+            f"({measured}), so they do not tell what is kept of it; give images that show what it "
+            "looks for"
+        )

@@ -34,6 +34,7 @@ from shoal.plan.statistics import lower_bound
 from shoal.strategies.base import Progress
 from shoal.strategies.images import Images
 from shoal.strategies.labels import check_label, check_labels, labels_count
+from shoal.strategies.promised import check_says
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
@@ -176,12 +177,7 @@ class _Run:
                 self._handful(taken, min(0.99, share))
         if not self.seen:
             raise DataError("the images hold no input; give others")
-        if not self.says:
-            raise DataError(
-                f"calibrate: the whole network finds nothing in any of the {self.seen} images "
-                f"({self.task.measured}), so they do not tell what is kept of it; give images that "
-                "show what it looks for"
-            )
+        check_says(self.says, self.seen, self.task.measured)
         right = sum(map(eq, self.labels, self.answers))
         return Calibration(
             version=VERSION,
