@@ -12,5 +12,5 @@ from shoal.task.agreement import Task as Task
 from shoal.task.choose import check_task as check_task
 from shoal.task.choose import task_of as task_of
 from shoal.task.classifier import Classifier as Classifier
-from shoal.task.guess import Guess as Guess
-from shoal.task.guess import guess as guess
+from shoal.task.guesses import Guess as Guess
+from shoal.task.guesses import guess as guess

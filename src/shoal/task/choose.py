@@ -10,7 +10,7 @@ from shoal.task.agreement import Task
 from shoal.task.classifier import Classifier
 from shoal.task.detector import Detector
 from shoal.task.embedding import Embedding
-from shoal.task.guess import guess
+from shoal.task.guesses import guess
 from shoal.task.own import Own
 from shoal.task.segmenter import Segmenter
 from shoal.task.sequence import Sequence
