@@ -58,15 +58,10 @@ def normed(last):
     ]
 
 
-def embedding():
-    return load(
-        model(
-            [*POOLED, node("Gemm", "f w", "r"), *normed("c")],
-            [IMAGE],
-            ["y"],
-            {"w": random(3, 10), "low": np.float32(1e-6)},
-        )
-    )
+def embedding(*more, outputs=("y",)):
+    weights = {"w": random(3, 10), "low": np.float32(1e-6), "scale": random(10, seed=1)}
+    nodes = [*POOLED, node("Gemm", "f w", "r"), *normed("c"), *more]
+    return load(model(nodes, [IMAGE], outputs, weights))
 
 
 CASES = {
@@ -86,6 +81,11 @@ CASES = {
     ),
     "tags": (lambda: rows(10, node("Sigmoid", "r", "y")), None, "after Sigmoid"),
     "an embedding by its norm": (embedding, "embedding", "after a norm"),
+    "an embedding that is scaled after its norm": (
+        lambda: embedding(node("Mul", "y scale", "z"), outputs=["z"]),
+        "embedding",
+        "after a norm",
+    ),
     "an embedding by its name": (
         lambda: rows(128, node("Identity", "r", "embeddings"), outputs=["embeddings"]),
         "embedding",

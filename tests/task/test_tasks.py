@@ -199,6 +199,7 @@ def test_edits_are_the_fewest(one, other, count):
 
 def test_with_a_blank_repeats_and_blanks_are_taken_out():
     assert TEXT.compare(steps("aa_ab_"), steps("_a_aab")).score == 1.0  # aab
+    assert TEXT.compare(steps("aaaab_"), steps("a____b")).score == 1.0  # ab
     assert TEXT.compare(steps("aa_ab_"), steps("aaaabb")).score == 1 - 1 / 3  # ab
     assert TEXT.compare(steps("a_b_c_"), steps("a_a_c_")).score == 1 - 1 / 3
     assert TEXT.compare(steps("______"), steps("______")) == NOTHING

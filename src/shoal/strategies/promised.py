@@ -20,10 +20,15 @@ class Promised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def least(self, share: float) -> str:
         """That at least this share is kept."""
+        return f"at least {share:.3g} {self.words}"
+
+    @property
+    def words(self) -> str:
+        """Of what, on which images, and how sure."""
         right = "right " if self.labelled else ""
         return (
-            f"at least {share:.3g} of the whole network's {right}{self.measured}, measured on "
-            f"{self.basis}, sure to {100 * self.confidence:.3g} %"
+            f"of the whole network's {right}{self.measured}, measured on {self.basis}, sure to "
+            f"{100 * self.confidence:.3g} %"
         )
 
     @property

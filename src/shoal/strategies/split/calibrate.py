@@ -156,7 +156,6 @@ class _Run:
     answers: list[int] = field(default_factory=list)
     first: list[int] = field(default_factory=list)
     seen: int = 0
-    says: int = 0
     counted: int = 0
     whole_ms: float = 0.0
 
@@ -171,13 +170,13 @@ class _Run:
         began = time.monotonic()
         widest = max(place.raw_bytes for place in self.places)
         handful = max(1, min(HANDFUL, HANDFUL_BYTES // max(1, widest)))
+        self._look()
         with self.pool:
             for taken in _handfuls(iter(self.images), min(PILOT, handful), handful):
                 share = self.seen / max(self.count, self.seen + len(taken))
                 self._handful(taken, min(0.99, share))
         if not self.seen:
             raise DataError("the images hold no input; give others")
-        check_says(self.says, self.seen, self.task.measured)
         right = sum(map(eq, self.labels, self.answers))
         return Calibration(
             version=VERSION,
@@ -193,6 +192,14 @@ class _Run:
             first=tuple(self.first),
             entries=tuple(_entry(each) for tried in self.tried.values() for each in tried),
         )
+
+    def _look(self) -> None:
+        """DataError, before anything takes long, where no image says anything."""
+        (whole,) = self.network.split((), prove=False)
+        session = whole.session()
+        answers = (whole.run_on(session, feeds) for feeds, _ in self.images)
+        if not any(self.task.judge(answer).says for answer in answers) and self.count:
+            check_says(0, self.count, self.task.measured)
 
     def _handful(self, taken: Sequence[tuple[Feeds, int | None]], share: float) -> None:
         """Take some images through all places; the first ones are the pilot."""
@@ -229,7 +236,6 @@ class _Run:
             timed = [image.tensors for image in images[:TIMED]]
             self.whole_ms = _median_ms(partial(whole.run_on, session), timed)
         for number, image in enumerate(images, self.seen):
-            self.says += image.judge.says
             self.counted += image.judge.says and image.counts
             if image.judge.says and len(self.first) < FIRST:
                 image.first = True

@@ -23,7 +23,7 @@ def explain(playbook: Playbook, options: SplitOptions) -> Explanation:
     asked = SHOWN if options.bandwidth is None else (options.bandwidth,)
     at = [at_bandwidth(playbook, mbit_s) for mbit_s in asked]
     promised = read_settings(playbook).promised
-    notes = [] if promised is None else [f"accuracy: a plan keeps {promised.least(least(front))}"]
+    notes = [] if promised is None else [f"accuracy: {promised.words}"]
     notes += [f"{each.mbit_s:g} Mbit/s: {each.chosen.why}" for each in at if each.relaxed]
     return Explanation(
         data={"front": front, "bandwidths": at, "promised": promised},
@@ -38,11 +38,6 @@ def explain(playbook: Playbook, options: SplitOptions) -> Explanation:
         notes=tuple(notes),
         draw=partial(plot, playbook, front),
     )
-
-
-def least(front: Sequence[Shown]) -> float:
-    """The least accuracy of these plans."""
-    return min((shown.accuracy for shown in front), default=1.0)
 
 
 def _chosen(at: Sequence[Explained]) -> Sheet:
