@@ -17,6 +17,8 @@ from shoal.model.network import load
 from shoal.model.shards import masked
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec
 from shoal.strategies.shards.failures import Kept, Sample
+from shoal.strategies.shards.prepare import judged
+from shoal.task import task_of
 from shoal_benchmarks import registry, shards
 from shoal_benchmarks.node.equals import GATE, Equals, Followed, Ground
 from shoal_benchmarks.shards import accuracy, coded, exact, importance, lab, lost, packed
@@ -29,7 +31,7 @@ from shoal_benchmarks.shards.layouts import (
     ground_for,
     layout_of,
 )
-from shoal_benchmarks.shards.subjects import Subject, fashion, scores, some
+from shoal_benchmarks.shards.subjects import Subject, fashion, some
 from shoal_benchmarks.shards.ways import BALANCED, FULL, MEANS, REBUILDS, Way, stretches
 from shoal_benchmarks.split.driver import Told, computed_ms
 from shoal_benchmarks.subjects import FASHION
@@ -86,8 +88,8 @@ def test_weights_are_those_of_the_steps() -> None:
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     network, shown = load(zoo.path(FASHION)), zoo.samples(FASHION)
-    right = scores(network, shown.images)
-    whole = Sample(shown.images, tuple(shown.labels.tolist()), right)
+    judges = judged(network, task_of(network), shown.images)
+    whole = Sample(shown.images, tuple(shown.labels.tolist()), judges)
     calibration, test = whole.halves(128)
     return Subject(FASHION, network, calibration, test)
 
@@ -99,11 +101,11 @@ def case(subject: Subject) -> accuracy.Case:
 
 def test_some_images_keep_their_labels_and_answers(subject: Subject) -> None:
     few = some(subject.test, 10)
-    assert len(few) == len(few.labels or ()) == len(few.right) == 10
-    for image, label, right in zip(few.images, few.labels or (), few.right, strict=True):
+    assert len(few) == len(few.labels or ()) == len(few.judges) == 10
+    for image, label, judge in zip(few.images, few.labels or (), few.judges, strict=True):
         (number,) = np.flatnonzero((subject.test.images == image).all(axis=(1, 2, 3)))[:1]
         assert (subject.test.labels or ())[number] == label
-        assert np.array_equal(subject.test.right[number], right)
+        assert subject.test.judges[number] is judge
     assert some(subject.test, 10_000) is subject.test
 
 
@@ -235,7 +237,7 @@ def test_coded_plans_are_exact_and_hold_what_the_code_takes() -> None:
 def test_packed_slices_cross_at_a_quarter_and_keep_about_as_much() -> None:
     network, samples = load(zoo.path(FASHION)), zoo.samples(FASHION)
     images = samples.images[:48]
-    sample = Sample(images, None, scores(network, images))
+    sample = Sample(images, None, judged(network, task_of(network), images))
     subject = Subject(FASHION, network, sample, sample)
     rows = {row.name: row.value for row in packed.rows_of(subject, ("raw", "quant:8"), 24)}
     raw, rounded = (f"{FASHION}, {ALL}, {codec}" for codec in ("raw", "quant:8"))

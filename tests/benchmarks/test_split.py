@@ -14,6 +14,7 @@ from shoal.plan.playbook import validate
 from shoal.plan.prove import run_plan
 from shoal.strategies.images import open_folder
 from shoal.strategies.split.calibrate import calibrate
+from shoal.task import task_of
 from shoal_benchmarks.split import (
     baselines,
     decisions,
@@ -70,7 +71,7 @@ def systems(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     np.save(folder / "some.npy", samples.images[:20])
     images = open_folder(folder, network.inputs)
-    found = calibrate(network, images, 0.7, 0.95, cache=False)
+    found = calibrate(network, images, task_of(network), 0.7, 0.95, cache=False)
     node_ms = (0.1,) * (len(network.nodes) - 2) + (10.0, 10.0)
     cases = [feeds for feeds, _ in images]
     bench = Bench(network, ToyProfile(node_ms, fixed_ms=0.1), found, cases, 0.7)

@@ -24,6 +24,26 @@ def test_json_names_inputs_outputs_and_every_cut(
     assert around["bytes"] == 2 * 4 * 8 * 8 * 4
 
 
+def test_it_says_what_the_network_is_for_and_what_shows_that(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["inspect", str(tiny), "--json"]) == 0
+    task = json.loads(capsys.readouterr().out)["task"]
+    assert task["name"] == "classifier"
+    assert run(["inspect", str(tiny)]) == 0
+    assert f"classifier: {task['why']}" in capsys.readouterr().out
+
+
+def test_what_it_is_for_may_not_be_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.onnx"
+    nodes = [nets.node("Conv", "x w", "r"), nets.node("Tanh", "r", "y")]
+    path.write_bytes(nets.model(nodes, [nets.IMAGE], ["y"], {"w": nets.random(3, 3, 3, 3)}))
+    assert run(["inspect", str(path)]) == 0
+    assert "not clear (--task): float32 [batch, 3, 6, 6], after Tanh" in capsys.readouterr().out
+
+
 def test_the_table_has_a_bar_for_each_cut(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", str(tiny), "--cuts", "--plot"]) == 0
     out = capsys.readouterr().out

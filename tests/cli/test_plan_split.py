@@ -78,6 +78,10 @@ def test_a_picture_is_drawn(cluster: Path, tmp_path: Path) -> None:
     ("options", "code", "words"),
     [
         (["--minimise", "beauty"], 40, "throughput"),
+        (["--task", "beauty"], 40, "classifier, detector, segmenter, embedding, sequence"),
+        (["--task", "detector", "--agreement", "own.py:alike"], 40, "say the same: give one"),
+        (["--task", "detector", "--calibrate", "."], 40, "how boxes are read from 'logits'"),
+        (["--agreement", "nowhere.py:alike", "--calibrate", "."], 25, "cannot read nowhere.py"),
         (["--min-accuracy", "1.5"], 40, "0.99"),
         (["--max-latency-ms", "-3"], 40, "max_latency_ms"),
         (["--calibrate", "no/such/folder"], 25, "no/such/folder"),

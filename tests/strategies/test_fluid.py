@@ -171,6 +171,12 @@ def test_marks_that_make_no_sense_are_refused(
         make("fluid", bundle, cluster, facts(bundle, cluster), **options)
 
 
+def test_accuracy_is_of_classes_and_of_nothing_else(bundle: Bundle) -> None:
+    assert build(bundle, 1.0, 1.0, task="classifier")
+    with pytest.raises(PlanError, match="counted in classes: leave --task and --agreement out"):
+        build(bundle, 1.0, 1.0, task="detector")
+
+
 def test_a_network_without_sub_networks_is_refused() -> None:
     network = ToyNetwork()
     cluster = cluster_of(1, 1)

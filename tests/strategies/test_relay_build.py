@@ -253,6 +253,15 @@ def test_options_that_make_no_sense(network: Network, options: dict[str, Any], w
         made(network, **options)
 
 
+def test_accuracy_is_of_classes_and_of_nothing_else(network: Network) -> None:
+    cluster = Cluster.from_yaml("devices: [{name: a}]")
+    facts = Profiles.scaled(cluster, profile_of(network))
+    for wish in (Objective(task="detector"), Objective(agreement="own.py:alike")):
+        with pytest.raises(PlanError, match="counted in classes: leave --task and --agreement out"):
+            build(network, cluster, facts, wish, RelayOptions())
+    assert build(network, cluster, facts, Objective(task="classifier"), RelayOptions())
+
+
 # -- a rate that is to be held
 
 

@@ -246,8 +246,9 @@ def test_it_explains_who_holds_what_and_what_is_kept(half, tmp_path):
         shown = table(sheet.title, sheet.columns, sheet.rows)
         assert Console(width=200).measure(shown).maximum <= 80, "a terminal holds it"
     record = read_record(half.playbook)
-    basis = f"{record.counted} of {record.images} images that the whole network gets right"
-    assert 0 < record.counted < record.images
+    stands = record.stands
+    basis = f"right classes (top-1), measured on {stands.counted} of {stands.images} images"
+    assert 0 < stands.counted < stands.images
     assert basis in " ".join(found.notes)
     assert basis in half.notes[0]
     main, whole = half.playbook.in_place

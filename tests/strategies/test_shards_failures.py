@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.model.dtypes import Array
 from shoal.model.shards import Op, Point, Region, Run, Width
 from shoal.model.spec import TensorSpec
-from shoal.strategies.shards.failures import Kept, Sample, compare, failure_sets, worst_at
+from shoal.strategies.shards.failures import Kept, Sample, failure_sets, one_by_one, worst_at
 from shoal.strategies.shards.importance import alone, importance
+from shoal.task import Classifier, Judge
+from shoal.task.agreement import NOTHING
+from shoal.task.segmenter import Segmenter
 
 
 def test_all_sets_up_to_a_size_that_leave_somebody() -> None:
@@ -20,6 +26,19 @@ def test_all_sets_up_to_a_size_that_leave_somebody() -> None:
     assert failure_sets(3, 0) == failure_sets(1, 1) == ()
 
 
+ROW = TensorSpec("y", "float32", (None, 4))
+
+
+def asked(whole: Array, labels: Sequence[int] | None = None) -> Sample:
+    """Images that a classifier answers so."""
+    told = None if labels is None else tuple(labels)
+    return Sample.of(np.zeros(len(whole)), told, Classifier.of([ROW]), {"y": whole})
+
+
+def compare(whole: Array, found: Array, labels: Sequence[int] | None = None) -> Kept:
+    return asked(whole, labels).compare(one_by_one({"y": found}, len(found)))
+
+
 def test_without_labels_the_same_class_is_good() -> None:
     expected = np.eye(4)[[0, 1, 2, 3]]
     found = np.eye(4)[[0, 1, 2, 0]]
@@ -27,6 +46,7 @@ def test_without_labels_the_same_class_is_good() -> None:
     assert (kept.good, kept.count, kept.share) == (3, 4, 0.75)
     assert kept.apart > 0
     assert compare(expected, expected) == Kept(4, 4, 0.0)
+    assert asked(expected).whole == Kept(4, 4)
 
 
 def test_with_labels_only_what_was_right_counts() -> None:
@@ -34,11 +54,24 @@ def test_with_labels_only_what_was_right_counts() -> None:
     found = np.eye(4)[[0, 1, 3, 0]]
     kept = compare(expected, found, [0, 1, 2, 2])
     assert (kept.good, kept.count) == (2, 3)
+    assert asked(expected, [0, 1, 2, 2]).whole == Kept(3, 3)
 
 
 def test_nothing_that_counts_promises_nothing() -> None:
-    kept = compare(np.eye(2), np.eye(2), [1, 0])
+    kept = compare(np.eye(4)[:2], np.eye(4)[:2], [1, 0])
     assert (kept.count, kept.bound(0.95)) == (0, 0.0)
+
+
+def test_scores_are_graded_and_what_says_nothing_does_not_count() -> None:
+    task = Segmenter.of([], [TensorSpec("y", "float32", (None, 1, 2, 2))])
+    whole = np.zeros((3, 1, 2, 2), np.float32)
+    found = whole.copy()
+    whole[0, 0, 0] = found[0, 0, 0, 0] = 1  # half of the mask
+    found[2, 0, 0] = 1  # where there is nothing
+    sample = Sample.of(np.zeros(3), None, task, {"y": whole})
+    kept = sample.compare(one_by_one({"y": found}, 3))
+    assert (kept.good, kept.count, kept.apart) == (0.5, 2, 0.75)
+    assert sample.whole == Kept(1, 1)
 
 
 def test_mean_and_worst_by_how_many_are_lost() -> None:
@@ -46,33 +79,36 @@ def test_mean_and_worst_by_how_many_are_lost() -> None:
     assert worst_at([1, 1, 2], kept) == {1: (pytest.approx(0.8), 0.7), 2: (0.5, 0.5)}
 
 
+def numbered(count: int, labels: Sequence[int] | None) -> Sample:
+    """Images that are their own numbers, and so are their judges."""
+    judges = tuple(Judge(True, lambda found: NOTHING, number) for number in range(count))
+    told = None if labels is None else tuple(labels)
+    return Sample(np.arange(count, dtype=np.float32), told, judges)
+
+
 @given(st.integers(0, 40), st.integers(1, 20))
 def test_halves_share_no_image_and_lose_none(count: int, most: int) -> None:
-    numbers = np.arange(count, dtype=np.float32)
-    sample = Sample(numbers, tuple(range(count)), numbers)
-    first, second = sample.halves(most)
+    first, second = numbered(count, range(count)).halves(most)
     assert len(first) <= most
     assert len(second) >= len(first) - 1
     assert sorted([*first.images, *second.images]) == list(range(count))
     for half in (first, second):
-        assert half.labels == tuple(half.images) == tuple(half.right)
+        assert half.labels == tuple(half.images) == tuple(judge.top1 for judge in half.judges)
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10])
 def test_each_half_has_its_share_of_every_class(classes: int) -> None:
     count = 24 * classes
-    numbers = np.arange(count, dtype=np.float32)
     in_turn = tuple(k % classes for k in range(count))
     for most in (count, 6 * classes):
-        first, second = Sample(numbers, in_turn, numbers).halves(most)
+        first, second = numbered(count, in_turn).halves(most)
         for half in (first, second):
             assert half.labels is not None
             assert set(np.bincount(half.labels, minlength=classes)) == {len(half) // classes}
 
 
 def test_halves_do_not_follow_a_rhythm_of_images_without_labels() -> None:
-    numbers = np.arange(400, dtype=np.float32)
-    for half in Sample(numbers, None, numbers).halves(400):
+    for half in numbered(400, None).halves(400):
         assert 0.4 < np.mean(half.images % 2) < 0.6
 
 

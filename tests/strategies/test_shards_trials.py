@@ -16,6 +16,8 @@ from shoal.strategies.shards.failures import Sample
 from shoal.strategies.shards.promise import BACK, Promise
 from shoal.strategies.shards.replicate import uniform
 from shoal.strategies.shards.trials import Contributions, Trials, exact, holes
+from shoal.task import Judge, task_of
+from shoal.task.agreement import WRONG
 
 KEYS = ((0, 3), (3, 8), (19, 25))
 
@@ -43,8 +45,8 @@ def deck(network, dealt, images):
 
 @pytest.fixture(scope="module")
 def sample(network, images):
-    (scores,) = network.run({network.inputs[0].name: images}).values()
-    return Sample(images, None, scores)
+    outputs = network.run({network.inputs[0].name: images})
+    return Sample.of(images, None, task_of(network), outputs)
 
 
 def test_while_nobody_is_lost_all_is_kept(deck, sample):
@@ -127,7 +129,7 @@ def test_a_promise_tells_what_costs_more(deck, sample):
 
 def test_what_is_searched_by_keeps_what_as_many_held_images_would_need(deck, sample):
     promise = Promise(deck, sample, sample, 1, 0.5, 0.95)
-    first = next(promise.commons(lambda common: True))
+    first = next(promise.commons(lambda common: True, 0.95))
     dealings = deck.deal(first)
     kept = [deck.trials.kept(sample, dealings, lost, deck.means) for lost in promise.sets]
     assert min(each.bound(0.95) for each in kept) >= 0.5
@@ -136,9 +138,9 @@ def test_what_is_searched_by_keeps_what_as_many_held_images_would_need(deck, sam
 
 def test_what_the_promise_is_measured_on_has_no_say_in_the_search(deck, sample):
     """Held images whose answers nothing can keep lead to the very same ways."""
-    wrong = replace(sample, right=np.roll(sample.right, 1, axis=1))
+    wrong = replace(sample, judges=(Judge(True, lambda found: WRONG),) * len(sample))
     fair, unfair = (
-        list(Promise(deck, sample, held, 1, 0.8, 0.95).commons(lambda common: True))
+        list(Promise(deck, sample, held, 1, 0.8, 0.95).commons(lambda common: True, 0.95))
         for held in (sample, wrong)
     )
     assert fair == unfair
@@ -149,7 +151,7 @@ def test_it_is_gone_back_step_by_step_to_all_that_can_be_common(deck, sample, rh
     """``rho`` is about what there is room for."""
     room = sum(uniform(deck.layers, rho))
     promise = Promise(deck, sample, sample, 1, 0.5, 0.95)
-    ways = list(promise.commons(lambda common: sum(common) <= room))
+    ways = list(promise.commons(lambda common: sum(common) <= room, 0.95))
     assert len(ways) == 1 + len(BACK)
     for few, more in itertools.pairwise(ways):
         assert few != more
@@ -159,4 +161,4 @@ def test_it_is_gone_back_step_by_step_to_all_that_can_be_common(deck, sample, rh
 
 def test_to_keep_everything_takes_all(deck, sample):
     promise = Promise(deck, sample, sample, 1, 1.0, 0.95)
-    assert list(promise.commons(lambda common: True)) == [uniform(deck.layers, 1.0)]
+    assert list(promise.commons(lambda common: True, 0.95)) == [uniform(deck.layers, 1.0)]

@@ -25,6 +25,7 @@ from shoal.strategies.split import prepare as preparing
 from shoal.strategies.split.book import read_book
 from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.split.cuts import places
+from shoal.task import task_of
 
 COUNT = 40
 CLUSTER = """
@@ -86,7 +87,9 @@ def built(network, folder=None, objective=None, where=None, **options):
 @pytest.fixture(scope="module")
 def found(network, folder, cache):
     """A calibration for 0.5, so that much is tried."""
-    return calibrate(network, open_folder(folder, network.inputs), 0.5, 0.95, cache=False)
+    return calibrate(
+        network, open_folder(folder, network.inputs), task_of(network), 0.5, 0.95, cache=False
+    )
 
 
 def test_a_calibration_says_what_each_way_to_pack_costs(network, found):
@@ -111,7 +114,7 @@ def test_folders_that_are_other_classes_to_the_network_are_refused(network, tmp_
         np.save(tmp_path / str((label + 1) % 10) / "some.npy", chosen)
     images = open_folder(tmp_path, network.inputs)
     with pytest.raises(DataError, match="class 0 is its 9"):
-        calibrate(network, images, 0.5, 0.95, cache=False)
+        calibrate(network, images, task_of(network), 0.5, 0.95, cache=False)
 
 
 def test_fewer_bits_are_fewer_bytes(found):
@@ -198,24 +201,36 @@ def test_plans_are_proved_on_the_calibrations_images_too(network, unlabelled, ca
 def test_what_was_calibrated_once_is_not_calibrated_again(network, unlabelled, cache):
     told = []
     images = open_folder(unlabelled, network.inputs)
-    first = calibrate(network, images, 0.7, 0.95)
-    again = calibrate(network, images, 0.7, 0.95, lambda share, text: told.append(text))
+    first = calibrate(network, images, task_of(network), 0.7, 0.95)
+    again = calibrate(
+        network, images, task_of(network), 0.7, 0.95, lambda share, text: told.append(text)
+    )
     assert again == first
     assert told == ["calibrated before"]
-    assert calibrate(network, images, 0.6, 0.95) != first  # another floor is another question
+    assert (
+        calibrate(network, images, task_of(network), 0.6, 0.95) != first
+    )  # another floor is another question
 
 
 def test_progress_runs_from_nothing_to_all(network, unlabelled):
     shares = []
     images = open_folder(unlabelled, network.inputs)
-    calibrate(network, images, 0.7, 0.95, lambda share, _: shares.append(share), cache=False)
+    calibrate(
+        network,
+        images,
+        task_of(network),
+        0.7,
+        0.95,
+        lambda share, _: shares.append(share),
+        cache=False,
+    )
     assert shares == sorted(shares)
     assert 0 <= shares[0] <= shares[-1] <= 1
 
 
 def test_without_labels_the_same_class_is_what_counts(network, unlabelled):
     images = open_folder(unlabelled, network.inputs)
-    found = calibrate(network, images, 0.5, 0.95, cache=False)
+    found = calibrate(network, images, task_of(network), 0.5, 0.95, cache=False)
     assert found.top1 is None
     assert not found.labelled
     assert {entry.images for entry in found.entries if not entry.exact} == {12}
@@ -243,7 +258,7 @@ def test_a_plan_that_does_not_do_what_was_found_is_refused(network, folder, cach
         entries = []
         for entry in found.entries:
             first = tuple(
-                msgspec.structs.replace(outcome, divergence=outcome.divergence + 0.1)
+                msgspec.structs.replace(outcome, apart=outcome.apart + 0.1)
                 for outcome in entry.first
             )
             entries.append(msgspec.structs.replace(entry, first=first))
@@ -378,7 +393,7 @@ def test_a_label_that_the_network_does_not_know_is_refused(network, tmp_path):
         np.save(tmp_path / name / "a.npy", np.zeros((1, 28, 28), np.float32))
     images = open_folder(tmp_path, network.inputs)
     with pytest.raises(DataError, match=r"labelled 10 .* tells 10 classes apart \(0 to 9\)"):
-        calibrate(network, images, 0.5, 0.95, cache=False)
+        calibrate(network, images, task_of(network), 0.5, 0.95, cache=False)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int64", "bool"])

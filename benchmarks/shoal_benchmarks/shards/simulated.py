@@ -30,6 +30,8 @@ from shoal.sim.forecasted import Forecasted, Image
 from shoal.sim.mishaps import Mishaps
 from shoal.sim.serving import serve
 from shoal.sim.world import Reply, Ticket
+from shoal.strategies.shards.prepare import judged
+from shoal.task import task_of
 from shoal_benchmarks.emulation import emulated
 from shoal_benchmarks.node.agreement import (
     GOAL,
@@ -46,7 +48,6 @@ from shoal_benchmarks.node.gauge import Gauged, gauge
 from shoal_benchmarks.node.virtual import wire_of
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.lost import built_in
-from shoal_benchmarks.shards.subjects import scores
 from shoal_benchmarks.split.driver import Told, moments
 from shoal_benchmarks.subjects import FASHION, load
 
@@ -112,7 +113,8 @@ def case_in(folder: Path, lab: Equals, network: Network) -> Case:
 
 def right_of(network: Network, case: Case, seconds: float) -> int:
     """How many of the answers to what is asked in so many seconds the whole network gets right."""
-    found = scores(network, np.concatenate(case.images)).argmax(axis=1)
+    judges = judged(network, task_of(network), np.concatenate(case.images))
+    found = [judge.top1 for judge in judges]
     asked = sum(1 for _ in moments(RATE, seconds))
     return sum(found[k % len(found)] == case.labels[k % len(found)] for k in range(asked))
 

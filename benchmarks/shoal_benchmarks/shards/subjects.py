@@ -14,7 +14,8 @@ from shoal.model.network import Network
 from shoal.plan.network import Array
 from shoal.strategies.images import open_folder
 from shoal.strategies.shards.failures import Sample
-from shoal.strategies.shards.trials import batches
+from shoal.strategies.shards.prepare import judged
+from shoal.task import task_of
 from shoal_benchmarks.shards.texts import lines
 from shoal_benchmarks.subjects import FASHION, FASHION_VGG, LITE0, TEXT_ANGLE, load
 
@@ -61,7 +62,7 @@ def _of_fashion(name: str) -> Subject | None:
 
     def sample(images: Array, labels: Array) -> Sample:
         inputs = images.astype(np.float32) / 255
-        return Sample(inputs, tuple(map(int, labels)), scores(network, inputs))
+        return Sample(inputs, tuple(map(int, labels)), judged(network, task_of(network), inputs))
 
     shown = sample(data.train.images[:CALIBRATION], data.train.labels[:CALIBRATION])
     return Subject(name, network, shown, sample(data.test.images, data.test.labels))
@@ -75,7 +76,7 @@ def text_angle() -> Subject | None:
 
     def sample(seeds: Sequence[int]) -> Sample:
         inputs, labels = lines(seeds)
-        return Sample(inputs, labels, scores(network, inputs))
+        return Sample(inputs, labels, judged(network, task_of(network), inputs))
 
     return Subject(
         TEXT_ANGLE,
@@ -95,20 +96,12 @@ def lite0() -> Subject | None:
     def sample(name: str) -> Sample:
         found = open_folder(folder / name, network.inputs)
         inputs = np.concatenate([row for feeds, _ in found for row in feeds.values()])
-        return Sample(inputs, None, scores(network, inputs))
+        return Sample(inputs, None, judged(network, task_of(network), inputs))
 
     return Subject(LITE0, network, sample("calibration"), sample("test"))
 
 
 SUBJECTS: Sequence[Callable[[], Subject | None]] = (fashion, fashion_vgg, text_angle, lite0)
-
-
-def scores(network: Network, images: Array) -> Array:
-    """What the whole network answers, a row for each image."""
-    (whole,) = network.split((), prove=False)
-    session, output = whole.session(), network.outputs[0].name
-    made = [whole.run_on(session, feeds)[output] for feeds in batches(network, images)]
-    return np.concatenate([rows.reshape(len(rows), -1) for rows in made])
 
 
 def some(sample: Sample, count: int) -> Sample:
@@ -117,7 +110,8 @@ def some(sample: Sample, count: int) -> Sample:
         return sample
     chosen = np.arange(count) * len(sample) // count
     labels = None if sample.labels is None else tuple(sample.labels[k] for k in chosen)
-    return replace(sample, images=sample.images[chosen], labels=labels, right=sample.right[chosen])
+    judges = tuple(sample.judges[k] for k in chosen)
+    return replace(sample, images=sample.images[chosen], labels=labels, judges=judges)
 
 
 def _folder(name: str) -> Path | None:

@@ -136,6 +136,7 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     from shoal.strategies.images import open_folder
     from shoal.strategies.split.calibrate import calibrate
     from shoal.strategies.split.prepare import CONFIDENCE
+    from shoal.task import task_of
 
     photos = photos_for_lab()
     if photos is None:
@@ -148,7 +149,7 @@ def prepared(aims: tuple[Aim, ...], quick: bool) -> Prepared | None:
     if quick:
         images = fewer(images, QUICK_CALIBRATION)
         least, loose = QUICK_MIN_ACCURACY, QUICK_LOOSE
-    found = calibrate(network, images, loose, CONFIDENCE)
+    found = calibrate(network, images, task_of(network), loose, CONFIDENCE)
     cases = [feeds for feeds, _ in islice(open_folder(photos / "test", network.inputs), IMAGES)]
     expected = [int(next(iter(network.run(feeds).values())).argmax()) for feeds in cases]
     bench = Bench(network, profile(network), found, cases, least, aims, loose)

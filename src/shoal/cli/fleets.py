@@ -12,6 +12,7 @@ from shoal.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from shoal.plan.objective import Objective
     from shoal.runtime.simulating import Fleet
 
 MAX_DEVICES = 64
@@ -26,11 +27,10 @@ def show_fleets(
     asked: Asked,
     strategy: str | None,
     settings: Mapping[str, str],
-    objective: str | None,
+    wish: Objective,
 ) -> None:
     """A simulation for each number of devices: show what each brings."""
     from shoal.cli.models import load_network
-    from shoal.plan.objective import Objective
     from shoal.runtime.simulating import curve
     from shoal.runtime.survey import survey
     from shoal.sim.plot import plot_curve
@@ -39,7 +39,6 @@ def show_fleets(
     counts = counts_of(devices)
     if model.endswith(".json"):
         raise UsageError(f"{model}: with --devices name the network, which is planned anew")
-    wish = Objective.of(objective)
     offered = candidates(strategy, settings)
     network = load_network(model, inputs, fixed)
     steps: list[Fleet] = []

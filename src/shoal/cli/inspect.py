@@ -64,6 +64,8 @@ def inspect(
 
 def summary(network: Network) -> dict[str, Any]:
     """Everything that is shown, as plain data."""
+    from shoal.task import guess
+
     return {
         "name": network.name,
         "hash": network.hash,
@@ -74,6 +76,7 @@ def summary(network: Network) -> dict[str, Any]:
         "cuts": network.cuts,
         "proof": network.strength(),
         "preprocessing": network.preprocessing,
+        "task": guess(network)._asdict(),
         "exits": None if network.exits is None else exits_summary(network, network.exits),
     }
 
@@ -119,6 +122,7 @@ def facts_table(network: Network) -> Table:
         rows.append(
             ("exits", f"{len(exits.heads)}, held against {exits.truth} on {exits.images} images")
         )
+    rows.append(("for", purpose(network)))
     rows.append(("proved", str(network.strength())))
     return table(network.name, ("", ""), rows)
 
@@ -134,6 +138,14 @@ def _photos(how: Preprocessing) -> str:
 def _numbers(values: Sequence[float]) -> str:
     shown = ", ".join(f"{value:g}" for value in values)
     return shown if len(values) == 1 else f"[{shown}]"
+
+
+def purpose(network: Network) -> str:
+    """What a network is for, and what shows that."""
+    from shoal.task import guess
+
+    found = guess(network)
+    return f"{found.name or 'not clear (--task)'}: {found.why}"
 
 
 def subnets_table(bundle: Bundle) -> Table:

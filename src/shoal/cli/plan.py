@@ -13,6 +13,7 @@ from shoal.cli.declared import WithDeclared
 from shoal.cli.models import Fixed, Inputs, Model, load_network
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
 from shoal.cli.wish import (
+    AgreementFile,
     Aims,
     FirstAim,
     LeastAccuracy,
@@ -20,6 +21,7 @@ from shoal.cli.wish import (
     MostMemory,
     NextAims,
     Survive,
+    TaskName,
     objective_of,
 )
 from shoal.errors import UsageError
@@ -56,6 +58,8 @@ def plan(
     max_latency_ms: LongestMs = None,
     max_memory: MostMemory = None,
     survive: Survive = None,
+    task: TaskName = None,
+    agreement: AgreementFile = None,
     inputs: Inputs = None,
     fixed: Fixed = None,
     out: Annotated[
@@ -81,7 +85,15 @@ def plan(
 
     show_log()
     wish = objective_of(
-        objective, minimise, then, min_accuracy, max_latency_ms, max_memory, survive
+        objective,
+        minimise,
+        then,
+        min_accuracy,
+        max_latency_ms,
+        max_memory,
+        survive,
+        task=task,
+        agreement=agreement,
     )
     offered = candidates(None if strategy == AUTO else strategy, ctx.obj)
     explaining = explain or plot is not None

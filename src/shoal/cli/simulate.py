@@ -15,7 +15,7 @@ from shoal.cli.declared import WithDeclared
 from shoal.cli.fleets import show_fleets
 from shoal.cli.models import Fixed, file_of
 from shoal.cli.output import Json, print_json, show_log, stderr, stdout, table
-from shoal.cli.wish import Aims
+from shoal.cli.wish import AgreementFile, Aims, TaskName, objective_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,6 +101,8 @@ def simulate(
         typer.Option(help="With --devices: a strategy, or auto: the best for each number."),
     ] = AUTO,
     objective: Aims = None,
+    task: TaskName = None,
+    agreement: AgreementFile = None,
     log: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Record all that the gateway does, for 'shoal replay'."),
@@ -130,12 +132,15 @@ def simulate(
             {"--log": log, "--faults": faults}, "is of one simulation: leave it out with --devices"
         )
         named = None if strategy == AUTO else strategy
-        show_fleets(what, inputs, fixed, devices, asked, named, ctx.obj, objective)
+        wish = objective_of(objective, task=task, agreement=agreement)
+        show_fleets(what, inputs, fixed, devices, asked, named, ctx.obj, wish)
         return
     only = {
         "--strategy": strategy != AUTO,
         "an option of a strategy": ctx.obj or None,
         "--objective": objective,
+        "--task": task,
+        "--agreement": agreement,
         "--fix": fixed,
         "more than one --input, or sizes": len(inputs or ()) > (image is not None),
     }
@@ -173,8 +178,8 @@ def _one(playbook: Playbook, asked: Asked, schedule: Path | None, log: Path | No
         console = stderr()
         hidden = asked.json or not console.is_terminal
         bar = stack.enter_context(Progress(console=console, transient=True, disable=hidden))
-        task = bar.add_task("simulating", total=load.seconds)
-        found = simulation.run(load, faults, lambda at_s: bar.update(task, completed=at_s))
+        shown = bar.add_task("simulating", total=load.seconds)
+        found = simulation.run(load, faults, lambda at_s: bar.update(shown, completed=at_s))
     title = f"{playbook.network} by {playbook.strategy}, {found.seconds:g} s in virtual time"
     drawn = asked.folder and plot(found, f"{title}; {said}", asked.folder)
     if asked.json:

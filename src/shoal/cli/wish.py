@@ -59,6 +59,25 @@ Survive: TypeAlias = Annotated[
     ),
 ]
 
+TaskName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="What the network is for, by which accuracy is measured: classifier, detector, "
+        "segmenter, embedding, sequence, or of CTC sequence:BLANK (default: as its graph shows).",
+    ),
+]
+AgreementFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--agreement",
+        metavar="FILE:FUNCTION",
+        help="Instead, a Python function of the whole network's outputs and those found, for one "
+        "image: how alike they are, from 0 to 1.",
+    ),
+]
+
 
 def size_of(option: str, text: str) -> Size:
     """The size that an option is given; UsageError where it is none."""
@@ -72,17 +91,20 @@ def size_of(option: str, text: str) -> Size:
 
 def objective_of(
     objective: str | None,
-    minimise: str | None,
-    then: Sequence[str] | None,
-    min_accuracy: float | None,
-    max_latency_ms: float | None,
-    max_memory: str | None,
-    survive: int | None,
+    minimise: str | None = None,
+    then: Sequence[str] | None = None,
+    min_accuracy: float | None = None,
+    max_latency_ms: float | None = None,
+    max_memory: str | None = None,
+    survive: int | None = None,
+    *,
+    task: str | None = None,
+    agreement: str | None = None,
 ) -> Objective:
     """The objective of ``--objective`` or of ``--minimise`` and ``--then``, with its limits.
 
-    Raises UsageError where both are given or a size is none, PlanError for an aim or a limit that
-    there is not.
+    Raises UsageError where both are given or a size is none, PlanError for an aim, a limit or a
+    task that there is not.
     """
     import msgspec
 
@@ -99,6 +121,8 @@ def objective_of(
         "max_latency_ms": max_latency_ms,
         "max_memory": None if max_memory is None else size_of("--max-memory", max_memory),
         "survive": survive,
+        "task": task,
+        "agreement": agreement,
     }
     given = {name: limit for name, limit in limits.items() if limit is not None}
     return msgspec.structs.replace(wish, **given)

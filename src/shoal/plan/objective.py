@@ -32,6 +32,10 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     on to the second, and so on (lexicographic with tolerance). ``max_memory`` is bytes on any one
     device. ``survive`` is how many devices may be lost together, whichever, so that something is
     left that answers with ``min_accuracy``.
+
+    ``task`` says what the network is for (``"detector"``; None: as its graph shows), ``agreement``
+    names a function of the user's instead (``"file.py:function"``). So is measured what of the
+    accuracy is kept (:mod:`shoal.task`).
     """
 
     aims: tuple[Aim, ...] = (Aim.THROUGHPUT, Aim.LATENCY)
@@ -43,6 +47,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     max_memory: Size | None = None
     max_energy_j: float | None = None
     survive: int | None = None
+    task: str | None = None
+    agreement: str | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "aims", _aims(self.aims))
@@ -60,6 +66,16 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             no_time = limit == 0 and name == "max_latency_ms"  # no plan could ever meet it
             if limit is not None and (no_time or not 0 <= limit < math.inf):
                 raise PlanError(f"{name}: {limit:g} is no limit; write a number above 0")
+        self._check_task()
+
+    def _check_task(self) -> None:
+        if self.task is None:
+            return
+        if self.agreement is not None:
+            raise PlanError("task and agreement say the same: give one of them")
+        from shoal.task import check_task  # which needs NumPy
+
+        check_task(self.task)
 
     @classmethod
     def of(cls, wish: Objective | str | None) -> Objective:

@@ -1,18 +1,53 @@
-"""Whether the folders of labelled images are called by the classes that the network tells."""
+"""Whether the folders of images are classes, and called by those that the network tells."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.errors import DataError
+from shoal.errors import DataError, PlanError
+from shoal.plan.objective import Objective
+from shoal.strategies.images import Images
+from shoal.task import Classifier, Task
 
 LEAST = 3
 """Images of each class, in the mean, below which nothing is said."""
 NAMED = 3
 """Classes that the message names."""
+
+log = logging.getLogger("shoal")
+
+
+def check_label(label: int, classes: int) -> None:
+    """DataError for a label that is none of so many classes."""
+    if label >= classes:
+        raise DataError(
+            f"an image is labelled {label} by its folder, and the network tells {classes} classes "
+            f"apart (0 to {classes - 1}); rename the folders"
+        )
+
+
+def labels_count(images: Images, task: Task) -> bool:
+    """Whether the folders of images are classes that the network tells apart. Where they are
+    classes of something else, they are ignored, with a warning."""
+    if images.labelled and task.classes is None:
+        log.warning(
+            "the folders of the images are no classes here, as %s are compared", task.measured
+        )
+    return images.labelled and task.classes is not None
+
+
+def classes_only(objective: Objective, why: str) -> None:
+    """PlanError where accuracy is asked of something else than of classes, and ``why`` it is of
+    classes here."""
+    if objective.agreement is not None or objective.task not in (None, Classifier.name):
+        raise PlanError(
+            f"{why}, so what is kept is counted in classes: leave --task and --agreement out, or "
+            "use another strategy"
+        )
 
 
 def check_labels(labels: Sequence[int], answers: Sequence[int], where: str) -> None:

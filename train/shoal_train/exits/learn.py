@@ -14,7 +14,7 @@ from shoal.model.confidence import confidences
 from shoal.model.dtypes import Array
 from shoal.model.engine import Session
 from shoal.model.spec import TensorSpec
-from shoal.plan.statistics import probabilities
+from shoal.task.divergence import probabilities
 from shoal_train.exits.material import Labels, Some
 from shoal_train.folder import fed
 from shoal_train.schedule import warm_up_then_cosine

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shoal.model.network import Network
 from shoal.strategies.shards.failures import Sample
+from shoal.task import Classifier
 from shoal_train import seeding
 from shoal_train.datasets import DataSet, Split
 from shoal_train.failout.losses import Failing
@@ -82,7 +83,9 @@ def measure(risk: Risk, network: Network, test: Split) -> dict[str, Any]:
     labels: all alive, and by what stands in for what is missing the mean and the least over the
     sets of devices that may be lost. Units are dealt as ``shoal plan`` would."""
     classes = network.outputs[0].shape[1] or 0
-    truth = Sample(fed(test.images, network.inputs[0]), None, np.eye(classes)[test.labels])
+    answers = {network.outputs[0].name: np.eye(classes)[test.labels]}
+    task = Classifier.of(network.outputs)
+    truth = Sample.of(fed(test.images, network.inputs[0]), None, task, answers)
     found: dict[str, Any] = {}
     for fill in FILLS:
         deck = risk.deck(network, fill)

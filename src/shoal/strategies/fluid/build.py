@@ -23,6 +23,7 @@ from shoal.strategies.fluid.deal import Groups, deal, teams
 from shoal.strategies.fluid.offers import Offer, offers, within_memory
 from shoal.strategies.fluid.plans import Ground
 from shoal.strategies.fluid.policy import CALM_S, HIGH_S, LOW_S
+from shoal.strategies.labels import classes_only
 from shoal.strategies.ledger import memory_limits
 from shoal.strategies.options import Options, flag
 
@@ -72,6 +73,7 @@ def build(
             f"{network.name!r} has no sub-networks that answer alone; train a bundle with "
             "'shoal train fluid', or use another strategy"
         )
+    classes_only(objective, "groups of a bundle answer by the logits of classes")
     floor = objective.min_accuracy or 0.0
     speeds = {device.name: 1e3 / _whole_ms(profiles, device.name) for device in cluster.computing}
     dealt = deal(network.subnets, network.groups, speeds)

@@ -19,6 +19,7 @@ from shoal.plan.plan import Exit, Forecast, Plan, PolicySpec, Stage
 from shoal.plan.profiles import Profiles
 from shoal.plan.thresholds import NEVER, Expected, expected, kept, thresholds_keeping
 from shoal.strategies.base import Built, Strategy, built
+from shoal.strategies.labels import classes_only
 from shoal.strategies.ledger import Ledger, memory_limits
 from shoal.strategies.relay.explain import explain
 from shoal.strategies.relay.options import RelayOptions
@@ -51,6 +52,7 @@ def build(
             f"{network.name!r} has no exits; make some with 'shoal train exits', or use another "
             "strategy"
         )
+    classes_only(objective, "an exit answers where it is sure of a class")
     exits = network.exits
     parts = staged(network, exits)
     ledger = Ledger(memory_limits(cluster, objective))

@@ -13,7 +13,7 @@ from shoal.plan.size import readable
 from shoal.strategies.base import Explanation, Sheet
 from shoal.strategies.shards.plot import plot
 from shoal.strategies.shards.prepare import ShardOptions
-from shoal.strategies.shards.record import Record, Step, counted, read_record
+from shoal.strategies.shards.record import Record, Step, read_record
 
 NAME = 12
 """Characters of a name that are shown."""
@@ -51,11 +51,8 @@ def _basis(record: Record) -> list[str]:
     ]
     if any(not step.layers for step in record.steps):
         notes.append("one device: held by all, run by one; its multiplications are not counted")
-    if record.images:
-        notes.append(
-            f"kept: of the {counted(record.counted, record.images)}; promised: the least that is "
-            f"so with {record.confidence:.3g} confidence"
-        )
+    if record.stands is not None:
+        notes.append(f"kept: seen; promised: {record.stands.words}")
     if codecs := sorted({step.codec for step in record.steps} - {"raw"}):
         notes.append(f"packed: with {', '.join(codecs)}, by what some images make")
     if record.curve:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.plan.statistics import divergence, lower_bound
+from shoal.plan.statistics import lower_bound
+from shoal.task import Judge, Outputs, Task
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[Any]
@@ -20,11 +22,11 @@ Lost: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Kept:
-    """Of ``count`` images that the whole network answers, or answers right where that is known,
-    ``good`` were answered alike. ``apart`` is how far the answers are from its own, in bits (the
-    mean divergence)."""
+    """``good`` is the sum of how alike ``count`` images were answered: those in which something is
+    found and, where that is known, that the whole network answers right. ``apart`` is how far the
+    answers are from its own in the mean, from 0 to 1 (:class:`shoal.task.Agreement`)."""
 
-    good: int
+    good: float
     count: int
     apart: float = 0.0
 
@@ -40,12 +42,34 @@ class Kept:
 
 @dataclass(frozen=True)
 class Sample:
-    """Images for a network of one input, and their labels where they are known. ``right`` are the
-    scores of the whole network."""
+    """Images for a network of one input, and their labels where they are known. ``judges`` judge by
+    the whole network's answers; ``measured`` says what is measured, in words."""
 
     images: Rows
     labels: tuple[int, ...] | None
-    right: Rows
+    judges: tuple[Judge, ...]
+    measured: str = ""
+
+    @classmethod
+    def of(
+        cls, images: Rows, labels: tuple[int, ...] | None, task: Task, outputs: Outputs
+    ) -> Sample:
+        """Images with the whole network's outputs for them, in rows."""
+        judges = tuple(task.judge(each) for each in one_by_one(outputs, len(images)))
+        return cls(images, labels, judges, task.measured)
+
+    @property
+    def whole(self) -> Kept:
+        """What the whole network keeps of itself: how many images count."""
+        count = sum(
+            judge.says and (label is None or judge.top1 == label)
+            for judge, label in zip(self.judges, self._told, strict=True)
+        )
+        return Kept(count, count)
+
+    @property
+    def _told(self) -> Sequence[int | None]:
+        return (None,) * len(self) if self.labels is None else self.labels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,23 +87,34 @@ class Sample:
 
     def _of(self, chosen: npt.NDArray[np.bool_]) -> Sample:
         labels = None if self.labels is None else tuple(np.asarray(self.labels)[chosen].tolist())
-        return Sample(self.images[chosen], labels, self.right[chosen])
+        judges = tuple(self.judges[place] for place in np.flatnonzero(chosen))
+        return Sample(self.images[chosen], labels, judges, self.measured)
+
+    def compare(self, found: Iterable[Outputs]) -> Kept:
+        """What is kept of the whole network's answers in these, one for each image."""
+        scores, apart = [], []
+        for judge, label, outputs in zip(self.judges, self._told, found, strict=True):
+            score, off = judge.agreement(outputs)
+            if score is not None:
+                apart.append(off)
+                if label is None or judge.top1 == label:
+                    scores.append(score)
+        return Kept(math.fsum(scores), len(scores), float(np.mean(apart)) if apart else 0.0)
+
+
+def one_by_one(outputs: Outputs, count: int) -> Iterator[Outputs]:
+    """The outputs of ``count`` images that were run together, by image."""
+    if count == 1:
+        yield outputs
+        return
+    for index in range(count):
+        yield {name: array[index : index + 1] for name, array in outputs.items()}
 
 
 def failure_sets(devices: int, most: int) -> tuple[Lost, ...]:
     """All sets of one to ``most`` devices that leave another, the small ones first."""
     sizes = range(1, min(most, devices - 1) + 1)
     return tuple(lost for size in sizes for lost in itertools.combinations(range(devices), size))
-
-
-def compare(expected: Rows, found: Rows, labels: Sequence[int] | None = None) -> Kept:
-    """What is kept of the whole network's answers (rows of scores)."""
-    expected, found = expected.reshape(len(expected), -1), found.reshape(len(found), -1)
-    top1 = expected.argmax(axis=1)
-    counted = np.ones(len(top1), bool) if labels is None else top1 == np.asarray(labels)
-    good = (found.argmax(axis=1) == top1) & counted
-    apart = float(divergence(expected, found).mean()) if len(expected) else 0.0
-    return Kept(int(good.sum()), int(counted.sum()), apart)
 
 
 def worst_at(sizes: Sequence[int], kept: Sequence[Kept]) -> dict[int, tuple[float, float]]:

@@ -15,10 +15,13 @@ from shoal.plan.network import Array
 from shoal.plan.objective import Objective
 from shoal.strategies.base import Progress
 from shoal.strategies.images import open_folder
-from shoal.strategies.labels import check_labels
+from shoal.strategies.labels import check_label, check_labels, labels_count
 from shoal.strategies.options import Options
-from shoal.strategies.shards.failures import Sample
+from shoal.strategies.promised import check_says
+from shoal.strategies.shards.failures import Sample, one_by_one
 from shoal.strategies.shards.trials import batches
+from shoal.strategies.shards.trials import rows as count
+from shoal.task import Judge, Task, task_of
 
 CONFIDENCE = 0.95
 CODED = "coded"
@@ -134,11 +137,8 @@ def prepare(
     lost(objective, options, len(cluster.computing))
     if options.calibrate is None:
         return None
-    if len(network.outputs) != 1:
-        raise PlanError(
-            f"the network has {len(network.outputs)} outputs, and what is kept is measured by the "
-            "classes of one; deal it without images"
-        )
+    coded = options.fill == CODED  # nothing is missing, so nothing is measured
+    task = None if coded else task_of(network, objective.task, objective.agreement)
     images = open_folder(options.calibrate, network.inputs, network.preprocessing)
     rows: list[Array] = []
     labels: list[int] = []
@@ -151,28 +151,33 @@ def prepare(
             break
     progress(0.5, f"{len(rows)} images are read")
     stacked = np.concatenate(rows)
-    sample = Sample(stacked, tuple(labels) if images.labelled else None, _scores(network, stacked))
-    _check(sample)
+    if task is None:
+        return Sample(stacked, None, ())
+    told = tuple(labels) if labels_count(images, task) else None
+    sample = Sample(stacked, told, judged(network, task, stacked), task.measured)
+    _check(sample, task)
     progress(1.0, f"{len(rows)} images are answered")
     return sample
 
 
-def _scores(network: Network, images: Array) -> Array:
+def judged(network: Network, task: Task, images: Array) -> tuple[Judge, ...]:
+    """What judges answers to each image by the whole network's."""
     (whole,) = network.split((), prove=False)
-    session, output = whole.session(), network.outputs[0].name
-    made = [whole.run_on(session, feeds)[output] for feeds in batches(network, images)]
-    return np.concatenate([rows.reshape(len(rows), -1) for rows in made])
+    session = whole.session()
+    return tuple(
+        task.judge(outputs)
+        for feeds in batches(network, images)
+        for outputs in one_by_one(whole.run_on(session, feeds), count(feeds))
+    )
 
 
-def _check(sample: Sample) -> None:
-    classes = sample.right.shape[1]
-    wrong = [label for label in sample.labels or () if label >= classes]
-    if wrong:
-        raise DataError(
-            f"an image is labelled {wrong[0]} by its folder, and the network tells {classes} "
-            f"classes apart (0 to {classes - 1}); rename the folders"
-        )
-    answers = sample.right.argmax(axis=1).tolist()
+def _check(sample: Sample, task: Task) -> None:
+    check_says(sum(judge.says for judge in sample.judges), len(sample), task.measured)
+    if task.classes is None:
+        return
+    for label in sample.labels or ():
+        check_label(label, task.classes)
+    answers = [judge.top1 for judge in sample.judges if judge.top1 is not None]
     if len(set(answers)) < 2:
         raise DataError(
             "the network answers all images with one class, so they do not tell what is lost "

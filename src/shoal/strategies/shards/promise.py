@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from shoal.plan.statistics import share_needed
+from shoal.strategies.promised import Promised
 from shoal.strategies.shards.deck import Deck
-from shoal.strategies.shards.failures import Kept, Lost, Sample, compare, failure_sets
+from shoal.strategies.shards.failures import Kept, Lost, Sample, failure_sets
 from shoal.strategies.shards.replicate import Common, most_common, replicate, uniform
 from shoal.strategies.shards.trials import Dealings, exact
 
@@ -98,9 +99,16 @@ class Promise:
 
     @property
     def counted(self) -> int:
-        """How many images the promise is counted by: with labels, those that the whole network
-        gets right."""
-        return compare(self.held.right, self.held.right, self.held.labels).count
+        """How many images the promise is counted by: those in which the whole network finds
+        something and, with labels, what is right."""
+        return self.held.whole.count
+
+    @property
+    def stands(self) -> Promised:
+        """What it stands on."""
+        held = self.held
+        labelled = held.labels is not None
+        return Promised(held.measured, len(held), self.counted, self.confidence, labelled)
 
     def _keeps(self, needed: float, common: Common) -> bool:
         """Whether so much is kept of the images that are searched by."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-
 from shoal.model.network import Network
 from shoal.plan.network import Part
 from shoal.plan.plan import Plan
 from shoal.plan.prove import run_plan
-from shoal.strategies.shards.failures import Kept, Sample, compare
-from shoal.strategies.shards.trials import batches
+from shoal.strategies.shards.failures import Kept, Sample, one_by_one
+from shoal.strategies.shards.trials import batches, rows
 
 
 def measure(
@@ -22,9 +20,8 @@ def measure(
     absent: Collection[str],
 ) -> Kept:
     """What is kept of the whole network's answers while these devices are missing."""
-    output = network.outputs[0].name
-    rows = [
-        run_plan(plan, parts, feeds, absent)[output] for feeds in batches(network, sample.images)
-    ]
-    found = np.concatenate([row.reshape(len(row), -1) for row in rows])
-    return compare(sample.right, found, sample.labels)
+    return sample.compare(
+        outputs
+        for feeds in batches(network, sample.images)
+        for outputs in one_by_one(run_plan(plan, parts, feeds, absent), rows(feeds))
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from shoal.model.shards import Found, Region, Why
 from shoal.plan.forecast import StageDuty
 from shoal.plan.plan import Playbook, Stage
+from shoal.strategies.promised import Promised
 from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.costs import Ground
 from shoal.strategies.shards.failures import worst_at
@@ -92,9 +93,8 @@ class Brought(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """All of it. ``whys`` tell what is dealt nowhere. What is kept was measured on ``images``, of
-    which those are ``counted`` that the whole network gets right, where that is known; promised is
-    what is sure with this ``confidence``. With nobody lost ``share`` is kept on the images and
+    """All of it. ``whys`` tell what is dealt nowhere; what is promised ``stands`` on what was
+    measured on images (None: nothing was). With nobody lost ``share`` is kept on the images and
     ``promised`` for sure: where packing loses something not all."""
 
     devices: tuple[str, ...]
@@ -102,10 +102,8 @@ class Record(msgspec.Struct, frozen=True):
     losses: tuple[Loss, ...]
     curve: tuple[Point, ...]
     whys: tuple[str, ...]
-    images: int = 0
+    stands: Promised | None = None
     repairs: tuple[Brought, ...] = ()
-    counted: int = 0
-    confidence: float = 0.0
     share: float = 1.0
     promised: float = 1.0
 
@@ -154,9 +152,7 @@ def record(
         losses=tuple(losses),
         curve=() if promise is None else tuple(_curve(promise)),
         whys=because(found.whys),
-        images=0 if promise is None else len(promise.held),
-        counted=0 if promise is None else promise.counted,
-        confidence=0.0 if promise is None else promise.confidence,
+        stands=None if promise is None else promise.stands,
         share=1.0 if settled.whole is None else settled.whole.share,
         promised=plan.forecast.accuracy,
         repairs=tuple(
@@ -221,13 +217,6 @@ def because(whys: Sequence[Why]) -> tuple[str, ...]:
             f"{op} (nodes {nodes}): {words}" if more else f"{op} (node {nodes}): {first.words}"
         )
     return tuple(lines)
-
-
-def counted(right: int, images: int) -> str:
-    """What the accuracy is counted by, in words."""
-    if right == images:
-        return f"answers to {images} images"
-    return f"{right} of {images} images that the whole network gets right"
 
 
 def _packed(step: Step, stage: Stage, duty: StageDuty) -> Step:

@@ -12,7 +12,7 @@ from shoal.strategies.shards.coded import Code
 from shoal.strategies.shards.packing import loses
 from shoal.strategies.shards.plans import Made
 from shoal.strategies.shards.promise import Promise
-from shoal.strategies.shards.record import because, counted
+from shoal.strategies.shards.record import because
 from shoal.strategies.shards.repair import Repair
 from shoal.strategies.shards.settle import Settled
 
@@ -41,16 +41,15 @@ def say(
         notes.append(f"nothing is missing with {_any(len(sets[-1].devices))} lost")
     else:
         notes.append(
-            f"with {_any(len(sets[-1].devices))} lost, at least {settled.worst:.3f} of the "
-            f"accuracy is kept, with {promise.confidence:.3g} confidence: counted by the "
-            f"{counted(promise.counted, len(promise.held))}"
+            f"with {_any(len(sets[-1].devices))} lost a plan keeps "
+            f"{promise.stands.least(settled.worst)}"
         )
         if settled.mended:
             first = min(each.accuracy for each in settled.missing)
             notes.append(
                 f"until it is known who is lost, in the requests under way, it is {first:.3f}"
             )
-        if len(promise.held) < ASKED:
+        if promise.counted < ASKED:
             notes.append(f"with {2 * ASKED} images or more, more could be promised")
     packed = say_packed(settled.made)
     return [*notes, *packed, *_not(found, "dealt"), *_in_the_end(settled.made.plan, resort)]

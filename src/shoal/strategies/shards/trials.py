@@ -14,7 +14,7 @@ from shoal.model.network import Network
 from shoal.model.shards import Masked, Point, Region, contribution, masked
 from shoal.plan.network import Array, Feeds
 from shoal.strategies.shards.dealing import Dealing
-from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample, compare
+from shoal.strategies.shards.failures import Floats, Kept, Lost, Sample, one_by_one
 from shoal.strategies.shards.rebuild import Together
 
 Dealings: TypeAlias = Mapping[str, Dealing]
@@ -49,7 +49,6 @@ class Trials:
     def __init__(self, network: Network, regions: Sequence[Region]) -> None:
         self.network = network
         self.regions = tuple(regions)
-        self._output = network.outputs[0].name
         self._masked: Masked = masked(network, self.regions)
 
     @property
@@ -100,10 +99,11 @@ class Trials:
         """What is kept of the answers while these devices are lost; what they alone hold is filled
         with ``means`` (by tensor), or nothing."""
         keep, fill = holes(self.points, dealings, lost, means)
-        feeds = batches(self.network, sample.images)
-        rows = [self._masked.run(each, keep, fill)[self._output] for each in feeds]
-        found = np.concatenate([row.reshape(len(row), -1) for row in rows])
-        return compare(sample.right, found, sample.labels)
+        return sample.compare(
+            outputs
+            for feeds in batches(self.network, sample.images)
+            for outputs in one_by_one(self._masked.run(feeds, keep, fill), rows(feeds))
+        )
 
 
 def exact(dealings: Dealings, lost: Lost) -> bool:
@@ -113,9 +113,14 @@ def exact(dealings: Dealings, lost: Lost) -> bool:
 
 def batches(network: Network, images: Array) -> Iterator[Feeds]:
     """The images as inputs of a network, as many at once as it takes."""
-    step = BATCH if network.inputs[0].shape[0] is None else 1
+    step = BATCH if network.stacks else 1
     for start in range(0, len(images), step):
         yield {network.inputs[0].name: images[start : start + step]}
+
+
+def rows(feeds: Feeds) -> int:
+    """How many images are run together."""
+    return len(next(iter(feeds.values())))
 
 
 def holes(

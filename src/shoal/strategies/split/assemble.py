@@ -11,6 +11,7 @@ from shoal.plan.objective import Objective
 from shoal.plan.plan import Forecast, Plan, Playbook, PolicySpec, Stage
 from shoal.strategies.base import built
 from shoal.strategies.ledger import Ledger, memory_limits
+from shoal.strategies.promised import Promised
 from shoal.strategies.split.book import PlanSetting, Settings
 from shoal.strategies.split.choice import Wish
 from shoal.strategies.split.options import Ground, Option
@@ -20,11 +21,19 @@ from shoal.strategies.split.table import Costs, Table, costs
 class Assembly:
     """Takes on options one by one, as long as there is memory for their parts."""
 
-    def __init__(self, ground: Ground, objective: Objective, batch: int, wait_ms: float) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        objective: Objective,
+        batch: int,
+        wait_ms: float,
+        promised: Promised | None = None,
+    ) -> None:
         self.ground = ground
         self.ledger = Ledger(memory_limits(ground.cluster, objective))
         self.notes: list[str] = []
         self._batch, self._wait_ms = batch, wait_ms
+        self._promised = promised
         self._taken: list[Option] = []
         self._stages: dict[str, tuple[Stage, ...]] = {}
         self._resume: dict[int, tuple[Stage, ...]] = {}
@@ -110,6 +119,7 @@ class Assembly:
             device_stage_ms=table.device_stage_ms,
             server_message_ms=table.server_message_ms,
             power_w=table.power_w,
+            promised=self._promised,
         )
 
     def _plan(self, row: int, found: Costs) -> Plan:

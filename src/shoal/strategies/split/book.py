@@ -11,6 +11,7 @@ import numpy as np
 
 from shoal.errors import PlanError
 from shoal.plan.plan import Plan, Playbook
+from shoal.strategies.promised import Promised
 from shoal.strategies.split.choice import COLUMNS, STEADY, Wish
 from shoal.strategies.split.table import Amount, Facts, LinkSetting, Table, stated
 
@@ -26,7 +27,8 @@ class PlanSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings of the policy. ``limits`` are upper bounds on columns of the costs, the most
-    important first; ``power_w`` what the device draws waiting, computing and sending."""
+    important first; ``power_w`` what the device draws waiting, computing and sending. What the
+    plans' accuracy was measured as is ``promised`` (None: nothing is rounded)."""
 
     device: str
     servers: tuple[str, ...]
@@ -40,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device_stage_ms: Amount = 0.0
     server_message_ms: Amount = 0.0
     power_w: tuple[float, float, float] | None = None
+    promised: Promised | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from shoal.plan.profiles import Profiles
 from shoal.plan.statistics import images_needed
 from shoal.strategies.base import Built, Strategy
 from shoal.strategies.images import ASKED
+from shoal.strategies.promised import Promised
 from shoal.strategies.split.assemble import Assembly, importance
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.cuts import places
@@ -44,7 +45,8 @@ def build(
     (whole,) = network.split((), prove=False)
     stacks = whole.info.stacks is True
     usual = best_batch(ground.servers, whole.info.memory, stacks, cluster, profiles)
-    assembly = Assembly(ground, objective, options.batch or usual, options.batch_wait_ms)
+    stands = None if found is None else promised(found, options.confidence)
+    assembly = Assembly(ground, objective, options.batch or usual, options.batch_wait_ms, stands)
     able = [assembly.take(made[0]), assembly.take(made[1])]
     if not any(able):
         raise PlanError(
@@ -66,29 +68,34 @@ def build(
             f"for {len(left_out)} more plans there was not the memory; raise a limit"
         )
     playbook = assembly.playbook(weighed, objective)
-    kept = {each.name: each.entry for each in made if each.entry and each.entry.first}
-    prove_calibrated(playbook, assembly.ledger.parts, network, kept, first)
+    if prepared is not None:
+        kept = {each.name: each.entry for each in made if each.entry and each.entry.first}
+        prove_calibrated(
+            playbook, assembly.ledger.parts, network, kept, prepared.first, prepared.task
+        )
     notes = [*_say(found, least, options.confidence), *assembly.notes]
     if (options.batch or 1) > 1 and not network.stacks:
         notes.append("requests are run one by one: an answer would depend on the others")
     return Built(playbook, assembly.ledger.parts, tuple(notes), first)
 
 
+def promised(found: Calibration, confidence: float) -> Promised:
+    """What the promise of a calibration stands on."""
+    return Promised(found.measured, found.count, found.counted, confidence, found.labelled)
+
+
 def _say(found: Calibration | None, least: float, confidence: float) -> list[str]:
     if found is None:
         return ["nothing is rounded or compressed: give images with --calibrate FOLDER"]
-    what = "the right answers" if found.labelled else "the answers"
-    notes = [
-        f"calibrated on {found.count} images in {found.seconds:.0f} s: each plan keeps at least "
-        f"{least:.3g} of {what} of the whole network, with {confidence:.3g} confidence"
-    ]
-    if found.count < ASKED:
+    kept = promised(found, confidence).least(least)
+    notes = [f"calibrated in {found.seconds:.0f} s: each plan keeps {kept}"]
+    if found.counted < ASKED:
         notes.append(
-            f"only {found.count} images: with {ASKED} or more, more could be promised and fewer "
+            f"only {found.counted} images: with {ASKED} or more, more could be promised and fewer "
             "bits used"
         )
     needed = images_needed(least, confidence)
-    if found.count < needed:
+    if found.counted < needed:
         few = f"{needed:.0f}" if needed < 1e6 else "no number of"
         notes.append(
             f"to promise {least:.4g} of any rounded plan it takes {few} images, all answered "

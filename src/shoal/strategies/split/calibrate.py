@@ -22,7 +22,6 @@ from typing import TypeVar
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from shoal import allowance
@@ -31,13 +30,15 @@ from shoal.codec.frame import pack, unpack
 from shoal.errors import DataError, FrameError, UsageError
 from shoal.model.store import write_whole
 from shoal.plan.network import Array, Feeds, Network, Part
-from shoal.plan.statistics import divergence, lower_bound
+from shoal.plan.statistics import lower_bound
 from shoal.strategies.base import Progress
 from shoal.strategies.images import Images
-from shoal.strategies.labels import check_labels
+from shoal.strategies.labels import check_label, check_labels, labels_count
+from shoal.strategies.promised import check_says
 from shoal.strategies.split.calibration import VERSION, Calibration, Entry, Outcome
 from shoal.strategies.split.codings import Coding, for_image, for_tensors
 from shoal.strategies.split.cuts import places
+from shoal.task import Judge, Task
 
 PILOT = 16
 HANDFUL = 48
@@ -46,7 +47,7 @@ HANDFUL_BYTES = 256 << 20
 TIMED = 8
 """Images on which frames are compared by size and time."""
 FIRST = 4
-"""Images whose outcomes are kept for the proof."""
+"""Images whose outcomes are kept for the proof: the first ones that say something."""
 QUICKER = 0.6
 """A codec is worth a plan of its own beside the smallest when it takes at most this of its time."""
 HEAD_BYTES = 64
@@ -56,31 +57,33 @@ HEAD_BYTES = 64
 def calibrate(
     network: Network,
     images: Images,
+    task: Task,
     floor: float,
     confidence: float,
     progress: Progress = lambda share, text: None,
     cache: bool = True,
 ) -> Calibration:
-    """Calibrate ``network`` on ``images``, or take what was found before for the same network,
-    images and settings. ``progress`` is told the share that is done, and what is being done.
+    """Calibrate ``network`` on ``images`` for a ``task``, or take what was found before for the
+    same network, images, task and settings. ``progress`` is told the share that is done, and what
+    is being done.
 
     A way to pack that cannot be guaranteed to keep ``floor`` any more is given up. Raises
-    DataError for images that cannot be read.
+    DataError for images that cannot be read, and where the whole network finds nothing in any.
     """
-    file = _file(network, images, floor, confidence)
+    file = _file(network, images, task, floor, confidence)
     if cache:
         found = _load(file)
         if found is not None:
             progress(1.0, "calibrated before")
             return found
-    made = _Run(network, images, floor, confidence, progress).run()
+    made = _Run(network, images, task, floor, confidence, progress).run()
     if cache:
         write_whole(file, msgspec.json.encode(made))
     return made
 
 
-def _file(network: Network, images: Images, floor: float, confidence: float) -> Path:
-    key = f"{VERSION} {network.hash} {images.digest} {floor:.6f} {confidence:.6f}"
+def _file(network: Network, images: Images, task: Task, floor: float, confidence: float) -> Path:
+    key = f"{VERSION} {network.hash} {images.digest} {task.key} {floor:.6f} {confidence:.6f}"
     return cache_folder() / "calibrations" / f"{xxhash.xxh3_128_hexdigest(key.encode())}.json"
 
 
@@ -104,7 +107,7 @@ class _Tried:
     bytes: list[int] = field(default_factory=list)
     apart: list[float] = field(default_factory=list)
     first: list[Outcome] = field(default_factory=list)
-    good: int = 0
+    good: float = 0.0
     counted: int = 0
     same: _Tried | None = None
     """The one with the same rounding, whose answers are also this one's."""
@@ -114,31 +117,28 @@ class _Tried:
         self.bytes.append(size)
         if outcome is None:
             return
-        if len(self.first) < FIRST:
+        if image.first:
             self.first.append(outcome)
-        if image.counts:
+        if image.counts and outcome.score is not None:
             self.counted += 1
-            self.good += outcome.top1 == image.top1
-            self.apart.append(outcome.divergence)
+            self.good += outcome.score
+            self.apart.append(outcome.apart)
 
 
 @dataclass
 class _Image:
-    """An image on its way through the network: its tensors at hand, its label, and the whole
-    network's answer."""
+    """An image on its way through the network: its tensors at hand, its label, and what judges
+    answers by the whole network's. ``first``: it is one of those whose outcomes are kept."""
 
     tensors: Feeds
     label: int | None
-    scores: npt.NDArray[np.float32]
+    judge: Judge
+    first: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether the image says anything: where labels exist, only if the answer is right."""
-        return self.label is None or self.top1 == self.label
-
-    @property
-    def top1(self) -> int:
-        return int(self.scores.argmax())
+        return self.label is None or self.judge.top1 == self.label
 
 
 @dataclass
@@ -147,44 +147,59 @@ class _Run:
 
     network: Network
     images: Images
+    task: Task
     floor: float
     confidence: float
     progress: Progress
     tried: dict[int, list[_Tried]] = field(default_factory=dict)
     labels: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    seen: int = 0
+    counted: int = 0
     whole_ms: float = 0.0
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max_workers=min(4, allowance.whole_cores()))
         self.places = places(self.network)
-        self.output = self.network.outputs[0].name
         self.count = self.images.count
+        self.labelled = labels_count(self.images, self.task)
 
     def run(self) -> Calibration:
         """Handful by handful."""
         began = time.monotonic()
         widest = max(place.raw_bytes for place in self.places)
         handful = max(1, min(HANDFUL, HANDFUL_BYTES // max(1, widest)))
-        done = 0
+        self._look()
         with self.pool:
             for taken in _handfuls(iter(self.images), min(PILOT, handful), handful):
-                self._handful(taken, min(0.99, done / max(self.count, done + len(taken))))
-                done += len(taken)
-        if not done:
+                share = self.seen / max(self.count, self.seen + len(taken))
+                self._handful(taken, min(0.99, share))
+        if not self.seen:
             raise DataError("the images hold no input; give others")
         right = sum(map(eq, self.labels, self.answers))
         return Calibration(
             version=VERSION,
             network=self.network.hash,
             images=self.images.digest,
-            count=done,
-            labelled=self.images.labelled,
-            top1=right / done if self.images.labelled else None,
+            measured=self.task.measured,
+            count=self.seen,
+            counted=self.counted,
+            labelled=self.labelled,
+            top1=right / self.seen if self.labelled else None,
             whole_ms=self.whole_ms,
             seconds=time.monotonic() - began,
+            first=tuple(self.first),
             entries=tuple(_entry(each) for tried in self.tried.values() for each in tried),
         )
+
+    def _look(self) -> None:
+        """DataError, before anything takes long, where no image says anything."""
+        (whole,) = self.network.split((), prove=False)
+        session = whole.session()
+        answers = (whole.run_on(session, feeds) for feeds, _ in self.images)
+        if not any(self.task.judge(answer).says for answer in answers) and self.count:
+            check_says(0, self.count, self.task.measured)
 
     def _handful(self, taken: Sequence[tuple[Feeds, int | None]], share: float) -> None:
         """Take some images through all places; the first ones are the pilot."""
@@ -211,22 +226,24 @@ class _Run:
 
         def answer(item: tuple[Feeds, int | None]) -> _Image:
             feeds, label = item
-            scores = whole.run_on(session, feeds)[self.output].reshape(-1)
-            if label is not None and label >= len(scores):
-                raise DataError(
-                    f"an image is labelled {label} by its folder, and the network tells "
-                    f"{len(scores)} classes apart (0 to {len(scores) - 1}); rename the folders"
-                )
-            return _Image(feeds, label, scores)
+            if label is not None and self.labelled:
+                check_label(label, self.task.classes or 0)
+            judge = self.task.judge(whole.run_on(session, feeds))
+            return _Image(feeds, label if self.labelled else None, judge)
 
         images = list(self.pool.map(answer, taken))
         if not self.tried:
             timed = [image.tensors for image in images[:TIMED]]
             self.whole_ms = _median_ms(partial(whole.run_on, session), timed)
-        for image in images:
-            if image.label is not None:
+        for number, image in enumerate(images, self.seen):
+            self.counted += image.judge.says and image.counts
+            if image.judge.says and len(self.first) < FIRST:
+                image.first = True
+                self.first.append(number)
+            if image.label is not None and image.judge.top1 is not None:
                 self.labels.append(image.label)
-                self.answers.append(image.top1)
+                self.answers.append(image.judge.top1)
+        self.seen += len(images)
         if self.labels:
             check_labels(self.labels, self.answers, "calibrate")
         return images
@@ -264,9 +281,7 @@ class _Run:
                 if each.coding.exact:
                     _check_exact(image.tensors, sent, each.codec)
                 elif each.same is None:
-                    scores = suffix.run_on(session, sent)[self.output].reshape(-1)
-                    apart = float(divergence(image.scores[None], scores[None])[0])
-                    outcome = Outcome(int(scores.argmax()), apart)
+                    outcome = Outcome(*image.judge.agreement(suffix.run_on(session, sent)))
                 found.append((size, outcome))
             return found
 

@@ -6,23 +6,23 @@ import msgspec
 
 from shoal.plan.statistics import lower_bound
 
-VERSION = 3
+VERSION = 4
 """Counts up when what is measured changes, so that older results are not taken for new ones."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a plan made of one image: the class it named, and the divergence in bits."""
+    """How alike a plan answered one image (:class:`shoal.task.Agreement`)."""
 
-    top1: int
-    divergence: float
+    score: float | None
+    apart: float
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One way to pack what crosses one place. ``exact``: what arrives is what was sent.
 
-    Of ``images`` that count, ``good`` were answered as well as by the whole network.
+    ``good`` is the sum of the scores of the ``images`` that count.
     ``bytes_mean`` are those of a frame; ``pack_ms`` and ``unpack_ms`` CPU time
-    on the machine that calibrated. ``first`` are the outcomes of the first images.
+    on the machine that calibrated. ``first`` are the outcomes of some images.
     """
 
     at: int
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
     how: str
     exact: bool
     images: int
-    good: int
+    good: float
     bytes_mean: float
     pack_ms: float
     unpack_ms: float
@@ -43,16 +43,21 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """All entries. ``labelled``: good means right where the whole network is right; else it means
-    the same class. ``top1`` is the share that the whole network got right (None: no labels),
-    ``whole_ms`` its CPU time for one image on the machine that calibrated."""
+    """All entries. ``measured`` says what scores are a share of. Of all images (``count``) those
+    are ``counted`` in which the whole network finds something and, where they are ``labelled``,
+    what is right. ``top1`` is the share that it got right (None: no labels), ``whole_ms`` its CPU
+    time for one image on the machine that calibrated. ``first`` are the places of the images whose
+    outcomes the entries have."""
 
     version: int
     network: str
     images: str
+    measured: str
     count: int
+    counted: int
     labelled: bool
     top1: float | None
     whole_ms: float
     seconds: float
+    first: tuple[int, ...]
     entries: tuple[Entry, ...]

@@ -12,9 +12,10 @@ from shoal.plan.objective import Objective
 from shoal.strategies.base import Progress
 from shoal.strategies.images import open_folder
 from shoal.strategies.options import Options
-from shoal.strategies.split.calibrate import FIRST, calibrate
+from shoal.strategies.split.calibrate import calibrate
 from shoal.strategies.split.calibration import Calibration
 from shoal.strategies.split.wish import least_accuracy, limits_in_order
+from shoal.task import Task, task_of
 
 CONFIDENCE = 0.95
 RELAX = "latency,throughput,bytes,energy"
@@ -59,8 +60,10 @@ class SplitOptions(Options, frozen=True):
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was found out on the user's images, and the first of them."""
+    """What was found out on the user's images for what the network is for, and those of them whose
+    outcomes are known."""
 
+    task: Task
     found: Calibration
     first: tuple[Feeds, ...]
 
@@ -73,7 +76,7 @@ def prepare(
     options: SplitOptions,
 ) -> Calibrated | None:
     """Calibrate on the folder of images, if there is one: kept in the cache, so that it is there
-    when it was made before."""
+    when it was made before. PlanError where it is not clear what the network is for."""
     if not cluster.gateway.compute:
         raise PlanError(
             f"the device of the strategy 'split' is the gateway's own, and "
@@ -82,7 +85,10 @@ def prepare(
         )
     if options.calibrate is None:
         return None
+    task = task_of(network, objective.task, objective.agreement)
     images = open_folder(options.calibrate, network.inputs, network.preprocessing)
     least = least_accuracy(objective)
-    found = calibrate(network, images, least, options.confidence, progress)
-    return Calibrated(found, tuple(feeds for feeds, _ in islice(images, FIRST)))
+    found = calibrate(network, images, task, least, options.confidence, progress)
+    shown = islice(images, max(found.first, default=-1) + 1)
+    first = tuple(feeds for number, (feeds, _) in enumerate(shown) if number in found.first)
+    return Calibrated(task, found, first)

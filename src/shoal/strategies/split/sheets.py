@@ -8,6 +8,7 @@ from functools import partial
 from shoal.plan.plan import Playbook
 from shoal.plan.size import readable
 from shoal.strategies.base import Explanation, Sheet
+from shoal.strategies.split.book import read_settings
 from shoal.strategies.split.explain import SHOWN, Explained, Shown, at_bandwidth, pareto
 from shoal.strategies.split.plot import plot
 from shoal.strategies.split.prepare import SplitOptions
@@ -21,8 +22,11 @@ def explain(playbook: Playbook, options: SplitOptions) -> Explanation:
     front = pareto(playbook)
     asked = SHOWN if options.bandwidth is None else (options.bandwidth,)
     at = [at_bandwidth(playbook, mbit_s) for mbit_s in asked]
+    promised = read_settings(playbook).promised
+    notes = [] if promised is None else [f"accuracy: {promised.words}"]
+    notes += [f"{each.mbit_s:g} Mbit/s: {each.chosen.why}" for each in at if each.relaxed]
     return Explanation(
-        data={"front": front, "bandwidths": at},
+        data={"front": front, "bandwidths": at, "promised": promised},
         sheets=(
             Sheet(
                 "plans that no other beats by every measure, on the links as they are",
@@ -31,7 +35,7 @@ def explain(playbook: Playbook, options: SplitOptions) -> Explanation:
             ),
             _chosen(at) if options.bandwidth is None else _all(at[0]),
         ),
-        notes=tuple(f"{each.mbit_s:g} Mbit/s: {each.chosen.why}" for each in at if each.relaxed),
+        notes=tuple(notes),
         draw=partial(plot, playbook, front),
     )
 

@@ -1,0 +1,31 @@
+"""How far rows of scores are apart, as probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+
+def probabilities(scores: Floats) -> npt.NDArray[np.float64]:
+    """Rows of ``scores`` as probabilities: kept where they are some already, else their softmax."""
+    wide = scores.astype(np.float64)
+    if (wide >= 0).all() and np.allclose(wide.sum(axis=-1), 1.0, atol=1e-3):
+        return wide
+    wide = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return np.asarray(wide / wide.sum(axis=-1, keepdims=True), np.float64)
+
+
+def divergence(expected: Floats, found: Floats) -> npt.NDArray[np.float64]:
+    """The Jensen-Shannon divergence of each row in bits, 0 (equal) to 1 (Lin, IEEE Transactions
+    on Information Theory 37, 1991)."""
+    p, q = probabilities(expected), probabilities(found)
+    middle = (p + q) / 2
+
+    def against_middle(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        ratio = np.ones_like(share)
+        np.divide(share, middle, out=ratio, where=share > 0)
+        return np.asarray((share * np.log2(ratio)).sum(axis=-1), np.float64)
+
+    return np.maximum(0.0, (against_middle(p) + against_middle(q)) / 2)
