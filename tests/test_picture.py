@@ -261,4 +261,9 @@ def test_a_folder_that_cannot_be_read(tmp_path):
 def test_the_central_square():
     picture = np.zeros((256, 512), np.uint8)
     picture[16:240, 144:368] = 255
-    np.testing.assert_array_equal(central(Image.fromarray(picture), 224, 224), 255)
+    np.testing.assert_array_equal(central(Image.fromarray(picture), 224, 224, 224 / 256), 255)
+
+
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(InputError, match="there is nothing in it"):
+        developed(Image.new("RGB", (0, 5)), "RGB")

@@ -27,8 +27,11 @@ def load(path: Path) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Around reading a file of arrays: whatever is wrong with it is an InputError."""
+    """Around reading a file of arrays: whatever is wrong with it is an InputError. A pipe is, as
+    it would be waited for, and can be read only once."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} is no file on a disk: write the arrays into one")
         yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None

@@ -83,6 +83,8 @@ def developed(image: Image.Image, mode: Mode, name: str = "the image") -> Image.
     :func:`read`."""
     from PIL import ImageOps
 
+    if not min(image.size):
+        raise InputError(f"{name} is {image.width}x{image.height}: there is nothing in it")
     if max(image.size) > MAX_SIDE:
         raise InputError(f"{name} is {image.width}x{image.height}; the limit is {MAX_SIDE} a side")
     # Cameras put a small copy for their display behind the photo, and call that MPO.

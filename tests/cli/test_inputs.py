@@ -85,6 +85,19 @@ def test_photos_for_a_network_that_takes_something_else(tmp_path: Path) -> None:
         from_images([photo(tmp_path / "a.png")], playbook(x=(None, 1, 28, 28)), None)
 
 
+def test_photos_for_a_network_of_several_inputs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"with one input, and .* takes 'a', 'b'; give arrays"):
+        from_images([photo(tmp_path / "a.png")], playbook(a=(None, 4), b=(None, 4)), None)
+
+
+def test_a_pipe_is_no_photo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match="no file on a disk"):
+        from_images([tmp_path / "a.png"], PHOTOS, None)
+    with pytest.raises(InputError, match="no such file"):
+        from_images([tmp_path / ("a" * 300)], PHOTOS, None)
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no image"):
         from_images([tmp_path], PHOTOS, None)

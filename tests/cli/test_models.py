@@ -1,5 +1,6 @@
 """What is said of a network's inputs on the command line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez("image.npz", x=np.zeros((1, 3, 4, 6), np.float32))
     np.savez("empty.npz")
     np.save("rate.npy", np.array(16000))
+    os.mkfifo("pipe")
     Path("8x8").write_bytes(Path("image.npy").read_bytes())
     return tmp_path
 
@@ -58,7 +60,14 @@ def test_an_input_is_said_by_its_sizes_or_a_file(files: Path, inputs, shape) -> 
         (["empty.npz"], [], InputError, "holds no array"),
         (["gone.npy"], [], InputError, "gone.npy"),
         (["x=gone.npy"], [], InputError, "gone.npy"),
-        (["x="], [], InputError, "cannot read"),
+        (["x="], [], UsageError, "write NAME=FILE or NAME=SIZES"),
+        (["=1x3"], [], UsageError, "write NAME=FILE or NAME=SIZES"),
+        (["x=1,3,8,6"], [], InputError, "no file '1,3,8,6'.*written like 1x3x640x640"),
+        (["x=1X3"], [], InputError, "written like 1x3x640x640"),
+        (["pipe"], [], InputError, "no file on a disk"),
+        (["x=pipe"], [], InputError, "no file on a disk"),
+        ([], ["x=pipe"], InputError, "no file on a disk"),
+        ([], ["=1"], UsageError, "NAME=VALUE"),
         ([], ["x"], UsageError, "NAME=VALUE"),
         ([], ["x="], UsageError, "NAME=VALUE"),
         ([], ["x=1", "x=2"], UsageError, "once for each"),

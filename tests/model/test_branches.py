@@ -206,3 +206,28 @@ def test_nodes_inside_count_as_well(monkeypatch) -> None:
     monkeypatch.setattr(model.limits, "NODES", 5)
     with pytest.raises(ModelFileError, match="more than 5 nodes"):
         model.load(choice(WIDE, at=np.array(1), least=np.array(3)))
+
+
+def test_depth_costs_nothing_more_than_its_nodes() -> None:
+    """Who looks at each graph inside twice looks 2**26 times."""
+    inside = PLUS
+    for _ in range(26):
+        inside = body([node("If", "c", "r", then_branch=inside, else_branch=TIMES)])
+    data = choice(WIDE, then=inside, at=np.array(1), least=np.array(3))
+    assert [each.op for each in model.load(data).nodes] == ["Add"]
+
+
+def test_a_condition_is_computed_once_however_many_read_it(monkeypatch) -> None:
+    asked = []
+    holds = branches._holds
+    monkeypatch.setattr(branches, "_holds", lambda *args: asked.append(1) or holds(*args))
+    chain = [
+        node(
+            "If", "c", f"h{k + 1}", then_branch=body([node("Relu", f"h{k}", "r")]), else_branch=PLUS
+        )
+        for k in range(20)
+    ]
+    nodes = [*WIDE, node("Neg", "x", "h0"), *chain, node("Neg", "h20", "y")]
+    data = nets.model(nodes, [X], ["y"], {"at": np.array(1), "least": np.array(3)})
+    equal(data, model.load(data), x=random(1, 4))
+    assert len(asked) < 3  # once for a free number of images, once for one

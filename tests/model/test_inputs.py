@@ -1,5 +1,8 @@
 """What a user may say of a network's inputs: sizes of what is free, and values for good."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +12,7 @@ from tests.model import nets
 from tests.model.nets import node, random, tensor
 
 import shoal.model as model
-from shoal.errors import InputError, UnsupportedModelError
+from shoal.errors import InputError, ModelFileError, UnsupportedModelError
 
 OPEN = nets.model([node("Relu", "x", "y")], [tensor("x", ["n", 3, "h", "w"])], ["y"])
 """Free height and width."""
@@ -61,8 +64,8 @@ def test_all_that_is_open_is_told_at_once_with_what_to_write() -> None:
         model.load(SEVERAL)
     text = str(caught.value)
     assert "'a' is [n, t]. 'b' is [n, t]." in text
-    assert "--input a=1x? " in text
-    assert "shapes={'a': (1, ?)}" in text
+    assert "--input a=1x? --input b=1x? " in text
+    assert "shapes={'a': (1, ?), 'b': (1, ?)}" in text
     assert "'c'" not in text
 
 
@@ -71,7 +74,7 @@ def test_all_that_is_open_is_told_at_once_with_what_to_write() -> None:
     [
         ({"x": (1, 4, 6, 5)}, r"4 along axis 1, the network takes \[n, 3, h, w\]"),
         ({"x": (3, 6, 5)}, "are 3, the network takes 4"),
-        ({"x": (1, 3, 0, 5)}, "0 is no size"),
+        ({"x": (1, 3, 0, 5)}, r"are \[1, 3, 0, 5\]: 0 is no size"),
         ({"x": (1, 3, -6, 5)}, "-6 is no size"),
         ({"z": (1, 3, 6, 5), "w": (1,)}, "sizes of 'z', 'w', and the network's inputs are 'x'"),
     ],
@@ -228,3 +231,61 @@ def test_types_that_cannot_be_sent_are_told_with_what_to_do(kind: int, reason: s
     info = onnx.helper.make_tensor_value_info("x", kind, [1])
     with pytest.raises(UnsupportedModelError, match=reason):
         model.load(nets.model([node("Identity", "x", "y")], [info], ["y"]))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [5, "1x3x6x5", {"x": 5}, {"x": "1x3"}, (1, 3, True, 5), (1, 3, 6.5, 5), ("1", 3, 6, 5)],
+)
+def test_what_is_no_size_is_refused(shapes) -> None:
+    with pytest.raises(InputError, match="are no sizes: give whole numbers"):
+        model.load(OPEN, shapes=shapes)
+    assert shape_of(OPEN, shapes=np.array([1, 3, 6, 5])) == [(None, 3, 6, 5)]
+
+
+def test_names_that_are_no_text_are_told() -> None:
+    with pytest.raises(InputError, match="sizes of '5'"):
+        model.load(OPEN, shapes={5: (1, 3, 6, 5)})
+
+
+def test_an_input_without_a_shape_of_which_some_sizes_are_said() -> None:
+    proto = onnx.ModelProto.FromString(OPEN)
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(UnsupportedModelError, match=r"without a shape.*--input x=1x3x\?x5"):
+        model.load(proto.SerializeToString(), shapes=(1, 3, None, 5))
+
+
+def test_a_fixed_state_with_a_free_axis_is_written_as_the_network_has_it() -> None:
+    data = nets.model([node("Relu", "x", "y")], [tensor("x", [2, "n", 8])], ["y"])
+    with pytest.raises(UnsupportedModelError, match=r"--input x=2x\?x8 "):
+        model.load(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.array(np.nan), "The value of the input 'c' holds NaN"),
+        (np.array(1e300), "The value of the input 'c' holds NaN, or more than float32 can"),
+        (np.array(2 + 1j), "holds no numbers"),
+    ],
+)
+def test_values_that_no_network_computes_with_are_refused(value, reason) -> None:
+    with pytest.raises(InputError, match=reason):
+        model.load(SEVERAL, shapes={"a": (1, 4), "b": (1, 4)}, values={"c": value})
+
+
+def sparse(path: Path, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """An array in a file that takes no room on the disk."""
+    return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="the most that Shoal runs"):
+        model.load(SEVERAL, values={"a": sparse(tmp_path / "a.npy", (1, 2**28))})
+    with pytest.raises(InputError, match="give fewer"):
+        model.load(OPEN, example=sparse(tmp_path / "x.npy", (2**20, 3, 32, 32)))
+
+
+def test_a_path_that_is_none() -> None:
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        model.load("a\0b.onnx")

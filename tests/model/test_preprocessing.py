@@ -1,5 +1,6 @@
 """What is said of photos beside a model, and whether it fits the network."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_labels_are_written_in_place_too(tmp_path: Path, text: str) -> None:
         ("labels: {0: cat, 2: dog}", "without a gap"),
         ("labels: gone.txt", r"gone.txt: cannot be read"),
         ("labels: 3", "write a list"),
+        ("labels: [no, yes]", "'False' is no text; write it in quotes"),
+        ("labels: [cat, 1.0]", "'1.0' is no text"),
+        ("labels: {false: cat, true: dog}", "without a gap"),
+        ("labels: ../names.txt", "no file in the folder"),
+        ("labels: /etc/passwd", "no file in the folder"),
+        ("labels: link.txt", "no file in the folder"),
+        ("labels: ''", "no file in the folder"),
+        ('labels: "a\\0b"', "no file in the folder"),
+        ("labels: " + "n" * 300, "cannot be read"),
+        ("labels: pipe", "cannot be read"),
         ("labels: ['" + "n" * 300 + "']", "200 characters"),
         ("[1, 2]", "must be a mapping"),
         ("", "must be a mapping"),
@@ -75,9 +86,11 @@ def test_labels_are_written_in_place_too(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "link.txt").symlink_to("/etc/hostname")
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=reason) as caught:
         read(written(tmp_path, text))
-    assert "net.shoal.yaml" in str(caught.value) or "gone.txt" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +123,9 @@ def test_the_layout_can_be_said() -> None:
         (TensorSpec("x", "float32", (1, 1, 4, 6)), Preprocessing(colour="bgr"), "1 channels"),
         (TensorSpec("x", "float32", (1, 1, 4, 6)), Preprocessing(mean=(1, 2, 3)), "one channel"),
         (TensorSpec("x", "uint8", (1, 3, 4, 6)), Preprocessing(scale=1), "not scaled"),
+        (FLOATS, Preprocessing(std=(1e-46,)), "larger than float32 holds"),
+        (FLOATS, Preprocessing(mean=(1e39,)), "larger than float32 holds"),
+        (TensorSpec("x", "float16", (1, 3, 4, 6)), Preprocessing(scale=1e-3), "float16 holds"),
     ],
 )
 def test_an_input_that_it_does_not_fit(spec: TensorSpec, how: Preprocessing, reason: str) -> None:
@@ -143,3 +159,35 @@ def test_one_that_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
     two = nets.model([node("Add", "a b", "y")], [tensor(n, ["n", 3]) for n in "ab"], ["y"])
     with pytest.raises(PlanError, match="takes 2 inputs"):
         model.load(two, preprocessing=Preprocessing())
+
+
+def test_names_of_classes_from_any_editor_in_a_folder_below(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/names.txt").write_bytes("\ufeffcat\r\ndog\r\n\r\n".encode())
+    assert read(written(tmp_path, "labels: below/names.txt")).labels == ("cat", "dog")
+
+
+def test_a_cache_may_keep_all_files_as_links_into_one_folder(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    (blobs / "1").write_text("labels: names.txt")
+    (blobs / "2").write_text("cat\ndog\n")
+    (snapshot / "net.shoal.yaml").symlink_to("../blobs/1")
+    (snapshot / "names.txt").symlink_to("../blobs/2")
+    found = beside(snapshot / "net.onnx")
+    assert found is not None
+    assert found.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["net.onnx.shoal.yaml", "net.shoal.yml"])
+def test_a_file_that_is_called_nearly_so_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("fit: stretch")
+    with pytest.raises(DataError, match=r"is not read: call it net\.shoal\.yaml"):
+        beside(tmp_path / "net.onnx")
+
+
+def test_a_file_beside_the_model_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "net.shoal.yaml").symlink_to("gone.yaml")
+    with pytest.raises(DataError, match="cannot be read"):
+        beside(tmp_path / "net.onnx")

@@ -101,7 +101,18 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
     path = tmp_path / "book.json"
     save(make(), path)
     path.write_text(path.read_text().replace('"network": "toy"', '"network": "toy2"'))
-    with pytest.raises(PlanError, match="does not match the id"):
+    with pytest.raises(PlanError, match=r"does not match the id.*changed by hand or damaged"):
+        load(path)
+
+
+def test_one_of_before_photos_were_told_of_is_no_damaged_one(tmp_path):
+    path = tmp_path / "book.json"
+    save(make(), path)
+    older = msgspec.json.decode(path.read_bytes())
+    del older["preprocessing"]
+    older["id"] = 32 * "0"  # which they found otherwise
+    path.write_bytes(msgspec.json.encode(older))
+    with pytest.raises(PlanError, match=r"made by an older version of Shoal: make it again"):
         load(path)
 
 

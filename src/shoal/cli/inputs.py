@@ -92,7 +92,13 @@ def from_images(paths: Sequence[Path], playbook: Playbook, count: int | None) ->
     need_pillow()
     (spec, *more) = playbook.inputs
     how = playbook.preprocessing
-    if more or (how is None and spec.dtype != "uint8"):
+    if more:
+        names = ", ".join(repr(each.name) for each in playbook.inputs)
+        raise UsageError(
+            f"photos are for networks with one input, and {playbook.network!r} takes {names}; give "
+            "arrays with --input FILE.npz"
+        )
+    if how is None and spec.dtype != "uint8":
         raise UsageError(
             f"how a photo becomes an input of {playbook.network!r} is not known here; plan it with "
             "a file that says it beside the model (docs/preprocessing.md), or give arrays with "
@@ -122,9 +128,13 @@ def _photo(file: Path, spec: TensorSpec, how: Preprocessing) -> Case | Unread:
 def _images_of(path: Path) -> list[Path]:
     from shoal.picture import files_in
 
-    if not path.exists():
+    if not os.path.lexists(path):  # a name that is too long is no error of its own
         raise InputError(f"cannot read {path}: there is no such file or folder")
-    return files_in(path) if path.is_dir() else [path]
+    if path.is_dir():
+        return files_in(path)
+    if not path.is_file():  # opening a pipe waits for whoever writes to it
+        raise InputError(f"cannot read {path}: it is no file on a disk")
+    return [path]
 
 
 def from_arrays(paths: Sequence[Path], playbook: Playbook, count: int | None) -> Cases:

@@ -66,6 +66,8 @@ def said(inputs: Sequence[str], fixed: Sequence[str] = ()) -> Said:
     shapes: dict[str, tuple[int | None, ...]] = {}
     for text in inputs:
         name, sign, rest = ("", "", text) if os.path.lexists(text) else _parted(text)
+        if sign and not (name and rest):
+            raise UsageError(f"--input {text[:200]}: write NAME=FILE or NAME=SIZES")
         if sign and (name in example or name in shapes):
             raise UsageError(f"--input {text[:200]}: this input is told of already")
         if _SIZES.fullmatch(rest) and not os.path.lexists(rest):
@@ -83,7 +85,7 @@ def said(inputs: Sequence[str], fixed: Sequence[str] = ()) -> Said:
     values = {}
     for text in fixed:
         name, sign, rest = _parted(text)
-        if not sign or not rest or name in values:
+        if not (sign and name and rest) or name in values:
             raise UsageError(f"--fix {text[:200]}: write NAME=VALUE, once for each input")
         values[name] = _value(rest, text)
     return Said(whole[0] if whole else example or None, sizes[0] if sizes else shapes, values)
@@ -108,6 +110,11 @@ def _parted(text: str) -> tuple[str, str, str]:
 def _some(path: Path) -> Array | Mapping[str, Array]:
     from shoal.cli.inputs import stored
 
+    if not os.path.lexists(path):
+        raise InputError(
+            f"there is no file {str(path)[:200]!r}; an array is .npy or .npz, sizes are written "
+            "like 1x3x640x640"
+        )
     found = stored(path)
     if isinstance(found, Mapping) and not found:
         raise InputError(f"{path} holds no array; write it with numpy.savez")

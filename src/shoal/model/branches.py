@@ -4,6 +4,7 @@ its place. Any other is refused, as control flow cannot be cut."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx
 
@@ -36,10 +37,14 @@ def decide(graph: Graph) -> None:
         raise UnsupportedModelError(
             f"The branches of If read {size} bytes of weights; export the network without it."
         )
+    known: dict[str, bool] = {}  # by condition: many have the same
     # The first one reads what no other makes.
     while (place := next((k for k, n in enumerate(graph.nodes) if branches(n)), None)) is not None:
         node = graph.nodes[place]
-        name = "then_branch" if _holds(graph, node) else "else_branch"
+        condition = node.input[0]
+        if condition not in known:
+            known[condition] = _holds(graph, node)
+        name = "then_branch" if known[condition] else "else_branch"
         graph.nodes[place : place + 1] = _inlined(graph, node, _branch(node, name))
         if len(graph.nodes) > limits.NODES:
             raise UnsupportedModelError(f"The network has more than {limits.NODES} nodes.")
@@ -76,12 +81,18 @@ def _holds(graph: Graph, node: onnx.NodeProto) -> bool:
 
 def _behind(graph: Graph, name: str) -> Graph:
     """What makes a tensor: a graph of its own."""
-    made = graph.copy()
-    made.outputs = (name,)
-    drop_dead(made)
-    needed = {name}.union(*map(reads, made.nodes))
-    made.inputs = tuple(spec for spec in made.inputs if spec.name in needed)
-    return made
+    needed, nodes = {name}, []
+    for node in reversed(graph.nodes):
+        if not needed.isdisjoint(node.output):
+            needed.update(reads(node))
+            nodes.append(copied(node))
+    return replace(
+        graph,
+        nodes=nodes[::-1],
+        weights={name: weight for name, weight in graph.weights.items() if name in needed},
+        inputs=tuple(spec for spec in graph.inputs if spec.name in needed),
+        outputs=(name,),
+    )
 
 
 def _inlined(graph: Graph, node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodeProto]:

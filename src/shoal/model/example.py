@@ -61,8 +61,11 @@ def array_of(value: object, what: str) -> Array:
     return array
 
 
-def fitted(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The arrays in the dtypes of their inputs; InputError where values would be others then."""
+def fitted(
+    example: Mapping[str, Array], inputs: Sequence[TensorSpec], what: str = "example"
+) -> dict[str, Array]:
+    """The arrays in the dtypes of their inputs; InputError where values would be others then.
+    ``what`` they are called in it."""
     found = {}
     for spec in inputs:
         array = example.get(spec.name)
@@ -73,7 +76,7 @@ def fitted(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[s
         exact = np.can_cast(array.dtype, cast.dtype, "same_kind") and cast.dtype.kind == "f"
         if not exact and not np.array_equal(cast, array):
             raise InputError(
-                f"The example of the input {spec.name!r} has dtype {array.dtype}, the network "
+                f"The {what} of the input {spec.name!r} has dtype {array.dtype}, the network "
                 f"takes {spec.dtype}: its values would be others."
             )
         found[spec.name] = cast

@@ -100,9 +100,10 @@ def _captured(node: onnx.NodeProto) -> tuple[str, ...]:
     for each in node.attribute:
         for inside in (*([each.g] if each.HasField("g") else []), *each.graphs):
             own = set(inner_names(inside))
-            read = [name for inner in inside.node for name in (*reads(inner), *_captured(inner))]
+            # Each graph once: of one in another, twice would be 2**depth.
+            read = [name for inner in inside.node for name in (*inner.input, *_captured(inner))]
             read += [info.name for info in inside.output]
-            found.update((name, None) for name in read if name not in own)
+            found.update((name, None) for name in read if name and name not in own)
     return tuple(found)
 
 

@@ -29,7 +29,8 @@ def by_input(shapes: Mapping[str, Sizes] | Sizes, names: Sequence[str]) -> dict[
     names of no input, and where there are several inputs."""
     if isinstance(shapes, Mapping):
         check_names("sizes", shapes, names)
-        return dict(shapes)
+        return {name: _checked(each) for name, each in shapes.items() if each is not None}
+    shapes = _checked(shapes)
     if not shapes:
         return {}
     if len(names) != 1:
@@ -38,6 +39,22 @@ def by_input(shapes: Mapping[str, Sizes] | Sizes, names: Sequence[str]) -> dict[
             "say of which they are."
         )
     return {names[0]: shapes}
+
+
+def _checked(sizes: object) -> Sizes:
+    """Sizes as somebody gave them; InputError unless each is a whole number or None."""
+    each = () if isinstance(sizes, str | bytes) or not np.iterable(sizes) else tuple(sizes)
+    found = []
+    for size in each:
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer)):
+            break
+        found.append(None if size is None else int(size))
+    if isinstance(sizes, str | bytes) or not np.iterable(sizes) or len(found) < len(each):
+        raise InputError(
+            f"{str(sizes)[:60]!r} are no sizes: give whole numbers, one for each axis (None: as "
+            "free as it may be), like (1, 3, 640, 640)."
+        )
+    return tuple(found)
 
 
 def check_names(what: str, named: Iterable[str], names: Sequence[str]) -> None:
@@ -64,7 +81,15 @@ def constants(
                 f"The value of the input {name!r} has the shape {list(value.shape)}, the network "
                 f"takes {_shown(dims)}."
             )
-        found[name] = Weight.of(fitted({name: value}, [TensorSpec(name, dtype, value.shape)])[name])
+        _check_size(name, dtype, value.shape)  # before it is read
+        spec = TensorSpec(name, dtype, value.shape)
+        array = fitted({name: value}, [spec], "value")[name]
+        # Infinite may be meant: as what is added where a mask hides something.
+        if array.dtype.kind == "f" and (array != value)[~np.isfinite(array)].any():
+            raise InputError(
+                f"The value of the input {name!r} holds NaN, or more than {dtype} can."
+            )
+        found[name] = Weight.of(array)
     return found
 
 
@@ -87,9 +112,8 @@ def input_specs(
         array, sizes = example.get(info.name), shapes.get(info.name)
         said = sizes if sizes is not None else None if array is None else array.shape
         if dims is None and said is None:
-            raise UnsupportedModelError(
-                f"Input {info.name!r} has no shape. Say it: {_how(info.name, (1, 3, None, None))}."
-            )
+            how = _how({info.name: (1, 3, None, None)})
+            raise UnsupportedModelError(f"Input {info.name!r} has no shape. Say it: {how}.")
         dims = tuple(said or ()) if dims is None else dims  # as fixed as it is said
         if said is not None:
             wrong += _contradictions(info.name, dims, said, sizes is not None)
@@ -102,12 +126,12 @@ def input_specs(
     if wrong:
         raise InputError(" ".join(wrong))
     if still:
-        dims_of = {info.name: _declared(info)[1] or () for info in infos}
+        dims_of = {info.name: _declared(info)[1] for info in infos}
         ways = " ".join(f"{name!r} is {_shown(dims_of[name])}." for name in still)
-        first, *others = map(_fixed, dims_of[still[0]])
+        sizes_of = {name: _written(dims_of[name] or shapes[name]) for name in still}
         raise UnsupportedModelError(
             f"Sizes of inputs are free, besides how many images there are: {ways} Say them, with a "
-            f"number for each '?': {_how(still[0], (first or 1, *others))}; or give an example."
+            f"number for each '?': {_how(sizes_of)}; or give an example."
         )
     return tuple(specs)
 
@@ -171,7 +195,8 @@ def _contradictions(
         ]
     for axis, (dim, size) in enumerate(zip(dims, said, strict=True)):
         if size is not None and size < (0 if dim == 0 else 1):
-            return [f"{what} of the input {name!r} has the shape {list(said)}: {size} is no size."]
+            are = "are" if sizes else "has the shape"
+            return [f"{what} of the input {name!r} {are} {list(said)}: {size} is no size."]
         if sizes and _fixed(dim) and size not in (None, dim):
             return [
                 f"{what} of the input {name!r} have {size} along axis {axis}, the network takes "
@@ -224,17 +249,27 @@ def _check_size(name: str, dtype: str, shape: tuple[int | None, ...]) -> None:
         )
 
 
-def _how(name: str, sizes: Sizes) -> str:
-    """How sizes are said."""
-    short = "x".join("?" if size is None else str(size) for size in sizes)
-    shown = ", ".join("?" if size is None else str(size) for size in sizes)
-    ends = "," if len(sizes) == 1 else ""
-    return f"--input {name}={short} (a command), shapes={{{name!r}: ({shown}{ends})}} (shoal.load)"
+def _written(dims: Sequence[_Dim]) -> Sizes:
+    """The sizes to say of an input, for one image; None where it is asked for."""
+    first, *others = map(_fixed, dims)
+    return (first or 1, *others)
+
+
+def _how(said: Mapping[str, Sizes]) -> str:
+    """How the sizes of inputs are said."""
+    options, pairs = [], []
+    for name, sizes in said.items():
+        each = ["?" if size is None else str(size) for size in sizes]
+        options.append(f"--input {name}={'x'.join(each)}")
+        pairs.append(f"{name!r}: ({', '.join(each)}{',' if len(each) == 1 else ''})")
+    return f"{' '.join(options)} (a command), shapes={{{', '.join(pairs)}}} (shoal.load)"
 
 
 def _shown(dims: Sequence[_Dim] | None) -> str:
-    return f"[{', '.join(str(dim or '?') for dim in dims or ())}]"
+    if dims is None:
+        return "without a shape"
+    return f"[{', '.join(str(dim or '?') for dim in dims)}]"
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name[:60]) for name in names) or "none"
+    return ", ".join(repr(str(name)[:60]) for name in names) or "none"

@@ -471,6 +471,12 @@ def _loaded(
 
 def check_example(example: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> None:
     """Raise :class:`InputError` unless the arrays are inputs that the network could be given."""
+    size = sum(array.nbytes for array in example.values())
+    if size > limits.PEAK_BYTES:
+        raise InputError(
+            f"The example has {size} bytes; {limits.PEAK_BYTES} are read at the most: give fewer "
+            "images."
+        )
     try:
         given = fitted(example, inputs)
         check_feeds([spec for spec in inputs if spec.name in given], given)

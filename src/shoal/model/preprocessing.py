@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
 from shoal.errors import DataError, PlanError
 from shoal.model.spec import TensorSpec
@@ -107,7 +109,24 @@ def canvas(spec: TensorSpec, how: Preprocessing) -> Canvas:
         raise PlanError(
             f"the input {spec.name!r} takes bytes, which are not scaled: leave out scale, mean, std"
         )
+    _check_values(spec, how)
     return Canvas(count, height, width, layout)
+
+
+def _check_values(spec: TensorSpec, how: Preprocessing) -> None:
+    """PlanError where a pixel would be more than the input can hold."""
+    kind = np.dtype(spec.dtype)
+    if kind.kind != "f":
+        return
+    with np.errstate(all="ignore"):
+        mean, std = (np.array(each, np.float32) for each in (how.mean, how.std))
+        pixels = np.array([[0], [255]], np.float32) / np.float32(how.scale)
+        values = ((pixels - mean) / std).astype(kind)
+    if not np.isfinite(values).all():
+        raise PlanError(
+            f"scale, mean, std: pixels would be larger than {spec.dtype} holds, which the input "
+            f"{spec.name!r} takes"
+        )
 
 
 def _taken(dtype: str) -> bool:
@@ -128,18 +147,19 @@ def check(how: Preprocessing, inputs: Sequence[TensorSpec], outputs: Sequence[Te
 def beside(model: Path) -> Preprocessing | None:
     """What the file beside a model says; None where there is none. DataError for what is wrong."""
     path = model.parent / (model.stem + ENDING)
-    try:
-        there = path.is_file()
-    except (OSError, ValueError):  # no path at all: with a zero byte, say
-        return None
-    return read(path) if there else None
+    if os.path.lexists(path):
+        return read(path)
+    for name in (model.name + ENDING, model.stem + ENDING.replace("yaml", "yml")):
+        if os.path.lexists(model.parent / name):
+            raise DataError(f"{model.parent / name} is not read: call it {path.name}")
+    return None
 
 
 def read(path: Path) -> Preprocessing:
     """What a file (YAML) says. DataError where it makes no sense."""
     from shoal import safe_yaml  # workers read none of these
 
-    raw = safe_yaml.parse(safe_yaml.read_text(path, DataError), str(path), DataError)
+    raw = safe_yaml.parse(_text(path), str(path), DataError)
     if not isinstance(raw, dict):
         raise DataError(f"{path}: must be a mapping (key: value); see docs/preprocessing.md")
     for name in ("mean", "std"):
@@ -154,14 +174,36 @@ def read(path: Path) -> Preprocessing:
 def _labels(given: Any, path: Path) -> list[str]:
     """The names of classes: a list, a mapping from their numbers, or a file with one a line."""
     if isinstance(given, str):
-        from shoal import safe_yaml
+        from shoal.model.weights import Folders
 
-        text = safe_yaml.read_text(path.with_name(given), DataError)
-        return [line.strip() for line in text.rstrip("\n").split("\n")]
+        named = path.parent / given
+        file = Folders(path.parent, path.resolve().parent).inside(named) if given else None
+        if file is None:
+            raise DataError(
+                f"{path}: labels: {given[:200]!r} is no file in the folder of this one or below it"
+            )
+        return [line.strip() for line in _text(file).rstrip().split("\n")]
     if isinstance(given, dict):
-        if set(given) != set(range(len(given))):
+        whole = all(type(number) is int for number in given)
+        if not whole or set(given) != set(range(len(given))):
             raise DataError(f"{path}: labels: classes are numbered from 0 without a gap")
         given = [given[number] for number in range(len(given))]
     if not isinstance(given, list):
         raise DataError(f"{path}: labels: write a list, numbers with names, or the name of a file")
+    for each in given:
+        if type(each) not in (str, int):  # to YAML yes and no are true and false, 1.0 a number
+            raise DataError(f"{path}: labels: {str(each)[:60]!r} is no text; write it in quotes")
     return [str(each) for each in given]
+
+
+def _text(path: Path) -> str:
+    """The text of a file, without the mark that some editors put before it."""
+    from shoal import safe_yaml
+
+    try:
+        there = path.is_file()  # opening a pipe waits for whoever writes to it
+    except OSError:  # the name is too long
+        there = False
+    if not there:
+        raise DataError(f"{path}: cannot be read: there is no such file")
+    return safe_yaml.read_text(path, DataError).removeprefix("\ufeff")

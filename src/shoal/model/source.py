@@ -81,7 +81,7 @@ def _content(path: Path) -> bytes:
 def _real(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # links in a circle
+    except (OSError, RuntimeError, ValueError):  # links in a circle; no path at all
         return path
 
 

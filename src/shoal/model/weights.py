@@ -220,7 +220,7 @@ class Folders:
         named = PurePath(location)
         if named.parts and not named.is_absolute() and ".." not in named.parts:
             there = [folder / named for folder in self._folders if os.path.lexists(folder / named)]
-            path = self._inside(there[0] if there else self._folders[0] / named)
+            path = self.inside(there[0] if there else self._folders[0] / named)
             if path is not None:
                 return path
         raise ModelFileError(
@@ -228,7 +228,7 @@ class Folders:
             "Put them next to the model and save it again."
         )
 
-    def _inside(self, path: Path) -> Path | None:
+    def inside(self, path: Path) -> Path | None:
         """Where a path leads, if that is below one of the folders."""
         try:
             roots, real = [folder.resolve() for folder in self._folders], path.resolve()

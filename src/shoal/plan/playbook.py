@@ -108,8 +108,11 @@ def load(path: str | Path) -> Playbook:
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
     if playbook.id != playbook_id(playbook):
+        there = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        whole = there.keys() >= set(Playbook.__struct_fields__)
+        how = "changed by hand or damaged" if whole else "made by an older version of Shoal"
         raise PlanError(
-            f"{path}: the content does not match the id {playbook.id!r}; it was changed by hand "
-            "or damaged: make it again with 'shoal plan'"
+            f"{path}: the content does not match the id {playbook.id!r}; it was {how}: make it "
+            "again with 'shoal plan'"
         )
     return playbook
