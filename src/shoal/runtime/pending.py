@@ -29,17 +29,18 @@ class Pending(Future[Answer]):
         self._told = True
 
     def result(self, timeout: float | None = None) -> Answer:
-        self._check()
+        self.check()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check()
+        self.check()
         return super().exception(timeout)
 
     def cancel(self) -> bool:
         return self._home.here and super().cancel()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise where to wait for it would be in vain; UsageError or ForkError."""
         if self._told:
             return
         self._home.check("the request")

@@ -339,7 +339,10 @@ class Service:
                     future.add_done_callback(over.put)
                 more = len(taken) == together
                 while len(waiting) > (full if more else 0):
-                    if waiting[0].done():
+                    head = waiting[0]
+                    if isinstance(head, Pending):
+                        head.check()
+                    if head.done():
                         yield waiting.popleft().result()
                     elif more and under_way <= full and len(waiting) < most:
                         break  # who is slow holds up no others
