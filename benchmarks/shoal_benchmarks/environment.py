@@ -18,7 +18,7 @@ def environment() -> str:
     packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"{_cpu()}, {allowance.cores():g} cores, {platform.system()} {platform.release()}, "
+        f"{_cpu()}, {allowance.cores():g} cores, {platform.system()} {platform.release().partition('-')[0]}, "
         f"Python {platform.python_version()}, {packages}, {now}, commit {_commit()}"
     )
 

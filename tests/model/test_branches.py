@@ -51,7 +51,21 @@ def test_a_shape_decides(least: int, op: str) -> None:
     data = choice(WIDE, at=np.array(1), least=np.array(least))
     network = model.load(data)
     assert [each.op for each in network.nodes] == [op]
+    assert network.inputs[0].shape == (None, 4), "how many images there are does not matter"
     equal(data, network, x=random(1, 4))
+    equal(data, network, x=random(3, 4))
+
+
+def test_names_in_an_inner_branch_are_not_taken_for_others() -> None:
+    """What the outer one gives is called like something inside the inner one."""
+    inner = [node("Add", "x r", "y"), node("Mul", "y y", "t")]
+    deep = node(
+        "If", "no", "z", then_branch=body([node("Neg", "x", "q")], ("q",)),
+        else_branch=body(inner, ("t",)),
+    )  # fmt: skip
+    outer = body([node("Relu", "x", "r"), deep, node("Sub", "r z", "end")], ("end",))
+    data = choice([node("Not", "no", "c")], then=outer, other=outer, no=np.array(False))
+    equal(data, model.load(data), x=random(2, 4))
 
 
 def test_what_a_weight_decides_leaves_the_batch_free() -> None:

@@ -106,6 +106,17 @@ def test_sizes_that_the_network_cannot_take_are_told_with_others_that_it_takes()
         model.load(HALVED, shapes=(1, 1, 5, 4))
 
 
+def test_what_is_wrong_for_another_reason_is_not_laid_to_the_sizes() -> None:
+    text = nets.model(
+        [node("Relu", "x", "y"), node("RandomNormalLike", "y", "z"), node("Add", "y z", "w")],
+        [tensor("x", ["n", 3, "h", "w"])],
+        ["w"],
+    )
+    with pytest.raises(UnsupportedModelError) as caught:
+        model.load(text, shapes=(1, 3, 5, 5))
+    assert "It takes" not in str(caught.value)
+
+
 def test_an_input_with_a_value_for_good_is_none_any_more() -> None:
     network = model.load(SEVERAL, shapes={"a": (1, 4), "b": (1, 4)}, values={"c": np.array(3.0)})
     assert [spec.name for spec in network.inputs] == ["a", "b"]

@@ -9,7 +9,7 @@ from tests.model.nets import node, tensor
 
 import shoal.model as model
 from shoal.errors import DataError, PlanError
-from shoal.model.preprocessing import Canvas, Preprocessing, beside, canvas, read
+from shoal.model.preprocessing import Canvas, Preprocessing, beside, canvas, read, tell
 from shoal.model.spec import TensorSpec
 
 FLOATS = TensorSpec("x", "float32", (None, 3, 4, 6))
@@ -191,3 +191,11 @@ def test_a_file_beside_the_model_that_cannot_be_read_is_not_passed_over(tmp_path
     (tmp_path / "net.shoal.yaml").symlink_to("gone.yaml")
     with pytest.raises(DataError, match="cannot be read"):
         beside(tmp_path / "net.onnx")
+
+
+def test_what_is_told_is_read_again(tmp_path: Path) -> None:
+    how = Preprocessing(fit="letterbox", mean=(0.5, 0.25, 0.1), labels=("no", "1.0", "ü: x"))
+    tell(tmp_path / "out.onnx", how)
+    assert beside(tmp_path / "out.onnx") == how
+    tell(tmp_path / "other.onnx", None)
+    assert beside(tmp_path / "other.onnx") is None

@@ -97,7 +97,7 @@ def apart(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
     """How far answers are apart, over the largest value of an output: the worst of all outputs."""
     worst = 0.0
     for name, value in wanted.items():
-        if found[name].shape != value.shape:
+        if found[name].shape != value.shape or not np.isfinite(found[name]).all():
             return float("inf")
         most = float(np.abs(value).max(initial=0.0)) or 1.0
         worst = max(worst, float(np.abs(found[name] - value).max(initial=0.0)) / most)

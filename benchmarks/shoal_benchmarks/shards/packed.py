@@ -20,7 +20,7 @@ from shoal.strategies.shards.proof import measure
 from shoal.strategies.shards.replicate import uniform
 from shoal_benchmarks.row import Row, row
 from shoal_benchmarks.shards.layouts import ALL, INNER, dealt, ground_for, layout_of
-from shoal_benchmarks.shards.subjects import SUBJECTS, Subject, some
+from shoal_benchmarks.shards.subjects import Subject, fashion, lite0, some
 from shoal_benchmarks.subjects import FASHION, LITE0
 
 DEVICES = 4
@@ -33,7 +33,7 @@ QUICK_IMAGES = {FASHION: 64, LITE0: 4}
 
 def rows(quick: bool) -> Iterator[Row]:
     """Both networks, all layers dealt and inner ones."""
-    for make in SUBJECTS:
+    for make in (fashion, lite0):
         subject = make()
         if subject is not None:
             codecs = QUICK_CODECS if quick else CODECS

@@ -18,10 +18,11 @@ from shoal.model.graph import (
     copied,
     inner_names,
     makes,
+    named,
     reads,
     whole,
 )
-from shoal.model.normalise import drop_dead, normalise
+from shoal.model.normalise import drop_dead, fold_sizes, normalise
 from shoal.model.weights import read_weight
 
 
@@ -64,6 +65,7 @@ def _holds(graph: Graph, node: onnx.NodeProto) -> bool:
     """The condition of an ``If``, from weights and shapes alone."""
     behind = _behind(graph, node.input[0])
     normalise(behind)
+    fold_sizes(behind)
     fed = {spec.name for spec in behind.inputs}
     for each in behind.nodes:
         if not fed.isdisjoint(reads(each)):
@@ -102,8 +104,14 @@ def _inlined(graph: Graph, node: onnx.NodeProto, branch: onnx.GraphProto) -> lis
     weights = {names[each.name]: read_weight(each, None) for each in branch.initializer}
     nodes, given = [], []
     made = {name for each in branch.node for name in makes(each)}
+    inside = {name for each in branch.node if branches(each) for name in named(each)}
     for inner, outer in zip((info.name for info in branch.output), node.output, strict=True):
-        if inner in made and outer and names[inner] not in node.output:
+        if (
+            inner in made
+            and outer
+            and outer not in inside  # there it is something else
+            and names[inner] not in node.output
+        ):
             names[inner] = outer
         elif outer:
             given.append(onnx.helper.make_node("Identity", [names.get(inner, inner)], [outer]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,10 +58,10 @@ class Graph:
     _names: Names | None = field(default=None, init=False, repr=False, compare=False)
 
     def fresh_name(self, like: str) -> str:
-        """A name like ``like`` that no tensor of the graph has or had."""
+        """A name like ``like`` that no tensor of the graph has or had, nor of a graph inside it."""
         if self._names is None:
             inputs = (spec.name for spec in self.inputs)
-            made = (name for node in self.nodes for name in (*node.input, *node.output))
+            made = (name for node in self.nodes for name in named(node))
             self._names = Names(itertools.chain(self.weights, inputs, self.outputs, made))
         return self._names.fresh(like)
 
@@ -113,6 +113,17 @@ def inner_names(inside: onnx.GraphProto) -> tuple[str, ...]:
         *(each.name for each in (*inside.input, *inside.initializer)),
         *(name for node in inside.node for name in makes(node)),
     )
+
+
+def named(node: onnx.NodeProto) -> Iterator[str]:
+    """All tensors that a node names, and the graphs inside it."""
+    yield from node.input
+    yield from node.output
+    for each in node.attribute:
+        for inside in (*([each.g] if each.HasField("g") else []), *each.graphs):
+            yield from inner_names(inside)
+            for inner in inside.node:
+                yield from named(inner)
 
 
 def makes(node: onnx.NodeProto) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import onnx
 from shoal.errors import UnsupportedModelError
 from shoal.model import limits
 from shoal.model.affine import fold_affine
-from shoal.model.dtypes import ONNX_TO_NUMPY, is_sized, size_bytes
+from shoal.model.dtypes import INT64, ONNX_TO_NUMPY, is_sized, size_bytes
 from shoal.model.engine import Engine
 from shoal.model.graph import Graph, attribute, elements, makes, operators, reads, whole
 from shoal.model.independence import Common, Extent, Follower, Size, entering
@@ -377,6 +377,38 @@ def _fold_counted(kinds: Mapping[str, Kind], graph: Graph) -> bool:
             node.input[1] = name
             changed = True
     return changed
+
+
+def fold_sizes(graph: Graph) -> None:
+    """Put among the weights, in place, what is computed from sizes that are fixed alone, where the
+    number of images is not."""
+    kinds = infer(graph)
+    extents = {
+        name: Extent.of(shape)
+        for name, (_, shape) in kinds.items()
+        if shape is not None and UNKNOWN not in shape
+    }
+    follower = Follower(graph.opsets, graph.weights, extents)
+    layouts = follower.follow(graph.nodes, entering(graph.inputs))
+    kept = []
+    for node in graph.nodes:
+        layout = layouts.get(node.output[0])
+        values = layout.values if isinstance(layout, Common) else None
+        kind, shape = kinds.get(node.output[0], (0, None))
+        if (
+            len(makes(node)) > 1
+            or values is None
+            or kind != INT64
+            or shape is None
+            or not {None, UNKNOWN}.isdisjoint(shape)
+            or any(size is None or size.each for size in values)
+        ):
+            kept.append(node)
+            continue
+        sizes = [size.fixed for size in values if size is not None]
+        graph.weights[node.output[0]] = Weight.of(np.array(sizes if shape else sizes[0], np.int64))
+    graph.nodes = kept
+    drop_dead(graph)
 
 
 def _constant_target(values: Sequence[Size | None]) -> list[int] | None:

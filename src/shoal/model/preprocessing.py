@@ -155,6 +155,16 @@ def beside(model: Path) -> Preprocessing | None:
     return None
 
 
+def tell(model: Path, how: Preprocessing | None) -> None:
+    """Say it in the file beside a model that is written; where nothing is known, there is none.
+    StoreError where it cannot be written."""
+    from shoal.model.store import write_file
+
+    if how is not None:
+        content = msgspec.yaml.encode(how)
+        write_file(model.parent / (model.stem + ENDING), content)
+
+
 def read(path: Path) -> Preprocessing:
     """What a file (YAML) says. DataError where it makes no sense."""
     from shoal import safe_yaml  # workers read none of these

@@ -17,8 +17,11 @@ MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 
 def advice(graph: Graph, free: Mapping[str, Sequence[int]]) -> str:
-    """What to do about sizes that the network does not take, in a sentence; empty where nothing
-    larger was found that it does. ``free`` has the axes by input whose sizes were chosen."""
+    """What to do about sizes that the network does not take, in a sentence; empty where it takes
+    them, and where nothing larger was found that it does. ``free`` has the axes by
+    input whose sizes were chosen."""
+    if _runs(graph):
+        return ""  # something else is wrong
     tried = [graph.inputs]
     for multiple in MULTIPLES:
         inputs = tuple(_rounded(spec, free.get(spec.name, ()), multiple) for spec in graph.inputs)

@@ -14,7 +14,7 @@ import torch
 
 import shoal
 from shoal.errors import DataError, ModelFileError, ProofError, UsageError
-from shoal.model import limits
+from shoal.model import limits, preprocessing
 from shoal.model.confidence import AGREEMENT, CRITERIA
 from shoal.model.cuts import Cut
 from shoal.model.exits import LABELS, NETWORK, ORIGINAL, ExitHead, Exits
@@ -168,6 +168,7 @@ def run(job: Job, tell: Telling) -> Trained:
     tell("proving", 0.0)
     _prove(content, network, material.table, [rows[:TOGETHER] for rows in logits["table"][:-1]])
     write_file(job.out, content)
+    preprocessing.tell(Path(job.out), job.network.preprocessing)
     before = float((own["judged"] == answers["judged"]).mean())
     return Trained(exits, told("judged"), tuple(shares(node_ms, place.cuts)), place, before)
 

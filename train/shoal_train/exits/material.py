@@ -14,7 +14,7 @@ from shoal.model.exits import MAX_IMAGES
 from shoal.model.network import Network
 from shoal.model.spec import TensorSpec
 from shoal_train import datasets
-from shoal_train.folder import FOLDER_PREFIX, read_folder
+from shoal_train.folder import FOLDER_PREFIX, check_bytes, read_folder
 from shoal_train.seeding import derive
 
 LEAST = 30
@@ -79,8 +79,9 @@ def gather(
     network, or is too little."""
     taken, given = ends(network)
     if name.startswith(FOLDER_PREFIX):
-        learn, held = _folder(name.removeprefix(FOLDER_PREFIX), taken, seed)
+        learn, held = _folder(name.removeprefix(FOLDER_PREFIX), network, seed)
     else:
+        check_bytes(name, network)
         data = datasets.load(name, say)
         learn, held = (Some(each.images, each.labels) for each in (data.train, data.test))
     for some in (learn, held):
@@ -109,8 +110,8 @@ def _check(some: Some, taken: TensorSpec, classes: int, name: str) -> None:
         )
 
 
-def _folder(folder: str, taken: TensorSpec, seed: int) -> tuple[Some, Some]:
-    every = Some(*read_folder(folder, taken))
+def _folder(folder: str, network: Network, seed: int) -> tuple[Some, Some]:
+    every = Some(*read_folder(folder, network.inputs[0], network.preprocessing))
     order = _shuffled(len(every), seed, "halves")
     return every.take(order[::2]), every.take(order[1::2])
 

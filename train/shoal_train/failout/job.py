@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shoal.errors import UnsupportedModelError, UsageError
+from shoal.model import preprocessing
 from shoal.model.bundle import Bundle
 from shoal.model.network import Network
 from shoal.model.network import load as load_network
@@ -111,6 +112,7 @@ def run(
     say(measured.format("after"))
     after = measure(risk, written(content, risk.network), data.test)
     write_file(job.out, content)
+    preprocessing.tell(Path(job.out), job.network.preprocessing)
     say(f"wrote {job.out}")
     return {
         "network": risk.network.name,

@@ -17,7 +17,7 @@ from shoal.strategies.labels import check_labels
 from shoal.strategies.shards.trials import batches
 from shoal_train import datasets
 from shoal_train.datasets import DataSet, Split
-from shoal_train.folder import FOLDER_PREFIX, fed, read_folder
+from shoal_train.folder import FOLDER_PREFIX, check_bytes, fed, read_folder
 from shoal_train.seeding import generator
 
 
@@ -34,6 +34,7 @@ def load(name: str, network: Network, seed: int) -> Pictures:
     network's own answers. DataError where they do not fit the network; UnsupportedModelError where
     it is none that tells one of several classes for an image."""
     spec = _input(network)
+    check_bytes(name, network)
     if name.startswith(FOLDER_PREFIX):
         found = _folder(name.removeprefix(FOLDER_PREFIX), network, seed)
     else:
@@ -87,7 +88,7 @@ def _words(specs: tuple[TensorSpec, ...]) -> str:
 
 def _folder(folder: str, network: Network, seed: int) -> Pictures:
     wanted = TensorSpec(network.inputs[0].name, "uint8", network.inputs[0].shape)
-    images, known = read_folder(folder, wanted)
+    images, known = read_folder(folder, wanted, network.preprocessing)
     if len(images) < 4:
         raise DataError(f"{folder} holds {len(images)} images; give some hundreds")
     own = answers(network, images).argmax(axis=1)
