@@ -17,8 +17,9 @@ def environment() -> str:
     """One line that names the CPU, its cores, the versions, the date and the commit."""
     packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    release = platform.release().partition("-")[0]  # behind it stands who built it
     return (
-        f"{_cpu()}, {allowance.cores():g} cores, {platform.system()} {platform.release().partition('-')[0]}, "
+        f"{_cpu()}, {allowance.cores():g} cores, {platform.system()} {release}, "
         f"Python {platform.python_version()}, {packages}, {now}, commit {_commit()}"
     )
 

@@ -76,3 +76,15 @@ def test_each_image_and_channel_of_such_shapes_has_its_own_range(
     scale = (10.0 ** np.arange(shape[0])).astype(np.float32).reshape(-1, *(1,) * (len(shape) - 1))
     back = there_and_back(array * scale, name)
     assert np.all(np.abs(back - array * scale) <= scale / 250)
+
+
+def test_a_value_too_large_for_half_leaves_the_other_images_rounded() -> None:
+    """Else an image would be answered otherwise alone than beside that one."""
+    images = np.random.default_rng(0).standard_normal((3, 100)).astype(np.float32)
+    images[1, 5] = 1e6
+    together = there_and_back(images, "half")
+    for number in range(3):
+        alone = there_and_back(images[number : number + 1], "half")
+        np.testing.assert_array_equal(together[number : number + 1], alone)
+    np.testing.assert_array_equal(together[1], images[1])
+    assert not np.array_equal(together[0], images[0])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shoal.codec.frame import Frame, FrameHead, pack
+from shoal.codec.slices import Home
 from shoal.errors import FrameError
 from shoal.runtime import body as module
 from shoal.runtime.body import Body
@@ -75,3 +76,19 @@ def test_a_frame_without_tensors_is_judged_by_its_head_alone():
     assert body.is_swift("raw", 10)
     with pytest.raises(FrameError):
         body.arrays()
+
+
+def test_what_came_stays_what_came_however_it_is_packed_again() -> None:
+    array = np.linspace(0, 1, 500, dtype=np.float32).reshape(2, 250)
+    body = Body(frame=pack({"x": array}, "raw"))
+    assert body.frame("quant:2").head.tensors[0].codec == "quant:2"
+    assert body.as_it_came().head.tensors[0].codec == "raw"
+    np.testing.assert_array_equal(body.arrays()["x"], array)
+    assert body.alike("quant:2") is body
+
+
+def test_what_was_packed_here_goes_whole_to_another_process() -> None:
+    array = np.linspace(0, 1, 500, dtype=np.float32).reshape(2, 250)
+    body = Body({"x": array}, home=Home("x", 1, 100))
+    assert body.frame("lossless").head.tensors[0].shape == (2, 150)
+    assert body.as_it_came().head.tensors[0].shape == (2, 250)

@@ -22,3 +22,12 @@ def test_scores_become_probabilities_and_probabilities_stay():
     assert probabilities(np.array([[0.2, 0.8]]))[0] == pytest.approx([0.2, 0.8])
     huge = probabilities(np.array([[1e4, 0.0]], np.float32))
     assert huge[0] == pytest.approx([1.0, 0.0])
+
+
+def test_probabilities_that_were_rounded_are_still_some() -> None:
+    whole = np.full((1, 1000), 0.0005, np.float32)
+    whole[0, 3] += 0.5
+    found = whole.copy()
+    found[0, 7] += 0.002
+    assert divergence(whole, found)[0] < 1e-2
+    assert divergence(whole, whole)[0] < 1e-12

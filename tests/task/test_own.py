@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from tests.task.answers import row
@@ -99,3 +102,17 @@ def test_classes_of_the_file_find_their_module(tmp_path):
         "def alike(whole, found):\n    return One(0.5).x\n"
     )
     assert Own.of(f"{file}:alike").compare(row([1]), row([1])).score == np.float64(0.5)
+
+
+def test_what_is_written_is_what_runs(tmp_path, monkeypatch) -> None:
+    """Not what was compiled of another text of the same size a moment before."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, found = tmp_path / "mine.py", []
+    for score in ("0.25", "0.75"):
+        path.write_text(f"def mine(whole, found):\n    return {score}\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        module = own._module(path, score)
+        found.append(module.mine({}, {}))
+    assert found == [0.25, 0.75]
+    assert not (tmp_path / "__pycache__").exists()

@@ -167,6 +167,14 @@ def test_a_mask_is_equal_to_itself_and_masks_are_the_same_from_both_sides(seed):
     assert MASK.compare(one, one).score in (None, 1.0)
 
 
+def test_shares_that_the_engine_leaves_a_little_above_1_are_shares():
+    random = np.random.default_rng(0)
+    whole, found = (random.random((1, 1, 2, 2)).astype(np.float32) for _ in range(2))
+    score = MASK.compare({"y": whole}, {"y": found}).score
+    whole[whole == whole.max()] = 1.0000001
+    assert MASK.compare({"y": whole}, {"y": found}).score == score < 1
+
+
 @pytest.mark.parametrize(
     "output",
     [spec("y", None, 10), spec("y", None, 8, 8, 8), spec("y", None, 3, 8, 8, dtype="int64")],

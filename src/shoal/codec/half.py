@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shoal.codec.codecs import Array, Buffer, Codec
 from shoal.codec.lossless import LAYOUTS, Lossless
@@ -37,8 +38,12 @@ class Half:
         self._exact = exact
 
     def encode(self, array: Array) -> tuple[Buffer, bytes]:
-        if array.dtype != np.float32 or array.size < SMALL or not _fits(array):
+        if array.dtype != np.float32 or array.size < SMALL:
             return self._exact.encode(array)
+        if not (fits := _fits(array)).all():  # what lies beside an image does not count for it
+            mixed = array.copy()
+            mixed[fits] = array[fits].astype(np.float16)
+            return self._exact.encode(mixed)
         data, meta = self._exact.encode(array.astype(np.float16))
         return data, bytes((meta[0] | _HALF,))
 
@@ -53,6 +58,7 @@ class Half:
         return self._exact.decode(data, rest, np.dtype(np.float16), shape).astype(np.float32)
 
 
-def _fits(array: Array) -> bool:
-    """Whether no value is NaN or beyond what float16 holds."""
-    return bool(array.max() <= LARGEST and array.min() >= -LARGEST)
+def _fits(array: Array) -> npt.NDArray[np.bool_]:
+    """In which rows no value is NaN or beyond what float16 holds."""
+    rows = array.reshape(len(array), -1)
+    return np.asarray((rows.max(axis=1) <= LARGEST) & (rows.min(axis=1) >= -LARGEST))

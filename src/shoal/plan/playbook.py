@@ -52,7 +52,7 @@ def make_playbook(
     return msgspec.structs.replace(playbook, id=playbook_id(playbook))
 
 
-_ANYWHERE = frozenset({"raw", "lossless", "half", "png"})
+_ANYWHERE = frozenset({"raw", "lossless", "png"})
 """Codecs to which it does not matter where in a tensor images lie. To others each row along the
 first axis is an image."""
 

@@ -27,7 +27,7 @@ class Body:
     another node, 0 where they did not. ``rows`` are those of each client's input where several
     were put together. What stays at ``home`` is in no frame of what was made here."""
 
-    __slots__ = ("_arrays", "_digests", "_frame", "_lock", "_stranger", "came", "home", "rows")
+    __slots__ = ("_arrays", "_came", "_digests", "_frame", "_lock", "came", "home", "rows")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Body:
         self._frame = frame
         self._digests: tuple[str, ...] = ()
         self._lock = threading.Lock()
-        self._stranger = frame is not None
+        self._came = frame
         self.rows = tuple(rows)
         self.home = home
         self.came = frame.head.size if frame is not None else 0
@@ -48,7 +48,7 @@ class Body:
     def arrays(self) -> dict[str, Array]:
         """The tensors; FrameError when they came damaged."""
         if self._arrays is None:
-            self._arrays = unpack(self._frame) if self._frame is not None else {}
+            self._arrays = unpack(self._came) if self._came is not None else {}
         return self._arrays
 
     def frame(self, codec: str) -> Frame:
@@ -64,14 +64,12 @@ class Body:
 
     def as_it_came(self) -> Frame:
         """The frame that they came in, unread; or all of them, packed raw."""
-        if self._stranger and self._frame is not None:
-            return self._frame
-        return pack(self.arrays(), "raw")
+        return self._came if self._came is not None else pack(self.arrays(), "raw")
 
     def alike(self, codec: str) -> Body:
         """The tensors as all have them who were sent them with ``codec`` (raw: as they are), and
         what stays at home with them; FrameError when they came damaged."""
-        if codec == "raw" or self._stranger:
+        if codec == "raw" or self._came is not None:
             return self
         return Body(kept(self.frame(codec), self.arrays(), self.home))
 

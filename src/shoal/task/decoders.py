@@ -83,7 +83,8 @@ def _single(
         raise _unclear([spec])
     *before, rows, wide = shape
     one = all(size in (None, 1) for size in before)
-    if wide == 6 and one and rows != 6:
+    cells = grid_cells(image_sides(inputs)) if len(shape) == 3 and count is None else frozenset()
+    if wide == 6 and one and rows != 6 and rows not in cells:
         if count is not None:
             return "label, score, box", _rows(name, slice(2, 6), 1, 0, count)
         return "box, score, label", _rows(name, slice(0, 4), 4, 5)
@@ -92,7 +93,6 @@ def _single(
     if wide == 7 and len(shape) == 2:
         return "image, box, label, score", _rows(name, slice(1, 5), 6, 5, image=0)
     if len(shape) == 3 and one and rows is not None and wide is not None and count is None:
-        cells = grid_cells(image_sides(inputs))
         if rows in cells and wide >= 6:
             return "centre, sides, score, labels", _raw(name, objectness=True)
         if wide in cells and rows >= 5:

@@ -11,7 +11,7 @@ from shoal.codec.named import exact
 from shoal.errors import DataError, PlanError, UsageError
 from shoal.model.network import Network
 from shoal.plan.cluster import Cluster
-from shoal.plan.network import Array
+from shoal.plan.network import Array, tensor_bytes
 from shoal.plan.objective import Objective
 from shoal.strategies.base import Progress
 from shoal.strategies.images import open_folder
@@ -29,7 +29,7 @@ FILLS = ("mean", "zero", "rebuilt", CODED)
 REPAIR_S, LONGEST_S = 10.0, 86_400.0
 DEALT = ("pays", "all", "inner")
 MOST_BYTES = 512 << 20
-"""What the images of a calibration may take in memory."""
+"""What the images of a calibration, and the answers that they are judged by, may take in memory."""
 
 log = logging.getLogger("shoal")
 
@@ -142,11 +142,12 @@ def prepare(
     images = open_folder(options.calibrate, network.inputs, network.preprocessing)
     rows: list[Array] = []
     labels: list[int] = []
+    answer = 0 if task is None else tensor_bytes(network.outputs)
     for feeds, label in images:
         (row,) = feeds.values()
         rows.append(row)
         labels += [label] if label is not None else []
-        if row.nbytes * (len(rows) + 1) > MOST_BYTES:
+        if (row.nbytes + answer) * (len(rows) + 1) > MOST_BYTES:
             log.warning("only the first %d of %d images are used", len(rows), images.count)
             break
     progress(0.5, f"{len(rows)} images are read")

@@ -88,7 +88,7 @@ def _say(found: Calibration | None, least: float, confidence: float) -> list[str
     if found is None:
         return ["nothing is rounded or compressed: give images with --calibrate FOLDER"]
     kept = promised(found, confidence).least(least)
-    notes = [f"calibrated in {found.seconds:.0f} s: each plan keeps {kept}"]
+    notes = [f"calibrated in {found.seconds:.0f} s: each plan, looked at by itself, keeps {kept}"]
     if found.counted < ASKED:
         notes.append(
             f"only {found.counted} images: with {ASKED} or more, more could be promised and fewer "
