@@ -19,13 +19,15 @@ from shoal.sim.handling import FREE
 from shoal.strategies.base import Built
 from shoal.strategies.making import make
 from shoal.strategies.shards.failures import Kept, Sample
+from shoal.strategies.shards.prepare import judged
 from shoal.strategies.shards.record import Record, Step
+from shoal.task import task_of
 from shoal_benchmarks.node.agreement import Case
 from shoal_benchmarks.node.equals import GATE, Ground
 from shoal_benchmarks.node.gauge import Gauged
 from shoal_benchmarks.shards import lab, memory, promised, simulated, texts
 from shoal_benchmarks.shards.layouts import ground_for, weight_bytes
-from shoal_benchmarks.shards.subjects import Subject, scores
+from shoal_benchmarks.shards.subjects import Subject
 from shoal_benchmarks.split.driver import Told, moments
 from shoal_benchmarks.subjects import FASHION, TEXT_SHAPE
 
@@ -66,8 +68,8 @@ def test_a_line_on_its_head_is_turned_by_half(monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     network, shown = load(zoo.path(FASHION)), zoo.samples(FASHION)
-    right = scores(network, shown.images)
-    whole = Sample(shown.images, tuple(shown.labels.tolist()), right)
+    judges = judged(network, task_of(network), shown.images)
+    whole = Sample(shown.images, tuple(shown.labels.tolist()), judges)
     return Subject(FASHION, network, *whole.halves(250))
 
 

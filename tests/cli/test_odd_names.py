@@ -109,7 +109,8 @@ def test_what_is_no_file_is_said_to_be_none(
     (tmp_path / "m.onnx").write_bytes(network())
     assert outcome(capsys, "inspect", path)[0] == 11
     for option, value in (("--cluster", path), ("-o", path), ("--calibrate", path)):
-        words = {"--cluster": "c.yaml", "--strategy": "split"} | {option: value}
+        words = {"--cluster": "c.yaml", "--strategy": "split", "--task": "embedding"}
+        words |= {option: value}
         plan = ["plan", "m.onnx", *(word for pair in words.items() for word in pair)]
         assert outcome(capsys, *plan)[0] in (25, 30, 70), option
 
