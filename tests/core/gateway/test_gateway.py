@@ -459,6 +459,18 @@ def test_who_was_silent_is_asked_again_ever_more_seldom_until_it_answers() -> No
     assert to(gateway.ask(number + 2)) == ["a", "b", "c"], "it begins anew"
 
 
+def test_the_gateway_joins_slices_as_they_arrive_elsewhere() -> None:
+    """Its own, where it runs the last stage as well, too."""
+    for codec, wanted in (("quant:8", "quant:8"), ("lossless", "raw")):
+        stage = replace(every(0, 12, "abc", least=2, deadline_ms=200), codec=codec)
+        gateway = LoneGateway(playbook(plan("abc", stage), policy="tolerant"))
+        asked = sent(Task, gateway.ask(0))
+        gateway.answer("a", asked[0][1])
+        gateway.answer("b", asked[1][1])
+        (deliver,) = of(Deliver, gateway.answer("c", asked[2][1]))
+        assert deliver.given.codec == wanted
+
+
 def test_who_refuses_is_not_silent() -> None:
     gateway = LoneGateway(SHARDS)
     task = sent(Task, gateway.ask(0))[0][1]
