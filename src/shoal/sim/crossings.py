@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from shoal.codec.frame import pack, unpack
+from shoal.codec.frame import pack
 from shoal.codec.home import arrived
 from shoal.codec.home import given as sent_of
 from shoal.codec.join import join
+from shoal.codec.weigh import weigh
 from shoal.model.spec import TensorSpec
 from shoal.plan.network import Feeds
 from shoal.plan.plan import Plan, Playbook, Stage
-
-ROUNDS = 5
-"""Of packing, of which the quickest counts."""
 
 
 class Made(NamedTuple):
@@ -191,18 +188,6 @@ def _weigh(found: Crossings, made: Made, tensors: Feeds, codecs: Collection[str]
 
 
 def _crossing(tensors: Feeds, codec: str) -> Crossing:
-    frame = pack(tensors, codec)
     if codec == "raw":  # what that takes is in what each byte costs
-        return Crossing(frame.size)
-    pack_ms = _quickest_ms(lambda: pack(tensors, codec))
-    return Crossing(frame.size, pack_ms, _quickest_ms(lambda: unpack(frame)))
-
-
-def _quickest_ms(work: Callable[[], object]) -> float:
-    """Processor time of this thread."""
-    times = []
-    for _ in range(ROUNDS):
-        began = time.thread_time()
-        work()
-        times.append((time.thread_time() - began) * 1e3)
-    return min(times)
+        return Crossing(pack(tensors, codec).size)
+    return Crossing(*weigh(tensors, codec))

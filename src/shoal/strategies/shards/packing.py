@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from shoal.codec.frame import pack, unpack
 from shoal.codec.named import exact
 from shoal.codec.parcel import SMALL
+from shoal.codec.weigh import weigh
 from shoal.plan.forecast import StageDuty
 from shoal.plan.network import Feeds, Part
 from shoal.plan.plan import Plan, Stage
@@ -22,8 +21,6 @@ TRIED = ("half", "quant:8")
 GAIN = 0.1
 """The share of its time by which a request must be quicker for its slices to be packed unasked:
 answers are not exact then."""
-ROUNDS = 3
-"""Of packing, of which the quickest counts."""
 WEIGHED = 2
 """Images by which slices are weighed."""
 _NOISE = (1, 64, 32, 32)
@@ -34,7 +31,7 @@ def packing(codec: str) -> Packing:
     if codec == "raw":
         return RAW
     noise = np.random.default_rng(0).standard_normal(_NOISE, np.float32)
-    size, pack_ms, unpack_ms = _weighed({"noise": noise}, codec)
+    size, pack_ms, unpack_ms = weigh({"noise": noise}, codec)
     return Packing(codec, size / noise.nbytes, pack_ms / noise.nbytes, unpack_ms / noise.nbytes)
 
 
@@ -70,7 +67,7 @@ def weighed(
         mine = {}
         for name, each in duty.duties.items():
             given = (run[number].get(name) or next(iter(run[number].values())) for run in runs)
-            size, pack_ms, unpack_ms = np.mean([_weighed(t, stage.codec) for t in given], axis=0)
+            size, pack_ms, unpack_ms = np.mean([weigh(t, stage.codec) for t in given], axis=0)
             speed = ground.cluster.node(name).speed
             mine[name] = msgspec.structs.replace(
                 each,
@@ -80,19 +77,3 @@ def weighed(
             )
         found.append(msgspec.structs.replace(duty, duties=mine))
     return tuple(found)
-
-
-def _weighed(tensors: Feeds, codec: str) -> tuple[float, float, float]:
-    frame = pack(tensors, codec)
-    pack_ms = _quickest_ms(lambda: pack(tensors, codec))
-    return float(frame.size), pack_ms, _quickest_ms(lambda: unpack(frame))
-
-
-def _quickest_ms(work: Callable[[], object]) -> float:
-    """CPU time of this thread."""
-    times = []
-    for _ in range(ROUNDS):
-        began = time.thread_time()
-        work()
-        times.append((time.thread_time() - began) * 1e3)
-    return min(times)
