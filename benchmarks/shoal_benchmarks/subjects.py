@@ -104,13 +104,11 @@ def text_angle() -> Network:
     """The classifier of PP-OCR that tells whether a line of text stands on its head (PaddlePaddle,
     in the manner of MobileNetV3), of the package ``rapidocr-onnxruntime`` (Apache-2.0), which ships
     its ONNX. MissingExtraError without it."""
-    import numpy as np
-
     from shoal.model.network import load
 
     file = "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"
-    example = {"x": np.zeros((1, *TEXT_SHAPE), np.float32)}
-    return load(_shipped("rapidocr-onnxruntime", file), name=TEXT_ANGLE, example=example)
+    shapes = (1, *TEXT_SHAPE)
+    return load(_shipped("rapidocr-onnxruntime", file), name=TEXT_ANGLE, shapes=shapes)
 
 
 TEXT_SHAPE = (3, 48, 192)

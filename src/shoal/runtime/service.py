@@ -361,7 +361,7 @@ class Service:
         self, each: Sequence[Feeds], deadline_ms: float | None, trace: bool
     ) -> list[Future[Answer]]:
         """In one request, or where that cannot be one by one; an error waits for its turn, behind
-        the answers before it, and nothing is asked for behind it."""
+        the answers before it, and nothing of the same request is asked for behind it."""
         if len(each) > 1:
             with contextlib.suppress(Exception):
                 return self.submit_together(each, deadline_ms, trace)

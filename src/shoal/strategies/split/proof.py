@@ -65,7 +65,7 @@ def _check(plan: Plan, found: Sequence[Agreement], then: Sequence[Outcome], smoo
         for index, (now, was) in enumerate(zip(found, then, strict=True))
         if (now.score is None) != (was.score is None) or abs(now.apart - was.apart) > APART
     ]
-    if len(off) <= (0 if smooth else (len(found) + 1) // EDGE):
+    if len(off) <= (0 if smooth else len(found) // EDGE):
         return
     _, index = max(off)
     raise ProofError(
