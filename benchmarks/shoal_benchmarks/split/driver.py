@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,7 @@ class Measured(msgspec.Struct, frozen=True):
 ENOUGH, LEAST, LEAST_SINGLE = 16, 6, 3
 """Requests with a window that are enough to tell a rate, those (and single ones) that are sent
 however long they take."""
+LOOK_S = 0.01
 PATIENCE_S = 3.0
 """How long more than the least are waited for."""
 READY_S = 60.0
@@ -168,30 +168,29 @@ def pour(
     from shoal.errors import RequestError
 
     told: list[Told] = []
-    waiting: dict[int, Any] = {}  # what has ended is not kept: it would count as memory that grows
+    waiting: set[int] = set()  # numbers alone: what was kept would count as memory that grows
+
+    def become(future: Any, asked_s: float, case: int, number: int) -> Told:
+        error, now_s = future.exception(), time.monotonic()
+        if error is not None:
+            return lost(asked_s, now_s, error, number)
+        answer = future.result()
+        return Told(
+            asked_s,
+            now_s,
+            answer.plan,
+            degraded=answer.degraded,
+            accuracy=answer.accuracy,
+            right=int(next(iter(answer.outputs.values())).argmax()) == expected[case],
+            tasks=len(answer.trace),
+            by=tuple(dict.fromkeys(step.device for step in answer.trace)),
+            number=number,
+        )
 
     def take(asked_s: float, case: int, number: int) -> Callable[[Any], None]:
         def ended(future: Any) -> None:
-            error, now_s = future.exception(), time.monotonic()
-            waiting.pop(number, None)
-            if error is not None:
-                told.append(lost(asked_s, now_s, error, number))
-                return
-            answer = future.result()
-            right = int(next(iter(answer.outputs.values())).argmax()) == expected[case]
-            told.append(
-                Told(
-                    asked_s,
-                    now_s,
-                    answer.plan,
-                    degraded=answer.degraded,
-                    accuracy=answer.accuracy,
-                    right=right,
-                    tasks=len(answer.trace),
-                    by=tuple(dict.fromkeys(step.device for step in answer.trace)),
-                    number=number,
-                )
-            )
+            told.append(become(future, asked_s, case, number))
+            waiting.discard(number)  # now that it is told
 
         return ended
 
@@ -199,16 +198,17 @@ def pour(
     for number, at_s in enumerate(moments(order.rate, order.seconds)):
         time.sleep(max(0.0, began_s + at_s - time.monotonic()))
         asked_s, case = time.monotonic(), number % len(cases)
+        waiting.add(number)
         try:
             future = service.submit({name: cases[case][None]}, order.budget_ms)
         except RequestError as error:
             told.append(lost(asked_s, asked_s, error, number))
+            waiting.discard(number)
             continue
-        waiting[number] = future
         future.add_done_callback(take(asked_s, case, number))
-    for future in list(waiting.values()):
-        with suppress(RequestError):
-            future.result(order.budget_ms / 1e3 + PATIENCE_S)
+    until_s = time.monotonic() + order.budget_ms / 1e3 + PATIENCE_S
+    while waiting and time.monotonic() < until_s:
+        time.sleep(LOOK_S)
     return number + 1, tuple(told)
 
 
